@@ -1,0 +1,32 @@
+//! ECS: services, tasks and task definitions, each call behind the bucket that AWS counts it in.
+
+mod services;
+mod task_definitions;
+mod tasks;
+
+pub use services::{CreateService, ServiceChange};
+pub use task_definitions::RegisteredDefinition;
+pub use tasks::ListedTasks;
+
+use std::sync::Arc;
+
+use aws_config::SdkConfig;
+use tokio::sync::Mutex;
+
+use super::Limiter;
+
+/// ECS, as far as the service uses it.
+#[derive(Debug, Clone)]
+pub struct Ecs {
+    client: aws_sdk_ecs::Client,
+    limiter: Arc<Limiter>,
+    /// One registration at a time: concurrent ones in one family fail each other, and the bucket gives one a second
+    /// anyway.
+    registrations: Arc<Mutex<()>>,
+}
+
+impl Ecs {
+    pub(super) fn new(config: &SdkConfig, limiter: Arc<Limiter>) -> Self {
+        Self { client: aws_sdk_ecs::Client::new(config), limiter, registrations: Arc::default() }
+    }
+}

@@ -1,0 +1,176 @@
+//! DescribeServices, CreateService, UpdateService, DeleteService.
+
+use aws_sdk_ecs::types::{
+    self as sdk, AssignPublicIp, AvailabilityZoneRebalancing, AwsVpcConfiguration, DeploymentCircuitBreaker,
+    DeploymentConfiguration, DeploymentRolloutState, LaunchType, NetworkConfiguration, PropagateTags, ServiceRegistry,
+    Tag,
+};
+
+use super::Ecs;
+use crate::aws::{AwsError, Bucket};
+use crate::domain::service::{Deployment, Rollout, Service, ServiceStatus};
+
+/// A service to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateService {
+    /// Cluster name or ARN.
+    pub cluster: String,
+    /// Service name.
+    pub name: String,
+    /// ARN of the revision to run.
+    pub task_definition: String,
+    /// At most 36 characters; the SDK does not fill one in.
+    pub client_token: String,
+    /// Subnet ids.
+    pub subnets: Vec<String>,
+    /// Security group ids.
+    pub security_groups: Vec<String>,
+    /// ARN of a Cloud Map service to register tasks in.
+    pub cloud_map_service_arn: Option<String>,
+    /// Whether ECS Exec may open a shell in the container.
+    pub enable_execute_command: bool,
+    /// Key and value.
+    pub tags: Vec<(String, String)>,
+}
+
+/// What to change on a service; `None` and `false` leave it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceChange {
+    /// ARN of another revision.
+    pub task_definition: Option<String>,
+    /// Another desired count.
+    pub desired_count: Option<u32>,
+    /// Start a new deployment even when nothing else changes. It replaces a task that already runs.
+    pub force_new_deployment: bool,
+}
+
+impl Ecs {
+    /// The service of that name; `None` when there is none. An INACTIVE one is answered as such for as long as AWS
+    /// remembers it.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn describe_service(&self, cluster: &str, name: &str) -> Result<Option<Service>, AwsError> {
+        self.limiter.acquire(Bucket::ServiceRead).await;
+        let answer = self.client.describe_services().cluster(cluster).services(name).send().await;
+        let answer = answer.map_err(|error| AwsError::from_sdk("ecs:DescribeServices", error))?;
+        Ok(answer.services().first().map(service))
+    }
+
+    /// Creates a service with one desired task.
+    ///
+    /// # Errors
+    /// `is_service_conflict` when the name is in use or still draining.
+    pub async fn create_service(&self, wanted: &CreateService) -> Result<Service, AwsError> {
+        const OPERATION: &str = "ecs:CreateService";
+        self.limiter.acquire(Bucket::ServiceWrite).await;
+        let network = AwsVpcConfiguration::builder()
+            .set_subnets(Some(wanted.subnets.clone()))
+            .set_security_groups(Some(wanted.security_groups.clone()))
+            .assign_public_ip(AssignPublicIp::Disabled)
+            .build();
+        let registry = wanted.cloud_map_service_arn.as_ref();
+        let tags = wanted.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+        let answer = self
+            .client
+            .create_service()
+            .cluster(&wanted.cluster)
+            .service_name(&wanted.name)
+            .task_definition(&wanted.task_definition)
+            .client_token(&wanted.client_token)
+            .desired_count(1)
+            .launch_type(LaunchType::Fargate)
+            .network_configuration(NetworkConfiguration::builder().set_awsvpc_configuration(network.ok()).build())
+            .set_service_registries(registry.map(|arn| vec![ServiceRegistry::builder().registry_arn(arn).build()]))
+            .deployment_configuration(one_writer())
+            // The default, ENABLED, starts a second task before it stops the first.
+            .availability_zone_rebalancing(AvailabilityZoneRebalancing::Disabled)
+            .enable_ecs_managed_tags(true)
+            .propagate_tags(PropagateTags::Service)
+            .enable_execute_command(wanted.enable_execute_command)
+            .set_tags(Some(tags))
+            .send()
+            .await;
+        let answer = answer.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
+        answer.service().map(service).ok_or_else(|| AwsError::malformed(OPERATION, "has no service"))
+    }
+
+    /// Changes a service.
+    ///
+    /// # Errors
+    /// `is_service_gone` when it is not there or not ACTIVE.
+    pub async fn update_service(&self, cluster: &str, name: &str, change: &ServiceChange) -> Result<Service, AwsError> {
+        const OPERATION: &str = "ecs:UpdateService";
+        self.limiter.acquire(Bucket::ServiceWrite).await;
+        let answer = self
+            .client
+            .update_service()
+            .cluster(cluster)
+            .service(name)
+            .set_task_definition(change.task_definition.clone())
+            .set_desired_count(change.desired_count.map(|count| i32::try_from(count).unwrap_or(1)))
+            .set_force_new_deployment(change.force_new_deployment.then_some(true))
+            .send()
+            .await;
+        let answer = answer.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
+        answer.service().map(service).ok_or_else(|| AwsError::malformed(OPERATION, "has no service"))
+    }
+
+    /// Deletes a service and stops its tasks. `None` when it was gone already.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn delete_service(&self, cluster: &str, name: &str) -> Result<Option<Service>, AwsError> {
+        self.limiter.acquire(Bucket::ServiceWrite).await;
+        match self.client.delete_service().cluster(cluster).service(name).force(true).send().await {
+            Ok(answer) => Ok(answer.service().map(service)),
+            Err(error) => match AwsError::from_sdk("ecs:DeleteService", error) {
+                gone if gone.is_service_gone() => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+}
+
+/// One task at a time: the old one stops before the new one starts, because both would write the same user directory.
+fn one_writer() -> DeploymentConfiguration {
+    DeploymentConfiguration::builder()
+        .minimum_healthy_percent(0)
+        .maximum_percent(100)
+        .deployment_circuit_breaker(DeploymentCircuitBreaker::builder().enable(true).rollback(true).build())
+        .build()
+}
+
+fn service(answer: &sdk::Service) -> Service {
+    Service {
+        name: answer.service_name().unwrap_or_default().to_owned(),
+        status: match answer.status() {
+            Some("DRAINING") => ServiceStatus::Draining,
+            Some("INACTIVE") => ServiceStatus::Inactive,
+            _ => ServiceStatus::Active,
+        },
+        desired: count(answer.desired_count()),
+        running: count(answer.running_count()),
+        pending: count(answer.pending_count()),
+        task_definition: answer.task_definition().unwrap_or_default().to_owned(),
+        deployments: answer.deployments().iter().map(deployment).collect(),
+    }
+}
+
+fn deployment(answer: &sdk::Deployment) -> Deployment {
+    Deployment {
+        id: answer.id().unwrap_or_default().to_owned(),
+        primary: answer.status() == Some("PRIMARY"),
+        task_definition: answer.task_definition().unwrap_or_default().to_owned(),
+        rollout: match answer.rollout_state() {
+            Some(DeploymentRolloutState::Completed) => Rollout::Completed,
+            Some(DeploymentRolloutState::Failed) => Rollout::Failed,
+            _ => Rollout::InProgress,
+        },
+        reason: answer.rollout_state_reason().map(str::to_owned),
+    }
+}
+
+fn count(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or(0)
+}

@@ -1,0 +1,150 @@
+//! DescribeTaskDefinition, RegisterTaskDefinition, DeregisterTaskDefinition.
+
+use std::time::Duration;
+
+use aws_sdk_ecs::config::retry::RetryConfig;
+use aws_sdk_ecs::types::{ContainerDefinition, TaskDefinitionField};
+use serde_json::Value;
+
+use super::Ecs;
+use crate::aws::raw::{CaptureAnswer, replace_body};
+use crate::aws::{AwsError, Bucket, ErrorKind};
+
+/// Attempts of one registration. Between them the waits add up to about 10 s: longer than any burst of registrations
+/// by other replicas, shorter than a caller's patience.
+const REGISTER_ATTEMPTS: u32 = 7;
+
+/// What DescribeTaskDefinition and RegisterTaskDefinition answer: the definition, and the tags that stand beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegisteredDefinition {
+    /// ARN with revision.
+    pub arn: String,
+    /// The definition, every member that AWS sent.
+    pub document: Value,
+    /// The tags.
+    pub tags: Vec<Value>,
+}
+
+impl Ecs {
+    /// Describes a revision by ARN, or the latest ACTIVE one of a bare family. `None` when there is none.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn describe_task_definition(&self, name: &str) -> Result<Option<RegisteredDefinition>, AwsError> {
+        const OPERATION: &str = "ecs:DescribeTaskDefinition";
+        self.limiter.acquire(Bucket::TaskDefinitionRead).await;
+        let answer = CaptureAnswer::default();
+        let call = self.client.describe_task_definition().task_definition(name).include(TaskDefinitionField::Tags);
+        match call.customize().interceptor(answer.clone()).send().await {
+            Ok(_) => definition_in(OPERATION, &answer).map(Some),
+            Err(error) => match AwsError::from_sdk(OPERATION, error) {
+                missing if missing.is("ClientException") && missing.says("unable to describe") => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Registers a definition. One at a time in this process; another replica's concurrent registration and AWS's
+    /// throttling are waited out, a used-up quota (`LimitExceededException`, which the SDK would retry) is not.
+    ///
+    /// # Errors
+    /// AWS's answer, when the attempts are used up or it is final.
+    pub async fn register_task_definition(&self, request: &Value) -> Result<RegisteredDefinition, AwsError> {
+        let _turn = self.registrations.lock().await;
+        let mut attempt = 1;
+        loop {
+            let error = match self.register_once(request).await {
+                Ok(registered) => return Ok(registered),
+                Err(error) => error,
+            };
+            let elsewhere = error.says("too many concurrent attempts to create a new revision");
+            if error.kind() == ErrorKind::Unanswered
+                && let Some(registered) = self.registered_unanswered(request).await
+            {
+                return Ok(registered);
+            }
+            if attempt == REGISTER_ATTEMPTS || !(elsewhere || error.is_retryable()) {
+                return Err(error);
+            }
+            tracing::info!(attempt, code = error.code(), "registration is tried again");
+            let backoff = Duration::from_millis(100 << attempt.min(5));
+            tokio::time::sleep(backoff.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
+            attempt += 1;
+        }
+    }
+
+    async fn register_once(&self, request: &Value) -> Result<RegisteredDefinition, AwsError> {
+        const OPERATION: &str = "ecs:RegisterTaskDefinition";
+        self.limiter.acquire(Bucket::TaskDefinitionWrite).await;
+        let answer = CaptureAnswer::default();
+        let body = request.clone();
+        // The SDK's own request is only the envelope (target, endpoint, retries off, signature); its body is
+        // replaced whole, see `raw`.
+        let once = aws_sdk_ecs::config::Config::builder().retry_config(RetryConfig::disabled());
+        let call = self.client.register_task_definition().family("replaced");
+        let call = call.container_definitions(ContainerDefinition::builder().build());
+        let sent = call
+            .customize()
+            .config_override(once)
+            .interceptor(answer.clone())
+            .mutate_request(move |http| replace_body(http, &body))
+            .send()
+            .await;
+        sent.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
+        definition_in(OPERATION, &answer)
+    }
+
+    /// After a lost answer: the family's newest revision, if it is what we asked for. Registering again would leave
+    /// it behind as an orphan. A failure here only means that it is registered again.
+    async fn registered_unanswered(&self, request: &Value) -> Option<RegisteredDefinition> {
+        let newest = self.describe_task_definition(request.get("family")?.as_str()?).await.ok()??;
+        let labels = |document: &Value| document.pointer("/containerDefinitions/0/dockerLabels").cloned();
+        let asked_for = labels(request).filter(|labels| labels.is_object());
+        (asked_for.is_some() && labels(&newest.document) == asked_for).then_some(newest)
+    }
+
+    /// Deregisters a revision; one that is deregistered or deleted already is as good.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn deregister_task_definition(&self, arn: &str) -> Result<(), AwsError> {
+        self.limiter.acquire(Bucket::TaskDefinitionWrite).await;
+        self.deregister(arn).await
+    }
+
+    /// Deregisters a revision when capacity is left over; `false` when it is not.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn deregister_with_spare_capacity(&self, arn: &str) -> Result<bool, AwsError> {
+        if !self.limiter.try_acquire_spare(Bucket::TaskDefinitionWrite) {
+            return Ok(false);
+        }
+        self.deregister(arn).await.map(|()| true)
+    }
+
+    async fn deregister(&self, arn: &str) -> Result<(), AwsError> {
+        match self.client.deregister_task_definition().task_definition(arn).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match AwsError::from_sdk("ecs:DeregisterTaskDefinition", error) {
+                gone if gone.says("unable to describe") || gone.says("not exist") || gone.is_definition_inactive() => {
+                    Ok(())
+                }
+                error => Err(error),
+            },
+        }
+    }
+}
+
+fn definition_in(operation: &'static str, answer: &CaptureAnswer) -> Result<RegisteredDefinition, AwsError> {
+    let mut answer = answer.take().unwrap_or_default();
+    let document = answer["taskDefinition"].take();
+    let Some(arn) = document["taskDefinitionArn"].as_str().map(str::to_owned) else {
+        return Err(AwsError::malformed(operation, "has no taskDefinitionArn"));
+    };
+    let tags = match answer["tags"].take() {
+        Value::Array(tags) => tags,
+        _ => Vec::new(),
+    };
+    Ok(RegisteredDefinition { arn, document, tags })
+}

@@ -1,0 +1,127 @@
+//! EFS access points.
+
+use aws_config::SdkConfig;
+use aws_sdk_efs::error::SdkError;
+use aws_sdk_efs::operation::create_access_point::CreateAccessPointError;
+use aws_sdk_efs::types::{CreationInfo, PosixUser, RootDirectory, Tag};
+
+use super::AwsError;
+
+/// EFS, as far as the service uses it.
+#[derive(Debug, Clone)]
+pub struct Efs {
+    client: aws_sdk_efs::Client,
+}
+
+/// Who owns what is written through an access point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PosixOwner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// The access point that a user should have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessPoint {
+    /// File system.
+    pub file_system_id: String,
+    /// Deterministic, so that a repeated call finds the first one's access point (incident 20).
+    pub client_token: String,
+    /// Its root directory.
+    pub path: String,
+    /// Its POSIX user, and the owner of the directory if EFS has to make it.
+    pub owner: PosixOwner,
+    /// Octal mode of the directory if EFS has to make it.
+    pub permissions: String,
+    /// Key and value.
+    pub tags: Vec<(String, String)>,
+}
+
+impl Efs {
+    pub(super) fn new(config: &SdkConfig) -> Self {
+        Self { client: aws_sdk_efs::Client::new(config) }
+    }
+
+    /// Creates the access point, or finds the one that the same token made. Returns its id.
+    ///
+    /// # Errors
+    /// Also when the one that was found has another path or POSIX user than asked for.
+    pub async fn ensure_access_point(&self, wanted: &AccessPoint) -> Result<String, AwsError> {
+        const OPERATION: &str = "elasticfilesystem:CreateAccessPoint";
+        match self.create(wanted).await {
+            Ok(id) => id.ok_or_else(|| AwsError::malformed(OPERATION, "has no AccessPointId")),
+            Err(SdkError::ServiceError(context)) if context.err().is_access_point_already_exists() => {
+                let found = match context.err() {
+                    CreateAccessPointError::AccessPointAlreadyExists(found) => found.access_point_id().to_owned(),
+                    _ => String::new(),
+                };
+                self.check(&found, wanted).await?;
+                Ok(found)
+            }
+            Err(error) => Err(AwsError::from_sdk(OPERATION, error)),
+        }
+    }
+
+    async fn create(
+        &self,
+        wanted: &AccessPoint,
+    ) -> Result<Option<String>, SdkError<CreateAccessPointError, aws_sdk_efs::config::http::HttpResponse>> {
+        let uid = i64::from(wanted.owner.uid);
+        let gid = i64::from(wanted.owner.gid);
+        let tags = wanted.tags.iter().filter_map(|(key, value)| Tag::builder().key(key).value(value).build().ok());
+        let call = self
+            .client
+            .create_access_point()
+            .client_token(&wanted.client_token)
+            .file_system_id(&wanted.file_system_id)
+            .set_posix_user(PosixUser::builder().uid(uid).gid(gid).build().ok())
+            .root_directory(
+                RootDirectory::builder()
+                    .path(&wanted.path)
+                    .set_creation_info(
+                        CreationInfo::builder()
+                            .owner_uid(uid)
+                            .owner_gid(gid)
+                            .permissions(&wanted.permissions)
+                            .build()
+                            .ok(),
+                    )
+                    .build(),
+            );
+        Ok(call.set_tags(Some(tags.collect())).send().await?.access_point_id)
+    }
+
+    /// A token can outlive a change of settings; an access point cannot be changed. Compare before trusting it.
+    async fn check(&self, id: &str, wanted: &AccessPoint) -> Result<(), AwsError> {
+        const OPERATION: &str = "elasticfilesystem:DescribeAccessPoints";
+        let answer = self.client.describe_access_points().access_point_id(id).send().await;
+        let answer = answer.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
+        let Some(found) = answer.access_points().first() else {
+            return Err(AwsError::malformed(OPERATION, "does not hold the access point that CreateAccessPoint named"));
+        };
+        let path = found.root_directory().and_then(RootDirectory::path);
+        let owner = found.posix_user().map(|user| (user.uid(), user.gid()));
+        let same_owner = owner == Some((i64::from(wanted.owner.uid), i64::from(wanted.owner.gid)));
+        if path != Some(wanted.path.as_str()) || !same_owner {
+            return Err(AwsError::malformed(
+                OPERATION,
+                "shows another root directory or POSIX user than this user's: delete that access point",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Deletes an access point; one that is gone already is as good.
+    ///
+    /// # Errors
+    /// Any other answer of AWS.
+    pub async fn delete_access_point(&self, id: &str) -> Result<(), AwsError> {
+        match self.client.delete_access_point().access_point_id(id).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_access_point_not_found()) => Ok(()),
+            Err(error) => Err(AwsError::from_sdk("elasticfilesystem:DeleteAccessPoint", error)),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! AWS errors, sorted by what a caller can do about them.
+
+use std::error::Error as StdError;
+
+use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use thiserror::Error;
+
+/// A failed AWS call.
+#[derive(Debug, Error)]
+#[error("{operation} failed: {}", self.summary())]
+pub struct AwsError {
+    operation: &'static str,
+    kind: ErrorKind,
+    code: Option<String>,
+    message: Option<String>,
+    request_id: Option<String>,
+    #[source]
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What kind of failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// AWS asks to slow down.
+    Throttled,
+    /// A quota of the account is used up; trying again changes nothing.
+    Quota,
+    /// Credentials are missing, expired or not allowed to do this.
+    Denied,
+    /// AWS answered with a failure of its own.
+    Unavailable,
+    /// No answer came: the call may or may not have taken effect.
+    Unanswered,
+    /// AWS understood the call and refused it.
+    Refused,
+}
+
+impl AwsError {
+    pub(super) fn from_sdk<E>(operation: &'static str, error: SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        let code = error.code().map(str::to_owned);
+        let message = error.message().map(str::to_owned);
+        let response = error.raw_response();
+        let header = |name| response.and_then(|response| response.headers().get(name)).map(str::to_owned);
+        let request_id = header("x-amzn-requestid").or_else(|| header("x-amz-request-id"));
+        let server_fault = response.is_some_and(|response| response.status().is_server_error());
+        let kind = match &error {
+            SdkError::ServiceError(_) => kind_of(code.as_deref(), server_fault),
+            // Nothing was sent, or what was sent could not be built: mostly missing credentials.
+            SdkError::ConstructionFailure(_) => ErrorKind::Denied,
+            _ => ErrorKind::Unanswered,
+        };
+        Self { operation, kind, code, message, request_id, source: Some(Box::new(error)) }
+    }
+
+    /// An answer that does not hold what AWS documents.
+    pub(super) fn malformed(operation: &'static str, problem: &str) -> Self {
+        let message = Some(format!("the answer {problem}"));
+        Self { operation, kind: ErrorKind::Unavailable, code: None, message, request_id: None, source: None }
+    }
+
+    /// The API action, `ecs:CreateService`.
+    #[must_use]
+    pub const fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// AWS's error code.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
+    /// AWS's request id, for a support case.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
+    /// Whether the same call can succeed later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self.kind {
+            ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Unanswered => true,
+            ErrorKind::Quota | ErrorKind::Denied | ErrorKind::Refused => false,
+        }
+    }
+
+    pub(super) fn is(&self, code: &str) -> bool {
+        self.code() == Some(code)
+    }
+
+    pub(super) fn says(&self, words: &str) -> bool {
+        self.message.as_deref().is_some_and(|message| message.to_lowercase().contains(&words.to_lowercase()))
+    }
+
+    /// CreateService met a service of that name. The code depends on who answers (`InvalidParameterException` or
+    /// `ClientException`), so the words decide.
+    #[must_use]
+    pub fn is_service_conflict(&self) -> bool {
+        self.says("not idempotent") || self.says("already exists") || self.is_draining()
+    }
+
+    /// CreateService met a service of that name whose tasks are still stopping.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.says("still draining")
+    }
+
+    /// The service is not there, or not any more.
+    #[must_use]
+    pub fn is_service_gone(&self) -> bool {
+        self.is("ServiceNotFoundException") || self.is("ServiceNotActiveException")
+    }
+
+    /// The task definition was deregistered between two calls.
+    #[must_use]
+    pub fn is_definition_inactive(&self) -> bool {
+        self.says("inactive")
+    }
+
+    fn summary(&self) -> String {
+        let message = self.message.clone().unwrap_or_default();
+        match (self.kind, &self.code) {
+            (ErrorKind::Unanswered, _) => "no answer; it may have taken effect".to_owned(),
+            (_, Some(code)) => format!("{code}: {message}"),
+            (ErrorKind::Denied, None) => "the request could not be signed; are there credentials and a region?".into(),
+            (_, None) => message,
+        }
+    }
+}
+
+fn kind_of(code: Option<&str>, server_fault: bool) -> ErrorKind {
+    match code.unwrap_or_default() {
+        // Not modelled in ECS, so only the code tells.
+        "ThrottlingException"
+        | "Throttling"
+        | "ThrottledException"
+        | "RequestLimitExceeded"
+        | "TooManyRequestsException"
+        | "RequestThrottledException" => ErrorKind::Throttled,
+        // Permanent, although the SDK takes LimitExceededException for throttling.
+        "LimitExceededException" | "AccessPointLimitExceeded" | "ServiceQuotaExceededException" => ErrorKind::Quota,
+        "AccessDeniedException"
+        | "AccessDenied"
+        | "UnrecognizedClientException"
+        | "ExpiredTokenException"
+        | "ExpiredToken"
+        | "InvalidSignatureException"
+        | "MissingAuthenticationToken"
+        | "InvalidClientTokenId"
+        | "IncompleteSignature" => ErrorKind::Denied,
+        "ServerException" | "InternalServerError" | "ServiceUnavailable" | "InternalFailure" => ErrorKind::Unavailable,
+        _ if server_fault => ErrorKind::Unavailable,
+        _ => ErrorKind::Refused,
+    }
+}

@@ -1,0 +1,172 @@
+//! Client-side rate limits: one token bucket for each of the API categories that AWS throttles together.
+//!
+//! Staying below the account's limits costs less than being throttled: a throttled call has already spent its round
+//! trip, and every other client of the account pays too.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use leaky_bucket::RateLimiter;
+use thiserror::Error;
+
+/// A category that AWS throttles as one (ECS API reference, "Request throttling").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bucket {
+    /// RegisterTaskDefinition and DeregisterTaskDefinition.
+    TaskDefinitionWrite,
+    /// DescribeTaskDefinition.
+    TaskDefinitionRead,
+    /// CreateService, UpdateService, DeleteService.
+    ServiceWrite,
+    /// DescribeServices.
+    ServiceRead,
+    /// ListTasks, DescribeTasks.
+    TaskRead,
+}
+
+impl Bucket {
+    const ALL: [Self; 5] =
+        [Self::TaskDefinitionWrite, Self::TaskDefinitionRead, Self::ServiceWrite, Self::ServiceRead, Self::TaskRead];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::TaskDefinitionWrite => "task-definition-write",
+            Self::TaskDefinitionRead => "task-definition-read",
+            Self::ServiceWrite => "service-write",
+            Self::ServiceRead => "service-read",
+            Self::TaskRead => "task-read",
+        }
+    }
+
+    /// AWS's documented default.
+    const fn documented(self) -> Rate {
+        match self {
+            Self::TaskDefinitionWrite => Rate { burst: 20, per_second: 1 },
+            Self::TaskDefinitionRead => Rate { burst: 50, per_second: 20 },
+            Self::ServiceWrite => Rate { burst: 50, per_second: 5 },
+            Self::ServiceRead | Self::TaskRead => Rate { burst: 100, per_second: 20 },
+        }
+    }
+}
+
+/// The size of one bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rate {
+    burst: u32,
+    per_second: u32,
+}
+
+/// The sizes of all buckets: AWS's documented ones unless the operator says otherwise, because the account shares
+/// them with everything else that runs in it, other replicas of this service included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimits([Rate; Bucket::ALL.len()]);
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self(Bucket::ALL.map(Bucket::documented))
+    }
+}
+
+/// A rate that does not parse.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{entry:?} is not a rate limit: write <bucket>=<burst>/<per second>, both at least 1; buckets: {}", names())]
+pub struct ParseLimitsError {
+    entry: String,
+}
+
+fn names() -> String {
+    Bucket::ALL.map(Bucket::name).join(", ")
+}
+
+impl FromStr for RateLimits {
+    type Err = ParseLimitsError;
+
+    /// `service-write=25/2,task-read=50/10`; what is not named keeps AWS's documented rate.
+    fn from_str(text: &str) -> Result<Self, ParseLimitsError> {
+        let mut limits = Self::default();
+        for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            let error = || ParseLimitsError { entry: entry.to_owned() };
+            let (name, rate) = entry.split_once('=').ok_or_else(error)?;
+            let (burst, per_second) = rate.split_once('/').ok_or_else(error)?;
+            let number = |digits: &str| match digits.trim().parse() {
+                Ok(n @ 1..=10_000) => Ok(n),
+                _ => Err(error()),
+            };
+            let at = Bucket::ALL.iter().position(|bucket| bucket.name() == name.trim()).ok_or_else(error)?;
+            limits.0[at] = Rate { burst: number(burst)?, per_second: number(per_second)? };
+        }
+        Ok(limits)
+    }
+}
+
+/// The buckets of one process.
+#[derive(Debug)]
+pub struct Limiter([RateLimiter; Bucket::ALL.len()]);
+
+impl Limiter {
+    /// Full buckets of the given sizes.
+    #[must_use]
+    pub fn new(limits: &RateLimits) -> Self {
+        Self(limits.0.map(|rate| {
+            let burst = rate.burst as usize;
+            RateLimiter::builder()
+                .initial(burst)
+                .max(burst)
+                .refill(1)
+                .interval(Duration::from_secs(1) / rate.per_second)
+                .fair(true)
+                .build()
+        }))
+    }
+
+    /// Waits for a token. Callers are served in order.
+    pub async fn acquire(&self, bucket: Bucket) {
+        self.of(bucket).acquire_one().await;
+    }
+
+    /// Takes a token only when at least half the bucket is left: for work that may as well be done later.
+    #[must_use]
+    pub fn try_acquire_spare(&self, bucket: Bucket) -> bool {
+        let limiter = self.of(bucket);
+        limiter.balance() * 2 >= limiter.max() && limiter.try_acquire(1)
+    }
+
+    fn of(&self, bucket: Bucket) -> &RateLimiter {
+        &self.0[bucket as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_is_free_and_then_each_call_waits_for_its_refill() {
+        let limiter = Limiter::new(&RateLimits::default());
+        let start = Instant::now();
+        for _ in 0..20 {
+            limiter.acquire(Bucket::TaskDefinitionWrite).await;
+        }
+        assert_eq!(start.elapsed().as_secs(), 0);
+        for _ in 0..5 {
+            limiter.acquire(Bucket::TaskDefinitionWrite).await;
+        }
+        assert!((4..=6).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        // Another category is not slowed down by it.
+        limiter.acquire(Bucket::TaskDefinitionRead).await;
+        assert!(!limiter.try_acquire_spare(Bucket::TaskDefinitionWrite));
+        assert!(limiter.try_acquire_spare(Bucket::ServiceWrite));
+    }
+
+    #[test]
+    fn limits_are_read_by_bucket_name_and_the_rest_keeps_the_documented_rate() {
+        let limits: RateLimits = "service-write=25/2, task-read=50/10".parse().unwrap();
+        assert_eq!(limits.0[Bucket::ServiceWrite as usize], Rate { burst: 25, per_second: 2 });
+        assert_eq!(limits.0[Bucket::TaskDefinitionWrite as usize], Rate { burst: 20, per_second: 1 });
+        for bad in ["service-write", "nope=1/1", "service-write=0/1", "service-write=1", "task-read=a/b"] {
+            assert!(bad.parse::<RateLimits>().unwrap_err().to_string().contains("task-definition-write"), "{bad}");
+        }
+    }
+}

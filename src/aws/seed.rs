@@ -1,0 +1,59 @@
+//! Making what infrastructure would have made, on an emulator: used by `dev` and `dev seed` alone.
+
+use aws_config::SdkConfig;
+use aws_sdk_efs::operation::create_file_system::CreateFileSystemError;
+use aws_sdk_ssm::types::ParameterType;
+
+use super::AwsError;
+
+/// Creates what a seed consists of, beside task definitions.
+#[derive(Debug, Clone)]
+pub struct Seeder {
+    ecs: aws_sdk_ecs::Client,
+    efs: aws_sdk_efs::Client,
+    ssm: aws_sdk_ssm::Client,
+}
+
+impl Seeder {
+    /// A seeder for an endpoint.
+    #[must_use]
+    pub fn new(config: &SdkConfig) -> Self {
+        Self {
+            ecs: aws_sdk_ecs::Client::new(config),
+            efs: aws_sdk_efs::Client::new(config),
+            ssm: aws_sdk_ssm::Client::new(config),
+        }
+    }
+
+    /// Creates a cluster; one of that name is as good.
+    ///
+    /// # Errors
+    /// The endpoint's answer, when it is not one.
+    pub async fn cluster(&self, name: &str) -> Result<(), AwsError> {
+        let answer = self.ecs.create_cluster().cluster_name(name).send().await;
+        answer.map(drop).map_err(|error| AwsError::from_sdk("ecs:CreateCluster", error))
+    }
+
+    /// Creates an encrypted file system, or finds the one that the same token made. Returns its id.
+    ///
+    /// # Errors
+    /// The endpoint's answer, when it is not one.
+    pub async fn file_system(&self, token: &str) -> Result<String, AwsError> {
+        match self.efs.create_file_system().creation_token(token).encrypted(true).send().await {
+            Ok(answer) => Ok(answer.file_system_id().to_owned()),
+            Err(error) => match error.as_service_error() {
+                Some(CreateFileSystemError::FileSystemAlreadyExists(found)) => Ok(found.file_system_id().to_owned()),
+                _ => Err(AwsError::from_sdk("elasticfilesystem:CreateFileSystem", error)),
+            },
+        }
+    }
+
+    /// Writes a plain SSM parameter.
+    ///
+    /// # Errors
+    /// The endpoint's answer, when it is not one.
+    pub async fn parameter(&self, name: &str, value: &str) -> Result<(), AwsError> {
+        let call = self.ssm.put_parameter().name(name).value(value).r#type(ParameterType::String).overwrite(true);
+        call.send().await.map(drop).map_err(|error| AwsError::from_sdk("ssm:PutParameter", error))
+    }
+}

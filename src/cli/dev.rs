@@ -1,0 +1,131 @@
+//! `dev`: the HTTP API over an embedded AWS emulator, for a first look and for building against.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::logs::{LogArgs, LogFormat};
+use super::seed::{self, ImageArgs};
+use super::server::Server;
+use crate::aws::{self, Aws, PosixOwner, RateLimits, Seeder, Timeouts};
+use crate::config::{CoordinatesArgs, FilesArgs, OwnerArg, Source, Tokens};
+use crate::emulator::{Emulator, Options as EmulatorOptions};
+use crate::reconcile::Options;
+
+/// `dev`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct DevArgs {
+    #[command(subcommand)]
+    command: Option<DevCommand>,
+    /// Address that the HTTP API listens on
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Address that the emulator listens on, for `aws --endpoint-url` and boto3
+    #[arg(long, default_value = "127.0.0.1:4566", value_name = "ADDRESS")]
+    emulator_listen: SocketAddr,
+    /// Directory for users' files
+    #[arg(long, default_value = ".dev", value_name = "DIRECTORY")]
+    dir: PathBuf,
+    /// The one bearer token
+    #[arg(long, default_value = "dev", value_name = "TOKEN")]
+    token: String,
+    #[command(flatten)]
+    image: ImageArgs,
+    #[command(flatten)]
+    logs: LogArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum DevCommand {
+    /// Make cluster, file system, base family and SSM parameters on any endpoint, and print the settings for `serve`
+    Seed(seed::SeedArgs),
+}
+
+pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
+    if let Some(DevCommand::Seed(seed)) = args.command {
+        return seed::run(seed).await;
+    }
+    args.logs.start(LogFormat::Text)?;
+    let image = args.image.image()?;
+    let api = bind("--listen", args.listen).await?;
+    let emulator_listener = bind("--emulator-listen", args.emulator_listen).await?;
+    let efs_root = args.dir.join("efs");
+    std::fs::create_dir_all(&efs_root).with_context(|| format!("--dir {}", args.dir.display()))?;
+
+    let emulator = Emulator::new(EmulatorOptions::default());
+    let config = aws::in_process(emulator.http_client(), Timeouts::default()).await;
+    let aws = Aws::new(&config, &RateLimits::default());
+    let seeded =
+        seed::seed(&aws, &Seeder::new(&config), &image, "subnet-0123456789abcdef0", "sg-0123456789abcdef0").await?;
+    emulator.clear_calls();
+    let addresses = Addresses { api: api.local_addr()?, emulator: emulator_listener.local_addr()? };
+    let emulating = tokio::spawn(async move { emulator.serve(emulator_listener, std::future::pending()).await });
+
+    let owner = owner();
+    banner(&args, &addresses, &image.to_string(), &seeded.base, owner);
+    let (_sender, tokens) = watch::channel(Tokens::single("dev", &args.token));
+    let coordinates = CoordinatesArgs { ssm_path: Some(seed::SSM_PATH.into()), ..CoordinatesArgs::default() };
+    let source = Source { args: coordinates, ssm: aws.ssm.clone() };
+    let options = Options { poll_interval: std::time::Duration::from_millis(250), ..Options::default() };
+    let files = FilesArgs { efs_root, owner };
+    let served = Server { aws, source, files, tokens, options }.run(api).await;
+    emulating.abort();
+    served
+}
+
+struct Addresses {
+    api: SocketAddr,
+    emulator: SocketAddr,
+}
+
+async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("{flag} {address} (is another one running? port 0 picks a free one)"))
+}
+
+/// Only root may give files away.
+fn owner() -> OwnerArg {
+    let chown = rustix::process::geteuid().is_root();
+    OwnerArg { owner: PosixOwner { uid: 1000, gid: 1000 }, chown }
+}
+
+#[expect(clippy::print_stdout, reason = "the banner is this command's output")]
+fn banner(args: &DevArgs, at: &Addresses, image: &str, base: &str, owner: OwnerArg) {
+    let (api, emulator, token) = (at.api, at.emulator, &args.token);
+    let base = base.rsplit_once('/').map_or(base, |(_, name)| name);
+    let dir = args.dir.display();
+    let owners =
+        if owner.chown { "owned by 1000:1000" } else { "not running as root, so files keep your own user as owner" };
+    // A sign-in that parses and is nobody's: header {"alg":"none"}, claims with a fake account, no signature.
+    let jwt = "eyJhbGciOiJub25lIn0.eyJleHAiOjQxMDI0NDQ4MDAsImlhdCI6MTc3MDAwMDAwMCwiaHR0cHM6Ly9hcGkub3BlbmFpLmNvbS9hdXRoIjp7ImNoYXRncHRfYWNjb3VudF9pZCI6ImFjY19kZW1vIn19.c2ln";
+    println!(
+        r#"
+openclaw-provisioner dev — API http://{api}   AWS emulator http://{emulator}   token {token}
+Tasks are SIMULATED: they go PENDING, RUNNING, healthy in about two seconds, and no container runs.
+Base {base} runs {image}. Files are under {dir}/efs ({owners}). Emulated AWS state is gone when this stops.
+
+# a new user
+curl -sS http://{api}/provision -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{{"user_id":"alice","auth":{{"auth_mode":"chatgpt","tokens":{{"access_token":"{jwt}","refresh_token":"rt_demo","id_token":"{jwt}","account_id":"acc_demo"}}}}}}'
+# how is it?
+curl -sS http://{api}/containers/alice -H 'Authorization: Bearer {token}'
+# more memory; CODEX_HOME stays
+curl -sS http://{api}/containers/alice/resize -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{{"cpu":1024,"memory_mib":4096}}'
+# the newest base; "force" restarts even when nothing changed
+curl -sS http://{api}/containers/alice/redeploy -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{{"force":true}}'
+# stop, start
+curl -sS -X POST http://{api}/containers/alice/stop -H 'Authorization: Bearer {token}'
+curl -sS -X POST http://{api}/containers/alice/start -H 'Authorization: Bearer {token}'
+# gone, files and all (data=keep keeps them)
+curl -sS -X DELETE 'http://{api}/containers/alice?data=purge' -H 'Authorization: Bearer {token}'
+# what AWS holds
+aws --endpoint-url http://{emulator} ecs describe-task-definition --task-definition openclaw-dev-user
+# let every container of the user family fail: pull-error, mount-error, oom, crash, unhealthy, slow; "healthy" again
+curl -sS -X PUT http://{emulator}/_emulator/behaviours/openclaw-dev-user -d '{{"behaviour":"oom"}}'
+"#
+    );
+}

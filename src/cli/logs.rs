@@ -1,0 +1,48 @@
+//! Where log lines go and what they look like.
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// How the service logs.
+#[derive(Debug, Clone, Args)]
+pub(super) struct LogArgs {
+    /// Which lines to log, as level or target=level[,…]; the AWS SDK and HTTP internals stay at warn, because their
+    /// finer levels show whole requests
+    #[arg(long, env = "PROVISIONER_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// One JSON object a line for machines, or text for people
+    #[arg(long, env = "PROVISIONER_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// One JSON object a line
+    Json,
+    /// Text
+    Text,
+}
+
+/// Crates whose debug and trace lines hold request bodies, and so could hold secrets.
+const QUIET: [&str; 7] =
+    ["aws_config", "aws_runtime", "aws_sigv4", "aws_smithy_http_client", "aws_smithy_runtime", "hyper", "hyper_util"];
+
+impl LogArgs {
+    /// Starts logging to standard error.
+    pub(super) fn start(&self, default: LogFormat) -> anyhow::Result<()> {
+        let mut filter = EnvFilter::try_new(&self.log)?;
+        for target in QUIET {
+            filter = filter.add_directive(format!("{target}=warn").parse()?);
+        }
+        let lines = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_span_events(FmtSpan::NONE);
+        match self.log_format.unwrap_or(default) {
+            LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).init(),
+            LogFormat::Text => lines.compact().with_target(false).init(),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! The command line: each role of the one executable.
+
+#[cfg(feature = "emulator")]
+mod dev;
+mod doctor;
+mod logs;
+#[cfg(feature = "emulator")]
+mod seed;
+mod serve;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Gives every user of a web app a private, always-on OpenClaw container on AWS ECS Fargate.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the HTTP API against AWS
+    Serve(Box<serve::ServeArgs>),
+    /// Serve the HTTP API against an embedded AWS emulator: no account, no Docker, no configuration
+    #[cfg(feature = "emulator")]
+    Dev(Box<dev::DevArgs>),
+    /// Check openclaw-version.json and, where settings are given, what they point at
+    Doctor(Box<doctor::DoctorArgs>),
+}
+
+impl Cli {
+    /// Runs the command. Exit codes: 0 done, 1 failed, 2 wrong usage.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return failed(&error.into()),
+        };
+        let result = runtime.block_on(async {
+            match self.command {
+                Command::Serve(args) => serve::run(*args).await.map(|()| ExitCode::SUCCESS),
+                #[cfg(feature = "emulator")]
+                Command::Dev(args) => dev::run(*args).await.map(|()| ExitCode::SUCCESS),
+                Command::Doctor(args) => doctor::run(*args).await,
+            }
+        });
+        result.unwrap_or_else(|error| failed(&error))
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last words of a command line program go to the terminal")]
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}

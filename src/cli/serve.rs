@@ -1,0 +1,79 @@
+//! `serve`: the HTTP API against AWS.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, interval_at};
+
+use super::logs::{LogArgs, LogFormat};
+use super::server::Server;
+use crate::aws::{self, Aws};
+use crate::config::{ApiArgs, AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs, Source, Tokens};
+use crate::reconcile::Options;
+
+/// How often the token file is read again.
+const TOKENS_EVERY: Duration = Duration::from_secs(60);
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    api: ApiArgs,
+    #[command(flatten)]
+    coordinates: CoordinatesArgs,
+    #[command(flatten)]
+    files: FilesArgs,
+    #[command(flatten)]
+    containers: ContainersArgs,
+    #[command(flatten)]
+    aws: AwsArgs,
+    #[command(flatten)]
+    logs: LogArgs,
+}
+
+pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    args.logs.start(LogFormat::Json)?;
+    let tokens = Tokens::read(&args.api.tokens_file)?;
+    tracing::info!(count = tokens.count(), "tokens read");
+    let (sender, tokens) = watch::channel(tokens);
+    tokio::spawn(reread(args.api.tokens_file, sender));
+    let config = aws::load(args.aws.timeouts()).await;
+    let aws = Aws::new(&config, &args.aws.rate_limits);
+    let source = Source { args: args.coordinates, ssm: aws.ssm.clone() };
+    let options = Options {
+        owner: args.files.owner.owner,
+        enable_execute_command: args.containers.enable_execute_command,
+        ..Options::default()
+    };
+    let address = args.api.listen;
+    let listener = TcpListener::bind(address).await.with_context(|| format!("PROVISIONER_LISTEN {address}"))?;
+    Server { aws, source, files: args.files, tokens, options }.run(listener).await
+}
+
+/// Reads the token file again and again, so that a token can be added or taken back without a restart.
+async fn reread(path: PathBuf, tokens: watch::Sender<Tokens>) {
+    let mut ticks = interval_at(Instant::now() + TOKENS_EVERY, TOKENS_EVERY);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = tokens.closed() => return,
+        }
+        match Tokens::read(&path) {
+            Ok(now) => {
+                let changed = tokens.send_if_modified(|before| {
+                    let changed = *before != now;
+                    *before = now;
+                    changed
+                });
+                if changed {
+                    tracing::info!("the token file changed");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the token file cannot be used; the last good one stays in force"),
+        }
+    }
+}

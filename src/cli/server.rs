@@ -1,0 +1,81 @@
+//! Assembling and running the HTTP server; `serve` and `dev` differ in what they put in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::aws::Aws;
+use crate::config::{FilesArgs, Freshness, Source, Tokens, refresh};
+use crate::http::{App, Readiness, router};
+use crate::reconcile::{Options, Reconciler};
+use crate::staging::{Owner, Staging, UserLocks};
+
+/// How long requests and converges under way may take to come to a stop after SIGTERM. ECS kills after 30 s by
+/// default.
+const GRACE: Duration = Duration::from_secs(25);
+
+/// What a server is made of.
+pub(super) struct Server {
+    pub(super) aws: Aws,
+    pub(super) source: Source,
+    pub(super) files: FilesArgs,
+    pub(super) tokens: watch::Receiver<Tokens>,
+    pub(super) options: Options,
+}
+
+impl Server {
+    /// Serves until SIGTERM or SIGINT, then lets what is under way come to a stop.
+    pub(super) async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
+        let root = &self.files.efs_root;
+        let owner = self.files.owner;
+        let chown = owner.chown.then_some(Owner { uid: owner.owner.uid, gid: owner.owner.gid });
+        let what = || format!("PROVISIONER_EFS_ROOT {}", root.display());
+        let staging = Staging::open(root, chown).with_context(what)?;
+        let locks = UserLocks::open(root).with_context(what)?;
+        let coordinates = self.source.read().await.map_err(anyhow::Error::msg).context("settings")?;
+        let (coordinates_sender, coordinates) = watch::channel(coordinates);
+        let (freshness_sender, freshness) = watch::channel(Freshness { read_at: Instant::now(), error: None });
+        tokio::spawn(refresh(self.source, coordinates_sender, freshness_sender));
+
+        let reconciler = Arc::new(Reconciler::new(self.aws, staging, locks, coordinates, self.options));
+        let app = App {
+            reconciler: Arc::clone(&reconciler),
+            tokens: self.tokens,
+            readiness: Readiness { coordinates: freshness },
+        };
+        tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
+        let (stop, mut stopped) = watch::channel(false);
+        let serving = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
+            drop(stopped.wait_for(|stopped| *stopped).await);
+        });
+        let serving = tokio::spawn(serving.into_future());
+        asked_to_stop().await?;
+        tracing::info!("stopping");
+        stop.send_replace(true);
+        let finish = async {
+            reconciler.shut_down().await;
+            serving.await
+        };
+        match tokio::time::timeout(GRACE, finish).await {
+            Ok(result) => result??,
+            Err(_) => tracing::warn!("stopped with work under way; the next call on those users goes on from there"),
+        }
+        Ok(())
+    }
+}
+
+/// Waits for SIGTERM (ECS) or SIGINT (a terminal).
+async fn asked_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! The coordinates of infrastructure: from the environment, else from SSM.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use thiserror::Error;
+
+use crate::domain::{BaseFamily, Coordinates, Invalid};
+
+/// Where users' containers live. What is not given here is read from the SSM path, at start and every 60 s.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CoordinatesArgs {
+    /// SSM path that infrastructure publishes its coordinates under, such as /openclaw/dev
+    #[arg(long, env = "PROVISIONER_SSM_PATH", value_name = "PATH")]
+    pub ssm_path: Option<String>,
+    /// Cluster name or ARN [SSM: cluster]
+    #[arg(long, env = "PROVISIONER_CLUSTER", value_name = "CLUSTER")]
+    pub cluster: Option<String>,
+    /// Bare base family, without a revision [SSM: base-family]
+    #[arg(long, env = "PROVISIONER_BASE_FAMILY", value_name = "FAMILY")]
+    pub base_family: Option<String>,
+    /// EFS file system id [SSM: file-system-id]
+    #[arg(long, env = "PROVISIONER_FILE_SYSTEM_ID", value_name = "ID")]
+    pub file_system_id: Option<String>,
+    /// Subnet ids, comma-separated [SSM: subnets]
+    #[arg(long, env = "PROVISIONER_SUBNETS", value_name = "IDS")]
+    pub subnets: Option<String>,
+    /// Security group ids, comma-separated [SSM: security-groups]
+    #[arg(long, env = "PROVISIONER_SECURITY_GROUPS", value_name = "IDS")]
+    pub security_groups: Option<String>,
+    /// ARN of a Cloud Map service to register tasks in, optional [SSM: cloud-map-service-arn]
+    #[arg(long, env = "PROVISIONER_CLOUD_MAP_SERVICE_ARN", value_name = "ARN")]
+    pub cloud_map_service_arn: Option<String>,
+}
+
+/// Settings that are missing or wrong, all of them at once.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct MissingSettings(Vec<Invalid>);
+
+impl CoordinatesArgs {
+    /// Puts the coordinates together; what is given here wins over `parameters`, the SSM parameters by their last
+    /// name part.
+    ///
+    /// # Errors
+    /// Names every setting that is missing or wrong, by its variable and its SSM parameter.
+    pub fn resolve(&self, parameters: &BTreeMap<String, String>) -> Result<Coordinates, MissingSettings> {
+        let mut wrong = Vec::new();
+        let given = |own: &Option<String>, parameter: &str| {
+            let own = own.as_deref().map(str::trim).filter(|value| !value.is_empty());
+            let published = parameters.get(parameter).map(|value| value.trim()).filter(|value| !value.is_empty());
+            own.or(published).map(str::to_owned)
+        };
+        let mut required = |own: &Option<String>, variable: &str, parameter: &str| {
+            given(own, parameter).unwrap_or_else(|| {
+                let fix = match &self.ssm_path {
+                    Some(path) => format!("set {variable}, or publish the SSM parameter {path}/{parameter}"),
+                    None => {
+                        format!("set {variable}, or PROVISIONER_SSM_PATH to where infrastructure publishes {parameter}")
+                    }
+                };
+                wrong.push(Invalid::new(variable, "it is not set", fix));
+                String::new()
+            })
+        };
+        let cluster = required(&self.cluster, "PROVISIONER_CLUSTER", "cluster");
+        let base_family = required(&self.base_family, "PROVISIONER_BASE_FAMILY", "base-family");
+        let file_system_id = required(&self.file_system_id, "PROVISIONER_FILE_SYSTEM_ID", "file-system-id");
+        let subnets = required(&self.subnets, "PROVISIONER_SUBNETS", "subnets");
+        let security_groups = required(&self.security_groups, "PROVISIONER_SECURITY_GROUPS", "security-groups");
+        let family = match base_family.as_str() {
+            "" => None,
+            text => BaseFamily::parse(text)
+                .map_err(|error| {
+                    wrong.push(Invalid::new(
+                        "PROVISIONER_BASE_FAMILY",
+                        error.problem().to_owned(),
+                        error.fix().to_owned(),
+                    ))
+                })
+                .ok(),
+        };
+        match (family, wrong.is_empty()) {
+            (Some(base_family), true) => Ok(Coordinates {
+                cluster,
+                base_family,
+                file_system_id,
+                subnets: split(&subnets),
+                security_groups: split(&security_groups),
+                cloud_map_service_arn: given(&self.cloud_map_service_arn, "cloud-map-service-arn"),
+            }),
+            _ => Err(MissingSettings(wrong)),
+        }
+    }
+}
+
+fn split(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters() -> BTreeMap<String, String> {
+        [
+            ("cluster", "c"),
+            ("base-family", "openclaw-dev"),
+            ("file-system-id", "fs-1"),
+            ("subnets", "subnet-a, subnet-b"),
+            ("security-groups", "sg-a"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    #[test]
+    fn the_environment_wins_over_ssm_and_an_empty_variable_is_not_set() {
+        let args = CoordinatesArgs {
+            cluster: Some("mine".into()),
+            file_system_id: Some("  ".into()),
+            ..CoordinatesArgs::default()
+        };
+        let at = args.resolve(&parameters()).unwrap();
+        assert_eq!((at.cluster.as_str(), at.file_system_id.as_str()), ("mine", "fs-1"));
+        assert_eq!(at.subnets, ["subnet-a", "subnet-b"]);
+        assert_eq!(at.cloud_map_service_arn, None);
+    }
+
+    #[test]
+    fn every_missing_setting_is_named_at_once_by_variable_and_parameter() {
+        let args = CoordinatesArgs { ssm_path: Some("/openclaw/dev".into()), ..CoordinatesArgs::default() };
+        let message = args.resolve(&BTreeMap::new()).unwrap_err().to_string();
+        for part in
+            ["PROVISIONER_CLUSTER", "/openclaw/dev/subnets", "PROVISIONER_SECURITY_GROUPS", "/openclaw/dev/base-family"]
+        {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_base_family_with_a_revision_is_refused_by_its_variable() {
+        let args = CoordinatesArgs { base_family: Some("openclaw-dev:3".into()), ..CoordinatesArgs::default() };
+        let message = args.resolve(&parameters()).unwrap_err().to_string();
+        assert!(message.contains("PROVISIONER_BASE_FAMILY") && message.contains("one revision"), "{message}");
+    }
+}

@@ -1,0 +1,127 @@
+//! Settings by concern. Every one can be given as a flag or as an environment variable; the coordinates also as SSM
+//! parameters, which the environment overrides. What is missing is an error, never a default that points at a fake.
+
+mod coordinates;
+mod refresh;
+mod tokens;
+
+pub use coordinates::{CoordinatesArgs, MissingSettings};
+pub use refresh::{Freshness, Source, refresh};
+pub use tokens::{Scope, TokenFileError, Tokens};
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::aws::{PosixOwner, RateLimits, Timeouts};
+
+/// Where the HTTP API listens and who may call it.
+#[derive(Debug, Clone, Args)]
+pub struct ApiArgs {
+    /// Address that the HTTP API listens on
+    #[arg(long, env = "PROVISIONER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// File of bearer tokens, a line each: name:scope[,scope]:token-or-sha256; scopes read, provision, admin
+    #[arg(long, env = "PROVISIONER_TOKENS_FILE", value_name = "FILE")]
+    pub tokens_file: PathBuf,
+}
+
+/// Where users' files are and who owns them.
+#[derive(Debug, Clone, Args)]
+pub struct FilesArgs {
+    /// Directory that the root of the EFS file system is mounted on
+    #[arg(long, env = "PROVISIONER_EFS_ROOT", value_name = "DIRECTORY")]
+    pub efs_root: PathBuf,
+    /// Owner of users' files as uid:gid; "-" = leave the owner as it is (local development without root)
+    #[arg(long, env = "PROVISIONER_OWNER", default_value = "1000:1000", value_name = "UID:GID")]
+    pub owner: OwnerArg,
+}
+
+/// How AWS is called.
+#[derive(Debug, Clone, Args)]
+pub struct AwsArgs {
+    /// Seconds to open a connection to AWS
+    #[arg(long, env = "PROVISIONER_AWS_CONNECT_TIMEOUT_SECONDS", default_value_t = 3, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub aws_connect_timeout_seconds: u64,
+    /// Seconds for one attempt of an AWS call
+    #[arg(long, env = "PROVISIONER_AWS_ATTEMPT_TIMEOUT_SECONDS", default_value_t = 10, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub aws_attempt_timeout_seconds: u64,
+    /// Seconds for all attempts of an AWS call together
+    #[arg(long, env = "PROVISIONER_AWS_OPERATION_TIMEOUT_SECONDS", default_value_t = 25, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=900))]
+    pub aws_operation_timeout_seconds: u64,
+    /// Client-side rate limits where AWS's documented ones are not yours: bucket=burst/per-second[,…]; buckets
+    /// task-definition-write, task-definition-read, service-write, service-read, task-read
+    #[arg(long, env = "PROVISIONER_RATE_LIMITS", default_value = "", hide_default_value = true, value_name = "LIMITS")]
+    pub rate_limits: RateLimits,
+}
+
+impl AwsArgs {
+    /// The deadlines of one AWS call.
+    #[must_use]
+    pub const fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            connect: Duration::from_secs(self.aws_connect_timeout_seconds),
+            attempt: Duration::from_secs(self.aws_attempt_timeout_seconds),
+            operation: Duration::from_secs(self.aws_operation_timeout_seconds),
+        }
+    }
+}
+
+/// How containers are run.
+#[derive(Debug, Clone, Args)]
+pub struct ContainersArgs {
+    /// Let ECS Exec open a shell in users' containers
+    #[arg(long, env = "PROVISIONER_ENABLE_EXECUTE_COMMAND")]
+    pub enable_execute_command: bool,
+}
+
+/// `PROVISIONER_OWNER`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnerArg {
+    /// POSIX user of the access points.
+    pub owner: PosixOwner,
+    /// Whether files that are staged are given to that owner.
+    pub chown: bool,
+}
+
+impl FromStr for OwnerArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "-" {
+            return Ok(Self { owner: PosixOwner { uid: 1000, gid: 1000 }, chown: false });
+        }
+        let parsed = text.split_once(':').and_then(|(uid, gid)| {
+            let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
+            Some(PosixOwner { uid, gid })
+        });
+        match parsed {
+            Some(PosixOwner { uid: 0, .. }) => {
+                Err("uid 0 is root: a container that writes as root leaves files that nobody else can read".into())
+            }
+            Some(owner) => Ok(Self { owner, chown: true }),
+            None => Err("write uid:gid in numbers, such as 1000:1000, or - to leave owners alone".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_is_two_numbers_or_a_dash() {
+        let owner: OwnerArg = "1001:1002".parse().unwrap();
+        assert_eq!(owner, OwnerArg { owner: PosixOwner { uid: 1001, gid: 1002 }, chown: true });
+        assert!(!"-".parse::<OwnerArg>().unwrap().chown);
+        for bad in ["", "1000", "node:node", "0:0", "-1:1"] {
+            assert!(bad.parse::<OwnerArg>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Keeping the coordinates fresh: SSM is read again every 60 s, and the last good values stay in force while it cannot
+//! be reached or holds nonsense (incident 2 was a value read once, at start).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::CoordinatesArgs;
+use crate::aws::Ssm;
+use crate::domain::Coordinates;
+
+/// How often SSM is read again.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Where coordinates are read from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// What the environment says.
+    pub args: CoordinatesArgs,
+    /// What SSM says.
+    pub ssm: Ssm,
+}
+
+/// How fresh the coordinates are.
+#[derive(Debug, Clone)]
+pub struct Freshness {
+    /// When they were last read without error.
+    pub read_at: Instant,
+    /// Why the last attempt failed, if it did.
+    pub error: Option<String>,
+}
+
+impl Source {
+    /// Reads the coordinates.
+    ///
+    /// # Errors
+    /// Says what is missing, or why SSM did not answer.
+    pub async fn read(&self) -> Result<Coordinates, String> {
+        let parameters = match &self.args.ssm_path {
+            Some(path) => self.ssm.parameters_under(path).await.map_err(|error| error.to_string())?,
+            None => BTreeMap::new(),
+        };
+        self.args.resolve(&parameters).map_err(|error| error.to_string())
+    }
+}
+
+/// Reads the coordinates again and again and publishes what changed; ends when nobody listens any more.
+pub async fn refresh(source: Source, coordinates: watch::Sender<Coordinates>, freshness: watch::Sender<Freshness>) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = coordinates.closed() => return,
+        }
+        match source.read().await {
+            Ok(now) => {
+                let changed = coordinates.send_if_modified(|before| {
+                    let changed = *before != now;
+                    *before = now;
+                    changed
+                });
+                if changed {
+                    tracing::info!("coordinates changed");
+                }
+                freshness.send_replace(Freshness { read_at: Instant::now(), error: None });
+            }
+            Err(error) => {
+                tracing::warn!(error, "coordinates could not be read; the last good ones stay in force");
+                freshness.send_modify(|freshness| freshness.error = Some(error));
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A user's ChatGPT sign-in: checked on its way in, written out as the `auth.json` that Codex and OpenClaw read.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use serde_json::{Map, Value, json};
+
+use super::freshness::SignIn;
+use super::invalid::{Invalid, shown};
+use super::jwt::Claims;
+use super::user_id::sha256_hex12;
+
+/// Real tokens have 2 to 4 KiB; more than this is a mistake or an attack.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+const MAX_ACCOUNT_ID_BYTES: usize = 256;
+const COPY_FIX: &str = "copy it unchanged from the sign-in's auth.json";
+
+/// A complete sign-in, good enough that the Codex CLI and OpenClaw accept and can refresh it (openclaw-facts §3).
+///
+/// Nothing of it can be printed: `Debug` shows the fingerprint and the account only.
+#[derive(Clone)]
+pub struct ChatGptAuth {
+    access_token: SecretString,
+    refresh_token: SecretString,
+    id_token: SecretString,
+    account_id: String,
+    last_refresh: Timestamp,
+    sign_in: SignIn,
+}
+
+impl ChatGptAuth {
+    /// Reads the `auth` member of a request. Errors name paths that begin with `auth` and never quote a value.
+    pub fn parse(value: Value) -> Result<Self, Invalid> {
+        let mut auth = object(value, "auth")?;
+        check_mode(auth.remove("auth_mode"))?;
+        if !matches!(auth.remove("OPENAI_API_KEY"), None | Some(Value::Null)) {
+            let fix = "leave it out or send null; provider keys go into `secrets`";
+            return Err(Invalid::new("auth.OPENAI_API_KEY", "has a value beside a ChatGPT sign-in", fix));
+        }
+        let sent_last_refresh = auth.remove("last_refresh").map_or(Ok(None), last_refresh)?;
+        let tokens = auth.remove("tokens").ok_or_else(|| missing("auth.tokens", COPY_FIX))?;
+        nothing_left(&auth, "auth")?;
+
+        let mut tokens = object(tokens, "auth.tokens")?;
+        let mut take = |name: &str| tokens.remove(name).filter(|value| !value.is_null());
+        let access_token = token(take("access_token"), "auth.tokens.access_token")?;
+        let refresh_token = token(take("refresh_token"), "auth.tokens.refresh_token")?;
+        let (id_token, account_id) = (take("id_token"), take("account_id"));
+        nothing_left(&tokens, "auth.tokens")?;
+
+        let access_claims = Claims::read(access_token.expose_secret());
+        let (id_token, id_claims) = match id_token {
+            Some(sent) => {
+                let sent = token(Some(sent), "auth.tokens.id_token")?;
+                let claims = Claims::read(sent.expose_secret())
+                    .ok_or_else(|| Invalid::new("auth.tokens.id_token", "is not a JWT", COPY_FIX))?;
+                (sent, claims)
+            }
+            // Accepted in its place by Codex (openclaw-facts §3), but only as the JWT that it parses there.
+            None => match &access_claims {
+                Some(claims) => (access_token.clone(), claims.clone()),
+                None => {
+                    return Err(missing("auth.tokens.id_token", "send it: the access token is not a JWT either"));
+                }
+            },
+        };
+        let access_claims = access_claims.unwrap_or_default();
+
+        let account_id = match account_id {
+            Some(sent) => visible(sent, "auth.tokens.account_id", MAX_ACCOUNT_ID_BYTES)?,
+            // Without it Codex is "logged in" and never refreshes (openclaw-facts §3).
+            None => access_claims.account_id.or(id_claims.account_id).ok_or_else(|| {
+                missing("auth.tokens.account_id", "send it: no token has the claim chatgpt_account_id")
+            })?,
+        };
+        // Never now: a re-sent sign-in would look fresher than the rotated file it is about to overwrite (§4).
+        let filled_last_refresh = sent_last_refresh.or(access_claims.issued_at).ok_or_else(|| {
+            missing("auth.last_refresh", "send when the tokens were issued: the access token does not say")
+        })?;
+        let sign_in = SignIn {
+            account_id: Some(account_id.clone()),
+            email: id_claims.email.or(access_claims.email),
+            last_refresh: sent_last_refresh,
+            issued_at: access_claims.issued_at,
+            expires_at: access_claims.expires_at,
+            fingerprint: fingerprint(refresh_token.expose_secret()),
+        };
+        Ok(Self { access_token, refresh_token, id_token, account_id, last_refresh: filled_last_refresh, sign_in })
+    }
+
+    /// What freshness is judged by: what the caller *sent*, before a missing `last_refresh` was filled in.
+    pub fn sign_in(&self) -> &SignIn {
+        &self.sign_in
+    }
+
+    /// The ChatGPT account, as sent or from the claim.
+    pub fn account_id(&self) -> &str {
+        &self.account_id
+    }
+
+    /// The `last_refresh` that the file carries: as sent, else the access token's `iat`.
+    pub fn last_refresh(&self) -> Timestamp {
+        self.last_refresh
+    }
+
+    /// The first 12 hex digits of SHA-256 of the refresh token: tells sign-ins apart in answers and logs.
+    pub fn fingerprint(&self) -> &str {
+        &self.sign_in.fingerprint
+    }
+
+    /// The exact content of `codex/auth.json`, always with the real refresh token (see [`layout`](super::layout)).
+    pub fn to_file_bytes(&self) -> SecretSlice<u8> {
+        let file = json!({
+            "auth_mode": "chatgpt",
+            "OPENAI_API_KEY": null,
+            "tokens": {
+                "id_token": self.id_token.expose_secret(),
+                "access_token": self.access_token.expose_secret(),
+                "refresh_token": self.refresh_token.expose_secret(),
+                "account_id": self.account_id,
+            },
+            "last_refresh": self.last_refresh.to_string(),
+        });
+        let text = format!("{file:#}\n").into_bytes();
+        SecretSlice::from(text)
+    }
+}
+
+impl fmt::Debug for ChatGptAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChatGptAuth")
+            .field("account_id", &self.account_id)
+            .field("fingerprint", &self.sign_in.fingerprint)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) fn fingerprint(refresh_token: &str) -> String {
+    sha256_hex12(refresh_token.as_bytes())
+}
+
+/// RFC 3339 with seconds and a zone. jiff alone also reads looser forms, which Codex then refuses (openclaw-facts §3).
+pub(super) fn rfc3339(text: &str) -> Option<Timestamp> {
+    let bytes = text.as_bytes();
+    let shaped = bytes.len() >= 20
+        && bytes.iter().zip(b"0000-00-00T00:00:00").all(|(byte, shape)| match shape {
+            b'0' => byte.is_ascii_digit(),
+            b'T' => matches!(byte, b'T' | b't'),
+            mark => byte == mark,
+        });
+    let zone = text.get(19..)?.trim_start_matches(['.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+    let zoned = match zone.as_bytes() {
+        [b'Z' | b'z'] => true,
+        [b'+' | b'-', h1, h2, b':', m1, m2] => [h1, h2, m1, m2].iter().all(|digit| digit.is_ascii_digit()),
+        _ => false,
+    };
+    if shaped && zoned { text.parse().ok() } else { None }
+}
+
+fn last_refresh(value: Value) -> Result<Option<Timestamp>, Invalid> {
+    let parsed = match &value {
+        Value::Null => return Ok(None),
+        Value::String(text) => rfc3339(text),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    let fix = "use a form such as 2026-04-25T10:00:00Z, or leave it out";
+    parsed.map(Some).ok_or_else(|| Invalid::new("auth.last_refresh", "is not an RFC 3339 time with a zone", fix))
+}
+
+fn check_mode(mode: Option<Value>) -> Result<(), Invalid> {
+    let fix = "send \"chatgpt\"; other sign-ins are not staged as auth.json";
+    match mode {
+        Some(Value::String(mode)) if mode == "chatgpt" => Ok(()),
+        Some(_) => Err(Invalid::new("auth.auth_mode", "is not \"chatgpt\"", fix)),
+        None => Err(missing("auth.auth_mode", fix)),
+    }
+}
+
+fn token(value: Option<Value>, field: &str) -> Result<SecretString, Invalid> {
+    let value = value.ok_or_else(|| missing(field, COPY_FIX))?;
+    visible(value, field, MAX_TOKEN_BYTES).map(SecretString::from)
+}
+
+/// Text of visible ASCII. A stray newline would survive every hop and fail only when the container signs in.
+fn visible(value: Value, field: &str, max_bytes: usize) -> Result<String, Invalid> {
+    let refuse = |problem: String| Err(Invalid::new(field, problem, COPY_FIX));
+    let Value::String(text) = value else {
+        return refuse("is not a string".to_owned());
+    };
+    if text.is_empty() {
+        return refuse("is empty".to_owned());
+    }
+    if text.len() > max_bytes {
+        return refuse(format!("has {} bytes, more than {max_bytes}", text.len()));
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return refuse("contains whitespace, a newline or a control character".to_owned());
+    }
+    if !text.is_ascii() {
+        return refuse("contains a character outside ASCII".to_owned());
+    }
+    Ok(text)
+}
+
+fn object(value: Value, field: &str) -> Result<Map<String, Value>, Invalid> {
+    match value {
+        Value::Object(members) => Ok(members),
+        Value::Null => Err(missing(field, COPY_FIX)),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(Invalid::new(field, "is not an object", COPY_FIX))
+        }
+    }
+}
+
+fn missing(field: &str, fix: &str) -> Invalid {
+    Invalid::new(field, "is missing", fix)
+}
+
+/// Unknown members are errors: a misspelt `refresh_token` must not pass for an absent one.
+fn nothing_left(rest: &Map<String, Value>, parent: &str) -> Result<(), Invalid> {
+    let Some(name) = rest.keys().next() else {
+        return Ok(());
+    };
+    let plain = name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let name = if plain { name.clone() } else { shown(name) };
+    Err(Invalid::new(format!("{parent}.{name}"), "is not a known field", "leave it out"))
+}
+
+#[cfg(test)]
+mod tests;

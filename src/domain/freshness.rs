@@ -1,0 +1,239 @@
+//! Which of two sign-ins is fresher: the one in the user's directory, or the one that the caller sent.
+//!
+//! Refresh tokens are single-use and the running container rotates them, so writing an older sign-in over a newer one
+//! signs the user out (incident 28). The rule is openclaw-facts §4, to the letter:
+//!
+//! 1. nothing usable is stored, or another account: write;
+//! 2. the later `last_refresh` wins; when either lacks one (or both are equal), the later `iat` of the access token;
+//!    when that does not tell either, the later `exp`;
+//! 3. nothing tells: keep what is there;
+//! 4. `force` writes in any case.
+//!
+//! **Hostile values.** A tenant owns the stored file and may put a `last_refresh` of the year 9999 into it. The file is
+//! then kept for ever. That harms nobody but the tenant, whose own sign-in it is; the answer says `kept_fresher`, and
+//! `force` or removing the credentials is the way out. A cap would need a clock here, and two clocks that disagree
+//! could then undo a rotation, which harms the innocent.
+//!
+//! **An order.** Comparing is antisymmetric for any values. It is transitive as long as both fields are there, or the
+//! times of one sign-in agree with each other, as real ones do; rule 2 changes its measure when a field is missing, so
+//! three contradictory files can form a circle (there is a test that shows one).
+
+use std::cmp::Ordering;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::auth_json::{fingerprint, rfc3339};
+use super::jwt::Claims;
+
+/// What a sign-in says about itself, without any token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    /// The ChatGPT account id, as written or from the tokens' claim.
+    pub account_id: Option<String>,
+    /// The email claim.
+    pub email: Option<String>,
+    /// When the tokens were last refreshed, if the sign-in says so itself.
+    pub last_refresh: Option<Timestamp>,
+    /// `iat` of the access token.
+    pub issued_at: Option<Timestamp>,
+    /// `exp` of the access token.
+    pub expires_at: Option<Timestamp>,
+    /// The first 12 hex digits of SHA-256 of the refresh token.
+    pub fingerprint: String,
+}
+
+/// Whom a sign-in belongs to.
+#[derive(PartialEq, Eq)]
+enum Account<'a> {
+    Id(&'a str),
+    Email(String),
+}
+
+impl SignIn {
+    fn account(&self) -> Option<Account<'_>> {
+        let id = self.account_id.as_deref().map(Account::Id);
+        id.or_else(|| self.email.as_ref().map(|email| Account::Email(email.to_ascii_lowercase())))
+    }
+}
+
+/// What is at `codex/auth.json`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// No file.
+    Missing,
+    /// A file without content.
+    Empty,
+    /// Something that no release could sign in with: no JSON, no tokens, too large, or not a regular file.
+    Unreadable,
+    /// A sign-in.
+    Parsed(SignIn),
+}
+
+impl Existing {
+    /// Judges a file's content.
+    ///
+    /// Laxer than the parser of requests, because the container writes this file and adds fields of its own. Only what
+    /// makes the file useless counts as unreadable: a doubtful file may hold a rotated token (incident 28).
+    pub fn from_file_bytes(bytes: &[u8]) -> Self {
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Self::Empty;
+        }
+        let parsed = serde_json::from_slice(bytes).ok().and_then(|value: Value| sign_in(&value));
+        parsed.map_or(Self::Unreadable, Self::Parsed)
+    }
+}
+
+fn sign_in(file: &Value) -> Option<SignIn> {
+    let tokens = file.get("tokens")?;
+    let text = |name: &str| tokens.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let access = Claims::read(text("access_token")?).unwrap_or_default();
+    let refresh_token = text("refresh_token")?;
+    let id = text("id_token").and_then(Claims::read).unwrap_or_default();
+    let last_refresh = match file.get("last_refresh") {
+        None | Some(Value::Null) => None,
+        // Codex refuses the whole file over a malformed one (openclaw-facts §3), so nothing can have rotated it.
+        Some(value) => Some(rfc3339(value.as_str()?)?),
+    };
+    Some(SignIn {
+        account_id: text("account_id").map(str::to_owned).or(access.account_id).or(id.account_id),
+        email: id.email.or(access.email),
+        last_refresh,
+        issued_at: access.issued_at,
+        expires_at: access.expires_at,
+        fingerprint: fingerprint(refresh_token),
+    })
+}
+
+/// Why a sign-in was written or kept. Names are part of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Written: there was no file.
+    Missing,
+    /// Written: the file was empty, on every reading.
+    Empty,
+    /// Written: what was there could not sign anybody in.
+    Unreadable,
+    /// Written: what was there belongs to another account, or does not say to which.
+    OtherAccount,
+    /// Written: the sent `last_refresh` is later.
+    RefreshedLater,
+    /// Written: the sent access token was issued later.
+    IssuedLater,
+    /// Written: the sent access token expires later.
+    ExpiresLater,
+    /// Written although the stored one would have been kept.
+    Forced,
+    /// Kept: it is the very same refresh token, and nothing sent is newer.
+    SameSignIn,
+    /// Kept: the stored `last_refresh` is later.
+    StoredRefreshedLater,
+    /// Kept: the stored access token was issued later.
+    StoredIssuedLater,
+    /// Kept: the stored access token expires later.
+    StoredExpiresLater,
+    /// Kept: nothing tells that the sent one is newer.
+    NothingNewer,
+}
+
+impl Reason {
+    /// The stable name, in snake case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Empty => "empty",
+            Self::Unreadable => "unreadable",
+            Self::OtherAccount => "other_account",
+            Self::RefreshedLater => "refreshed_later",
+            Self::IssuedLater => "issued_later",
+            Self::ExpiresLater => "expires_later",
+            Self::Forced => "forced",
+            Self::SameSignIn => "same_sign_in",
+            Self::StoredRefreshedLater => "stored_refreshed_later",
+            Self::StoredIssuedLater => "stored_issued_later",
+            Self::StoredExpiresLater => "stored_expires_later",
+            Self::NothingNewer => "nothing_newer",
+        }
+    }
+
+    /// The reason as a sentence for people.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Missing => "The user had no sign-in yet.",
+            Self::Empty => "The stored sign-in was an empty file.",
+            Self::Unreadable => "What was stored could not sign anybody in.",
+            Self::OtherAccount => "The stored sign-in does not belong to the account that was sent.",
+            Self::RefreshedLater => "The sign-in that was sent has been refreshed later than the stored one.",
+            Self::IssuedLater => "The access token that was sent was issued later than the stored one.",
+            Self::ExpiresLater => "The access token that was sent expires later than the stored one.",
+            Self::Forced => "The stored sign-in was overwritten because the request said force.",
+            Self::SameSignIn => "The sign-in that was sent is the stored one.",
+            Self::StoredRefreshedLater => "The stored sign-in has been refreshed later than the one that was sent.",
+            Self::StoredIssuedLater => "The stored access token was issued later than the one that was sent.",
+            Self::StoredExpiresLater => "The stored access token expires later than the one that was sent.",
+            Self::NothingNewer => "Nothing shows that the sign-in that was sent is newer than the stored one.",
+        }
+    }
+}
+
+/// Whether to write the sign-in that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Write it.
+    Write {
+        /// Why.
+        reason: Reason,
+    },
+    /// Keep what is stored.
+    KeepFresher {
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// Decides between what is stored and what was sent. `incoming` is judged as sent, before anything was filled in.
+pub fn decide(existing: &Existing, incoming: &SignIn, force: bool) -> Decision {
+    let write = |reason| Decision::Write { reason };
+    let stored = match existing {
+        Existing::Missing => return write(Reason::Missing),
+        Existing::Empty => return write(Reason::Empty),
+        Existing::Unreadable => return write(Reason::Unreadable),
+        Existing::Parsed(stored) => stored,
+    };
+    // A file that names no account at all has never been refreshed either (openclaw-facts §3): nothing is lost.
+    if stored.account().is_none() || stored.account() != incoming.account() {
+        return write(Reason::OtherAccount);
+    }
+    let kept = match compare(incoming, stored) {
+        (Ordering::Greater, Measure::LastRefresh) => return write(Reason::RefreshedLater),
+        (Ordering::Greater, Measure::IssuedAt) => return write(Reason::IssuedLater),
+        (Ordering::Greater, Measure::ExpiresAt) => return write(Reason::ExpiresLater),
+        (Ordering::Less, Measure::LastRefresh) => Reason::StoredRefreshedLater,
+        (Ordering::Less, Measure::IssuedAt) => Reason::StoredIssuedLater,
+        (Ordering::Less, Measure::ExpiresAt) => Reason::StoredExpiresLater,
+        (Ordering::Equal, _) if incoming.fingerprint == stored.fingerprint => Reason::SameSignIn,
+        (Ordering::Equal, _) => Reason::NothingNewer,
+    };
+    if force { write(Reason::Forced) } else { Decision::KeepFresher { reason: kept } }
+}
+
+/// Which of the times told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Measure {
+    LastRefresh,
+    IssuedAt,
+    ExpiresAt,
+}
+
+/// Rule 2. A time that either side lacks tells nothing, and the next one is asked.
+fn compare(a: &SignIn, b: &SignIn) -> (Ordering, Measure) {
+    let by = |a: Option<Timestamp>, b: Option<Timestamp>| a.zip(b).map_or(Ordering::Equal, |(a, b)| a.cmp(&b));
+    match (by(a.last_refresh, b.last_refresh), by(a.issued_at, b.issued_at)) {
+        (Ordering::Equal, Ordering::Equal) => (by(a.expires_at, b.expires_at), Measure::ExpiresAt),
+        (Ordering::Equal, told) => (told, Measure::IssuedAt),
+        (told, _) => (told, Measure::LastRefresh),
+    }
+}
+
+#[cfg(test)]
+mod tests;

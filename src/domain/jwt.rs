@@ -1,0 +1,103 @@
+//! Reading the claims of a ChatGPT token, without judging it.
+//!
+//! The signature is never checked: the claims only say how fresh a sign-in is and whose. Whoever can forge them could as
+//! well forge `last_refresh`, and gains nothing but a sign-in of their own that does not work.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::GeneralPurpose;
+use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
+use jiff::Timestamp;
+use serde_json::Value;
+
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What of a token's claims matters here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// `iat`: when the token was issued.
+    pub issued_at: Option<Timestamp>,
+    /// `exp`: when it stops being accepted.
+    pub expires_at: Option<Timestamp>,
+    /// `email`, or the one in the claim `https://api.openai.com/profile`.
+    pub email: Option<String>,
+    /// `https://api.openai.com/auth`.`chatgpt_account_id`.
+    pub account_id: Option<String>,
+}
+
+impl Claims {
+    /// The claims of a JWT; `None` for an opaque token, that is anything that is not three parts around a JSON object.
+    pub fn read(token: &str) -> Option<Self> {
+        let mut parts = token.split('.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return None;
+        };
+        if header.is_empty() || signature.is_empty() {
+            return None;
+        }
+        let payload: Value = serde_json::from_slice(&URL_SAFE.decode(payload).ok()?).ok()?;
+        let claims = payload.as_object()?;
+        let text = |value: Option<&Value>| value?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let within = |object: &str, key: &str| text(claims.get(object)?.get(key));
+        Some(Self {
+            issued_at: claims.get("iat").and_then(instant),
+            expires_at: claims.get("exp").and_then(instant),
+            email: text(claims.get("email")).or_else(|| within("https://api.openai.com/profile", "email")),
+            account_id: within("https://api.openai.com/auth", "chatgpt_account_id"),
+        })
+    }
+}
+
+/// A NumericDate (RFC 7519 §2) in whole seconds. Out of range counts as absent: the number may be hostile.
+fn instant(value: &Value) -> Option<Timestamp> {
+    #[expect(clippy::cast_possible_truncation, reason = "a float saturates, and the ends are out of range")]
+    let seconds = value.as_i64().or_else(|| value.as_f64().map(|float| float.floor() as i64))?;
+    Timestamp::from_second(seconds).ok()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::json;
+
+    use super::*;
+
+    /// An unsigned JWT with these claims.
+    pub(crate) fn jwt(claims: &Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        format!("{}.{}.c2ln", part(&json!({"alg": "RS256"})), part(claims))
+    }
+
+    #[test]
+    fn claims_are_read_where_openai_puts_them() {
+        let token = jwt(&json!({
+            "iat": 1_777_000_000, "exp": 1_777_864_000.75,
+            "https://api.openai.com/profile": {"email": "a@example.com"},
+            "https://api.openai.com/auth": {"chatgpt_account_id": "acc-1"},
+        }));
+        let claims = Claims::read(&token).unwrap();
+        assert_eq!(claims.issued_at.unwrap().as_second(), 1_777_000_000);
+        assert_eq!(claims.expires_at.unwrap().as_second(), 1_777_864_000);
+        assert_eq!((claims.email.as_deref(), claims.account_id.as_deref()), (Some("a@example.com"), Some("acc-1")));
+    }
+
+    #[test]
+    fn anything_that_is_not_a_jwt_is_opaque() {
+        for token in ["", "opaque", "a.b", "a.b.c.d", "..", "a.!!.c", "a.WzFd.c", ".e30.c", "a.e30."] {
+            assert_eq!(Claims::read(token), None, "{token}");
+        }
+    }
+
+    #[test]
+    fn hostile_claims_count_as_absent() {
+        let token = jwt(&json!({
+            "iat": 1e300, "exp": u64::MAX, "email": 7, "https://api.openai.com/auth": "none",
+        }));
+        assert_eq!(Claims::read(&token), Some(Claims::default()));
+        assert_eq!(Claims::read(&jwt(&json!({"iat": -1e300, "exp": "soon"}))), Some(Claims::default()));
+    }
+}

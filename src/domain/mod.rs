@@ -1,0 +1,32 @@
+//! What the service knows and decides, without a file system, a clock or a network.
+
+pub mod auth_json;
+mod coordinates;
+pub mod freshness;
+mod image;
+pub mod invalid;
+pub mod jwt;
+pub mod layout;
+pub mod openclaw_version;
+pub mod service;
+mod size;
+mod spec;
+mod status;
+mod task_definition;
+pub mod user_id;
+mod version_file;
+
+pub use auth_json::ChatGptAuth;
+pub use coordinates::{BaseFamily, Coordinates};
+pub use image::{EcrImage, EcrReference, ImageRef};
+pub use invalid::Invalid;
+pub use openclaw_version::OpenClawVersion;
+pub use size::{CPU_UNITS, RawSize, Size};
+pub use spec::{CODEX_HOME, Labels, Secrets, SignInKind, Spec, SpecPatch, Variables};
+pub use status::{Phase, Reason, ReasonCode, State, Status, derive as derive_status};
+pub use task_definition::{
+    BaseDefinition, BaseError, CurrentDefinition, CurrentError, INPUT_MEMBERS, LABEL_BASE, LABEL_DIGEST,
+    LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, RenderError, Rendered, TAG_USER, render, user_family,
+};
+pub use user_id::UserId;
+pub use version_file::VersionFile;

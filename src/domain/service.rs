@@ -1,0 +1,111 @@
+//! ECS services and tasks as far as decisions need them, without SDK types.
+
+/// An ECS service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// The service name.
+    pub name: String,
+    /// Where it is in its life.
+    pub status: ServiceStatus,
+    /// Tasks that it should have.
+    pub desired: u32,
+    /// Tasks that run.
+    pub running: u32,
+    /// Tasks that are about to.
+    pub pending: u32,
+    /// ARN of the task definition that it was last told to run.
+    pub task_definition: String,
+    /// Newest first; the PRIMARY one is where the service is going.
+    pub deployments: Vec<Deployment>,
+}
+
+/// The life of a service (API reference, Service.status).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceStatus {
+    /// In use.
+    Active,
+    /// Deleted, and its tasks are still stopping. The name cannot be used yet.
+    Draining,
+    /// Deleted. The name is free again.
+    Inactive,
+}
+
+/// One deployment of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// `ecs-svc/…`.
+    pub id: String,
+    /// Whether it is the PRIMARY one.
+    pub primary: bool,
+    /// ARN of its task definition.
+    pub task_definition: String,
+    /// How far it is.
+    pub rollout: Rollout,
+    /// ECS's own words on `rollout`.
+    pub reason: Option<String>,
+}
+
+/// Where a deployment stands (API reference, Deployment.rolloutState).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rollout {
+    /// Starting tasks.
+    InProgress,
+    /// Steady.
+    Completed,
+    /// Given up by the circuit breaker.
+    Failed,
+}
+
+impl Service {
+    /// The deployment that the service is going to.
+    #[must_use]
+    pub fn primary(&self) -> Option<&Deployment> {
+        self.deployments.iter().find(|deployment| deployment.primary)
+    }
+
+    /// Whether ECS has stopped trying: the circuit breaker has tripped and nothing runs. Waiting for it is waiting
+    /// for ever (incident 16); only a new deployment starts another task.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        let given_up = self.primary().is_some_and(|primary| primary.rollout == Rollout::Failed);
+        given_up && self.desired > 0 && self.running == 0 && self.pending == 0
+    }
+}
+
+/// One task of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Task ARN.
+    pub arn: String,
+    /// The revision that it runs.
+    pub task_definition: String,
+    /// ECS's lastStatus: `PROVISIONING`, `PENDING`, `RUNNING`, `STOPPED`, ….
+    pub last_status: String,
+    /// ECS's desiredStatus: `RUNNING` or `STOPPED`.
+    pub desired_status: String,
+    /// The verdict of the container health check.
+    pub health: Health,
+    /// ECS's stopCode.
+    pub stop_code: Option<String>,
+    /// ECS's stoppedReason.
+    pub stopped_reason: Option<String>,
+    /// Reason of the first container that has one.
+    pub container_reason: Option<String>,
+    /// Exit code of the first container that has one.
+    pub exit_code: Option<i32>,
+    /// When it stopped, RFC 3339.
+    pub stopped_at: Option<String>,
+    /// When it was created, in seconds of the Unix epoch, for picking the newest.
+    pub created_at_seconds: i64,
+}
+
+/// The verdict of a container health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// Passed.
+    Healthy,
+    /// Failed.
+    Unhealthy,
+    /// Not known yet, or there is no check.
+    Unknown,
+}

@@ -1,0 +1,336 @@
+//! Status, derived from what ECS says at this moment; nothing of it is kept, so nothing can be stuck in a record.
+
+use serde::Serialize;
+
+use super::service::{Health, Rollout, Service, ServiceStatus, Task};
+
+/// Where a user's container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// On its way up.
+    Provisioning,
+    /// Up, on the revision that was asked for, and healthy as far as ECS knows.
+    Running,
+    /// Desired count 0, tasks still going down.
+    Stopping,
+    /// Desired count 0, no task left.
+    Stopped,
+    /// ECS has given up, or keeps failing; see the reason.
+    Failed,
+    /// The service is being deleted.
+    Deleting,
+}
+
+/// How far a container that is being provisioned has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The sign-in is in the user directory.
+    FilesStaged,
+    /// The access point exists.
+    AccessPoint,
+    /// The revision is registered.
+    TaskDefinition,
+    /// The service exists; no task has been seen yet.
+    Service,
+    /// A task waits for its network interface, its volume or its image.
+    TaskPending,
+    /// A task runs and its health is not known yet.
+    TaskRunning,
+    /// A task runs and is healthy.
+    Healthy,
+}
+
+/// Why a container does not run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// Ours, from a closed list.
+    pub code: ReasonCode,
+    /// ECS's own words.
+    pub message: String,
+    /// What to do about it.
+    pub hint: &'static str,
+    /// When the task stopped, RFC 3339.
+    pub stopped_at: Option<String>,
+    /// Exit code of the container.
+    pub exit_code: Option<i32>,
+}
+
+/// The closed list of reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReasonCode {
+    /// The image cannot be pulled.
+    ImagePull,
+    /// The task's resources could not be made: mostly the EFS mount or a secret.
+    ResourceInitialization,
+    /// Killed for want of memory.
+    OutOfMemory,
+    /// The container could not be started.
+    CannotStart,
+    /// The container's process ended.
+    ContainerExited,
+    /// The container's health check failed.
+    Unhealthy,
+    /// The circuit breaker went back to the revision before.
+    RolledBack,
+    /// The circuit breaker gave up, and no stopped task tells more.
+    CircuitBreaker,
+    /// Anything else that ECS says.
+    Other,
+}
+
+impl ReasonCode {
+    /// What an operator does about it.
+    #[must_use]
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::ImagePull => {
+                "check that the image and its tag exist and that the execution role may pull it, then redeploy"
+            }
+            Self::ResourceInitialization => {
+                "check the EFS mount targets, the task role's ClientMount and ClientWrite, and the ARNs in `secrets`, then redeploy"
+            }
+            Self::OutOfMemory => "resize to more memory_mib",
+            Self::CannotStart => "check the command and the user of the base task definition",
+            Self::ContainerExited => "read the container's log; redeploy once it is mended",
+            Self::Unhealthy => "read the container's log, and check the health check of the base task definition",
+            Self::RolledBack => "the new revision did not start; mend what the reason names and redeploy",
+            Self::CircuitBreaker => "read the service events in ECS, mend what they name and redeploy",
+            Self::Other => "read the service events in ECS",
+        }
+    }
+}
+
+/// A status as ECS gives it at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Where the container is.
+    pub state: State,
+    /// How far it has come; only while provisioning or running.
+    pub phase: Option<Phase>,
+    /// Whether a task of the asked-for revision runs and is healthy.
+    pub ready: bool,
+    /// Why not.
+    pub reason: Option<Reason>,
+}
+
+/// Derives the status of a service from the service and its tasks (running and recently stopped ones).
+/// `has_health_check` says whether the definition has a container health check: without one ECS never calls a task
+/// healthy, and RUNNING has to do. `None`: the service does not exist (any more).
+#[must_use]
+pub fn derive(service: &Service, tasks: &[Task], has_health_check: bool) -> Option<Status> {
+    match service.status {
+        ServiceStatus::Inactive => return None,
+        ServiceStatus::Draining => return Some(plain(State::Deleting)),
+        ServiceStatus::Active => {}
+    }
+    let alive = |task: &&Task| task.last_status != "STOPPED";
+    if service.desired == 0 {
+        let busy = service.running > 0 || service.pending > 0 || tasks.iter().any(|task| alive(&task));
+        return Some(plain(if busy { State::Stopping } else { State::Stopped }));
+    }
+    let failed_deployment = service.deployments.iter().find(|deployment| deployment.rollout == Rollout::Failed);
+    let stopped = last_stopped(tasks);
+    if service.is_stalled() {
+        let told = failed_deployment.and_then(|deployment| deployment.reason.clone());
+        let reason = stopped.map_or_else(|| reason(ReasonCode::CircuitBreaker, told.unwrap_or_default()), classify);
+        return Some(Status { state: State::Failed, phase: None, ready: false, reason: Some(reason) });
+    }
+    if let Some(failed) = failed_deployment {
+        // The PRIMARY deployment is a way back, not what was asked for: steady is not the same as done.
+        let message = failed.reason.clone().or_else(|| stopped.map(words)).unwrap_or_default();
+        let reason = reason(ReasonCode::RolledBack, message);
+        return Some(Status { state: State::Failed, phase: None, ready: false, reason: Some(reason) });
+    }
+    // Only tasks of the revision that was asked for count: the old task's health says nothing of the new one
+    // (incident 15), and a task that is being stopped is no place to send anybody.
+    let current = tasks
+        .iter()
+        .filter(alive)
+        .filter(|task| task.task_definition == service.task_definition && task.desired_status == "RUNNING");
+    let phase = current.map(|task| phase_of(task, has_health_check)).max().unwrap_or(Phase::Service);
+    let ready = phase == Phase::Healthy;
+    Some(Status {
+        state: if ready { State::Running } else { State::Provisioning },
+        phase: Some(phase),
+        ready,
+        reason: if ready { None } else { stopped.map(classify) },
+    })
+}
+
+fn plain(state: State) -> Status {
+    Status { state, phase: None, ready: false, reason: None }
+}
+
+fn phase_of(task: &Task, has_health_check: bool) -> Phase {
+    match (task.last_status.as_str(), task.health, has_health_check) {
+        ("RUNNING", Health::Healthy, _) | ("RUNNING", _, false) => Phase::Healthy,
+        ("RUNNING", Health::Unhealthy | Health::Unknown, true) => Phase::TaskRunning,
+        _ => Phase::TaskPending,
+    }
+}
+
+fn last_stopped(tasks: &[Task]) -> Option<&Task> {
+    tasks
+        .iter()
+        .filter(|task| task.last_status == "STOPPED")
+        // A task that the service stopped for a deployment or for scaling did not fail.
+        .filter(|task| {
+            task.stop_code.as_deref() != Some("ServiceSchedulerInitiated") || task.health == Health::Unhealthy
+        })
+        .max_by_key(|task| task.created_at_seconds)
+}
+
+fn words(task: &Task) -> String {
+    let said = [task.stopped_reason.as_deref(), task.container_reason.as_deref()];
+    said.into_iter().flatten().collect::<Vec<_>>().join(": ")
+}
+
+/// Classifies a stopped task by the prefixes that ECS documents for stoppedReason and container reason.
+fn classify(task: &Task) -> Reason {
+    let message = words(task);
+    let says = |prefix: &str| message.contains(prefix);
+    let code = if says("CannotPullContainer") || says("CannotPullImage") {
+        ReasonCode::ImagePull
+    } else if says("ResourceInitializationError") {
+        ReasonCode::ResourceInitialization
+    } else if says("OutOfMemory") || task.exit_code == Some(137) && says("memory") {
+        ReasonCode::OutOfMemory
+    } else if says("CannotStartContainer") || says("CannotCreateContainer") {
+        ReasonCode::CannotStart
+    } else if task.health == Health::Unhealthy || says("health check") {
+        ReasonCode::Unhealthy
+    } else if task.exit_code.is_some() {
+        ReasonCode::ContainerExited
+    } else {
+        ReasonCode::Other
+    };
+    Reason { stopped_at: task.stopped_at.clone(), exit_code: task.exit_code, ..reason(code, message) }
+}
+
+fn reason(code: ReasonCode, message: String) -> Reason {
+    Reason { code, message, hint: code.hint(), stopped_at: None, exit_code: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::service::Deployment;
+    use super::*;
+
+    fn service(desired: u32, running: u32) -> Service {
+        Service {
+            name: "s".into(),
+            status: ServiceStatus::Active,
+            desired,
+            running,
+            pending: 0,
+            task_definition: "td:2".into(),
+            deployments: vec![deployment("td:2", true, Rollout::InProgress)],
+        }
+    }
+
+    fn deployment(task_definition: &str, primary: bool, rollout: Rollout) -> Deployment {
+        Deployment { id: "d".into(), primary, task_definition: task_definition.into(), rollout, reason: None }
+    }
+
+    fn task(task_definition: &str, last_status: &str, health: Health) -> Task {
+        Task {
+            arn: "t".into(),
+            task_definition: task_definition.into(),
+            last_status: last_status.into(),
+            desired_status: if last_status == "STOPPED" { "STOPPED" } else { "RUNNING" }.into(),
+            health,
+            stop_code: None,
+            stopped_reason: None,
+            container_reason: None,
+            exit_code: None,
+            stopped_at: None,
+            created_at_seconds: 0,
+        }
+    }
+
+    fn state(service: &Service, tasks: &[Task]) -> (State, Option<Phase>, bool) {
+        let status = derive(service, tasks, true).unwrap();
+        (status.state, status.phase, status.ready)
+    }
+
+    /// Incident 15: the old task's health was taken for the new deployment's.
+    #[test]
+    fn the_health_of_a_task_of_the_old_revision_does_not_count() {
+        let old = task("td:1", "RUNNING", Health::Healthy);
+        assert_eq!(state(&service(1, 1), &[old]), (State::Provisioning, Some(Phase::Service), false));
+    }
+
+    #[test]
+    fn running_means_healthy_where_there_is_a_health_check() {
+        let phases = |health| state(&service(1, 1), &[task("td:2", "RUNNING", health)]);
+        assert_eq!(phases(Health::Unknown), (State::Provisioning, Some(Phase::TaskRunning), false));
+        assert_eq!(phases(Health::Unhealthy), (State::Provisioning, Some(Phase::TaskRunning), false));
+        assert_eq!(phases(Health::Healthy), (State::Running, Some(Phase::Healthy), true));
+        let unchecked = derive(&service(1, 1), &[task("td:2", "RUNNING", Health::Unknown)], false).unwrap();
+        assert!(unchecked.ready);
+    }
+
+    /// Incident 12: a stopped service was resized, flagged "provisioning", and waited for a task that nobody starts.
+    #[test]
+    fn desired_0_is_stopped_whatever_the_deployment_says() {
+        assert_eq!(state(&service(0, 0), &[]), (State::Stopped, None, false));
+        assert_eq!(state(&service(0, 1), &[]), (State::Stopping, None, false));
+    }
+
+    /// Incident 16: after the circuit breaker tripped (desired 1, running 0), retry only waited.
+    #[test]
+    fn a_tripped_circuit_breaker_is_failed_with_the_tasks_own_reason() {
+        let mut tripped = service(1, 0);
+        tripped.deployments[0].rollout = Rollout::Failed;
+        let mut dead = task("td:2", "STOPPED", Health::Unknown);
+        dead.stopped_reason = Some("CannotPullContainerError: no such tag".into());
+        let status = derive(&tripped, &[dead], true).unwrap();
+        assert_eq!(status.state, State::Failed);
+        assert_eq!(status.reason.unwrap().code, ReasonCode::ImagePull);
+        assert_eq!(derive(&tripped, &[], true).unwrap().reason.unwrap().code, ReasonCode::CircuitBreaker);
+    }
+
+    #[test]
+    fn a_steady_service_after_a_rollback_is_failed_not_running() {
+        let mut back = service(1, 1);
+        back.task_definition = "td:1".into();
+        back.deployments =
+            vec![deployment("td:1", true, Rollout::Completed), deployment("td:2", false, Rollout::Failed)];
+        let status = derive(&back, &[task("td:1", "RUNNING", Health::Healthy)], true).unwrap();
+        assert_eq!((status.state, status.reason.unwrap().code), (State::Failed, ReasonCode::RolledBack));
+    }
+
+    #[test]
+    fn stopped_tasks_are_classified_by_the_prefixes_of_ecs() {
+        let class = |stopped_reason: &str, container_reason: Option<&str>, exit_code| {
+            let mut dead = task("td:2", "STOPPED", Health::Unknown);
+            dead.stopped_reason = Some(stopped_reason.into());
+            dead.container_reason = container_reason.map(Into::into);
+            dead.exit_code = exit_code;
+            classify(&dead).code
+        };
+        assert_eq!(
+            class("ResourceInitializationError: failed to invoke EFS utils", None, None),
+            ReasonCode::ResourceInitialization
+        );
+        let exited = "Essential container in task exited";
+        assert_eq!(
+            class(exited, Some("OutOfMemoryError: Container killed due to memory usage"), Some(137)),
+            ReasonCode::OutOfMemory
+        );
+        assert_eq!(class(exited, None, Some(1)), ReasonCode::ContainerExited);
+        assert_eq!(class("Task failed container health checks", None, None), ReasonCode::Unhealthy);
+        assert_eq!(class("CannotStartContainerError: x", None, None), ReasonCode::CannotStart);
+        assert_eq!(class("Host EC2 terminated", None, None), ReasonCode::Other);
+    }
+
+    #[test]
+    fn a_deleted_service_has_no_status_and_a_draining_one_is_deleting() {
+        let with = |status| derive(&Service { status, ..service(0, 0) }, &[], true).map(|status| status.state);
+        assert_eq!(with(ServiceStatus::Draining), Some(State::Deleting));
+        assert_eq!(with(ServiceStatus::Inactive), None);
+    }
+}

@@ -1,0 +1,206 @@
+//! The bare base definition: what infrastructure deploys and we only read.
+
+use serde_json::Value;
+use thiserror::Error;
+
+use super::{family_of, first_container, items, text};
+
+/// A base task definition that a user's can be rendered from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BaseDefinition {
+    arn: String,
+    document: Value,
+    tags: Vec<Value>,
+    volume: String,
+    container_path: String,
+    image: String,
+}
+
+/// Why the base family's newest revision cannot be cloned. The fix is in the infrastructure, not in the request.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BaseError {
+    /// The family that came back is not the one that was asked for, or holds a clone of ours (incident 1).
+    #[error("base family {family} holds {found}, which this service wrote: deploy the base into a family of its own")]
+    NotBare {
+        /// The configured family.
+        family: String,
+        /// The ARN that was found.
+        found: String,
+    },
+    /// No container to run OpenClaw in.
+    #[error("{arn} has no container definition")]
+    NoContainer {
+        /// The base revision.
+        arn: String,
+    },
+    /// The first container mounts no EFS volume.
+    #[error(
+        "the first container of {arn} has no mount point on an EFS volume: add a volume with efsVolumeConfiguration \
+         for {file_system_id}, and a mountPoint for it"
+    )]
+    NoEfsMount {
+        /// The base revision.
+        arn: String,
+        /// The configured file system.
+        file_system_id: String,
+    },
+    /// The base mounts another file system than the one that files are staged on.
+    #[error(
+        "{arn} mounts file system {mounted}, but files are staged on {file_system_id}: the container would never see \
+         them; make PROVISIONER_FILE_SYSTEM_ID and the base agree"
+    )]
+    OtherFileSystem {
+        /// The base revision.
+        arn: String,
+        /// What it mounts.
+        mounted: String,
+        /// The configured file system.
+        file_system_id: String,
+    },
+    /// The mount cannot hold a sign-in.
+    #[error("{arn} mounts the user directory {why}: the container must be able to rotate its sign-in there")]
+    UnusableMount {
+        /// The base revision.
+        arn: String,
+        /// "read-only" or the like.
+        why: String,
+    },
+}
+
+impl BaseDefinition {
+    /// Reads what DescribeTaskDefinition answered for `family`; `tags` stand beside the definition in the response.
+    ///
+    /// # Errors
+    /// When a user's definition cannot be rendered from it; says what infrastructure has to change.
+    pub fn parse(document: Value, tags: Vec<Value>, family: &str, file_system_id: &str) -> Result<Self, BaseError> {
+        let arn = text(&document, "taskDefinitionArn").unwrap_or(family).to_owned();
+        let labels = first_container(&document).and_then(|container| container.get("dockerLabels"));
+        if family_of(&arn) != family || labels.is_some_and(|labels| labels.get(super::LABEL_USER).is_some()) {
+            return Err(BaseError::NotBare { family: family.to_owned(), found: arn });
+        }
+        let Some(container) = first_container(&document) else { return Err(BaseError::NoContainer { arn }) };
+        let container = Value::Object(container.clone());
+        let image = text(&container, "image").unwrap_or_default().to_owned();
+
+        let file_system_of = |volume: &str| {
+            let volumes = items(&document, "volumes").iter();
+            let named = volumes.filter(|candidate| text(candidate, "name") == Some(volume));
+            named.filter_map(|volume| text(volume.get("efsVolumeConfiguration")?, "fileSystemId")).next()
+        };
+        let mounts: Vec<(&Value, &str)> = items(&container, "mountPoints")
+            .iter()
+            .filter_map(|mount| Some((mount, file_system_of(text(mount, "sourceVolume")?)?)))
+            .collect();
+        let ours = mounts.iter().find(|(_, mounted)| *mounted == file_system_id);
+        let Some((mount, _)) = ours else {
+            let file_system_id = file_system_id.to_owned();
+            return Err(match mounts.first() {
+                Some((_, mounted)) => {
+                    BaseError::OtherFileSystem { arn, mounted: (*mounted).to_owned(), file_system_id }
+                }
+                None => BaseError::NoEfsMount { arn, file_system_id },
+            });
+        };
+        if mount.get("readOnly").and_then(Value::as_bool) == Some(true) {
+            return Err(BaseError::UnusableMount { arn, why: "read-only".into() });
+        }
+        let container_path = text(mount, "containerPath").unwrap_or_default().trim_end_matches('/').to_owned();
+        if !container_path.is_empty() && !container_path.starts_with('/') {
+            return Err(BaseError::UnusableMount { arn, why: format!("at the relative path {container_path:?}") });
+        }
+        let volume = text(mount, "sourceVolume").unwrap_or_default().to_owned();
+        Ok(Self { arn, tags, volume, container_path, image, document })
+    }
+
+    /// ARN with revision.
+    #[must_use]
+    pub fn arn(&self) -> &str {
+        &self.arn
+    }
+
+    /// The bare family.
+    #[must_use]
+    pub fn family(&self) -> &str {
+        family_of(&self.arn)
+    }
+
+    /// The image of the first container.
+    #[must_use]
+    pub fn image(&self) -> &str {
+        &self.image
+    }
+
+    /// `<container path of the EFS mount>/codex`: derived, never a constant, because the base may mount anywhere.
+    #[must_use]
+    pub fn codex_home(&self) -> String {
+        format!("{}/codex", self.container_path)
+    }
+
+    pub(super) fn document(&self) -> &Value {
+        &self.document
+    }
+
+    pub(super) fn tags(&self) -> &[Value] {
+        &self.tags
+    }
+
+    /// Name of the EFS volume that holds the user directory.
+    pub(super) fn volume(&self) -> &str {
+        &self.volume
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ARN: &str = "arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev:42";
+
+    fn base(mount: Value) -> Value {
+        json!({
+            "taskDefinitionArn": ARN,
+            "containerDefinitions": [{"name": "openclaw", "image": "openclaw:1", "mountPoints": [mount]}],
+            "volumes": [
+                {"name": "home", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}},
+                {"name": "other", "efsVolumeConfiguration": {"fileSystemId": "fs-2"}},
+                {"name": "scratch"}
+            ]
+        })
+    }
+
+    fn parse(document: Value) -> Result<BaseDefinition, BaseError> {
+        BaseDefinition::parse(document, vec![], "openclaw-dev", "fs-1")
+    }
+
+    #[test]
+    fn codex_home_follows_the_mount_point_of_the_base() {
+        for (path, codex_home) in
+            [("/home/node/.openclaw", "/home/node/.openclaw/codex"), ("/data/", "/data/codex"), ("/", "/codex")]
+        {
+            let parsed = parse(base(json!({"sourceVolume": "home", "containerPath": path}))).unwrap();
+            assert_eq!(parsed.codex_home(), codex_home);
+        }
+    }
+
+    /// Incident 1: base and clones shared one family, and describe-by-family returned a user's clone.
+    #[test]
+    fn a_clone_inside_the_base_family_is_refused() {
+        let mut clone = base(json!({"sourceVolume": "home", "containerPath": "/d"}));
+        clone["containerDefinitions"][0]["dockerLabels"] = json!({super::super::LABEL_USER: "somebody"});
+        assert!(matches!(parse(clone), Err(BaseError::NotBare { .. })));
+    }
+
+    #[test]
+    fn a_mount_that_cannot_hold_the_sign_in_is_refused_with_the_reason() {
+        let none = parse(base(json!({"sourceVolume": "scratch", "containerPath": "/d"}))).unwrap_err();
+        assert!(matches!(none, BaseError::NoEfsMount { .. }), "{none}");
+        let other = parse(base(json!({"sourceVolume": "other", "containerPath": "/d"}))).unwrap_err();
+        assert!(other.to_string().contains("fs-2") && other.to_string().contains("fs-1"), "{other}");
+        let read_only = base(json!({"sourceVolume": "home", "containerPath": "/d", "readOnly": true}));
+        assert!(matches!(parse(read_only), Err(BaseError::UnusableMount { .. })));
+        let relative = base(json!({"sourceVolume": "home", "containerPath": "data"}));
+        assert!(matches!(parse(relative), Err(BaseError::UnusableMount { .. })));
+    }
+}

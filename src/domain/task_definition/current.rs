@@ -1,0 +1,104 @@
+//! A user's current revision: where the spec is read from.
+
+use serde_json::Value;
+use thiserror::Error;
+
+use super::{LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, first_container, items, text};
+use crate::domain::{Spec, UserId};
+
+/// What a user's registered revision says of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CurrentDefinition {
+    /// ARN with revision.
+    pub arn: String,
+    /// `false` once it is deregistered: running tasks stay, but no service can be pointed at it any more.
+    pub active: bool,
+    /// The spec it was rendered from.
+    pub spec: Spec,
+    /// Digest of what was rendered.
+    pub digest: String,
+    /// ARN of the base revision it was rendered from.
+    pub base: Option<String>,
+    /// ARN of the user's revision before it.
+    pub previous: Option<String>,
+    /// The access point that its EFS volume mounts through.
+    pub access_point_id: Option<String>,
+    /// Image of the first container.
+    pub image: String,
+    /// CPU units and memory in MiB, as registered.
+    pub cpu: Option<u32>,
+    /// Memory in MiB.
+    pub memory_mib: Option<u32>,
+    /// Whether ECS watches the health of the first container.
+    pub has_health_check: bool,
+}
+
+/// Why a revision cannot be taken for a user's own.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CurrentError {
+    /// Somebody else made the service, or the labels were lost.
+    #[error(
+        "{arn} carries no spec of this service: whatever made it is not known here, and rendering over it could lose \
+         its settings; delete the service, then provision again"
+    )]
+    NoSpec {
+        /// The revision.
+        arn: String,
+    },
+    /// The spec does not parse.
+    #[error("the spec in the labels of {arn} does not parse ({problem}): it is left alone")]
+    BadSpec {
+        /// The revision.
+        arn: String,
+        /// What the parser said.
+        problem: String,
+    },
+    /// The revision belongs to another user.
+    #[error("{arn} belongs to user {owner}, not to {user}: refusing to touch it")]
+    OtherUser {
+        /// The revision.
+        arn: String,
+        /// Who it says it belongs to.
+        owner: String,
+        /// Who was asked for.
+        user: String,
+    },
+}
+
+impl CurrentDefinition {
+    /// Reads a revision that the service of `user` runs.
+    ///
+    /// # Errors
+    /// When it is not one of ours or belongs to somebody else.
+    pub fn parse(document: &Value, user: &UserId) -> Result<Self, CurrentError> {
+        let arn = text(document, "taskDefinitionArn").unwrap_or_default().to_owned();
+        let container = first_container(document).cloned().map(Value::Object).unwrap_or_default();
+        let label = |name: &str| container.get("dockerLabels").and_then(|labels| text(labels, name)).map(str::to_owned);
+        let (Some(owner), Some(spec)) = (label(LABEL_USER), label(LABEL_SPEC)) else {
+            return Err(CurrentError::NoSpec { arn });
+        };
+        if owner != user.as_str() {
+            return Err(CurrentError::OtherUser { arn, owner, user: user.to_string() });
+        }
+        let spec = serde_json::from_str(&spec)
+            .map_err(|error| CurrentError::BadSpec { arn: arn.clone(), problem: error.to_string() })?;
+        let access_point_id = items(document, "volumes")
+            .iter()
+            .filter_map(|volume| volume.pointer("/efsVolumeConfiguration/authorizationConfig/accessPointId"))
+            .find_map(|id| id.as_str().map(str::to_owned));
+        let number = |member: &str| text(document, member).and_then(|digits| digits.parse().ok());
+        Ok(Self {
+            active: text(document, "status").is_none_or(|status| status == "ACTIVE"),
+            spec,
+            digest: label(LABEL_DIGEST).unwrap_or_default(),
+            base: label(LABEL_BASE),
+            previous: label(LABEL_PREVIOUS),
+            access_point_id,
+            image: text(&container, "image").unwrap_or_default().to_owned(),
+            cpu: number("cpu"),
+            memory_mib: number("memory"),
+            has_health_check: container.get("healthCheck").is_some_and(|check| !check.is_null()),
+            arn,
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! Task definitions as JSON documents, in the shape of the ECS API.
+//!
+//! They are not typed member by member on purpose: a clone must keep every member, also one that AWS adds after this
+//! was written, and a type that knows 45 container members drops the 46th.
+
+mod base;
+mod current;
+mod environment;
+mod render;
+
+pub use base::{BaseDefinition, BaseError};
+pub use current::{CurrentDefinition, CurrentError};
+pub use render::{RenderError, Rendered, TAG_USER, render};
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+/// Every dockerLabel of ours starts so.
+pub(super) const LABEL_PREFIX: &str = "openclaw.provisioner.";
+/// The spec as JSON.
+pub const LABEL_SPEC: &str = "openclaw.provisioner.spec";
+/// The user id.
+pub const LABEL_USER: &str = "openclaw.provisioner.user-id";
+/// ARN of the base revision that this one was rendered from.
+pub const LABEL_BASE: &str = "openclaw.provisioner.base";
+/// SHA-256 of what was rendered, the labels for base, previous and digest left out.
+pub const LABEL_DIGEST: &str = "openclaw.provisioner.digest";
+/// ARN of the user's revision before this one: the chain by which a delete finds all of them.
+pub const LABEL_PREVIOUS: &str = "openclaw.provisioner.previous";
+
+/// The members of RegisterTaskDefinition (aws-sdk and botocore models agree on these 18).
+pub const INPUT_MEMBERS: [&str; 18] = [
+    "family",
+    "taskRoleArn",
+    "executionRoleArn",
+    "networkMode",
+    "containerDefinitions",
+    "volumes",
+    "placementConstraints",
+    "requiresCompatibilities",
+    "cpu",
+    "memory",
+    "tags",
+    "pidMode",
+    "ipcMode",
+    "proxyConfiguration",
+    "inferenceAccelerators",
+    "ephemeralStorage",
+    "runtimePlatform",
+    "enableFaultInjection",
+];
+
+/// The user family that goes with a base family.
+#[must_use]
+pub fn user_family(base_family: &str) -> String {
+    format!("{base_family}-user")
+}
+
+/// The family in a task definition ARN or `family:revision`.
+#[must_use]
+pub(super) fn family_of(arn: &str) -> &str {
+    let name = arn.rsplit_once('/').map_or(arn, |(_, name)| name);
+    name.split_once(':').map_or(name, |(family, _)| family)
+}
+
+/// SHA-256 in hex over canonical JSON (members sorted by name, no white space).
+fn sha256_of(value: &Value) -> String {
+    let digest = Sha256::digest(value.to_string().as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> Option<&'a str> {
+    value.get(member).and_then(Value::as_str)
+}
+
+fn items<'a>(value: &'a Value, member: &str) -> &'a [Value] {
+    value.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn first_container(definition: &Value) -> Option<&Map<String, Value>> {
+    items(definition, "containerDefinitions").first().and_then(Value::as_object)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_digest_does_not_depend_on_the_order_of_members() {
+        let one: Value = serde_json::from_str(r#"{"b":1,"a":[{"y":2,"x":3}]}"#).unwrap();
+        let other: Value = serde_json::from_str(r#"{"a":[{"x":3,"y":2}],"b":1}"#).unwrap();
+        assert_eq!(sha256_of(&one), sha256_of(&other));
+        assert_ne!(sha256_of(&one), sha256_of(&json!({"b": 1})));
+    }
+
+    #[test]
+    fn the_family_is_read_from_arns_and_short_names() {
+        let arn = "arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev-user:7";
+        assert_eq!(family_of(arn), "openclaw-dev-user");
+        assert_eq!(family_of("openclaw-dev:42"), "openclaw-dev");
+        assert_eq!(family_of("openclaw-dev"), "openclaw-dev");
+    }
+}

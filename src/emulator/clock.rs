@@ -1,0 +1,71 @@
+//! Time as the emulator sees it: an offset from its start, and how long each simulated phase takes.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
+
+/// Offsets come from tokio's clock, so a test that pauses it drives every simulated task with `advance`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    origin: Instant,
+    epoch: Duration,
+}
+
+impl Clock {
+    /// Starts now. The wall clock is read once; after that only tokio's clock counts.
+    pub(crate) fn start() -> Self {
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { origin: Instant::now(), epoch }
+    }
+
+    /// Time since the emulator started.
+    pub(crate) fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// The form in which the JSON protocols carry a timestamp: epoch seconds with a fraction of milliseconds.
+    pub(crate) fn epoch_seconds(&self, offset: Duration) -> f64 {
+        ((self.epoch + offset).as_secs_f64() * 1000.0).round() / 1000.0
+    }
+}
+
+/// How long a simulated task and service stay in each phase. AWS needs minutes for what takes two
+/// seconds here. A phase takes at least a millisecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// A task stays PROVISIONING (its network interface is made).
+    pub provisioning: Duration,
+    /// A task stays PENDING (its image is pulled).
+    pub pending: Duration,
+    /// From RUNNING to HEALTHY, when a container has a health check; also the life of a task that goes bad.
+    pub healthy: Duration,
+    /// From the order to stop until STOPPED, spread over DEACTIVATING, STOPPING and DEPROVISIONING.
+    pub stopping: Duration,
+    /// A deleted service stays DRAINING this long after its last task has gone.
+    pub draining: Duration,
+}
+
+impl Pace {
+    /// No phase takes no time at all: a crash loop would otherwise go round for ever within one moment.
+    pub(super) fn at_least_a_millisecond(self) -> Self {
+        let floor = |phase: Duration| phase.max(Duration::from_millis(1));
+        Self {
+            provisioning: floor(self.provisioning),
+            pending: floor(self.pending),
+            healthy: floor(self.healthy),
+            stopping: floor(self.stopping),
+            draining: floor(self.draining),
+        }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            provisioning: Duration::from_millis(500),
+            pending: Duration::from_millis(700),
+            healthy: Duration::from_millis(800),
+            stopping: Duration::from_millis(900),
+            draining: Duration::from_millis(400),
+        }
+    }
+}

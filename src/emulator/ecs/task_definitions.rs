@@ -1,0 +1,207 @@
+//! Task definitions: families of revisions, of which none is ever changed.
+
+use super::{container_defaults, definition_rules};
+use crate::emulator::error::{ApiError, Outcome};
+use crate::emulator::ids::{ACCOUNT, arn};
+use crate::emulator::input::Input;
+use crate::emulator::state::Region;
+use crate::emulator::tags;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The members RegisterTaskDefinition takes, without `tags` (aws-facts §4).
+const MEMBERS: [&str; 17] = [
+    "family",
+    "taskRoleArn",
+    "executionRoleArn",
+    "networkMode",
+    "containerDefinitions",
+    "volumes",
+    "placementConstraints",
+    "requiresCompatibilities",
+    "cpu",
+    "memory",
+    "pidMode",
+    "ipcMode",
+    "proxyConfiguration",
+    "inferenceAccelerators",
+    "ephemeralStorage",
+    "runtimePlatform",
+    "enableFaultInjection",
+];
+
+/// The revisions of a family; `latest` only grows, so that no number is used twice.
+#[derive(Default)]
+pub(crate) struct Family {
+    latest: u32,
+    pub(crate) revisions: BTreeMap<u32, Revision>,
+}
+
+/// One registered revision.
+pub(crate) struct Revision {
+    pub(crate) members: Arc<Map<String, Value>>,
+    pub(crate) tags: Vec<Value>,
+    pub(crate) status: RevisionStatus,
+    registered: Duration,
+    deregistered: Option<Duration>,
+    pub(crate) delete_requested: Option<Duration>,
+}
+
+/// What a task needs to know of its revision.
+pub(crate) struct Definition {
+    pub(crate) family: String,
+    pub(crate) members: Arc<Map<String, Value>>,
+    pub(crate) tags: Vec<Value>,
+}
+
+/// A revision's `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RevisionStatus {
+    Active,
+    Inactive,
+    DeleteInProgress,
+}
+
+impl RevisionStatus {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Inactive => "INACTIVE",
+            Self::DeleteInProgress => "DELETE_IN_PROGRESS",
+        }
+    }
+}
+
+pub(crate) fn register(region: &mut Region, input: Input<'_>) -> Outcome {
+    definition_rules::check(input)?;
+    tags::check(input.list("tags"), "key", "InvalidParameterException")?;
+    let kept = MEMBERS.iter().filter_map(|name| Some(((*name).to_owned(), input.get(name)?.clone())));
+    let mut members: Map<String, Value> = kept.collect();
+    container_defaults::fill(&mut members);
+    let name = input.required("family")?;
+    let revision = Revision {
+        members: Arc::new(members),
+        tags: input.list("tags").to_vec(),
+        status: RevisionStatus::Active,
+        registered: region.now,
+        deregistered: None,
+        delete_requested: None,
+    };
+    let family = region.families.entry(name.to_owned()).or_default();
+    family.latest += 1;
+    let number = family.latest;
+    family.revisions.insert(number, revision);
+    Ok(json!({"taskDefinition": view(region, name, number), "tags": input.list("tags")}))
+}
+
+pub(crate) fn describe(region: &mut Region, input: Input<'_>) -> Outcome {
+    let (family, number) = region
+        .find_revision(input.required("taskDefinition")?)
+        .ok_or_else(|| ApiError::client("Unable to describe task definition."))?;
+    let mut body = json!({"taskDefinition": view(region, &family, number)});
+    if input.includes("TAGS") {
+        body["tags"] = json!(region.revision(&family, number).map_or(&[][..], |revision| &revision.tags));
+    }
+    Ok(body)
+}
+
+/// Needs `family:revision` or an ARN. Services that use the revision go on starting tasks of it.
+pub(crate) fn deregister(region: &mut Region, input: Input<'_>) -> Outcome {
+    let reference = input.required("taskDefinition")?;
+    if split(reference).1.is_none() {
+        return Err(ApiError::client("Invalid revision number. Number: null"));
+    }
+    let now = region.now;
+    let (family, number) = region
+        .find_revision(reference)
+        .ok_or_else(|| ApiError::client("The specified task definition does not exist."))?;
+    let revision = region.families.get_mut(&family).and_then(|family| family.revisions.get_mut(&number));
+    if let Some(revision) = revision.filter(|revision| revision.status == RevisionStatus::Active) {
+        revision.status = RevisionStatus::Inactive;
+        revision.deregistered = Some(now);
+    }
+    Ok(json!({"taskDefinition": view(region, &family, number)}))
+}
+
+impl Region {
+    pub(crate) fn revision(&self, family: &str, number: u32) -> Option<&Revision> {
+        self.families.get(family)?.revisions.get(&number)
+    }
+
+    /// Family and number that a family, `family:revision` or ARN means; a bare family means its latest ACTIVE one.
+    pub(crate) fn find_revision(&self, reference: &str) -> Option<(String, u32)> {
+        let (name, number) = split(reference);
+        let family = self.families.get(name)?;
+        let latest = || {
+            let mut newest_first = family.revisions.iter().rev();
+            newest_first.find(|(_, revision)| revision.status == RevisionStatus::Active).map(|(number, _)| *number)
+        };
+        let number = match number {
+            Some(number) => family.revisions.contains_key(&number).then_some(number),
+            None => latest(),
+        }?;
+        Some((name.to_owned(), number))
+    }
+
+    /// The ARN of the revision a service may be given: an ACTIVE one.
+    pub(crate) fn active_revision(&self, reference: &str) -> Result<String, ApiError> {
+        let (family, number) =
+            self.find_revision(reference).ok_or_else(|| ApiError::client("TaskDefinition not found."))?;
+        let status = self.revision(&family, number).map(|revision| revision.status);
+        match status {
+            Some(RevisionStatus::Active) => Ok(self.revision_arn(&family, number)),
+            _ => Err(ApiError::client("TaskDefinition is inactive")),
+        }
+    }
+
+    pub(crate) fn revision_arn(&self, family: &str, number: u32) -> String {
+        arn("ecs", &self.name, &format!("task-definition/{family}:{number}"))
+    }
+
+    /// What a task is made from, be the revision ACTIVE or not.
+    pub(crate) fn definition_of(&self, arn: &str) -> Option<Definition> {
+        let (family, number) = self.find_revision(arn)?;
+        let revision = self.revision(&family, number)?;
+        Some(Definition { family, members: revision.members.clone(), tags: revision.tags.clone() })
+    }
+}
+
+/// Family and revision out of a family, `family:revision` or ARN.
+pub(super) fn split(reference: &str) -> (&str, Option<u32>) {
+    let short = reference.rsplit('/').next().unwrap_or(reference);
+    match short.split_once(':') {
+        Some((family, number)) => (family, Some(number.parse().unwrap_or(0))),
+        None => (short, None),
+    }
+}
+
+/// The registered members and what AWS adds to them (the nine a clone must drop, aws-facts §4).
+pub(super) fn view(region: &Region, family: &str, number: u32) -> Value {
+    let Some(revision) = region.revision(family, number) else {
+        return Value::Null;
+    };
+    let mut body = (*revision.members).clone();
+    let mut compatibilities = vec!["EC2"];
+    if revision.members.get("networkMode") == Some(&json!("awsvpc")) {
+        compatibilities.push("FARGATE");
+    }
+    let added = [
+        ("taskDefinitionArn", json!(region.revision_arn(family, number))),
+        ("revision", json!(number)),
+        ("status", json!(revision.status.name())),
+        ("compatibilities", json!(compatibilities)),
+        ("requiresAttributes", json!([{"name": "com.amazonaws.ecs.capability.docker-remote-api.1.18"}])),
+        ("registeredAt", json!(region.epoch(revision.registered))),
+        ("registeredBy", json!(format!("arn:aws:iam::{ACCOUNT}:user/emulator"))),
+    ];
+    body.extend(added.map(|(name, value)| (name.to_owned(), value)));
+    if let Some(moment) = revision.deregistered {
+        body.insert("deregisteredAt".to_owned(), json!(region.epoch(moment)));
+    }
+    if let Some(moment) = revision.delete_requested {
+        body.insert("deleteRequestedAt".to_owned(), json!(region.epoch(moment)));
+    }
+    Value::Object(body)
+}

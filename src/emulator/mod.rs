@@ -1,0 +1,209 @@
+//! An emulator of the parts of AWS that a provisioner of Fargate services calls: ECS, EFS, SSM, ECR and a little STS.
+//!
+//! It shares no code with the rest of the project, so it cannot inherit its mistakes. One core, [`Emulator::handle`],
+//! serves both a listener ([`Emulator::serve`]) and an SDK client without a socket ([`Emulator::http_client`]).
+//! Simulated tasks follow tokio's clock: a test that pauses it drives them with `advance`.
+//! `GET /_emulator` tells what can be done from outside.
+
+mod admin;
+mod calls;
+mod clock;
+mod connector;
+mod ecr;
+mod ecs;
+mod efs;
+mod error;
+mod faults;
+mod ids;
+mod input;
+mod limits;
+mod paging;
+mod protocol;
+mod server;
+mod simulation;
+mod ssm;
+mod state;
+mod sts;
+mod tags;
+#[cfg(test)]
+mod tests;
+
+pub use calls::Call;
+pub use clock::Pace;
+pub use connector::EmulatorHttpClient;
+pub use faults::{Fault, FaultKind};
+pub use protocol::{Dropped, Request, Response};
+pub use simulation::Behaviour;
+
+use calls::CallLog;
+use clock::Clock;
+use error::{ApiError, Outcome};
+use faults::Faults;
+use input::Input;
+use limits::Limits;
+use protocol::Operation;
+use serde_json::{Map, Value};
+use state::{Action, State};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How an emulator behaves from its start.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// How fast simulated tasks move.
+    pub pace: Pace,
+    /// Time every AWS call takes before it has its effect; zero by default.
+    pub per_call_delay: Duration,
+    /// Whether the documented request rates of ECS are enforced; false by default.
+    pub enforce_rate_limits: bool,
+    /// The address every task gets instead of a random private one, for a stand-in of the container.
+    pub task_address: Option<Ipv4Addr>,
+}
+
+/// A handle on one emulated AWS account; clones share it.
+#[derive(Clone)]
+pub struct Emulator {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Emulator").finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    options: Options,
+    clock: Clock,
+    state: Mutex<State>,
+    faults: Mutex<Faults>,
+    limits: Mutex<Limits>,
+    log: Mutex<CallLog>,
+}
+
+impl Emulator {
+    /// An empty account.
+    pub fn new(options: Options) -> Self {
+        let clock = Clock::start();
+        let state = State::new(clock, options.pace.at_least_a_millisecond(), options.task_address);
+        Self {
+            inner: Arc::new(Inner {
+                options,
+                clock,
+                state: Mutex::new(state),
+                faults: Mutex::default(),
+                limits: Mutex::default(),
+                log: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Answers one HTTP request. Dropping the future is safe: a call has its whole effect or none.
+    ///
+    /// # Errors
+    /// [`Dropped`] when a fault closes the connection.
+    pub async fn handle(&self, request: Request) -> Result<Response, Dropped> {
+        if request.path().starts_with("/_") {
+            return Ok(self.administer(&request));
+        }
+        let operation = protocol::decode(&request);
+        let outcome = self.answer(&operation).await?;
+        Ok(protocol::encode(operation.protocol, &operation.action, &outcome))
+    }
+
+    /// Delay, fault, rate limit, effect, fault: in that order, and all of it in the log.
+    async fn answer(&self, operation: &Operation) -> Result<Outcome, Dropped> {
+        let record = self.log_call(operation);
+        if !self.inner.options.per_call_delay.is_zero() {
+            tokio::time::sleep(self.inner.options.per_call_delay).await;
+        }
+        let fault = lock(&self.inner.faults).strike(&operation.service, &operation.action);
+        match &fault {
+            Some(FaultKind::Error { status, code, message }) => {
+                return Ok(record.finish(Err(ApiError::new(*status, code, message.as_str()))));
+            }
+            Some(FaultKind::DropBefore) => return Err(Dropped),
+            Some(FaultKind::Delay(time)) => tokio::time::sleep(*time).await,
+            Some(FaultKind::Hang) => std::future::pending().await,
+            Some(FaultKind::ErrorAfter { .. } | FaultKind::DropAfter) | None => {}
+        }
+        let outcome = self.perform(operation);
+        match fault {
+            Some(FaultKind::ErrorAfter { status, code, message }) => {
+                Ok(record.finish(Err(ApiError::new(status, &code, message))))
+            }
+            Some(FaultKind::DropAfter) => Err(Dropped),
+            _ => Ok(record.finish(outcome)),
+        }
+    }
+
+    fn perform(&self, operation: &Operation) -> Outcome {
+        let input = operation.input.clone()?;
+        if self.inner.options.enforce_rate_limits && operation.service == "ecs" {
+            lock(&self.inner.limits).take(&operation.region, &operation.action, self.inner.clock.now())?;
+        }
+        self.dispatch(&operation.region, &operation.service, &operation.action, &input)
+    }
+
+    /// Calls an action directly in us-east-1: no fault, delay or limit applies, and the call is not logged.
+    /// The members are those of the API, for EFS too (`{"AccessPointId": ...}` and the like).
+    ///
+    /// # Errors
+    /// The AWS error code and message.
+    pub fn call(&self, service: &str, action: &str, input: Value) -> Result<Value, (String, String)> {
+        let members = match input {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        };
+        let outcome = self.dispatch("us-east-1", service, action, &members);
+        outcome.map_err(|error| (error.code, error.message))
+    }
+
+    fn dispatch(&self, region: &str, service: &str, action: &str, members: &Map<String, Value>) -> Outcome {
+        let Some((_, invalid, actions)) = SERVICES.iter().find(|(name, ..)| *name == service) else {
+            return Err(ApiError::not_implemented(service, action, &supported(None)));
+        };
+        let Some((_, perform)) = actions.iter().find(|(name, _)| *name == action) else {
+            return Err(ApiError::not_implemented(service, action, &supported(Some(service))));
+        };
+        let mut state = lock(&self.inner.state);
+        let outcome = perform(state.region(region), Input::new(members, invalid))?;
+        Ok(without_nulls(outcome))
+    }
+
+    /// Chooses how tasks of a service or family behave from now on; `None` takes the choice back. Running tasks are
+    /// struck at once by [`Behaviour::Oom`], [`Behaviour::Crash`] and [`Behaviour::Unhealthy`].
+    pub fn set_behaviour(&self, service_or_family: &str, behaviour: Option<Behaviour>) {
+        lock(&self.inner.state).set_behaviour(service_or_family, behaviour);
+    }
+}
+
+/// Name, code for a bad member, and actions of each service.
+const SERVICES: [(&str, &str, &[Action]); 5] = [
+    ("ecs", "InvalidParameterException", ecs::ACTIONS),
+    ("efs", "BadRequest", efs::ACTIONS),
+    ("ssm", "ValidationException", ssm::ACTIONS),
+    ("ecr", "InvalidParameterException", ecr::ACTIONS),
+    ("sts", "ValidationError", sts::ACTIONS),
+];
+
+/// `service:Action` for every action there is, or for every one of a service.
+fn supported(service: Option<&str>) -> Vec<String> {
+    let chosen = SERVICES.iter().filter(|(name, ..)| service.is_none_or(|service| service == *name));
+    let named = chosen.flat_map(|(name, _, actions)| actions.iter().map(move |(action, _)| format!("{name}:{action}")));
+    named.collect()
+}
+
+/// AWS leaves a member out where it has no value (a `nextToken` after the last page).
+fn without_nulls(mut body: Value) -> Value {
+    if let Some(members) = body.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+    body
+}
+
+/// A panic elsewhere must not take the emulator down with it: state is consistent between calls.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,230 @@
+//! From an HTTP request to a service, an action and its members, and back.
+
+use super::error::{ApiError, Outcome};
+use super::{efs, ids};
+use serde_json::{Map, Value, json};
+
+/// An HTTP request, whichever way it came in.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// GET, POST, PUT or DELETE.
+    pub method: String,
+    /// Path and query, as in a request line.
+    pub uri: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// The value of a header, by its lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(header, _)| header == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The path without the query.
+    pub fn path(&self) -> &str {
+        self.uri.split('?').next().unwrap_or_default()
+    }
+
+    /// The decoded pairs of the query.
+    pub fn query(&self) -> Vec<(String, String)> {
+        pairs(self.uri.split_once('?').map_or("", |(_, query)| query))
+    }
+}
+
+/// An HTTP response.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// HTTP status.
+    pub status: u16,
+    /// Header names and values.
+    pub headers: Vec<(&'static str, String)>,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// A JSON body, as the admin paths answer.
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
+        Self::new(status, "application/json", body.to_string())
+    }
+
+    fn new(status: u16, content_type: &str, body: String) -> Self {
+        let headers = vec![("content-type", content_type.to_owned()), ("x-amzn-requestid", ids::request_id())];
+        let body = body.into_bytes();
+        Self { status, headers, body }
+    }
+}
+
+/// A fault closed the connection instead of answering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the emulator dropped the connection, as a fault told it to")]
+pub struct Dropped;
+
+/// The wire form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Json11,
+    RestJson,
+    Query,
+    Ec2Query,
+}
+
+/// One call, decoded.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    pub(crate) service: String,
+    pub(crate) action: String,
+    pub(crate) region: String,
+    pub(crate) protocol: Protocol,
+    pub(crate) input: Result<Map<String, Value>, ApiError>,
+}
+
+/// Finds out which action a request means; one that is unknown still gets a name to refuse it by.
+pub(crate) fn decode(request: &Request) -> Operation {
+    let (region, signed_service) = credential_scope(request);
+    let operation = |service: &str, action: &str, protocol, input| Operation {
+        service: service.to_owned(),
+        action: action.to_owned(),
+        region: region.clone(),
+        protocol,
+        input,
+    };
+    if let Some(target) = request.header("x-amz-target") {
+        let (prefix, action) = target.split_once('.').unwrap_or(("", target));
+        let service = match prefix {
+            "AmazonEC2ContainerServiceV20141113" => "ecs",
+            "AmazonSSM" => "ssm",
+            "AmazonEC2ContainerRegistry_V20150921" => "ecr",
+            other => signed_service.as_deref().unwrap_or(other),
+        };
+        return operation(service, action, Protocol::Json11, members(&request.body));
+    }
+    if let Some(path) = request.path().strip_prefix("/2015-02-01/") {
+        let (action, input) = efs::routes::decode(request, path);
+        return operation("efs", &action, Protocol::RestJson, input);
+    }
+    let form = pairs(&String::from_utf8_lossy(&request.body));
+    let action = form.iter().find(|(name, _)| name == "Action");
+    let service = signed_service.as_deref().unwrap_or("unknown");
+    let Some((_, action)) = action else {
+        let name = format!("{} {}", request.method, request.path());
+        return operation(service, &name, Protocol::RestJson, Ok(Map::new()));
+    };
+    let protocol = match service {
+        "ec2" => Protocol::Ec2Query,
+        _ => Protocol::Query,
+    };
+    let members = form.iter().map(|(name, value)| (name.clone(), json!(value)));
+    operation(service, action, protocol, Ok(members.collect()))
+}
+
+/// The JSON object a body holds; an empty body is an empty object.
+pub(crate) fn members(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    if body.is_empty() {
+        return Ok(Map::new());
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad("SerializationException", format!("malformed JSON: {error}")))
+}
+
+/// Region and service that a SigV4 `Credential=key/date/region/service/aws4_request` names.
+fn credential_scope(request: &Request) -> (String, Option<String>) {
+    let header = request.header("authorization").unwrap_or_default();
+    let scope = header.split("Credential=").nth(1).and_then(|rest| rest.split(',').next());
+    let mut parts = scope.unwrap_or_default().split('/').skip(2);
+    let region = parts.next().filter(|region| !region.is_empty());
+    (region.unwrap_or("us-east-1").to_owned(), parts.next().map(str::to_owned))
+}
+
+/// Decodes `a=b&c=d`, as in a query or a form.
+fn pairs(text: &str) -> Vec<(String, String)> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    let split = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    split.map(|(name, value)| (unescape(name), unescape(value))).collect()
+}
+
+/// Undoes percent-encoding, and `+` for a space.
+pub(crate) fn unescape(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        match (byte, hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
+            (b'%', Some(decoded)) => {
+                out.push(decoded);
+                at += 2;
+            }
+            (b'+', _) => out.push(b' '),
+            _ => out.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Gives an outcome the form its protocol has on the wire.
+pub(crate) fn encode(protocol: Protocol, action: &str, outcome: &Outcome) -> Response {
+    match (protocol, outcome) {
+        (Protocol::Json11, Ok(body)) => Response::new(200, "application/x-amz-json-1.1", body.to_string()),
+        (Protocol::RestJson, Ok(Value::Null)) => Response::new(204, "application/json", String::new()),
+        (Protocol::RestJson, Ok(body)) => Response::json(efs::routes::success_status(action), body),
+        (Protocol::Query | Protocol::Ec2Query, Ok(body)) => Response::new(200, "text/xml", success_xml(action, body)),
+        (Protocol::Query, Err(error)) => Response::new(
+            error.status,
+            "text/xml",
+            format!(
+                "<ErrorResponse><Error><Type>Sender</Type>{}</Error><RequestId>{}</RequestId></ErrorResponse>",
+                error_xml(error),
+                ids::request_id(),
+            ),
+        ),
+        (Protocol::Ec2Query, Err(error)) => Response::new(
+            error.status,
+            "text/xml",
+            format!(
+                "<Response><Errors><Error>{}</Error></Errors><RequestID>{}</RequestID></Response>",
+                error_xml(error),
+                ids::request_id(),
+            ),
+        ),
+        (Protocol::Json11, Err(error)) => {
+            let mut body = error.extra.clone();
+            body.insert("__type".into(), json!(error.code));
+            body.insert("message".into(), json!(error.message));
+            typed(error, "application/x-amz-json-1.1", Value::Object(body))
+        }
+        (Protocol::RestJson, Err(error)) => {
+            let mut body = error.extra.clone();
+            body.insert("ErrorCode".into(), json!(error.code));
+            body.insert("Message".into(), json!(error.message));
+            typed(error, "application/json", Value::Object(body))
+        }
+    }
+}
+
+fn typed(error: &ApiError, content_type: &str, body: Value) -> Response {
+    let mut response = Response::new(error.status, content_type, body.to_string());
+    response.headers.push(("x-amzn-errortype", error.code.clone()));
+    response
+}
+
+fn error_xml(error: &ApiError) -> String {
+    let message = error.message.replace('&', "&amp;").replace('<', "&lt;");
+    format!("<Code>{}</Code><Message>{message}</Message>", error.code)
+}
+
+fn success_xml(action: &str, body: &Value) -> String {
+    let members = body.as_object().into_iter().flatten();
+    let fields: String =
+        members.map(|(name, value)| format!("<{name}>{}</{name}>", value.as_str().unwrap_or_default())).collect();
+    format!(
+        "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result>{fields}</{action}Result>\
+         <ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata></{action}Response>",
+        ids::request_id(),
+    )
+}

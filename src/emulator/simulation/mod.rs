@@ -1,0 +1,62 @@
+//! Simulated services and tasks. Nothing sleeps: each call first lets happen whatever was due since the last one.
+
+mod behaviour;
+mod deployment;
+mod rollout;
+mod scheduler;
+mod service;
+mod task;
+#[cfg(test)]
+mod tests;
+
+pub use behaviour::Behaviour;
+pub(crate) use deployment::{Deployment, Listed, Rollout};
+pub(crate) use rollout::REVISION_MEMBERS;
+pub(crate) use service::{Service, Status};
+pub(crate) use task::Task;
+
+use super::state::Region;
+use std::time::Duration;
+
+/// Stopped tasks stay describable about an hour (aws-facts §3).
+pub(crate) const STOPPED_TASK_KEPT: Duration = Duration::from_secs(3600);
+
+impl Region {
+    /// Plays every service's events up to `now`, in the order in which they are due.
+    pub(crate) fn advance(&mut self, now: Duration) {
+        while let Some((due, service)) = self.agenda.first().copied().filter(|(due, _)| *due <= now) {
+            self.agenda.pop_first();
+            self.purge(due);
+            self.now = due;
+            self.step(service, due);
+        }
+        self.now = now;
+        self.purge(now);
+    }
+
+    /// Has the service looked at again at `due` (or sooner, if it was to be anyway).
+    pub(crate) fn schedule(&mut self, service: u64, due: Duration) {
+        self.agenda.insert((due, service));
+    }
+
+    /// Forgets long-stopped tasks, once a minute: a crash loop makes thousands of them.
+    fn purge(&mut self, now: Duration) {
+        if now.saturating_sub(self.purged) >= Duration::from_secs(60) {
+            self.purged = now;
+            self.tasks.retain(|_, task| task.is_visible(now));
+        }
+    }
+
+    /// Applies a newly chosen behaviour to the tasks that the named service or family already has.
+    pub(crate) fn strike(&mut self, name: &str) {
+        let (now, pace) = (self.now, self.pace);
+        for task in self.tasks.values_mut() {
+            if task.service_name != name && task.family != name || task.ending.is_some() {
+                continue;
+            }
+            let behaviour = Behaviour::choose(&self.behaviours, &task.service_name, &task.family, &task.definition);
+            task.behave(behaviour, now, &pace);
+            self.agenda.insert((now, task.service));
+        }
+    }
+}

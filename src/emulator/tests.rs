@@ -1,0 +1,175 @@
+//! The way a call takes: protocols, faults, limits, log.
+
+use super::{Emulator, Fault, FaultKind, Options, Request};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn post(target: &str, body: &Value) -> Request {
+    let scope = "AWS4-HMAC-SHA256 Credential=k/20260101/us-east-1/ecs/aws4_request, SignedHeaders=host";
+    Request {
+        method: "POST".into(),
+        uri: "/".into(),
+        headers: vec![("x-amz-target".into(), target.into()), ("authorization".into(), scope.into())],
+        body: body.to_string().into_bytes(),
+    }
+}
+
+fn create_cluster() -> Request {
+    post("AmazonEC2ContainerServiceV20141113.CreateCluster", &json!({"clusterName": "c"}))
+}
+
+fn clusters(emulator: &Emulator) -> usize {
+    emulator.call("ecs", "ListClusters", json!({})).unwrap()["clusterArns"].as_array().unwrap().len()
+}
+
+fn fault(kind: FaultKind) -> Fault {
+    Fault { service: Some("ecs".into()), action: "CreateCluster".into(), skip: 0, times: 1, kind }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_says_whether_the_call_had_its_effect() {
+    let error = |code: &str| (400, code.to_owned(), "m".to_owned());
+    let kinds = [
+        (FaultKind::DropBefore, 0),
+        (FaultKind::DropAfter, 1),
+        (
+            {
+                let (status, code, message) = error("X");
+                FaultKind::Error { status, code, message }
+            },
+            0,
+        ),
+        (
+            {
+                let (status, code, message) = error("X");
+                FaultKind::ErrorAfter { status, code, message }
+            },
+            1,
+        ),
+    ];
+    for (kind, effect) in kinds {
+        let emulator = Emulator::new(Options::default());
+        emulator.inject(fault(kind));
+        let answer = emulator.handle(create_cluster()).await;
+        assert!(answer.is_err() || answer.unwrap().status == 400);
+        assert_eq!(clusters(&emulator), effect);
+        assert_eq!(emulator.handle(create_cluster()).await.unwrap().status, 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_can_be_given_up_and_has_no_effect() {
+    let emulator = Emulator::new(Options::default());
+    emulator.inject(Fault { skip: 1, ..fault(FaultKind::Hang) });
+    assert!(emulator.handle(create_cluster()).await.is_ok());
+    let hung = tokio::time::timeout(Duration::from_secs(9), emulator.handle(create_cluster())).await;
+    assert!(hung.is_err());
+    let calls = emulator.calls();
+    assert_eq!((calls[1].status, calls[1].finished - calls[1].started), (0, Duration::from_secs(9)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn round_trips_count_what_waited_for_another() {
+    let emulator = Emulator::new(Options { per_call_delay: Duration::from_millis(50), ..Options::default() });
+    for _ in 0..2 {
+        let both = tokio::join!(emulator.handle(create_cluster()), emulator.handle(create_cluster()));
+        assert!(both.0.is_ok() && both.1.is_ok());
+    }
+    assert_eq!((emulator.calls().len(), emulator.round_trips()), (4, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn registrations_above_the_rate_are_throttled_and_refill_one_a_second() {
+    let emulator = Emulator::new(Options { enforce_rate_limits: true, ..Options::default() });
+    let body = json!({"family": "f", "containerDefinitions": [{"name": "a", "image": "i"}]});
+    let request = post("AmazonEC2ContainerServiceV20141113.RegisterTaskDefinition", &body);
+    for _ in 0..21 {
+        emulator.handle(request.clone()).await.unwrap();
+    }
+    let codes: Vec<_> = emulator.calls().into_iter().filter_map(|call| call.code).collect();
+    assert_eq!(codes, ["ThrottlingException"]);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(emulator.handle(request).await.unwrap().status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_keeps_no_parameter_value() {
+    let emulator = Emulator::new(Options::default());
+    let body = json!({"Name": "/a", "Value": "hunter2", "Type": "SecureString"});
+    emulator.handle(post("AmazonSSM.PutParameter", &body)).await.unwrap();
+    assert!(!format!("{:?}", emulator.calls()).contains("hunter2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_implemented_says_so() {
+    let emulator = Emulator::new(Options::default());
+    let answer = emulator.handle(post("AmazonEC2ContainerServiceV20141113.RunTask", &json!({}))).await.unwrap();
+    let body = String::from_utf8(answer.body).unwrap();
+    assert_eq!(answer.status, 501);
+    assert!(body.contains("ecs:RunTask") && body.contains("ecs:StopTask"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_in_use_names_its_access_point_until_that_is_deleted() {
+    let emulator = Emulator::new(Options::default());
+    let fs = emulator.call("efs", "CreateFileSystem", json!({})).unwrap()["FileSystemId"].clone();
+    let body = json!({"ClientToken": "t", "FileSystemId": fs, "RootDirectory": {"Path": "/users/a"}}).to_string();
+    let request = Request {
+        method: "POST".into(),
+        uri: "/2015-02-01/access-points".into(),
+        headers: vec![],
+        body: body.into_bytes(),
+    };
+    let made = emulator.handle(request.clone()).await.unwrap();
+    let id = serde_json::from_slice::<Value>(&made.body).unwrap()["AccessPointId"].clone();
+    let again = emulator.handle(request.clone()).await.unwrap();
+    let error: Value = serde_json::from_slice(&again.body).unwrap();
+    assert_eq!(
+        (again.status, &error["ErrorCode"], &error["AccessPointId"]),
+        (409, &json!("AccessPointAlreadyExists"), &id)
+    );
+    emulator.call("efs", "DeleteAccessPoint", json!({"AccessPointId": id})).unwrap();
+    assert_eq!(emulator.handle(request).await.unwrap().status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_admin_paths_choose_behaviours_and_faults() {
+    let emulator = Emulator::new(Options::default());
+    let admin = |method: &str, uri: &str, body: Value| Request {
+        method: method.into(),
+        uri: uri.into(),
+        headers: vec![],
+        body: body.to_string().into_bytes(),
+    };
+    let status = async |request| emulator.handle(request).await.unwrap().status;
+    assert_eq!(status(admin("PUT", "/_emulator/behaviours/s", json!({"behaviour": "oom"}))).await, 200);
+    assert_eq!(status(admin("PUT", "/_emulator/behaviours/s", json!({"behaviour": "?"}))).await, 400);
+    assert_eq!(
+        status(admin("POST", "/_emulator/faults", json!({"action": "*", "code": "X", "status": 503}))).await,
+        200
+    );
+    assert_eq!(status(create_cluster()).await, 503);
+    let help = emulator.handle(admin("GET", "/_emulator", json!({}))).await.unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&help.body).unwrap()["behaviours"], json!({"s": "oom"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn startedby_and_servicename_together_are_refused() {
+    let emulator = Emulator::new(Options::default());
+    emulator.call("ecs", "CreateCluster", json!({})).unwrap();
+    let error = emulator.call("ecs", "ListTasks", json!({"serviceName": "s", "startedBy": "x"})).unwrap_err();
+    assert_eq!(error.0, "InvalidParameterException");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bare_family_is_its_latest_active_revision_and_numbers_are_not_used_twice() {
+    let emulator = Emulator::new(Options::default());
+    let register = || {
+        let body = json!({"family": "f", "containerDefinitions": [{"name": "a", "image": "i"}]});
+        emulator.call("ecs", "RegisterTaskDefinition", body).unwrap()["taskDefinition"]["revision"].clone()
+    };
+    assert_eq!((register(), register()), (json!(1), json!(2)));
+    emulator.call("ecs", "DeregisterTaskDefinition", json!({"taskDefinition": "f:2"})).unwrap();
+    let described = emulator.call("ecs", "DescribeTaskDefinition", json!({"taskDefinition": "f"})).unwrap();
+    assert_eq!((&described["taskDefinition"]["revision"], register()), (&json!(1), json!(3)));
+}

@@ -1,0 +1,54 @@
+//! Bearer authentication and scopes.
+
+use axum::extract::{Request, State};
+use axum::http::Method;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::App;
+use super::error::{Code, Problem};
+use crate::config::Scope;
+
+/// Who is calling, for logs and audit.
+#[derive(Debug, Clone)]
+pub(super) struct Caller(pub(super) String);
+
+/// Lets a request through when its token has the scope that its method needs: GET reads, everything else changes one
+/// user. Scopes are the token's, never the caller's word (incident 32).
+pub(super) async fn require_token(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let needed = if request.method() == Method::GET || request.method() == Method::HEAD {
+        Scope::Read
+    } else {
+        Scope::Provision
+    };
+    let presented = request.headers().get(AUTHORIZATION).and_then(|header| header.to_str().ok());
+    let Some(token) = presented.and_then(bearer) else {
+        let detail = "send the header Authorization: Bearer <token>";
+        return Problem::new(Code::Unauthorized, detail).into_response();
+    };
+    let found = app.tokens.borrow().find(token).map(|(name, scope)| (name.to_owned(), scope));
+    let Some((name, scope)) = found else {
+        return Problem::new(Code::Unauthorized, "the token is not one of the accepted ones").into_response();
+    };
+    if scope < needed {
+        let detail = format!("the token {name:?} may not do this; it needs the scope {}", scope_name(needed));
+        return Problem::new(Code::Forbidden, detail).into_response();
+    }
+    tracing::debug!(caller = name, "authenticated");
+    request.extensions_mut().insert(Caller(name));
+    next.run(request).await
+}
+
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+const fn scope_name(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Read => "read",
+        Scope::Provision => "provision",
+        Scope::Admin => "admin",
+    }
+}

@@ -1,0 +1,102 @@
+//! JSON bodies: what is wrong with one is said by field, and never by quoting it.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use super::error::{Code, Problem};
+use super::routes::MAX_BODY_BYTES;
+
+/// A JSON body.
+pub(super) struct Json<T>(pub(super) T);
+
+/// A JSON body that may be left out.
+pub(super) struct OptionalJson<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        require_json(request.headers())?;
+        let bytes = Bytes::from_request(request, state).await.map_err(too_large)?;
+        parse(&bytes).map(Json)
+    }
+}
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let announced = require_json(request.headers());
+        let bytes = Bytes::from_request(request, state).await.map_err(too_large)?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        announced?;
+        parse(&bytes).map(OptionalJson)
+    }
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let announced = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = announced.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let problem = "the body must be JSON and say so";
+    Err(Problem::of_field(Code::UnsupportedMediaType, "Content-Type", problem, "send Content-Type: application/json"))
+}
+
+fn too_large(rejection: BytesRejection) -> Problem {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let problem = format!("the body has more than {MAX_BODY_BYTES} bytes");
+        return Problem::of_field(Code::PayloadTooLarge, "body", &problem, "send fewer or shorter fields");
+    }
+    Problem::of_field(Code::InvalidJson, "body", "the body did not arrive whole", "send it again")
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        describe(&path, error.inner())
+    })?;
+    deserializer.end().map_err(|error| describe("", &error))?;
+    Ok(parsed)
+}
+
+fn describe(path: &str, error: &serde_json::Error) -> Problem {
+    match error.classify() {
+        Category::Data => {
+            let field = if path == "." { "body" } else { path };
+            let (problem, fix) = words(error);
+            Problem::of_field(Code::InvalidField, field, &problem, &fix)
+        }
+        Category::Syntax | Category::Eof | Category::Io => {
+            let problem = format!("not JSON at line {}, column {}", error.line(), error.column());
+            Problem::of_field(Code::InvalidJson, "body", &problem, "send one JSON object")
+        }
+    }
+}
+
+/// serde's words without the values that it quotes: `invalid type: string "<a token>", expected u32` must not carry
+/// the token into a response or a log.
+fn words(error: &serde_json::Error) -> (String, String) {
+    let text = error.to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    if let Some(rest) = text.strip_prefix("unknown field `") {
+        let expected = rest.rsplit_once("expected ").map_or("no field here", |(_, expected)| expected);
+        return ("there is no such field".into(), format!("expected {expected}"));
+    }
+    if text.starts_with("missing field") || text.starts_with("duplicate field") {
+        return (text.to_owned(), "give it once".into());
+    }
+    match text.rsplit_once("expected ") {
+        Some((_, expected)) => ("the value is of the wrong kind".into(), format!("expected {expected}")),
+        None => ("the value is not valid".into(), "see README.md for the fields".into()),
+    }
+}

@@ -1,0 +1,133 @@
+//! Users' containers: provision, look, resize, redeploy, start, stop, delete.
+
+use axum::Extension;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use super::App;
+use super::auth::Caller;
+use super::body::{Json, OptionalJson};
+use super::dto::{ContainerResponse, DeleteQuery, NoFields, ProvisionRequest, RedeployRequest};
+use super::error::{Code, Problem};
+use crate::domain::{ChatGptAuth, RawSize, Size, State as ContainerState, UserId};
+use crate::reconcile::{Converged, Desired, Outcome, Target};
+
+type UserPath = Result<Path<String>, PathRejection>;
+
+pub(super) async fn provision(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<ProvisionRequest>,
+) -> Result<Response, Problem> {
+    let (user, auth, target) = request.parse()?;
+    apply(&app, &caller, user, target, Some(auth)).await
+}
+
+pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Response, Problem> {
+    let user = user_in(path)?;
+    let (view, signed_in) = tokio::join!(app.reconciler.look(&user), app.reconciler.has_sign_in(&user));
+    let credentials = signed_in.ok().map(|there| if there { "present" } else { "missing" });
+    Ok(axum::Json(ContainerResponse::of_view(&user, view?, credentials)).into_response())
+}
+
+pub(super) async fn resize(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    path: UserPath,
+    Json(raw): Json<RawSize>,
+) -> Result<Response, Problem> {
+    let user = user_in(path)?;
+    let size = Size::parse(raw, "")?;
+    apply(&app, &caller, user, Target::resize(size), None).await
+}
+
+pub(super) async fn redeploy(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    path: UserPath,
+    OptionalJson(request): OptionalJson<RedeployRequest>,
+) -> Result<Response, Problem> {
+    let user = user_in(path)?;
+    let target = request.parse()?;
+    apply(&app, &caller, user, target, None).await
+}
+
+pub(super) async fn start(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    path: UserPath,
+    OptionalJson(NoFields {}): OptionalJson<NoFields>,
+) -> Result<Response, Problem> {
+    apply(&app, &caller, user_in(path)?, Target::start(), None).await
+}
+
+pub(super) async fn stop(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    path: UserPath,
+    OptionalJson(NoFields {}): OptionalJson<NoFields>,
+) -> Result<Response, Problem> {
+    apply(&app, &caller, user_in(path)?, Target::stop(), None).await
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    path: UserPath,
+    query: Result<Query<DeleteQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let user = user_in(path)?;
+    let Query(query) = query.map_err(|_| {
+        let fix = "the only one is data=keep or data=purge";
+        Problem::of_field(Code::InvalidField, "query", "there is a parameter that is not known", fix)
+    })?;
+    apply(&app, &caller, user, query.parse()?, None).await
+}
+
+fn user_in(path: UserPath) -> Result<UserId, Problem> {
+    // A path that is not UTF-8 once decoded has no user id in it either.
+    let text = path.map_or_else(|_| "\u{fffd}".to_owned(), |Path(text)| text);
+    Ok(UserId::parse(&text)?)
+}
+
+async fn apply(
+    app: &App,
+    caller: &Caller,
+    user: UserId,
+    target: Target,
+    sign_in: Option<ChatGptAuth>,
+) -> Result<Response, Problem> {
+    let operation = target.name();
+    let awaits_state = !matches!(target, Target::Present { desired: Desired::Unchanged, .. });
+    let result = app.reconciler.apply(user.clone(), target, sign_in).await;
+    let outcome = match &result {
+        Ok(converged) => format!("{:?}", converged.outcome).to_lowercase(),
+        Err(_) => "failed".into(),
+    };
+    tracing::info!(target: "audit", caller = caller.0, operation, user_id = %user, outcome, "audit");
+    let converged = result?;
+    let status = status_of(&converged, awaits_state);
+    let mut response = (status, axum::Json(ContainerResponse::of_converged(&user, converged))).into_response();
+    if let Ok(location) = HeaderValue::try_from(format!("/containers/{user}")) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// 201 made, 202 changed, 200 nothing to change. Who asks for a state (provision, start, stop) gets 202 also while the
+/// container is only on its way there.
+fn status_of(converged: &Converged, awaits_state: bool) -> StatusCode {
+    let on_its_way = converged.view.as_ref().is_none_or(|view| match view.status.state {
+        ContainerState::Provisioning | ContainerState::Stopping | ContainerState::Deleting => true,
+        ContainerState::Running | ContainerState::Stopped | ContainerState::Failed => false,
+    });
+    match converged.outcome {
+        Outcome::Created => StatusCode::CREATED,
+        Outcome::Changed | Outcome::Waiting => StatusCode::ACCEPTED,
+        Outcome::Unchanged if awaits_state && on_its_way => StatusCode::ACCEPTED,
+        Outcome::Unchanged => StatusCode::OK,
+    }
+}

@@ -1,0 +1,193 @@
+//! What travels in requests and responses.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use crate::domain::{
+    ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, Phase, RawSize, Reason, Secrets, Size, SpecPatch, State,
+    Status, UserId, Variables,
+};
+use crate::reconcile::{ContainerView, Converged, Target};
+use crate::staging::Staged;
+
+/// `POST /provision`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProvisionRequest {
+    user_id: String,
+    auth: Value,
+    size: Option<RawSize>,
+    image: Option<String>,
+    variables: Option<BTreeMap<String, String>>,
+    secrets: Option<BTreeMap<String, String>>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl fmt::Debug for ProvisionRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProvisionRequest").field("user_id", &self.user_id).finish_non_exhaustive()
+    }
+}
+
+impl ProvisionRequest {
+    /// Parses every field, before anything is touched. An `image` of null is no pin, and takes none away: a caller
+    /// that provisions at every sign-in must not undo what an operator pinned (incident 5).
+    pub(super) fn parse(self) -> Result<(UserId, ChatGptAuth, Target), Invalid> {
+        let user = UserId::parse(&self.user_id)?;
+        let auth = ChatGptAuth::parse(self.auth)?;
+        let patch = SpecPatch {
+            size: self.size.map(|raw| Size::parse(raw, "size")).transpose()?,
+            image: self.image.map(|image| pin(&image)).transpose()?.map(Some),
+            variables: self.variables.map(Variables::parse).transpose()?,
+            secrets: self.secrets.map(Secrets::parse).transpose()?,
+            labels: self.labels.map(Labels::parse).transpose()?,
+        };
+        Ok((user, auth, Target::provision(patch)))
+    }
+}
+
+/// `POST /containers/{user_id}/redeploy`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RedeployRequest {
+    /// Left out: keep the pin. Null: unpin.
+    #[serde(default, deserialize_with = "given")]
+    image: Option<Option<String>>,
+    #[serde(default)]
+    force: bool,
+}
+
+impl RedeployRequest {
+    pub(super) fn parse(self) -> Result<Target, Invalid> {
+        let image = match self.image {
+            None => None,
+            Some(None) => Some(None),
+            Some(Some(image)) => Some(Some(pin(&image)?)),
+        };
+        Ok(Target::redeploy(image, self.force))
+    }
+}
+
+/// A body that holds nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoFields {}
+
+/// `DELETE /containers/{user_id}?data=`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeleteQuery {
+    pub(super) data: Option<String>,
+}
+
+impl DeleteQuery {
+    pub(super) fn parse(&self) -> Result<Target, Invalid> {
+        match self.data.as_deref() {
+            None | Some("keep") => Ok(Target::delete(false)),
+            Some("purge") => Ok(Target::delete(true)),
+            Some(_) => Err(Invalid::new(
+                "data",
+                "not keep or purge",
+                "leave it out to keep the user's files, or write data=purge to remove them",
+            )),
+        }
+    }
+}
+
+/// A pinned image of a release that can be signed in to. A tag that names no release is the operator's own business.
+fn pin(text: &str) -> Result<ImageRef, Invalid> {
+    let image = ImageRef::parse(text, "image")?;
+    if let Ok(version) = OpenClawVersion::from_image(text) {
+        version.supported()?;
+    }
+    Ok(image)
+}
+
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// A user's container.
+#[derive(Debug, Serialize)]
+pub(super) struct ContainerResponse {
+    user_id: String,
+    state: State,
+    phase: Option<Phase>,
+    ready: bool,
+    service: String,
+    task_definition: Option<String>,
+    access_point_id: Option<String>,
+    image: Option<String>,
+    openclaw_version: Option<String>,
+    size: Option<RawSize>,
+    base_task_definition: Option<String>,
+    credentials: Option<&'static str>,
+    credentials_reason: Option<&'static str>,
+    reason: Option<Reason>,
+}
+
+impl ContainerResponse {
+    /// After a converge.
+    pub(super) fn of_converged(user: &UserId, converged: Converged) -> Self {
+        let Converged { view, access_point_id, staged, .. } = converged;
+        let (credentials, credentials_reason) = staged.map(said).unzip();
+        let response = match view {
+            Some(view) => Self::of_view(user, view, credentials),
+            None => Self::deleted(user),
+        };
+        let access_point_id = response.access_point_id.or(access_point_id);
+        Self { access_point_id, credentials_reason, ..response }
+    }
+
+    /// After a look.
+    pub(super) fn of_view(user: &UserId, view: ContainerView, credentials: Option<&'static str>) -> Self {
+        let ContainerView { service, current, status } = view;
+        let Status { state, phase, ready, reason } = status;
+        let mut response = Self {
+            state,
+            phase,
+            ready,
+            service: service.name,
+            task_definition: Some(service.task_definition),
+            credentials,
+            reason,
+            ..Self::deleted(user)
+        };
+        if let Some(current) = current {
+            response.task_definition = Some(current.arn);
+            response.access_point_id = current.access_point_id;
+            response.openclaw_version =
+                OpenClawVersion::from_image(&current.image).ok().map(|version| version.to_string());
+            response.image = Some(current.image);
+            response.size = current.cpu.zip(current.memory_mib).map(|(cpu, memory_mib)| RawSize { cpu, memory_mib });
+            response.base_task_definition = current.base;
+        }
+        response
+    }
+
+    fn deleted(user: &UserId) -> Self {
+        Self {
+            user_id: user.to_string(),
+            state: State::Deleting,
+            phase: None,
+            ready: false,
+            service: user.service_name(),
+            task_definition: None,
+            access_point_id: None,
+            image: None,
+            openclaw_version: None,
+            size: None,
+            base_task_definition: None,
+            credentials: None,
+            credentials_reason: None,
+            reason: None,
+        }
+    }
+}
+
+fn said(staged: Staged) -> (&'static str, &'static str) {
+    (staged.outcome.name(), staged.reason.name())
+}

@@ -1,0 +1,271 @@
+//! The one place that knows status codes: every error becomes an RFC 9457 problem document here.
+
+use std::any::Any;
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::aws::ErrorKind;
+use crate::domain::Invalid;
+use crate::reconcile::{ConvergeError, Refusal};
+
+/// A problem document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem(Box<Document>);
+
+/// The members of a problem document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Document {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    code: Code,
+    retryable: bool,
+    request_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+/// What went wrong, as a closed list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The body is not JSON.
+    InvalidJson,
+    /// A field is wrong.
+    InvalidField,
+    /// The body is not announced as JSON.
+    UnsupportedMediaType,
+    /// The body is too large.
+    PayloadTooLarge,
+    /// No token, or not one of ours.
+    Unauthorized,
+    /// The token's scope is not enough.
+    Forbidden,
+    /// No such route.
+    NoSuchRoute,
+    /// The route has other methods.
+    MethodNotAllowed,
+    /// The user has no container.
+    ContainerNotFound,
+    /// Another call for the user is at work.
+    OperationInProgress,
+    /// The service is not one of ours.
+    ForeignService,
+    /// The image is not in its registry.
+    ImageNotFound,
+    /// The base cannot be cloned.
+    BaseUnusable,
+    /// The user's files could not be written; it may pass.
+    FilesUnavailable,
+    /// The user's files cannot be written until an operator mends the mount or the settings.
+    FilesMisconfigured,
+    /// The user's resources kept changing.
+    Contended,
+    /// AWS asks to slow down.
+    AwsThrottled,
+    /// AWS, or the way to it, is down.
+    AwsUnavailable,
+    /// A quota of the AWS account is used up.
+    AwsQuotaExceeded,
+    /// This service may not do that in AWS.
+    AwsAccessDenied,
+    /// AWS refused a call.
+    AwsRefused,
+    /// It took too long.
+    DeadlineExceeded,
+    /// This replica is going down.
+    ShuttingDown,
+    /// A bug.
+    Internal,
+}
+
+impl Code {
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidJson => StatusCode::BAD_REQUEST,
+            Self::InvalidField | Self::ImageNotFound => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NoSuchRoute | Self::ContainerNotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::OperationInProgress | Self::ForeignService => StatusCode::CONFLICT,
+            Self::FilesUnavailable
+            | Self::Contended
+            | Self::AwsThrottled
+            | Self::AwsUnavailable
+            | Self::AwsQuotaExceeded
+            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::AwsRefused => StatusCode::BAD_GATEWAY,
+            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+            Self::FilesMisconfigured | Self::BaseUnusable | Self::AwsAccessDenied | Self::Internal => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::InvalidJson => "The body is not JSON",
+            Self::InvalidField => "A field is not valid",
+            Self::UnsupportedMediaType => "The body is not announced as JSON",
+            Self::PayloadTooLarge => "The body is too large",
+            Self::Unauthorized => "A valid bearer token is needed",
+            Self::Forbidden => "The token's scope is not enough",
+            Self::NoSuchRoute => "No such route",
+            Self::MethodNotAllowed => "The route has no such method",
+            Self::ContainerNotFound => "The user has no container",
+            Self::OperationInProgress => "Another operation on this user is under way",
+            Self::ForeignService => "The user's service was not made by this product",
+            Self::ImageNotFound => "The image does not exist",
+            Self::BaseUnusable => "The base task definition cannot be used",
+            Self::FilesUnavailable => "The user's files could not be written",
+            Self::FilesMisconfigured => "The user's files cannot be written",
+            Self::Contended => "The user's resources kept changing",
+            Self::AwsThrottled => "AWS asks to slow down",
+            Self::AwsUnavailable => "AWS did not answer",
+            Self::AwsQuotaExceeded => "A quota of the AWS account is used up",
+            Self::AwsAccessDenied => "This service lacks a permission in AWS",
+            Self::AwsRefused => "AWS refused a call",
+            Self::DeadlineExceeded => "It took too long",
+            Self::ShuttingDown => "This replica is shutting down",
+            Self::Internal => "Something went wrong in this service",
+        }
+    }
+
+    /// Whether the same request can succeed later; and if so, after how many seconds it is worth trying.
+    const fn retry_after_seconds(self) -> Option<u32> {
+        match self {
+            Self::OperationInProgress | Self::AwsThrottled | Self::AwsUnavailable | Self::DeadlineExceeded => Some(5),
+            Self::FilesUnavailable => Some(10),
+            Self::Contended | Self::ShuttingDown => Some(2),
+            Self::InvalidJson
+            | Self::InvalidField
+            | Self::UnsupportedMediaType
+            | Self::PayloadTooLarge
+            | Self::Unauthorized
+            | Self::Forbidden
+            | Self::NoSuchRoute
+            | Self::MethodNotAllowed
+            | Self::ContainerNotFound
+            | Self::ForeignService
+            | Self::ImageNotFound
+            | Self::FilesMisconfigured
+            | Self::BaseUnusable
+            | Self::AwsQuotaExceeded
+            | Self::AwsAccessDenied
+            | Self::AwsRefused
+            | Self::Internal => None,
+        }
+    }
+}
+
+impl Problem {
+    /// A problem with a detail of its own.
+    pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self(Box::new(Document {
+            kind: "about:blank",
+            title: code.title(),
+            status: code.status().as_u16(),
+            detail: detail.into(),
+            code,
+            retryable: code.retry_after_seconds().is_some(),
+            request_id: String::new(),
+            field: None,
+            fix: None,
+        }))
+    }
+
+    /// Names the field and the fix.
+    pub(super) fn of_field(code: Code, field: &str, problem: &str, fix: &str) -> Self {
+        let detail = if field.is_empty() { problem.to_owned() } else { format!("{field}: {problem}") };
+        let mut document = Self::new(code, detail);
+        document.0.field = Some(field.to_owned());
+        document.0.fix = Some(fix.to_owned());
+        document
+    }
+
+    pub(super) fn with_request_id(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.0.request_id);
+        self
+    }
+
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.0).unwrap_or_default()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.0.code.status(), self.to_json()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.0.code.retry_after_seconds() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.0.code == Code::Unauthorized {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Invalid> for Problem {
+    fn from(invalid: Invalid) -> Self {
+        Self::of_field(Code::InvalidField, invalid.field(), invalid.problem(), invalid.fix())
+    }
+}
+
+impl From<ConvergeError> for Problem {
+    fn from(error: ConvergeError) -> Self {
+        let code = match &error {
+            ConvergeError::Refused(Refusal::Invalid(invalid)) => return invalid.clone().into(),
+            ConvergeError::Refused(Refusal::NotFound) => Code::ContainerNotFound,
+            ConvergeError::Refused(Refusal::NoBase) | ConvergeError::Base(_) | ConvergeError::BaseMissing { .. } => {
+                Code::BaseUnusable
+            }
+            ConvergeError::Refused(Refusal::Render(_)) => Code::InvalidField,
+            ConvergeError::Current(_) => Code::ForeignService,
+            ConvergeError::ImageMissing { .. } => Code::ImageNotFound,
+            ConvergeError::Staging(error) if !error.is_retryable() => Code::FilesMisconfigured,
+            ConvergeError::Staging(_) | ConvergeError::Lock(_) => Code::FilesUnavailable,
+            ConvergeError::Busy(_) => Code::OperationInProgress,
+            ConvergeError::Contended => Code::Contended,
+            ConvergeError::Deadline { .. } => Code::DeadlineExceeded,
+            ConvergeError::ShuttingDown => Code::ShuttingDown,
+            ConvergeError::Aws(aws) => match aws.kind() {
+                ErrorKind::Throttled => Code::AwsThrottled,
+                ErrorKind::Quota => Code::AwsQuotaExceeded,
+                ErrorKind::Denied => Code::AwsAccessDenied,
+                ErrorKind::Unavailable | ErrorKind::Unanswered => Code::AwsUnavailable,
+                ErrorKind::Refused => Code::AwsRefused,
+            },
+        };
+        if code.status().is_server_error() {
+            tracing::error!(%error, "request failed");
+        }
+        Self::new(code, error.to_string())
+    }
+}
+
+pub(super) async fn no_such_route() -> Problem {
+    Problem::new(Code::NoSuchRoute, "there is no such route; see README.md for the API")
+}
+
+pub(super) async fn method_not_allowed() -> Problem {
+    Problem::new(Code::MethodNotAllowed, "the route is there, but not with this method; see README.md for the API")
+}
+
+pub(super) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
+    // The panic's own words are in the log by the panic hook; they are not for callers.
+    Problem::new(Code::Internal, "a bug in this service; the log has it under this request id").into_response()
+}

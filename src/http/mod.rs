@@ -1,0 +1,32 @@
+//! The HTTP API. Handlers translate: a request into an intent, a result into a response.
+
+mod auth;
+mod body;
+mod containers;
+mod dto;
+mod error;
+mod health;
+mod request_id;
+mod routes;
+
+pub use error::{Code, Problem};
+pub use health::Readiness;
+pub use routes::router;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::config::Tokens;
+use crate::reconcile::Reconciler;
+
+/// What every handler has at hand.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// Makes users' containers what they should be.
+    pub reconciler: Arc<Reconciler>,
+    /// Who may call; may change while the service runs.
+    pub tokens: watch::Receiver<Tokens>,
+    /// What `/readyz` looks at beside the file system.
+    pub readiness: Readiness,
+}

@@ -1,0 +1,55 @@
+//! A request id for every request: the caller's own if it is a sane one, else a new one. It is in the response's
+//! `X-Request-Id`, in every log line of the request and in every problem document.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::error::Problem;
+
+const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest request id that is taken over from a caller, in bytes.
+const MAX_BYTES: usize = 128;
+
+pub(super) async fn assign(request: Request, next: Next) -> Response {
+    let id = accepted(request.headers().get(HEADER)).unwrap_or_else(random_id);
+    let method = request.method().clone();
+    let path: String = request.uri().path().chars().take(256).collect();
+    let span = tracing::info_span!("request", request_id = %id, %method, path);
+    let started = Instant::now();
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let status = response.status().as_u16();
+    span.in_scope(|| tracing::info!(status, elapsed_ms, "answered"));
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = with_body(response, problem.with_request_id(&id)).await;
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(HEADER, value);
+    }
+    response
+}
+
+/// The problem document is written last, when the request id is known; status and headers stay.
+async fn with_body(response: Response, problem: Problem) -> Response {
+    let (mut parts, body) = response.into_parts();
+    drop(to_bytes(body, 0).await);
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(problem.to_json()))
+}
+
+fn accepted(header: Option<&HeaderValue>) -> Option<String> {
+    let text = header?.to_str().ok()?;
+    let sane = |b: u8| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(&b);
+    (!text.is_empty() && text.len() <= MAX_BYTES && text.bytes().all(sane)).then(|| text.to_owned())
+}
+
+fn random_id() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}

@@ -1,0 +1,34 @@
+//! Every route, in one place.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::{App, auth, containers, error, health, request_id};
+
+/// Largest accepted body. A sign-in has a few KiB; 256 KiB leave room for variables and labels, and a task definition
+/// holds 64 KiB anyway.
+pub(super) const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// The whole API.
+pub fn router(app: App) -> Router {
+    let guarded = Router::new()
+        .route("/provision", post(containers::provision))
+        .route("/containers/{user_id}", get(containers::show).delete(containers::delete))
+        .route("/containers/{user_id}/resize", post(containers::resize))
+        .route("/containers/{user_id}/redeploy", post(containers::redeploy))
+        .route("/containers/{user_id}/start", post(containers::start))
+        .route("/containers/{user_id}/stop", post(containers::stop))
+        .route_layer(from_fn_with_state(app.clone(), auth::require_token));
+    let open = Router::new().route("/healthz", get(health::healthz)).route("/readyz", get(health::readyz));
+    guarded
+        .merge(open)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .fallback(error::no_such_route)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn(request_id::assign))
+        .with_state(app)
+}

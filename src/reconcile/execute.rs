@@ -1,0 +1,140 @@
+//! The executor: takes the step that the planner chose, and folds AWS's answer into what is known, so that nothing is
+//! read back. It chooses nothing.
+
+use super::error::ConvergeError;
+use super::plan::{Observed, Step};
+use super::{Reconciler, names};
+use crate::aws::{AwsError, CreateService, ImageLookup, ServiceChange};
+use crate::domain::{Coordinates, CurrentDefinition, UserId};
+use crate::staging::StagingError;
+
+/// How a step ended.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// Done, and folded in.
+    Folded,
+    /// Somebody else was there first: what is known is out of date.
+    Conflict(AwsError),
+}
+
+impl Reconciler {
+    pub(super) async fn execute(
+        &self,
+        at: &Coordinates,
+        user: &UserId,
+        step: Step,
+        observed: &mut Observed,
+    ) -> Result<Taken, ConvergeError> {
+        let name = user.service_name();
+        match step {
+            Step::EnsureAccessPoint => {
+                observed.access_point_id = Some(self.ensure_access_point(at, user).await?);
+            }
+            Step::CheckImage(image) => match self.aws.ecr.look_up(&image).await? {
+                ImageLookup::Found => observed.done.image = Some(image),
+                ImageLookup::NotAllowed => {
+                    tracing::warn!(
+                        repository = image.repository,
+                        "not allowed to look the image up; going on unchecked"
+                    );
+                    observed.done.image = Some(image);
+                }
+                ImageLookup::NoImage => return Err(ConvergeError::ImageMissing { image, repository_exists: true }),
+                ImageLookup::NoRepository => {
+                    return Err(ConvergeError::ImageMissing { image, repository_exists: false });
+                }
+            },
+            Step::RegisterTaskDefinition(rendered) => {
+                let registered = self.aws.ecs.register_task_definition(&rendered.request).await?;
+                observed.done.registered = Some(CurrentDefinition::parse(&registered.document, user)?);
+            }
+            Step::CreateService { task_definition, digest } => {
+                let wanted = CreateService {
+                    cluster: at.cluster.clone(),
+                    name,
+                    task_definition,
+                    client_token: names::service_token(user, &digest),
+                    subnets: at.subnets.clone(),
+                    security_groups: at.security_groups.clone(),
+                    cloud_map_service_arn: at.cloud_map_service_arn.clone(),
+                    enable_execute_command: self.options.enable_execute_command,
+                    tags: names::tags(at, user),
+                };
+                match self.aws.ecs.create_service(&wanted).await {
+                    Ok(service) => {
+                        observed.service = Some(service);
+                        adopt_registered(observed);
+                    }
+                    Err(error) if error.is_service_conflict() => return Ok(Taken::Conflict(error)),
+                    Err(error) if error.is_definition_inactive() => return Ok(deregistered_meanwhile(observed, error)),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Step::UpdateService { task_definition, desired, restart } => {
+                let change = ServiceChange { task_definition, desired_count: desired, force_new_deployment: restart };
+                match self.aws.ecs.update_service(&at.cluster, &name, &change).await {
+                    Ok(service) => {
+                        observed.service = Some(service);
+                        observed.done.restarted |= restart;
+                        if change.task_definition.is_some() {
+                            self.retire_before_last(observed).await;
+                            adopt_registered(observed);
+                        }
+                    }
+                    Err(error) if error.is_service_gone() => return Ok(Taken::Conflict(error)),
+                    Err(error) if error.is_definition_inactive() => return Ok(deregistered_meanwhile(observed, error)),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Step::DeleteService => observed.service = self.aws.ecs.delete_service(&at.cluster, &name).await?,
+            Step::DeregisterRevision(arn) => {
+                self.aws.ecs.deregister_task_definition(&arn).await?;
+                if let Some(current) = &mut observed.current {
+                    current.active = false;
+                }
+            }
+            Step::FollowToPrevious(arn) => observed.current = self.revision_of(&arn, user).await?,
+            Step::DeleteAccessPoint(id) => {
+                self.aws.efs.delete_access_point(&id).await?;
+                observed.access_point_id = None;
+                observed.done.access_point_deleted = true;
+            }
+            Step::PurgeFiles => {
+                observed.done.purged = match self.staging.purge(user).await {
+                    Ok(()) => true,
+                    // A large directory takes several calls; the planner asks for the next.
+                    Err(StagingError::PurgeUnfinished { .. }) => false,
+                    Err(error) => return Err(error.into()),
+                };
+            }
+        }
+        Ok(Taken::Folded)
+    }
+
+    /// A revision of this user, if it is still there; the chain of a user ends where it is not.
+    async fn revision_of(&self, arn: &str, user: &UserId) -> Result<Option<CurrentDefinition>, ConvergeError> {
+        let found = self.aws.ecs.describe_task_definition(arn).await?;
+        Ok(found.and_then(|found| CurrentDefinition::parse(&found.document, user).ok()))
+    }
+
+    /// The revision before last is no use any more: the last one is what the circuit breaker goes back to. It is
+    /// deregistered only from left-over capacity, and if not now, then when the user is deleted.
+    async fn retire_before_last(&self, observed: &Observed) {
+        let Some(before_last) = observed.current.as_ref().and_then(|last| last.previous.as_deref()) else { return };
+        if let Err(error) = self.aws.ecs.deregister_with_spare_capacity(before_last).await {
+            tracing::warn!(task_definition = before_last, %error, "an old revision stays registered");
+        }
+    }
+}
+
+/// The service now runs what was registered.
+fn adopt_registered(observed: &mut Observed) {
+    if let Some(registered) = observed.done.registered.take() {
+        observed.current = Some(registered);
+    }
+}
+
+fn deregistered_meanwhile(observed: &mut Observed, error: AwsError) -> Taken {
+    observed.done.registered = None;
+    Taken::Conflict(error)
+}

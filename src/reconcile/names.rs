@@ -1,0 +1,36 @@
+//! Deterministic tokens and the tags that say whose a resource is.
+
+use sha2::{Digest, Sha256};
+
+use crate::aws::PosixOwner;
+use crate::domain::{Coordinates, TAG_USER, UserId};
+
+/// The tag that names the environment a resource belongs to.
+const TAG_BASE_FAMILY: &str = "openclaw:base-family";
+
+/// The ClientToken of a user's access point: the same for the same access point, whoever asks and however often, so
+/// that a retry finds the first one (incident 20). 64 characters, the most that EFS takes.
+pub(super) fn access_point_token(file_system_id: &str, user: &UserId, owner: PosixOwner) -> String {
+    hex(&format!("{file_system_id}|{}|{}:{}", user.access_point_path(), owner.uid, owner.gid))
+}
+
+/// The clientToken of CreateService: from the digest, so that a retry is recognized, and a service that is made anew
+/// after a delete (another access point, so another digest) is not taken for the old one. 32 of 36 characters.
+pub(super) fn service_token(user: &UserId, digest: &str) -> String {
+    let mut token = hex(&format!("{}|{digest}", user.service_name()));
+    token.truncate(32);
+    token
+}
+
+/// Tags of everything that belongs to a user.
+pub(super) fn tags(at: &Coordinates, user: &UserId) -> Vec<(String, String)> {
+    vec![
+        ("Name".into(), user.service_name()),
+        (TAG_USER.into(), user.to_string()),
+        (TAG_BASE_FAMILY.into(), at.base_family.as_str().to_owned()),
+    ]
+}
+
+fn hex(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}

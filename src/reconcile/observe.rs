@@ -1,0 +1,126 @@
+//! Observing: what AWS says of a user now. Every call asks anew; nothing is cached that AWS can answer.
+
+use super::error::ConvergeError;
+use super::plan::{Done, Observed};
+use super::target::Target;
+use super::{Reconciler, names};
+use crate::aws::{AccessPoint, AwsError, RegisteredDefinition};
+use crate::domain::service::{Service, ServiceStatus};
+use crate::domain::{BaseDefinition, Coordinates, CurrentDefinition, CurrentError, UserId};
+use crate::staging::USER_DIRECTORY_PERMISSIONS;
+
+impl Reconciler {
+    /// What is known of a user, by as few and as concurrent calls as the target allows. `is_new`: no call for this
+    /// user was ever made here, so the access point is made right away, beside the other calls. For a user who may
+    /// have one, the service is asked first: it names it, and an unchanged user costs no mutating call.
+    pub(super) async fn observe(
+        &self,
+        at: &Coordinates,
+        user: &UserId,
+        target: &Target,
+        is_new: bool,
+    ) -> Result<Observed, ConvergeError> {
+        let service = async {
+            let service = self.aws.ecs.describe_service(&at.cluster, &user.service_name()).await?;
+            let current = match &service {
+                Some(service) => self.current(service, user, target, is_new).await?,
+                None => None,
+            };
+            Ok::<_, ConvergeError>((service, current))
+        };
+        let base = async {
+            match target.needs_base() {
+                true => self.base(at).await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let access_point = async {
+            match is_new && target.may_create() {
+                true => Ok::<_, ConvergeError>(Some(self.ensure_access_point(at, user).await?)),
+                false => Ok(None),
+            }
+        };
+        let ((service, current), base, access_point_id) = tokio::try_join!(service, base, access_point)?;
+        let access_point_id = match &current {
+            Some(current) => current.access_point_id.clone().or(access_point_id),
+            None => access_point_id,
+        };
+        let gone = service.as_ref().is_none_or(|service| service.status == ServiceStatus::Inactive);
+        let never_seen = is_new && gone;
+        Ok(Observed { service, current, base, access_point_id, never_seen, done: Done::default() })
+    }
+
+    /// Observes again after a wait or a conflict; what this converge has done stays known.
+    pub(super) async fn observe_again(
+        &self,
+        at: &Coordinates,
+        user: &UserId,
+        target: &Target,
+        before: Observed,
+    ) -> Result<Observed, ConvergeError> {
+        let now = self.observe(at, user, target, false).await?;
+        // A service that vanished while it drained took its name for the revision with it.
+        let current = now.current.or(before.current);
+        let access_point_id = now.access_point_id.or(before.access_point_id);
+        Ok(Observed { current, access_point_id, never_seen: before.never_seen, done: before.done, ..now })
+    }
+
+    /// The revision that a service names, if the target has a use for it.
+    async fn current(
+        &self,
+        service: &Service,
+        user: &UserId,
+        target: &Target,
+        is_new: bool,
+    ) -> Result<Option<CurrentDefinition>, ConvergeError> {
+        let deleting = matches!(target, Target::Absent { .. });
+        let wanted = match service.status {
+            ServiceStatus::Active => true,
+            ServiceStatus::Draining => deleting,
+            // An INACTIVE service is remembered for a while after everything of it is gone.
+            ServiceStatus::Inactive => deleting && !is_new,
+        };
+        if !wanted {
+            return Ok(None);
+        }
+        let Some(RegisteredDefinition { document, .. }) =
+            self.aws.ecs.describe_task_definition(&service.task_definition).await?
+        else {
+            return match deleting {
+                true => Ok(None),
+                false => Err(CurrentError::NoSpec { arn: service.task_definition.clone() }.into()),
+            };
+        };
+        match CurrentDefinition::parse(&document, user) {
+            Ok(current) => Ok(Some(current)),
+            // Deleting needs no spec, only that the revision is not somebody else's.
+            Err(CurrentError::NoSpec { .. } | CurrentError::BadSpec { .. }) if deleting => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The live base.
+    async fn base(&self, at: &Coordinates) -> Result<BaseDefinition, ConvergeError> {
+        let family = at.base_family.as_str();
+        let found = self.aws.ecs.describe_task_definition(family).await?;
+        // AWS answers a family with its latest ACTIVE revision or not at all; some emulators with an INACTIVE one.
+        let active = found.filter(|found| found.document["status"].as_str().is_none_or(|status| status == "ACTIVE"));
+        let Some(RegisteredDefinition { document, tags, .. }) = active else {
+            return Err(ConvergeError::BaseMissing { family: family.to_owned() });
+        };
+        Ok(BaseDefinition::parse(document, tags, family, &at.file_system_id)?)
+    }
+
+    /// Creates the user's access point or finds it.
+    pub(super) async fn ensure_access_point(&self, at: &Coordinates, user: &UserId) -> Result<String, AwsError> {
+        let wanted = AccessPoint {
+            file_system_id: at.file_system_id.clone(),
+            client_token: names::access_point_token(&at.file_system_id, user, self.options.owner),
+            path: user.access_point_path(),
+            owner: self.options.owner,
+            permissions: USER_DIRECTORY_PERMISSIONS.to_owned(),
+            tags: names::tags(at, user),
+        };
+        self.aws.efs.ensure_access_point(&wanted).await
+    }
+}

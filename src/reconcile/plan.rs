@@ -1,0 +1,269 @@
+//! The planner: pure, synchronous, and the only place that chooses. It looks at what is and answers the one next step
+//! to what should be; the executor takes it, folds the answer in, and asks again. So an interruption at any point
+//! needs no recovery of its own: the next call plans from whatever it finds.
+
+use thiserror::Error;
+
+use super::target::{Definition, Desired, IfMissing, Target};
+use crate::domain::service::{Service, ServiceStatus};
+use crate::domain::{
+    BaseDefinition, CurrentDefinition, EcrImage, Invalid, RenderError, Rendered, Spec, SpecPatch, UserId, render,
+};
+
+/// What is known of a user.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// The service; `None` when ECS knows none of that name.
+    pub service: Option<Service>,
+    /// The revision that the service names. While deleting: the next revision to deregister.
+    pub current: Option<CurrentDefinition>,
+    /// The live base, where the target needs it.
+    pub base: Option<BaseDefinition>,
+    /// The user's access point, once it is known.
+    pub access_point_id: Option<String>,
+    /// Whether nothing of the user was ever here: no service, and no lock file of an earlier call.
+    pub never_seen: bool,
+    /// What this converge has done so far, that ECS does not show.
+    pub done: Done,
+}
+
+/// What this converge has done so far.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Done {
+    /// The revision that it registered.
+    pub registered: Option<CurrentDefinition>,
+    /// The image that it found in its registry.
+    pub image: Option<EcrImage>,
+    /// It forced a deployment: once is what was asked for.
+    pub restarted: bool,
+    /// It deleted the access point.
+    pub access_point_deleted: bool,
+    /// It purged the files.
+    pub purged: bool,
+}
+
+/// The next thing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Plan {
+    /// Take this step, then plan again.
+    Step(Box<Step>),
+    /// Only time helps: the service is draining. Observe again later.
+    WaitForDrain,
+    /// Nothing left to do.
+    Converged,
+}
+
+/// One step; the executor makes no choice in it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Create the user's access point, or find it.
+    EnsureAccessPoint,
+    /// Look the image up: a task that cannot pull it would never start (incident 6).
+    CheckImage(EcrImage),
+    /// Register a revision in the user family.
+    RegisterTaskDefinition(Rendered),
+    /// Create the service.
+    CreateService {
+        /// ARN of the revision.
+        task_definition: String,
+        /// Its digest, for the client token.
+        digest: String,
+    },
+    /// Change the service.
+    UpdateService {
+        /// ARN of another revision.
+        task_definition: Option<String>,
+        /// Another desired count.
+        desired: Option<u32>,
+        /// Force a new deployment.
+        restart: bool,
+    },
+    /// Delete the service, tasks and all.
+    DeleteService,
+    /// Deregister the revision that `current` is.
+    DeregisterRevision(String),
+    /// Make the revision before it `current`.
+    FollowToPrevious(String),
+    /// Delete the access point.
+    DeleteAccessPoint(String),
+    /// Remove the user's files.
+    PurgeFiles,
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// There is no such container.
+    #[error("there is no container of this user")]
+    NotFound,
+    /// The base was not observed, or there is none.
+    #[error("the base family has no ACTIVE revision")]
+    NoBase,
+    /// The spec does not hold together.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The spec does not go with the base.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+/// Chooses the next step from `observed` to `target`.
+///
+/// # Errors
+/// When the target cannot be reached from here, whatever is tried.
+pub fn plan(user: &UserId, target: &Target, observed: &Observed) -> Result<Plan, Refusal> {
+    let status = observed.service.as_ref().map(|service| service.status);
+    match (target, status) {
+        (Target::Present { if_missing, definition, .. }, None | Some(ServiceStatus::Inactive)) => match if_missing {
+            IfMissing::Refuse => Err(Refusal::NotFound),
+            IfMissing::Create => create(user, definition, observed),
+        },
+        (Target::Present { if_missing, .. }, Some(ServiceStatus::Draining)) => match if_missing {
+            IfMissing::Refuse => Err(Refusal::NotFound),
+            // The name cannot be used before the last task is gone (incident 10).
+            IfMissing::Create => Ok(Plan::WaitForDrain),
+        },
+        (Target::Present { definition, desired, restart, .. }, Some(ServiceStatus::Active)) => {
+            change(user, definition, *desired, *restart, observed)
+        }
+        (Target::Absent { .. }, Some(ServiceStatus::Active)) => Ok(step(Step::DeleteService)),
+        (Target::Absent { .. }, Some(ServiceStatus::Draining)) => Ok(Plan::WaitForDrain),
+        (Target::Absent { purge }, None | Some(ServiceStatus::Inactive)) => clean_up(*purge, observed),
+    }
+}
+
+fn step(step: Step) -> Plan {
+    Plan::Step(Box::new(step))
+}
+
+fn create(user: &UserId, definition: &Definition, observed: &Observed) -> Result<Plan, Refusal> {
+    let patch = match definition {
+        Definition::Render(patch) => patch.clone(),
+        Definition::Keep => SpecPatch::default(),
+    };
+    let spec = Spec::default().patched(&patch)?;
+    let Some(access_point_id) = &observed.access_point_id else { return Ok(step(Step::EnsureAccessPoint)) };
+    let rendered = render(base(observed)?, user, &spec, access_point_id, None)?;
+    Ok(match registered(&rendered, observed) {
+        Some(task_definition) => step(Step::CreateService { task_definition, digest: rendered.digest }),
+        None => register(rendered, observed),
+    })
+}
+
+fn change(
+    user: &UserId,
+    definition: &Definition,
+    desired: Desired,
+    restart: bool,
+    observed: &Observed,
+) -> Result<Plan, Refusal> {
+    let (Some(service), Some(current)) = (&observed.service, &observed.current) else { return Err(Refusal::NotFound) };
+    let task_definition = match definition {
+        Definition::Keep => None,
+        Definition::Render(patch) => {
+            let spec = current.spec.clone().patched(patch)?;
+            let known = current.access_point_id.as_ref().or(observed.access_point_id.as_ref());
+            let Some(access_point_id) = known else { return Ok(step(Step::EnsureAccessPoint)) };
+            // Always from the base: what the previous revision drifted to is not carried on (incident 3).
+            let rendered = render(base(observed)?, user, &spec, access_point_id, Some(&current.arn))?;
+            if rendered.digest == current.digest && current.active {
+                None
+            } else {
+                match registered(&rendered, observed) {
+                    Some(arn) => Some(arn),
+                    None => return Ok(register(rendered, observed)),
+                }
+            }
+        }
+    };
+    let wanted = match desired {
+        Desired::Running => 1,
+        Desired::Stopped => 0,
+        Desired::Unchanged => service.desired,
+    };
+    // A deployment that the circuit breaker gave up starts nothing more by itself (incident 16).
+    let stuck = service.is_stalled() && wanted > 0;
+    let restart = (restart && wanted > 0 || stuck) && task_definition.is_none() && !observed.done.restarted;
+    let desired = (wanted != service.desired).then_some(wanted);
+    if task_definition.is_none() && desired.is_none() && !restart {
+        return Ok(Plan::Converged);
+    }
+    Ok(step(Step::UpdateService { task_definition, desired, restart }))
+}
+
+/// Deletes what a service leaves behind, one thing after the other. A service that is gone already is no reason to
+/// stop (incident 19).
+fn clean_up(purge: bool, observed: &Observed) -> Result<Plan, Refusal> {
+    if observed.never_seen {
+        return Err(Refusal::NotFound);
+    }
+    match &observed.current {
+        Some(current) if current.active => return Ok(step(Step::DeregisterRevision(current.arn.clone()))),
+        Some(CurrentDefinition { previous: Some(previous), .. }) => {
+            return Ok(step(Step::FollowToPrevious(previous.clone())));
+        }
+        Some(CurrentDefinition { previous: None, .. }) | None => {}
+    }
+    if !observed.done.access_point_deleted {
+        return Ok(step(match &observed.access_point_id {
+            Some(id) => Step::DeleteAccessPoint(id.clone()),
+            // The deterministic token makes this the one call that finds it.
+            None => Step::EnsureAccessPoint,
+        }));
+    }
+    if purge && !observed.done.purged {
+        return Ok(step(Step::PurgeFiles));
+    }
+    Ok(Plan::Converged)
+}
+
+fn base(observed: &Observed) -> Result<&BaseDefinition, Refusal> {
+    observed.base.as_ref().ok_or(Refusal::NoBase)
+}
+
+/// The revision that this converge registered, if it is what should run.
+fn registered(rendered: &Rendered, observed: &Observed) -> Option<String> {
+    let registered = observed.done.registered.as_ref()?;
+    (registered.digest == rendered.digest).then(|| registered.arn.clone())
+}
+
+fn register(rendered: Rendered, observed: &Observed) -> Plan {
+    match rendered.image_ref().and_then(|image| image.ecr()) {
+        Some(image) if observed.done.image.as_ref() != Some(&image) => step(Step::CheckImage(image)),
+        _ => step(Step::RegisterTaskDefinition(rendered)),
+    }
+}
+
+impl Step {
+    /// The step's name, for logs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::EnsureAccessPoint => "ensure_access_point",
+            Self::CheckImage(_) => "check_image",
+            Self::RegisterTaskDefinition(_) => "register_task_definition",
+            Self::CreateService { .. } => "create_service",
+            Self::UpdateService { .. } => "update_service",
+            Self::DeleteService => "delete_service",
+            Self::DeregisterRevision(_) => "deregister_revision",
+            Self::FollowToPrevious(_) => "follow_to_previous",
+            Self::DeleteAccessPoint(_) => "delete_access_point",
+            Self::PurgeFiles => "purge_files",
+        }
+    }
+
+    /// Whether the user's container is another one, or none, after it.
+    #[must_use]
+    pub const fn changes_container(&self) -> bool {
+        match self {
+            Self::CreateService { .. } | Self::UpdateService { .. } | Self::DeleteService => true,
+            Self::EnsureAccessPoint
+            | Self::CheckImage(_)
+            | Self::RegisterTaskDefinition(_)
+            | Self::DeregisterRevision(_)
+            | Self::FollowToPrevious(_)
+            | Self::DeleteAccessPoint(_)
+            | Self::PurgeFiles => false,
+        }
+    }
+}

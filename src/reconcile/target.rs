@@ -1,0 +1,135 @@
+//! What a caller wants a user's container to become.
+
+use crate::domain::{ImageRef, Size, SpecPatch};
+
+/// The wanted end of a converge. Provision, resize, redeploy, start, stop and delete differ only in this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// There should be a service.
+    Present {
+        /// Whether there may have been none before.
+        if_missing: IfMissing,
+        /// What it should run.
+        definition: Definition,
+        /// How many tasks it should have.
+        desired: Desired,
+        /// Replace the running task even when nothing changed.
+        restart: bool,
+    },
+    /// There should be nothing.
+    Absent {
+        /// Whether the user's files go too.
+        purge: bool,
+    },
+}
+
+/// What to do when there is no service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfMissing {
+    /// Make it.
+    Create,
+    /// Say that there is none.
+    Refuse,
+}
+
+/// What the service should run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Definition {
+    /// What it runs now.
+    Keep,
+    /// What the live base and the patched spec render to.
+    Render(SpecPatch),
+}
+
+/// How many tasks the service should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Desired {
+    /// One.
+    Running,
+    /// None.
+    Stopped,
+    /// As many as it has: a stopped container stays stopped through a resize (incident 12).
+    Unchanged,
+}
+
+impl Target {
+    /// Running, from the live base and the patched spec; made if need be.
+    #[must_use]
+    pub const fn provision(patch: SpecPatch) -> Self {
+        Self::Present {
+            if_missing: IfMissing::Create,
+            definition: Definition::Render(patch),
+            desired: Desired::Running,
+            restart: false,
+        }
+    }
+
+    /// Another size.
+    #[must_use]
+    pub fn resize(size: Size) -> Self {
+        Self::rendered(SpecPatch { size: Some(size), ..SpecPatch::default() }, false)
+    }
+
+    /// The newest base; `image` as in [`SpecPatch::image`].
+    #[must_use]
+    pub fn redeploy(image: Option<Option<ImageRef>>, restart: bool) -> Self {
+        Self::rendered(SpecPatch { image, ..SpecPatch::default() }, restart)
+    }
+
+    /// One task, of what is registered. Never a forced deployment: that would replace a task that already runs
+    /// (incident 11).
+    #[must_use]
+    pub const fn start() -> Self {
+        Self::scaled(Desired::Running)
+    }
+
+    /// No task.
+    #[must_use]
+    pub const fn stop() -> Self {
+        Self::scaled(Desired::Stopped)
+    }
+
+    /// Nothing left of it.
+    #[must_use]
+    pub const fn delete(purge: bool) -> Self {
+        Self::Absent { purge }
+    }
+
+    const fn rendered(patch: SpecPatch, restart: bool) -> Self {
+        Self::Present {
+            if_missing: IfMissing::Refuse,
+            definition: Definition::Render(patch),
+            desired: Desired::Unchanged,
+            restart,
+        }
+    }
+
+    const fn scaled(desired: Desired) -> Self {
+        Self::Present { if_missing: IfMissing::Refuse, definition: Definition::Keep, desired, restart: false }
+    }
+
+    /// Whether the live base has to be read for it.
+    #[must_use]
+    pub const fn needs_base(&self) -> bool {
+        matches!(self, Self::Present { definition: Definition::Render(_), .. })
+    }
+
+    /// Whether it may make a service.
+    #[must_use]
+    pub const fn may_create(&self) -> bool {
+        matches!(self, Self::Present { if_missing: IfMissing::Create, .. })
+    }
+
+    /// The operation's name, for logs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Present { if_missing: IfMissing::Create, .. } => "provision",
+            Self::Present { definition: Definition::Render(patch), .. } if patch.size.is_some() => "resize",
+            Self::Present { definition: Definition::Render(_), .. } => "redeploy",
+            Self::Present { definition: Definition::Keep, desired: Desired::Stopped, .. } => "stop",
+            Self::Present { definition: Definition::Keep, .. } => "start",
+            Self::Absent { .. } => "delete",
+        }
+    }
+}

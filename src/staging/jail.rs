@@ -1,0 +1,327 @@
+//! Descriptor-relative access beneath the EFS root.
+//!
+//! The tenant owns `users/<id>` and is hostile, and this process may be root on the whole file system (incident 27).
+//! Therefore every path is walked one validated name at a time, each step by descriptor with `O_NOFOLLOW`: no name can
+//! lead out, whatever the tenant swaps while we walk. That is what openat2's RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS
+//! would give, and it also works on macOS.
+
+use std::borrow::Cow;
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::{Errno, retry_on_intr};
+use secrecy::zeroize::Zeroizing;
+
+use super::Owner;
+use super::error::StagingError;
+use crate::domain::user_id::UserId;
+
+/// A sign-in has some 10 KiB. A file's own idea of its size is never trusted.
+pub(super) const MAX_FILE_BYTES: u64 = 256 * 1024;
+
+/// A directory that vanishes this often right after it was made is somebody's doing.
+const RACES_ENDURED: u32 = 8;
+
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+
+/// What `heal` sets when the mode has to be exactly so.
+pub(super) const EVERY_BIT: Mode = Mode::from_raw_mode(0o7777);
+
+/// One path component that cannot lead anywhere: not empty, not `.` or `..`, without `/` and NUL.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Name(Cow<'static, [u8]>);
+
+impl Name {
+    /// A name of our own; a wrong one does not compile where it is a `const`.
+    pub(super) const fn fixed(name: &'static str) -> Self {
+        let bytes = name.as_bytes();
+        assert!(is_component(bytes));
+        Self(Cow::Borrowed(bytes))
+    }
+
+    pub(super) fn of(user: &UserId) -> Self {
+        Self(Cow::Owned(user.as_str().as_bytes().to_vec()))
+    }
+
+    /// A name from a directory listing; `None` for `.` and `..`.
+    pub(super) fn listed(name: &CStr) -> Option<Self> {
+        is_component(name.to_bytes()).then(|| Self(Cow::Owned(name.to_bytes().to_vec())))
+    }
+
+    /// This name with something appended, which may not contain a slash.
+    pub(super) fn plus(&self, suffix: &str) -> Self {
+        debug_assert!(!suffix.contains('/'), "a suffix stays within one component");
+        Self(Cow::Owned([&self.0, suffix.as_bytes()].concat()))
+    }
+
+    /// For messages: a tenant may have put anything into a name.
+    pub(super) fn shown(&self) -> String {
+        self.0.escape_ascii().to_string()
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+const fn is_component(name: &[u8]) -> bool {
+    if matches!(name, b"" | b"." | b"..") {
+        return false;
+    }
+    let mut at = 0;
+    while at < name.len() {
+        if name[at] == b'/' || name[at] == 0 {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Which file it is, whatever its name: device and inode.
+pub(super) type Identity = (i128, i128);
+
+/// The types differ between Linux and macOS; all fit.
+pub(super) fn identity(stat: &Stat) -> Identity {
+    (i128::from(stat.st_dev), i128::from(stat.st_ino))
+}
+
+fn is_regular(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+/// What a name in a directory turned out to be when a directory was wanted.
+pub(super) enum Child {
+    Directory(Dir),
+    Missing,
+    /// A link, a file, a FIFO …; never opened.
+    Other,
+}
+
+/// What a name in a directory turned out to be when a file was wanted.
+#[derive(PartialEq, Eq)]
+pub(super) enum Found {
+    Missing,
+    Regular(Zeroizing<Vec<u8>>),
+    /// Larger than [`MAX_FILE_BYTES`].
+    TooLarge(Identity),
+    /// A link, a directory, a FIFO, a socket, a device; never opened.
+    Other(Identity),
+}
+
+/// An open directory beneath the root, with its path for messages.
+pub(super) struct Dir {
+    fd: OwnedFd,
+    path: String,
+}
+
+impl Dir {
+    /// The root itself. Its path is the operator's, so links in it are followed.
+    pub(super) fn root(path: &Path) -> Result<Self, StagingError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
+            .map_err(StagingError::io("open", format!("the EFS root {}", path.display())))?;
+        Ok(Self { fd, path: String::new() })
+    }
+
+    /// The path of an entry relative to the root, for messages.
+    pub(super) fn path_of(&self, name: &Name) -> String {
+        if self.path.is_empty() { name.shown() } else { format!("{}/{}", self.path, name.shown()) }
+    }
+
+    fn io(&self, action: &'static str, name: &Name) -> impl FnOnce(Errno) -> StagingError {
+        failed(action, self.path_of(name))
+    }
+
+    pub(super) fn identity(&self) -> Result<Identity, StagingError> {
+        rustix::fs::fstat(&self.fd).map(|stat| identity(&stat)).map_err(StagingError::io("stat", &*self.path))
+    }
+
+    /// What the name is, without following it.
+    pub(super) fn stat(&self, name: &Name) -> Result<Option<Stat>, StagingError> {
+        match rustix::fs::statat(&self.fd, name.bytes(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.io("stat", name)(errno)),
+        }
+    }
+
+    /// Whether there is something that is not a directory.
+    pub(super) fn is_file(&self, name: &Name) -> Result<bool, StagingError> {
+        Ok(self.stat(name)?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory))
+    }
+
+    pub(super) fn child(&self, name: &Name) -> Result<Child, StagingError> {
+        match self.open(name, DIRECTORY, Mode::empty()) {
+            Ok(fd) => Ok(Child::Directory(Self { fd, path: self.path_of(name) })),
+            Err(Errno::NOENT) => Ok(Child::Missing),
+            // A link is ELOOP or ENOTDIR, depending on the system; EMLINK on some BSDs.
+            Err(Errno::LOOP | Errno::NOTDIR | Errno::MLINK) => Ok(Child::Other),
+            Err(errno) => Err(self.io("open", name)(errno)),
+        }
+    }
+
+    /// The child directory, made if missing, with exactly this mode and owner: healed when they are not (incident 24).
+    /// `None` when the name is taken by something else.
+    pub(super) fn ensure(&self, name: &Name, mode: Mode, owner: Option<Owner>) -> Result<Option<Self>, StagingError> {
+        for _ in 0..RACES_ENDURED {
+            match self.child(name)? {
+                Child::Directory(directory) => {
+                    heal(&directory.fd, &directory.path, mode, EVERY_BIT, owner)?;
+                    return Ok(Some(directory));
+                }
+                Child::Other => return Ok(None),
+                Child::Missing => match rustix::fs::mkdirat(&self.fd, name.bytes(), mode) {
+                    Ok(()) => self.sync()?,
+                    // Another replica, or the container.
+                    Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(self.io("create", name)(errno)),
+                },
+            }
+        }
+        Err(StagingError::Contended { path: self.path_of(name), attempts: RACES_ENDURED })
+    }
+
+    /// Reads a regular file of bounded size. Anything else is neither followed nor opened.
+    pub(super) fn read(&self, name: &Name) -> Result<Found, StagingError> {
+        let Some(before) = self.stat(name)? else {
+            return Ok(Found::Missing);
+        };
+        let other = Found::Other(identity(&before));
+        if !is_regular(&before) {
+            return Ok(other);
+        }
+        // It may be swapped right now: a link is refused, a FIFO does not block, a terminal does not become ours.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = match self.open(name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(Found::Missing),
+            Err(Errno::LOOP | Errno::MLINK | Errno::NXIO) => return Ok(other),
+            Err(errno) => return Err(self.io("open", name)(errno)),
+        };
+        let opened = rustix::fs::fstat(&fd).map_err(self.io("stat", name))?;
+        if !is_regular(&opened) {
+            return Ok(Found::Other(identity(&opened)));
+        }
+        let mut bytes = Zeroizing::new(Vec::new());
+        let read = File::from(fd).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
+        let read = read.map_err(|source| StagingError::Io { action: "read", path: self.path_of(name), source })?;
+        let fits = u64::try_from(read).is_ok_and(|read| read <= MAX_FILE_BYTES);
+        Ok(if fits { Found::Regular(bytes) } else { Found::TooLarge(identity(&opened)) })
+    }
+
+    /// Gives a file the right owner and makes it readable by them, if it is theirs alone.
+    ///
+    /// A file with a second name stays as it is: nobody knows whose the other name is.
+    pub(super) fn heal_file(&self, name: &Name, owner: Option<Owner>) -> Result<(), StagingError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = match self.open(name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            // Replaced since it was read: the container has just proved that it can.
+            Err(Errno::NOENT | Errno::LOOP | Errno::MLINK | Errno::NXIO) => return Ok(()),
+            Err(errno) => return Err(self.io("open", name)(errno)),
+        };
+        let stat = rustix::fs::fstat(&fd).map_err(self.io("stat", name))?;
+        if !is_regular(&stat) || i128::from(stat.st_nlink) != 1 {
+            return Ok(());
+        }
+        let owner_can = Mode::RUSR | Mode::WUSR;
+        heal(&fd, &self.path_of(name), owner_can, owner_can, owner)
+    }
+
+    /// Opens with exactly these flags; for callers that know what the errors mean.
+    pub(super) fn open(&self, name: &Name, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        retry_on_intr(|| rustix::fs::openat(&self.fd, name.bytes(), flags, mode))
+    }
+
+    /// A new file, private to this process's user; never one that is already there.
+    pub(super) fn create_new(&self, name: &Name) -> Result<File, StagingError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.open(name, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(self.io("create", name))
+    }
+
+    /// Renames within this directory. Links are renamed, never followed.
+    pub(super) fn rename(&self, from: &Name, to: &Name) -> Result<(), Errno> {
+        rustix::fs::renameat(&self.fd, from.bytes(), &self.fd, to.bytes())
+    }
+
+    /// Moves an entry of another directory into this one.
+    pub(super) fn adopt(&self, from: &Self, name: &Name, to: &Name) -> Result<(), Errno> {
+        rustix::fs::renameat(&from.fd, name.bytes(), &self.fd, to.bytes())
+    }
+
+    /// Gets the tenant's junk out of the way and keeps it: answers its new name, or `None` if it had gone.
+    pub(super) fn move_aside(&self, name: &Name) -> Result<Option<String>, StagingError> {
+        let now = jiff::Timestamp::now().as_second();
+        // Random enough never to meet, and replace, what was moved aside before.
+        let aside = name.plus(&format!(".displaced-{now}-{:016x}", fastrand::u64(..)));
+        match self.rename(name, &aside) {
+            Ok(()) => Ok(Some(self.path_of(&aside))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.io("move aside", name)(errno)),
+        }
+    }
+
+    /// Removes a name that is not a directory. Links are removed, never followed.
+    pub(super) fn unlink(&self, name: &Name) -> Result<(), Errno> {
+        rustix::fs::unlinkat(&self.fd, name.bytes(), AtFlags::empty())
+    }
+
+    pub(super) fn remove_directory(&self, name: &Name) -> Result<(), Errno> {
+        rustix::fs::unlinkat(&self.fd, name.bytes(), AtFlags::REMOVEDIR)
+    }
+
+    /// At most `limit` names, in no order.
+    pub(super) fn names(&self, limit: usize) -> Result<Vec<Name>, StagingError> {
+        let failed = || failed("list", self.path.clone());
+        let entries = rustix::fs::Dir::read_from(&self.fd).map_err(failed())?;
+        let names = entries.filter_map(|entry| match entry {
+            Ok(entry) => Name::listed(entry.file_name()).map(Ok),
+            Err(errno) => Some(Err(failed()(errno))),
+        });
+        names.take(limit).collect()
+    }
+
+    /// Lets this process list and change the directory.
+    pub(super) fn unlock_permissions(&self) -> Result<(), Errno> {
+        rustix::fs::fchmod(&self.fd, Mode::RWXU)
+    }
+
+    /// Makes names durable: EFS keeps them after fsync of the directory.
+    pub(super) fn sync(&self) -> Result<(), StagingError> {
+        rustix::fs::fsync(&self.fd).map_err(StagingError::io("sync", &*self.path))
+    }
+}
+
+/// An error beneath the root. "Not found" in a directory that is open means that somebody removed that directory.
+fn failed(action: &'static str, path: String) -> impl FnOnce(Errno) -> StagingError {
+    move |errno| match errno {
+        Errno::NOENT => StagingError::Contended { path, attempts: 1 },
+        errno => StagingError::io(action, path)(errno),
+    }
+}
+
+/// Sets the owner, and of the mode the bits in `within` to `mode`, when they are not so already.
+pub(super) fn heal(
+    fd: impl AsFd,
+    path: &str,
+    mode: Mode,
+    within: Mode,
+    owner: Option<Owner>,
+) -> Result<(), StagingError> {
+    let stat = rustix::fs::fstat(&fd).map_err(StagingError::io("stat", path))?;
+    if let Some(owner) = owner.filter(|owner| (owner.uid, owner.gid) != (stat.st_uid, stat.st_gid)) {
+        rustix::fs::fchown(&fd, Some(owner.raw_uid()), Some(owner.raw_gid()))
+            .map_err(StagingError::io("change the owner of", path))?;
+    }
+    let has = Mode::from_raw_mode(stat.st_mode) & EVERY_BIT;
+    if has & within != mode {
+        rustix::fs::fchmod(&fd, (has - within) | mode).map_err(StagingError::io("change the mode of", path))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! One converging replica per user.
+//!
+//! Two layers: within this process a fair queue per user, so that tasks wait in order instead of polling; between
+//! replicas `flock` on a file of its own beneath `.provisioner/locks`. The lock file is never one that rename replaces,
+//! and `flock` belongs to the open file, so unlike `fcntl` it also excludes threads (incident 25). The kernel, or the
+//! NFS lease, releases it when a process is killed.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::error::StagingError;
+use super::jail::{Dir, Name, identity};
+use crate::domain::user_id::UserId;
+
+const PROVISIONER: Name = Name::fixed(".provisioner");
+const LOCKS: Name = Name::fixed("locks");
+/// flock on NFS becomes a write lock on the server, which needs a file that is open for writing.
+const FLAGS: OFlags =
+    OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+/// Between tries of a lock that another replica holds. Jittered, so that waiting replicas do not try in step.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A lock file that vanishes this often in one try counts as busy.
+const RACES_ENDURED: u32 = 16;
+/// A longer timeout means "wait for ever", without overflowing the clock.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Why a user's lock was not acquired.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else is converging this user; try again later.
+    #[error("user {user_id} was still locked after {waited:?}")]
+    Busy {
+        /// The user.
+        user_id: UserId,
+        /// How long it was tried.
+        waited: Duration,
+    },
+    /// The lock file could not be used.
+    #[error("could not lock user {user_id}")]
+    Io {
+        /// The user.
+        user_id: UserId,
+        /// What failed.
+        #[source]
+        source: StagingError,
+    },
+}
+
+type Turn = tokio::sync::Mutex<()>;
+type Queues = Arc<Mutex<HashMap<UserId, Arc<Turn>>>>;
+
+/// The locks of all users. Cheap to clone; clones share the queues.
+#[derive(Clone, Debug)]
+pub struct UserLocks {
+    root: Arc<Path>,
+    queues: Queues,
+}
+
+/// Holds a user; dropping it lets go.
+#[derive(Debug)]
+pub struct UserLock {
+    // Declared, and so dropped, before the place in the queue: the next in line finds the file free.
+    file: Locked,
+    place: Place,
+    root: Arc<Path>,
+    is_new: bool,
+}
+
+/// A locked file.
+#[derive(Debug)]
+struct Locked(OwnedFd);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is being spawned just now has a copy of the descriptor until it execs.
+        let _closing_follows = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+impl UserLocks {
+    /// Makes `.provisioner/locks` beneath the EFS root, readable by this process's user only.
+    pub fn open(efs_root: &Path) -> Result<Self, StagingError> {
+        directory(efs_root)?;
+        Ok(Self { root: Arc::from(PathBuf::from(efs_root)), queues: Queues::default() })
+    }
+
+    /// Waits for the user's lock, at most `timeout`; with zero it is tried once. Dropping the future gives up cleanly.
+    pub async fn acquire(&self, user: &UserId, timeout: Duration) -> Result<UserLock, LockError> {
+        let started = Instant::now();
+        let deadline = started + timeout.min(LONGEST_TIMEOUT);
+        let busy = || LockError::Busy { user_id: user.clone(), waited: started.elapsed() };
+        let place = timeout_at(deadline, Place::wait(&self.queues, user)).await.map_err(|_| busy())?;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            // Should this future be dropped here, the job's answer is dropped when it comes, and the lock with it.
+            let (root, name) = (self.root.clone(), file_name(user));
+            let tried = run(user, move || try_lock(&root, &name)).await?;
+            if let Some((file, is_new)) = tried {
+                return Ok(UserLock { file, place, root: self.root.clone(), is_new });
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(busy());
+            }
+            sleep_until((now + pause.mul_f64(0.5 + fastrand::f64() / 2.0)).min(deadline)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Whether the user has a lock file: was ever locked, and not retired since. When that cannot be read, `true`: a
+    /// user is never taken for unknown by mistake.
+    pub async fn exists(&self, user: &UserId) -> bool {
+        let (root, name) = (self.root.clone(), file_name(user));
+        let found = run(user, move || Ok(directory(&root)?.stat(&name)?.is_some())).await;
+        found.unwrap_or_else(|error| {
+            tracing::warn!(user_id = %user, error = &error as &dyn std::error::Error, "could not look for a lock file");
+            true
+        })
+    }
+}
+
+impl UserLock {
+    /// Whether this acquisition made the lock file: a hint that no replica has seen the user before.
+    ///
+    /// `false` proves nothing (somebody may have made the file and died); `true` is right.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Removes the lock file and lets go: the last step of deleting a user completely.
+    pub async fn retire(self) -> Result<(), LockError> {
+        let user = self.place.user.clone();
+        run(&user, move || {
+            // All of it moves in here: were only parts used, dropping the future would let go before the removal.
+            let Self { file, place, root, is_new: _ } = self;
+            let (directory, name) = (directory(&root)?, file_name(&place.user));
+            // Only the holder removes it, and what the path names was checked when it was locked.
+            let removed = directory.unlink(&name);
+            drop(file);
+            drop(place);
+            match removed {
+                Ok(()) | Err(Errno::NOENT) => Ok(()),
+                Err(errno) => Err(StagingError::io("remove", directory.path_of(&name))(errno)),
+            }
+        })
+        .await
+    }
+}
+
+/// `.provisioner/locks`, made if missing.
+pub(super) fn directory(root: &Path) -> Result<Dir, StagingError> {
+    let make = |parent: &Dir, name: &Name| {
+        let taken = || StagingError::NotADirectory { path: parent.path_of(name) };
+        parent.ensure(name, Mode::RWXU, None)?.ok_or_else(taken)
+    };
+    make(&make(&Dir::root(root)?, &PROVISIONER)?, &LOCKS)
+}
+
+fn file_name(user: &UserId) -> Name {
+    Name::of(user).plus(".lock")
+}
+
+/// The locked file and whether it is new; `None` when somebody else holds it.
+fn try_lock(root: &Path, name: &Name) -> Result<Option<(Locked, bool)>, StagingError> {
+    let directory = directory(root)?;
+    let failed = |action| StagingError::io(action, directory.path_of(name));
+    for _ in 0..RACES_ENDURED {
+        let (file, is_new) = match directory.open(name, FLAGS, Mode::empty()) {
+            Ok(file) => (file, false),
+            Err(Errno::NOENT) => {
+                let created = directory.open(name, FLAGS | OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR);
+                match created {
+                    Ok(file) => (file, true),
+                    Err(Errno::EXIST) => continue,
+                    Err(errno) => return Err(failed("create")(errno)),
+                }
+            }
+            Err(errno) => return Err(failed("open")(errno)),
+        };
+        match lock(&directory, name, &file)? {
+            Tried::Held => return Ok(Some((Locked(file), is_new))),
+            Tried::Busy => return Ok(None),
+            Tried::Nameless => {}
+        }
+    }
+    Ok(None)
+}
+
+/// What trying to lock an open lock file came to.
+#[derive(Debug, PartialEq, Eq)]
+enum Tried {
+    Held,
+    Busy,
+    /// It is no longer the file that the name stands for: the lock is worth nothing.
+    Nameless,
+}
+
+fn lock(directory: &Dir, name: &Name, file: &OwnedFd) -> Result<Tried, StagingError> {
+    let failed = |action| StagingError::io(action, directory.path_of(name));
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(Tried::Busy),
+        // Removed on the server between opening and locking.
+        Err(Errno::STALE | Errno::INTR) => return Ok(Tried::Nameless),
+        Err(errno) => return Err(failed("lock")(errno)),
+    }
+    // Its holder may have retired it after we opened it: then we hold a file without a name, and the next one makes a
+    // new file and locks that. Opening anew asks the NFS server, where a stat may be answered from the cache.
+    let named_now = match directory.open(name, FLAGS, Mode::empty()) {
+        Ok(now) => now,
+        Err(Errno::NOENT | Errno::STALE) => return Ok(Tried::Nameless),
+        Err(errno) => return Err(failed("open")(errno)),
+    };
+    let stat = |file: &OwnedFd| rustix::fs::fstat(file).map(|stat| identity(&stat)).map_err(failed("stat"));
+    Ok(if stat(file)? == stat(&named_now)? { Tried::Held } else { Tried::Nameless })
+}
+
+async fn run<T: Send + 'static>(
+    user: &UserId,
+    work: impl FnOnce() -> Result<T, StagingError> + Send + 'static,
+) -> Result<T, LockError> {
+    let done = super::join(tokio::task::spawn_blocking(work)).await;
+    done.map_err(|source| LockError::Io { user_id: user.clone(), source })
+}
+
+/// A place in a user's queue, at its head once `turn` is there. Removes the queue when nobody else is in it.
+#[derive(Debug)]
+struct Place {
+    turn: Option<OwnedMutexGuard<()>>,
+    queue: Option<Arc<Turn>>,
+    user: UserId,
+    queues: Queues,
+}
+
+impl Place {
+    async fn wait(queues: &Queues, user: &UserId) -> Self {
+        let queue = queues.lock().unwrap_or_else(PoisonError::into_inner).entry(user.clone()).or_default().clone();
+        // Complete before the first await: should the wait be given up, dropping it cleans up.
+        let mut place = Self { turn: None, queue: Some(queue.clone()), user: user.clone(), queues: queues.clone() };
+        place.turn = Some(queue.lock_owned().await);
+        place
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Everybody takes and returns their share of a queue under this lock, so the count cannot change meanwhile.
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        self.turn = None;
+        self.queue = None;
+        if queues.get(&self.user).is_some_and(|queue| Arc::strong_count(queue) == 1) {
+            queues.remove(&self.user);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

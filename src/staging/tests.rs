@@ -1,0 +1,289 @@
+//! Staging against well-behaved users. `hostile` has the others, `purging` the end of both.
+//!
+//! All run as root and without: as root the container's user is 1000, otherwise whoever runs the tests.
+
+mod hostile;
+mod purging;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+use crate::domain::jwt::tests::jwt;
+
+/// A root directory with staging on it, and one user.
+struct Fixture {
+    root: TempDir,
+    staging: Staging,
+    user: UserId,
+}
+
+fn container_user() -> Owner {
+    let uid = rustix::process::geteuid();
+    if uid.is_root() {
+        Owner { uid: 1000, gid: 1000 }
+    } else {
+        Owner { uid: uid.as_raw(), gid: rustix::process::getegid().as_raw() }
+    }
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let staging = Staging::open(root.path(), Some(container_user())).unwrap();
+        let staging = staging.with_reread(Reread { times: 1, pause: Duration::ZERO });
+        Self { root, staging, user: UserId::parse("mallory").unwrap() }
+    }
+
+    fn path(&self, beneath: &str) -> PathBuf {
+        self.root.path().join(beneath)
+    }
+
+    /// A path in the user's own directory.
+    fn own(&self, beneath: &str) -> PathBuf {
+        self.path("users/mallory").join(beneath)
+    }
+
+    fn auth_json(&self) -> PathBuf {
+        self.own("codex/auth.json")
+    }
+
+    async fn stage(&self, auth: &ChatGptAuth) -> Staged {
+        self.staging.stage_auth(&self.user, auth.clone(), false).await.unwrap()
+    }
+
+    fn assert_staged(&self, auth: &ChatGptAuth) {
+        assert!(fs::symlink_metadata(self.auth_json()).unwrap().is_file());
+        assert_eq!(fs::read(self.auth_json()).unwrap(), auth.to_file_bytes().expose_secret());
+    }
+}
+
+/// A sign-in that was refreshed, and its access token issued, at this second.
+fn auth(second: i64) -> ChatGptAuth {
+    let access = jwt(&json!({"iat": second, "exp": second + 864_000}));
+    let last_refresh = jiff::Timestamp::from_second(second).unwrap().to_string();
+    ChatGptAuth::parse(json!({
+        "auth_mode": "chatgpt",
+        "tokens": {"access_token": access, "refresh_token": format!("rt-{second}"), "account_id": "acc"},
+        "last_refresh": last_refresh,
+    }))
+    .unwrap()
+}
+
+const OLD: i64 = 1_777_000_000;
+const NEW: i64 = 1_777_500_000;
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn owner(path: &Path) -> Owner {
+    let metadata = fs::symlink_metadata(path).unwrap();
+    Owner { uid: metadata.uid(), gid: metadata.gid() }
+}
+
+/// All files beneath a directory.
+fn files(beneath: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(beneath).unwrap() {
+        let path = entry.unwrap().path();
+        if fs::symlink_metadata(&path).unwrap().is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Incident 23: the service started before its files were written; staging that has answered is complete.
+#[tokio::test]
+async fn a_new_users_sign_in_is_there_private_and_the_containers_own() {
+    let f = Fixture::new();
+    assert!(!f.staging.user_directory_exists(&f.user).await.unwrap());
+    let staged = f.stage(&auth(OLD)).await;
+    let expected = Staged {
+        outcome: Outcome::Written,
+        reason: Reason::Missing,
+        stored: auth(OLD).sign_in().clone(),
+        moved_aside: vec![],
+    };
+    assert_eq!(staged, expected);
+    f.assert_staged(&auth(OLD));
+    for (path, expected) in [(f.own(""), 0o700), (f.own("codex"), 0o700), (f.auth_json(), 0o600)] {
+        assert_eq!((mode(&path), owner(&path)), (expected, container_user()), "{}", path.display());
+    }
+    assert_eq!(format!("{:04o}", mode(&f.own(""))), USER_DIRECTORY_PERMISSIONS);
+    assert_eq!(mode(&f.path("users")), 0o755);
+    assert_eq!(owner(&f.path("users")).uid, rustix::process::geteuid().as_raw());
+    assert!(f.staging.user_directory_exists(&f.user).await.unwrap());
+}
+
+/// Incident 24: the owner flipped between 0 and 1000 and left unreadable files.
+#[tokio::test]
+async fn owner_and_mode_are_healed_whether_the_sign_in_is_written_or_kept() {
+    for (second, outcome) in [(NEW + 1, Outcome::Written), (OLD, Outcome::KeptFresher)] {
+        let f = Fixture::new();
+        f.stage(&auth(NEW)).await;
+        for path in [f.auth_json(), f.own("codex"), f.own("")] {
+            if rustix::process::geteuid().is_root() {
+                std::os::unix::fs::chown(&path, Some(0), Some(0)).unwrap();
+            }
+            fs::set_permissions(&path, fs::Permissions::from_mode(if path.is_dir() { 0o777 } else { 0o400 })).unwrap();
+        }
+        assert_eq!(f.stage(&auth(second)).await.outcome, outcome);
+        for (path, expected) in [(f.own(""), 0o700), (f.own("codex"), 0o700), (f.auth_json(), 0o600)] {
+            assert_eq!((mode(&path), owner(&path)), (expected, container_user()), "{}", path.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_an_owner_files_belong_to_this_process() {
+    let f = Fixture::new();
+    let staging = Staging::open(f.root.path(), None).unwrap();
+    staging.stage_auth(&f.user, auth(OLD), false).await.unwrap();
+    assert_eq!(owner(&f.auth_json()).uid, rustix::process::geteuid().as_raw());
+}
+
+/// Incident 26: a crash between truncate and write left a 0-byte auth.json.
+#[tokio::test]
+async fn an_empty_file_is_replaced_and_leftovers_of_a_crash_are_removed() {
+    let f = Fixture::new();
+    fs::create_dir_all(f.own("codex")).unwrap();
+    fs::write(f.auth_json(), "").unwrap();
+    let leftover = f.own("codex/.provisioner-0123456789abcdef.tmp");
+    let (theirs, similar) = (f.own("codex/sessions.tmp"), f.own("codex/.provisioner-notes.tmp"));
+    for path in [&leftover, &theirs, &similar] {
+        fs::write(path, "half a tok").unwrap();
+    }
+    fs::create_dir(f.own("codex/.provisioner-fedcba9876543210.tmp")).unwrap();
+    assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::Empty);
+    f.assert_staged(&auth(OLD));
+    assert_eq!([&leftover, &theirs, &similar].map(|path| path.exists()), [false, true, true]);
+}
+
+/// Incident 26: whoever reads meanwhile sees a whole file, old or new.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_never_sees_a_half_written_file() {
+    let f = Fixture::new();
+    f.stage(&auth(OLD)).await;
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (path, stop) = (f.auth_json(), done.clone());
+    let reader = std::thread::spawn(move || {
+        let mut reads = 0;
+        while reads == 0 || !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            let existing = Existing::from_file_bytes(&fs::read(&path).unwrap());
+            assert!(matches!(existing, Existing::Parsed(_)), "{existing:?}");
+            reads += 1;
+        }
+    });
+    for second in 1..40 {
+        assert_eq!(f.stage(&auth(OLD + second)).await.outcome, Outcome::Written);
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    reader.join().unwrap();
+}
+
+/// Incident 28: re-provisioning wrote an older refresh token over one that the container had rotated.
+#[tokio::test]
+async fn a_sign_in_that_the_container_rotated_is_kept_until_forced() {
+    let f = Fixture::new();
+    f.stage(&auth(OLD)).await;
+    // As Codex does: in place, with fields of its own.
+    let mut rotated: serde_json::Value = serde_json::from_slice(auth(NEW).to_file_bytes().expose_secret()).unwrap();
+    rotated["agent_identity"] = json!(null);
+    fs::write(f.auth_json(), rotated.to_string()).unwrap();
+    let staged = f.stage(&auth(OLD)).await;
+    assert_eq!((staged.outcome, staged.reason), (Outcome::KeptFresher, Reason::StoredRefreshedLater));
+    assert_eq!(&staged.stored, auth(NEW).sign_in());
+    assert_eq!(fs::read_to_string(f.auth_json()).unwrap(), rotated.to_string());
+
+    let forced = f.staging.stage_auth(&f.user, auth(OLD), true).await.unwrap();
+    assert_eq!((forced.outcome, forced.reason), (Outcome::Written, Reason::Forced));
+    f.assert_staged(&auth(OLD));
+}
+
+/// Incident 28: the container may rotate between our judgement and our rename.
+#[test]
+fn a_rotation_after_the_judgement_stops_the_write() {
+    let f = Fixture::new();
+    let (root, owner) = (f.root.path(), Some(container_user()));
+    let observed = credentials::prepare(root, &f.user, owner).unwrap();
+    fs::write(f.auth_json(), auth(NEW).to_file_bytes().expose_secret()).unwrap();
+    let replaced = credentials::commit(root, &f.user, owner, &auth(OLD), &observed).unwrap();
+    assert!(matches!(replaced, write::Replaced::Disturbed));
+    f.assert_staged(&auth(NEW));
+    assert_eq!(files(&f.own("")), [f.auth_json()]);
+}
+
+/// Incident 28, and openclaw-facts §3: Codex 0.130 rewrites in place, so a half-written file is read again.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_half_written_at_the_first_reading_is_not_overwritten() {
+    let f = Fixture::new();
+    let staging = f.staging.clone().with_reread(Reread { times: 1, pause: Duration::from_millis(200) });
+    for half in [0, 40] {
+        let whole = auth(NEW).to_file_bytes();
+        fs::create_dir_all(f.own("codex")).unwrap();
+        fs::write(f.auth_json(), &whole.expose_secret()[..half]).unwrap();
+        let finish = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            fs::write(f.auth_json(), whole.expose_secret()).unwrap();
+        };
+        let (staged, ()) = tokio::join!(staging.stage_auth(&f.user, auth(OLD), false), finish);
+        assert_eq!(staged.unwrap().outcome, Outcome::KeptFresher);
+        f.assert_staged(&auth(NEW));
+    }
+}
+
+/// Incident 29: the same refresh token in two files; whichever copy refreshed second was dead.
+#[tokio::test]
+async fn the_refresh_token_is_in_exactly_one_file() {
+    let f = Fixture::new();
+    for second in [OLD, NEW] {
+        f.stage(&auth(second)).await;
+        f.stage(&auth(second)).await;
+        assert_eq!(files(f.root.path()), [f.auth_json()]);
+    }
+}
+
+#[tokio::test]
+async fn the_same_sign_in_is_kept_and_inspecting_changes_nothing() {
+    let f = Fixture::new();
+    assert_eq!(f.staging.inspect_auth(&f.user).await.unwrap(), Existing::Missing);
+    assert_eq!(files(f.root.path()), Vec::<PathBuf>::new());
+    f.stage(&auth(OLD)).await;
+    let before = fs::metadata(f.auth_json()).unwrap().ino();
+    assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::SameSignIn);
+    assert_eq!(f.staging.inspect_auth(&f.user).await.unwrap(), Existing::Parsed(auth(OLD).sign_in().clone()));
+    assert_eq!(fs::metadata(f.auth_json()).unwrap().ino(), before);
+}
+
+#[tokio::test]
+async fn removing_a_sign_in_removes_leftovers_too_and_can_be_repeated() {
+    let f = Fixture::new();
+    assert!(!f.staging.remove_auth(&f.user).await.unwrap());
+    f.stage(&auth(OLD)).await;
+    fs::write(f.own("codex/config.toml"), "").unwrap();
+    fs::write(f.own("codex/.provisioner-0123456789abcdef.tmp"), "rt").unwrap();
+    assert!(f.staging.remove_auth(&f.user).await.unwrap());
+    assert!(!f.staging.remove_auth(&f.user).await.unwrap());
+    assert_eq!(files(&f.own("")), [f.own("codex/config.toml")]);
+}
+
+#[tokio::test]
+async fn readiness_leaves_nothing_behind_and_fails_when_the_root_is_gone() {
+    let f = Fixture::new();
+    f.staging.check().await.unwrap();
+    assert_eq!(files(f.root.path()), Vec::<PathBuf>::new());
+    assert_eq!(mode(&f.path(".provisioner")), 0o700);
+    fs::rename(f.root.path(), f.root.path().with_extension("gone")).unwrap();
+    let error = f.staging.check().await.unwrap_err();
+    fs::rename(f.root.path().with_extension("gone"), f.root.path()).unwrap();
+    assert!(!error.is_retryable() && error.to_string().starts_with("could not open the EFS root /"), "{error}");
+    assert!(Staging::open(&f.path("nowhere"), None).is_err());
+}

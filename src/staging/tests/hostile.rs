@@ -1,0 +1,213 @@
+//! Tenants who own their directory and mean harm. Each case also has a victim, whose files must not change.
+
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+
+use rustix::fs::CWD;
+
+use super::*;
+
+impl Fixture {
+    /// The user's directories as they are after a first provision, and another tenant with a sign-in.
+    async fn with_victim() -> (Self, PathBuf) {
+        let f = Self::new();
+        fs::create_dir_all(f.own("codex")).unwrap();
+        let victim = UserId::parse("victim").unwrap();
+        f.staging.stage_auth(&victim, auth(NEW), false).await.unwrap();
+        let theirs = f.path("users/victim/codex/auth.json");
+        (f, theirs)
+    }
+
+    fn assert_unharmed(&self, theirs: &Path) {
+        assert_eq!(fs::read(theirs).unwrap(), auth(NEW).to_file_bytes().expose_secret());
+        assert_eq!(files(&self.path("users/victim")), [theirs]);
+        assert_eq!((mode(theirs), owner(theirs)), (0o600, container_user()));
+    }
+}
+
+/// Incident 27: the provisioner followed a link that a tenant had planted and wrote another tenant's files.
+#[tokio::test]
+async fn a_link_at_auth_json_is_replaced_and_never_followed() {
+    let (f, theirs) = Fixture::with_victim().await;
+    for target in [theirs.clone(), f.path("users/victim/codex/new.json"), PathBuf::from("/dev/zero"), f.auth_json()] {
+        let _none = fs::remove_file(f.auth_json());
+        symlink(target, f.auth_json()).unwrap();
+        // Were the link read, the victim's sign-in would be found fresher, and kept.
+        assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::Unreadable);
+        f.assert_staged(&auth(OLD));
+        f.assert_unharmed(&theirs);
+    }
+}
+
+/// Incident 27, one level up; and nobody is locked out by what they left there.
+#[tokio::test]
+async fn whatever_is_in_the_place_of_codex_is_moved_aside() {
+    let (f, theirs) = Fixture::with_victim().await;
+    for plant in ["link", "dangling", "file", "fifo"] {
+        fs::remove_dir_all(f.own("")).unwrap();
+        fs::create_dir(f.own("")).unwrap();
+        match plant {
+            "link" => symlink(f.path("users/victim/codex"), f.own("codex")).unwrap(),
+            "dangling" => symlink("../victim/new", f.own("codex")).unwrap(),
+            "file" => fs::write(f.own("codex"), "mine").unwrap(),
+            _ => rustix::fs::mkfifoat(CWD, f.own("codex"), Mode::RWXU).unwrap(),
+        }
+        assert_eq!(f.staging.inspect_auth(&f.user).await.unwrap(), Existing::Missing);
+        assert!(!f.staging.remove_auth(&f.user).await.unwrap());
+        let staged = f.stage(&auth(OLD)).await;
+        f.assert_staged(&auth(OLD));
+        f.assert_unharmed(&theirs);
+        let [aside] = staged.moved_aside.as_slice() else { panic!("{plant}: {staged:?}") };
+        assert!(aside.starts_with("users/mallory/codex.displaced-"), "{aside}");
+        assert!(fs::symlink_metadata(f.path(aside)).is_ok());
+    }
+}
+
+/// Incident 27: a link in the place of the user's directory can only be an operator's; it is refused.
+#[tokio::test]
+async fn a_link_in_the_place_of_the_user_directory_is_refused() {
+    let (f, theirs) = Fixture::with_victim().await;
+    fs::remove_dir_all(f.own("")).unwrap();
+    symlink("victim", f.path("users/mallory")).unwrap();
+    let error = f.staging.stage_auth(&f.user, auth(OLD), true).await.unwrap_err();
+    assert_eq!(error.to_string(), "users/mallory is not a directory of its own");
+    assert_eq!(error.kind(), StagingErrorKind::Operator);
+    assert!(!f.staging.user_directory_exists(&f.user).await.unwrap());
+    assert!(!f.staging.remove_auth(&f.user).await.unwrap());
+    f.assert_unharmed(&theirs);
+}
+
+#[tokio::test]
+async fn what_is_not_a_regular_file_is_replaced_without_being_opened() {
+    let f = Fixture::new();
+    fs::create_dir_all(f.own("codex")).unwrap();
+    // Opening a FIFO without a writer would hang this test.
+    rustix::fs::mkfifoat(CWD, f.auth_json(), Mode::RWXU).unwrap();
+    assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::Unreadable);
+    f.assert_staged(&auth(OLD));
+
+    fs::remove_file(f.auth_json()).unwrap();
+    let _socket = UnixListener::bind(f.auth_json()).unwrap();
+    assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::Unreadable);
+    f.assert_staged(&auth(OLD));
+
+    fs::remove_file(f.auth_json()).unwrap();
+    // Only root can make a device, and not in every sandbox: then a second FIFO stands in for it.
+    #[cfg(target_os = "linux")]
+    let made = rustix::fs::mknodat(
+        CWD,
+        f.auth_json(),
+        rustix::fs::FileType::CharacterDevice,
+        Mode::RWXU,
+        rustix::fs::makedev(1, 5),
+    );
+    #[cfg(not(target_os = "linux"))]
+    let made: Result<(), Errno> = Err(Errno::PERM);
+    if made.is_err() {
+        rustix::fs::mkfifoat(CWD, f.auth_json(), Mode::RWXU).unwrap();
+    }
+    assert!(!fs::symlink_metadata(f.auth_json()).unwrap().is_file());
+    assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::Unreadable);
+    f.assert_staged(&auth(OLD));
+    assert_eq!(files(&f.own("")), [f.auth_json()]);
+}
+
+#[tokio::test]
+async fn a_directory_at_auth_json_is_moved_aside_with_what_is_in_it() {
+    let f = Fixture::new();
+    for inside in [None, Some("keep me")] {
+        let _none = fs::remove_file(f.auth_json());
+        fs::create_dir_all(f.auth_json()).unwrap();
+        if let Some(text) = inside {
+            fs::write(f.auth_json().join("file"), text).unwrap();
+        }
+        assert!(!f.staging.remove_auth(&f.user).await.unwrap());
+        let staged = f.stage(&auth(OLD)).await;
+        f.assert_staged(&auth(OLD));
+        let [aside] = staged.moved_aside.as_slice() else { panic!("{staged:?}") };
+        assert_eq!(fs::read_to_string(f.path(aside).join("file")).ok().as_deref(), inside);
+    }
+}
+
+#[tokio::test]
+async fn a_hard_link_is_never_written_through_nor_chowned() {
+    let f = Fixture::new();
+    fs::create_dir_all(f.own("codex")).unwrap();
+    let elsewhere = f.path("somebody-elses");
+    fs::write(&elsewhere, auth(NEW).to_file_bytes().expose_secret()).unwrap();
+    fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o440)).unwrap();
+    let before = (mode(&elsewhere), owner(&elsewhere));
+    fs::hard_link(&elsewhere, f.auth_json()).unwrap();
+
+    assert_eq!(f.stage(&auth(OLD)).await.outcome, Outcome::KeptFresher);
+    assert_eq!((mode(&elsewhere), owner(&elsewhere)), before);
+    assert_eq!(f.stage(&auth(NEW + 1)).await.outcome, Outcome::Written);
+    assert_eq!((mode(&elsewhere), owner(&elsewhere)), before);
+    assert_eq!(fs::read(&elsewhere).unwrap(), auth(NEW).to_file_bytes().expose_secret());
+    f.assert_staged(&auth(NEW + 1));
+}
+
+#[tokio::test]
+async fn a_huge_file_is_read_no_further_than_its_limit() {
+    let f = Fixture::new();
+    fs::create_dir_all(f.own("codex")).unwrap();
+    // Sparse: reading all of it would exhaust memory.
+    fs::File::create(f.auth_json()).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::Unreadable);
+    f.assert_staged(&auth(OLD));
+
+    // At the limit a sign-in still counts; one byte more does not.
+    let mut padded = auth(NEW).to_file_bytes().expose_secret().to_vec();
+    padded.resize(usize::try_from(jail::MAX_FILE_BYTES).unwrap(), b' ');
+    fs::write(f.auth_json(), &padded).unwrap();
+    assert_eq!(f.stage(&auth(OLD)).await.outcome, Outcome::KeptFresher);
+    padded.push(b' ');
+    fs::write(f.auth_json(), &padded).unwrap();
+    assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::Unreadable);
+}
+
+/// Incident 23: what was written into a directory that is `codex` no more is not staged.
+#[test]
+fn a_codex_that_was_moved_away_while_it_was_open_does_not_count() {
+    let f = Fixture::new();
+    let (root, owner) = (f.root.path(), Some(container_user()));
+    let observed = credentials::prepare(root, &f.user, owner).unwrap();
+    let (home, codex, _) = credentials::make(root, &f.user, owner).unwrap();
+    fs::rename(f.own("codex"), f.own("away")).unwrap();
+    for replacement in [false, true] {
+        if replacement {
+            fs::remove_file(f.own("away/auth.json")).unwrap();
+            fs::create_dir(f.own("codex")).unwrap();
+        }
+        let replaced = credentials::commit_into(&home, &codex, owner, &auth(OLD), &observed).unwrap();
+        assert!(matches!(replaced, write::Replaced::Disturbed));
+        assert_eq!(files(&f.own("")), [f.own("away/auth.json")]);
+    }
+}
+
+/// Incident 27, with a tenant who swaps `codex` for a link to another tenant's while staging walks through it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn swapping_codex_for_a_link_while_staging_reaches_nobody_else() {
+    let (f, theirs) = Fixture::with_victim().await;
+    let (codex, away, target) = (f.own("codex"), f.own("away"), f.path("users/victim/codex"));
+    let swapper = std::thread::spawn(move || {
+        for _ in 0..2_000 {
+            // Staging moves links aside and makes directories: any of these may fail, and the next round goes on.
+            let _moved = fs::rename(&codex, &away);
+            let _linked = symlink(&target, &codex);
+            let _unlinked = fs::remove_file(&codex);
+            let _back = fs::rename(&away, &codex);
+        }
+    });
+    while !swapper.is_finished() {
+        match f.staging.stage_auth(&f.user, auth(OLD), true).await {
+            Ok(_) | Err(StagingError::Contended { .. }) => {}
+            Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
+        }
+        f.assert_unharmed(&theirs);
+    }
+    swapper.join().unwrap();
+    f.staging.stage_auth(&f.user, auth(OLD), true).await.unwrap();
+    f.assert_staged(&auth(OLD));
+    f.assert_unharmed(&theirs);
+}

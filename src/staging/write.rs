@@ -1,0 +1,115 @@
+//! Replacing a file so that a reader, or a crash at any point, sees the old one or the new one (incident 26).
+
+use std::io::Write as _;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use super::Owner;
+use super::error::StagingError;
+use super::jail::{Dir, EVERY_BIT, Name, heal, identity};
+
+/// What begins and ends the names of our temporary files. Only such names are ever cleaned up.
+const TEMPORARY: (&str, &str) = (".provisioner-", ".tmp");
+/// A tenant's directory may hold millions of names; leftovers of a crash are looked for among this many.
+const NAMES_LOOKED_THROUGH: usize = 10_000;
+
+/// How a replacement ended.
+pub(super) enum Replaced {
+    /// The name is our file now. What was in its way as a directory is at this path.
+    Done { moved_aside: Option<String> },
+    /// Somebody else changed the directory meanwhile; nothing is known to be written.
+    Disturbed,
+}
+
+/// Writes `bytes` to `name`: temporary file in the same directory, fsync, rename, fsync of the directory.
+///
+/// `still_wanted` is asked after everything slow is done and right before the rename, because the container may rotate
+/// the very token that is about to be overwritten (incident 28).
+pub(super) fn replace(
+    directory: &Dir,
+    name: &Name,
+    bytes: &[u8],
+    owner: Option<Owner>,
+    still_wanted: impl FnOnce() -> Result<bool, StagingError>,
+) -> Result<Replaced, StagingError> {
+    let temporary = Temporary::new(directory);
+    let path = directory.path_of(&temporary.name);
+    let failed = |action, path| move |source| StagingError::Io { action, path, source };
+    let mut file = directory.create_new(&temporary.name)?;
+    file.write_all(bytes).map_err(failed("write", path.clone()))?;
+    // Owner and mode before the name exists: a container that starts right now can read it (incident 24).
+    heal(&file, &path, Mode::RUSR | Mode::WUSR, EVERY_BIT, owner)?;
+    file.sync_all().map_err(failed("sync", path.clone()))?;
+    let written = identity(&rustix::fs::fstat(&file).map_err(StagingError::io("stat", path))?);
+
+    if !still_wanted()? {
+        return Ok(Replaced::Disturbed);
+    }
+    let mut moved_aside = None;
+    let renamed = match directory.rename(&temporary.name, name) {
+        // A directory cannot be replaced by rename; whatever else is there can, and is never followed (incident 27).
+        Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
+            moved_aside = directory.move_aside(name)?;
+            directory.rename(&temporary.name, name)
+        }
+        renamed => renamed,
+    };
+    match renamed {
+        Ok(()) => {}
+        // The tenant can delete our temporary file, or put the next directory there.
+        Err(Errno::NOENT | Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
+            return Ok(Replaced::Disturbed);
+        }
+        Err(errno) => return Err(StagingError::io("replace", directory.path_of(name))(errno)),
+    }
+    // Nor was it necessarily our file that was renamed: the tenant may have swapped it under its temporary name.
+    if directory.stat(name)?.is_none_or(|stat| identity(&stat) != written) {
+        return Ok(Replaced::Disturbed);
+    }
+    directory.sync()?;
+    Ok(Replaced::Done { moved_aside })
+}
+
+/// Removes temporary files that a killed process left, which hold tokens. The caller holds the user's lock.
+pub(super) fn remove_leftovers(directory: &Dir) -> Result<(), StagingError> {
+    for name in directory.names(NAMES_LOOKED_THROUGH)? {
+        if is_temporary(&name) {
+            match directory.unlink(&name) {
+                // A directory by our name is the tenant's joke, and not a leftover.
+                Ok(()) | Err(Errno::NOENT | Errno::ISDIR | Errno::PERM) => {}
+                Err(errno) => {
+                    return Err(StagingError::io("remove", directory.path_of(&name))(errno));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_temporary(name: &Name) -> bool {
+    let (start, end) = TEMPORARY;
+    let random = name.bytes().strip_prefix(start.as_bytes()).and_then(|rest| rest.strip_suffix(end.as_bytes()));
+    random.is_some_and(|random| random.len() == 16 && random.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// A temporary name that is removed again, unless it was renamed.
+pub(super) struct Temporary<'a> {
+    directory: &'a Dir,
+    pub(super) name: Name,
+}
+
+impl<'a> Temporary<'a> {
+    pub(super) fn new(directory: &'a Dir) -> Self {
+        let (start, end) = TEMPORARY;
+        let name = Name::fixed(start).plus(&format!("{:016x}{end}", fastrand::u64(..)));
+        Self { directory, name }
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        // After a rename there is nothing by this random name; what cannot be removed is a leftover for the next run.
+        let _gone_or_left = self.directory.unlink(&self.name);
+    }
+}
