@@ -1,0 +1,220 @@
+//! An app around the embedded emulator: no socket, no process, and tokio's clock, which tests pause and push on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request};
+use openclaw_provisioner::aws::{self, Aws, RateLimits, Timeouts};
+use openclaw_provisioner::config::{Freshness, Tokens};
+use openclaw_provisioner::domain::{BaseFamily, Coordinates};
+use openclaw_provisioner::emulator::{Emulator, Options as EmulatorOptions};
+use openclaw_provisioner::http::{App, Readiness, router};
+use openclaw_provisioner::reconcile::{Options, Reconciler};
+use openclaw_provisioner::staging::{Owner, Staging, UserLocks};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tower::ServiceExt;
+
+pub const CLUSTER: &str = "openclaw-dev";
+pub const BASE: &str = "openclaw-dev";
+pub const USER_FAMILY: &str = "openclaw-dev-user";
+/// A token with every scope, and one that may only look.
+pub const TOKEN: &str = "test-token-of-the-backend";
+pub const READ_TOKEN: &str = "test-token-of-a-dashboard";
+
+/// One replica. [`TestApp::replica`] makes another one over the same AWS and the same file system.
+pub struct TestApp {
+    pub emulator: Emulator,
+    pub file_system_id: String,
+    pub reconciler: Arc<Reconciler>,
+    pub coordinates: watch::Sender<Coordinates>,
+    pub freshness: watch::Sender<Freshness>,
+    root: Arc<TempDir>,
+    router: Router,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+impl TestApp {
+    /// A replica over a seeded emulator with default pace and without limits.
+    pub async fn start() -> Self {
+        Self::with(EmulatorOptions::default()).await
+    }
+
+    pub async fn with(options: EmulatorOptions) -> Self {
+        let emulator = Emulator::new(options);
+        emulator.call("ecs", "CreateCluster", json!({"clusterName": CLUSTER})).unwrap();
+        let made = emulator.call("efs", "CreateFileSystem", json!({"CreationToken": "test"})).unwrap();
+        let file_system_id = made["FileSystemId"].as_str().unwrap().to_owned();
+        let root = Arc::new(tempfile::tempdir().unwrap());
+        let app = Self::over(emulator, file_system_id, root).await;
+        app.register_base(|_| {});
+        app
+    }
+
+    /// Another replica over the same AWS and the same files, as after a restart.
+    pub async fn replica(&self) -> Self {
+        Self::over(self.emulator.clone(), self.file_system_id.clone(), self.root.clone()).await
+    }
+
+    async fn over(emulator: Emulator, file_system_id: String, root: Arc<TempDir>) -> Self {
+        let config = aws::in_process(emulator.http_client(), Timeouts::default()).await;
+        let coordinates = Coordinates {
+            cluster: CLUSTER.into(),
+            base_family: BaseFamily::parse(BASE).unwrap(),
+            file_system_id: file_system_id.clone(),
+            subnets: vec!["subnet-0123456789abcdef0".into()],
+            security_groups: vec!["sg-0123456789abcdef0".into()],
+            cloud_map_service_arn: None,
+        };
+        let (coordinates, receiver) = watch::channel(coordinates);
+        let owner = rustix::process::geteuid().is_root().then_some(Owner { uid: 1000, gid: 1000 });
+        let reconciler = Arc::new(Reconciler::new(
+            Aws::new(&config, &RateLimits::default()),
+            Staging::open(root.path(), owner).unwrap(),
+            UserLocks::open(root.path()).unwrap(),
+            receiver,
+            Options::default(),
+        ));
+        let tokens = Tokens::parse(&format!("backend:admin:{TOKEN}\ndashboard:read:{READ_TOKEN}")).unwrap();
+        let (freshness, fresh) = watch::channel(Freshness { read_at: Instant::now(), error: None });
+        let app = App {
+            reconciler: reconciler.clone(),
+            tokens: watch::channel(tokens).1,
+            readiness: Readiness { coordinates: fresh },
+        };
+        Self { emulator, file_system_id, reconciler, coordinates, freshness, root, router: router(app) }
+    }
+
+    /// Registers a revision of the base family, as infrastructure would: the fixture after `change`. Returns its ARN.
+    pub fn register_base(&self, change: impl FnOnce(&mut Value)) -> String {
+        let text = include_str!("../fixtures/base.json").replace("FILE_SYSTEM_ID", &self.file_system_id);
+        let mut base: Value = serde_json::from_str(&text).unwrap();
+        change(&mut base);
+        let registered = self.emulator.call("ecs", "RegisterTaskDefinition", base).unwrap();
+        registered["taskDefinition"]["taskDefinitionArn"].as_str().unwrap().to_owned()
+    }
+
+    /// Any request; `headers` replace the default ones of the same name, an empty value leaves one out.
+    pub async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        let authorization = format!("Bearer {TOKEN}");
+        let defaults = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+        let kept = defaults.iter().filter(|(name, _)| headers.iter().all(|(other, _)| other != name));
+        for (name, value) in kept.chain(headers).filter(|(_, value)| !value.is_empty()) {
+            request = request.header(*name, *value);
+        }
+        let response = self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.raw("GET", path, &[], Body::empty()).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.raw("POST", path, &[], body.to_string()).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.raw("DELETE", path, &[], Body::empty()).await
+    }
+
+    pub async fn provision(&self, user_id: &str) -> Answer {
+        self.post("/provision", provision_body(user_id)).await
+    }
+
+    /// Lets simulated time pass, so that simulated tasks move.
+    pub async fn pass_seconds(&self, seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// What AWS holds, without going through the service.
+    pub fn aws(&self, service: &str, action: &str, input: Value) -> Value {
+        self.emulator.call(service, action, input).unwrap()
+    }
+
+    /// ARNs of the ACTIVE revisions of the user family, oldest first.
+    pub fn user_revisions(&self) -> Vec<String> {
+        let listed = self.aws("ecs", "ListTaskDefinitions", json!({"familyPrefix": USER_FAMILY, "maxResults": 100}));
+        listed["taskDefinitionArns"].as_array().unwrap().iter().map(|arn| arn.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The newest ACTIVE revision of the user family.
+    pub fn newest_definition(&self) -> Value {
+        self.aws("ecs", "DescribeTaskDefinition", json!({"taskDefinition": USER_FAMILY}))["taskDefinition"].clone()
+    }
+
+    /// All access points.
+    pub fn access_points(&self) -> Vec<Value> {
+        let found = self.aws("efs", "DescribeAccessPoints", json!({"FileSystemId": self.file_system_id}));
+        found["AccessPoints"].as_array().unwrap().clone()
+    }
+
+    /// ARNs of the services that are not INACTIVE.
+    pub fn services(&self) -> Vec<Value> {
+        let listed = self.aws("ecs", "ListServices", json!({"cluster": CLUSTER, "maxResults": 100}));
+        listed["serviceArns"].as_array().unwrap().clone()
+    }
+
+    /// `service:Action` of every AWS call since the log was cleared, in order.
+    pub fn calls(&self) -> Vec<String> {
+        self.emulator.calls().iter().map(|call| format!("{}:{}", call.service, call.action)).collect()
+    }
+
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.root.path().join(relative)
+    }
+
+    pub fn file(&self, relative: &str) -> String {
+        std::fs::read_to_string(self.path(relative)).unwrap()
+    }
+}
+
+/// A value of the environment variable in the first container of a definition.
+pub fn variable<'a>(definition: &'a Value, name: &str) -> Vec<&'a str> {
+    let environment = definition["containerDefinitions"][0]["environment"].as_array().unwrap();
+    let named = environment.iter().filter(|entry| entry["name"] == name);
+    named.map(|entry| entry["value"].as_str().unwrap()).collect()
+}
+
+pub fn provision_body(user_id: &str) -> Value {
+    json!({"user_id": user_id, "auth": auth("acc_1", "rt_1", 1_770_000_000)})
+}
+
+/// A well-formed sign-in that is nobody's, issued at `issued_at` seconds of the Unix epoch.
+pub fn auth(account: &str, refresh_token: &str, issued_at: i64) -> Value {
+    let jwt = jwt(account, issued_at);
+    json!({
+        "auth_mode": "chatgpt",
+        "tokens": {"access_token": jwt, "refresh_token": refresh_token, "id_token": jwt, "account_id": account}
+    })
+}
+
+pub fn jwt(account: &str, issued_at: i64) -> String {
+    use base64::Engine;
+    let encode = |value: Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims = json!({
+        "iat": issued_at, "exp": issued_at + 864_000,
+        "https://api.openai.com/auth": {"chatgpt_account_id": account}
+    });
+    format!("{}.{}.c2ln", encode(json!({"alg": "none"})), encode(claims))
+}
