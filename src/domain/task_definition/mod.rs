@@ -28,26 +28,19 @@ pub const LABEL_DIGEST: &str = "openclaw.provisioner.digest";
 /// ARN of the user's revision before this one: the chain by which a delete finds all of them.
 pub const LABEL_PREVIOUS: &str = "openclaw.provisioner.previous";
 
-/// The members of RegisterTaskDefinition (aws-sdk and botocore models agree on these 18).
-pub const INPUT_MEMBERS: [&str; 18] = [
-    "family",
-    "taskRoleArn",
-    "executionRoleArn",
-    "networkMode",
-    "containerDefinitions",
-    "volumes",
-    "placementConstraints",
-    "requiresCompatibilities",
-    "cpu",
-    "memory",
-    "tags",
-    "pidMode",
-    "ipcMode",
-    "proxyConfiguration",
-    "inferenceAccelerators",
-    "ephemeralStorage",
-    "runtimePlatform",
-    "enableFaultInjection",
+/// The members of an answer that are no members of a request: a clone drops exactly these. Keeping the rest, and not
+/// a list of the 18 input members that AWS had once, is what lets a clone carry the 19th (`trustedExecutionConfiguration`
+/// came after this was designed).
+pub const OUTPUT_MEMBERS: [&str; 9] = [
+    "taskDefinitionArn",
+    "revision",
+    "status",
+    "requiresAttributes",
+    "compatibilities",
+    "registeredAt",
+    "deregisteredAt",
+    "deleteRequestedAt",
+    "registeredBy",
 ];
 
 /// The user family that goes with a base family.

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::environment::merge_into;
 use super::{
-    BaseDefinition, INPUT_MEMBERS, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, sha256_of,
+    BaseDefinition, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, OUTPUT_MEMBERS, sha256_of,
     user_family,
 };
 use crate::domain::spec::CODEX_HOME;
@@ -69,12 +69,8 @@ pub fn render(
     access_point_id: &str,
     previous: Option<&str>,
 ) -> Result<Rendered, RenderError> {
-    let mut request = Map::new();
-    for member in INPUT_MEMBERS {
-        if let Some(value) = base.document().get(member) {
-            request.insert(member.to_owned(), value.clone());
-        }
-    }
+    let mut request = base.document().as_object().cloned().unwrap_or_default();
+    request.retain(|member, _| !OUTPUT_MEMBERS.contains(&member.as_str()));
     request.insert("family".into(), json!(user_family(base.family())));
     request.insert("tags".into(), Value::Array(tags(base, user)));
     if let Some(volumes) = request.get_mut("volumes").and_then(Value::as_array_mut) {
@@ -175,3 +171,6 @@ fn merge_labels(container: &mut Map<String, Value>, user: &UserId, spec: &Spec) 
 fn number(value: Option<&Value>) -> Option<u64> {
     value.and_then(Value::as_str).and_then(|digits| digits.parse().ok())
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,27 +11,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The members RegisterTaskDefinition takes, without `tags` (aws-facts §4).
-const MEMBERS: [&str; 17] = [
-    "family",
-    "taskRoleArn",
-    "executionRoleArn",
-    "networkMode",
-    "containerDefinitions",
-    "volumes",
-    "placementConstraints",
-    "requiresCompatibilities",
-    "cpu",
-    "memory",
-    "pidMode",
-    "ipcMode",
-    "proxyConfiguration",
-    "inferenceAccelerators",
-    "ephemeralStorage",
-    "runtimePlatform",
-    "enableFaultInjection",
-];
-
 /// The revisions of a family; `latest` only grows, so that no number is used twice.
 #[derive(Default)]
 pub(crate) struct Family {
@@ -77,8 +56,9 @@ impl RevisionStatus {
 pub(crate) fn register(region: &mut Region, input: Input<'_>) -> Outcome {
     definition_rules::check(input)?;
     tags::check(input.list("tags"), "key", "InvalidParameterException")?;
-    let kept = MEMBERS.iter().filter_map(|name| Some(((*name).to_owned(), input.get(name)?.clone())));
-    let mut members: Map<String, Value> = kept.collect();
+    // Stored as it came: a member that is newer than this emulator is kept like the others. Tags stand beside.
+    let mut members: Map<String, Value> = input.members().clone();
+    members.remove("tags");
     container_defaults::fill(&mut members);
     let name = input.required("family")?;
     let revision = Revision {
