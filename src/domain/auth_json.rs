@@ -122,6 +122,18 @@ impl ChatGptAuth {
         Self::parse(json!({"auth_mode": "chatgpt", "tokens": tokens, "last_refresh": last_refresh})).ok()
     }
 
+    /// What a `codex/auth.json` says that is complete but for its refresh token, as it is where another file holds that.
+    pub fn without_refresh_token(bytes: &[u8]) -> Option<SignIn> {
+        let mut file: Value = serde_json::from_slice(bytes).ok()?;
+        let refresh_token = file.get_mut("tokens")?.get_mut("refresh_token")?;
+        if refresh_token.as_str() != Some("") {
+            return None;
+        }
+        // The reader wants one; its fingerprint is nobody's.
+        *refresh_token = json!("none");
+        Self::from_file_bytes(file.to_string().as_bytes()).map(|auth| auth.sign_in)
+    }
+
     /// For the other file that a sign-in is written to.
     pub(super) fn access_token(&self) -> &SecretString {
         &self.access_token

@@ -1,5 +1,6 @@
 //! One way for everything: observe, plan, execute, until the planner has nothing left to do.
 
+mod credentials;
 mod error;
 mod execute;
 mod names;
@@ -8,8 +9,9 @@ mod plan;
 mod status;
 mod target;
 
+pub use credentials::{Credentials, PutCredentials};
 pub use error::ConvergeError;
-pub use plan::{Done, Observed, Plan, Refusal, Step, plan};
+pub use plan::{Done, Observed, Plan, Refusal, Step, plan, release_to_run};
 pub use status::ContainerView;
 pub use target::{Definition, Desired, IfMissing, Target};
 
@@ -23,9 +25,10 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::aws::{Aws, PosixOwner};
-use crate::domain::freshness::Existing;
+use crate::domain::credential_plan::Warning;
 use crate::domain::{ChatGptAuth, Coordinates, UserId};
 use crate::staging::{Staged, Staging, StagingError, UserLock, UserLocks};
+use credentials::Files;
 use execute::Taken;
 
 /// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
@@ -82,6 +85,8 @@ pub struct Converged {
     pub access_point_id: Option<String>,
     /// What became of the sign-in that was sent along.
     pub staged: Option<Staged>,
+    /// What the caller should know about the user's files.
+    pub warnings: Vec<Warning>,
 }
 
 /// What a converge did.
@@ -149,7 +154,7 @@ impl Reconciler {
     /// # Errors
     /// When the file system does not answer.
     pub async fn has_sign_in(&self, user: &UserId) -> Result<bool, StagingError> {
-        Ok(matches!(self.staging.inspect_auth(user).await?, Existing::Parsed(_)))
+        self.staging.has_sign_in(user).await
     }
 
     /// Whether files can be staged and locks taken.
@@ -197,18 +202,21 @@ impl Reconciler {
         answer: &mut Answer,
     ) -> Result<Converged, ConvergeError> {
         let at = self.coordinates();
-        // Joined, not raced: a write that goes on after the lock is released would be nobody's. And before any step:
-        // a service that starts before its files are written signs nobody in (incident 23).
-        let (staged, observed) = tokio::join!(self.stage(user, sign_in), self.observe(&at, user, target, is_new));
-        let staged = staged?;
-        let mut observed = observed?;
+        let mut observed = self.observe(&at, user, target, is_new).await?;
+        // Refused before anything is touched; staged before anything runs.
+        release_to_run(user, target, &observed)?;
+        let mut files = Files::new(sign_in);
         let existed = observed.service.is_some();
         let deadline = Instant::now() + self.options.deadline;
         let (mut changed, mut created, mut conflicts) = (false, false, 0);
         loop {
             match plan(user, target, &observed)? {
-                Plan::Converged => break,
+                Plan::Converged => {
+                    self.stage(user, target, &observed, &mut files).await?;
+                    break;
+                }
                 Plan::WaitForDrain => {
+                    self.stage(user, target, &observed, &mut files).await?;
                     if let Some(service) = observed.service.clone() {
                         let view = ContainerView::of_new(service, None);
                         let access_point_id = observed.access_point_id.clone();
@@ -217,16 +225,23 @@ impl Reconciler {
                             outcome,
                             view: Some(view),
                             access_point_id,
-                            staged: staged.clone(),
+                            staged: files.staged.clone(),
+                            warnings: files.warnings.clone(),
                         }));
                     }
                     self.pause(self.options.poll_interval, deadline).await?;
+                    // The container that drains may rotate its sign-in to its very end.
+                    files.release = None;
                     observed = self.observe_again(&at, user, target, observed).await?;
                 }
                 Plan::Step(step) => {
                     let name = step.name();
                     created |= matches!(*step, Step::CreateService { .. });
                     changed |= step.changes_container();
+                    // A service that starts before its files are written signs nobody in (incident 23).
+                    if step.needs_files() {
+                        self.stage(user, target, &observed, &mut files).await?;
+                    }
                     let taken_at = Instant::now();
                     let taken = self.execute(&at, user, *step, &mut observed).await?;
                     let elapsed_ms = u64::try_from(taken_at.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -259,14 +274,7 @@ impl Reconciler {
             }
             (Some(service), Target::Present { .. }) => Some(self.view(&at, user, service, observed.current).await?),
         };
-        Ok(Converged { outcome, view, access_point_id, staged })
-    }
-
-    async fn stage(&self, user: &UserId, sign_in: Option<ChatGptAuth>) -> Result<Option<Staged>, StagingError> {
-        match sign_in {
-            Some(sign_in) => self.staging.stage_auth(user, sign_in, false).await.map(Some),
-            None => Ok(None),
-        }
+        Ok(Converged { outcome, view, access_point_id, staged: files.staged, warnings: files.warnings })
     }
 
     /// Sleeps, unless the deadline passes or the process goes down first.

@@ -7,16 +7,14 @@
 
 use std::cmp::Ordering;
 
-use jiff::Timestamp;
 use secrecy::SecretSlice;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::auth_profiles::{self, Profile, Tokens};
+use super::record::{Record, hashed};
 use super::{Authority, CodexRefreshToken, CredentialPlan, Provider};
 use crate::domain::auth_json::ChatGptAuth;
-use crate::domain::freshness::{Decision, Existing, SignIn, compare_freshness, decide};
-use crate::domain::user_id::sha256_hex12;
+use crate::domain::freshness::{Decision, Existing, Reason, SignIn, compare_freshness, decide};
 
 /// What a name in the user's directory holds.
 #[derive(Clone, Copy)]
@@ -57,39 +55,6 @@ pub struct OnDisk<'a> {
     pub record: Option<&'a Record>,
 }
 
-/// What was last staged, without any token: freshness is judged by it where the authority is out of sight
-/// (openclaw-facts §4).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// `false` while the files are being written: after a crash, the record alone proves nothing.
-    pub complete: bool,
-    /// The first 12 hex digits of SHA-256 of the account.
-    account: String,
-    fingerprint: String,
-    last_refresh: Option<Timestamp>,
-    issued_at: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
-}
-
-impl Record {
-    fn of(auth: &ChatGptAuth) -> Self {
-        let SignIn { last_refresh, issued_at, expires_at, fingerprint, .. } = auth.sign_in().clone();
-        let account = sha256_hex12(auth.account_id().as_bytes());
-        Self { complete: false, account, fingerprint, last_refresh, issued_at, expires_at }
-    }
-
-    fn sign_in(&self) -> SignIn {
-        SignIn {
-            account_id: Some(self.account.clone()),
-            email: None,
-            last_refresh: self.last_refresh,
-            issued_at: self.issued_at,
-            expires_at: self.expires_at,
-            fingerprint: self.fingerprint.clone(),
-        }
-    }
-}
-
 /// What to do with a file.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -116,6 +81,14 @@ pub struct Verdict {
     pub record: Option<Record>,
     /// The release reads none, and there may be one that cannot be read here.
     pub not_carried_over: bool,
+}
+
+impl Verdict {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub const fn changes_nothing(&self) -> bool {
+        matches!((&self.codex, &self.profiles, &self.record), (Change::Keep, Change::Keep, None))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -146,7 +119,15 @@ pub fn judge(plan: &CredentialPlan, disk: OnDisk<'_>, sent: Option<&ChatGptAuth>
     let profiles = disk.profiles.bytes().and_then(auth_profiles::parse);
     let best = best(plan, &disk, profiles.as_ref());
     let existing = best.as_ref().map_or_else(|| unusable(plan, &disk), |best| Existing::Parsed(best.hashed.clone()));
-    let decision = sent.map(|sent| decide(&existing, &hashed(sent.sign_in()), force));
+    let is_doubtful = best.as_ref().is_some_and(|best| best.place == Place::Store)
+        && disk.record.is_some_and(|record| !record.complete);
+    let decision = sent.map(|sent| match decide(&existing, &hashed(sent.sign_in()), force) {
+        // Killed while this very one was being staged: once more. What is older than it, was overtaken in any case.
+        Decision::KeepFresher { reason: Reason::SameSignIn } if is_doubtful => {
+            Decision::Write { reason: Reason::Missing }
+        }
+        decision => decision,
+    });
     let moved;
     let (to_write, live) = match (decision, sent, &best) {
         (Some(Decision::Write { .. }), Some(sent), _) => (Some(sent), None),
@@ -173,7 +154,8 @@ pub fn judge(plan: &CredentialPlan, disk: OnDisk<'_>, sent: Option<&ChatGptAuth>
     };
     let record = to_write.filter(|_| plan.profile.is_some()).map(Record::of).or_else(|| {
         let unfinished = disk.record.filter(|record| !record.complete)?;
-        live.filter(|live| live.sign_in.fingerprint == unfinished.fingerprint).map(|_| unfinished.clone())
+        let in_a_file = live.filter(|live| live.place != Place::Store);
+        in_a_file.filter(|live| live.sign_in.fingerprint == unfinished.fingerprint).map(|_| unfinished.clone())
     });
     let stored = to_write
         .map(|auth| SignIn { last_refresh: Some(auth.last_refresh()), ..auth.sign_in().clone() })
@@ -191,13 +173,13 @@ pub fn judge(plan: &CredentialPlan, disk: OnDisk<'_>, sent: Option<&ChatGptAuth>
 /// Whether any release would find a sign-in here.
 #[must_use]
 pub fn signed_in(disk: OnDisk<'_>) -> bool {
-    let file = disk.profiles.bytes().and_then(auth_profiles::parse);
-    let in_profiles = file.is_some_and(|file| {
-        Provider::ALL.iter().any(|provider| matches!(auth_profiles::read(&file, *provider), Profile::Tokens(_)))
-    });
-    let in_codex =
-        disk.codex.bytes().is_some_and(|bytes| matches!(Existing::from_file_bytes(bytes), Existing::Parsed(_)));
-    in_codex || in_profiles || disk.record.is_some_and(|record| record.complete)
+    let file = disk.profiles.bytes().and_then(auth_profiles::parse).unwrap_or_default();
+    let profiles = Provider::ALL.map(|provider| auth_profiles::read(&file, provider));
+    let has_moved = profiles.iter().any(|profile| matches!(profile, Profile::Moved));
+    let in_codex = disk.codex.bytes().map(Existing::from_file_bytes);
+    matches!(in_codex, Some(Existing::Parsed(_)))
+        || profiles.iter().any(|profile| matches!(profile, Profile::Tokens(_)))
+        || (disk.has_store || has_moved) && disk.record.is_some_and(|record| record.complete)
 }
 
 fn is_authority(plan: &CredentialPlan, place: Place) -> bool {
@@ -234,7 +216,7 @@ fn best(plan: &CredentialPlan, disk: &OnDisk<'_>, profiles: Option<&Map<String, 
         Authority::AuthProfiles => has_moved,
         Authority::ImportedAuthProfiles => disk.has_store || has_moved,
     };
-    if let Some(record) = disk.record.filter(|record| record.complete && out_of_sight) {
+    if let Some(record) = disk.record.filter(|_| out_of_sight) {
         let (sign_in, hashed) = (record.sign_in(), record.sign_in());
         found.push(Live { place: Place::Store, sign_in, hashed, auth: None });
     }
@@ -334,11 +316,6 @@ fn change_profiles(
         Some(_) if auth_profiles::is_empty(&now) => Change::Remove,
         Some(_) | None => Change::Write(auth_profiles::to_bytes(now)),
     }
-}
-
-fn hashed(sign_in: &SignIn) -> SignIn {
-    let account_id = sign_in.account_id.as_ref().map(|account| sha256_hex12(account.as_bytes()));
-    SignIn { account_id, ..sign_in.clone() }
 }
 
 #[cfg(test)]

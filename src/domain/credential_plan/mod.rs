@@ -6,6 +6,7 @@
 //! - `table`: release → plan, row by row as in openclaw-facts §2 and §5;
 //! - `release`: which release a task definition runs;
 //! - `auth_profiles`: the content of `auth-profiles.json`;
+//! - `record`: what was last staged, where no file shows it;
 //! - `judge`: what to write, from what is on disk and what the caller sent;
 //! - `openclaw_json`: the entries of the gateway's configuration that are ours.
 //!
@@ -15,11 +16,14 @@
 pub mod auth_profiles;
 mod judge;
 pub mod openclaw_json;
+mod record;
 mod release;
 mod table;
 mod warning;
 
-pub use judge::{Change, Content, OnDisk, Record, Verdict, judge, signed_in};
+pub use auth_profiles::Profile;
+pub use judge::{Change, Content, OnDisk, Verdict, judge, signed_in};
+pub use record::Record;
 pub use release::{AUTH_PROFILE_SECRET_KEY, GATEWAY_TOKEN, Release};
 pub use table::{credential_plan, was_run};
 pub use warning::Warning;
@@ -45,6 +49,17 @@ pub enum Authority {
 }
 
 impl Authority {
+    /// The stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CodexHome => "codex_home",
+            Self::AuthProfiles => "auth_profiles",
+            Self::ImportedAuthProfiles => "imported_auth_profiles",
+            Self::CodexPlugin => "codex_plugin",
+        }
+    }
+
     /// Whether `codex/auth.json` itself is the one rotating file.
     #[must_use]
     pub const fn is_codex_auth_json(self) -> bool {

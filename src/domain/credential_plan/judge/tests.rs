@@ -2,7 +2,6 @@ use secrecy::ExposeSecret as _;
 
 use super::super::{PlanInputs, credential_plan};
 use super::*;
-use crate::domain::freshness::Reason;
 use crate::domain::jwt::tests::jwt;
 use crate::domain::openclaw_version::OpenClawVersion;
 
@@ -53,7 +52,7 @@ impl Files {
         apply(&mut self.codex, &verdict.codex);
         apply(&mut self.profiles, &verdict.profiles);
         if let Some(record) = &verdict.record {
-            self.record = Some(Record { complete: true, ..record.clone() });
+            self.record = Some(record.marked(true));
         }
         verdict
     }
@@ -184,6 +183,8 @@ fn a_record_counts_only_while_what_it_speaks_of_can_be_there() {
     files.has_store = true;
     files.record.as_mut().unwrap().complete = false;
     assert_eq!(reason(&files.clone().stage(&plan(6, 35), Some(&auth(OLD)))), Some((true, Reason::Missing)));
+    let older = files.clone().stage(&plan(6, 35), Some(&auth(OLD - 1)));
+    assert_eq!((reason(&older), older.record), (Some((false, Reason::StoredIssuedLater)), None));
     let mut written = Files { record: files.record.clone(), ..Files::default() };
     written.profiles = Some(
         auth_profiles::to_bytes(auth_profiles::with_profile(Map::new(), Provider::OpenAi, &auth(OLD)))
