@@ -131,12 +131,12 @@ pub(super) struct ContainerResponse {
 
 impl ContainerResponse {
     /// After a converge.
-    pub(super) fn of_converged(user: &UserId, converged: Converged) -> Self {
+    pub(super) fn of_converged(user: &UserId, on_the_way: State, converged: Converged) -> Self {
         let Converged { view, access_point_id, staged, .. } = converged;
         let (credentials, credentials_reason) = staged.map(said).unzip();
         let response = match view {
             Some(view) => Self::of_view(user, view, credentials),
-            None => Self::deleted(user),
+            None => Self::unseen(user, on_the_way),
         };
         let access_point_id = response.access_point_id.or(access_point_id);
         Self { access_point_id, credentials_reason, ..response }
@@ -147,14 +147,13 @@ impl ContainerResponse {
         let ContainerView { service, current, status } = view;
         let Status { state, phase, ready, reason } = status;
         let mut response = Self {
-            state,
             phase,
             ready,
             service: service.name,
             task_definition: Some(service.task_definition),
             credentials,
             reason,
-            ..Self::deleted(user)
+            ..Self::unseen(user, state)
         };
         if let Some(current) = current {
             response.task_definition = Some(current.arn);
@@ -168,10 +167,11 @@ impl ContainerResponse {
         response
     }
 
-    fn deleted(user: &UserId) -> Self {
+    /// All that can be said without ECS.
+    fn unseen(user: &UserId, state: State) -> Self {
         Self {
             user_id: user.to_string(),
-            state: State::Deleting,
+            state,
             phase: None,
             ready: false,
             service: user.service_name(),

@@ -70,15 +70,17 @@ impl Reconciler {
                     Err(error) => return Err(error.into()),
                 }
             }
-            Step::UpdateService { task_definition, desired, restart } => {
+            Step::UpdateService { task_definition, desired, restart, superseded } => {
                 let change = ServiceChange { task_definition, desired_count: desired, force_new_deployment: restart };
                 match self.aws.ecs.update_service(&at.cluster, &name, &change).await {
                     Ok(service) => {
                         observed.service = Some(service);
                         observed.done.restarted |= restart;
                         if change.task_definition.is_some() {
-                            self.retire_before_last(observed).await;
                             adopt_registered(observed);
+                        }
+                        if let Some(arn) = superseded {
+                            self.deregister_superseded(&arn).await;
                         }
                     }
                     Err(error) if error.is_service_gone() => return Ok(Taken::Conflict(error)),
@@ -117,12 +119,10 @@ impl Reconciler {
         Ok(found.and_then(|found| CurrentDefinition::parse(&found.document, user).ok()))
     }
 
-    /// The revision before last is no use any more: the last one is what the circuit breaker goes back to. It is
-    /// deregistered only from left-over capacity, and if not now, then when the user is deleted.
-    async fn retire_before_last(&self, observed: &Observed) {
-        let Some(before_last) = observed.current.as_ref().and_then(|last| last.previous.as_deref()) else { return };
-        if let Err(error) = self.aws.ecs.deregister_with_spare_capacity(before_last).await {
-            tracing::warn!(task_definition = before_last, %error, "an old revision stays registered");
+    /// Only from left-over capacity, and no failure: what stays is deregistered when the user is deleted.
+    async fn deregister_superseded(&self, arn: &str) {
+        if let Err(error) = self.aws.ecs.deregister_with_spare_capacity(arn).await {
+            tracing::warn!(task_definition = arn, %error, "an old revision stays registered");
         }
     }
 }

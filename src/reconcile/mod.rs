@@ -41,6 +41,8 @@ pub struct Options {
     pub enable_execute_command: bool,
     /// How long a call waits for another call on the same user.
     pub lock_timeout: Duration,
+    /// How long a caller waits for its answer; after that it is told that the work goes on.
+    pub answer_within: Duration,
     /// How often a draining service is looked at.
     pub poll_interval: Duration,
     /// How long a converge may go on, its caller long answered.
@@ -53,6 +55,8 @@ impl Default for Options {
             owner: PosixOwner { uid: 1000, gid: 1000 },
             enable_execute_command: false,
             lock_timeout: Duration::from_secs(20),
+            // Below the 30 s after which common HTTP clients give up.
+            answer_within: Duration::from_secs(25),
             poll_interval: Duration::from_secs(2),
             deadline: Duration::from_secs(600),
         }
@@ -93,7 +97,7 @@ pub enum Outcome {
     Changed,
     /// Found everything as it should be.
     Unchanged,
-    /// Waits for ECS, and goes on in the background.
+    /// Waits (for ECS to drain, or for its turn), and goes on in the background.
     Waiting,
 }
 
@@ -112,7 +116,8 @@ impl Reconciler {
     }
 
     /// Converges a user to `target`, after staging `sign_in`. It runs in a task of its own, so a caller that goes away
-    /// interrupts nothing; the answer comes when all is done, or as soon as only waiting is left.
+    /// interrupts nothing; the answer comes when all is done, as soon as only waiting is left, or after
+    /// [`Options::answer_within`].
     ///
     /// # Errors
     /// What kept it from its target. Calling again goes on from wherever it stopped.
@@ -134,7 +139,10 @@ impl Reconciler {
             answer.finish(result);
         };
         self.running.spawn(work.instrument(span.or_current()));
-        answered.await.unwrap_or(Err(ConvergeError::ShuttingDown))
+        match tokio::time::timeout(self.options.answer_within, answered).await {
+            Ok(answer) => answer.unwrap_or(Err(ConvergeError::ShuttingDown)),
+            Err(_) => Ok(Converged { outcome: Outcome::Waiting, view: None, access_point_id: None, staged: None }),
+        }
     }
 
     /// Stops taking work, and waits until what runs has come to a point where another replica can go on.

@@ -5,7 +5,7 @@
 use thiserror::Error;
 
 use super::target::{Definition, Desired, IfMissing, Target};
-use crate::domain::service::{Service, ServiceStatus};
+use crate::domain::service::{Rollout, Service, ServiceStatus};
 use crate::domain::{
     BaseDefinition, CurrentDefinition, EcrImage, Invalid, RenderError, Rendered, Spec, SpecPatch, UserId, render,
 };
@@ -77,6 +77,8 @@ pub enum Step {
         desired: Option<u32>,
         /// Force a new deployment.
         restart: bool,
+        /// ARN of an old revision that nothing can go back to any more: deregistered if capacity is left over.
+        superseded: Option<String>,
     },
     /// Delete the service, tasks and all.
     DeleteService,
@@ -162,10 +164,10 @@ fn change(
         Definition::Keep => None,
         Definition::Render(patch) => {
             let spec = current.spec.clone().patched(patch)?;
-            let known = current.access_point_id.as_ref().or(observed.access_point_id.as_ref());
-            let Some(access_point_id) = known else { return Ok(step(Step::EnsureAccessPoint)) };
+            let base = base(observed)?;
+            let Some(access_point_id) = &observed.access_point_id else { return Ok(step(Step::EnsureAccessPoint)) };
             // Always from the base: what the previous revision drifted to is not carried on (incident 3).
-            let rendered = render(base(observed)?, user, &spec, access_point_id, Some(&current.arn))?;
+            let rendered = render(base, user, &spec, access_point_id, Some(&current.arn))?;
             if rendered.digest == current.digest && current.active {
                 None
             } else {
@@ -188,7 +190,13 @@ fn change(
     if task_definition.is_none() && desired.is_none() && !restart {
         return Ok(Plan::Converged);
     }
-    Ok(step(Step::UpdateService { task_definition, desired, restart }))
+    // The circuit breaker goes back to the last revision that was completely deployed. Only when that is the current
+    // one is the one before it of no use.
+    let settled = service
+        .primary()
+        .is_some_and(|primary| primary.rollout == Rollout::Completed && primary.task_definition == current.arn);
+    let superseded = current.previous.clone().filter(|_| settled && task_definition.is_some());
+    Ok(step(Step::UpdateService { task_definition, desired, restart, superseded }))
 }
 
 /// Deletes what a service leaves behind, one thing after the other. A service that is gone already is no reason to
