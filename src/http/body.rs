@@ -9,7 +9,10 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::error::{Code, Problem};
-use super::routes::MAX_BODY_BYTES;
+
+/// Largest accepted body. A sign-in has a few KiB; 256 KiB leave room for variables and labels, and a task definition
+/// holds 64 KiB anyway.
+pub(super) const MAX_BYTES: usize = 256 * 1024;
 
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
@@ -53,7 +56,7 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 
 fn too_large(rejection: BytesRejection) -> Problem {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let problem = format!("the body has more than {MAX_BODY_BYTES} bytes");
+        let problem = format!("the body has more than {MAX_BYTES} bytes");
         return Problem::of_field(Code::PayloadTooLarge, "body", &problem, "send fewer or shorter fields");
     }
     Problem::of_field(Code::InvalidJson, "body", "the body did not arrive whole", "send it again")

@@ -38,7 +38,7 @@ impl Ecs {
         match call.customize().interceptor(answer.clone()).send().await {
             Ok(_) => definition_in(OPERATION, &answer).map(Some),
             Err(error) => match AwsError::from_sdk(OPERATION, error) {
-                missing if missing.is("ClientException") && missing.says("unable to describe") => Ok(None),
+                missing if missing.is_definition_unknown() => Ok(None),
                 error => Err(error),
             },
         }
@@ -127,9 +127,7 @@ impl Ecs {
         match self.client.deregister_task_definition().task_definition(arn).send().await {
             Ok(_) => Ok(()),
             Err(error) => match AwsError::from_sdk("ecs:DeregisterTaskDefinition", error) {
-                gone if gone.says("unable to describe") || gone.says("not exist") || gone.is_definition_inactive() => {
-                    Ok(())
-                }
+                gone if gone.is_definition_unknown() || gone.is_definition_inactive() => Ok(()),
                 error => Err(error),
             },
         }
