@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::body::Object;
 use crate::domain::{
     ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, Phase, RawSize, Reason, Secrets, Size, SpecPatch, State,
     Status, UserId, Variables,
@@ -19,7 +20,7 @@ use crate::staging::Staged;
 pub(super) struct ProvisionRequest {
     user_id: String,
     auth: Value,
-    size: Option<RawSize>,
+    size: Option<Object<RawSize>>,
     image: Option<String>,
     variables: Option<BTreeMap<String, String>>,
     secrets: Option<BTreeMap<String, String>>,
@@ -39,7 +40,7 @@ impl ProvisionRequest {
         let user = UserId::parse(&self.user_id)?;
         let auth = ChatGptAuth::parse(self.auth)?;
         let patch = SpecPatch {
-            size: self.size.map(|raw| Size::parse(raw, "size")).transpose()?,
+            size: self.size.map(|Object(raw)| Size::parse(raw, "size")).transpose()?,
             image: self.image.map(|image| pin(&image)).transpose()?.map(Some),
             variables: self.variables.map(Variables::parse).transpose()?,
             secrets: self.secrets.map(Secrets::parse).transpose()?,
