@@ -104,8 +104,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 fn describe(path: &str, error: &serde_json::Error) -> Problem {
     match error.classify() {
         Category::Data => {
-            let field = if path == "." { "body" } else { path };
-            let (problem, fix) = words(error);
+            let Words { member, problem, fix } = words(error);
+            let path = Some(path).filter(|path| *path != ".").map(str::to_owned);
+            let field = path.into_iter().chain(member).collect::<Vec<_>>().join(".");
+            let field = if field.is_empty() { "body" } else { &field };
             Problem::of_field(Code::InvalidField, field, &problem, &fix)
         }
         Category::Syntax | Category::Eof | Category::Io => {
@@ -115,20 +117,43 @@ fn describe(path: &str, error: &serde_json::Error) -> Problem {
     }
 }
 
+/// What serde says of a value.
+struct Words {
+    /// The member that serde names in its words, because it has none to point at.
+    member: Option<String>,
+    problem: String,
+    fix: String,
+}
+
 /// serde's words without the values that it quotes: `invalid type: string "<a token>", expected u32` must not carry
 /// the token into a response or a log.
-fn words(error: &serde_json::Error) -> (String, String) {
+fn words(error: &serde_json::Error) -> Words {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-    if let Some(rest) = text.strip_prefix("unknown field `") {
-        let expected = rest.rsplit_once("expected ").map_or("no field here", |(_, expected)| expected);
-        return ("there is no such field".into(), format!("expected {expected}"));
+    let quoted = |start: &str| text.strip_prefix(start)?.strip_suffix('`').map(str::to_owned);
+    if let Some(member) = quoted("missing field `") {
+        return Words { member: Some(member), problem: "is missing".into(), fix: "add it".into() };
     }
-    if text.starts_with("missing field") || text.starts_with("duplicate field") {
-        return (text.to_owned(), "give it once".into());
+    if let Some(member) = quoted("duplicate field `") {
+        return Words { member: Some(member), problem: "is there more than once".into(), fix: "give it once".into() };
     }
-    match text.rsplit_once("expected ") {
-        Some((_, expected)) => ("the value is of the wrong kind".into(), format!("expected {expected}")),
-        None => ("the value is not valid".into(), "see README.md for the fields".into()),
+    let expected = text.rsplit_once("expected ").map(|(_, expected)| expected);
+    let (problem, fix) = if text.starts_with("unknown field `") {
+        ("there is no such field", format!("expected {}", expected.unwrap_or("no field here")))
+    } else {
+        match expected {
+            Some(expected) => ("the value is of the wrong kind", format!("expected {}", plain(expected))),
+            None => ("the value is not valid", "see README.md for the fields".to_owned()),
+        }
+    };
+    Words { member: None, problem: problem.to_owned(), fix }
+}
+
+/// A type in the words of JSON, where serde has those of Rust.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "u32" => "a whole number",
+        "a map" => "an object",
+        other => other,
     }
 }
