@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::body::Object;
 use crate::domain::{
-    ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, Phase, RawSize, Reason, Secrets, Size, SpecPatch, State,
-    Status, UserId, Variables,
+    ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, Phase, RawSize, Reason, Secrets, Size, Spec, SpecPatch,
+    State, Status, UserId, Variables,
 };
 use crate::reconcile::{ContainerView, Converged, Target};
 use crate::staging::Staged;
@@ -46,6 +46,8 @@ impl ProvisionRequest {
             secrets: self.secrets.map(Secrets::parse).transpose()?,
             labels: self.labels.map(Labels::parse).transpose()?,
         };
+        // What this request alone contradicts needs no look at what the user has.
+        Spec::default().patched(&patch)?;
         Ok((user, auth, Target::provision(patch)))
     }
 }
