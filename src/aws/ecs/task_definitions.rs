@@ -58,7 +58,8 @@ impl Ecs {
                 Err(error) => error,
             };
             let elsewhere = error.says("too many concurrent attempts to create a new revision");
-            if error.kind() == ErrorKind::Unanswered
+            // AWS's own failure may have come after the effect, as a lost answer does.
+            if matches!(error.kind(), ErrorKind::Unanswered | ErrorKind::Unavailable)
                 && let Some(registered) = self.registered_unanswered(request).await
             {
                 return Ok(registered);
@@ -94,7 +95,7 @@ impl Ecs {
         definition_in(OPERATION, &answer)
     }
 
-    /// After a lost answer: the family's newest revision, if it is what we asked for. Registering again would leave
+    /// After a lost or failed answer: the family's newest revision, if it is what we asked for. Registering again would leave
     /// it behind as an orphan. A failure here only means that it is registered again.
     async fn registered_unanswered(&self, request: &Value) -> Option<RegisteredDefinition> {
         let newest = self.describe_task_definition(request.get("family")?.as_str()?).await.ok()??;
