@@ -21,7 +21,7 @@ pub struct Observed {
     pub base: Option<BaseDefinition>,
     /// The user's access point, once it is known.
     pub access_point_id: Option<String>,
-    /// Whether nothing of the user was ever here: no service, and no lock file of an earlier call.
+    /// Whether nothing of the user was ever here: no service, no lock file of an earlier call, no files to purge.
     pub never_seen: bool,
     /// What this converge has done so far, that ECS does not show.
     pub done: Done,
