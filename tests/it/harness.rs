@@ -1,7 +1,5 @@
 //! An app around the embedded emulator: no socket, no process, and tokio's clock, which tests pause and push on.
 
-#![expect(unreachable_pub, reason = "a test binary has no outside, and a bench shares this file")]
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,5 @@
 //! The service as a whole over the embedded emulator, in one test binary: linking the AWS SDKs takes longer than
 //! running the tests.
-#![allow(unreachable_pub, reason = "in a test binary every module is private, and `pub` says who may use what")]
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test may panic, and nothing imports this crate")]
 
 mod bad_input;
