@@ -265,7 +265,15 @@ impl Reconciler {
             (Some(service), Target::Present { .. }) if created => {
                 Some(ContainerView::of_new(service, observed.current))
             }
-            (Some(service), Target::Present { .. }) => Some(self.view(&at, user, service, observed.current).await?),
+            (Some(service), Target::Present { .. }) => {
+                let view = self.view(&at, user, service.clone(), observed.current.clone()).await;
+                // What was asked for is done. An error now would make the caller ask again, and a forced restart is
+                // not free to repeat.
+                Some(view.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "the tasks could not be looked at");
+                    ContainerView::of_new(service, observed.current)
+                }))
+            }
         };
         Ok(Converged { outcome, view, access_point_id, staged })
     }

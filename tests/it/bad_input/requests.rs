@@ -50,7 +50,7 @@ async fn a_body_that_is_not_one_json_document_is_refused() {
         b"".to_vec(),
         b"not json".to_vec(),
         format!("user_id=alice&auth={SENTINEL}").into_bytes(),
-        right[..right.len() - 1].as_bytes().to_vec(),
+        right.as_bytes()[..right.len() - 1].to_vec(),
         format!("{right} {SENTINEL}").into_bytes(),
         format!("{right}{right}").into_bytes(),
         format!("\u{feff}{right}").into_bytes(),
