@@ -6,6 +6,8 @@ mod faults;
 mod killed;
 mod world;
 
+pub use cancelled::slow;
+
 use std::collections::HashMap;
 
 use serde_json::{Value, json};

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test may panic, and nothing imports this crate")]
 
 mod bad_input;
+mod budget;
+mod concurrency;
 mod harness;
 mod interruptions;
+mod registration;
 mod smoke_of_the_harness;
