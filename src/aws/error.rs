@@ -138,7 +138,7 @@ impl AwsError {
     fn summary(&self) -> String {
         let message = self.message.clone().unwrap_or_default();
         match (self.kind, &self.code) {
-            (ErrorKind::Unanswered, _) => "no answer; it may have taken effect".to_owned(),
+            (ErrorKind::Unanswered, _) => "no answer came, so it may have taken effect".to_owned(),
             (_, Some(code)) => format!("{code}: {message}"),
             (ErrorKind::Denied, None) => "the request could not be signed; are there credentials and a region?".into(),
             (_, None) => message,

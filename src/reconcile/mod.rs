@@ -24,7 +24,7 @@ use tracing::Instrument;
 
 use crate::aws::{Aws, PosixOwner};
 use crate::domain::freshness::Existing;
-use crate::domain::{ChatGptAuth, Coordinates, UserId};
+use crate::domain::{ChatGptAuth, Coordinates, UserId, with_causes};
 use crate::staging::{Staged, Staging, StagingError, UserLock, UserLocks};
 use execute::Taken;
 
@@ -191,7 +191,7 @@ impl Reconciler {
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &result {
             Ok(converged) => tracing::info!(outcome = ?converged.outcome, elapsed_ms, "converged"),
-            Err(error) => tracing::warn!(error = %chain(error), elapsed_ms, "not converged"),
+            Err(error) => tracing::warn!(error = %with_causes(error), elapsed_ms, "not converged"),
         }
         result
     }
@@ -319,10 +319,4 @@ async fn retire(lock: UserLock) {
     if let Err(error) = lock.retire().await {
         tracing::warn!(%error, "a lock file stays behind");
     }
-}
-
-/// An error and its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
