@@ -152,7 +152,7 @@ fn words(error: &serde_json::Error) -> Words {
 /// A type in the words of JSON, where serde has those of Rust.
 fn plain(expected: &str) -> &str {
     match expected {
-        "u32" => "a whole number",
+        "u32" => "a whole number from 0 to 4294967295",
         "a map" => "an object",
         other => other,
     }
