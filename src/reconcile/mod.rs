@@ -24,6 +24,7 @@ use tracing::Instrument;
 
 use crate::aws::{Aws, PosixOwner};
 use crate::domain::freshness::Existing;
+use crate::domain::service::ServiceStatus;
 use crate::domain::{ChatGptAuth, Coordinates, UserId, with_causes};
 use crate::staging::{Staged, Staging, StagingError, UserLock, UserLocks};
 use execute::Taken;
@@ -210,7 +211,8 @@ impl Reconciler {
         let (staged, observed) = tokio::join!(self.stage(user, sign_in), self.observe(&at, user, target, is_new));
         let staged = staged?;
         let mut observed = observed?;
-        let existed = observed.service.is_some();
+        // ECS remembers a deleted service for a while; who comes back then is new all the same.
+        let existed = observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
         let deadline = Instant::now() + self.options.deadline;
         let (mut changed, mut created, mut conflicts) = (false, false, 0);
         loop {
