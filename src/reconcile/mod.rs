@@ -206,6 +206,7 @@ impl Reconciler {
         answer: &mut Answer,
     ) -> Result<Converged, ConvergeError> {
         let at = self.coordinates();
+        let is_new = is_new && !self.has_files_to_purge(user, target).await?;
         // Joined, not raced: a write that goes on after the lock is released would be nobody's. And before any step:
         // a service that starts before its files are written signs nobody in (incident 23).
         let (staged, observed) = tokio::join!(self.stage(user, sign_in), self.observe(&at, user, target, is_new));
@@ -278,6 +279,14 @@ impl Reconciler {
             }
         };
         Ok(Converged { outcome, view, access_point_id, staged })
+    }
+
+    /// Whether there is something to purge. Files that an earlier delete kept are all that is left of their user.
+    async fn has_files_to_purge(&self, user: &UserId, target: &Target) -> Result<bool, StagingError> {
+        match target {
+            Target::Absent { purge: true } => self.staging.user_directory_exists(user).await,
+            Target::Absent { purge: false } | Target::Present { .. } => Ok(false),
+        }
     }
 
     async fn stage(&self, user: &UserId, sign_in: Option<ChatGptAuth>) -> Result<Option<Staged>, StagingError> {
