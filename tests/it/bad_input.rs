@@ -6,8 +6,6 @@ mod fields;
 mod paths;
 mod requests;
 
-use std::path::Path;
-
 use axum::body::Body;
 use serde_json::Value;
 
@@ -26,11 +24,11 @@ fn request(change: impl FnOnce(&mut Value)) -> String {
 
 /// Sends what has to be refused, and checks what all refusals have in common.
 async fn refusal(app: &TestApp, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
-    let before = tree(&app.path(""));
+    let before = app.files();
     app.emulator.clear_calls();
     let answer = app.raw(method, path, headers, body).await;
     assert_eq!(app.calls(), Vec::<String>::new(), "AWS was called for {method} {path}");
-    assert_eq!(tree(&app.path("")), before, "a file changed with {method} {path}");
+    assert_eq!(app.files(), before, "a file changed with {method} {path}");
     let Answer { status, headers, body } = &answer;
     assert!((400..500).contains(status), "{status}: {body}");
     assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{status}");
@@ -60,21 +58,4 @@ async fn refusals(app: &TestApp, method: &str, path: &str, bodies: impl IntoIter
         lines.push(refused(app, method, path, body).await);
     }
     lines.join("\n")
-}
-
-/// Every path beneath a directory with the content of files, in order.
-fn tree(directory: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.display().to_string();
-        if path.is_dir() {
-            found.push((name, Vec::new()));
-            found.extend(tree(&path));
-        } else {
-            found.push((name, std::fs::read(&path).unwrap()));
-        }
-    }
-    found.sort();
-    found
 }

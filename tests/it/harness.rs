@@ -184,6 +184,25 @@ impl TestApp {
         self.root.path().join(relative)
     }
 
+    /// Every path beneath the EFS root with the content of files, in order.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let (mut found, mut directories) = (Vec::new(), vec![self.path("")]);
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    directories.push(path.clone());
+                    found.push((path, Vec::new()));
+                } else {
+                    let content = std::fs::read(&path).unwrap();
+                    found.push((path, content));
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
     pub fn file(&self, relative: &str) -> String {
         std::fs::read_to_string(self.path(relative)).unwrap()
     }

@@ -5,6 +5,12 @@
 mod bad_input;
 mod budget;
 mod concurrency;
+#![allow(unreachable_pub, reason = "in a test binary every module is private, and `pub` says who may use what")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests, too")]
+
+mod bad_input;
+mod containers;
+mod credentials;
 mod harness;
 mod interruptions;
 mod registration;

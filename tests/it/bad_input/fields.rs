@@ -81,10 +81,10 @@ async fn a_field_of_the_wrong_type_is_named_and_never_quoted() {
     422 invalid_field user_id: expected a string
     422 invalid_field size: expected an object
     422 invalid_field size: expected an object
-    422 invalid_field size.cpu: expected a whole number
-    422 invalid_field size.cpu: expected a whole number
-    422 invalid_field size.cpu: expected a whole number
-    422 invalid_field size.memory_mib: expected a whole number
+    422 invalid_field size.cpu: expected a whole number from 0 to 4294967295
+    422 invalid_field size.cpu: expected a whole number from 0 to 4294967295
+    422 invalid_field size.cpu: expected a whole number from 0 to 4294967295
+    422 invalid_field size.memory_mib: expected a whole number from 0 to 4294967295
     422 invalid_field image: expected a string
     422 invalid_field secrets: expected an object
     422 invalid_field secrets.OPENAI_API_KEY: expected a string
