@@ -6,6 +6,7 @@ mod deleting;
 mod failing;
 mod images;
 mod looking;
+mod made;
 mod provisioning;
 mod stopping;
 

@@ -106,3 +106,18 @@ async fn coordinates_that_changed_hold_from_the_next_call_on() {
     assert_eq!((&body["base_task_definition"], &body["openclaw_version"]), (&json!(other), &json!("2026.5.4")));
     assert_eq!(requests(&app, "RegisterTaskDefinition")[0]["family"], "openclaw-next-user");
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_ssm_is_away_the_last_good_coordinates_hold_and_readiness_says_so() {
+    let app = TestApp::start().await;
+    app.freshness.send_modify(|freshness| freshness.error = Some("SSM did not answer".into()));
+    app.pass_seconds(90).await;
+    let answer = app.get("/readyz").await;
+    let message = "read 90 s ago; since then: SSM did not answer; the last good values are in force";
+    let checks = json!([
+        {"name": "efs_root", "status": "pass"},
+        {"name": "coordinates", "status": "warn", "message": message},
+    ]);
+    assert_eq!((answer.status, answer.body), (200, json!({"ready": true, "checks": checks})));
+    running(&app, "alice").await;
+}

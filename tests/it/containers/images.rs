@@ -81,7 +81,7 @@ async fn an_image_that_was_found_is_looked_up_once_in_a_minute() {
     let lookup = json!({
         "registryId": "123456789012", "repositoryName": "openclaw-extended", "imageIds": [{"imageTag": "2026.4.25"}],
     });
-    assert_eq!(requests(&app, "DescribeImages"), [lookup.clone()]);
+    assert_eq!(requests(&app, "DescribeImages"), std::slice::from_ref(&lookup));
     provision_pinned(&app, "dave", &image("openclaw-extended", "2026.4.21")).await;
     assert_eq!(requests(&app, "DescribeImages").len(), 2, "another image is another question");
     app.pass_seconds(61).await;

@@ -96,3 +96,14 @@ async fn tasks_are_listed_by_service_alone() {
         assert!(request["serviceName"].is_string() && request.get("startedBy").is_none(), "{request}");
     }
 }
+
+/// Nothing is cached that AWS can answer: a replica that was just started knows every user.
+#[tokio::test(start_paused = true)]
+async fn every_replica_says_the_same() {
+    let app = TestApp::start().await;
+    running(&app, "alice").await;
+    let other = app.replica().await;
+    assert_eq!(super::seen(&other, "alice").await, super::seen(&app, "alice").await);
+    other.post("/containers/alice/stop", json!({})).await;
+    assert_eq!(state(&app, "alice").await, "stopping");
+}
