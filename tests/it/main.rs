@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test may panic, and nothing imports this crate")]
 
 mod bad_input;
+mod architecture;
 mod budget;
 mod concurrency;
 #![allow(unreachable_pub, reason = "in a test binary every module is private, and `pub` says who may use what")]
@@ -13,5 +14,6 @@ mod containers;
 mod credentials;
 mod harness;
 mod interruptions;
+mod planner;
 mod registration;
 mod smoke_of_the_harness;
