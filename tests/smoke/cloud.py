@@ -14,7 +14,7 @@ CREDENTIALS = {
 }
 CLUSTER = "openclaw-dev"
 BASE_FAMILY = "openclaw-dev"
-# The 18 members of RegisterTaskDefinition; what else DescribeTaskDefinition answers is AWS's own.
+# Members of RegisterTaskDefinition; the rest of what DescribeTaskDefinition answers is AWS's own.
 INPUT_MEMBERS = {
     "family", "taskRoleArn", "executionRoleArn", "networkMode", "containerDefinitions", "volumes",
     "placementConstraints", "requiresCompatibilities", "cpu", "memory", "pidMode", "ipcMode", "proxyConfiguration",
