@@ -69,7 +69,7 @@ impl Run<'_> {
         observed
     }
 
-    fn to_the_end(&mut self, script: &[Disturbance]) -> End {
+    fn finish(&mut self, script: &[Disturbance]) -> End {
         let mut script = script.iter().copied();
         let mut observed = self.begin();
         let mut restarted = false;
@@ -178,7 +178,7 @@ fn stall(world: &mut World) {
 
 fn undisturbed(world: &mut World, target: &Target) -> (End, Vec<&'static str>) {
     let mut run = Run { world, target, steps: vec![] };
-    let end = run.to_the_end(&[]);
+    let end = run.finish(&[]);
     (end, run.steps)
 }
 
@@ -351,7 +351,7 @@ proptest! {
     #[test]
     fn every_target_is_reached_through_any_interruption(Scenario { world: before, target, script } in scenario()) {
         let mut world = before.clone();
-        Run { world: &mut world, target: &target, steps: vec![] }.to_the_end(&script);
+        Run { world: &mut world, target: &target, steps: vec![] }.finish(&script);
 
         let start = world.clone();
         let was_new = !world.lock_file;
@@ -390,7 +390,7 @@ proptest! {
     ) {
         let mut world = before.clone();
         let was_new = !world.lock_file;
-        let end = Run { world: &mut world, target: &target, steps: vec![] }.to_the_end(&script);
+        let end = Run { world: &mut world, target: &target, steps: vec![] }.finish(&script);
         match end {
             // A delete that died after its last step finds nothing the second time.
             End::Refused(Refusal::NotFound) if target == Target::delete(true) || target == Target::delete(false) => {
@@ -409,7 +409,7 @@ proptest! {
         script in proptest::collection::vec(disturbance(), 0..12),
     ) {
         let mut world = before.clone();
-        Run { world: &mut world, target: &target, steps: vec![] }.to_the_end(&script);
+        Run { world: &mut world, target: &target, steps: vec![] }.finish(&script);
         prop_assert!(world.files || !before.files);
     }
 
