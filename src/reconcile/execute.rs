@@ -79,8 +79,8 @@ impl Reconciler {
                         if change.task_definition.is_some() {
                             adopt_registered(observed);
                         }
-                        if let Some(arn) = superseded {
-                            self.deregister_superseded(&arn).await;
+                        for arn in superseded {
+                            self.deregister_unused(&arn).await;
                         }
                     }
                     Err(error) if error.is_service_gone() => return Ok(Taken::Conflict(error)),
@@ -119,10 +119,10 @@ impl Reconciler {
         Ok(found.and_then(|found| CurrentDefinition::parse(&found.document, user).ok()))
     }
 
-    /// Only from left-over capacity, and no failure: what stays is deregistered when the user is deleted.
-    async fn deregister_superseded(&self, arn: &str) {
+    /// Only from left-over capacity, and no failure: a revision that stays registered costs nothing.
+    pub(super) async fn deregister_unused(&self, arn: &str) {
         if let Err(error) = self.aws.ecs.deregister_with_spare_capacity(arn).await {
-            tracing::warn!(task_definition = arn, %error, "an old revision stays registered");
+            tracing::warn!(task_definition = arn, %error, "a revision that nothing runs stays registered");
         }
     }
 }

@@ -77,8 +77,8 @@ pub enum Step {
         desired: Option<u32>,
         /// Force a new deployment.
         restart: bool,
-        /// ARN of an old revision that nothing can go back to any more: deregistered if capacity is left over.
-        superseded: Option<String>,
+        /// ARNs of revisions that nothing can go back to any more: deregistered if capacity is left over.
+        superseded: Vec<String>,
     },
     /// Delete the service, tasks and all.
     DeleteService,
@@ -190,13 +190,24 @@ fn change(
     if task_definition.is_none() && desired.is_none() && !restart {
         return Ok(Plan::Converged);
     }
+    let superseded = superseded(service, current, task_definition.as_deref());
+    Ok(step(Step::UpdateService { task_definition, desired, restart, superseded }))
+}
+
+/// Revisions of the user that nothing can go back to once `next` is deployed.
+fn superseded(service: &Service, current: &CurrentDefinition, next: Option<&str>) -> Vec<String> {
+    let Some(next) = next else { return Vec::new() };
     // The circuit breaker goes back to the last revision that was completely deployed. Only when that is the current
-    // one is the one before it of no use.
+    // one is the one before it of no use; and never again one that failed.
     let settled = service
         .primary()
         .is_some_and(|primary| primary.rollout == Rollout::Completed && primary.task_definition == current.arn);
-    let superseded = current.previous.clone().filter(|_| settled && task_definition.is_some());
-    Ok(step(Step::UpdateService { task_definition, desired, restart, superseded }))
+    let failed = service.deployments.iter().filter(|deployment| {
+        let definition = deployment.task_definition.as_str();
+        deployment.rollout == Rollout::Failed && !deployment.primary && definition != current.arn && definition != next
+    });
+    let before = current.previous.clone().filter(|_| settled);
+    before.into_iter().chain(failed.map(|deployment| deployment.task_definition.clone())).collect()
 }
 
 /// Deletes what a service leaves behind, one thing after the other. A service that is gone already is no reason to

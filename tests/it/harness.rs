@@ -147,6 +147,11 @@ impl TestApp {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 
+    /// As [`Self::pass_seconds`], in finer steps.
+    pub async fn pass_millis(&self, millis: u64) {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+
     /// What AWS holds, without going through the service.
     pub fn aws(&self, service: &str, action: &str, input: Value) -> Value {
         self.emulator.call(service, action, input).unwrap()

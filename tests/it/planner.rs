@@ -153,7 +153,7 @@ impl Run<'_> {
             Step::CreateService { .. } => {
                 assert!(present && matches!(status, Option::None | Some(ServiceStatus::Inactive)), "over {status:?}");
             }
-            Step::UpdateService { task_definition, desired, restart } => {
+            Step::UpdateService { task_definition, desired, restart, superseded: _ } => {
                 assert!(present && status == Some(ServiceStatus::Active));
                 assert!(!(keeps_definition && task_definition.is_some()), "stop and start change the definition");
                 assert!(!(keeps_count && desired.is_some()), "a resize changes the desired count");

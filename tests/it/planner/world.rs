@@ -185,7 +185,7 @@ impl World {
                 observed.service = self.service.clone();
                 observed.current = observed.done.registered.take().or(observed.current.take());
             }
-            Step::UpdateService { task_definition, desired, restart } => {
+            Step::UpdateService { task_definition, desired, restart, superseded: _ } => {
                 let Some(service) = self.service.clone().filter(|it| it.status == ServiceStatus::Active) else {
                     return Taken::Conflict;
                 };
