@@ -181,7 +181,9 @@ pub async fn assert_ends_as_undisturbed(
 ) {
     let world = world::World::of(replica).await;
     let context = format!("{operation:?}, {disturbance}");
-    world.without_revisions().assert_is(&undisturbed.world.without_revisions(), &context);
+    world.without_counts().assert_is(&undisturbed.world.without_counts(), &context);
+    let (deployments, least) = (world.deployments, undisturbed.world.deployments);
+    assert!(deployments >= least, "{context}: {deployments} deployments, undisturbed {least}");
     let expected = undisturbed.world.active_revisions;
     let most = expected + operation.revisions_in_flight();
     let revisions = world.active_revisions;

@@ -19,6 +19,8 @@ pub struct World {
     pub auth_json: Option<String>,
     pub lock_files: Vec<String>,
     pub active_revisions: usize,
+    /// Deployments that the service ever had: a forced one shows nowhere else.
+    pub deployments: usize,
 }
 
 impl World {
@@ -32,6 +34,7 @@ impl World {
             auth_json: None,
             lock_files: vec![],
             active_revisions: 0,
+            deployments: 0,
         }
     }
 
@@ -59,6 +62,7 @@ impl World {
             auth_json: std::fs::read_to_string(app.path(&format!("users/{USER}/codex/auth.json"))).ok(),
             lock_files: names_in(app, ".provisioner/locks"),
             active_revisions: app.user_revisions().len(),
+            deployments: arns.iter().map(|arn| deployments_of(app, arn)).sum(),
         }
     }
 
@@ -75,10 +79,15 @@ impl World {
         panic!("{context}\n--- only here\n{}\n--- missing\n{}", only_in(&ours, &theirs), only_in(&theirs, &ours));
     }
 
-    /// How many revisions are ACTIVE depends on the moment of the interruption; the caller judges it.
-    pub fn without_revisions(&self) -> Self {
-        Self { active_revisions: 0, ..self.clone() }
+    /// How many revisions and deployments there are depends on the moment of the interruption; the caller judges it.
+    pub fn without_counts(&self) -> Self {
+        Self { active_revisions: 0, deployments: 0, ..self.clone() }
     }
+}
+
+fn deployments_of(app: &TestApp, arn: &Value) -> usize {
+    let listed = app.aws("ecs", "ListServiceDeployments", json!({"cluster": CLUSTER, "service": arn}));
+    listed["serviceDeployments"].as_array().unwrap().len()
 }
 
 fn service(described: &Value) -> Value {
