@@ -1,5 +1,7 @@
 //! One converge from lock to answer: observe, then plan and take steps until the planner has nothing left to do.
 
+use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -13,7 +15,7 @@ use super::target::Target;
 use super::{Converged, Outcome, Reconciler};
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::service::ServiceStatus;
-use crate::domain::{ChatGptAuth, Coordinates, UserId, with_causes};
+use crate::domain::{ChatGptAuth, Coordinates, CurrentDefinition, UserId, with_causes};
 use crate::staging::{Staged, StagingError, UserLock};
 
 /// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
@@ -59,12 +61,25 @@ impl Reconciler {
         // a service that starts before its files are written signs nobody in (incident 23).
         let (staged, observed) = tokio::join!(self.stage(user, sign_in), self.observe(&at, user, target, is_new));
         let staged = staged?;
-        let observed = observed?;
+        let mut observed = observed?;
+        observed.done.registered = self.take_unsettled(user, &observed);
         // ECS remembers a deleted service for a while; who comes back then is new all the same.
         let existed = observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
         let deadline = Instant::now() + self.options.deadline;
         let run = Run { reconciler: self, at, user, target, staged, deadline, existed, did: Did::default(), observed };
         run.complete(answer).await
+    }
+
+    /// The revision that an earlier converge registered and could not be sure of, unless the service runs it. A hint and
+    /// no record: losing it with the process costs one revision that stays registered.
+    fn take_unsettled(&self, user: &UserId, observed: &Observed) -> Option<CurrentDefinition> {
+        let left = self.unsettled().remove(user)?;
+        let running = observed.service.as_ref().is_some_and(|service| service.task_definition == left.arn);
+        (!running).then_some(left)
+    }
+
+    fn unsettled(&self) -> MutexGuard<'_, HashMap<UserId, CurrentDefinition>> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn stage(&self, user: &UserId, sign_in: Option<ChatGptAuth>) -> Result<Option<Staged>, StagingError> {
@@ -98,13 +113,10 @@ struct Did {
 
 impl Run<'_> {
     async fn complete(mut self, answer: &mut Answer) -> Result<Converged, ConvergeError> {
-        match self.take_steps(answer).await {
-            Ok(()) => Ok(self.converged().await),
-            Err(error) => {
-                self.leave_no_orphan(&error).await;
-                Err(error)
-            }
-        }
+        let result = self.take_steps(answer).await;
+        self.leave_no_orphan(result.as_ref().err()).await;
+        result?;
+        Ok(self.converged().await)
     }
 
     async fn take_steps(&mut self, answer: &mut Answer) -> Result<(), ConvergeError> {
@@ -169,13 +181,18 @@ impl Run<'_> {
     }
 
     /// A revision that was registered and that nothing runs is named by no other, so no delete would ever find it. It
-    /// is deregistered when it is certain that the step after it had no effect; where that is not certain (no answer
-    /// came), a service may be running it.
-    async fn leave_no_orphan(&mut self, error: &ConvergeError) {
-        let Some(orphan) = self.observed.done.registered.take() else { return };
-        let uncertain = matches!(error, ConvergeError::Aws(error) if may_have_taken_effect(error));
-        if !uncertain {
-            self.reconciler.deregister_unused(&orphan.arn).await;
+    /// is deregistered when it is certain that the step after it had no effect. Where that is not certain (no answer
+    /// came), a service may be running it: then the user's next converge in this process takes it up.
+    async fn leave_no_orphan(&mut self, error: Option<&ConvergeError>) {
+        let Some(unused) = self.observed.done.registered.take() else { return };
+        let certain = match error {
+            Some(error) => !matches!(error, ConvergeError::Aws(error) if may_have_taken_effect(error)),
+            None => matches!(self.target, Target::Absent { .. }),
+        };
+        if certain {
+            self.reconciler.deregister_unused(&unused.arn).await;
+        } else {
+            self.reconciler.unsettled().insert(self.user.clone(), unused);
         }
     }
 

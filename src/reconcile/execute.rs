@@ -46,7 +46,10 @@ impl Reconciler {
             },
             Step::RegisterTaskDefinition(rendered) => {
                 let registered = self.aws.ecs.register_task_definition(&rendered.request).await?;
-                observed.done.registered = Some(CurrentDefinition::parse(&registered.document, user)?);
+                let registered = CurrentDefinition::parse(&registered.document, user)?;
+                if let Some(unused) = observed.done.registered.replace(registered) {
+                    self.deregister_unused(&unused.arn).await;
+                }
             }
             Step::CreateService { task_definition, digest } => {
                 let wanted = CreateService {

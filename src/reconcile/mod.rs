@@ -14,7 +14,8 @@ pub use plan::{Done, Observed, Plan, Refusal, Step, plan};
 pub use status::ContainerView;
 pub use target::{Definition, Desired, IfMissing, Target};
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -24,7 +25,7 @@ use tracing::Instrument;
 
 use crate::aws::{Aws, PosixOwner};
 use crate::domain::freshness::Existing;
-use crate::domain::{ChatGptAuth, Coordinates, UserId};
+use crate::domain::{ChatGptAuth, Coordinates, CurrentDefinition, UserId};
 use crate::staging::{Staged, Staging, StagingError, UserLocks};
 use converge::Answer;
 
@@ -67,6 +68,8 @@ pub struct Reconciler {
     locks: UserLocks,
     coordinates: watch::Receiver<Coordinates>,
     options: Options,
+    /// Revisions of which nobody knows whether a service runs them, by user.
+    unsettled: Mutex<HashMap<UserId, CurrentDefinition>>,
     running: TaskTracker,
     stopping: CancellationToken,
 }
@@ -108,7 +111,7 @@ impl Reconciler {
         options: Options,
     ) -> Self {
         let (running, stopping) = (TaskTracker::new(), CancellationToken::new());
-        Self { aws, staging, locks, coordinates, options, running, stopping }
+        Self { aws, staging, locks, coordinates, options, unsettled: Mutex::default(), running, stopping }
     }
 
     /// Converges a user to `target`, after staging `sign_in`. It runs in a task of its own, so a caller that goes away
