@@ -2,7 +2,12 @@
 //! in the same run: `cargo bench --bench provision` (add `--profile dev` to use an existing debug build).
 
 #[path = "../tests/it/harness.rs"]
-#[expect(dead_code, reason = "the tests use more of the harness than this does")]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "the tests use more of the harness, and a bench may stop at once"
+)]
 mod harness;
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,52 @@
-//! crate docs to come
-
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+//! `openclaw-provisioner` gives every user of a web application their own long-lived OpenClaw container on AWS ECS
+//! Fargate, with their own directory on EFS and their ChatGPT sign-in in place before the container first starts.
+//!
+//! This page is the map for whoever changes the code; README.md is for whoever runs it.
+//!
+//! # One way for everything
+//! Provision, resize, redeploy, start, stop and delete are one operation, *converge*, with different targets:
+//!
+//! ```text
+//! HTTP request ── http ──▶ Target ── reconcile ──▶ observe ──▶ plan ──▶ execute ──▶ plan ──▶ … ──▶ converged
+//!                                                  AWS, live   pure     one step,
+//!                                                  every time           answer folded in
+//! ```
+//!
+//! - [`reconcile::plan`] is pure and makes every choice. It answers one next step, so there is nothing to roll back:
+//!   whatever interrupts a converge, the next call plans from what it finds.
+//! - The executor takes the step, folds AWS's answer into [`reconcile::Observed`], and makes no choice.
+//! - [`domain::render`] is the only way from the base task definition to a user's. The *spec* (size, pin, secrets, …)
+//!   is read back from labels of the current revision; the *definition* always comes from the live base. That is why
+//!   CODEX_HOME, secrets and pins survive every registration.
+//!
+//! # Where things are
+//! | module | what it holds | imports |
+//! |---|---|---|
+//! | [`domain`] | words, parsing, rendering, status, freshness of sign-ins: pure | nothing of ours |
+//! | [`aws`] | one adapter an API area, rate limits, errors sorted by what to do about them; SDK types stay inside | `domain` |
+//! | [`staging`] | users' files and locks on EFS, by descriptor, against a hostile tenant | `domain` |
+//! | [`reconcile`] | observe, plan, execute | `aws`, `staging`, `domain` |
+//! | [`config`] | settings from environment and SSM, token file | `aws`, `domain` |
+//! | [`http`] | routes, bearer tokens, problem documents; the one place that knows status codes | `reconcile`, `config` |
+//! | [`cli`] | `serve`, `dev`, `doctor` | all of them |
+//! | `emulator` | AWS in miniature, for `dev` and for tests; feature `emulator` | nothing of ours |
+//!
+//! `tests/it/architecture.rs` holds the code to these imports.
+//!
+//! # Where state is
+//! In AWS and nowhere else. A task definition describes itself (labels `openclaw.provisioner.*`), the service's name is
+//! a function of the user id, and the access point is found by a deterministic ClientToken. Beside users' directories
+//! the file system holds one empty lock file a user under `.provisioner/locks`; its existence says that the user may
+//! have resources in AWS, and the end of a delete removes it.
+//!
+//! # What to keep in mind
+//! - Files first: no step that can start a task is taken before the user's files are in place (incident 23).
+//! - Every AWS call can be lost after it took effect. Tokens, names and digests are deterministic so that the next
+//!   call finds what the lost one made; `tests/it/interruptions.rs` loses every single one of them.
+//! - A task definition passes through as raw JSON ([`aws`], `raw.rs`): a clone must keep members that the SDK does not
+//!   know yet.
+//! - A value that may be a secret has no `Debug`, `Display` or `Serialize` that shows it; errors name fields, never
+//!   values.
 
 pub mod aws;
 pub mod cli;

@@ -122,6 +122,13 @@ impl AwsError {
         self.is("ServiceNotFoundException") || self.is("ServiceNotActiveException")
     }
 
+    /// There is no such task definition. AWS has no typed error for it (`ClientException`, "Unable to describe task
+    /// definition."), and emulators word it their own way.
+    pub(super) fn is_definition_unknown(&self) -> bool {
+        self.kind == ErrorKind::Refused
+            && ["unable to describe", "not exist", "not found"].iter().any(|words| self.says(words))
+    }
+
     /// The task definition was deregistered between two calls.
     #[must_use]
     pub fn is_definition_inactive(&self) -> bool {
@@ -131,7 +138,7 @@ impl AwsError {
     fn summary(&self) -> String {
         let message = self.message.clone().unwrap_or_default();
         match (self.kind, &self.code) {
-            (ErrorKind::Unanswered, _) => "no answer; it may have taken effect".to_owned(),
+            (ErrorKind::Unanswered, _) => "no answer came, so it may have taken effect".to_owned(),
             (_, Some(code)) => format!("{code}: {message}"),
             (ErrorKind::Denied, None) => "the request could not be signed; are there credentials and a region?".into(),
             (_, None) => message,

@@ -1,5 +1,7 @@
 //! Where log lines go and what they look like.
 
+use std::io::IsTerminal;
+
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -35,9 +37,12 @@ impl LogArgs {
         for target in QUIET {
             filter = filter.add_directive(format!("{target}=warn").parse()?);
         }
+        // Asked for by hand, with_ansi no longer looks at NO_COLOR itself.
+        let no_color_is_unset = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let lines = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal() && no_color_is_unset)
             .with_span_events(FmtSpan::NONE);
         match self.log_format.unwrap_or(default) {
             LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).init(),

@@ -42,6 +42,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let (sender, tokens) = watch::channel(tokens);
     tokio::spawn(reread(args.api.tokens_file, sender));
     let config = aws::load(args.aws.timeouts()).await;
+    anyhow::ensure!(config.region().is_some(), "no AWS region: set AWS_REGION (ECS sets it for a task)");
     let aws = Aws::new(&config, &args.aws.rate_limits);
     let source = Source { args: args.coordinates, ssm: aws.ssm.clone() };
     let options = Options {

@@ -59,7 +59,7 @@ impl CoordinatesArgs {
                         format!("set {variable}, or PROVISIONER_SSM_PATH to where infrastructure publishes {parameter}")
                     }
                 };
-                wrong.push(Invalid::new(variable, "it is not set", fix));
+                wrong.push(Invalid::new(variable, "is not set", fix));
                 String::new()
             })
         };

@@ -24,7 +24,7 @@ pub struct ApiArgs {
     /// Address that the HTTP API listens on
     #[arg(long, env = "PROVISIONER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// File of bearer tokens, a line each: name:scope[,scope]:token-or-sha256; scopes read, provision, admin
+    /// File of bearer tokens, a line each: name:scopes:token-or-sha256; scopes are read, provision, admin, with commas
     #[arg(long, env = "PROVISIONER_TOKENS_FILE", value_name = "FILE")]
     pub tokens_file: PathBuf,
 }

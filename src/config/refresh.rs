@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::CoordinatesArgs;
 use crate::aws::Ssm;
-use crate::domain::Coordinates;
+use crate::domain::{Coordinates, with_causes};
 
 /// How often SSM is read again.
 const EVERY: Duration = Duration::from_secs(60);
@@ -39,7 +39,7 @@ impl Source {
     /// Says what is missing, or why SSM did not answer.
     pub async fn read(&self) -> Result<Coordinates, String> {
         let parameters = match &self.args.ssm_path {
-            Some(path) => self.ssm.parameters_under(path).await.map_err(|error| error.to_string())?,
+            Some(path) => self.ssm.parameters_under(path).await.map_err(|error| with_causes(&error))?,
             None => BTreeMap::new(),
         };
         self.args.resolve(&parameters).map_err(|error| error.to_string())

@@ -40,7 +40,7 @@ impl Invalid {
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.field, self.problem, self.fix)
+        write!(f, "{}: {}; {}", self.field, self.problem, self.fix)
     }
 }
 
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn the_message_names_the_field_the_problem_and_the_fix() {
         let invalid = Invalid::new("size.cpu", "is 300", "use 256, 512 or 1024");
-        assert_eq!(invalid.to_string(), "size.cpu is 300: use 256, 512 or 1024");
+        assert_eq!(invalid.to_string(), "size.cpu: is 300; use 256, 512 or 1024");
         assert_eq!((invalid.field(), invalid.problem(), invalid.fix()), ("size.cpu", "is 300", "use 256, 512 or 1024"));
     }
 

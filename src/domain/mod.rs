@@ -30,3 +30,10 @@ pub use task_definition::{
 };
 pub use user_id::UserId;
 pub use version_file::VersionFile;
+
+/// An error and its causes, in one line, for logs.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(v(2026, 4, 7).supported(), Ok(OpenClawVersion::MINIMUM));
         assert_eq!(
             v(2026, 4, 6).supported().unwrap_err().to_string(),
-            "image is OpenClaw 2026.4.6, older than 2026.4.7: use 2026.4.7 or later"
+            "image: is OpenClaw 2026.4.6, older than 2026.4.7; use 2026.4.7 or later"
         );
     }
 }

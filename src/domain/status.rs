@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::service::{Health, Rollout, Service, ServiceStatus, Task};
+use super::service::{Deployment, Health, Rollout, Service, ServiceStatus, Task};
 
 /// Where a user's container is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -138,7 +138,7 @@ pub fn derive(service: &Service, tasks: &[Task], has_health_check: bool) -> Opti
         let reason = stopped.map_or_else(|| reason(ReasonCode::CircuitBreaker, told.unwrap_or_default()), classify);
         return Some(Status { state: State::Failed, phase: None, ready: false, reason: Some(reason) });
     }
-    if let Some(failed) = failed_deployment {
+    if let Some(failed) = failed_deployment.filter(|failed| !is_retried(service, failed)) {
         // The PRIMARY deployment is a way back, not what was asked for: steady is not the same as done.
         let message = failed.reason.clone().or_else(|| stopped.map(words)).unwrap_or_default();
         let reason = reason(ReasonCode::RolledBack, message);
@@ -158,6 +158,20 @@ pub fn derive(service: &Service, tasks: &[Task], has_health_check: bool) -> Opti
         ready,
         reason: if ready { None } else { stopped.map(classify) },
     })
+}
+
+/// Whether the service is on its way to something else than back. ECS lists a deployment that failed until the next one
+/// is steady; a retry goes to the same revision or to a newer one of its family, a way back to an older one.
+fn is_retried(service: &Service, failed: &Deployment) -> bool {
+    fn revision(deployment: &Deployment) -> Option<(&str, u64)> {
+        let (family, number) = deployment.task_definition.rsplit_once(':')?;
+        Some((family, number.parse().ok()?))
+    }
+    let primary = service.primary().filter(|_| !failed.primary);
+    match (primary.and_then(revision), revision(failed)) {
+        (Some((to, newer)), Some((from, older))) => to == from && newer >= older,
+        (None, _) | (_, None) => false,
+    }
 }
 
 fn plain(state: State) -> Status {
@@ -184,7 +198,9 @@ fn last_stopped(tasks: &[Task]) -> Option<&Task> {
 }
 
 fn words(task: &Task) -> String {
-    let said = [task.stopped_reason.as_deref(), task.container_reason.as_deref()];
+    let container_reason =
+        task.container_reason.as_deref().filter(|said| Some(*said) != task.stopped_reason.as_deref());
+    let said = [task.stopped_reason.as_deref(), container_reason];
     said.into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
@@ -216,7 +232,6 @@ fn reason(code: ReasonCode, message: String) -> Reason {
 
 #[cfg(test)]
 mod tests {
-    use super::super::service::Deployment;
     use super::*;
 
     fn service(desired: u32, running: u32) -> Service {
@@ -301,6 +316,18 @@ mod tests {
             vec![deployment("td:1", true, Rollout::Completed), deployment("td:2", false, Rollout::Failed)];
         let status = derive(&back, &[task("td:1", "RUNNING", Health::Healthy)], true).unwrap();
         assert_eq!((status.state, status.reason.unwrap().code), (State::Failed, ReasonCode::RolledBack));
+    }
+
+    /// Incident 16: a retry is on its way, although ECS still lists what failed before it.
+    #[test]
+    fn a_retry_after_a_failed_deployment_is_provisioning() {
+        for revision in ["td:2", "td:3"] {
+            let mut retried = service(1, 0);
+            retried.task_definition = revision.into();
+            retried.deployments =
+                vec![deployment(revision, true, Rollout::InProgress), deployment("td:2", false, Rollout::Failed)];
+            assert_eq!(state(&retried, &[]), (State::Provisioning, Some(Phase::Service), false), "{revision}");
+        }
     }
 
     #[test]

@@ -117,15 +117,15 @@ mod tests {
             .map(|value| UserId::parse(value).unwrap_err().to_string())
             .collect();
         insta::assert_snapshot!(messages.join("\n"), @r#"
-        user_id is empty: use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
-        user_id has 65 characters: use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
-        user_id ".." begins with a dot: use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
-        user_id ".hidden" begins with a dot: use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
-        user_id "a/b" contains a path separator: use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
-        user_id "a\u{0}b" contains a control character: use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
-        user_id "a.b" contains '.': use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
-        user_id "a b" contains ' ': use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
-        user_id "Zo\u{eb}" contains a character outside ASCII, \u{eb}: use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
+        user_id: is empty; use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
+        user_id: has 65 characters; use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
+        user_id: ".." begins with a dot; use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
+        user_id: ".hidden" begins with a dot; use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
+        user_id: "a/b" contains a path separator; use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
+        user_id: "a\u{0}b" contains a control character; use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
+        user_id: "a.b" contains '.'; use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
+        user_id: "a b" contains ' '; use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
+        user_id: "Zo\u{eb}" contains a character outside ASCII, \u{eb}; use 1 to 64 characters of A-Z, a-z, 0-9, _ and -
         "#);
     }
 

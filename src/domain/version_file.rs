@@ -63,7 +63,7 @@ impl VersionFile {
         let (upstream, version) = upstream(&raw.upstream, minimum)?;
         check_repository(&raw.extended_image)?;
         if raw.environments.is_empty() {
-            return Err(Invalid::new("environments", "there is none", "add one, such as \"dev\": {\"tag\": null}"));
+            return Err(Invalid::new("environments", "is empty", "add one, such as \"dev\": {\"tag\": null}"));
         }
         let mut environments = BTreeMap::new();
         for (name, environment) in raw.environments {
@@ -117,7 +117,7 @@ fn check_repository(text: &str) -> Result<(), Invalid> {
     if with_tag.name() != text {
         return Err(Invalid::new(
             FIELD,
-            "it has a tag or a digest",
+            "has a tag or a digest",
             "write the repository alone; tags stand under environments",
         ));
     }

@@ -1,21 +1,53 @@
 //! JSON bodies: what is wrong with one is said by field, and never by quoting it.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
 use super::error::{Code, Problem};
-use super::routes::MAX_BODY_BYTES;
+
+/// Largest accepted body. A sign-in has a few KiB; 256 KiB leave room for variables and labels, and a task definition
+/// holds 64 KiB anyway.
+pub(super) const MAX_BYTES: usize = 256 * 1024;
 
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
 
 /// A JSON body that may be left out.
 pub(super) struct OptionalJson<T>(pub(super) T);
+
+/// A JSON object. serde's derive alone also takes an array of a struct's fields in their order, which is no API: a
+/// field that is added in the middle would change what such a body says.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
@@ -53,7 +85,7 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 
 fn too_large(rejection: BytesRejection) -> Problem {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let problem = format!("the body has more than {MAX_BODY_BYTES} bytes");
+        let problem = format!("the body has more than {MAX_BYTES} bytes");
         return Problem::of_field(Code::PayloadTooLarge, "body", &problem, "send fewer or shorter fields");
     }
     Problem::of_field(Code::InvalidJson, "body", "the body did not arrive whole", "send it again")
@@ -61,7 +93,7 @@ fn too_large(rejection: BytesRejection) -> Problem {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let Object(parsed) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         describe(&path, error.inner())
     })?;
@@ -72,8 +104,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 fn describe(path: &str, error: &serde_json::Error) -> Problem {
     match error.classify() {
         Category::Data => {
-            let field = if path == "." { "body" } else { path };
-            let (problem, fix) = words(error);
+            let Words { member, problem, fix } = words(error);
+            let path = Some(path).filter(|path| *path != ".").map(str::to_owned);
+            let field = path.into_iter().chain(member).collect::<Vec<_>>().join(".");
+            let field = if field.is_empty() { "body" } else { &field };
             Problem::of_field(Code::InvalidField, field, &problem, &fix)
         }
         Category::Syntax | Category::Eof | Category::Io => {
@@ -83,20 +117,43 @@ fn describe(path: &str, error: &serde_json::Error) -> Problem {
     }
 }
 
+/// What serde says of a value.
+struct Words {
+    /// The member that serde names in its words, because it has none to point at.
+    member: Option<String>,
+    problem: String,
+    fix: String,
+}
+
 /// serde's words without the values that it quotes: `invalid type: string "<a token>", expected u32` must not carry
 /// the token into a response or a log.
-fn words(error: &serde_json::Error) -> (String, String) {
+fn words(error: &serde_json::Error) -> Words {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-    if let Some(rest) = text.strip_prefix("unknown field `") {
-        let expected = rest.rsplit_once("expected ").map_or("no field here", |(_, expected)| expected);
-        return ("there is no such field".into(), format!("expected {expected}"));
+    let quoted = |start: &str| text.strip_prefix(start)?.strip_suffix('`').map(str::to_owned);
+    if let Some(member) = quoted("missing field `") {
+        return Words { member: Some(member), problem: "is missing".into(), fix: "add it".into() };
     }
-    if text.starts_with("missing field") || text.starts_with("duplicate field") {
-        return (text.to_owned(), "give it once".into());
+    if let Some(member) = quoted("duplicate field `") {
+        return Words { member: Some(member), problem: "is there more than once".into(), fix: "give it once".into() };
     }
-    match text.rsplit_once("expected ") {
-        Some((_, expected)) => ("the value is of the wrong kind".into(), format!("expected {expected}")),
-        None => ("the value is not valid".into(), "see README.md for the fields".into()),
+    let expected = text.rsplit_once("expected ").map(|(_, expected)| expected);
+    let (problem, fix) = if text.starts_with("unknown field `") {
+        ("there is no such field", format!("expected {}", expected.unwrap_or("no field here")))
+    } else {
+        match expected {
+            Some(expected) => ("the value is of the wrong kind", format!("expected {}", plain(expected))),
+            None => ("the value is not valid", "see README.md for the fields".to_owned()),
+        }
+    };
+    Words { member: None, problem: problem.to_owned(), fix }
+}
+
+/// A type in the words of JSON, where serde has those of Rust.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "u32" => "a whole number from 0 to 4294967295",
+        "a map" => "an object",
+        other => other,
     }
 }

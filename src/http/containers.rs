@@ -101,6 +101,7 @@ async fn apply(
     sign_in: Option<ChatGptAuth>,
 ) -> Result<Response, Problem> {
     let operation = target.name();
+    let on_the_way = target.on_the_way();
     let awaits_state = !matches!(target, Target::Present { desired: Desired::Unchanged, .. });
     let result = app.reconciler.apply(user.clone(), target, sign_in).await;
     let outcome = match &result {
@@ -110,7 +111,8 @@ async fn apply(
     tracing::info!(target: "audit", caller = caller.0, operation, user_id = %user, outcome, "audit");
     let converged = result?;
     let status = status_of(&converged, awaits_state);
-    let mut response = (status, axum::Json(ContainerResponse::of_converged(&user, converged))).into_response();
+    let mut response =
+        (status, axum::Json(ContainerResponse::of_converged(&user, on_the_way, converged))).into_response();
     if let Ok(location) = HeaderValue::try_from(format!("/containers/{user}")) {
         response.headers_mut().insert(LOCATION, location);
     }

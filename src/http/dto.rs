@@ -6,10 +6,11 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::body::Object;
 use crate::domain::credential_plan::Warning;
 use crate::domain::{
-    ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, Phase, RawSize, Reason, Secrets, Size, SpecPatch, State,
-    Status, UserId, Variables,
+    ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, Phase, RawSize, Reason, Secrets, Size, Spec, SpecPatch,
+    State, Status, UserId, Variables,
 };
 use crate::reconcile::{ContainerView, Converged, Target};
 use crate::staging::Staged;
@@ -20,7 +21,7 @@ use crate::staging::Staged;
 pub(super) struct ProvisionRequest {
     user_id: String,
     auth: Value,
-    size: Option<RawSize>,
+    size: Option<Object<RawSize>>,
     image: Option<String>,
     variables: Option<BTreeMap<String, String>>,
     secrets: Option<BTreeMap<String, String>>,
@@ -40,12 +41,14 @@ impl ProvisionRequest {
         let user = UserId::parse(&self.user_id)?;
         let auth = ChatGptAuth::parse(self.auth)?;
         let patch = SpecPatch {
-            size: self.size.map(|raw| Size::parse(raw, "size")).transpose()?,
+            size: self.size.map(|Object(raw)| Size::parse(raw, "size")).transpose()?,
             image: self.image.map(|image| pin(&image)).transpose()?.map(Some),
             variables: self.variables.map(Variables::parse).transpose()?,
             secrets: self.secrets.map(Secrets::parse).transpose()?,
             labels: self.labels.map(Labels::parse).transpose()?,
         };
+        // What this request alone contradicts needs no look at what the user has.
+        Spec::default().patched(&patch)?;
         Ok((user, auth, Target::provision(patch)))
     }
 }
@@ -145,12 +148,12 @@ pub(super) fn warned(warnings: &[Warning]) -> Vec<WarningBody> {
 
 impl ContainerResponse {
     /// After a converge.
-    pub(super) fn of_converged(user: &UserId, converged: Converged) -> Self {
+    pub(super) fn of_converged(user: &UserId, on_the_way: State, converged: Converged) -> Self {
         let Converged { view, access_point_id, staged, warnings, outcome: _ } = converged;
         let (credentials, credentials_reason) = staged.map(said).unzip();
         let response = match view {
             Some(view) => Self::of_view(user, view, credentials),
-            None => Self::deleted(user),
+            None => Self::unseen(user, on_the_way),
         };
         let access_point_id = response.access_point_id.or(access_point_id);
         Self { access_point_id, credentials_reason, warnings: warned(&warnings), ..response }
@@ -161,14 +164,13 @@ impl ContainerResponse {
         let ContainerView { service, current, status } = view;
         let Status { state, phase, ready, reason } = status;
         let mut response = Self {
-            state,
             phase,
             ready,
             service: service.name,
             task_definition: Some(service.task_definition),
             credentials,
             reason,
-            ..Self::deleted(user)
+            ..Self::unseen(user, state)
         };
         if let Some(current) = current {
             response.task_definition = Some(current.arn);
@@ -182,10 +184,11 @@ impl ContainerResponse {
         response
     }
 
-    fn deleted(user: &UserId) -> Self {
+    /// All that can be said without ECS.
+    fn unseen(user: &UserId, state: State) -> Self {
         Self {
             user_id: user.to_string(),
-            state: State::Deleting,
+            state,
             phase: None,
             ready: false,
             service: user.service_name(),

@@ -6,11 +6,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{App, auth, containers, credentials, error, health, request_id};
-
-/// Largest accepted body. A sign-in has a few KiB; 256 KiB leave room for variables and labels, and a task definition
-/// holds 64 KiB anyway.
-pub(super) const MAX_BODY_BYTES: usize = 256 * 1024;
+use super::{App, auth, body, containers, credentials, error, health, request_id};
 
 /// The whole API.
 pub fn router(app: App) -> Router {
@@ -31,7 +27,7 @@ pub fn router(app: App) -> Router {
         .merge(open)
         .method_not_allowed_fallback(error::method_not_allowed)
         .fallback(error::no_such_route)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(DefaultBodyLimit::max(body::MAX_BYTES))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn(request_id::assign))
         .with_state(app)

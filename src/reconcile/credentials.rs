@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
+use super::Reconciler;
+use super::converge::retire;
 use super::error::ConvergeError;
 use super::plan::{Observed, Refusal, release_to_run};
 use super::target::Target;
-use super::{Reconciler, retire};
 use crate::aws::RegisteredDefinition;
 use crate::domain::credential_plan::{Release, Warning};
 use crate::domain::service::ServiceStatus;

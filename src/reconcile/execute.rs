@@ -46,7 +46,10 @@ impl Reconciler {
             },
             Step::RegisterTaskDefinition(rendered) => {
                 let registered = self.aws.ecs.register_task_definition(&rendered.request).await?;
-                observed.done.registered = Some(CurrentDefinition::parse(&registered.document, user)?);
+                let registered = CurrentDefinition::parse(&registered.document, user)?;
+                if let Some(unused) = observed.done.registered.replace(registered) {
+                    self.deregister_unused(&unused.arn).await;
+                }
             }
             Step::CreateService { task_definition, digest } => {
                 let wanted = CreateService {
@@ -70,15 +73,17 @@ impl Reconciler {
                     Err(error) => return Err(error.into()),
                 }
             }
-            Step::UpdateService { task_definition, desired, restart } => {
+            Step::UpdateService { task_definition, desired, restart, superseded } => {
                 let change = ServiceChange { task_definition, desired_count: desired, force_new_deployment: restart };
                 match self.aws.ecs.update_service(&at.cluster, &name, &change).await {
                     Ok(service) => {
                         observed.service = Some(service);
                         observed.done.restarted |= restart;
                         if change.task_definition.is_some() {
-                            self.retire_before_last(observed).await;
                             adopt_registered(observed);
+                        }
+                        for arn in superseded {
+                            self.deregister_unused(&arn).await;
                         }
                     }
                     Err(error) if error.is_service_gone() => return Ok(Taken::Conflict(error)),
@@ -117,12 +122,10 @@ impl Reconciler {
         Ok(found.and_then(|found| CurrentDefinition::parse(&found.document, user).ok()))
     }
 
-    /// The revision before last is no use any more: the last one is what the circuit breaker goes back to. It is
-    /// deregistered only from left-over capacity, and if not now, then when the user is deleted.
-    async fn retire_before_last(&self, observed: &Observed) {
-        let Some(before_last) = observed.current.as_ref().and_then(|last| last.previous.as_deref()) else { return };
-        if let Err(error) = self.aws.ecs.deregister_with_spare_capacity(before_last).await {
-            tracing::warn!(task_definition = before_last, %error, "an old revision stays registered");
+    /// Only from left-over capacity, and no failure: a revision that stays registered costs nothing.
+    pub(super) async fn deregister_unused(&self, arn: &str) {
+        if let Err(error) = self.aws.ecs.deregister_with_spare_capacity(arn).await {
+            tracing::warn!(task_definition = arn, %error, "a revision that nothing runs stays registered");
         }
     }
 }

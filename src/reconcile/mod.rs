@@ -1,5 +1,6 @@
 //! One way for everything: observe, plan, execute, until the planner has nothing left to do.
 
+mod converge;
 mod credentials;
 mod error;
 mod execute;
@@ -15,25 +16,20 @@ pub use plan::{Done, Observed, Plan, Refusal, Step, plan, release_to_run};
 pub use status::ContainerView;
 pub use target::{Definition, Desired, IfMissing, Target};
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::aws::{Aws, PosixOwner};
 use crate::domain::credential_plan::Warning;
-use crate::domain::{ChatGptAuth, Coordinates, UserId};
-use crate::staging::{Staged, Staging, StagingError, UserLock, UserLocks};
-use credentials::Files;
-use execute::Taken;
-
-/// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
-/// consistency, and both pass in seconds; ten, with their waits, are about 20 s.
-const MAX_CONFLICTS: u32 = 10;
+use crate::domain::{ChatGptAuth, Coordinates, CurrentDefinition, UserId};
+use crate::staging::{Staged, Staging, StagingError, UserLocks};
+use converge::Answer;
 
 /// How the reconciler works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +40,8 @@ pub struct Options {
     pub enable_execute_command: bool,
     /// How long a call waits for another call on the same user.
     pub lock_timeout: Duration,
+    /// How long a caller waits for its answer; after that it is told that the work goes on.
+    pub answer_within: Duration,
     /// How often a draining service is looked at.
     pub poll_interval: Duration,
     /// How long a converge may go on, its caller long answered.
@@ -56,6 +54,8 @@ impl Default for Options {
             owner: PosixOwner { uid: 1000, gid: 1000 },
             enable_execute_command: false,
             lock_timeout: Duration::from_secs(20),
+            // Below the 30 s after which common HTTP clients give up.
+            answer_within: Duration::from_secs(25),
             poll_interval: Duration::from_secs(2),
             deadline: Duration::from_secs(600),
         }
@@ -70,6 +70,8 @@ pub struct Reconciler {
     locks: UserLocks,
     coordinates: watch::Receiver<Coordinates>,
     options: Options,
+    /// Revisions of which nobody knows whether a service runs them, by user.
+    unsettled: Mutex<HashMap<UserId, CurrentDefinition>>,
     running: TaskTracker,
     stopping: CancellationToken,
 }
@@ -98,7 +100,7 @@ pub enum Outcome {
     Changed,
     /// Found everything as it should be.
     Unchanged,
-    /// Waits for ECS, and goes on in the background.
+    /// Waits (for ECS to drain, or for its turn), and goes on in the background.
     Waiting,
 }
 
@@ -113,11 +115,12 @@ impl Reconciler {
         options: Options,
     ) -> Self {
         let (running, stopping) = (TaskTracker::new(), CancellationToken::new());
-        Self { aws, staging, locks, coordinates, options, running, stopping }
+        Self { aws, staging, locks, coordinates, options, unsettled: Mutex::default(), running, stopping }
     }
 
     /// Converges a user to `target`, after staging `sign_in`. It runs in a task of its own, so a caller that goes away
-    /// interrupts nothing; the answer comes when all is done, or as soon as only waiting is left.
+    /// interrupts nothing; the answer comes when all is done, as soon as only waiting is left, or after
+    /// [`Options::answer_within`].
     ///
     /// # Errors
     /// What kept it from its target. Calling again goes on from wherever it stopped.
@@ -139,7 +142,16 @@ impl Reconciler {
             answer.finish(result);
         };
         self.running.spawn(work.instrument(span.or_current()));
-        answered.await.unwrap_or(Err(ConvergeError::ShuttingDown))
+        match tokio::time::timeout(self.options.answer_within, answered).await {
+            Ok(answer) => answer.unwrap_or(Err(ConvergeError::ShuttingDown)),
+            Err(_) => Ok(Converged {
+                outcome: Outcome::Waiting,
+                view: None,
+                access_point_id: None,
+                staged: None,
+                warnings: Vec::new(),
+            }),
+        }
     }
 
     /// Stops taking work, and waits until what runs has come to a point where another replica can go on.
@@ -168,153 +180,4 @@ impl Reconciler {
     fn coordinates(&self) -> Coordinates {
         self.coordinates.borrow().clone()
     }
-
-    async fn converge(
-        &self,
-        user: &UserId,
-        target: &Target,
-        sign_in: Option<ChatGptAuth>,
-        answer: &mut Answer,
-    ) -> Result<Converged, ConvergeError> {
-        let started = Instant::now();
-        let lock = self.locks.acquire(user, self.options.lock_timeout).await?;
-        let is_new = lock.is_new();
-        let result = self.converge_locked(user, target, sign_in, is_new, answer).await;
-        let never_was = is_new && matches!(result, Err(ConvergeError::Refused(Refusal::NotFound)));
-        let is_gone = result.is_ok() && matches!(target, Target::Absent { .. });
-        if never_was || is_gone {
-            retire(lock).await;
-        }
-        let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        match &result {
-            Ok(converged) => tracing::info!(outcome = ?converged.outcome, elapsed_ms, "converged"),
-            Err(error) => tracing::warn!(error = %chain(error), elapsed_ms, "not converged"),
-        }
-        result
-    }
-
-    async fn converge_locked(
-        &self,
-        user: &UserId,
-        target: &Target,
-        sign_in: Option<ChatGptAuth>,
-        is_new: bool,
-        answer: &mut Answer,
-    ) -> Result<Converged, ConvergeError> {
-        let at = self.coordinates();
-        let mut observed = self.observe(&at, user, target, is_new).await?;
-        // Refused before anything is touched; staged before anything runs.
-        release_to_run(user, target, &observed)?;
-        let mut files = Files::new(sign_in);
-        let existed = observed.service.is_some();
-        let deadline = Instant::now() + self.options.deadline;
-        let (mut changed, mut created, mut conflicts) = (false, false, 0);
-        loop {
-            match plan(user, target, &observed)? {
-                Plan::Converged => {
-                    self.stage(user, target, &observed, &mut files).await?;
-                    break;
-                }
-                Plan::WaitForDrain => {
-                    self.stage(user, target, &observed, &mut files).await?;
-                    if let Some(service) = observed.service.clone() {
-                        let view = ContainerView::of_new(service, None);
-                        let access_point_id = observed.access_point_id.clone();
-                        let outcome = Outcome::Waiting;
-                        answer.send(Ok(Converged {
-                            outcome,
-                            view: Some(view),
-                            access_point_id,
-                            staged: files.staged.clone(),
-                            warnings: files.warnings.clone(),
-                        }));
-                    }
-                    self.pause(self.options.poll_interval, deadline).await?;
-                    // The container that drains may rotate its sign-in to its very end.
-                    files.release = None;
-                    observed = self.observe_again(&at, user, target, observed).await?;
-                }
-                Plan::Step(step) => {
-                    let name = step.name();
-                    created |= matches!(*step, Step::CreateService { .. });
-                    changed |= step.changes_container();
-                    // A service that starts before its files are written signs nobody in (incident 23).
-                    if step.needs_files() {
-                        self.stage(user, target, &observed, &mut files).await?;
-                    }
-                    let taken_at = Instant::now();
-                    let taken = self.execute(&at, user, *step, &mut observed).await?;
-                    let elapsed_ms = u64::try_from(taken_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    match taken {
-                        Taken::Folded => tracing::info!(step = name, elapsed_ms, "step taken"),
-                        Taken::Conflict(error) => {
-                            tracing::info!(step = name, elapsed_ms, %error, "conflict; observing again");
-                            conflicts += 1;
-                            if conflicts == MAX_CONFLICTS {
-                                return Err(ConvergeError::Contended);
-                            }
-                            let backoff = Duration::from_millis(100 << conflicts.min(5));
-                            self.pause(backoff, deadline).await?;
-                            observed = self.observe_again(&at, user, target, observed).await?;
-                        }
-                    }
-                }
-            }
-        }
-        let outcome = match (created && !existed, changed) {
-            (true, _) => Outcome::Created,
-            (false, true) => Outcome::Changed,
-            (false, false) => Outcome::Unchanged,
-        };
-        let access_point_id = observed.access_point_id.clone();
-        let view = match (observed.service, target) {
-            (_, Target::Absent { .. }) | (None, _) => None,
-            (Some(service), Target::Present { .. }) if created => {
-                Some(ContainerView::of_new(service, observed.current))
-            }
-            (Some(service), Target::Present { .. }) => Some(self.view(&at, user, service, observed.current).await?),
-        };
-        Ok(Converged { outcome, view, access_point_id, staged: files.staged, warnings: files.warnings })
-    }
-
-    /// Sleeps, unless the deadline passes or the process goes down first.
-    async fn pause(&self, duration: Duration, deadline: Instant) -> Result<(), ConvergeError> {
-        if Instant::now() + duration > deadline {
-            return Err(ConvergeError::Deadline { seconds: self.options.deadline.as_secs() });
-        }
-        tokio::select! {
-            () = tokio::time::sleep(duration) => Ok(()),
-            () = self.stopping.cancelled() => Err(ConvergeError::ShuttingDown),
-        }
-    }
-}
-
-/// The caller's answer: sent once, either when only waiting is left or at the end.
-struct Answer(Option<oneshot::Sender<Result<Converged, ConvergeError>>>);
-
-impl Answer {
-    fn send(&mut self, result: Result<Converged, ConvergeError>) {
-        if let Some(sender) = self.0.take() {
-            // A caller that went away wants no answer; the work goes on.
-            drop(sender.send(result));
-        }
-    }
-
-    fn finish(mut self, result: Result<Converged, ConvergeError>) {
-        self.send(result);
-    }
-}
-
-/// Removes the lock file of a user of whom nothing is left. That it stays is harmless: the next call only looks a
-/// little longer.
-async fn retire(lock: UserLock) {
-    if let Err(error) = lock.retire().await {
-        tracing::warn!(%error, "a lock file stays behind");
-    }
-}
-
-/// An error and its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -41,12 +41,16 @@ impl Reconciler {
             }
         };
         let ((service, current), base, access_point_id) = tokio::try_join!(service, base, access_point)?;
-        let access_point_id = match &current {
-            Some(current) => current.access_point_id.clone().or(access_point_id),
-            None => access_point_id,
-        };
+        // An access point on another file system than the one that files are staged on now would mount the old files.
+        let named = current.as_ref().filter(|current| current.file_system_id.as_deref() == Some(&at.file_system_id));
+        let access_point_id = named.and_then(|current| current.access_point_id.clone()).or(access_point_id);
         let gone = service.as_ref().is_none_or(|service| service.status == ServiceStatus::Inactive);
-        let never_seen = is_new && gone;
+        // A delete that kept the files leaves nothing else; a purge that comes later still has them to remove.
+        let has_kept_files = match target {
+            Target::Absent { purge: true } if is_new && gone => self.staging.user_directory_exists(user).await?,
+            Target::Absent { .. } | Target::Present { .. } => false,
+        };
+        let never_seen = is_new && gone && !has_kept_files;
         Ok(Observed { service, current, base, access_point_id, never_seen, done: Done::default() })
     }
 

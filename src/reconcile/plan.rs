@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::target::{Definition, Desired, IfMissing, Target};
 use crate::domain::credential_plan::Release;
-use crate::domain::service::{Service, ServiceStatus};
+use crate::domain::service::{Rollout, Service, ServiceStatus};
 use crate::domain::{
     BaseDefinition, CurrentDefinition, EcrImage, Invalid, RenderError, Rendered, Spec, SpecPatch, UserId, render,
 };
@@ -22,7 +22,7 @@ pub struct Observed {
     pub base: Option<BaseDefinition>,
     /// The user's access point, once it is known.
     pub access_point_id: Option<String>,
-    /// Whether nothing of the user was ever here: no service, and no lock file of an earlier call.
+    /// Whether nothing of the user was ever here: no service, no lock file of an earlier call, no files to purge.
     pub never_seen: bool,
     /// What this converge has done so far, that ECS does not show.
     pub done: Done,
@@ -78,6 +78,8 @@ pub enum Step {
         desired: Option<u32>,
         /// Force a new deployment.
         restart: bool,
+        /// ARNs of revisions that nothing can go back to any more: deregistered if capacity is left over.
+        superseded: Vec<String>,
     },
     /// Delete the service, tasks and all.
     DeleteService,
@@ -181,10 +183,10 @@ fn change(
         Definition::Keep => None,
         Definition::Render(patch) => {
             let spec = current.spec.clone().patched(patch)?;
-            let known = current.access_point_id.as_ref().or(observed.access_point_id.as_ref());
-            let Some(access_point_id) = known else { return Ok(step(Step::EnsureAccessPoint)) };
+            let base = base(observed)?;
+            let Some(access_point_id) = &observed.access_point_id else { return Ok(step(Step::EnsureAccessPoint)) };
             // Always from the base: what the previous revision drifted to is not carried on (incident 3).
-            let rendered = render(base(observed)?, user, &spec, access_point_id, Some(&current.arn))?;
+            let rendered = render(base, user, &spec, access_point_id, Some(&current.arn))?;
             if rendered.digest == current.digest && current.active {
                 None
             } else {
@@ -207,7 +209,24 @@ fn change(
     if task_definition.is_none() && desired.is_none() && !restart {
         return Ok(Plan::Converged);
     }
-    Ok(step(Step::UpdateService { task_definition, desired, restart }))
+    let superseded = superseded(service, current, task_definition.as_deref());
+    Ok(step(Step::UpdateService { task_definition, desired, restart, superseded }))
+}
+
+/// Revisions of the user that nothing can go back to once `next` is deployed.
+fn superseded(service: &Service, current: &CurrentDefinition, next: Option<&str>) -> Vec<String> {
+    let Some(next) = next else { return Vec::new() };
+    // The circuit breaker goes back to the last revision that was completely deployed. Only when that is the current
+    // one is the one before it of no use; and never again one that failed.
+    let settled = service
+        .primary()
+        .is_some_and(|primary| primary.rollout == Rollout::Completed && primary.task_definition == current.arn);
+    let failed = service.deployments.iter().filter(|deployment| {
+        let definition = deployment.task_definition.as_str();
+        deployment.rollout == Rollout::Failed && !deployment.primary && definition != current.arn && definition != next
+    });
+    let before = current.previous.clone().filter(|_| settled);
+    before.into_iter().chain(failed.map(|deployment| deployment.task_definition.clone())).collect()
 }
 
 /// Deletes what a service leaves behind, one thing after the other. A service that is gone already is no reason to

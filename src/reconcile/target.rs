@@ -1,6 +1,6 @@
 //! What a caller wants a user's container to become.
 
-use crate::domain::{ImageRef, Size, SpecPatch};
+use crate::domain::{ImageRef, Size, SpecPatch, State};
 
 /// The wanted end of a converge. Provision, resize, redeploy, start, stop and delete differ only in this.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +118,16 @@ impl Target {
     #[must_use]
     pub const fn may_create(&self) -> bool {
         matches!(self, Self::Present { if_missing: IfMissing::Create, .. })
+    }
+
+    /// The state that a container is in on its way there, whatever it was before.
+    #[must_use]
+    pub const fn on_the_way(&self) -> State {
+        match self {
+            Self::Present { desired: Desired::Running | Desired::Unchanged, .. } => State::Provisioning,
+            Self::Present { desired: Desired::Stopped, .. } => State::Stopping,
+            Self::Absent { .. } => State::Deleting,
+        }
     }
 
     /// The operation's name, for logs.

@@ -1,7 +1,5 @@
 //! Users are signed in where the release that they run looks for it, through every change of release.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use serde_json::{Value, json};
 
 use crate::harness::{TOKEN, TestApp, auth, jwt, provision_body, variable};
@@ -213,7 +211,7 @@ async fn credentials_need_a_sound_body_and_a_token_that_may_write() {
     for (body, field) in [
         (json!({"auth": {"auth_mode": "api"}}), "auth.auth_mode"),
         (json!({"auth": auth("a", "r", OLD), "token": TOKEN}), "token"),
-        (json!({}), "body"),
+        (json!({}), "auth"),
     ] {
         let refused = app.raw("PUT", CREDENTIALS, &[], body.to_string()).await;
         assert_eq!((refused.status, &refused.body["field"]), (422, &json!(field)), "{}", refused.body);

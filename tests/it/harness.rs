@@ -1,7 +1,5 @@
 //! An app around the embedded emulator: no socket, no process, and tokio's clock, which tests pause and push on.
 
-#![expect(unreachable_pub, reason = "a test binary has no outside, and a bench shares this file")]
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,6 +147,11 @@ impl TestApp {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 
+    /// As [`Self::pass_seconds`], in finer steps.
+    pub async fn pass_millis(&self, millis: u64) {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+
     /// What AWS holds, without going through the service.
     pub fn aws(&self, service: &str, action: &str, input: Value) -> Value {
         self.emulator.call(service, action, input).unwrap()
@@ -184,6 +187,25 @@ impl TestApp {
 
     pub fn path(&self, relative: &str) -> PathBuf {
         self.root.path().join(relative)
+    }
+
+    /// Every path beneath the EFS root with the content of files, in order.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let (mut found, mut directories) = (Vec::new(), vec![self.path("")]);
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    directories.push(path.clone());
+                    found.push((path, Vec::new()));
+                } else {
+                    let content = std::fs::read(&path).unwrap();
+                    found.push((path, content));
+                }
+            }
+        }
+        found.sort();
+        found
     }
 
     pub fn file(&self, relative: &str) -> String {

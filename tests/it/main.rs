@@ -1,6 +1,18 @@
 //! The service as a whole over the embedded emulator, in one test binary: linking the AWS SDKs takes longer than
 //! running the tests.
+#![allow(unreachable_pub, reason = "in a test binary every module is private, and `pub` says who may use what")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests, too")]
 
+mod architecture;
+mod bad_input;
+mod budget;
+mod concurrency;
+mod containers;
 mod credential_plans;
+mod credentials;
 mod harness;
+mod interruptions;
+mod orphans;
+mod planner;
+mod registration;
 mod smoke_of_the_harness;

@@ -38,7 +38,7 @@ impl Ecs {
         match call.customize().interceptor(answer.clone()).send().await {
             Ok(_) => definition_in(OPERATION, &answer).map(Some),
             Err(error) => match AwsError::from_sdk(OPERATION, error) {
-                missing if missing.is("ClientException") && missing.says("unable to describe") => Ok(None),
+                missing if missing.is_definition_unknown() => Ok(None),
                 error => Err(error),
             },
         }
@@ -58,7 +58,8 @@ impl Ecs {
                 Err(error) => error,
             };
             let elsewhere = error.says("too many concurrent attempts to create a new revision");
-            if error.kind() == ErrorKind::Unanswered
+            // AWS's own failure may have come after the effect, as a lost answer does.
+            if matches!(error.kind(), ErrorKind::Unanswered | ErrorKind::Unavailable)
                 && let Some(registered) = self.registered_unanswered(request).await
             {
                 return Ok(registered);
@@ -94,7 +95,7 @@ impl Ecs {
         definition_in(OPERATION, &answer)
     }
 
-    /// After a lost answer: the family's newest revision, if it is what we asked for. Registering again would leave
+    /// After a lost or failed answer: the family's newest revision, if it is what we asked for. Registering again would leave
     /// it behind as an orphan. A failure here only means that it is registered again.
     async fn registered_unanswered(&self, request: &Value) -> Option<RegisteredDefinition> {
         let newest = self.describe_task_definition(request.get("family")?.as_str()?).await.ok()??;
@@ -127,9 +128,7 @@ impl Ecs {
         match self.client.deregister_task_definition().task_definition(arn).send().await {
             Ok(_) => Ok(()),
             Err(error) => match AwsError::from_sdk("ecs:DeregisterTaskDefinition", error) {
-                gone if gone.says("unable to describe") || gone.says("not exist") || gone.is_definition_inactive() => {
-                    Ok(())
-                }
+                gone if gone.is_definition_unknown() || gone.is_definition_inactive() => Ok(()),
                 error => Err(error),
             },
         }

@@ -125,28 +125,28 @@ fn refusals_name_the_path_and_the_fix_and_never_the_value() {
     let messages = messages.join("\n");
     assert!(!messages.contains(SECRET));
     insta::assert_snapshot!(messages, @r#"
-    auth.auth_mode is not "chatgpt": send "chatgpt"; other sign-ins are not staged as auth.json
-    auth.auth_mode is missing: send "chatgpt"; other sign-ins are not staged as auth.json
-    auth.OPENAI_API_KEY has a value beside a ChatGPT sign-in: leave it out or send null; provider keys go into `secrets`
-    auth.last_refresh is not an RFC 3339 time with a zone: use a form such as 2026-04-25T10:00:00Z, or leave it out
-    auth.last_refresh is not an RFC 3339 time with a zone: use a form such as 2026-04-25T10:00:00Z, or leave it out
-    auth.tokens is missing: copy it unchanged from the sign-in's auth.json
-    auth.tokens is not an object: copy it unchanged from the sign-in's auth.json
-    auth.refreshToken is not a known field: leave it out
-    auth.tokens.refreshToken is not a known field: leave it out
-    auth.tokens."a b\nc" is not a known field: leave it out
-    auth.tokens.access_token is missing: copy it unchanged from the sign-in's auth.json
-    auth.tokens.access_token is empty: copy it unchanged from the sign-in's auth.json
-    auth.tokens.refresh_token is missing: copy it unchanged from the sign-in's auth.json
-    auth.tokens.refresh_token contains whitespace, a newline or a control character: copy it unchanged from the sign-in's auth.json
-    auth.tokens.refresh_token contains whitespace, a newline or a control character: copy it unchanged from the sign-in's auth.json
-    auth.tokens.refresh_token contains a character outside ASCII: copy it unchanged from the sign-in's auth.json
-    auth.tokens.refresh_token is not a string: copy it unchanged from the sign-in's auth.json
-    auth.tokens.access_token has 24000 bytes, more than 16384: copy it unchanged from the sign-in's auth.json
-    auth.tokens.id_token is not a JWT: copy it unchanged from the sign-in's auth.json
-    auth.tokens.account_id contains whitespace, a newline or a control character: copy it unchanged from the sign-in's auth.json
-    auth is not an object: copy it unchanged from the sign-in's auth.json
-    auth is missing: copy it unchanged from the sign-in's auth.json
+    auth.auth_mode: is not "chatgpt"; send "chatgpt"; other sign-ins are not staged as auth.json
+    auth.auth_mode: is missing; send "chatgpt"; other sign-ins are not staged as auth.json
+    auth.OPENAI_API_KEY: has a value beside a ChatGPT sign-in; leave it out or send null; provider keys go into `secrets`
+    auth.last_refresh: is not an RFC 3339 time with a zone; use a form such as 2026-04-25T10:00:00Z, or leave it out
+    auth.last_refresh: is not an RFC 3339 time with a zone; use a form such as 2026-04-25T10:00:00Z, or leave it out
+    auth.tokens: is missing; copy it unchanged from the sign-in's auth.json
+    auth.tokens: is not an object; copy it unchanged from the sign-in's auth.json
+    auth.refreshToken: is not a known field; leave it out
+    auth.tokens.refreshToken: is not a known field; leave it out
+    auth.tokens."a b\nc": is not a known field; leave it out
+    auth.tokens.access_token: is missing; copy it unchanged from the sign-in's auth.json
+    auth.tokens.access_token: is empty; copy it unchanged from the sign-in's auth.json
+    auth.tokens.refresh_token: is missing; copy it unchanged from the sign-in's auth.json
+    auth.tokens.refresh_token: contains whitespace, a newline or a control character; copy it unchanged from the sign-in's auth.json
+    auth.tokens.refresh_token: contains whitespace, a newline or a control character; copy it unchanged from the sign-in's auth.json
+    auth.tokens.refresh_token: contains a character outside ASCII; copy it unchanged from the sign-in's auth.json
+    auth.tokens.refresh_token: is not a string; copy it unchanged from the sign-in's auth.json
+    auth.tokens.access_token: has 24000 bytes, more than 16384; copy it unchanged from the sign-in's auth.json
+    auth.tokens.id_token: is not a JWT; copy it unchanged from the sign-in's auth.json
+    auth.tokens.account_id: contains whitespace, a newline or a control character; copy it unchanged from the sign-in's auth.json
+    auth: is not an object; copy it unchanged from the sign-in's auth.json
+    auth: is missing; copy it unchanged from the sign-in's auth.json
     "#);
 }
 

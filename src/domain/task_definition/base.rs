@@ -12,6 +12,7 @@ pub struct BaseDefinition {
     document: Value,
     tags: Vec<Value>,
     volume: String,
+    file_system_id: String,
     container_path: String,
     image: String,
 }
@@ -109,7 +110,8 @@ impl BaseDefinition {
             return Err(BaseError::UnusableMount { arn, why: format!("at the relative path {container_path:?}") });
         }
         let volume = text(mount, "sourceVolume").unwrap_or_default().to_owned();
-        Ok(Self { arn, tags, volume, container_path, image, document })
+        let file_system_id = file_system_id.to_owned();
+        Ok(Self { arn, tags, volume, file_system_id, container_path, image, document })
     }
 
     /// ARN with revision.
@@ -134,6 +136,12 @@ impl BaseDefinition {
     #[must_use]
     pub fn codex_home(&self) -> String {
         format!("{}/codex", self.container_path)
+    }
+
+    /// The file system that the user directory is on.
+    #[must_use]
+    pub fn file_system_id(&self) -> &str {
+        &self.file_system_id
     }
 
     pub(super) fn document(&self) -> &Value {

@@ -23,6 +23,8 @@ pub struct CurrentDefinition {
     pub previous: Option<String>,
     /// The access point that its EFS volume mounts through.
     pub access_point_id: Option<String>,
+    /// The file system of that volume.
+    pub file_system_id: Option<String>,
     /// Image of the first container.
     pub image: String,
     /// CPU units and memory in MiB, as registered.
@@ -82,10 +84,11 @@ impl CurrentDefinition {
         }
         let spec = serde_json::from_str(&spec)
             .map_err(|error| CurrentError::BadSpec { arn: arn.clone(), problem: error.to_string() })?;
-        let access_point_id = items(document, "volumes")
-            .iter()
-            .filter_map(|volume| volume.pointer("/efsVolumeConfiguration/authorizationConfig/accessPointId"))
-            .find_map(|id| id.as_str().map(str::to_owned));
+        let mounted = items(document, "volumes").iter().find_map(|volume| {
+            let efs = volume.get("efsVolumeConfiguration")?;
+            Some((text(efs.get("authorizationConfig")?, "accessPointId")?, text(efs, "fileSystemId")?))
+        });
+        let (access_point_id, file_system_id) = mounted.map(|(id, on)| (id.to_owned(), on.to_owned())).unzip();
         let number = |member: &str| text(document, member).and_then(|digits| digits.parse().ok());
         Ok(Self {
             active: text(document, "status").is_none_or(|status| status == "ACTIVE"),
@@ -94,6 +97,7 @@ impl CurrentDefinition {
             base: label(LABEL_BASE),
             previous: label(LABEL_PREVIOUS),
             access_point_id,
+            file_system_id,
             image: text(&container, "image").unwrap_or_default().to_owned(),
             cpu: number("cpu"),
             memory_mib: number("memory"),

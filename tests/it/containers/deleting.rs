@@ -1,0 +1,164 @@
+//! `DELETE /containers/{user_id}`.
+
+use serde_json::{Value, json};
+
+use super::{mutations, refuse_once, requests, running, state, told};
+use crate::harness::{CLUSTER, TestApp};
+
+/// What is left of users in AWS: services, access points and active revisions.
+fn left(app: &TestApp) -> (usize, usize, usize) {
+    (app.services().len(), app.access_points().len(), app.user_revisions().len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_removes_everything_but_the_files_and_is_404_once_it_has() {
+    let app = TestApp::start().await;
+    running(&app, "alice").await;
+    for memory_mib in [3072, 4096] {
+        app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": memory_mib})).await;
+    }
+    let auth = app.file("users/alice/codex/auth.json");
+    let answer = app.delete("/containers/alice").await;
+    assert_eq!((answer.status, &answer.body["state"]), (202, &json!("deleting")), "{}", answer.body);
+    assert_eq!(state(&app, "alice").await, "deleting");
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        let answer = app.delete("/containers/alice?data=keep").await;
+        answers.push((answer.status, answer.body["state"].clone()));
+        app.pass_seconds(5).await;
+    }
+    assert_eq!(answers.last(), Some(&(404, Value::Null)), "{answers:?}");
+    assert_eq!((left(&app), state(&app, "alice").await.as_str()), ((0, 0, 0), "container_not_found"));
+    assert_eq!(app.file("users/alice/codex/auth.json"), auth);
+    assert_eq!(std::fs::read_dir(app.path(".provisioner/locks")).unwrap().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_goes_on_to_its_end_after_its_answer() {
+    let app = TestApp::start().await;
+    running(&app, "alice").await;
+    assert_eq!(app.delete("/containers/alice?data=purge").await.status, 202);
+    app.pass_seconds(10).await;
+    assert_eq!((left(&app), app.path("users/alice").exists()), ((0, 0, 0), false));
+    assert!(app.path("users").is_dir());
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_that_were_kept_can_be_purged_later() {
+    let app = TestApp::start().await;
+    running(&app, "alice").await;
+    running(&app, "bob").await;
+    app.delete("/containers/alice").await;
+    app.pass_seconds(10).await;
+    assert!(app.path("users/alice/codex/auth.json").is_file());
+    let answer = app.delete("/containers/alice?data=purge").await;
+    assert_eq!((answer.status, app.path("users/alice").exists()), (202, false), "{}", answer.body);
+    assert_eq!(told(&app.delete("/containers/alice?data=purge").await), (404, "container_not_found"));
+    assert_eq!(left(&app), (1, 1, 1));
+    assert!(app.path("users/bob/codex/auth.json").is_file());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_never_was_is_404_and_nothing_is_made_or_deleted() {
+    let app = TestApp::start().await;
+    for path in ["/containers/alice", "/containers/alice?data=purge"] {
+        assert_eq!(told(&app.delete(path).await), (404, "container_not_found"), "{path}");
+    }
+    assert_eq!((mutations(&app), app.path("users").exists()), (vec![], false));
+    assert_eq!(std::fs::read_dir(app.path(".provisioner/locks")).unwrap().count(), 0);
+}
+
+/// Incident 19: a service already gone ended the clean-up early and left the access point.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_gone_already_is_no_reason_to_leave_the_rest() {
+    let app = TestApp::start().await;
+    running(&app, "alice").await;
+    app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": 4096})).await;
+    let service = app.services()[0].clone();
+    app.aws("ecs", "DeleteService", json!({"cluster": CLUSTER, "service": service, "force": true}));
+    app.pass_seconds(10).await;
+    assert_eq!(app.delete("/containers/alice").await.status, 202);
+    app.pass_seconds(10).await;
+    assert_eq!(left(&app), (0, 0, 0));
+    assert_eq!(told(&app.delete("/containers/alice").await), (404, "container_not_found"));
+}
+
+/// Incident 19: a failed teardown lost the record.
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_failed_half_way_goes_on_where_it_stopped() {
+    for action in ["DeleteService", "DeregisterTaskDefinition", "DeleteAccessPoint"] {
+        let app = TestApp::start().await;
+        running(&app, "alice").await;
+        app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": 4096})).await;
+        refuse_once(&app, action, "AccessDeniedException", "not authorized");
+        let mut statuses = Vec::new();
+        for _ in 0..4 {
+            statuses.push(app.delete("/containers/alice").await.status);
+            app.pass_seconds(10).await;
+        }
+        assert_eq!((statuses.last(), left(&app)), (Some(&404), (0, 0, 0)), "{action}: {statuses:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_who_comes_back_is_new_and_keeps_the_files() {
+    let app = TestApp::start().await;
+    running(&app, "alice").await;
+    let first = app.access_points();
+    std::fs::write(app.path("users/alice/notes.txt"), "mine").unwrap();
+    app.delete("/containers/alice").await;
+    app.pass_seconds(10).await;
+    let answer = app.provision("alice").await;
+    assert_eq!((answer.status, &answer.body["state"]), (201, &json!("provisioning")), "{}", answer.body);
+    assert_eq!(
+        (&answer.body["credentials"], &answer.body["credentials_reason"]),
+        (&json!("kept_fresher"), &json!("same_sign_in"))
+    );
+    app.pass_seconds(3).await;
+    assert_eq!(state(&app, "alice").await, "running");
+    assert_eq!(app.file("users/alice/notes.txt"), "mine");
+    assert_ne!(app.access_points(), first);
+    assert_eq!(left(&app), (1, 1, 1));
+}
+
+/// Incident 10: re-provisioning while the old one was DRAINING failed.
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_while_the_old_service_drains_is_202_and_comes_up() {
+    let app = TestApp::start().await;
+    running(&app, "alice").await;
+    let service = app.services()[0].clone();
+    // By hand, so that no other call of this service is at work on the user.
+    app.aws("ecs", "DeleteService", json!({"cluster": CLUSTER, "service": service, "force": true}));
+    let answer = app.provision("alice").await;
+    assert_eq!((answer.status, answer.header("location")), (202, Some("/containers/alice")), "{}", answer.body);
+    assert_eq!((&answer.body["state"], &answer.body["ready"]), (&json!("deleting"), &json!(false)));
+    app.pass_seconds(10).await;
+    assert_eq!(state(&app, "alice").await, "running");
+    assert_eq!(left(&app).0, 1);
+}
+
+/// Incident 10, with the delete still at work.
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_while_the_delete_is_at_work_is_provisioned_after_it() {
+    let app = TestApp::start().await;
+    running(&app, "alice").await;
+    assert_eq!(app.delete("/containers/alice").await.status, 202);
+    let answer = app.provision("alice").await;
+    assert_eq!((answer.status, &answer.body["state"]), (201, &json!("provisioning")), "{}", answer.body);
+    app.pass_seconds(10).await;
+    assert_eq!((state(&app, "alice").await.as_str(), left(&app)), ("running", (1, 1, 1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_touches_nobody_else() {
+    let app = TestApp::start().await;
+    running(&app, "alice").await;
+    running(&app, "bob").await;
+    let before = super::seen(&app, "bob").await;
+    app.emulator.clear_calls();
+    app.delete("/containers/alice?data=purge").await;
+    app.pass_seconds(10).await;
+    assert_eq!(super::seen(&app, "bob").await, before);
+    assert_eq!(left(&app), (1, 1, 1));
+    assert_eq!(requests(&app, "DeleteAccessPoint").len(), 1);
+}

@@ -1,0 +1,206 @@
+//! Every operation, disturbed at every single AWS call that it makes: failed, cut off, cancelled, killed. Whatever
+//! happens, repeating the request at another replica ends where the undisturbed request ends.
+
+mod cancelled;
+mod faults;
+mod killed;
+mod world;
+
+pub use cancelled::slow;
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, TestApp, auth};
+use openclaw_provisioner::emulator::Options;
+
+pub const USER: &str = "alice";
+const REPOSITORY: &str = "openclaw";
+const IMAGE: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com/openclaw:2026.4.25";
+/// More than any operation needs in simulated time, its waits and retries included.
+const LONG_SECONDS: u64 = 120;
+
+/// What is asked for, and in which state of the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    ProvisionNew,
+    ProvisionStopped,
+    Resize,
+    RedeployForced,
+    RedeployNewBase,
+    DeleteKeepingFiles,
+    DeletePurgingFiles,
+    Stop,
+    Start,
+}
+
+use Operation::*;
+
+impl Operation {
+    /// An app in which the operation is what happens next.
+    pub async fn prepared(self, options: Options) -> TestApp {
+        let app = TestApp::with(options).await;
+        app.aws("ecr", "CreateRepository", json!({"repositoryName": REPOSITORY}));
+        let image = json!({"repositoryName": REPOSITORY, "imageManifest": "{}", "imageTag": "2026.4.25"});
+        app.aws("ecr", "PutImage", image);
+        if self != ProvisionNew {
+            // Two revisions, so that there is a chain to follow and one before the last to retire.
+            for round in ["one", "two"] {
+                base_round(&app, round);
+                let made = provision(&app).await;
+                assert!((200..300).contains(&made.status), "{}", made.body);
+                app.pass_seconds(5).await;
+            }
+        }
+        match self {
+            ProvisionStopped | Start => {
+                let stopped = app.post("/containers/alice/stop", json!({})).await;
+                assert_eq!(stopped.status, 202, "{}", stopped.body);
+                app.pass_seconds(5).await;
+            }
+            RedeployNewBase => base_round(&app, "three"),
+            ProvisionNew | Resize | RedeployForced | DeleteKeepingFiles | DeletePurgingFiles | Stop => {}
+        }
+        app.emulator.clear_calls();
+        app
+    }
+
+    pub async fn request(self, app: &TestApp) -> Answer {
+        match self {
+            ProvisionNew | ProvisionStopped => provision(app).await,
+            Resize => app.post("/containers/alice/resize", json!({"cpu": 2048, "memory_mib": 8192})).await,
+            RedeployForced => app.post("/containers/alice/redeploy", json!({"force": true})).await,
+            RedeployNewBase => app.post("/containers/alice/redeploy", json!({})).await,
+            DeleteKeepingFiles => app.delete("/containers/alice?data=keep").await,
+            DeletePurgingFiles => app.delete("/containers/alice?data=purge").await,
+            Stop => app.post("/containers/alice/stop", json!({})).await,
+            Start => app.post("/containers/alice/start", json!({})).await,
+        }
+    }
+
+    fn deletes(self) -> bool {
+        matches!(self, DeleteKeepingFiles | DeletePurgingFiles)
+    }
+
+    /// A revision that was registered just before the interruption belongs to nothing yet, and a revision that was to
+    /// be retired may stay: one more than undisturbed, and never two.
+    pub fn revisions_in_flight(self) -> usize {
+        match self {
+            ProvisionNew | Resize | RedeployNewBase => 1,
+            ProvisionStopped | RedeployForced | DeleteKeepingFiles | DeletePurgingFiles | Stop | Start => 0,
+        }
+    }
+
+    /// Repeats the request at a replica as a caller does: until it is 2xx, and a DELETE until there is nothing left.
+    pub async fn repeat_until_done(self, replica: &TestApp) {
+        for _ in 0..10 {
+            let answer = self.request(replica).await;
+            let done = match self.deletes() {
+                true => answer.status == 404,
+                false => (200..300).contains(&answer.status),
+            };
+            if done {
+                replica.pass_seconds(LONG_SECONDS).await;
+                return;
+            }
+            assert!(answer.status == 202 || is_retryable(&answer), "{self:?}: {} {}", answer.status, answer.body);
+            replica.pass_seconds(5).await;
+        }
+        panic!("{self:?} was not done after ten requests");
+    }
+}
+
+async fn provision(app: &TestApp) -> Answer {
+    let body = json!({
+        "user_id": USER,
+        "auth": auth("acc_1", "rt_1", 1_770_000_000),
+        "size": {"cpu": 1024, "memory_mib": 4096},
+        "image": IMAGE,
+        "variables": {"GREETING": "hello"},
+        "secrets": {"OPENAI_API_KEY": "arn:aws:secretsmanager:us-east-1:123456789012:secret:key"},
+        "labels": {"plan": "pro"},
+    });
+    app.post("/provision", body).await
+}
+
+/// A new base revision that differs from every other round's.
+fn base_round(app: &TestApp, round: &str) {
+    app.register_base(|base| {
+        let environment = base["containerDefinitions"][0]["environment"].as_array_mut().unwrap();
+        environment.push(json!({"name": "ROUND", "value": round}));
+    });
+}
+
+/// Whether the caller is told, honestly, to try again.
+pub fn is_retryable(answer: &Answer) -> bool {
+    answer.status >= 400 && answer.body["retryable"] == json!(true) && answer.header("retry-after").is_some()
+}
+
+/// One call of an operation: the `occurrence`th (from 0) of that action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NthCall {
+    pub service: String,
+    pub action: String,
+    pub occurrence: usize,
+}
+
+/// How an operation goes when nothing disturbs it.
+pub struct Undisturbed {
+    pub calls: Vec<NthCall>,
+    pub world: world::World,
+}
+
+impl Undisturbed {
+    pub async fn of(operation: Operation) -> Self {
+        let app = operation.prepared(Options::default()).await;
+        let answer = operation.request(&app).await;
+        assert!((200..300).contains(&answer.status), "{}", answer.body);
+        app.pass_seconds(LONG_SECONDS).await;
+        let mut seen: HashMap<(String, String), usize> = HashMap::new();
+        let calls = app.emulator.calls().into_iter().map(|call| {
+            let count = seen.entry((call.service.clone(), call.action.clone())).or_default();
+            *count += 1;
+            NthCall { service: call.service, action: call.action, occurrence: *count - 1 }
+        });
+        let calls: Vec<NthCall> = calls.collect();
+        assert!(
+            calls.iter().any(|call| !call.action.starts_with("Describe")),
+            "{operation:?} changes nothing: {calls:?}"
+        );
+        Self { calls, world: world::World::of(&app).await }
+    }
+}
+
+/// Compares the end with the undisturbed one, then deletes the user and looks for what is left behind.
+pub async fn assert_ends_as_undisturbed(
+    operation: Operation,
+    undisturbed: &Undisturbed,
+    replica: &TestApp,
+    disturbance: &str,
+) {
+    let world = world::World::of(replica).await;
+    let context = format!("{operation:?}, {disturbance}");
+    world.without_counts().assert_is(&undisturbed.world.without_counts(), &context);
+    let (deployments, least) = (world.deployments, undisturbed.world.deployments);
+    assert!(deployments >= least, "{context}: {deployments} deployments, undisturbed {least}");
+    let expected = undisturbed.world.active_revisions;
+    let most = expected + operation.revisions_in_flight();
+    let revisions = world.active_revisions;
+    assert!((expected..=most).contains(&revisions), "{context}: {revisions} ACTIVE revisions");
+
+    DeletePurgingFiles.repeat_until_done(replica).await;
+    let left = world::World::of(replica).await;
+    let nothing = world::World { active_revisions: left.active_revisions, ..world::World::nothing() };
+    left.assert_is(&nothing, &format!("{context}: left after deleting"));
+    let orphans = left.active_revisions;
+    assert!(orphans <= operation.revisions_in_flight(), "{context}: {orphans} orphans after deleting");
+}
+
+/// The value without the members.
+fn without(mut value: Value, members: &[&str]) -> Value {
+    if let Some(object) = value.as_object_mut() {
+        object.retain(|name, _| !members.contains(&name.as_str()));
+    }
+    value
+}

@@ -1,0 +1,104 @@
+//! Revisions that nothing runs: each is deregistered, or a delete could never find it.
+
+use openclaw_provisioner::emulator::{Fault, FaultKind};
+use serde_json::json;
+
+use crate::harness::{Answer, CLUSTER, TestApp};
+
+fn strike(app: &TestApp, action: &str, kind: FaultKind) {
+    app.emulator.inject(Fault { service: Some("ecs".into()), action: action.into(), skip: 0, times: 1_000, kind });
+}
+
+fn refusal() -> FaultKind {
+    FaultKind::Error { status: 400, code: "AccessDeniedException".into(), message: "not authorized".into() }
+}
+
+fn service(app: &TestApp, answer: &Answer) -> serde_json::Value {
+    let name = &answer.body["service"];
+    app.aws("ecs", "DescribeServices", json!({"cluster": CLUSTER, "services": [name]}))["services"][0].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_whose_service_was_refused_does_not_stay_registered() {
+    let app = TestApp::start().await;
+    strike(&app, "CreateService", refusal());
+    for _ in 0..3 {
+        let answer = app.provision("alice").await;
+        assert_eq!((answer.status, &answer.body["code"]), (500, &json!("aws_access_denied")));
+        assert_eq!(app.user_revisions(), Vec::<String>::new());
+    }
+    app.emulator.clear_faults();
+    let answer = app.provision("alice").await;
+    assert_eq!((answer.status, app.user_revisions().len()), (201, 1));
+}
+
+/// A lost answer leaves it open whether a service runs the revision: it stays, and the next call finds the service.
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_a_service_may_be_running_is_left_alone() {
+    let app = TestApp::start().await;
+    strike(&app, "CreateService", FaultKind::DropAfter);
+    let lost = app.provision("alice").await;
+    assert_eq!((lost.status, &lost.body["code"]), (503, &json!("aws_unavailable")));
+    app.emulator.clear_faults();
+    let found = app.provision("alice").await;
+    assert!([200, 202].contains(&found.status), "{}", found.body);
+    assert_eq!(app.user_revisions().len(), 1);
+    assert_eq!(service(&app, &found)["taskDefinition"], json!(app.user_revisions()[0]));
+}
+
+/// However often a change fails with nobody knowing whether it took effect, one revision is under way at most.
+#[tokio::test(start_paused = true)]
+async fn repeated_changes_that_get_no_answer_leave_one_revision_in_flight() {
+    let app = TestApp::start().await;
+    app.provision("alice").await;
+    app.pass_seconds(5).await;
+    strike(&app, "UpdateService", FaultKind::DropBefore);
+    for memory_mib in [3072, 3072, 4096, 1024, 4096] {
+        let answer = app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": memory_mib})).await;
+        assert_eq!((answer.status, &answer.body["code"]), (503, &json!("aws_unavailable")));
+        assert_eq!(app.user_revisions().len(), 2, "{memory_mib}");
+    }
+    app.emulator.clear_faults();
+    let answer = app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": 4096})).await;
+    assert_eq!((answer.status, app.user_revisions().len()), (202, 2), "{}", answer.body);
+    assert_eq!(service(&app, &answer)["taskDefinition"], json!(app.user_revisions()[1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_changes_only_the_revisions_that_a_rollback_needs_stay_registered() {
+    let app = TestApp::start().await;
+    let made = app.provision("alice").await;
+    app.pass_seconds(5).await;
+    for memory_mib in [3072, 4096, 2048, 1024] {
+        let answer = app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": memory_mib})).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        app.pass_seconds(10).await;
+    }
+    let kept = app.user_revisions();
+    assert_eq!((kept.len(), json!(kept[1])), (2, service(&app, &made)["taskDefinition"].clone()));
+}
+
+/// A revision that never came up is no use to anybody once the next one is deployed.
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_was_rolled_back_is_deregistered_with_the_next_change() {
+    let app = TestApp::start().await;
+    let made = app.provision("alice").await;
+    app.pass_seconds(10).await;
+    let good = service(&app, &made)["taskDefinition"].clone();
+    app.post("/containers/alice/redeploy", json!({"image": "example.com/openclaw:sim-crash"})).await;
+    let bad = service(&app, &made)["taskDefinition"].clone();
+    // Until the breaker has gone back, and no further: ECS forgets the failed deployment when the old one is steady.
+    for _ in 0..600 {
+        app.pass_millis(100).await;
+        if service(&app, &made)["taskDefinition"] == good {
+            break;
+        }
+    }
+    assert_eq!(service(&app, &made)["taskDefinition"], good);
+    let listed = service(&app, &made)["deployments"].to_string();
+    assert!(listed.contains("FAILED") && listed.contains(bad.as_str().unwrap()), "{listed}");
+    app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": 4096})).await;
+    let now = service(&app, &made)["taskDefinition"].clone();
+    let kept: Vec<_> = app.user_revisions().into_iter().map(|arn| json!(arn)).collect();
+    assert_eq!(kept, [good, now]);
+}

@@ -1,0 +1,333 @@
+//! The planner, driven through a model of AWS from any state to any target, through any interruption.
+
+mod arbitrary;
+mod world;
+
+use openclaw_provisioner::domain::service::{Rollout, ServiceStatus};
+use openclaw_provisioner::domain::{Spec, SpecPatch, render};
+use openclaw_provisioner::reconcile::{Definition, Desired, IfMissing, Plan, Refusal, Step, Target, plan};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use arbitrary::{disturbance, scenario, target, world};
+use world::{Taken, World, base, user};
+
+/// More steps than the longest way takes: 4 revisions to deregister and follow, the rest, and every disturbance.
+const MOST_STEPS: usize = 60;
+
+/// What happens instead of, or before, the next step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disturbance {
+    None,
+    /// The process dies before the step; another call begins anew.
+    DiesBefore,
+    /// The process dies after the step had its effect; another call begins anew.
+    DiesAfter,
+    /// The step meets a conflict that is gone when one looks again.
+    Conflict,
+    /// Somebody deletes the service.
+    SomebodyDeletes,
+    /// Somebody deregisters the newest revision.
+    SomebodyDeregisters,
+    /// Infrastructure deploys another base.
+    AnotherBase,
+    /// The circuit breaker gives the deployment up.
+    Stalls,
+    /// Time passes.
+    Time,
+}
+
+use Disturbance::*;
+
+#[derive(Debug, Clone)]
+struct Scenario {
+    world: World,
+    target: Target,
+    script: Vec<Disturbance>,
+}
+
+/// How a converge ended.
+#[derive(Debug, PartialEq)]
+enum End {
+    Converged,
+    Refused(Refusal),
+}
+
+/// One call, or as many as its deaths make of it.
+struct Run<'a> {
+    world: &'a mut World,
+    target: &'a Target,
+    steps: Vec<&'static str>,
+}
+
+impl Run<'_> {
+    fn begin(&mut self) -> openclaw_provisioner::reconcile::Observed {
+        let is_new = !std::mem::replace(&mut self.world.lock_file, true);
+        let observed = self.world.observe(self.target, is_new);
+        // Only a provision stages files, and before any step.
+        self.world.files |= self.target.may_create();
+        observed
+    }
+
+    fn finish(&mut self, script: &[Disturbance]) -> End {
+        let mut script = script.iter().copied();
+        let mut observed = self.begin();
+        let mut restarted = false;
+        for _ in 0..MOST_STEPS {
+            let disturbance = script.next().unwrap_or(None);
+            self.happens(disturbance);
+            if disturbance == DiesBefore {
+                (observed, restarted) = (self.begin(), false);
+            }
+            let planned = match plan(&user(), self.target, &observed) {
+                Ok(planned) => planned,
+                Err(refusal) => return self.end(End::Refused(refusal)),
+            };
+            let step = match planned {
+                Plan::Converged => return self.end(End::Converged),
+                Plan::WaitForDrain => {
+                    assert_eq!(observed.service.as_ref().map(|it| it.status), Some(ServiceStatus::Draining));
+                    self.world.pass_time();
+                    observed = self.world.observe_again(self.target, observed);
+                    continue;
+                }
+                Plan::Step(step) => *step,
+            };
+            self.judge(&step, &observed, restarted);
+            self.steps.push(step.name());
+            let restarts = matches!(step, Step::UpdateService { restart: true, .. });
+            let can_conflict = matches!(step, Step::CreateService { .. } | Step::UpdateService { .. });
+            let taken = match disturbance {
+                Conflict if can_conflict => Taken::Conflict,
+                _ => self.world.take(step, &mut observed),
+            };
+            restarted |= restarts && taken == Taken::Folded;
+            if taken == Taken::Conflict {
+                observed = self.world.observe_again(self.target, observed);
+            }
+            if disturbance == DiesAfter {
+                (observed, restarted) = (self.begin(), false);
+            }
+        }
+        panic!("no end after {:?}", self.steps);
+    }
+
+    /// The lock file goes where nothing is left.
+    fn end(&mut self, end: End) -> End {
+        if end == End::Refused(Refusal::NotFound) && self.world.is_gone() && self.world.revisions.is_empty()
+            || end == End::Converged && matches!(self.target, Target::Absent { .. })
+        {
+            self.world.lock_file = false;
+        }
+        end
+    }
+
+    fn happens(&mut self, disturbance: Disturbance) {
+        let newest = self.world.revisions.len();
+        match disturbance {
+            SomebodyDeletes => {
+                if let Some(service) = self.world.service.as_mut().filter(|it| it.status == ServiceStatus::Active) {
+                    service.status = ServiceStatus::Draining;
+                }
+            }
+            SomebodyDeregisters if newest > 0 => self.world.set_active(newest, false),
+            AnotherBase => self.world.base += 1,
+            Stalls => stall(self.world),
+            Time => self.world.pass_time(),
+            None | DiesBefore | DiesAfter | Conflict | SomebodyDeregisters => {}
+        }
+    }
+
+    /// What no plan may ever hold.
+    fn judge(&self, step: &Step, observed: &openclaw_provisioner::reconcile::Observed, restarted: bool) {
+        let status = observed.service.as_ref().map(|it| it.status);
+        let (present, keeps_definition, keeps_count) = match self.target {
+            Target::Present { definition, desired, .. } => {
+                (true, *definition == Definition::Keep, *desired == Desired::Unchanged)
+            }
+            Target::Absent { .. } => (false, true, true),
+        };
+        match step {
+            Step::EnsureAccessPoint => assert_eq!(observed.access_point_id, Option::None),
+            Step::CheckImage(_) | Step::RegisterTaskDefinition(_) => assert!(present && !keeps_definition, "{step:?}"),
+            Step::CreateService { .. } => {
+                assert!(present && matches!(status, Option::None | Some(ServiceStatus::Inactive)), "over {status:?}");
+            }
+            Step::UpdateService { task_definition, desired, restart, superseded: _ } => {
+                assert!(present && status == Some(ServiceStatus::Active));
+                assert!(!(keeps_definition && task_definition.is_some()), "stop and start change the definition");
+                assert!(!(keeps_count && desired.is_some()), "a resize changes the desired count");
+                assert!(task_definition.is_some() || desired.is_some() || *restart, "an update of nothing");
+                assert!(!(*restart && restarted), "restarted again in one call");
+            }
+            Step::DeleteService
+            | Step::DeregisterRevision(_)
+            | Step::FollowToPrevious(_)
+            | Step::DeleteAccessPoint(_) => assert!(!present, "{step:?}"),
+            Step::PurgeFiles => assert_eq!(self.target, &Target::delete(true)),
+        }
+    }
+}
+
+fn stall(world: &mut World) {
+    if let Some(service) = world.service.as_mut().filter(|it| it.desired > 0) {
+        (service.running, service.pending) = (0, 0);
+        service.deployments[0].rollout = Rollout::Failed;
+    }
+}
+
+fn undisturbed(world: &mut World, target: &Target) -> (End, Vec<&'static str>) {
+    let mut run = Run { world, target, steps: vec![] };
+    let end = run.finish(&[]);
+    (end, run.steps)
+}
+
+fn patch_of(target: &Target) -> SpecPatch {
+    match target {
+        Target::Present { definition: Definition::Render(patch), .. } => patch.clone(),
+        Target::Present { definition: Definition::Keep, .. } | Target::Absent { .. } => SpecPatch::default(),
+    }
+}
+
+/// Whether the world is what the target says. `before`: the world at the start, when nobody else changed it since.
+fn assert_reached(world: &World, target: &Target, before: Option<&World>) {
+    let Target::Present { definition, desired, .. } = target else {
+        assert!(world.is_gone(), "{:?}", world.service);
+        assert_eq!(world.access_point, Option::None);
+        assert!(world.chain().iter().all(|revision| !revision.active), "an ACTIVE revision is left");
+        assert!(*target != Target::delete(true) || !world.files);
+        return;
+    };
+    let (service, current) = (world.service.as_ref().unwrap(), world.current().unwrap());
+    assert_eq!(service.status, ServiceStatus::Active);
+    assert!(!service.is_stalled());
+    let before = before.filter(|before| before.status() == Some(ServiceStatus::Active));
+    if *definition == Definition::Keep {
+        before.inspect(|before| assert_eq!(current.arn, before.current().unwrap().arn));
+    } else {
+        let access_point = world.access_point.as_deref().unwrap();
+        assert_eq!(current.access_point_id.as_deref(), Some(access_point));
+        let wanted = render(&base(world.base), &user(), &current.spec, access_point, Option::None).unwrap();
+        assert_eq!((current.digest.clone(), current.active), (wanted.digest, true));
+        // Nothing that the user had is lost on the way (incidents 4 and 5).
+        let had = before.map_or_else(Spec::default, |before| before.current().unwrap().spec);
+        if before.is_some() || *definition == Definition::Render(SpecPatch::default()) {
+            assert_eq!(current.spec.clone().patched(&patch_of(target)).unwrap(), current.spec);
+        }
+        before.inspect(|_| assert_eq!(current.spec, had.clone().patched(&patch_of(target)).unwrap()));
+    }
+    match desired {
+        Desired::Running => assert_eq!(service.desired, 1),
+        Desired::Stopped => assert_eq!(service.desired, 0),
+        Desired::Unchanged => {
+            before.inspect(|before| assert_eq!(service.desired, before.service.as_ref().unwrap().desired));
+        }
+    }
+}
+
+/// Whether a refusal is right in this world.
+fn assert_right(refusal: &Refusal, world: &World, target: &Target, was_new: bool) {
+    match refusal {
+        Refusal::NotFound => match target {
+            Target::Present { if_missing, .. } => {
+                assert_eq!(*if_missing, IfMissing::Refuse);
+                assert_ne!(world.status(), Some(ServiceStatus::Active));
+            }
+            Target::Absent { purge } => assert!(was_new && world.is_gone() && !(*purge && world.files)),
+        },
+        Refusal::Invalid(_) => {
+            let has = if world.status() == Some(ServiceStatus::Active) {
+                world.current().unwrap().spec
+            } else {
+                Spec::default()
+            };
+            assert!(has.patched(&patch_of(target)).is_err());
+        }
+        Refusal::NoBase | Refusal::Render(_) => panic!("{refusal}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: Option::None, ..ProptestConfig::default() })]
+
+    /// Whatever happened on the way, the next call that nothing disturbs reaches the target, and after it there is
+    /// nothing left to do.
+    #[test]
+    fn every_target_is_reached_through_any_interruption(Scenario { world: before, target, script } in scenario()) {
+        let mut world = before.clone();
+        Run { world: &mut world, target: &target, steps: vec![] }.finish(&script);
+
+        let start = world.clone();
+        let was_new = !world.lock_file;
+        let (end, _) = undisturbed(&mut world, &target);
+        let others = [SomebodyDeletes, SomebodyDeregisters, AnotherBase, Stalls];
+        let alone = !script.iter().any(|disturbance| others.contains(disturbance));
+        match end {
+            End::Refused(refusal) => assert_right(&refusal, &start, &target, was_new),
+            End::Converged => {
+                assert_reached(&world, &target, Some(&before).filter(|_| alone));
+                let converged = world.clone();
+                let (again, steps) = undisturbed(&mut world, &target);
+                match target {
+                    Target::Absent { .. } => prop_assert_eq!(again, End::Refused(Refusal::NotFound)),
+                    // Asked for twice, a restart is done twice; and where nothing runs, never.
+                    Target::Present { restart: true, .. } => {
+                        let restarts = usize::from(world.service.as_ref().unwrap().desired > 0);
+                        prop_assert_eq!((again, steps), (End::Converged, vec!["update_service"; restarts]));
+                    }
+                    Target::Present { restart: false, .. } => {
+                        prop_assert_eq!((again, steps), (End::Converged, vec![]));
+                        let unlocked = World { lock_file: true, ..converged };
+                        prop_assert_eq!(world, unlocked);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One call that dies or meets conflicts, but is alone, needs no other call after it: it ends at its target.
+    #[test]
+    fn a_call_that_is_alone_ends_at_its_target(
+        before in world(),
+        target in target(),
+        script in proptest::collection::vec(select(vec![None, DiesBefore, DiesAfter, Conflict, Time]), 0..12),
+    ) {
+        let mut world = before.clone();
+        let was_new = !world.lock_file;
+        let end = Run { world: &mut world, target: &target, steps: vec![] }.finish(&script);
+        match end {
+            // A delete that died after its last step finds nothing the second time.
+            End::Refused(Refusal::NotFound) if target == Target::delete(true) || target == Target::delete(false) => {
+                assert!(was_new && before.is_gone());
+            }
+            End::Refused(refusal) => assert_right(&refusal, &world, &target, was_new),
+            End::Converged => assert_reached(&world, &target, Some(&before)),
+        }
+    }
+
+    /// A user who keeps their files keeps them, whatever is asked for but a purge.
+    #[test]
+    fn only_a_purge_removes_files(
+        before in world(),
+        target in target().prop_filter("a purge", |target| *target != Target::delete(true)),
+        script in proptest::collection::vec(disturbance(), 0..12),
+    ) {
+        let mut world = before.clone();
+        Run { world: &mut world, target: &target, steps: vec![] }.finish(&script);
+        prop_assert!(world.files || !before.files);
+    }
+
+    /// A refusal has changed nothing but the access point, which the next call finds again.
+    #[test]
+    fn what_is_refused_at_once_has_changed_nothing(before in world(), target in target()) {
+        // Before it can say anything, a provision waits for a draining service.
+        prop_assume!(before.status() != Some(ServiceStatus::Draining) || !target.may_create());
+        let mut world = before.clone();
+        let (end, steps) = undisturbed(&mut world, &target);
+        if let End::Refused(_) = end {
+            prop_assert_eq!(steps.iter().filter(|step| **step != "ensure_access_point").count(), 0);
+            let World { access_point, files, lock_file, .. } = before.clone();
+            prop_assert_eq!(World { access_point, files, lock_file, ..world }, before);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! A model of AWS and the file system, as small as the planner's view of them: one user's service, revisions, access
+//! point and files. It does what a step says and judges nothing but what AWS itself would refuse.
+
+use std::fmt;
+
+use openclaw_provisioner::domain::service::{Deployment, Rollout, Service, ServiceStatus};
+use openclaw_provisioner::domain::{BaseDefinition, CurrentDefinition, Spec, UserId, render};
+use openclaw_provisioner::reconcile::{Done, Observed, Step, Target};
+use serde_json::{Value, json};
+
+pub const FILE_SYSTEM: &str = "fs-0123456789abcdef0";
+const ACCESS_POINT: &str = "fsap-0123456789abcdef0";
+const REVISION: &str = "arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev-user";
+
+pub fn user() -> UserId {
+    UserId::parse("alice").unwrap()
+}
+
+/// The base revision of that number; each number renders differently.
+pub fn base(number: u32) -> BaseDefinition {
+    let text = include_str!("../../fixtures/base.json").replace("FILE_SYSTEM_ID", FILE_SYSTEM);
+    let mut document: Value = serde_json::from_str(&text).unwrap();
+    document["taskDefinitionArn"] =
+        json!(format!("arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev:{number}"));
+    document["containerDefinitions"][0]["stopTimeout"] = json!(30 + number);
+    BaseDefinition::parse(document, vec![], "openclaw-dev", FILE_SYSTEM).unwrap()
+}
+
+#[derive(Clone, PartialEq)]
+pub struct World {
+    pub base: u32,
+    pub service: Option<Service>,
+    /// Registered revisions; number n is at n - 1.
+    pub revisions: Vec<Value>,
+    pub access_point: Option<String>,
+    pub files: bool,
+    pub lock_file: bool,
+}
+
+/// A failing case is read by people: whole definitions would hide what matters.
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { base, service, revisions, access_point, files, lock_file } = self;
+        let arns = (1..=revisions.len()).map(|number| self.definition(&Self::arn(number)));
+        let revisions = arns.map(|it| {
+            let previous = it.previous.as_deref().map(Self::index);
+            format!("active {} digest {:.8} previous {previous:?} {:?} {:?}", it.active, it.digest, it.base, it.spec)
+        });
+        f.debug_struct("World")
+            .field("base", base)
+            .field("service", service)
+            .field("revisions", &revisions.collect::<Vec<_>>())
+            .field("access_point", access_point)
+            .field("files, lock_file", &(files, lock_file))
+            .finish()
+    }
+}
+
+/// How AWS took a step.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    Folded,
+    Conflict,
+}
+
+impl World {
+    pub fn empty(base: u32) -> Self {
+        Self { base, service: None, revisions: vec![], access_point: None, files: false, lock_file: false }
+    }
+
+    pub fn status(&self) -> Option<ServiceStatus> {
+        self.service.as_ref().map(|service| service.status)
+    }
+
+    pub fn is_gone(&self) -> bool {
+        matches!(self.status(), None | Some(ServiceStatus::Inactive))
+    }
+
+    pub fn arn(number: usize) -> String {
+        format!("{REVISION}:{number}")
+    }
+
+    fn index(arn: &str) -> usize {
+        arn.rsplit_once(':').unwrap().1.parse::<usize>().unwrap() - 1
+    }
+
+    pub fn make_access_point(&mut self) -> String {
+        self.access_point.get_or_insert_with(|| ACCESS_POINT.to_owned()).clone()
+    }
+
+    /// Registers what renders from that base and spec, after the newest revision. `legacy`: without an access point.
+    pub fn add_revision(&mut self, base_number: u32, spec: &Spec, active: bool, legacy: bool) {
+        let previous = (!self.revisions.is_empty()).then(|| Self::arn(self.revisions.len()));
+        let rendered = render(&base(base_number), &user(), spec, ACCESS_POINT, previous.as_deref()).unwrap();
+        let mut document = rendered.request;
+        if legacy {
+            document["volumes"][0]["efsVolumeConfiguration"]["authorizationConfig"] = json!({"iam": "ENABLED"});
+            document["containerDefinitions"][0]["dockerLabels"]["openclaw.provisioner.digest"] = json!("another");
+        }
+        self.register(document);
+        self.set_active(self.revisions.len(), active);
+    }
+
+    pub fn set_active(&mut self, number: usize, active: bool) {
+        self.revisions[number - 1]["status"] = json!(if active { "ACTIVE" } else { "INACTIVE" });
+    }
+
+    fn register(&mut self, mut document: Value) -> String {
+        let arn = Self::arn(self.revisions.len() + 1);
+        document["taskDefinitionArn"] = json!(arn);
+        document["status"] = json!("ACTIVE");
+        self.revisions.push(document);
+        arn
+    }
+
+    pub fn definition(&self, arn: &str) -> CurrentDefinition {
+        CurrentDefinition::parse(&self.revisions[Self::index(arn)], &user()).unwrap()
+    }
+
+    pub fn current(&self) -> Option<CurrentDefinition> {
+        self.service.as_ref().map(|service| self.definition(&service.task_definition))
+    }
+
+    /// The revisions that the service's labels lead to, newest first.
+    pub fn chain(&self) -> Vec<CurrentDefinition> {
+        let next = |last: &CurrentDefinition| last.previous.as_deref().map(|arn| self.definition(arn));
+        std::iter::successors(self.current(), next).collect()
+    }
+
+    /// What the reconciler finds out about the user.
+    pub fn observe(&mut self, target: &Target, is_new: bool) -> Observed {
+        let deleting = matches!(target, Target::Absent { .. });
+        let wanted = match self.status() {
+            Some(ServiceStatus::Active) => true,
+            Some(ServiceStatus::Draining) => deleting,
+            Some(ServiceStatus::Inactive) => deleting && !is_new,
+            None => false,
+        };
+        let current = self.current().filter(|_| wanted);
+        let made = (is_new && target.may_create()).then(|| self.make_access_point());
+        let access_point_id = current.as_ref().and_then(|current| current.access_point_id.clone()).or(made);
+        let purges = *target == Target::delete(true);
+        Observed {
+            service: self.service.clone(),
+            current,
+            base: target.needs_base().then(|| base(self.base)),
+            access_point_id,
+            never_seen: is_new && self.is_gone() && !(purges && self.files),
+            done: Done::default(),
+        }
+    }
+
+    /// The same again after a conflict or a wait; what was done stays known.
+    pub fn observe_again(&mut self, target: &Target, before: Observed) -> Observed {
+        let now = self.observe(target, false);
+        Observed {
+            current: now.current.or(before.current),
+            access_point_id: now.access_point_id.or(before.access_point_id),
+            never_seen: before.never_seen,
+            done: before.done,
+            ..now
+        }
+    }
+
+    /// Takes the step as AWS would, and folds the answer in as the executor does.
+    pub fn take(&mut self, step: Step, observed: &mut Observed) -> Taken {
+        match step {
+            Step::EnsureAccessPoint => observed.access_point_id = Some(self.make_access_point()),
+            Step::CheckImage(image) => observed.done.image = Some(image),
+            Step::RegisterTaskDefinition(rendered) => {
+                let arn = self.register(rendered.request);
+                observed.done.registered = Some(self.definition(&arn));
+            }
+            Step::CreateService { task_definition, digest } => {
+                if !self.is_gone() {
+                    return Taken::Conflict;
+                }
+                if !self.definition(&task_definition).active {
+                    observed.done.registered = None;
+                    return Taken::Conflict;
+                }
+                assert_eq!(self.definition(&task_definition).digest, digest);
+                assert!(self.files, "a service starts before its files are written");
+                self.service = Some(deployed(service(1), task_definition));
+                observed.service = self.service.clone();
+                observed.current = observed.done.registered.take().or(observed.current.take());
+            }
+            Step::UpdateService { task_definition, desired, restart, superseded: _ } => {
+                let Some(service) = self.service.clone().filter(|it| it.status == ServiceStatus::Active) else {
+                    return Taken::Conflict;
+                };
+                let changes_definition = task_definition.is_some();
+                if task_definition.as_ref().is_some_and(|arn| !self.definition(arn).active) {
+                    observed.done.registered = None;
+                    return Taken::Conflict;
+                }
+                let service = Service { desired: desired.unwrap_or(service.desired), ..service };
+                self.service = Some(match (task_definition, restart) {
+                    (Some(arn), _) => deployed(service, arn),
+                    (None, true) => {
+                        let arn = service.task_definition.clone();
+                        deployed(service, arn)
+                    }
+                    (None, false) => service,
+                });
+                observed.service = self.service.clone();
+                observed.done.restarted |= restart;
+                if changes_definition {
+                    observed.current = observed.done.registered.take().or(observed.current.take());
+                }
+            }
+            Step::DeleteService => {
+                if let Some(service) = self.service.as_mut().filter(|it| it.status == ServiceStatus::Active) {
+                    service.status = ServiceStatus::Draining;
+                    service.desired = 0;
+                }
+                observed.service = self.service.clone().filter(|it| it.status == ServiceStatus::Draining);
+            }
+            Step::DeregisterRevision(arn) => {
+                self.set_active(Self::index(&arn) + 1, false);
+                observed.current.iter_mut().for_each(|current| current.active = false);
+            }
+            Step::FollowToPrevious(arn) => observed.current = Some(self.definition(&arn)),
+            Step::DeleteAccessPoint(id) => {
+                assert_eq!(id, ACCESS_POINT);
+                self.access_point = None;
+                observed.access_point_id = None;
+                observed.done.access_point_deleted = true;
+            }
+            Step::PurgeFiles => {
+                assert!(self.is_gone(), "files are purged under a running container");
+                self.files = false;
+                observed.done.purged = true;
+            }
+        }
+        Taken::Folded
+    }
+
+    /// Enough time for ECS to finish whatever it is doing.
+    pub fn pass_time(&mut self) {
+        let Some(service) = &mut self.service else { return };
+        if service.status == ServiceStatus::Draining {
+            service.status = ServiceStatus::Inactive;
+        }
+        service.pending = 0;
+        let failed = service.deployments[0].rollout == Rollout::Failed;
+        service.running = if failed { 0 } else { service.desired };
+    }
+}
+
+pub fn service(desired: u32) -> Service {
+    Service {
+        name: user().service_name(),
+        status: ServiceStatus::Active,
+        desired,
+        running: 0,
+        pending: 0,
+        task_definition: String::new(),
+        deployments: vec![],
+    }
+}
+
+/// The service with a new deployment of that revision, as the only one.
+pub fn deployed(service: Service, task_definition: String) -> Service {
+    let deployment = Deployment {
+        id: "ecs-svc/1".into(),
+        primary: true,
+        task_definition: task_definition.clone(),
+        rollout: Rollout::InProgress,
+        reason: None,
+    };
+    Service { pending: service.desired, deployments: vec![deployment], task_definition, ..service }
+}
