@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::table::NEWEST_KNOWN;
+use super::table::{NEWEST_KNOWN, plain_recipe};
 use super::{CredentialPlan, PlanInputs, Warning, credential_plan};
 use crate::domain::invalid::{Invalid, shown};
 use crate::domain::openclaw_version::OpenClawVersion;
@@ -77,15 +77,28 @@ impl Release {
     }
 
     /// The plan; of the newest known release where nothing names the release.
+    ///
+    /// Where the release needs an import and nothing shows that the container does it, the plain recipe: an
+    /// `auth-profiles.json` that nobody imports is an error on 2026.8.2 and ends the gateway on 9.6, while a complete
+    /// `codex/auth.json` signs in at least through the Codex harness (openclaw-facts §2).
     #[must_use]
     pub fn plan(&self) -> CredentialPlan {
+        let plan = self.plan_of_release();
+        if self.lacks_import(&plan) { plain_recipe(plan.model) } else { plan }
+    }
+
+    fn plan_of_release(&self) -> CredentialPlan {
         credential_plan(self.version.unwrap_or(NEWEST_KNOWN), self.inputs)
+    }
+
+    const fn lacks_import(&self, plan: &CredentialPlan) -> bool {
+        plan.import.is_some() && !self.mentions_import
     }
 
     /// What the caller should know about this release and this definition.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
-        let plan = self.plan();
+        let plan = self.plan_of_release();
         let of_version = match self.version {
             None => Some(Warning::ReleaseUnknown { image: self.image.clone() }),
             Some(version) if version > NEWEST_KNOWN => Some(Warning::ReleaseNewerThanKnown { version }),
@@ -95,7 +108,7 @@ impl Release {
             Some(_) => None,
         };
         let no_key = plan.needs_profile_secret_key && !self.has_secret_key;
-        let no_import = plan.import.is_some() && !self.mentions_import;
+        let no_import = self.lacks_import(&plan);
         let of_definition =
             [no_key.then_some(Warning::ProfileSecretKeyMissing), no_import.then_some(Warning::ImportNotSeen)];
         of_version.into_iter().chain(of_definition.into_iter().flatten()).collect()
@@ -106,7 +119,7 @@ impl Release {
 mod tests {
     use serde_json::json;
 
-    use super::super::Authority;
+    use super::super::{Authority, CodexRefreshToken};
     use super::*;
 
     fn release(image: &str, environment: &[(&str, &str)]) -> Result<Release, Invalid> {
@@ -131,7 +144,7 @@ mod tests {
     #[test]
     fn an_unknown_release_gets_the_newest_plan_and_says_so() {
         let unknown = release("openclaw:latest", &[]).unwrap();
-        assert_eq!(unknown.plan(), credential_plan(NEWEST_KNOWN, PlanInputs::default()));
+        assert_eq!(unknown.plan_of_release(), credential_plan(NEWEST_KNOWN, PlanInputs::default()));
         assert_eq!(codes(&unknown), ["release_unknown", "import_not_seen"]);
         assert_eq!(codes(&release("o:2027.1.1", &[]).unwrap()), ["release_newer_than_known", "import_not_seen"]);
     }
@@ -149,9 +162,9 @@ mod tests {
     fn the_plugin_counts_only_for_the_release_that_it_belongs_to() {
         let plan = |plugin| release("o:2026.9.6", &[(OPENCLAW_CODEX_PLUGIN, plugin)]).unwrap().plan().authority;
         assert_eq!(plan("2026.9.6"), Authority::CodexPlugin);
-        assert_eq!(plan("2026.9.5"), Authority::ImportedAuthProfiles);
+        assert_eq!(plan("2026.9.5"), Authority::CodexHome);
         let unknown = release("o:latest", &[(OPENCLAW_CODEX_PLUGIN, "yes")]).unwrap();
-        assert_eq!(unknown.plan().authority, Authority::ImportedAuthProfiles);
+        assert_eq!(unknown.plan().authority, Authority::CodexHome);
     }
 
     #[test]
@@ -165,6 +178,21 @@ mod tests {
         let imports = json!({"containerDefinitions": [{
             "image": "o:2026.8.2", "command": ["sh", "-c", "openclaw doctor --fix && exec openclaw gateway"],
         }]});
-        assert_eq!(Release::of_definition(&imports).unwrap().warnings(), []);
+        let imports = Release::of_definition(&imports).unwrap();
+        assert_eq!((imports.warnings(), imports.plan().authority), (vec![], Authority::ImportedAuthProfiles));
+    }
+
+    /// openclaw-facts §2: unimported profiles are an error on 8.2, and on 9.6 the gateway dies of them.
+    #[test]
+    fn without_an_import_the_plain_recipe_is_staged_and_nothing_that_wants_importing() {
+        for image in ["o:2026.6.35", "o:2026.9.6", "o:latest"] {
+            let release = release(image, &[]).unwrap();
+            let plan = release.plan();
+            assert_eq!((plan.authority, plan.profile, plan.import), (Authority::CodexHome, None, None), "{image}");
+            assert_eq!(
+                (plan.codex_refresh_token, plan.model),
+                (CodexRefreshToken::Real, release.plan_of_release().model)
+            );
+        }
     }
 }

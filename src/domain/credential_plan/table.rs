@@ -105,6 +105,12 @@ pub fn credential_plan(version: OpenClawVersion, inputs: PlanInputs) -> Credenti
     }
 }
 
+/// `codex/auth.json` and nothing else, with the entries of `openclaw.json` that the release needs all the same.
+pub(super) const fn plain_recipe(model: ModelEntries) -> CredentialPlan {
+    let Layout { authority, codex_refresh_token, profile, needs_profile_secret_key, import } = RECIPE;
+    CredentialPlan { authority, codex_refresh_token, profile, needs_profile_secret_key, import, model }
+}
+
 /// The last row whose release is not newer, else the first.
 fn row<T>(table: &[(OpenClawVersion, T)], version: OpenClawVersion) -> &T {
     let at = table.partition_point(|(from, _)| *from <= version);

@@ -71,7 +71,8 @@ impl fmt::Display for Warning {
             ),
             Self::ImportNotSeen => f.write_str(
                 "this release signs in only after `openclaw doctor --fix --non-interactive` has run before the gateway, \
-                 and the definition's command does not mention it; make sure that the image does it",
+                 and the definition's command does not mention it: only codex/auth.json was staged, which it reads through the \
+                 Codex harness alone; run the import in the command of the base's first container",
             ),
             Self::NotCarriedOver => f.write_str(
                 "the user has no sign-in that this release reads and this service could carry over; provision with a \
