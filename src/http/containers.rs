@@ -15,7 +15,7 @@ use super::error::{Code, Problem};
 use crate::domain::{ChatGptAuth, RawSize, Size, State as ContainerState, UserId};
 use crate::reconcile::{Converged, Desired, Outcome, Target};
 
-pub(super) type UserPath = Result<Path<String>, PathRejection>;
+type UserPath = Result<Path<String>, PathRejection>;
 
 pub(super) async fn provision(
     State(app): State<App>,
@@ -87,7 +87,7 @@ pub(super) async fn delete(
     apply(&app, &caller, user, query.parse()?, None).await
 }
 
-pub(super) fn user_in(path: UserPath) -> Result<UserId, Problem> {
+fn user_in(path: UserPath) -> Result<UserId, Problem> {
     // A path that is not UTF-8 once decoded has no user id in it either.
     let text = path.map_or_else(|_| "\u{fffd}".to_owned(), |Path(text)| text);
     Ok(UserId::parse(&text)?)

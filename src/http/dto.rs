@@ -7,7 +7,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::body::Object;
-use crate::domain::credential_plan::Warning;
 use crate::domain::{
     ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, Phase, RawSize, Reason, Secrets, Size, Spec, SpecPatch,
     State, Status, UserId, Variables,
@@ -130,33 +129,20 @@ pub(super) struct ContainerResponse {
     base_task_definition: Option<String>,
     credentials: Option<&'static str>,
     credentials_reason: Option<&'static str>,
-    warnings: Vec<WarningBody>,
     reason: Option<Reason>,
-}
-
-/// A warning, for programs and for people.
-#[derive(Debug, Serialize)]
-pub(super) struct WarningBody {
-    code: &'static str,
-    detail: String,
-}
-
-pub(super) fn warned(warnings: &[Warning]) -> Vec<WarningBody> {
-    let body = |warning: &Warning| WarningBody { code: warning.code(), detail: warning.to_string() };
-    warnings.iter().map(body).collect()
 }
 
 impl ContainerResponse {
     /// After a converge.
     pub(super) fn of_converged(user: &UserId, on_the_way: State, converged: Converged) -> Self {
-        let Converged { view, access_point_id, staged, warnings, outcome: _ } = converged;
+        let Converged { view, access_point_id, staged, .. } = converged;
         let (credentials, credentials_reason) = staged.map(said).unzip();
         let response = match view {
             Some(view) => Self::of_view(user, view, credentials),
             None => Self::unseen(user, on_the_way),
         };
         let access_point_id = response.access_point_id.or(access_point_id);
-        Self { access_point_id, credentials_reason, warnings: warned(&warnings), ..response }
+        Self { access_point_id, credentials_reason, ..response }
     }
 
     /// After a look.
@@ -200,7 +186,6 @@ impl ContainerResponse {
             base_task_definition: None,
             credentials: None,
             credentials_reason: None,
-            warnings: Vec::new(),
             reason: None,
         }
     }

@@ -3,7 +3,6 @@
 mod auth;
 mod body;
 mod containers;
-mod credentials;
 mod dto;
 mod error;
 mod health;

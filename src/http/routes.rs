@@ -6,7 +6,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{App, auth, body, containers, credentials, error, health, request_id};
+use super::{App, auth, body, containers, error, health, request_id};
 
 /// The whole API.
 pub fn router(app: App) -> Router {
@@ -17,10 +17,6 @@ pub fn router(app: App) -> Router {
         .route("/containers/{user_id}/redeploy", post(containers::redeploy))
         .route("/containers/{user_id}/start", post(containers::start))
         .route("/containers/{user_id}/stop", post(containers::stop))
-        .route(
-            "/containers/{user_id}/credentials",
-            get(credentials::show).put(credentials::put).delete(credentials::delete),
-        )
         .route_layer(from_fn_with_state(app.clone(), auth::require_token));
     let open = Router::new().route("/healthz", get(health::healthz)).route("/readyz", get(health::readyz));
     guarded

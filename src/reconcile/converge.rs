@@ -7,17 +7,16 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::credentials::Files;
 use super::error::ConvergeError;
 use super::execute::Taken;
-use super::plan::{Observed, Plan, Refusal, Step, plan, release_to_run};
+use super::plan::{Observed, Plan, Refusal, Step, plan};
 use super::status::ContainerView;
 use super::target::Target;
 use super::{Converged, Outcome, Reconciler};
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::service::ServiceStatus;
 use crate::domain::{ChatGptAuth, Coordinates, CurrentDefinition, UserId, with_causes};
-use crate::staging::UserLock;
+use crate::staging::{Staged, StagingError, UserLock};
 
 /// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
 /// consistency, and both pass in seconds; ten, with their waits, are about 20 s.
@@ -58,15 +57,16 @@ impl Reconciler {
         answer: &mut Answer,
     ) -> Result<Converged, ConvergeError> {
         let at = self.coordinates();
-        let mut observed = self.observe(&at, user, target, is_new).await?;
-        // Refused before anything is touched; the files are staged before anything runs them.
-        release_to_run(user, target, &observed)?;
-        let files = Files::new(sign_in);
+        // Joined, not raced: a write that goes on after the lock is released would be nobody's. And before any step:
+        // a service that starts before its files are written signs nobody in (incident 23).
+        let (staged, observed) = tokio::join!(self.stage(user, sign_in), self.observe(&at, user, target, is_new));
+        let staged = staged?;
+        let mut observed = observed?;
         observed.done.registered = self.take_unsettled(user, &observed);
         // ECS remembers a deleted service for a while; who comes back then is new all the same.
         let existed = observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
         let deadline = Instant::now() + self.options.deadline;
-        let run = Run { reconciler: self, at, user, target, files, deadline, existed, did: Did::default(), observed };
+        let run = Run { reconciler: self, at, user, target, staged, deadline, existed, did: Did::default(), observed };
         run.complete(answer).await
     }
 
@@ -81,15 +81,22 @@ impl Reconciler {
     fn unsettled(&self) -> MutexGuard<'_, HashMap<UserId, CurrentDefinition>> {
         self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    async fn stage(&self, user: &UserId, sign_in: Option<ChatGptAuth>) -> Result<Option<Staged>, StagingError> {
+        match sign_in {
+            Some(sign_in) => self.staging.stage_auth(user, sign_in, false).await.map(Some),
+            None => Ok(None),
+        }
+    }
 }
 
-/// A converge.
+/// A converge whose files are in place.
 struct Run<'a> {
     reconciler: &'a Reconciler,
     at: Coordinates,
     user: &'a UserId,
     target: &'a Target,
-    files: Files,
+    staged: Option<Staged>,
     deadline: Instant,
     existed: bool,
     did: Did,
@@ -115,13 +122,10 @@ impl Run<'_> {
     async fn take_steps(&mut self, answer: &mut Answer) -> Result<(), ConvergeError> {
         loop {
             match plan(self.user, self.target, &self.observed)? {
-                Plan::Converged => return self.stage().await,
+                Plan::Converged => return Ok(()),
                 Plan::WaitForDrain => {
-                    self.stage().await?;
                     self.say_that_it_waits(answer);
                     self.observe_after(self.reconciler.options.poll_interval).await?;
-                    // The container that drains may rotate its sign-in to its very end.
-                    self.files.release = None;
                 }
                 Plan::Step(step) => self.take(*step).await?,
             }
@@ -130,10 +134,6 @@ impl Run<'_> {
 
     async fn take(&mut self, step: Step) -> Result<(), ConvergeError> {
         let name = step.name();
-        // A service that starts before its files are written signs nobody in (incident 23).
-        if step.needs_files() {
-            self.stage().await?;
-        }
         self.did.create |= matches!(step, Step::CreateService { .. });
         self.did.change |= step.changes_container();
         let started = Instant::now();
@@ -153,10 +153,6 @@ impl Run<'_> {
                 self.observe_after(Duration::from_millis(100 << self.did.conflicts.min(5))).await
             }
         }
-    }
-
-    async fn stage(&mut self) -> Result<(), ConvergeError> {
-        self.reconciler.stage(self.user, self.target, &self.observed, &mut self.files).await
     }
 
     /// Observes again after a while, unless the deadline passes or the process goes down first.
@@ -180,8 +176,7 @@ impl Run<'_> {
             outcome: Outcome::Waiting,
             view: Some(ContainerView::of_new(service, None)),
             access_point_id: self.observed.access_point_id.clone(),
-            staged: self.files.staged.clone(),
-            warnings: self.files.warnings.clone(),
+            staged: self.staged.clone(),
         }));
     }
 
@@ -202,7 +197,7 @@ impl Run<'_> {
     }
 
     async fn converged(self) -> Converged {
-        let Self { reconciler, at, user, target, files, existed, did, observed, .. } = self;
+        let Self { reconciler, at, user, target, staged, existed, did, observed, .. } = self;
         let outcome = match (did.create && !existed, did.change) {
             (true, _) => Outcome::Created,
             (false, true) => Outcome::Changed,
@@ -222,7 +217,7 @@ impl Run<'_> {
                 }))
             }
         };
-        Converged { outcome, view, access_point_id, staged: files.staged, warnings: files.warnings }
+        Converged { outcome, view, access_point_id, staged }
     }
 }
 
@@ -255,7 +250,7 @@ impl Answer {
 
 /// Removes the lock file of a user of whom nothing is left. That it stays is harmless: the next call only looks a
 /// little longer.
-pub(super) async fn retire(lock: UserLock) {
+async fn retire(lock: UserLock) {
     if let Err(error) = lock.retire().await {
         tracing::warn!(%error, "a lock file stays behind");
     }

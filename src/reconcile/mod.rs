@@ -1,7 +1,6 @@
 //! One way for everything: observe, plan, execute, until the planner has nothing left to do.
 
 mod converge;
-mod credentials;
 mod error;
 mod execute;
 mod names;
@@ -10,9 +9,8 @@ mod plan;
 mod status;
 mod target;
 
-pub use credentials::{Credentials, PutCredentials};
 pub use error::ConvergeError;
-pub use plan::{Done, Observed, Plan, Refusal, Step, plan, release_to_run};
+pub use plan::{Done, Observed, Plan, Refusal, Step, plan};
 pub use status::ContainerView;
 pub use target::{Definition, Desired, IfMissing, Target};
 
@@ -26,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::aws::{Aws, PosixOwner};
-use crate::domain::credential_plan::Warning;
+use crate::domain::freshness::Existing;
 use crate::domain::{ChatGptAuth, Coordinates, CurrentDefinition, UserId};
 use crate::staging::{Staged, Staging, StagingError, UserLocks};
 use converge::Answer;
@@ -87,8 +85,6 @@ pub struct Converged {
     pub access_point_id: Option<String>,
     /// What became of the sign-in that was sent along.
     pub staged: Option<Staged>,
-    /// What the caller should know about the user's files.
-    pub warnings: Vec<Warning>,
 }
 
 /// What a converge did.
@@ -144,13 +140,7 @@ impl Reconciler {
         self.running.spawn(work.instrument(span.or_current()));
         match tokio::time::timeout(self.options.answer_within, answered).await {
             Ok(answer) => answer.unwrap_or(Err(ConvergeError::ShuttingDown)),
-            Err(_) => Ok(Converged {
-                outcome: Outcome::Waiting,
-                view: None,
-                access_point_id: None,
-                staged: None,
-                warnings: Vec::new(),
-            }),
+            Err(_) => Ok(Converged { outcome: Outcome::Waiting, view: None, access_point_id: None, staged: None }),
         }
     }
 
@@ -166,7 +156,7 @@ impl Reconciler {
     /// # Errors
     /// When the file system does not answer.
     pub async fn has_sign_in(&self, user: &UserId) -> Result<bool, StagingError> {
-        self.staging.has_sign_in(user).await
+        Ok(matches!(self.staging.inspect_auth(user).await?, Existing::Parsed(_)))
     }
 
     /// Whether files can be staged and locks taken.

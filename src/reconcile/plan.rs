@@ -5,7 +5,6 @@
 use thiserror::Error;
 
 use super::target::{Definition, Desired, IfMissing, Target};
-use crate::domain::credential_plan::Release;
 use crate::domain::service::{Rollout, Service, ServiceStatus};
 use crate::domain::{
     BaseDefinition, CurrentDefinition, EcrImage, Invalid, RenderError, Rendered, Spec, SpecPatch, UserId, render,
@@ -133,24 +132,6 @@ pub fn plan(user: &UserId, target: &Target, observed: &Observed) -> Result<Plan,
         (Target::Absent { .. }, Some(ServiceStatus::Draining)) => Ok(Plan::WaitForDrain),
         (Target::Absent { purge }, None | Some(ServiceStatus::Inactive)) => clean_up(*purge, observed),
     }
-}
-
-/// What the service will run once the target is reached, so that files can be staged for it; `None` where it goes on
-/// with what it has, or there is none.
-///
-/// # Errors
-/// When it cannot be rendered, or is a release that nobody can be signed in to.
-pub fn release_to_run(user: &UserId, target: &Target, observed: &Observed) -> Result<Option<Release>, Refusal> {
-    let Target::Present { definition: Definition::Render(patch), if_missing, .. } = target else { return Ok(None) };
-    let active = observed.service.as_ref().is_some_and(|service| service.status == ServiceStatus::Active);
-    let spec = match (active, &observed.current, if_missing) {
-        (true, Some(current), _) => current.spec.clone(),
-        (false, _, IfMissing::Create) => Spec::default(),
-        (true, None, _) | (false, _, IfMissing::Refuse) => return Ok(None),
-    };
-    // Through which access point it mounts makes no difference here.
-    let rendered = render(base(observed)?, user, &spec.patched(patch)?, "", None)?;
-    Ok(Some(Release::of_definition(&rendered.request)?))
 }
 
 fn step(step: Step) -> Plan {
@@ -287,22 +268,6 @@ impl Step {
             Self::FollowToPrevious(_) => "follow_to_previous",
             Self::DeleteAccessPoint(_) => "delete_access_point",
             Self::PurgeFiles => "purge_files",
-        }
-    }
-
-    /// Whether the user's files have to be staged before it (incident 23). Not before the image is known to exist: a
-    /// sign-in that was moved to where another release reads it is lost to the one that goes on running.
-    #[must_use]
-    pub const fn needs_files(&self) -> bool {
-        match self {
-            Self::RegisterTaskDefinition(_) | Self::CreateService { .. } | Self::UpdateService { .. } => true,
-            Self::EnsureAccessPoint
-            | Self::CheckImage(_)
-            | Self::DeleteService
-            | Self::DeregisterRevision(_)
-            | Self::FollowToPrevious(_)
-            | Self::DeleteAccessPoint(_)
-            | Self::PurgeFiles => false,
         }
     }
 

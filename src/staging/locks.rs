@@ -20,7 +20,7 @@ use super::error::StagingError;
 use super::jail::{Dir, Name, identity};
 use crate::domain::user_id::UserId;
 
-pub(super) const PROVISIONER: Name = Name::fixed(".provisioner");
+const PROVISIONER: Name = Name::fixed(".provisioner");
 const LOCKS: Name = Name::fixed("locks");
 /// flock on NFS becomes a write lock on the server, which needs a file that is open for writing.
 const FLAGS: OFlags =

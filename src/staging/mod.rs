@@ -1,25 +1,17 @@
 //! A user's files on EFS, in place before any task starts (incident 23).
 //!
 //! ```text
-//! <EFS root>/users/<user id>/codex/auth.json       the sign-in; owned by the container's user, directories 0700
-//! <EFS root>/users/<user id>/agents/main/agent/auth-profiles.json   the same, where the release reads that instead
-//! <EFS root>/users/<user id>/openclaw.json         our entries in it
-//! <EFS root>/.provisioner/locks/<user id>.lock     one converging replica per user; beyond every tenant's root
-//! <EFS root>/.provisioner/staged/<user id>.json    what was last staged, without tokens, where no file shows it
+//! <EFS root>/users/<user id>/codex/auth.json     the sign-in; owned by the container's user, directories 0700
+//! <EFS root>/.provisioner/locks/<user id>.lock   one converging replica per user; beyond every tenant's root
 //! ```
-//! `jail` and `places` walk, `write` replaces, `credentials` and `configuration` stage, `records` remembers, `purge` removes,
-//! `locks` keeps replicas apart. What to write is decided by the domain's credential plan.
+//! `jail` walks, `write` replaces, `credentials` judges and stages, `purge` removes, `locks` keeps replicas apart.
 //! Every call opens the root anew, so a file system that was mounted again is found again.
 
-mod configuration;
 mod credentials;
 mod error;
 mod jail;
-mod locations;
 mod locks;
-mod places;
 mod purge;
-mod records;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -30,12 +22,10 @@ use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 pub use error::{StagingError, StagingErrorKind};
-pub use locations::{Location, LocationKind};
 pub use locks::{LockError, UserLock, UserLocks};
 
 use crate::domain::auth_json::ChatGptAuth;
-use crate::domain::credential_plan::{CredentialPlan, ModelEntries, Verdict, Warning, judge, signed_in};
-use crate::domain::freshness::{Decision, Reason, SignIn};
+use crate::domain::freshness::{Decision, Existing, Reason, SignIn, decide};
 use crate::domain::user_id::UserId;
 
 /// The mode of a user's directory, for the access point's `CreationInfo`. EFS applies it only when the directory is
@@ -99,17 +89,15 @@ impl Outcome {
     }
 }
 
-/// The result of [`Staging::stage_sign_in`].
+/// The result of [`Staging::stage_auth`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Staged {
     /// Written or kept.
     pub outcome: Outcome,
     /// Why.
     pub reason: Reason,
-    /// The sign-in that the release will use.
+    /// The sign-in that is in the file now.
     pub stored: SignIn,
-    /// A newer release may have kept rotating it in a database that this one does not read.
-    pub not_carried_over: bool,
     /// What of the tenant's own was in the way, and is now at these paths relative to the EFS root.
     pub moved_aside: Vec<String>,
 }
@@ -140,137 +128,74 @@ impl Staging {
         Self { reread, ..self }
     }
 
-    /// Puts the sign-in where the plan's release reads it, unless a fresher one is there or in a place that another
-    /// release left it in; that one is moved then.
-    pub async fn stage_sign_in(
-        &self,
-        user: &UserId,
-        plan: &CredentialPlan,
-        auth: ChatGptAuth,
-        force: bool,
-    ) -> Result<Staged, StagingError> {
-        let (verdict, moved_aside) = self.settle(user, plan, Some(Arc::new(auth)), force).await?;
-        let not_carried_over = verdict.not_carried_over;
-        let (Some(decision), Some(stored)) = (verdict.decision, verdict.stored) else {
-            // A sign-in that was sent is either written or not as fresh as one that is there.
-            return Err(StagingError::Contended { path: format!("users/{user}"), attempts: 1 });
-        };
-        let (outcome, reason) = match decision {
-            Decision::Write { reason } => (Outcome::Written, reason),
-            Decision::KeepFresher { reason } => (Outcome::KeptFresher, reason),
-        };
-        tracing::info!(
-            user_id = %user,
-            outcome = outcome.name(),
-            reason = reason.name(),
-            fingerprint = stored.fingerprint,
-            authority = ?plan.authority,
-            ?moved_aside,
-            "staged a sign-in"
-        );
-        Ok(Staged { outcome, reason, stored, not_carried_over, moved_aside })
-    }
-
-    /// Moves the user's live sign-in to where the plan's release reads it. `false`: there is none that it will read.
-    pub async fn carry_over(&self, user: &UserId, plan: &CredentialPlan) -> Result<bool, StagingError> {
-        // Mostly there is nothing to do, and then nothing is touched.
-        let observed = self.settled(user, credentials::inspect).await?;
-        let verdict = judge(plan, observed.disk(), None, false);
-        if verdict.changes_nothing() {
-            return Ok(!verdict.not_carried_over);
-        }
-        let (verdict, moved_aside) = self.settle(user, plan, None, false).await?;
-        let fingerprint = verdict.stored.as_ref().map(|stored| stored.fingerprint.as_str());
-        tracing::info!(user_id = %user, fingerprint, authority = ?plan.authority, ?moved_aside, "carried a sign-in over");
-        Ok(!verdict.not_carried_over)
-    }
-
-    /// Judges and writes, until nothing changes in between.
-    async fn settle(
-        &self,
-        user: &UserId,
-        plan: &CredentialPlan,
-        auth: Option<Arc<ChatGptAuth>>,
-        force: bool,
-    ) -> Result<(Verdict, Vec<String>), StagingError> {
-        let (owner, plan) = (self.owner, *plan);
+    /// Puts the sign-in into the user's directory, unless a fresher one is there ([`decide`]).
+    pub async fn stage_auth(&self, user: &UserId, auth: ChatGptAuth, force: bool) -> Result<Staged, StagingError> {
+        let auth = Arc::new(auth);
         let mut moved_aside = Vec::new();
         for _ in 0..ATTEMPTS {
-            let observed = self.settled(user, move |root, user| credentials::prepare(root, user, owner, &plan)).await;
+            let owner = self.owner;
+            let observed = self.settled(user, move |root, user| credentials::prepare(root, user, owner)).await;
             let observed = match observed {
                 Err(StagingError::Contended { .. }) => continue,
                 observed => observed?,
             };
             moved_aside.extend(observed.moved_aside.clone());
-            let verdict = judge(&plan, observed.disk(), auth.as_deref(), force);
-            let wanted = verdict.clone();
-            let committed = self
-                .blocking(user, move |root, user| credentials::commit(root, user, owner, &plan, &wanted, &observed))
-                .await;
-            match committed {
-                Ok(write::Replaced::Done { moved_aside: paths }) => {
-                    moved_aside.extend(paths);
-                    return Ok((verdict, moved_aside));
+            let (outcome, reason, stored) = match decide(&observed.existing, auth.sign_in(), force) {
+                Decision::KeepFresher { reason } => {
+                    self.blocking(user, move |root, user| credentials::heal_kept(root, user, owner)).await?;
+                    let stored = match observed.existing {
+                        Existing::Parsed(stored) => stored,
+                        // Only a sign-in is ever kept.
+                        Existing::Missing | Existing::Empty | Existing::Unreadable => continue,
+                    };
+                    (Outcome::KeptFresher, reason, stored)
                 }
-                Ok(write::Replaced::Disturbed) | Err(StagingError::Contended { .. }) => {}
-                Err(error) => return Err(error),
-            }
+                Decision::Write { reason } => {
+                    let written = auth.clone();
+                    let replaced = self
+                        .blocking(user, move |root, user| credentials::commit(root, user, owner, &written, &observed))
+                        .await;
+                    match replaced {
+                        Ok(write::Replaced::Done { moved_aside: path }) => moved_aside.extend(path),
+                        Ok(write::Replaced::Disturbed) | Err(StagingError::Contended { .. }) => continue,
+                        Err(error) => return Err(error),
+                    }
+                    let last_refresh = Some(auth.last_refresh());
+                    (Outcome::Written, reason, SignIn { last_refresh, ..auth.sign_in().clone() })
+                }
+            };
+            tracing::info!(
+                user_id = %user,
+                outcome = outcome.name(),
+                reason = reason.name(),
+                fingerprint = stored.fingerprint,
+                ?moved_aside,
+                "staged a sign-in"
+            );
+            return Ok(Staged { outcome, reason, stored, moved_aside });
         }
-        Err(StagingError::Contended { path: format!("users/{user}"), attempts: ATTEMPTS })
+        Err(StagingError::Contended { path: format!("users/{user}/codex/auth.json"), attempts: ATTEMPTS })
     }
 
-    /// Merges our entries into the user's `openclaw.json`; the answer says when it had to be left alone. Without
-    /// `makes_token`, the gateway's token comes from elsewhere.
-    pub async fn stage_configuration(
-        &self,
-        user: &UserId,
-        model: ModelEntries,
-        makes_token: bool,
-    ) -> Result<Option<Warning>, StagingError> {
-        let owner = self.owner;
-        for _ in 0..ATTEMPTS {
-            let tried = self
-                .blocking(user, move |root, user| configuration::stage(root, user, owner, model, makes_token))
-                .await;
-            match tried {
-                Ok(configuration::Tried::Done(warning)) => return Ok(warning),
-                Ok(configuration::Tried::Disturbed) | Err(StagingError::Contended { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(StagingError::Contended { path: format!("users/{user}/openclaw.json"), attempts: ATTEMPTS })
+    /// What is at the user's `codex/auth.json`; changes nothing.
+    pub async fn inspect_auth(&self, user: &UserId) -> Result<Existing, StagingError> {
+        Ok(self.settled(user, credentials::inspect).await?.existing)
     }
 
-    /// Whether any release would find a sign-in of the user's; changes nothing.
-    pub async fn has_sign_in(&self, user: &UserId) -> Result<bool, StagingError> {
-        Ok(signed_in(self.settled(user, credentials::inspect).await?.disk()))
-    }
-
-    /// Every place where a release may look for the user's sign-in, without any token; changes nothing.
-    pub async fn locations(&self, user: &UserId, plan: &CredentialPlan) -> Result<Vec<Location>, StagingError> {
-        let plan = *plan;
-        self.blocking(user, move |root, user| locations::list(root, user, &plan)).await
-    }
-
-    /// Removes what was staged of the user's sign-in; `false` when there was none. What else the user has, stays.
-    pub async fn remove_sign_in(&self, user: &UserId) -> Result<bool, StagingError> {
-        let owner = self.owner;
-        self.blocking(user, move |root, user| credentials::remove(root, user, owner)).await
+    /// Removes the user's `codex/auth.json`; `false` when there was none. What else the user has, stays.
+    pub async fn remove_auth(&self, user: &UserId) -> Result<bool, StagingError> {
+        self.blocking(user, credentials::remove).await
     }
 
     /// Whether the user has a directory.
     pub async fn user_directory_exists(&self, user: &UserId) -> Result<bool, StagingError> {
-        self.blocking(user, |root, user| Ok(matches!(places::home(root, user)?, jail::Child::Directory(_)))).await
+        self.blocking(user, |root, user| Ok(matches!(credentials::home(root, user)?, jail::Child::Directory(_)))).await
     }
 
     /// Removes the user's directory with everything in it. Nothing there is success; [`StagingError::PurgeUnfinished`]
     /// asks for another call. The container must have stopped.
     pub async fn purge(&self, user: &UserId) -> Result<(), StagingError> {
-        self.blocking(user, |root, user| {
-            purge::purge(&places::users(root)?, &jail::Name::of(user))?;
-            records::remove(root, user).map(drop)
-        })
-        .await
+        self.blocking(user, |root, user| purge::purge(&credentials::users(root)?, &jail::Name::of(user))).await
     }
 
     /// Whether staging can work at all, for readiness: the root is there and writable, and locks exclude.
@@ -290,10 +215,9 @@ impl Staging {
                 break;
             }
             tokio::time::sleep(self.reread.pause).await;
-            let mut moved_aside = observed.moved_aside;
+            let moved_aside = observed.moved_aside;
             observed = self.blocking(user, read).await?;
-            moved_aside.append(&mut observed.moved_aside);
-            observed.moved_aside = moved_aside;
+            observed.moved_aside = moved_aside.or(observed.moved_aside);
         }
         Ok(observed)
     }
@@ -314,7 +238,7 @@ async fn join<T>(job: tokio::task::JoinHandle<Result<T, StagingError>>) -> Resul
 }
 
 fn check(root: &Path) -> Result<(), StagingError> {
-    places::users(root)?;
+    credentials::users(root)?;
     let directory = locks::directory(root)?;
     let temporary = write::Temporary::new(&directory);
     let path = directory.path_of(&temporary.name);

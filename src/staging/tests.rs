@@ -3,7 +3,6 @@
 //! All run as root and without: as root the container's user is 1000, otherwise whoever runs the tests.
 
 mod hostile;
-mod plans;
 mod purging;
 
 use std::fs;
@@ -14,9 +13,6 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::domain::OpenClawVersion;
-use crate::domain::credential_plan::{PlanInputs, credential_plan};
-use crate::domain::freshness::Existing;
 use crate::domain::jwt::tests::jwt;
 
 /// A root directory with staging on it, and one user.
@@ -57,7 +53,7 @@ impl Fixture {
     }
 
     async fn stage(&self, auth: &ChatGptAuth) -> Staged {
-        self.staging.stage_sign_in(&self.user, &recipe(), auth.clone(), false).await.unwrap()
+        self.staging.stage_auth(&self.user, auth.clone(), false).await.unwrap()
     }
 
     fn assert_staged(&self, auth: &ChatGptAuth) {
@@ -76,11 +72,6 @@ fn auth(second: i64) -> ChatGptAuth {
         "last_refresh": last_refresh,
     }))
     .unwrap()
-}
-
-/// The plan of the oldest releases: `codex/auth.json` alone.
-fn recipe() -> CredentialPlan {
-    credential_plan(OpenClawVersion::MINIMUM, PlanInputs::default())
 }
 
 const OLD: i64 = 1_777_000_000;
@@ -119,7 +110,6 @@ async fn a_new_users_sign_in_is_there_private_and_the_containers_own() {
         outcome: Outcome::Written,
         reason: Reason::Missing,
         stored: auth(OLD).sign_in().clone(),
-        not_carried_over: false,
         moved_aside: vec![],
     };
     assert_eq!(staged, expected);
@@ -156,7 +146,7 @@ async fn owner_and_mode_are_healed_whether_the_sign_in_is_written_or_kept() {
 async fn without_an_owner_files_belong_to_this_process() {
     let f = Fixture::new();
     let staging = Staging::open(f.root.path(), None).unwrap();
-    staging.stage_sign_in(&f.user, &recipe(), auth(OLD), false).await.unwrap();
+    staging.stage_auth(&f.user, auth(OLD), false).await.unwrap();
     assert_eq!(owner(&f.auth_json()).uid, rustix::process::geteuid().as_raw());
 }
 
@@ -213,7 +203,7 @@ async fn a_sign_in_that_the_container_rotated_is_kept_until_forced() {
     assert_eq!(&staged.stored, auth(NEW).sign_in());
     assert_eq!(fs::read_to_string(f.auth_json()).unwrap(), rotated.to_string());
 
-    let forced = f.staging.stage_sign_in(&f.user, &recipe(), auth(OLD), true).await.unwrap();
+    let forced = f.staging.stage_auth(&f.user, auth(OLD), true).await.unwrap();
     assert_eq!((forced.outcome, forced.reason), (Outcome::Written, Reason::Forced));
     f.assert_staged(&auth(OLD));
 }
@@ -223,10 +213,9 @@ async fn a_sign_in_that_the_container_rotated_is_kept_until_forced() {
 fn a_rotation_after_the_judgement_stops_the_write() {
     let f = Fixture::new();
     let (root, owner) = (f.root.path(), Some(container_user()));
-    let observed = credentials::prepare(root, &f.user, owner, &recipe()).unwrap();
+    let observed = credentials::prepare(root, &f.user, owner).unwrap();
     fs::write(f.auth_json(), auth(NEW).to_file_bytes().expose_secret()).unwrap();
-    let verdict = judge(&recipe(), observed.disk(), Some(&auth(OLD)), false);
-    let replaced = credentials::commit(root, &f.user, owner, &recipe(), &verdict, &observed).unwrap();
+    let replaced = credentials::commit(root, &f.user, owner, &auth(OLD), &observed).unwrap();
     assert!(matches!(replaced, write::Replaced::Disturbed));
     f.assert_staged(&auth(NEW));
     assert_eq!(files(&f.own("")), [f.auth_json()]);
@@ -245,8 +234,7 @@ async fn a_file_that_is_half_written_at_the_first_reading_is_not_overwritten() {
             tokio::time::sleep(Duration::from_millis(100)).await;
             fs::write(f.auth_json(), whole.expose_secret()).unwrap();
         };
-        let recipe = recipe();
-        let (staged, ()) = tokio::join!(staging.stage_sign_in(&f.user, &recipe, auth(OLD), false), finish);
+        let (staged, ()) = tokio::join!(staging.stage_auth(&f.user, auth(OLD), false), finish);
         assert_eq!(staged.unwrap().outcome, Outcome::KeptFresher);
         f.assert_staged(&auth(NEW));
     }
@@ -266,24 +254,24 @@ async fn the_refresh_token_is_in_exactly_one_file() {
 #[tokio::test]
 async fn the_same_sign_in_is_kept_and_inspecting_changes_nothing() {
     let f = Fixture::new();
-    assert!(!f.staging.has_sign_in(&f.user).await.unwrap());
+    assert_eq!(f.staging.inspect_auth(&f.user).await.unwrap(), Existing::Missing);
     assert_eq!(files(f.root.path()), Vec::<PathBuf>::new());
     f.stage(&auth(OLD)).await;
     let before = fs::metadata(f.auth_json()).unwrap().ino();
     assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::SameSignIn);
-    assert!(f.staging.has_sign_in(&f.user).await.unwrap());
+    assert_eq!(f.staging.inspect_auth(&f.user).await.unwrap(), Existing::Parsed(auth(OLD).sign_in().clone()));
     assert_eq!(fs::metadata(f.auth_json()).unwrap().ino(), before);
 }
 
 #[tokio::test]
 async fn removing_a_sign_in_removes_leftovers_too_and_can_be_repeated() {
     let f = Fixture::new();
-    assert!(!f.staging.remove_sign_in(&f.user).await.unwrap());
+    assert!(!f.staging.remove_auth(&f.user).await.unwrap());
     f.stage(&auth(OLD)).await;
     fs::write(f.own("codex/config.toml"), "").unwrap();
     fs::write(f.own("codex/.provisioner-0123456789abcdef.tmp"), "rt").unwrap();
-    assert!(f.staging.remove_sign_in(&f.user).await.unwrap());
-    assert!(!f.staging.remove_sign_in(&f.user).await.unwrap());
+    assert!(f.staging.remove_auth(&f.user).await.unwrap());
+    assert!(!f.staging.remove_auth(&f.user).await.unwrap());
     assert_eq!(files(&f.own("")), [f.own("codex/config.toml")]);
 }
 

@@ -17,7 +17,7 @@ const NAMES_LOOKED_THROUGH: usize = 10_000;
 /// How a replacement ended.
 pub(super) enum Replaced {
     /// The name is our file now. What was in its way as a directory is at this path.
-    Done { moved_aside: Vec<String> },
+    Done { moved_aside: Option<String> },
     /// Somebody else changed the directory meanwhile; nothing is known to be written.
     Disturbed,
 }
@@ -46,11 +46,11 @@ pub(super) fn replace(
     if !still_wanted()? {
         return Ok(Replaced::Disturbed);
     }
-    let mut moved_aside = Vec::new();
+    let mut moved_aside = None;
     let renamed = match directory.rename(&temporary.name, name) {
         // A directory cannot be replaced by rename; whatever else is there can, and is never followed (incident 27).
         Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
-            moved_aside.extend(directory.move_aside(name)?);
+            moved_aside = directory.move_aside(name)?;
             directory.rename(&temporary.name, name)
         }
         renamed => renamed,

@@ -13,7 +13,7 @@ impl Fixture {
         let f = Self::new();
         fs::create_dir_all(f.own("codex")).unwrap();
         let victim = UserId::parse("victim").unwrap();
-        f.staging.stage_sign_in(&victim, &recipe(), auth(NEW), false).await.unwrap();
+        f.staging.stage_auth(&victim, auth(NEW), false).await.unwrap();
         let theirs = f.path("users/victim/codex/auth.json");
         (f, theirs)
     }
@@ -52,8 +52,8 @@ async fn whatever_is_in_the_place_of_codex_is_moved_aside() {
             "file" => fs::write(f.own("codex"), "mine").unwrap(),
             _ => rustix::fs::mkfifoat(CWD, f.own("codex"), Mode::RWXU).unwrap(),
         }
-        assert!(!f.staging.has_sign_in(&f.user).await.unwrap());
-        assert!(!f.staging.remove_sign_in(&f.user).await.unwrap());
+        assert_eq!(f.staging.inspect_auth(&f.user).await.unwrap(), Existing::Missing);
+        assert!(!f.staging.remove_auth(&f.user).await.unwrap());
         let staged = f.stage(&auth(OLD)).await;
         f.assert_staged(&auth(OLD));
         f.assert_unharmed(&theirs);
@@ -69,11 +69,11 @@ async fn a_link_in_the_place_of_the_user_directory_is_refused() {
     let (f, theirs) = Fixture::with_victim().await;
     fs::remove_dir_all(f.own("")).unwrap();
     symlink("victim", f.path("users/mallory")).unwrap();
-    let error = f.staging.stage_sign_in(&f.user, &recipe(), auth(OLD), true).await.unwrap_err();
+    let error = f.staging.stage_auth(&f.user, auth(OLD), true).await.unwrap_err();
     assert_eq!(error.to_string(), "users/mallory is not a directory of its own");
     assert_eq!(error.kind(), StagingErrorKind::Operator);
     assert!(!f.staging.user_directory_exists(&f.user).await.unwrap());
-    assert!(!f.staging.remove_sign_in(&f.user).await.unwrap());
+    assert!(!f.staging.remove_auth(&f.user).await.unwrap());
     f.assert_unharmed(&theirs);
 }
 
@@ -121,7 +121,7 @@ async fn a_directory_at_auth_json_is_moved_aside_with_what_is_in_it() {
         if let Some(text) = inside {
             fs::write(f.auth_json().join("file"), text).unwrap();
         }
-        assert!(!f.staging.remove_sign_in(&f.user).await.unwrap());
+        assert!(!f.staging.remove_auth(&f.user).await.unwrap());
         let staged = f.stage(&auth(OLD)).await;
         f.assert_staged(&auth(OLD));
         let [aside] = staged.moved_aside.as_slice() else { panic!("{staged:?}") };
@@ -171,16 +171,15 @@ async fn a_huge_file_is_read_no_further_than_its_limit() {
 fn a_codex_that_was_moved_away_while_it_was_open_does_not_count() {
     let f = Fixture::new();
     let (root, owner) = (f.root.path(), Some(container_user()));
-    let observed = credentials::prepare(root, &f.user, owner, &recipe()).unwrap();
-    let (places, _) = places::make(root, &f.user, owner, &recipe()).unwrap();
-    let verdict = judge(&recipe(), observed.disk(), Some(&auth(OLD)), false);
+    let observed = credentials::prepare(root, &f.user, owner).unwrap();
+    let (home, codex, _) = credentials::make(root, &f.user, owner).unwrap();
     fs::rename(f.own("codex"), f.own("away")).unwrap();
     for replacement in [false, true] {
         if replacement {
             fs::remove_file(f.own("away/auth.json")).unwrap();
             fs::create_dir(f.own("codex")).unwrap();
         }
-        let replaced = credentials::commit_into(&places, owner, &recipe(), &verdict, &observed).unwrap();
+        let replaced = credentials::commit_into(&home, &codex, owner, &auth(OLD), &observed).unwrap();
         assert!(matches!(replaced, write::Replaced::Disturbed));
         assert_eq!(files(&f.own("")), [f.own("away/auth.json")]);
     }
@@ -201,14 +200,14 @@ async fn swapping_codex_for_a_link_while_staging_reaches_nobody_else() {
         }
     });
     while !swapper.is_finished() {
-        match f.staging.stage_sign_in(&f.user, &recipe(), auth(OLD), true).await {
+        match f.staging.stage_auth(&f.user, auth(OLD), true).await {
             Ok(_) | Err(StagingError::Contended { .. }) => {}
             Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
         }
         f.assert_unharmed(&theirs);
     }
     swapper.join().unwrap();
-    f.staging.stage_sign_in(&f.user, &recipe(), auth(OLD), true).await.unwrap();
+    f.staging.stage_auth(&f.user, auth(OLD), true).await.unwrap();
     f.assert_staged(&auth(OLD));
     f.assert_unharmed(&theirs);
 }

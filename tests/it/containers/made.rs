@@ -35,8 +35,7 @@ async fn a_new_user_is_answered_201_with_the_whole_picture_after_five_calls() {
       },
       "state": "provisioning",
       "task_definition": "arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev-user:1",
-      "user_id": "alice",
-      "warnings": []
+      "user_id": "alice"
     }
     "#);
     let mut calls = app.calls();
