@@ -2,8 +2,8 @@
 
 use aws_config::SdkConfig;
 use aws_sdk_efs::error::SdkError;
-use aws_sdk_efs::operation::create_access_point::CreateAccessPointError;
-use aws_sdk_efs::types::{CreationInfo, PosixUser, RootDirectory, Tag};
+use aws_sdk_efs::operation::create_access_point::{CreateAccessPointError, CreateAccessPointOutput};
+use aws_sdk_efs::types::{CreationInfo, LifeCycleState, PosixUser, RootDirectory, Tag};
 
 use super::AwsError;
 
@@ -51,13 +51,17 @@ impl Efs {
     pub async fn ensure_access_point(&self, wanted: &AccessPoint) -> Result<String, AwsError> {
         const OPERATION: &str = "elasticfilesystem:CreateAccessPoint";
         match self.create(wanted).await {
-            Ok(id) => id.ok_or_else(|| AwsError::malformed(OPERATION, "has no AccessPointId")),
+            // A repeated token may also answer 200, with what the first call made.
+            Ok(made) => {
+                check(OPERATION, made.root_directory(), made.posix_user(), wanted)?;
+                made.access_point_id.ok_or_else(|| AwsError::malformed(OPERATION, "has no AccessPointId"))
+            }
             Err(SdkError::ServiceError(context)) if context.err().is_access_point_already_exists() => {
                 let found = match context.err() {
                     CreateAccessPointError::AccessPointAlreadyExists(found) => found.access_point_id().to_owned(),
                     _ => String::new(),
                 };
-                self.check(&found, wanted).await?;
+                self.check_found(&found, wanted).await?;
                 Ok(found)
             }
             Err(error) => Err(AwsError::from_sdk(OPERATION, error)),
@@ -67,7 +71,8 @@ impl Efs {
     async fn create(
         &self,
         wanted: &AccessPoint,
-    ) -> Result<Option<String>, SdkError<CreateAccessPointError, aws_sdk_efs::config::http::HttpResponse>> {
+    ) -> Result<CreateAccessPointOutput, SdkError<CreateAccessPointError, aws_sdk_efs::config::http::HttpResponse>>
+    {
         let uid = i64::from(wanted.owner.uid);
         let gid = i64::from(wanted.owner.gid);
         let tags = wanted.tags.iter().filter_map(|(key, value)| Tag::builder().key(key).value(value).build().ok());
@@ -90,27 +95,20 @@ impl Efs {
                     )
                     .build(),
             );
-        Ok(call.set_tags(Some(tags.collect())).send().await?.access_point_id)
+        call.set_tags(Some(tags.collect())).send().await
     }
 
-    /// A token can outlive a change of settings; an access point cannot be changed. Compare before trusting it.
-    async fn check(&self, id: &str, wanted: &AccessPoint) -> Result<(), AwsError> {
+    async fn check_found(&self, id: &str, wanted: &AccessPoint) -> Result<(), AwsError> {
         const OPERATION: &str = "elasticfilesystem:DescribeAccessPoints";
         let answer = self.client.describe_access_points().access_point_id(id).send().await;
         let answer = answer.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
         let Some(found) = answer.access_points().first() else {
             return Err(AwsError::malformed(OPERATION, "does not hold the access point that CreateAccessPoint named"));
         };
-        let path = found.root_directory().and_then(RootDirectory::path);
-        let owner = found.posix_user().map(|user| (user.uid(), user.gid()));
-        let same_owner = owner == Some((i64::from(wanted.owner.uid), i64::from(wanted.owner.gid)));
-        if path != Some(wanted.path.as_str()) || !same_owner {
-            return Err(AwsError::malformed(
-                OPERATION,
-                "shows another root directory or POSIX user than this user's: delete that access point",
-            ));
+        if matches!(found.life_cycle_state(), Some(LifeCycleState::Deleting | LifeCycleState::Deleted)) {
+            return Err(AwsError::malformed(OPERATION, "shows an access point that is still being deleted"));
         }
-        Ok(())
+        check(OPERATION, found.root_directory(), found.posix_user(), wanted)
     }
 
     /// Deletes an access point; one that is gone already is as good.
@@ -124,4 +122,21 @@ impl Efs {
             Err(error) => Err(AwsError::from_sdk("elasticfilesystem:DeleteAccessPoint", error)),
         }
     }
+}
+
+/// A token can outlive a change of settings, and an access point cannot be changed: compare before trusting it.
+fn check(
+    operation: &'static str,
+    root: Option<&RootDirectory>,
+    user: Option<&PosixUser>,
+    wanted: &AccessPoint,
+) -> Result<(), AwsError> {
+    let path = root.and_then(RootDirectory::path);
+    let owner = user.map(|user| (user.uid(), user.gid()));
+    let same_owner = owner == Some((i64::from(wanted.owner.uid), i64::from(wanted.owner.gid)));
+    if path == Some(wanted.path.as_str()) && same_owner {
+        return Ok(());
+    }
+    let problem = "shows another root directory or POSIX user than this user's: delete that access point";
+    Err(AwsError::unusable(operation, problem))
 }

@@ -1,13 +1,16 @@
 //! AWS errors, sorted by what a caller can do about them.
 
 use std::error::Error as StdError;
+use std::fmt;
 
 use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use thiserror::Error;
 
+use crate::domain::with_causes;
+
 /// A failed AWS call.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[error("{operation} failed: {}", self.summary())]
 pub struct AwsError {
     operation: &'static str,
@@ -48,9 +51,11 @@ impl AwsError {
         let request_id = header("x-amzn-requestid").or_else(|| header("x-amz-request-id"));
         let server_fault = response.is_some_and(|response| response.status().is_server_error());
         let kind = match &error {
-            SdkError::ServiceError(_) => kind_of(code.as_deref(), server_fault),
+            SdkError::ServiceError(_) => kind_of(code.as_deref(), message.as_deref(), server_fault),
             // Nothing was sent, or what was sent could not be built: mostly missing credentials.
             SdkError::ConstructionFailure(_) => ErrorKind::Denied,
+            // The SDK looks for credentials as part of the dispatch, before anything is sent.
+            SdkError::DispatchFailure(_) if lacks_credentials(&error) => ErrorKind::Denied,
             _ => ErrorKind::Unanswered,
         };
         Self { operation, kind, code, message, request_id, source: Some(Box::new(error)) }
@@ -60,6 +65,11 @@ impl AwsError {
     pub(super) fn malformed(operation: &'static str, problem: &str) -> Self {
         let message = Some(format!("the answer {problem}"));
         Self { operation, kind: ErrorKind::Unavailable, code: None, message, request_id: None, source: None }
+    }
+
+    /// AWS answered, but what it holds cannot be used, now or later.
+    pub(super) fn unusable(operation: &'static str, problem: &str) -> Self {
+        Self { kind: ErrorKind::Refused, ..Self::malformed(operation, problem) }
     }
 
     /// The API action, `ecs:CreateService`.
@@ -132,7 +142,7 @@ impl AwsError {
     /// The task definition was deregistered between two calls.
     #[must_use]
     pub fn is_definition_inactive(&self) -> bool {
-        self.says("inactive")
+        self.says("inactive") && self.says("definition")
     }
 
     fn summary(&self) -> String {
@@ -146,7 +156,32 @@ impl AwsError {
     }
 }
 
-fn kind_of(code: Option<&str>, server_fault: bool) -> ErrorKind {
+/// Without the source: the SDK's own error shows whole responses, and with them users' variables.
+impl fmt::Debug for AwsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operation, kind, code, message, request_id, source: _ } = self;
+        f.debug_struct("AwsError")
+            .field("operation", operation)
+            .field("kind", kind)
+            .field("code", code)
+            .field("message", message)
+            .field("request_id", request_id)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lacks_credentials(error: &(dyn StdError + 'static)) -> bool {
+    let words = with_causes(error);
+    words.contains("credentials") || words.contains("identity")
+}
+
+/// What ECS says to two registrations in one family at once. It comes as a plain ClientException, and it passes.
+const TOO_MANY_REGISTRATIONS: &str = "Too many concurrent attempts to create a new revision";
+
+fn kind_of(code: Option<&str>, message: Option<&str>, server_fault: bool) -> ErrorKind {
+    if message.is_some_and(|message| message.contains(TOO_MANY_REGISTRATIONS)) {
+        return ErrorKind::Throttled;
+    }
     match code.unwrap_or_default() {
         // Not modelled in ECS, so only the code tells.
         "ThrottlingException"

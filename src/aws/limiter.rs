@@ -69,7 +69,10 @@ impl Default for RateLimits {
 
 /// A rate that does not parse.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{entry:?} is not a rate limit: write <bucket>=<burst>/<per second>, both at least 1; buckets: {}", names())]
+#[error(
+    "{entry:?} is not a rate limit: write <bucket>=<burst>/<per second>, each from 1 to 1000; buckets: {}",
+    names()
+)]
 pub struct ParseLimitsError {
     entry: String,
 }
@@ -89,7 +92,8 @@ impl FromStr for RateLimits {
             let (name, rate) = entry.split_once('=').ok_or_else(error)?;
             let (burst, per_second) = rate.split_once('/').ok_or_else(error)?;
             let number = |digits: &str| match digits.trim().parse() {
-                Ok(n @ 1..=10_000) => Ok(n),
+                // The bucket's clock counts milliseconds.
+                Ok(n @ 1..=1_000) => Ok(n),
                 _ => Err(error()),
             };
             let at = Bucket::ALL.iter().position(|bucket| bucket.name() == name.trim()).ok_or_else(error)?;
@@ -165,7 +169,14 @@ mod tests {
         let limits: RateLimits = "service-write=25/2, task-read=50/10".parse().unwrap();
         assert_eq!(limits.0[Bucket::ServiceWrite as usize], Rate { burst: 25, per_second: 2 });
         assert_eq!(limits.0[Bucket::TaskDefinitionWrite as usize], Rate { burst: 20, per_second: 1 });
-        for bad in ["service-write", "nope=1/1", "service-write=0/1", "service-write=1", "task-read=a/b"] {
+        for bad in [
+            "service-write",
+            "nope=1/1",
+            "service-write=0/1",
+            "service-write=1",
+            "task-read=a/b",
+            "task-read=5000/5000",
+        ] {
             assert!(bad.parse::<RateLimits>().unwrap_err().to_string().contains("task-definition-write"), "{bad}");
         }
     }

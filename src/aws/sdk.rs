@@ -20,7 +20,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(3), attempt: Duration::from_secs(10), operation: Duration::from_secs(25) }
+        Self { connect: Duration::from_secs(3), attempt: Duration::from_secs(6), operation: Duration::from_secs(20) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `doctor`: says what is wrong before a user finds out.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -15,9 +15,9 @@ use crate::staging::{Owner, Staging};
 /// `doctor`.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// The version file to check
-    #[arg(long, default_value = "openclaw-version.json", value_name = "FILE")]
-    version_file: PathBuf,
+    /// The version file to check [default: openclaw-version.json, where there is one]
+    #[arg(long, value_name = "FILE")]
+    version_file: Option<PathBuf>,
     /// Check the version file alone, without AWS and file system
     #[arg(long)]
     offline: bool,
@@ -52,7 +52,7 @@ struct Check {
 }
 
 pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
-    let mut checks = vec![version_file(&args.version_file)];
+    let mut checks = vec![version_file(args.version_file.as_deref())];
     if !args.offline {
         let config = aws::load(args.aws.timeouts()).await;
         let aws = Aws::new(&config, &args.aws.rate_limits);
@@ -67,14 +67,20 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     report(&checks, args.json)
 }
 
-fn version_file(path: &PathBuf) -> Check {
+fn version_file(named: Option<&Path>) -> Check {
+    const NAME: &str = "openclaw_version_file";
+    let path = named.unwrap_or(Path::new("openclaw-version.json"));
+    // On a production host there is no checkout.
+    if named.is_none() && !path.exists() {
+        return skipped(NAME, "none here; name one with --version-file");
+    }
     let shown = path.display();
     let parsed = std::fs::read_to_string(path)
         .map_err(|error| format!("{shown}: {error}; name it with --version-file"))
         .and_then(|text| VersionFile::parse(&text).map_err(|error| format!("{shown}: {error}")));
     match parsed {
-        Ok(file) => passed("openclaw_version_file", format!("{shown}: OpenClaw {}", file.version)),
-        Err(problem) => failed("openclaw_version_file", problem),
+        Ok(file) => passed(NAME, format!("{shown}: OpenClaw {}", file.version)),
+        Err(problem) => failed(NAME, problem),
     }
 }
 

@@ -48,6 +48,8 @@ impl Cli {
                 Command::Doctor(args) => doctor::run(*args).await,
             }
         });
+        // A file operation that a wedged NFS server never answers must not keep the process from ending.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(2));
         result.unwrap_or_else(|error| failed(&error))
     }
 }

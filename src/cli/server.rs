@@ -43,11 +43,8 @@ impl Server {
         tokio::spawn(refresh(self.source, coordinates_sender, freshness_sender));
 
         let reconciler = Arc::new(Reconciler::new(self.aws, staging, locks, coordinates, self.options));
-        let app = App {
-            reconciler: Arc::clone(&reconciler),
-            tokens: self.tokens,
-            readiness: Readiness { coordinates: freshness },
-        };
+        let app =
+            App { reconciler: Arc::clone(&reconciler), tokens: self.tokens, readiness: Readiness::new(freshness) };
         tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
         let (stop, mut stopped) = watch::channel(false);
         let serving = axum::serve(listener, router(app)).with_graceful_shutdown(async move {

@@ -52,7 +52,8 @@ impl CoordinatesArgs {
             own.or(published).map(str::to_owned)
         };
         let mut required = |own: &Option<String>, variable: &str, parameter: &str| {
-            given(own, parameter).unwrap_or_else(|| {
+            // A list of commas is as good as nothing.
+            given(own, parameter).filter(|value| value.chars().any(|c| c != ',' && c != ' ')).unwrap_or_else(|| {
                 let fix = match &self.ssm_path {
                     Some(path) => format!("set {variable}, or publish the SSM parameter {path}/{parameter}"),
                     None => {

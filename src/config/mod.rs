@@ -48,11 +48,11 @@ pub struct AwsArgs {
           value_parser = clap::value_parser!(u64).range(1..=60))]
     pub aws_connect_timeout_seconds: u64,
     /// Seconds for one attempt of an AWS call
-    #[arg(long, env = "PROVISIONER_AWS_ATTEMPT_TIMEOUT_SECONDS", default_value_t = 10, value_name = "SECONDS",
+    #[arg(long, env = "PROVISIONER_AWS_ATTEMPT_TIMEOUT_SECONDS", default_value_t = 6, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=300))]
     pub aws_attempt_timeout_seconds: u64,
     /// Seconds for all attempts of an AWS call together
-    #[arg(long, env = "PROVISIONER_AWS_OPERATION_TIMEOUT_SECONDS", default_value_t = 25, value_name = "SECONDS",
+    #[arg(long, env = "PROVISIONER_AWS_OPERATION_TIMEOUT_SECONDS", default_value_t = 20, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=900))]
     pub aws_operation_timeout_seconds: u64,
     /// Client-side rate limits where AWS's documented ones are not yours: bucket=burst/per-second[,…]; buckets
@@ -98,8 +98,9 @@ impl FromStr for OwnerArg {
             return Ok(Self { owner: PosixOwner { uid: 1000, gid: 1000 }, chown: false });
         }
         let parsed = text.split_once(':').and_then(|(uid, gid)| {
-            let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
-            Some(PosixOwner { uid, gid })
+            // The largest number is -1 to chown, which leaves the owner as it is.
+            let number = |text: &str| text.parse().ok().filter(|number| *number != u32::MAX);
+            Some(PosixOwner { uid: number(uid)?, gid: number(gid)? })
         });
         match parsed {
             Some(PosixOwner { uid: 0, .. }) => {
@@ -120,7 +121,7 @@ mod tests {
         let owner: OwnerArg = "1001:1002".parse().unwrap();
         assert_eq!(owner, OwnerArg { owner: PosixOwner { uid: 1001, gid: 1002 }, chown: true });
         assert!(!"-".parse::<OwnerArg>().unwrap().chown);
-        for bad in ["", "1000", "node:node", "0:0", "-1:1"] {
+        for bad in ["", "1000", "node:node", "0:0", "-1:1", "4294967295:1"] {
             assert!(bad.parse::<OwnerArg>().is_err(), "{bad}");
         }
     }

@@ -38,7 +38,8 @@ impl Source {
     /// # Errors
     /// Says what is missing, or why SSM did not answer.
     pub async fn read(&self) -> Result<Coordinates, String> {
-        let parameters = match &self.args.ssm_path {
+        let path = self.args.ssm_path.as_ref().filter(|path| !path.trim().is_empty());
+        let parameters = match path {
             Some(path) => self.ssm.parameters_under(path).await.map_err(|error| with_causes(&error))?,
             None => BTreeMap::new(),
         };

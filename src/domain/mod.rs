@@ -25,8 +25,8 @@ pub use size::{CPU_UNITS, RawSize, Size};
 pub use spec::{CODEX_HOME, Labels, Secrets, SignInKind, Spec, SpecPatch, Variables};
 pub use status::{Phase, Reason, ReasonCode, State, Status, derive as derive_status};
 pub use task_definition::{
-    BaseDefinition, BaseError, CurrentDefinition, CurrentError, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC,
-    LABEL_USER, OUTPUT_MEMBERS, RenderError, Rendered, TAG_USER, render, user_family,
+    BaseDefinition, BaseError, CurrentDefinition, CurrentError, LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST,
+    LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, OUTPUT_MEMBERS, RenderError, Rendered, TAG_USER, render, user_family,
 };
 pub use user_id::UserId;
 pub use version_file::VersionFile;

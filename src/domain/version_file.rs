@@ -51,6 +51,7 @@ impl VersionFile {
             let fix = "see openclaw-version.schema.json for the members and their types";
             Invalid::new(path, error.into_inner().to_string(), fix)
         })?;
+        deserializer.end().map_err(|error| Invalid::new("the file", error.to_string(), "keep one JSON object"))?;
         let minimum = version_in(&raw.minimum, "minimum")?;
         if minimum < OpenClawVersion::MINIMUM {
             let problem = format!("{minimum} is older than {}", OpenClawVersion::MINIMUM);

@@ -242,6 +242,7 @@ impl From<ConvergeError> for Problem {
             ConvergeError::Contended => Code::Contended,
             ConvergeError::Deadline { .. } => Code::DeadlineExceeded,
             ConvergeError::ShuttingDown => Code::ShuttingDown,
+            ConvergeError::Crashed => Code::Internal,
             ConvergeError::Aws(aws) => match aws.kind() {
                 ErrorKind::Throttled => Code::AwsThrottled,
                 ErrorKind::Quota => Code::AwsQuotaExceeded,

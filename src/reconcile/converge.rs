@@ -1,7 +1,5 @@
 //! One converge from lock to answer: observe, then plan and take steps until the planner has nothing left to do.
 
-use std::collections::HashMap;
-use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -16,7 +14,7 @@ use super::{Converged, Outcome, Reconciler};
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::service::ServiceStatus;
 use crate::domain::{ChatGptAuth, Coordinates, CurrentDefinition, UserId, with_causes};
-use crate::staging::{Staged, StagingError, UserLock};
+use crate::staging::{Staged, UserLock};
 
 /// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
 /// consistency, and both pass in seconds; ten, with their waits, are about 20 s.
@@ -32,9 +30,12 @@ impl Reconciler {
         answer: &mut Answer,
     ) -> Result<Converged, ConvergeError> {
         let started = Instant::now();
-        let lock = self.locks.acquire(user, self.options.lock_timeout).await?;
+        let mut lock = tokio::select! {
+            lock = self.locks.acquire(user, self.options.lock_timeout) => lock?,
+            () = self.stopping.cancelled() => return Err(ConvergeError::ShuttingDown),
+        };
         let is_new = lock.is_new();
-        let result = self.converge_locked(user, target, sign_in, is_new, answer).await;
+        let result = self.converge_locked(user, target, sign_in, &mut lock, answer).await;
         let never_was = is_new && matches!(result, Err(ConvergeError::Refused(Refusal::NotFound)));
         let is_gone = result.is_ok() && matches!(target, Target::Absent { .. });
         if never_was || is_gone {
@@ -53,49 +54,50 @@ impl Reconciler {
         user: &UserId,
         target: &Target,
         sign_in: Option<ChatGptAuth>,
-        is_new: bool,
+        lock: &mut UserLock,
         answer: &mut Answer,
     ) -> Result<Converged, ConvergeError> {
-        let at = self.coordinates();
-        // Joined, not raced: a write that goes on after the lock is released would be nobody's. And before any step:
-        // a service that starts before its files are written signs nobody in (incident 23).
-        let (staged, observed) = tokio::join!(self.stage(user, sign_in), self.observe(&at, user, target, is_new));
-        let staged = staged?;
-        let mut observed = observed?;
-        observed.done.registered = self.take_unsettled(user, &observed);
+        let (at, is_new) = (self.coordinates(), lock.is_new());
+        let mut observed = self.observe(&at, user, target, is_new).await?;
+        observed.revisions = lock.note().iter().cloned().collect();
+        observed.done.registered = self.left_over(user, target, &observed).await?;
         // ECS remembers a deleted service for a while; who comes back then is new all the same.
         let existed = observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
         let deadline = Instant::now() + self.options.deadline;
-        let run = Run { reconciler: self, at, user, target, staged, deadline, existed, did: Did::default(), observed };
+        let (did, staged) = (Did::default(), None);
+        let run = Run { reconciler: self, lock, at, user, target, sign_in, staged, deadline, existed, did, observed };
         run.complete(answer).await
     }
 
-    /// The revision that an earlier converge registered and could not be sure of, unless the service runs it. A hint and
-    /// no record: losing it with the process costs one revision that stays registered.
-    fn take_unsettled(&self, user: &UserId, observed: &Observed) -> Option<CurrentDefinition> {
-        let left = self.unsettled().remove(user)?;
-        let running = observed.service.as_ref().is_some_and(|service| service.task_definition == left.arn);
-        (!running).then_some(left)
-    }
-
-    fn unsettled(&self) -> MutexGuard<'_, HashMap<UserId, CurrentDefinition>> {
-        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn stage(&self, user: &UserId, sign_in: Option<ChatGptAuth>) -> Result<Option<Staged>, StagingError> {
-        match sign_in {
-            Some(sign_in) => self.staging.stage_auth(user, sign_in, false).await.map(Some),
+    /// The newest revision that an earlier converge registered and nothing runs: it may be just what this one needs.
+    async fn left_over(
+        &self,
+        user: &UserId,
+        target: &Target,
+        observed: &Observed,
+    ) -> Result<Option<CurrentDefinition>, ConvergeError> {
+        let current = observed.current.as_ref();
+        let in_use = |arn: &String| {
+            let names = |other: &Option<String>| other.as_ref() == Some(arn);
+            current.is_some_and(|current| current.arn == *arn || names(&current.previous))
+        };
+        let left = observed.revisions.iter().filter(|arn| !in_use(arn));
+        let newest = left.max_by_key(|arn| arn.rsplit_once(':').and_then(|(_, number)| number.parse::<u64>().ok()));
+        match newest.filter(|_| target.needs_base()) {
+            Some(arn) => Ok(self.revision_of(arn, user).await?.filter(|revision| revision.active)),
             None => Ok(None),
         }
     }
 }
 
-/// A converge whose files are in place.
+/// A converge under way.
 struct Run<'a> {
     reconciler: &'a Reconciler,
+    lock: &'a mut UserLock,
     at: Coordinates,
     user: &'a UserId,
     target: &'a Target,
+    sign_in: Option<ChatGptAuth>,
     staged: Option<Staged>,
     deadline: Instant,
     existed: bool,
@@ -114,16 +116,23 @@ struct Did {
 impl Run<'_> {
     async fn complete(mut self, answer: &mut Answer) -> Result<Converged, ConvergeError> {
         let result = self.take_steps(answer).await;
-        self.leave_no_orphan(result.as_ref().err()).await;
+        if let Err(error) = &result {
+            self.leave_no_orphan(error).await;
+        }
+        self.remember().await;
         result?;
         Ok(self.converged().await)
     }
 
     async fn take_steps(&mut self, answer: &mut Answer) -> Result<(), ConvergeError> {
         loop {
+            if Instant::now() > self.deadline {
+                return Err(ConvergeError::Deadline { seconds: self.reconciler.options.deadline.as_secs() });
+            }
             match plan(self.user, self.target, &self.observed)? {
-                Plan::Converged => return Ok(()),
+                Plan::Converged => return self.stage().await,
                 Plan::WaitForDrain => {
+                    self.stage().await?;
                     self.say_that_it_waits(answer);
                     self.observe_after(self.reconciler.options.poll_interval).await?;
                 }
@@ -134,18 +143,24 @@ impl Run<'_> {
 
     async fn take(&mut self, step: Step) -> Result<(), ConvergeError> {
         let name = step.name();
+        // A service that starts before its files are written signs nobody in (incident 23).
+        if step.needs_files() {
+            self.stage().await?;
+        }
         self.did.create |= matches!(step, Step::CreateService { .. });
         self.did.change |= step.changes_container();
         let started = Instant::now();
-        let taken = self.reconciler.execute(&self.at, self.user, step, &mut self.observed).await?;
+        let taken = self.reconciler.execute(&self.at, self.user, step, &mut self.observed).await;
+        self.remember().await;
+        let taken = taken?;
         let elapsed_ms = millis_since(started);
         match taken {
             Taken::Folded => {
                 tracing::info!(step = name, elapsed_ms, "step taken");
                 Ok(())
             }
-            Taken::Conflict(error) => {
-                tracing::info!(step = name, elapsed_ms, %error, "conflict; observing again");
+            Taken::Conflict(how) => {
+                tracing::info!(step = name, elapsed_ms, how, "conflict; observing again");
                 self.did.conflicts += 1;
                 if self.did.conflicts == MAX_CONFLICTS {
                     return Err(ConvergeError::Contended);
@@ -153,6 +168,14 @@ impl Run<'_> {
                 self.observe_after(Duration::from_millis(100 << self.did.conflicts.min(5))).await
             }
         }
+    }
+
+    /// Stages the sign-in that came with the request, once.
+    async fn stage(&mut self) -> Result<(), ConvergeError> {
+        if let Some(sign_in) = self.sign_in.take() {
+            self.staged = Some(self.reconciler.staging.stage_auth(self.user, sign_in, false).await?);
+        }
+        Ok(())
     }
 
     /// Observes again after a while, unless the deadline passes or the process goes down first.
@@ -180,19 +203,23 @@ impl Run<'_> {
         }));
     }
 
-    /// A revision that was registered and that nothing runs is named by no other, so no delete would ever find it. It
-    /// is deregistered when it is certain that the step after it had no effect. Where that is not certain (no answer
-    /// came), a service may be running it: then the user's next converge in this process takes it up.
-    async fn leave_no_orphan(&mut self, error: Option<&ConvergeError>) {
-        let Some(unused) = self.observed.done.registered.take() else { return };
-        let certain = match error {
-            Some(error) => !matches!(error, ConvergeError::Aws(error) if may_have_taken_effect(error)),
-            None => matches!(self.target, Target::Absent { .. }),
-        };
-        if certain {
-            self.reconciler.deregister_unused(&unused.arn).await;
-        } else {
-            self.reconciler.unsettled().insert(self.user.clone(), unused);
+    /// A revision that was registered and that nothing runs is deregistered when it is certain that the step after it
+    /// had no effect. Where that is not certain (no answer came), a service may be running it: it stays remembered, and
+    /// the user's next converge takes it up.
+    async fn leave_no_orphan(&mut self, error: &ConvergeError) {
+        let ConvergeError::Aws(error) = error else { return };
+        let Some(unused) = self.observed.done.registered.take().filter(|_| was_refused(error)) else { return };
+        self.reconciler.deregister_unused(&unused.arn, &mut self.observed).await;
+    }
+
+    /// Writes down which revisions are the user's, when that has changed. A failure costs at worst a revision that
+    /// stays registered.
+    async fn remember(&mut self) {
+        let now: Vec<String> = self.observed.revisions.iter().cloned().collect();
+        if now != self.lock.note()
+            && let Err(error) = self.lock.write_note(now).await
+        {
+            tracing::warn!(error = %with_causes(&error), "the user's revisions could not be written down");
         }
     }
 
@@ -221,10 +248,12 @@ impl Run<'_> {
     }
 }
 
-const fn may_have_taken_effect(error: &AwsError) -> bool {
+/// Whether AWS understood and refused the call, so that it had no effect. Throttling is no such answer: it may be that
+/// of the last attempt only, after one that took effect and was not answered.
+const fn was_refused(error: &AwsError) -> bool {
     match error.kind() {
-        ErrorKind::Unavailable | ErrorKind::Unanswered => true,
-        ErrorKind::Throttled | ErrorKind::Quota | ErrorKind::Denied | ErrorKind::Refused => false,
+        ErrorKind::Refused | ErrorKind::Denied | ErrorKind::Quota => true,
+        ErrorKind::Unavailable | ErrorKind::Unanswered | ErrorKind::Throttled => false,
     }
 }
 

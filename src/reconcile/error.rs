@@ -56,6 +56,9 @@ pub enum ConvergeError {
         /// The deadline.
         seconds: u64,
     },
+    /// The task that converged ended without an answer: it panicked.
+    #[error("the operation ended unexpectedly; the log has the reason")]
+    Crashed,
     /// The process is going down.
     #[error("the service is shutting down; nothing is lost, call again")]
     ShuttingDown,

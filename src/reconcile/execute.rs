@@ -5,6 +5,7 @@ use super::error::ConvergeError;
 use super::plan::{Observed, Step};
 use super::{Reconciler, names};
 use crate::aws::{AwsError, CreateService, ImageLookup, ServiceChange};
+use crate::domain::service::ServiceStatus;
 use crate::domain::{Coordinates, CurrentDefinition, UserId};
 use crate::staging::StagingError;
 
@@ -13,8 +14,8 @@ use crate::staging::StagingError;
 pub(super) enum Taken {
     /// Done, and folded in.
     Folded,
-    /// Somebody else was there first: what is known is out of date.
-    Conflict(AwsError),
+    /// Somebody else was there first: what is known is out of date. Says how that showed.
+    Conflict(String),
 }
 
 impl Reconciler {
@@ -46,17 +47,15 @@ impl Reconciler {
             },
             Step::RegisterTaskDefinition(rendered) => {
                 let registered = self.aws.ecs.register_task_definition(&rendered.request).await?;
-                let registered = CurrentDefinition::parse(&registered.document, user)?;
-                if let Some(unused) = observed.done.registered.replace(registered) {
-                    self.deregister_unused(&unused.arn).await;
-                }
+                observed.revisions.insert(registered.arn);
+                observed.done.registered = Some(CurrentDefinition::parse(&registered.document, user)?);
             }
-            Step::CreateService { task_definition, digest } => {
+            Step::CreateService { task_definition, digest, after } => {
                 let wanted = CreateService {
                     cluster: at.cluster.clone(),
                     name,
                     task_definition,
-                    client_token: names::service_token(user, &digest),
+                    client_token: names::service_token(user, &digest, after.as_deref()),
                     subnets: at.subnets.clone(),
                     security_groups: at.security_groups.clone(),
                     cloud_map_service_arn: at.cloud_map_service_arn.clone(),
@@ -64,11 +63,12 @@ impl Reconciler {
                     tags: names::tags(at, user),
                 };
                 match self.aws.ecs.create_service(&wanted).await {
-                    Ok(service) => {
+                    Ok(service) if service.status == ServiceStatus::Active => {
                         observed.service = Some(service);
                         adopt_registered(observed);
                     }
-                    Err(error) if error.is_service_conflict() => return Ok(Taken::Conflict(error)),
+                    Ok(_) => return Ok(Taken::Conflict("CreateService answered with a deleted service".into())),
+                    Err(error) if error.is_service_conflict() => return Ok(Taken::Conflict(error.to_string())),
                     Err(error) if error.is_definition_inactive() => return Ok(deregistered_meanwhile(observed, error)),
                     Err(error) => return Err(error.into()),
                 }
@@ -83,10 +83,10 @@ impl Reconciler {
                             adopt_registered(observed);
                         }
                         for arn in superseded {
-                            self.deregister_unused(&arn).await;
+                            self.deregister_unused(&arn, observed).await;
                         }
                     }
-                    Err(error) if error.is_service_gone() => return Ok(Taken::Conflict(error)),
+                    Err(error) if error.is_service_gone() => return Ok(Taken::Conflict(error.to_string())),
                     Err(error) if error.is_definition_inactive() => return Ok(deregistered_meanwhile(observed, error)),
                     Err(error) => return Err(error.into()),
                 }
@@ -94,9 +94,10 @@ impl Reconciler {
             Step::DeleteService => observed.service = self.aws.ecs.delete_service(&at.cluster, &name).await?,
             Step::DeregisterRevision(arn) => {
                 self.aws.ecs.deregister_task_definition(&arn).await?;
-                if let Some(current) = &mut observed.current {
+                if let Some(current) = observed.current.as_mut().filter(|current| current.arn == arn) {
                     current.active = false;
                 }
+                observed.revisions.remove(&arn);
             }
             Step::FollowToPrevious(arn) => observed.current = self.revision_of(&arn, user).await?,
             Step::DeleteAccessPoint(id) => {
@@ -117,15 +118,25 @@ impl Reconciler {
     }
 
     /// A revision of this user, if it is still there; the chain of a user ends where it is not.
-    async fn revision_of(&self, arn: &str, user: &UserId) -> Result<Option<CurrentDefinition>, ConvergeError> {
+    pub(super) async fn revision_of(
+        &self,
+        arn: &str,
+        user: &UserId,
+    ) -> Result<Option<CurrentDefinition>, ConvergeError> {
         let found = self.aws.ecs.describe_task_definition(arn).await?;
         Ok(found.and_then(|found| CurrentDefinition::parse(&found.document, user).ok()))
     }
 
-    /// Only from left-over capacity, and no failure: a revision that stays registered costs nothing.
-    pub(super) async fn deregister_unused(&self, arn: &str) {
-        if let Err(error) = self.aws.ecs.deregister_with_spare_capacity(arn).await {
-            tracing::warn!(task_definition = arn, %error, "a revision that nothing runs stays registered");
+    /// Only from left-over capacity, and no failure: a revision that stays registered is remembered.
+    pub(super) async fn deregister_unused(&self, arn: &str, observed: &mut Observed) {
+        match self.aws.ecs.deregister_with_spare_capacity(arn).await {
+            Ok(true) => {
+                observed.revisions.remove(arn);
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(task_definition = arn, %error, "a revision that nothing runs stays registered")
+            }
         }
     }
 }
@@ -139,5 +150,5 @@ fn adopt_registered(observed: &mut Observed) {
 
 fn deregistered_meanwhile(observed: &mut Observed, error: AwsError) -> Taken {
     observed.done.registered = None;
-    Taken::Conflict(error)
+    Taken::Conflict(error.to_string())
 }

@@ -14,8 +14,7 @@ pub use plan::{Done, Observed, Plan, Refusal, Step, plan};
 pub use status::ContainerView;
 pub use target::{Definition, Desired, IfMissing, Target};
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -25,7 +24,7 @@ use tracing::Instrument;
 
 use crate::aws::{Aws, PosixOwner};
 use crate::domain::freshness::Existing;
-use crate::domain::{ChatGptAuth, Coordinates, CurrentDefinition, UserId};
+use crate::domain::{ChatGptAuth, Coordinates, UserId};
 use crate::staging::{Staged, Staging, StagingError, UserLocks};
 use converge::Answer;
 
@@ -68,8 +67,6 @@ pub struct Reconciler {
     locks: UserLocks,
     coordinates: watch::Receiver<Coordinates>,
     options: Options,
-    /// Revisions of which nobody knows whether a service runs them, by user.
-    unsettled: Mutex<HashMap<UserId, CurrentDefinition>>,
     running: TaskTracker,
     stopping: CancellationToken,
 }
@@ -111,7 +108,7 @@ impl Reconciler {
         options: Options,
     ) -> Self {
         let (running, stopping) = (TaskTracker::new(), CancellationToken::new());
-        Self { aws, staging, locks, coordinates, options, unsettled: Mutex::default(), running, stopping }
+        Self { aws, staging, locks, coordinates, options, running, stopping }
     }
 
     /// Converges a user to `target`, after staging `sign_in`. It runs in a task of its own, so a caller that goes away
@@ -139,7 +136,9 @@ impl Reconciler {
         };
         self.running.spawn(work.instrument(span.or_current()));
         match tokio::time::timeout(self.options.answer_within, answered).await {
-            Ok(answer) => answer.unwrap_or(Err(ConvergeError::ShuttingDown)),
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) if self.stopping.is_cancelled() => Err(ConvergeError::ShuttingDown),
+            Ok(Err(_)) => Err(ConvergeError::Crashed),
             Err(_) => Ok(Converged { outcome: Outcome::Waiting, view: None, access_point_id: None, staged: None }),
         }
     }

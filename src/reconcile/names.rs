@@ -15,9 +15,10 @@ pub(super) fn access_point_token(file_system_id: &str, user: &UserId, owner: Pos
 }
 
 /// The clientToken of CreateService: from the digest, so that a retry is recognized, and a service that is made anew
-/// after a delete (another access point, so another digest) is not taken for the old one. 32 of 36 characters.
-pub(super) fn service_token(user: &UserId, digest: &str) -> String {
-    let mut token = hex(&format!("{}|{digest}", user.service_name()));
+/// after a delete is not taken for the old one: it has another access point and so another digest, or at least runs
+/// after what the deleted one ran last. 32 of 36 characters.
+pub(super) fn service_token(user: &UserId, digest: &str, after: Option<&str>) -> String {
+    let mut token = hex(&format!("{}|{digest}|{}", user.service_name(), after.unwrap_or_default()));
     token.truncate(32);
     token
 }

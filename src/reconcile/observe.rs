@@ -1,5 +1,7 @@
 //! Observing: what AWS says of a user now. Every call asks anew; nothing is cached that AWS can answer.
 
+use std::collections::BTreeSet;
+
 use super::error::ConvergeError;
 use super::plan::{Done, Observed};
 use super::target::Target;
@@ -51,7 +53,8 @@ impl Reconciler {
             Target::Absent { .. } | Target::Present { .. } => false,
         };
         let never_seen = is_new && gone && !has_kept_files;
-        Ok(Observed { service, current, base, access_point_id, never_seen, done: Done::default() })
+        let (revisions, done) = (BTreeSet::new(), Done::default());
+        Ok(Observed { service, current, base, access_point_id, revisions, never_seen, done })
     }
 
     /// Observes again after a wait or a conflict; what this converge has done stays known.
@@ -66,7 +69,8 @@ impl Reconciler {
         // A service that vanished while it drained took its name for the revision with it.
         let current = now.current.or(before.current);
         let access_point_id = now.access_point_id.or(before.access_point_id);
-        Ok(Observed { current, access_point_id, never_seen: before.never_seen, done: before.done, ..now })
+        let Observed { revisions, never_seen, done, .. } = before;
+        Ok(Observed { current, access_point_id, revisions, never_seen, done, ..now })
     }
 
     /// The revision that a service names, if the target has a use for it.

@@ -2,6 +2,8 @@
 //! to what should be; the executor takes it, folds the answer in, and asks again. So an interruption at any point
 //! needs no recovery of its own: the next call plans from whatever it finds.
 
+use std::collections::BTreeSet;
+
 use thiserror::Error;
 
 use super::target::{Definition, Desired, IfMissing, Target};
@@ -21,6 +23,9 @@ pub struct Observed {
     pub base: Option<BaseDefinition>,
     /// The user's access point, once it is known.
     pub access_point_id: Option<String>,
+    /// ARNs of revisions that were registered for the user and may still be, as the lock file remembers them. Those
+    /// that no service names are found by nothing else.
+    pub revisions: BTreeSet<String>,
     /// Whether nothing of the user was ever here: no service, no lock file of an earlier call, no files to purge.
     pub never_seen: bool,
     /// What this converge has done so far, that ECS does not show.
@@ -68,6 +73,9 @@ pub enum Step {
         task_definition: String,
         /// Its digest, for the client token.
         digest: String,
+        /// What the deleted service of that name ran last, while ECS remembers it. Part of the client token, or ECS
+        /// might answer with the deleted service.
+        after: Option<String>,
     },
     /// Change the service.
     UpdateService {
@@ -82,7 +90,7 @@ pub enum Step {
     },
     /// Delete the service, tasks and all.
     DeleteService,
-    /// Deregister the revision that `current` is.
+    /// Deregister a revision of the user.
     DeregisterRevision(String),
     /// Make the revision before it `current`.
     FollowToPrevious(String),
@@ -147,7 +155,10 @@ fn create(user: &UserId, definition: &Definition, observed: &Observed) -> Result
     let Some(access_point_id) = &observed.access_point_id else { return Ok(step(Step::EnsureAccessPoint)) };
     let rendered = render(base(observed)?, user, &spec, access_point_id, None)?;
     Ok(match registered(&rendered, observed) {
-        Some(task_definition) => step(Step::CreateService { task_definition, digest: rendered.digest }),
+        Some(task_definition) => {
+            let after = observed.service.as_ref().map(|deleted| deleted.task_definition.clone());
+            step(Step::CreateService { task_definition, digest: rendered.digest, after })
+        }
         None => register(rendered, observed),
     })
 }
@@ -190,24 +201,23 @@ fn change(
     if task_definition.is_none() && desired.is_none() && !restart {
         return Ok(Plan::Converged);
     }
-    let superseded = superseded(service, current, task_definition.as_deref());
+    let superseded = superseded(observed, service, current, task_definition.as_deref());
     Ok(step(Step::UpdateService { task_definition, desired, restart, superseded }))
 }
 
 /// Revisions of the user that nothing can go back to once `next` is deployed.
-fn superseded(service: &Service, current: &CurrentDefinition, next: Option<&str>) -> Vec<String> {
+fn superseded(observed: &Observed, service: &Service, current: &CurrentDefinition, next: Option<&str>) -> Vec<String> {
     let Some(next) = next else { return Vec::new() };
     // The circuit breaker goes back to the last revision that was completely deployed. Only when that is the current
-    // one is the one before it of no use; and never again one that failed.
+    // one are all before it of no use; one that failed never is of any.
     let settled = service
         .primary()
         .is_some_and(|primary| primary.rollout == Rollout::Completed && primary.task_definition == current.arn);
-    let failed = service.deployments.iter().filter(|deployment| {
-        let definition = deployment.task_definition.as_str();
-        deployment.rollout == Rollout::Failed && !deployment.primary && definition != current.arn && definition != next
-    });
-    let before = current.previous.clone().filter(|_| settled);
-    before.into_iter().chain(failed.map(|deployment| deployment.task_definition.clone())).collect()
+    let failed =
+        service.deployments.iter().filter(|deployment| deployment.rollout == Rollout::Failed && !deployment.primary);
+    let older = observed.revisions.iter().chain(&current.previous).filter(|_| settled).cloned();
+    let unused: BTreeSet<String> = older.chain(failed.map(|deployment| deployment.task_definition.clone())).collect();
+    unused.into_iter().filter(|arn| arn != next && *arn != current.arn).collect()
 }
 
 /// Deletes what a service leaves behind, one thing after the other. A service that is gone already is no reason to
@@ -222,6 +232,9 @@ fn clean_up(purge: bool, observed: &Observed) -> Result<Plan, Refusal> {
             return Ok(step(Step::FollowToPrevious(previous.clone())));
         }
         Some(CurrentDefinition { previous: None, .. }) | None => {}
+    }
+    if let Some(remembered) = observed.revisions.first() {
+        return Ok(step(Step::DeregisterRevision(remembered.clone())));
     }
     if !observed.done.access_point_deleted {
         return Ok(step(match &observed.access_point_id {
@@ -268,6 +281,22 @@ impl Step {
             Self::FollowToPrevious(_) => "follow_to_previous",
             Self::DeleteAccessPoint(_) => "delete_access_point",
             Self::PurgeFiles => "purge_files",
+        }
+    }
+
+    /// Whether the user's files must be in place before it: it makes a service that could start a task, or a revision for
+    /// it. Not earlier: a request that is refused leaves no sign-in of a user who never comes to be.
+    #[must_use]
+    pub const fn needs_files(&self) -> bool {
+        match self {
+            Self::RegisterTaskDefinition(_) | Self::CreateService { .. } | Self::UpdateService { .. } => true,
+            Self::EnsureAccessPoint
+            | Self::CheckImage(_)
+            | Self::DeleteService
+            | Self::DeregisterRevision(_)
+            | Self::FollowToPrevious(_)
+            | Self::DeleteAccessPoint(_)
+            | Self::PurgeFiles => false,
         }
     }
 

@@ -117,10 +117,16 @@ pub(super) fn remove(root: &Path, user: &UserId) -> Result<bool, StagingError> {
     Ok(removed)
 }
 
-/// `users/`, made if missing.
-pub(super) fn users(root: &Path) -> Result<Dir, StagingError> {
+/// Makes `users/` if it is missing: at start alone, see [`users`].
+pub(super) fn make_users(root: &Path) -> Result<(), StagingError> {
     let root = Dir::root(root)?;
-    root.ensure(&USERS, LISTABLE, None)?.ok_or_else(|| not_a_directory(&root, &USERS))
+    root.ensure(&USERS, LISTABLE, None)?.map(drop).ok_or_else(|| not_a_directory(&root, &USERS))
+}
+
+/// `users/`. It is never made here: were the file system unmounted, files would be written to the bare mount point, and
+/// a purge would find nothing to remove.
+pub(super) fn users(root: &Path) -> Result<Dir, StagingError> {
+    Dir::root(root)?.existing(&USERS)
 }
 
 /// The user's directory if there is one, whatever it is.

@@ -25,6 +25,12 @@ pub enum StagingError {
         /// Where, relative to the EFS root.
         path: String,
     },
+    /// What was made at start is not there: most likely the file system is not mounted.
+    #[error("{path} is gone from the EFS root; is the file system still mounted?")]
+    NotMounted {
+        /// Where, relative to the EFS root.
+        path: String,
+    },
     /// Someone kept changing or removing the files while they were used.
     #[error("{path} kept changing while it was used (attempts: {attempts})")]
     Contended {
@@ -88,7 +94,7 @@ impl StagingError {
             },
             Self::NotADirectory { .. } | Self::LocksDoNotExclude => StagingErrorKind::Operator,
             Self::Contended { .. } => StagingErrorKind::Tenant,
-            Self::PurgeUnfinished { .. } | Self::CutShort(_) => StagingErrorKind::Retryable,
+            Self::NotMounted { .. } | Self::PurgeUnfinished { .. } | Self::CutShort(_) => StagingErrorKind::Retryable,
         }
     }
 

@@ -166,6 +166,15 @@ impl Dir {
         }
     }
 
+    /// The child directory, which is there as long as the file system is mounted.
+    pub(super) fn existing(&self, name: &Name) -> Result<Self, StagingError> {
+        match self.child(name)? {
+            Child::Directory(directory) => Ok(directory),
+            Child::Missing => Err(StagingError::NotMounted { path: self.path_of(name) }),
+            Child::Other => Err(StagingError::NotADirectory { path: self.path_of(name) }),
+        }
+    }
+
     /// The child directory, made if missing, with exactly this mode and owner: healed when they are not (incident 24).
     /// `None` when the name is taken by something else.
     pub(super) fn ensure(&self, name: &Name, mode: Mode, owner: Option<Owner>) -> Result<Option<Self>, StagingError> {

@@ -28,6 +28,8 @@ const FLAGS: OFlags =
 /// Between tries of a lock that another replica holds. Jittered, so that waiting replicas do not try in step.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Most of a note that is read: some hundred lines, where two or three are usual.
+const NOTE_BYTES: usize = 64 * 1024;
 /// A lock file that vanishes this often in one try counts as busy.
 const RACES_ENDURED: u32 = 16;
 /// A longer timeout means "wait for ever", without overflowing the clock.
@@ -73,23 +75,24 @@ pub struct UserLock {
     place: Place,
     root: Arc<Path>,
     is_new: bool,
+    note: Vec<String>,
 }
 
 /// A locked file.
 #[derive(Debug)]
-struct Locked(OwnedFd);
+struct Locked(Arc<OwnedFd>);
 
 impl Drop for Locked {
     fn drop(&mut self) {
         // Closing is not enough: a process that is being spawned just now has a copy of the descriptor until it execs.
-        let _closing_follows = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+        let _closing_follows = rustix::fs::flock(&*self.0, FlockOperation::Unlock);
     }
 }
 
 impl UserLocks {
     /// Makes `.provisioner/locks` beneath the EFS root, readable by this process's user only.
     pub fn open(efs_root: &Path) -> Result<Self, StagingError> {
-        directory(efs_root)?;
+        make_directory(efs_root)?;
         Ok(Self { root: Arc::from(PathBuf::from(efs_root)), queues: Queues::default() })
     }
 
@@ -105,7 +108,9 @@ impl UserLocks {
             let (root, name) = (self.root.clone(), file_name(user));
             let tried = run(user, move || try_lock(&root, &name)).await?;
             if let Some((file, is_new)) = tried {
-                return Ok(UserLock { file, place, root: self.root.clone(), is_new });
+                let fd = file.0.clone();
+                let note = run(user, move || read_note(&fd)).await?;
+                return Ok(UserLock { file, place, root: self.root.clone(), is_new, note });
             }
             let now = Instant::now();
             if now >= deadline {
@@ -136,12 +141,27 @@ impl UserLock {
         self.is_new
     }
 
+    /// What an earlier holder noted in the lock file, a line each. The file is never replaced, so the note and the lock
+    /// are of one and the same file.
+    pub fn note(&self) -> &[String] {
+        &self.note
+    }
+
+    /// Notes something for the next holder, durable when it returns; lines without line breaks.
+    pub async fn write_note(&mut self, lines: Vec<String>) -> Result<(), LockError> {
+        let fd = self.file.0.clone();
+        let text = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+        run(&self.place.user, move || write_note(&fd, text.as_bytes())).await?;
+        self.note = lines;
+        Ok(())
+    }
+
     /// Removes the lock file and lets go: the last step of deleting a user completely.
     pub async fn retire(self) -> Result<(), LockError> {
         let user = self.place.user.clone();
         run(&user, move || {
             // All of it moves in here: were only parts used, dropping the future would let go before the removal.
-            let Self { file, place, root, is_new: _ } = self;
+            let Self { file, place, root, is_new: _, note: _ } = self;
             let (directory, name) = (directory(&root)?, file_name(&place.user));
             // Only the holder removes it, and what the path names was checked when it was locked.
             let removed = directory.unlink(&name);
@@ -156,13 +176,19 @@ impl UserLock {
     }
 }
 
-/// `.provisioner/locks`, made if missing.
-pub(super) fn directory(root: &Path) -> Result<Dir, StagingError> {
+/// Makes `.provisioner/locks` if it is missing: at start alone, see [`directory`].
+pub(super) fn make_directory(root: &Path) -> Result<(), StagingError> {
     let make = |parent: &Dir, name: &Name| {
         let taken = || StagingError::NotADirectory { path: parent.path_of(name) };
         parent.ensure(name, Mode::RWXU, None)?.ok_or_else(taken)
     };
-    make(&make(&Dir::root(root)?, &PROVISIONER)?, &LOCKS)
+    make(&make(&Dir::root(root)?, &PROVISIONER)?, &LOCKS).map(drop)
+}
+
+/// `.provisioner/locks`. It is never made here: locks on a bare mount point, its file system unmounted, would exclude no
+/// other replica.
+pub(super) fn directory(root: &Path) -> Result<Dir, StagingError> {
+    Dir::root(root)?.existing(&PROVISIONER)?.existing(&LOCKS)
 }
 
 fn file_name(user: &UserId) -> Name {
@@ -187,7 +213,7 @@ fn try_lock(root: &Path, name: &Name) -> Result<Option<(Locked, bool)>, StagingE
             Err(errno) => return Err(failed("open")(errno)),
         };
         match lock(&directory, name, &file)? {
-            Tried::Held => return Ok(Some((Locked(file), is_new))),
+            Tried::Held => return Ok(Some((Locked(Arc::new(file)), is_new))),
             Tried::Busy => return Ok(None),
             Tried::Nameless => {}
         }
@@ -222,6 +248,40 @@ fn lock(directory: &Dir, name: &Name, file: &OwnedFd) -> Result<Tried, StagingEr
     };
     let stat = |file: &OwnedFd| rustix::fs::fstat(file).map(|stat| identity(&stat)).map_err(failed("stat"));
     Ok(if stat(file)? == stat(&named_now)? { Tried::Held } else { Tried::Nameless })
+}
+
+/// At most [`NOTE_BYTES`]; a line that a crash cut short means nothing to anybody and is passed on as it is.
+fn read_note(file: &OwnedFd) -> Result<Vec<String>, StagingError> {
+    let mut bytes = vec![0; NOTE_BYTES];
+    let mut length = 0;
+    loop {
+        match rustix::io::pread(file, &mut bytes[length..], length as u64) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(StagingError::io("read", "a lock file")(errno)),
+        }
+    }
+    let text = String::from_utf8_lossy(&bytes[..length]);
+    Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+fn write_note(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), StagingError> {
+    let failed = |errno| StagingError::io("write", "a lock file")(errno);
+    let length = bytes.len() as u64;
+    let mut at = 0;
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(file, bytes, at) {
+            Ok(written) => {
+                bytes = &bytes[written..];
+                at += written as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+    rustix::fs::ftruncate(file, length).map_err(failed)?;
+    rustix::fs::fsync(file).map_err(failed)
 }
 
 async fn run<T: Send + 'static>(

@@ -114,11 +114,13 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Opens the root once, so that a wrong path fails at start and not at the first user.
+    /// Opens the root once, so that a wrong path fails at start and not at the first user, and makes `users/` and the
+    /// directory of locks in it: that they are there later tells the file system from its bare mount point.
     ///
     /// Without `owner` nothing is chowned: files belong to this process's user (local development without root).
     pub fn open(efs_root: &Path, owner: Option<Owner>) -> Result<Self, StagingError> {
-        jail::Dir::root(efs_root)?;
+        credentials::make_users(efs_root)?;
+        locks::make_directory(efs_root)?;
         Ok(Self { root: Arc::from(PathBuf::from(efs_root)), owner, reread: Reread::default() })
     }
 

@@ -287,3 +287,21 @@ async fn readiness_leaves_nothing_behind_and_fails_when_the_root_is_gone() {
     assert!(!error.is_retryable() && error.to_string().starts_with("could not open the EFS root /"), "{error}");
     assert!(Staging::open(&f.path("nowhere"), None).is_err());
 }
+
+/// Unmounted, the mount point is an empty directory: nothing is written there, and nothing is called purged.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unmounted_file_system_is_noticed_and_nothing_is_written_in_its_place() {
+    let root = tempfile::tempdir().unwrap();
+    let staging = Staging::open(root.path(), None).unwrap();
+    let locks = UserLocks::open(root.path()).unwrap();
+    let user = UserId::parse("alice").unwrap();
+    for made in ["users", ".provisioner"] {
+        std::fs::rename(root.path().join(made), root.path().join(format!("{made}.unmounted"))).unwrap();
+    }
+    let gone = |result: Result<(), StagingError>| matches!(result, Err(StagingError::NotMounted { .. }));
+    assert!(gone(staging.check().await));
+    assert!(gone(staging.purge(&user).await));
+    assert!(gone(staging.stage_auth(&user, auth(OLD), false).await.map(drop)));
+    assert!(matches!(locks.acquire(&user, Duration::ZERO).await, Err(LockError::Io { .. })));
+    assert!(!root.path().join("users").exists() && !root.path().join(".provisioner").exists());
+}

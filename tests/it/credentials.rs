@@ -168,6 +168,7 @@ async fn the_file_is_there_before_the_service_is_created() {
 #[tokio::test(start_paused = true)]
 async fn no_service_is_created_for_files_that_cannot_be_written() {
     let app = TestApp::start().await;
+    std::fs::remove_dir(app.path("users")).unwrap();
     std::fs::write(app.path("users"), "in the way").unwrap();
     let answer = app.provision("alice").await;
     assert_eq!((answer.status, &answer.body["code"]), (500, &json!("files_misconfigured")), "{}", answer.body);
@@ -177,6 +178,10 @@ async fn no_service_is_created_for_files_that_cannot_be_written() {
         assert!(!calls.contains(&action.to_owned()), "{calls:?}");
     }
     std::fs::remove_file(app.path("users")).unwrap();
+    let unmounted = app.provision("alice").await;
+    let told = (unmounted.status, &unmounted.body["code"], &unmounted.body["retryable"]);
+    assert_eq!(told, (503, &json!("files_unavailable"), &json!(true)), "{}", unmounted.body);
+    std::fs::create_dir(app.path("users")).unwrap();
     let mended = app.provision("alice").await;
     assert_eq!(mended.status, 201, "{}", mended.body);
 }

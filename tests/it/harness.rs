@@ -93,11 +93,8 @@ impl TestApp {
         ));
         let tokens = Tokens::parse(&format!("backend:admin:{TOKEN}\ndashboard:read:{READ_TOKEN}")).unwrap();
         let (freshness, fresh) = watch::channel(Freshness { read_at: Instant::now(), error: None });
-        let app = App {
-            reconciler: reconciler.clone(),
-            tokens: watch::channel(tokens).1,
-            readiness: Readiness { coordinates: fresh },
-        };
+        let app =
+            App { reconciler: reconciler.clone(), tokens: watch::channel(tokens).1, readiness: Readiness::new(fresh) };
         Self { emulator, file_system_id, reconciler, coordinates, freshness, root, router: router(app) }
     }
 

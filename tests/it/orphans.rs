@@ -46,22 +46,45 @@ async fn a_revision_that_a_service_may_be_running_is_left_alone() {
     assert_eq!(service(&app, &found)["taskDefinition"], json!(app.user_revisions()[0]));
 }
 
-/// However often a change fails with nobody knowing whether it took effect, one revision is under way at most.
+/// However often a change is repeated with nobody knowing whether it took effect, one revision is under way; and those of
+/// other changes are remembered, and gone with the first that succeeds.
 #[tokio::test(start_paused = true)]
 async fn repeated_changes_that_get_no_answer_leave_one_revision_in_flight() {
     let app = TestApp::start().await;
     app.provision("alice").await;
     app.pass_seconds(5).await;
     strike(&app, "UpdateService", FaultKind::DropBefore);
-    for memory_mib in [3072, 3072, 4096, 1024, 4096] {
+    for (memory_mib, registered) in [(3072, 2), (3072, 2), (3072, 2), (4096, 3), (1024, 4)] {
         let answer = app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": memory_mib})).await;
         assert_eq!((answer.status, &answer.body["code"]), (503, &json!("aws_unavailable")));
-        assert_eq!(app.user_revisions().len(), 2, "{memory_mib}");
+        assert_eq!(app.user_revisions().len(), registered, "{memory_mib}");
     }
     app.emulator.clear_faults();
-    let answer = app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": 4096})).await;
+    // Another replica knows as much: what is remembered is on the file system.
+    let other = app.replica().await;
+    let answer = other.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": 4096})).await;
     assert_eq!((answer.status, app.user_revisions().len()), (202, 2), "{}", answer.body);
     assert_eq!(service(&app, &answer)["taskDefinition"], json!(app.user_revisions()[1]));
+}
+
+/// A delete that is cut short and followed by a new start, not by another delete, hides the old chain of revisions.
+#[tokio::test(start_paused = true)]
+async fn revisions_of_an_earlier_life_are_found_by_the_delete_after_it() {
+    let app = TestApp::start().await;
+    app.provision("alice").await;
+    app.pass_seconds(5).await;
+    app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": 4096})).await;
+    app.pass_seconds(10).await;
+    // As after a kill: the service is gone, and nothing else.
+    let name = app.get("/containers/alice").await.body["service"].clone();
+    app.aws("ecs", "DeleteService", json!({"cluster": CLUSTER, "service": name, "force": true}));
+    app.pass_seconds(10).await;
+    assert_eq!((app.provision("alice").await.status, app.user_revisions().len()), (201, 3));
+    app.pass_seconds(5).await;
+    while app.delete("/containers/alice?data=purge").await.status != 404 {
+        app.pass_seconds(5).await;
+    }
+    assert_eq!((app.user_revisions(), app.access_points()), (vec![], vec![]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use super::Ecs;
 use crate::aws::raw::{CaptureAnswer, replace_body};
 use crate::aws::{AwsError, Bucket, ErrorKind};
 
-/// Attempts of one registration. Between them the waits add up to about 10 s: longer than any burst of registrations
+/// Attempts of one registration. Between them the waits add up to 5 to 10 s: longer than any burst of registrations
 /// by other replicas, shorter than a caller's patience.
 const REGISTER_ATTEMPTS: u32 = 7;
 
@@ -50,21 +50,19 @@ impl Ecs {
     /// # Errors
     /// AWS's answer, when the attempts are used up or it is final.
     pub async fn register_task_definition(&self, request: &Value) -> Result<RegisteredDefinition, AwsError> {
-        let _turn = self.registrations.lock().await;
         let mut attempt = 1;
         loop {
             let error = match self.register_once(request).await {
                 Ok(registered) => return Ok(registered),
                 Err(error) => error,
             };
-            let elsewhere = error.says("too many concurrent attempts to create a new revision");
             // AWS's own failure may have come after the effect, as a lost answer does.
             if matches!(error.kind(), ErrorKind::Unanswered | ErrorKind::Unavailable)
                 && let Some(registered) = self.registered_unanswered(request).await
             {
                 return Ok(registered);
             }
-            if attempt == REGISTER_ATTEMPTS || !(elsewhere || error.is_retryable()) {
+            if attempt == REGISTER_ATTEMPTS || !error.is_retryable() {
                 return Err(error);
             }
             tracing::info!(attempt, code = error.code(), "registration is tried again");
@@ -76,6 +74,8 @@ impl Ecs {
 
     async fn register_once(&self, request: &Value) -> Result<RegisteredDefinition, AwsError> {
         const OPERATION: &str = "ecs:RegisterTaskDefinition";
+        // Held for this attempt alone: one that gets no answer must not keep all other users waiting.
+        let _turn = self.registrations.lock().await;
         self.limiter.acquire(Bucket::TaskDefinitionWrite).await;
         let answer = CaptureAnswer::default();
         let body = request.clone();

@@ -58,6 +58,17 @@ pub enum BaseError {
         /// The configured file system.
         file_system_id: String,
     },
+    /// More than one mount could be the user directory's.
+    #[error(
+        "the first container of {arn} mounts file system {file_system_id} at several places, and nothing says which one \
+         is the user directory: give the others access points of their own"
+    )]
+    AmbiguousMount {
+        /// The base revision.
+        arn: String,
+        /// The configured file system.
+        file_system_id: String,
+    },
     /// The mount cannot hold a sign-in.
     #[error("{arn} mounts the user directory {why}: the container must be able to rotate its sign-in there")]
     UnusableMount {
@@ -83,24 +94,28 @@ impl BaseDefinition {
         let container = Value::Object(container.clone());
         let image = text(&container, "image").unwrap_or_default().to_owned();
 
-        let file_system_of = |volume: &str| {
-            let volumes = items(&document, "volumes").iter();
-            let named = volumes.filter(|candidate| text(candidate, "name") == Some(volume));
-            named.filter_map(|volume| text(volume.get("efsVolumeConfiguration")?, "fileSystemId")).next()
+        let efs_of = |volume: &str| {
+            let mut named = items(&document, "volumes").iter().filter(|other| text(other, "name") == Some(volume));
+            named.find_map(|volume| volume.get("efsVolumeConfiguration").filter(|efs| efs.is_object()))
         };
-        let mounts: Vec<(&Value, &str)> = items(&container, "mountPoints")
+        let mounts: Vec<(&Value, &Value)> = items(&container, "mountPoints")
             .iter()
-            .filter_map(|mount| Some((mount, file_system_of(text(mount, "sourceVolume")?)?)))
+            .filter_map(|mount| Some((mount, efs_of(text(mount, "sourceVolume")?)?)))
             .collect();
-        let ours = mounts.iter().find(|(_, mounted)| *mounted == file_system_id);
-        let Some((mount, _)) = ours else {
-            let file_system_id = file_system_id.to_owned();
-            return Err(match mounts.first() {
-                Some((_, mounted)) => {
-                    BaseError::OtherFileSystem { arn, mounted: (*mounted).to_owned(), file_system_id }
-                }
-                None => BaseError::NoEfsMount { arn, file_system_id },
-            });
+        let ours: Vec<_> = mounts.iter().filter(|(_, efs)| text(efs, "fileSystemId") == Some(file_system_id)).collect();
+        // A volume with an access point of its own is shared on purpose; the user directory's is the other one.
+        let has_own = |efs: &Value| efs.pointer("/authorizationConfig/accessPointId").is_some_and(Value::is_string);
+        let open: Vec<_> = ours.iter().filter(|(_, efs)| !has_own(efs)).collect();
+        let mount = match (open.as_slice(), ours.as_slice()) {
+            ([(mount, _)], _) | ([], [(mount, _)]) => *mount,
+            ([], []) => {
+                let file_system_id = file_system_id.to_owned();
+                return Err(match mounts.first().and_then(|(_, efs)| text(efs, "fileSystemId")) {
+                    Some(mounted) => BaseError::OtherFileSystem { arn, mounted: mounted.to_owned(), file_system_id },
+                    None => BaseError::NoEfsMount { arn, file_system_id },
+                });
+            }
+            _ => return Err(BaseError::AmbiguousMount { arn, file_system_id: file_system_id.to_owned() }),
         };
         if mount.get("readOnly").and_then(Value::as_bool) == Some(true) {
             return Err(BaseError::UnusableMount { arn, why: "read-only".into() });
@@ -198,6 +213,23 @@ mod tests {
         let mut clone = base(json!({"sourceVolume": "home", "containerPath": "/d"}));
         clone["containerDefinitions"][0]["dockerLabels"] = json!({super::super::LABEL_USER: "somebody"});
         assert!(matches!(parse(clone), Err(BaseError::NotBare { .. })));
+    }
+
+    #[test]
+    fn of_several_mounts_on_the_file_system_the_one_without_an_access_point_is_the_users() {
+        let with = |shared: Value| {
+            let mut several = base(json!({"sourceVolume": "shared", "containerPath": "/shared"}));
+            let mounts = several["containerDefinitions"][0]["mountPoints"].as_array_mut().unwrap();
+            mounts.push(json!({"sourceVolume": "home", "containerPath": "/home/node/.openclaw"}));
+            several["volumes"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"name": "shared", "efsVolumeConfiguration": shared}));
+            parse(several)
+        };
+        let shared = json!({"fileSystemId": "fs-1", "authorizationConfig": {"accessPointId": "fsap-shared"}});
+        assert_eq!(with(shared).unwrap().codex_home(), "/home/node/.openclaw/codex");
+        assert!(matches!(with(json!({"fileSystemId": "fs-1"})), Err(BaseError::AmbiguousMount { .. })));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use serde_json::Value;
 use thiserror::Error;
 
-use super::{LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, first_container, items, text};
+use super::{
+    LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, first_container, items, text,
+};
 use crate::domain::{Spec, UserId};
 
 /// What a user's registered revision says of itself.
@@ -84,11 +86,14 @@ impl CurrentDefinition {
         }
         let spec = serde_json::from_str(&spec)
             .map_err(|error| CurrentError::BadSpec { arn: arn.clone(), problem: error.to_string() })?;
-        let mounted = items(document, "volumes").iter().find_map(|volume| {
+        // Not just any volume's access point: the base may mount a shared directory through one of its own, and a
+        // delete of this user must never take that away from everybody.
+        let access_point_id = label(LABEL_ACCESS_POINT);
+        let file_system_id = items(document, "volumes").iter().find_map(|volume| {
             let efs = volume.get("efsVolumeConfiguration")?;
-            Some((text(efs.get("authorizationConfig")?, "accessPointId")?, text(efs, "fileSystemId")?))
+            let id = text(efs.get("authorizationConfig")?, "accessPointId")?;
+            text(efs, "fileSystemId").filter(|_| Some(id) == access_point_id.as_deref()).map(str::to_owned)
         });
-        let (access_point_id, file_system_id) = mounted.map(|(id, on)| (id.to_owned(), on.to_owned())).unzip();
         let number = |member: &str| text(document, member).and_then(|digits| digits.parse().ok());
         Ok(Self {
             active: text(document, "status").is_none_or(|status| status == "ACTIVE"),

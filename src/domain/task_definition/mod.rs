@@ -25,6 +25,8 @@ pub const LABEL_USER: &str = "openclaw.provisioner.user-id";
 pub const LABEL_BASE: &str = "openclaw.provisioner.base";
 /// SHA-256 of what was rendered, the labels for base, previous and digest left out.
 pub const LABEL_DIGEST: &str = "openclaw.provisioner.digest";
+/// Id of the access point that the user directory is mounted through.
+pub const LABEL_ACCESS_POINT: &str = "openclaw.provisioner.access-point";
 /// ARN of the user's revision before this one: the chain by which a delete finds all of them.
 pub const LABEL_PREVIOUS: &str = "openclaw.provisioner.previous";
 

@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use super::environment::merge_into;
 use super::{
-    BaseDefinition, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, OUTPUT_MEMBERS, sha256_of,
-    user_family,
+    BaseDefinition, LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER,
+    OUTPUT_MEMBERS, sha256_of, user_family,
 };
 use crate::domain::spec::CODEX_HOME;
 use crate::domain::{ImageRef, Spec, UserId};
@@ -98,7 +98,7 @@ pub fn render(
             scale(container, "cpu", old_cpu, size.cpu());
         }
         merge_environment(container, spec, &base.codex_home());
-        merge_labels(container, user, spec);
+        merge_labels(container, user, spec, access_point_id);
     }
 
     // Base and previous stay out of the digest: a base that was registered again unchanged is no reason to restart
@@ -120,12 +120,15 @@ pub fn render(
     Ok(Rendered { request, digest, image, spec: spec.clone() })
 }
 
-/// The base's tags without the reserved ones, and the user's.
+/// The base's tags without the reserved ones, and the user's; by key, because AWS promises no order, and another order
+/// is no change.
 fn tags(base: &BaseDefinition, user: &UserId) -> Vec<Value> {
     let kept = base.tags().iter().filter(|tag| {
         super::text(tag, "key").is_some_and(|key| !key.starts_with(RESERVED_TAG_PREFIX) && key != TAG_USER)
     });
-    kept.cloned().chain([json!({"key": TAG_USER, "value": user.as_str()})]).collect()
+    let mut tags: Vec<Value> = kept.cloned().chain([json!({"key": TAG_USER, "value": user.as_str()})]).collect();
+    tags.sort_by(|one, other| super::text(one, "key").cmp(&super::text(other, "key")));
+    tags
 }
 
 /// Mounts the volume through the user's access point. ECS then wants transit encryption, and no root directory but
@@ -158,12 +161,13 @@ fn merge_environment(container: &mut Map<String, Value>, spec: &Spec, codex_home
     merge_into(container, "secrets", "valueFrom", &secrets, &variables);
 }
 
-fn merge_labels(container: &mut Map<String, Value>, user: &UserId, spec: &Spec) {
+fn merge_labels(container: &mut Map<String, Value>, user: &UserId, spec: &Spec, access_point_id: &str) {
     let mut labels = container.get("dockerLabels").and_then(Value::as_object).cloned().unwrap_or_default();
     for (name, value) in spec.labels.iter() {
         labels.insert(name.to_owned(), json!(value));
     }
     labels.insert(LABEL_USER.into(), json!(user.as_str()));
+    labels.insert(LABEL_ACCESS_POINT.into(), json!(access_point_id));
     labels.insert(LABEL_SPEC.into(), json!(serde_json::to_value(spec).unwrap_or_default().to_string()));
     container.insert("dockerLabels".into(), Value::Object(labels));
 }

@@ -64,7 +64,7 @@ async fn who_never_was_is_404_and_nothing_is_made_or_deleted() {
     for path in ["/containers/alice", "/containers/alice?data=purge"] {
         assert_eq!(told(&app.delete(path).await), (404, "container_not_found"), "{path}");
     }
-    assert_eq!((mutations(&app), app.path("users").exists()), (vec![], false));
+    assert_eq!((mutations(&app), app.path("users/alice").exists()), (vec![], false));
     assert_eq!(std::fs::read_dir(app.path(".provisioner/locks")).unwrap().count(), 0);
 }
 

@@ -131,7 +131,9 @@ async fn the_definition_is_the_base_with_what_is_the_users_own() {
     assert_eq!(efs["fileSystemId"], app.file_system_id.as_str());
     efs["authorizationConfig"]["accessPointId"] = json!("fsap-…");
     efs["fileSystemId"] = json!("fs-…");
-    let digest = request["containerDefinitions"][0]["dockerLabels"]["openclaw.provisioner.digest"].take();
+    let labels = &mut request["containerDefinitions"][0]["dockerLabels"];
+    assert_eq!(labels["openclaw.provisioner.access-point"].take(), answer.body["access_point_id"]);
+    let digest = labels["openclaw.provisioner.digest"].take();
     assert_eq!(digest.as_str().map(str::len), Some(64));
     insta::assert_json_snapshot!(request, @r#"
     {
@@ -139,6 +141,7 @@ async fn the_definition_is_the_base_with_what_is_the_users_own() {
         {
           "cpu": 0,
           "dockerLabels": {
+            "openclaw.provisioner.access-point": null,
             "openclaw.provisioner.base": "arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev:1",
             "openclaw.provisioner.digest": null,
             "openclaw.provisioner.spec": "{\"image\":\"ghcr.io/openclaw/openclaw:2026.4.25\",\"labels\":{\"plan\":\"pro\"},\"secrets\":{\"OPENAI_API_KEY\":\"arn:aws:secretsmanager:us-east-1:123456789012:secret:openai\"},\"sign_in\":\"chatgpt\",\"size\":{\"cpu\":1024,\"memory_mib\":4096},\"variables\":{\"LANG\":\"de\",\"TZ\":\"Europe/Berlin\"}}",
@@ -220,12 +223,12 @@ async fn the_definition_is_the_base_with_what_is_the_users_own() {
       },
       "tags": [
         {
-          "key": "team",
-          "value": "platform"
-        },
-        {
           "key": "openclaw:user-id",
           "value": "alice"
+        },
+        {
+          "key": "team",
+          "value": "platform"
         }
       ],
       "taskRoleArn": "arn:aws:iam::123456789012:role/task",

@@ -109,7 +109,8 @@ fn chain(app: &TestApp, newest: &str, access_points: &[&str]) -> Vec<Value> {
         assert!(!chain.is_empty() || definition["status"] == "ACTIVE", "the service runs {definition}");
         let labels = &mut definition["containerDefinitions"][0]["dockerLabels"];
         next = labels.as_object_mut().unwrap().remove("openclaw.provisioner.previous").map(|arn| text(&arn));
-        // The digest covers the id of the access point, which every run has its own of.
+        // Every run has an access point of its own, and the digest covers its id.
+        labels.as_object_mut().unwrap().remove("openclaw.provisioner.access-point");
         let digest = labels.as_object_mut().unwrap().remove("openclaw.provisioner.digest");
         assert_eq!(digest.map(|digest| text(&digest).len()), Some(64));
         let efs = &mut definition["volumes"][0]["efsVolumeConfiguration"];

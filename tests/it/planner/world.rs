@@ -1,6 +1,8 @@
 //! A model of AWS and the file system, as small as the planner's view of them: one user's service, revisions, access
 //! point and files. It does what a step says and judges nothing but what AWS itself would refuse.
 
+use std::collections::BTreeSet;
+
 use std::fmt;
 
 use openclaw_provisioner::domain::service::{Deployment, Rollout, Service, ServiceStatus};
@@ -32,6 +34,8 @@ pub struct World {
     pub service: Option<Service>,
     /// Registered revisions; number n is at n - 1.
     pub revisions: Vec<Value>,
+    /// What the lock file remembers.
+    pub noted: BTreeSet<String>,
     pub access_point: Option<String>,
     pub files: bool,
     pub lock_file: bool,
@@ -40,7 +44,7 @@ pub struct World {
 /// A failing case is read by people: whole definitions would hide what matters.
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { base, service, revisions, access_point, files, lock_file } = self;
+        let Self { base, service, revisions, noted: _, access_point, files, lock_file } = self;
         let arns = (1..=revisions.len()).map(|number| self.definition(&Self::arn(number)));
         let revisions = arns.map(|it| {
             let previous = it.previous.as_deref().map(Self::index);
@@ -65,7 +69,15 @@ pub enum Taken {
 
 impl World {
     pub fn empty(base: u32) -> Self {
-        Self { base, service: None, revisions: vec![], access_point: None, files: false, lock_file: false }
+        Self {
+            base,
+            service: None,
+            revisions: vec![],
+            noted: BTreeSet::new(),
+            access_point: None,
+            files: false,
+            lock_file: false,
+        }
     }
 
     pub fn status(&self) -> Option<ServiceStatus> {
@@ -95,7 +107,9 @@ impl World {
         let mut document = rendered.request;
         if legacy {
             document["volumes"][0]["efsVolumeConfiguration"]["authorizationConfig"] = json!({"iam": "ENABLED"});
-            document["containerDefinitions"][0]["dockerLabels"]["openclaw.provisioner.digest"] = json!("another");
+            let labels = document["containerDefinitions"][0]["dockerLabels"].as_object_mut().unwrap();
+            labels.remove("openclaw.provisioner.access-point");
+            labels.insert("openclaw.provisioner.digest".into(), json!("another"));
         }
         self.register(document);
         self.set_active(self.revisions.len(), active);
@@ -145,6 +159,7 @@ impl World {
             current,
             base: target.needs_base().then(|| base(self.base)),
             access_point_id,
+            revisions: self.noted.clone(),
             never_seen: is_new && self.is_gone() && !(purges && self.files),
             done: Done::default(),
         }
@@ -156,6 +171,7 @@ impl World {
         Observed {
             current: now.current.or(before.current),
             access_point_id: now.access_point_id.or(before.access_point_id),
+            revisions: before.revisions,
             never_seen: before.never_seen,
             done: before.done,
             ..now
@@ -169,9 +185,11 @@ impl World {
             Step::CheckImage(image) => observed.done.image = Some(image),
             Step::RegisterTaskDefinition(rendered) => {
                 let arn = self.register(rendered.request);
+                self.noted.insert(arn.clone());
+                observed.revisions = self.noted.clone();
                 observed.done.registered = Some(self.definition(&arn));
             }
-            Step::CreateService { task_definition, digest } => {
+            Step::CreateService { task_definition, digest, after: _ } => {
                 if !self.is_gone() {
                     return Taken::Conflict;
                 }
@@ -185,7 +203,7 @@ impl World {
                 observed.service = self.service.clone();
                 observed.current = observed.done.registered.take().or(observed.current.take());
             }
-            Step::UpdateService { task_definition, desired, restart, superseded: _ } => {
+            Step::UpdateService { task_definition, desired, restart, superseded } => {
                 let Some(service) = self.service.clone().filter(|it| it.status == ServiceStatus::Active) else {
                     return Taken::Conflict;
                 };
@@ -205,6 +223,12 @@ impl World {
                 });
                 observed.service = self.service.clone();
                 observed.done.restarted |= restart;
+                for arn in superseded {
+                    assert_ne!(self.service.as_ref().map(|it| &it.task_definition), Some(&arn), "it is in use");
+                    self.set_active(Self::index(&arn) + 1, false);
+                    self.noted.remove(&arn);
+                    observed.revisions = self.noted.clone();
+                }
                 if changes_definition {
                     observed.current = observed.done.registered.take().or(observed.current.take());
                 }
@@ -218,7 +242,9 @@ impl World {
             }
             Step::DeregisterRevision(arn) => {
                 self.set_active(Self::index(&arn) + 1, false);
-                observed.current.iter_mut().for_each(|current| current.active = false);
+                self.noted.remove(&arn);
+                observed.revisions = self.noted.clone();
+                observed.current.iter_mut().filter(|it| it.arn == arn).for_each(|it| it.active = false);
             }
             Step::FollowToPrevious(arn) => observed.current = Some(self.definition(&arn)),
             Step::DeleteAccessPoint(id) => {

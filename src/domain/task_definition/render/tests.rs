@@ -156,7 +156,7 @@ fn reserved_tags_of_the_base_are_left_behind() {
     let mut base = every_member();
     base["tags"] = json!([{"key": "aws:cloudformation:stack-name", "value": "x"}, {"key": "team", "value": "a"}]);
     let got = rendered(base, &Spec::default(), None).request;
-    assert_eq!(got["tags"], json!([{"key": "team", "value": "a"}, {"key": TAG_USER, "value": "user_2abc"}]));
+    assert_eq!(got["tags"], json!([{"key": TAG_USER, "value": "user_2abc"}, {"key": "team", "value": "a"}]));
 }
 
 /// A container limit that was the whole task's grows with the task; one that would not fit is cut down.
