@@ -79,6 +79,8 @@ pub struct Task {
     pub arn: String,
     /// The revision that it runs.
     pub task_definition: String,
+    /// ECS's startedBy: the id of the deployment that started it.
+    pub started_by: Option<String>,
     /// ECS's lastStatus: `PROVISIONING`, `PENDING`, `RUNNING`, `STOPPED`, ….
     pub last_status: String,
     /// ECS's desiredStatus: `RUNNING` or `STOPPED`.
@@ -89,14 +91,29 @@ pub struct Task {
     pub stop_code: Option<String>,
     /// ECS's stoppedReason.
     pub stopped_reason: Option<String>,
-    /// Reason of the first container that has one.
+    /// ECS's words on the container that tells most of why the task stopped.
     pub container_reason: Option<String>,
-    /// Exit code of the first container that has one.
+    /// Exit code of that container.
     pub exit_code: Option<i32>,
     /// When it stopped, RFC 3339.
     pub stopped_at: Option<String>,
     /// When it was created, in seconds of the Unix epoch, for picking the newest.
     pub created_at_seconds: i64,
+}
+
+impl Task {
+    /// Whether that deployment started it. The revision does not tell: a forced redeploy keeps it, and the old task is
+    /// RUNNING and HEALTHY while the new deployment has none (incident 15). A new desired count keeps the deployment.
+    #[must_use]
+    pub fn is_of(&self, deployment: &Deployment) -> bool {
+        // Not every emulator fills in both; then the revision has to do.
+        let is_deployment = |id: &&str| id.starts_with("ecs-svc/");
+        let started_by = self.started_by.as_deref().filter(is_deployment);
+        match (started_by, Some(deployment.id.as_str()).filter(is_deployment)) {
+            (Some(started_by), Some(id)) => started_by == id,
+            (None, _) | (_, None) => self.task_definition == deployment.task_definition,
+        }
+    }
 }
 
 /// The verdict of a container health check.

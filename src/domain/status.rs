@@ -131,33 +131,34 @@ pub fn derive(service: &Service, tasks: &[Task], has_health_check: bool) -> Opti
         let busy = service.running > 0 || service.pending > 0 || tasks.iter().any(|task| alive(&task));
         return Some(plain(if busy { State::Stopping } else { State::Stopped }));
     }
-    let failed_deployment = service.deployments.iter().find(|deployment| deployment.rollout == Rollout::Failed);
-    let stopped = last_stopped(tasks);
-    if service.is_stalled() {
-        let told = failed_deployment.and_then(|deployment| deployment.reason.clone());
-        let reason = stopped.map_or_else(|| reason(ReasonCode::CircuitBreaker, told.unwrap_or_default()), classify);
-        return Some(Status { state: State::Failed, phase: None, ready: false, reason: Some(reason) });
-    }
-    if let Some(failed) = failed_deployment.filter(|failed| !is_retried(service, failed)) {
-        // The PRIMARY deployment is a way back, not what was asked for: steady is not the same as done.
-        let message = failed.reason.clone().or_else(|| stopped.map(words)).unwrap_or_default();
-        let reason = reason(ReasonCode::RolledBack, message);
-        return Some(Status { state: State::Failed, phase: None, ready: false, reason: Some(reason) });
-    }
-    // Only tasks of the revision that was asked for count: the old task's health says nothing of the new one
+    // Only tasks of the deployment that was asked for count: the old task's health says nothing of the new one
     // (incident 15), and a task that is being stopped is no place to send anybody.
-    let current = tasks
-        .iter()
-        .filter(alive)
-        .filter(|task| task.task_definition == service.task_definition && task.desired_status == "RUNNING");
+    let current =
+        tasks.iter().filter(alive).filter(|task| is_current(service, task) && task.desired_status == "RUNNING");
     let phase = current.map(|task| phase_of(task, has_health_check)).max().unwrap_or(Phase::Service);
     let ready = phase == Phase::Healthy;
+    let stopped = last_failed(tasks.iter().filter(|task| task.task_definition == service.task_definition));
+    // ECS starts no more tasks for a deployment that it has given up (incident 16); one that is healthy all the same
+    // serves its user.
+    if let Some(given_up) = service.primary().filter(|primary| primary.rollout == Rollout::Failed && !ready) {
+        let told = || reason(ReasonCode::CircuitBreaker, given_up.reason.clone().unwrap_or_default());
+        return Some(failed(stopped.map_or_else(told, classify)));
+    }
+    let left = service.deployments.iter().find(|other| !other.primary && other.rollout == Rollout::Failed);
+    if let Some(left) = left.filter(|left| !is_retried(service, left)) {
+        // The PRIMARY deployment is a way back, not what was asked for: steady is not the same as done.
+        return Some(failed(rolled_back(left, tasks)));
+    }
     Some(Status {
         state: if ready { State::Running } else { State::Provisioning },
         phase: Some(phase),
         ready,
         reason: if ready { None } else { stopped.map(classify) },
     })
+}
+
+fn is_current(service: &Service, task: &Task) -> bool {
+    service.primary().map_or(task.task_definition == service.task_definition, |primary| task.is_of(primary))
 }
 
 /// Whether the service is on its way to something else than back. ECS lists a deployment that failed until the next one
@@ -167,8 +168,7 @@ fn is_retried(service: &Service, failed: &Deployment) -> bool {
         let (family, number) = deployment.task_definition.rsplit_once(':')?;
         Some((family, number.parse().ok()?))
     }
-    let primary = service.primary().filter(|_| !failed.primary);
-    match (primary.and_then(revision), revision(failed)) {
+    match (service.primary().and_then(revision), revision(failed)) {
         (Some((to, newer)), Some((from, older))) => to == from && newer >= older,
         (None, _) | (_, None) => false,
     }
@@ -176,6 +176,22 @@ fn is_retried(service: &Service, failed: &Deployment) -> bool {
 
 fn plain(state: State) -> Status {
     Status { state, phase: None, ready: false, reason: None }
+}
+
+fn failed(reason: Reason) -> Status {
+    Status { state: State::Failed, phase: None, ready: false, reason: Some(reason) }
+}
+
+/// The circuit breaker says only that tasks failed to start; the last of them says why.
+fn rolled_back(deployment: &Deployment, tasks: &[Task]) -> Reason {
+    let told = deployment.reason.clone().unwrap_or_default();
+    let Some(task) = last_failed(tasks.iter().filter(|task| task.is_of(deployment))) else {
+        return reason(ReasonCode::RolledBack, told);
+    };
+    let of_task = classify(task);
+    let said = [told.trim_end_matches('.'), &of_task.message];
+    let message = said.into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join(": ");
+    Reason { stopped_at: of_task.stopped_at, exit_code: of_task.exit_code, ..reason(ReasonCode::RolledBack, message) }
 }
 
 fn phase_of(task: &Task, has_health_check: bool) -> Phase {
@@ -186,15 +202,17 @@ fn phase_of(task: &Task, has_health_check: bool) -> Phase {
     }
 }
 
-fn last_stopped(tasks: &[Task]) -> Option<&Task> {
+fn last_failed<'a>(tasks: impl Iterator<Item = &'a Task>) -> Option<&'a Task> {
     tasks
-        .iter()
         .filter(|task| task.last_status == "STOPPED")
         // A task that the service stopped for a deployment or for scaling did not fail.
-        .filter(|task| {
-            task.stop_code.as_deref() != Some("ServiceSchedulerInitiated") || task.health == Health::Unhealthy
-        })
+        .filter(|task| task.stop_code.as_deref() != Some("ServiceSchedulerInitiated") || is_unhealthy(task))
         .max_by_key(|task| task.created_at_seconds)
+}
+
+/// The words count too: the health of a task that has stopped can be UNKNOWN again.
+fn is_unhealthy(task: &Task) -> bool {
+    task.health == Health::Unhealthy || words(task).contains("health check")
 }
 
 fn words(task: &Task) -> String {
@@ -216,7 +234,7 @@ fn classify(task: &Task) -> Reason {
         ReasonCode::OutOfMemory
     } else if says("CannotStartContainer") || says("CannotCreateContainer") {
         ReasonCode::CannotStart
-    } else if task.health == Health::Unhealthy || says("health check") {
+    } else if is_unhealthy(task) {
         ReasonCode::Unhealthy
     } else if task.exit_code.is_some() {
         ReasonCode::ContainerExited
@@ -254,6 +272,7 @@ mod tests {
         Task {
             arn: "t".into(),
             task_definition: task_definition.into(),
+            started_by: None,
             last_status: last_status.into(),
             desired_status: if last_status == "STOPPED" { "STOPPED" } else { "RUNNING" }.into(),
             health,
@@ -276,6 +295,31 @@ mod tests {
     fn the_health_of_a_task_of_the_old_revision_does_not_count() {
         let old = task("td:1", "RUNNING", Health::Healthy);
         assert_eq!(state(&service(1, 1), &[old]), (State::Provisioning, Some(Phase::Service), false));
+    }
+
+    /// Incident 15 once more: a forced redeploy keeps the revision.
+    #[test]
+    fn the_health_of_a_task_of_the_old_deployment_does_not_count() {
+        let mut forced = service(1, 1);
+        forced.deployments =
+            vec![deployment("td:2", true, Rollout::InProgress), deployment("td:2", false, Rollout::Completed)];
+        forced.deployments[0].id = "ecs-svc/2".into();
+        forced.deployments[1].id = "ecs-svc/1".into();
+        let by = |started_by: Option<&str>| {
+            state(
+                &forced,
+                &[Task { started_by: started_by.map(Into::into), ..task("td:2", "RUNNING", Health::Healthy) }],
+            )
+        };
+        assert_eq!(by(Some("ecs-svc/1")), (State::Provisioning, Some(Phase::Service), false));
+        assert_eq!(by(Some("ecs-svc/2")), (State::Running, Some(Phase::Healthy), true));
+        // Emulators that leave it out.
+        for unknown in [None, Some(""), Some("someone")] {
+            assert_eq!(by(unknown), (State::Running, Some(Phase::Healthy), true), "{unknown:?}");
+        }
+        forced.deployments[0].id = String::new();
+        let old = Task { started_by: Some("ecs-svc/1".into()), ..task("td:2", "RUNNING", Health::Healthy) };
+        assert!(derive(&forced, &[old], true).unwrap().ready);
     }
 
     #[test]
@@ -306,6 +350,80 @@ mod tests {
         assert_eq!(status.state, State::Failed);
         assert_eq!(status.reason.unwrap().code, ReasonCode::ImagePull);
         assert_eq!(derive(&tripped, &[], true).unwrap().reason.unwrap().code, ReasonCode::CircuitBreaker);
+    }
+
+    /// Without a revision to go back to, ECS leaves the FAILED deployment PRIMARY, and a task of it may come up yet.
+    #[test]
+    fn a_failed_primary_is_running_exactly_when_a_task_of_it_is_healthy() {
+        let mut failed = service(1, 1);
+        failed.deployments[0].rollout = Rollout::Failed;
+        assert_eq!(
+            state(&failed, &[task("td:2", "RUNNING", Health::Healthy)]),
+            (State::Running, Some(Phase::Healthy), true)
+        );
+        let mut dead = task("td:2", "STOPPED", Health::Unknown);
+        (dead.stopped_reason, dead.exit_code) = (Some("Essential container in task exited".into()), Some(1));
+        for (health, stopped, code) in [
+            (Health::Unhealthy, Some(dead.clone()), ReasonCode::ContainerExited),
+            (Health::Unknown, Some(dead), ReasonCode::ContainerExited),
+            (Health::Unknown, None, ReasonCode::CircuitBreaker),
+        ] {
+            let tasks: Vec<_> = stopped.into_iter().chain([task("td:2", "RUNNING", health)]).collect();
+            let status = derive(&failed, &tasks, true).unwrap();
+            assert_eq!((status.state, status.ready, status.reason.unwrap().code), (State::Failed, false, code));
+        }
+    }
+
+    /// What the task of another revision died of says nothing of this one.
+    #[test]
+    fn while_provisioning_only_a_task_of_this_revision_gives_the_reason() {
+        let dead = |task_definition: &str, created_at_seconds| Task {
+            stopped_reason: Some(format!("CannotPullContainerError: {task_definition}")),
+            created_at_seconds,
+            ..task(task_definition, "STOPPED", Health::Unknown)
+        };
+        let reason = |tasks: &[Task]| derive(&service(1, 0), tasks, true).unwrap().reason.map(|reason| reason.message);
+        assert_eq!(reason(&[dead("td:1", 9)]), None);
+        let said = reason(&[dead("td:2", 1), dead("td:1", 9), dead("td:2", 2)]);
+        assert_eq!(said.as_deref(), Some("CannotPullContainerError: td:2"));
+    }
+
+    #[test]
+    fn a_stop_by_the_scheduler_is_a_failure_only_for_a_failed_health_check() {
+        let reason = |words: &str, health| {
+            let mut dead = task("td:2", "STOPPED", health);
+            (dead.stop_code, dead.stopped_reason) = (Some("ServiceSchedulerInitiated".into()), Some(words.into()));
+            dead.exit_code = Some(143);
+            derive(&service(1, 0), &[dead], true).unwrap().reason.map(|reason| reason.code)
+        };
+        assert_eq!(reason("Scaling activity initiated by (deployment ecs-svc/1)", Health::Unknown), None);
+        for health in [Health::Unhealthy, Health::Unknown] {
+            assert_eq!(reason("Task failed container health checks", health), Some(ReasonCode::Unhealthy));
+        }
+    }
+
+    #[test]
+    fn a_rollback_says_what_the_task_of_the_failed_revision_died_of() {
+        let mut back = service(1, 1);
+        back.task_definition = "td:1".into();
+        back.deployments =
+            vec![deployment("td:1", true, Rollout::InProgress), deployment("td:2", false, Rollout::Failed)];
+        let mut dead = task("td:2", "STOPPED", Health::Unknown);
+        dead.stopped_reason = Some("Essential container in task exited".into());
+        (dead.exit_code, dead.stopped_at) = (Some(1), Some("2026-01-01T00:00:00Z".into()));
+        let mut other = task("td:1", "STOPPED", Health::Unknown);
+        (other.stopped_reason, other.created_at_seconds) = (Some("CannotPullContainerError".into()), 9);
+        let mut told = |ecs: Option<&str>, tasks: &[Task]| {
+            back.deployments[1].reason = ecs.map(Into::into);
+            let reason = derive(&back, tasks, true).unwrap().reason.unwrap();
+            assert_eq!(reason.code, ReasonCode::RolledBack);
+            (reason.message, reason.exit_code, reason.stopped_at.is_some())
+        };
+        let tripped = Some("ECS deployment circuit breaker: tasks failed to start.");
+        let message = "ECS deployment circuit breaker: tasks failed to start: Essential container in task exited";
+        assert_eq!(told(tripped, &[dead.clone(), other.clone()]), (message.to_owned(), Some(1), true));
+        assert_eq!(told(tripped, &[other]), (tripped.unwrap().to_owned(), None, false));
+        assert_eq!(told(None, &[dead]), ("Essential container in task exited".to_owned(), Some(1), true));
     }
 
     #[test]

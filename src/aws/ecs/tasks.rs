@@ -50,6 +50,7 @@ fn task(answer: &sdk::Task) -> Task {
     Task {
         arn: answer.task_arn().unwrap_or_default().to_owned(),
         task_definition: answer.task_definition_arn().unwrap_or_default().to_owned(),
+        started_by: answer.started_by().map(str::to_owned),
         last_status: answer.last_status().unwrap_or_default().to_owned(),
         desired_status: answer.desired_status().unwrap_or_default().to_owned(),
         health: match answer.health_status() {

@@ -241,6 +241,32 @@ async fn after_a_change_the_old_tasks_health_counts_for_nothing() {
     }
 }
 
+/// Incident 15 where the revision stays the same: only the deployment tells the old task from the new one. Stop and
+/// start keep the deployment, so a task that they bring counts.
+#[tokio::test(start_paused = true)]
+async fn after_a_forced_redeploy_the_old_tasks_health_counts_for_nothing() {
+    let app = TestApp::start().await;
+    running(&app, "alice").await;
+    for _ in 0..2 {
+        let old = tasks(&app, "alice").await;
+        let answer = app.post("/containers/alice/redeploy", json!({"force": true})).await;
+        for body in [&answer.body, &seen(&app, "alice").await] {
+            assert_eq!([&body["state"], &body["ready"]], [&json!("provisioning"), &json!(false)], "{body}");
+        }
+        app.pass_seconds(5).await;
+        let body = seen(&app, "alice").await;
+        assert_eq!([&body["state"], &body["ready"]], [&json!("running"), &json!(true)], "{body}");
+        assert_ne!(tasks(&app, "alice").await, old);
+
+        app.post("/containers/alice/stop", json!({})).await;
+        app.pass_seconds(5).await;
+        assert_eq!(state(&app, "alice").await, "stopped");
+        app.post("/containers/alice/start", json!({})).await;
+        app.pass_seconds(5).await;
+        assert_eq!(state(&app, "alice").await, "running");
+    }
+}
+
 /// Only the revision before is kept, which the circuit breaker goes back to.
 #[tokio::test(start_paused = true)]
 async fn many_changes_leave_two_revisions() {

@@ -68,7 +68,8 @@ async fn a_revision_that_does_not_start_is_failed_and_the_one_before_comes_back(
     }
     assert_eq!((&body["state"], &body["ready"]), (&json!("failed"), &json!(false)), "{body}");
     assert_eq!(body["reason"]["code"], "rolled_back");
-    assert_eq!(body["reason"]["message"], "ECS deployment circuit breaker: tasks failed to start.");
+    let message = "ECS deployment circuit breaker: tasks failed to start: Essential container in task exited";
+    assert_eq!([&body["reason"]["message"], &body["reason"]["exit_code"]], [&json!(message), &json!(1)]);
     app.pass_seconds(10).await;
     assert_eq!((&service(&app, "alice").await["taskDefinition"], tasks(&app, "alice").await.len()), (&first, 1));
 }
