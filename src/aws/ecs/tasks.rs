@@ -46,7 +46,7 @@ impl Ecs {
 }
 
 fn task(answer: &sdk::Task) -> Task {
-    let containers = answer.containers();
+    let container = telling_container(answer.containers());
     Task {
         arn: answer.task_arn().unwrap_or_default().to_owned(),
         task_definition: answer.task_definition_arn().unwrap_or_default().to_owned(),
@@ -60,9 +60,53 @@ fn task(answer: &sdk::Task) -> Task {
         },
         stop_code: answer.stop_code().map(|code| code.as_str().to_owned()),
         stopped_reason: answer.stopped_reason().map(str::to_owned),
-        container_reason: containers.iter().find_map(|container| container.reason()).map(str::to_owned),
-        exit_code: containers.iter().find_map(sdk::Container::exit_code),
+        container_reason: container.and_then(sdk::Container::reason).map(str::to_owned),
+        exit_code: container.and_then(sdk::Container::exit_code),
         stopped_at: answer.stopped_at().map(|at| at.to_string()),
         created_at_seconds: answer.created_at().map_or(0, |at| at.secs()),
+    }
+}
+
+/// The container that tells most of why the task stopped. The first is the user's: a sidecar that ended well, or was
+/// told to end because the first had ended, must not speak for it.
+fn telling_container(containers: &[sdk::Container]) -> Option<&sdk::Container> {
+    let first = |tells: fn(&sdk::Container) -> bool| containers.iter().find(|container| tells(container));
+    first(|container| container.exit_code().is_some_and(|code| code != 0))
+        .or_else(|| first(|container| container.reason().is_some()))
+        .or_else(|| first(|container| container.exit_code().is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(exit_code: Option<i32>, reason: Option<&str>) -> sdk::Container {
+        sdk::Container::builder().set_exit_code(exit_code).set_reason(reason.map(str::to_owned)).build()
+    }
+
+    #[test]
+    fn the_container_that_failed_speaks_for_the_task() {
+        let told = |containers: Vec<sdk::Container>| {
+            let task = task(&sdk::Task::builder().set_containers(Some(containers)).build());
+            (task.exit_code, task.container_reason)
+        };
+        let with = |exit_code, reason: &str| (exit_code, Some(reason.to_owned()));
+        let sidecar = || container(Some(143), Some("told to end"));
+        assert_eq!(
+            told(vec![container(Some(137), Some("OutOfMemoryError")), sidecar()]),
+            with(Some(137), "OutOfMemoryError")
+        );
+        assert_eq!(told(vec![container(Some(1), None), sidecar()]), (Some(1), None));
+        assert_eq!(told(vec![container(Some(0), None), sidecar()]), with(Some(143), "told to end"));
+        assert_eq!(told(vec![container(Some(0), None), container(None, Some("x"))]), with(None, "x"));
+        assert_eq!(told(vec![container(None, None), container(Some(0), None)]), (Some(0), None));
+        assert_eq!(told(vec![]), (None, None));
+    }
+
+    #[test]
+    fn a_task_names_the_deployment_that_started_it() {
+        let of = |started_by: &str| task(&sdk::Task::builder().started_by(started_by).build()).started_by;
+        assert_eq!(of("ecs-svc/1"), Some("ecs-svc/1".to_owned()));
+        assert_eq!(task(&sdk::Task::builder().build()).started_by, None);
     }
 }
