@@ -63,6 +63,12 @@ fn update(emulator: &Emulator, mut change: Value) -> Value {
     ecs(emulator, "UpdateService", change)["service"].clone()
 }
 
+/// Who started the running tasks, next to the id of the PRIMARY deployment.
+fn starters(emulator: &Emulator) -> (Vec<Value>, Value) {
+    let started_by = tasks(emulator, "RUNNING").into_iter().map(|task| task["startedBy"].clone()).collect();
+    (started_by, service(emulator)["deployments"][0]["id"].clone())
+}
+
 fn states(service: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let deployments = service["deployments"].as_array().unwrap().iter();
@@ -123,7 +129,10 @@ async fn a_failing_update_rolls_back_to_the_revision_that_worked() {
     let after = service(&emulator);
     assert_eq!(after["taskDefinition"], format!("{ARN}/f:1"));
     assert_eq!(states(&after), [("PRIMARY".into(), "COMPLETED".into())]);
+    let (started_by, primary) = starters(&emulator);
+    assert_eq!(started_by, [primary]);
     let killed = tasks(&emulator, "STOPPED").into_iter().find(|task| task["taskDefinitionArn"] == bad).unwrap();
+    assert_ne!(killed["startedBy"], started_by[0]);
     assert_eq!(killed["containers"][0]["exitCode"], 137);
     assert!(killed["containers"][0]["reason"].as_str().unwrap().starts_with("OutOfMemoryError"));
     let records = ecs(&emulator, "ListServiceDeployments", json!({"service": "s"}));
@@ -143,7 +152,11 @@ async fn a_new_deployment_stops_the_old_task_first_and_may_overlap_it_while_it_s
     let emulator = with_service("app:1", false);
     pass(2000).await;
     let old = tasks(&emulator, "RUNNING")[0]["taskArn"].clone();
+    let (old_starters, old_primary) = starters(&emulator);
     update(&emulator, json!({"forceNewDeployment": true}));
+    let (new_starters, new_primary) = starters(&emulator);
+    assert_ne!(new_primary, old_primary);
+    assert_eq!((old_starters, new_starters), (vec![old_primary], vec![new_primary]));
     assert_eq!(tasks(&emulator, "STOPPED")[0]["lastStatus"], "DEACTIVATING");
     assert_eq!(tasks(&emulator, "RUNNING")[0]["lastStatus"], "PROVISIONING");
     pass(2000).await;
@@ -179,6 +192,7 @@ async fn changing_the_desired_count_starts_no_deployment() {
     pass(2000).await;
     let after = service(&emulator);
     assert_eq!((&after["deployments"][0]["id"], &after["runningCount"]), (&before, &json!(1)));
+    assert_eq!(starters(&emulator), (vec![before.clone()], before));
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,6 +72,8 @@ async fn a_revision_that_does_not_start_is_failed_and_the_one_before_comes_back(
     assert_eq!([&body["reason"]["message"], &body["reason"]["exit_code"]], [&json!(message), &json!(1)]);
     app.pass_seconds(10).await;
     assert_eq!((&service(&app, "alice").await["taskDefinition"], tasks(&app, "alice").await.len()), (&first, 1));
+    // The deployment that it went back to is the one that started the task.
+    assert_eq!(state(&app, "alice").await, "running");
 }
 
 /// Incident 16: after the circuit breaker tripped, retry only waited.
