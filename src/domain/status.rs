@@ -419,10 +419,10 @@ mod tests {
             assert_eq!(reason.code, ReasonCode::RolledBack);
             (reason.message, reason.exit_code, reason.stopped_at.is_some())
         };
-        let tripped = Some("ECS deployment circuit breaker: tasks failed to start.");
+        let tripped = "ECS deployment circuit breaker: tasks failed to start.";
         let message = "ECS deployment circuit breaker: tasks failed to start: Essential container in task exited";
-        assert_eq!(told(tripped, &[dead.clone(), other.clone()]), (message.to_owned(), Some(1), true));
-        assert_eq!(told(tripped, &[other]), (tripped.unwrap().to_owned(), None, false));
+        assert_eq!(told(Some(tripped), &[dead.clone(), other.clone()]), (message.to_owned(), Some(1), true));
+        assert_eq!(told(Some(tripped), &[other]), (tripped.to_owned(), None, false));
         assert_eq!(told(None, &[dead]), ("Essential container in task exited".to_owned(), Some(1), true));
     }
 
