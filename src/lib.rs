@@ -27,7 +27,7 @@
 //! | [`staging`] | users' files and locks on EFS, by descriptor, against a hostile tenant | `domain` |
 //! | [`reconcile`] | observe, plan, execute | `aws`, `staging`, `domain` |
 //! | [`config`] | settings from environment and SSM, token file | `aws`, `domain` |
-//! | [`http`] | routes, bearer tokens, problem documents; the one place that knows status codes | `reconcile`, `config` |
+//! | [`http`] | routes, bearer tokens, problem documents; the one place that knows status codes | `reconcile`, `config`, what errors and answers are made of |
 //! | [`cli`] | `serve`, `dev`, `doctor` | all of them |
 //! | `emulator` | AWS in miniature, for `dev` and for tests; feature `emulator` | nothing of ours |
 //!
@@ -36,8 +36,9 @@
 //! # Where state is
 //! In AWS and nowhere else. A task definition describes itself (labels `openclaw.provisioner.*`), the service's name is
 //! a function of the user id, and the access point is found by a deterministic ClientToken. Beside users' directories
-//! the file system holds one empty lock file a user under `.provisioner/locks`; its existence says that the user may
-//! have resources in AWS, and the end of a delete removes it.
+//! the file system holds one lock file a user under `.provisioner/locks`. Its existence says that the user may have
+//! resources in AWS, and in it stand the ARNs of revisions that were registered for them: those that no service names
+//! would be found by nothing else. The end of a delete removes it. Losing it loses no user, only such revisions.
 //!
 //! # What to keep in mind
 //! - Files first: no step that can start a task is taken before the user's files are in place (incident 23).

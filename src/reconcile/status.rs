@@ -4,7 +4,7 @@ use super::Reconciler;
 use super::error::ConvergeError;
 use super::plan::Refusal;
 use crate::aws::{ListedTasks, RegisteredDefinition};
-use crate::domain::service::{Service, ServiceStatus};
+use crate::domain::service::{Service, ServiceStatus, Task};
 use crate::domain::{Coordinates, CurrentDefinition, State, Status, UserId, derive_status};
 
 /// A user's container as ECS shows it at this moment.
@@ -51,17 +51,16 @@ impl Reconciler {
                 (None, ServiceStatus::Draining | ServiceStatus::Inactive) => Ok(None),
             }
         };
-        let tasks = async {
-            let name = service.name.as_str();
-            let mut tasks = self.aws.ecs.tasks_of(&at.cluster, name, ListedTasks::Running).await?;
-            if tasks.iter().all(|task| task.last_status != "RUNNING") {
-                tasks.extend(self.aws.ecs.tasks_of(&at.cluster, name, ListedTasks::Stopped).await?);
-            }
-            Ok(tasks)
-        };
-        let (current, tasks) = tokio::try_join!(current, tasks)?;
+        let running = async { Ok(self.aws.ecs.tasks_of(&at.cluster, &service.name, ListedTasks::Running).await?) };
+        let (current, mut tasks) = tokio::try_join!(current, running)?;
         let has_health_check = current.as_ref().is_some_and(|current| current.has_health_check);
-        let status = derive_status(&service, &tasks, has_health_check).ok_or(Refusal::NotFound)?;
+        let derive = |tasks: &[Task]| derive_status(&service, tasks, has_health_check).ok_or(Refusal::NotFound);
+        let mut status = derive(&tasks)?;
+        if !status.ready {
+            // A task that stopped tells why; ListTasks hides it unless it is asked for.
+            tasks.extend(self.aws.ecs.tasks_of(&at.cluster, &service.name, ListedTasks::Stopped).await?);
+            status = derive(&tasks)?;
+        }
         Ok(ContainerView { service, current, status })
     }
 }
