@@ -1,0 +1,354 @@
+"""What is proved for a release, step by step, over what the real provisioner staged.
+
+Two users. `ann` comes with a sign-in that is good for days; `ben` with one whose access token is over, as after a
+holiday: only his refresh token still counts.
+
+    ann  provisioned → [import] → config validate → gateway → a turn → SIGTERM
+         provisioned again with the same sign-in, another container over the same directory → a turn
+    ben  provisioned → [import] → gateway → a turn, which has to spend his refresh token, once
+         provisioned again with the old sign-in, another container → a turn, which must not spend another
+"""
+
+import json
+import os
+import re
+import stat
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import signin
+from container import Container, Definition, World
+from provisioner import Provisioner
+from standin import ANSWER
+
+CHECKS = {
+    "staged": "provisioned; `codex/auth.json` and `CODEX_HOME` are there, private and owned by the container's user",
+    "import": "what the release must run before its gateway did its work",
+    "config": "`openclaw config validate` accepts `openclaw.json`",
+    "gateway": "the container's own command listens on 18789",
+    "turn": "one turn was answered, with the staged access token",
+    "restart": "provisioned again with the same sign-in, nothing rewritten; a turn in another container over the same directory",
+    "refresh": "a sign-in whose access token is over: the turn was answered after exactly one rotation",
+    "kept": "provisioned again with the spent sign-in: the answer is `kept_fresher`",
+    "after": "and the next turn, in another container, was answered without another rotation",
+    "one place": "the live refresh token is in exactly one place under the user's directory, the spent one in none",
+}
+GATEWAY_SECONDS = 180
+TURN_SECONDS = 300
+
+
+@dataclass
+class Finding:
+    """`yes` with a remark, `no` with a reason, or nothing to check."""
+
+    verdict: str
+    note: str = ""
+
+    def __bool__(self) -> bool:
+        return self.verdict != "no"
+
+
+def yes(note: str = "") -> Finding:
+    return Finding("yes", note)
+
+
+def no(reason: str) -> Finding:
+    return Finding("no", reason)
+
+
+NOTHING_TO_DO = Finding("–", "nothing to do on this release")
+
+
+@dataclass
+class Report:
+    release: str
+    findings: dict[str, Finding] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    figures: dict[str, object] = field(default_factory=dict)
+
+    def __setitem__(self, check: str, finding: Finding) -> None:
+        assert check in CHECKS
+        self.findings[check] = finding
+
+    @property
+    def all_yes(self) -> bool:
+        return set(self.findings) == set(CHECKS) and all(self.findings.values())
+
+
+@dataclass
+class Turn:
+    answered: bool
+    bearers: list[str]
+    granted: list[str]
+    refused: list[str]
+    way: str
+    seconds: float
+    words: str
+
+    def proves(self, bearer: str) -> bool:
+        return self.answered and self.bearers[-1:] == [bearer]
+
+    def story(self) -> str:
+        parts = [f"answered with the token of `{self.bearers[-1]}`" if self.answered and self.bearers
+                 else "not answered" if self.bearers else "not answered, and no request reached the model's API"]
+        if self.granted:
+            parts.append(f"refreshed {', '.join(self.granted)}")
+        if self.refused:
+            parts.append(f"REFUSED a refresh with {', '.join(self.refused)}")
+        if not self.answered and self.words:
+            parts.append(self.words)
+        return "; ".join(parts)
+
+
+class Proof:
+    def __init__(self, release: str, world: World, provisioner: Provisioner, log: Path):
+        self.release, self.world, self.provisioner, self.log = release, world, provisioner, log
+        self.number = tuple(int(part) for part in re.findall(r"\d+", release)[:3])
+        self.report = Report(release)
+
+    def run(self) -> Report:
+        started = time.monotonic()
+        for scenario in (self.ann, self.ben):
+            try:
+                scenario()
+            except Stopped:
+                pass
+        for check in CHECKS:
+            self.report.findings.setdefault(check, no("not reached"))
+        if self.report.figures.get("config"):
+            self.report.remarks.append("config by the harness")
+        self.report.figures["proof_seconds"] = round(time.monotonic() - started)
+        return self.report
+
+    def ann(self) -> None:
+        report = self.report
+        auth = signin.fresh("ann")
+        definition, directory = self.provision("ann", auth)
+        report["staged"] = self.require("staged", self.staged(definition, directory, "ann"))
+        self.harness_config(directory)
+        with Container(self.world, definition, directory, self.log) as container:
+            report["import"] = self.pre_gateway(container)
+            validated = container.openclaw("config", "validate")
+            report["config"] = yes() if validated.code == 0 else no(validated.last_words())
+            self.gateway(container, "gateway")
+            turn = self.turn(container)
+            report["turn"] = yes(turn.way) if turn.proves("ann") and not turn.granted + turn.refused else no(turn.story())
+            report.figures["turn_seconds"] = turn.seconds
+            report.figures["memory_mib"] = container.memory_mib()
+            report.figures["stop_seconds"] = container.stop_gateway()
+        status, again = self.provisioner.provision("ann", auth)
+        with Container(self.world, self.definition_of(again), directory, self.log) as container:
+            if not self.gateway(container):
+                report["restart"] = no(f"the gateway: {self.why_no_gateway}")
+            else:
+                turn = self.turn(container)
+                good = status in (200, 201, 202) and again.get("credentials") == "kept_fresher" and turn.proves("ann")
+                report["restart"] = yes(turn.way) if good and not turn.granted + turn.refused else no(
+                    f"{status} {again.get('credentials')}; {turn.story()}")
+            container.stop_gateway()
+
+    def ben(self) -> None:
+        report = self.report
+        auth = signin.expired("ben")
+        definition, directory = self.provision("ben", auth)
+        self.harness_config(directory)
+        before = len(self.world.lines())
+        with Container(self.world, definition, directory, self.log) as container:
+            imported = self.pre_gateway(container)
+            if not imported:
+                report["refresh"] = self.require("refresh", no(f"import: {imported.note}"))
+            if not self.gateway(container):
+                report["refresh"] = self.require("refresh", no(f"the gateway: {self.why_no_gateway}"))
+            turn = self.turn(container)
+            granted, refused = self.refreshes(before)
+            live = f"ben.r{self.rotations()}" if granted == ["ben"] else "?"
+            report["refresh"] = (yes(turn.way) if turn.proves(live) and granted == ["ben"] and not refused else
+                                 no(f"{turn.story()}; in all {len(granted)} rotations, {len(refused)} refused"))
+            container.stop_gateway()
+        report["one place"] = self.one_place(directory, spent="ben", live=live)
+        status, again = self.provisioner.provision("ben", auth)
+        kept = again.get("credentials") == "kept_fresher"
+        report["kept"] = yes(str(again.get("credentials_reason") or "")) if kept else no(
+            f"{status} {again.get('credentials')} {again.get('credentials_reason') or again.get('detail') or ''}")
+        if not granted:
+            return
+        before = len(self.world.lines())
+        with Container(self.world, self.definition_of(again), directory, self.log) as container:
+            if not self.gateway(container):
+                report["after"] = no(f"the gateway: {self.why_no_gateway}")
+            else:
+                turn = self.turn(container)
+                granted, refused = self.refreshes(before)
+                good = turn.proves(live) and not granted and not refused
+                report["after"] = yes(turn.way) if good else no(turn.story())
+            container.stop_gateway()
+
+    # steps
+
+    def provision(self, user: str, auth: dict) -> tuple[Definition, Path]:
+        status, answer = self.provisioner.provision(user, auth)
+        if status not in (200, 201, 202) or answer.get("credentials") != "written":
+            self.require("staged", no(f"POST /provision: {status} {answer.get('code') or answer.get('credentials')} "
+                                      f"{answer.get('detail') or ''}"))
+        for key in ("credential_plan", "plan", "warnings"):
+            if answer.get(key):
+                self.report.figures[key] = answer[key]
+        container = self.provisioner.await_running(user)
+        return self.definition_of(container), self.provisioner.user_directory(user)
+
+    def definition_of(self, answer: dict) -> Definition:
+        return self.provisioner.definition(answer["task_definition"])
+
+    def staged(self, definition: Definition, directory: Path, name: str) -> Finding:
+        codex = f"{definition.mount_path}/codex"
+        if definition.environment.get("CODEX_HOME") != codex:
+            return no(f"CODEX_HOME is {definition.environment.get('CODEX_HOME')}, not {codex}")
+        if not definition.image.endswith(f":{self.release}"):
+            return no(f"the definition's image is {definition.image}")
+        files = {str(path.relative_to(directory)): path.lstat() for path in sorted(directory.rglob("*"))}
+        uid = int(definition.user.split(":")[0])
+        for path, status in files.items():
+            if status.st_uid != uid or stat.S_IMODE(status.st_mode) & 0o077:
+                return no(f"{path} is {stat.filemode(status.st_mode)} of {status.st_uid}")
+        if "codex/auth.json" not in files:
+            return no("no codex/auth.json")
+        plain = [path for path, status in files.items() if stat.S_ISREG(status.st_mode)]
+        self.report.figures["staged_files"] = plain
+        self.report.figures["environment"] = sorted(definition.environment)
+        self.report.figures["secrets"] = sorted(definition.secrets)
+        self.report.figures["command"] = definition.command
+        if "refresh_token" not in json.loads((directory / "codex/auth.json").read_bytes())["tokens"]:
+            return no("codex/auth.json lacks refresh_token")
+        return yes(", ".join(plain))
+
+    def harness_config(self, directory: Path) -> None:
+        """The least that the gateway starts with, where the product stages no `openclaw.json`."""
+        place = directory / "openclaw.json"
+        if place.exists():
+            return
+        model, runtime = self.model()
+        defaults = {"model": {"primary": model}} | ({"models": {model: {"agentRuntime": {"id": runtime}}}} if runtime else {})
+        place.write_text(json.dumps({
+            "gateway": {"mode": "local", "port": 18789, "bind": "lan",
+                        "auth": {"mode": "token", "token": os.urandom(24).hex()}},
+            "agents": {"defaults": defaults},
+        }, indent=2))
+        os.chmod(place, 0o600)
+        owner = directory.stat()
+        os.chown(place, owner.st_uid, owner.st_gid)
+        self.report.figures["config"] = "by the harness"
+
+    def model(self) -> tuple[str, str | None]:
+        if self.number < (2026, 4, 25):
+            return "openai-codex/gpt-5.4", None
+        if self.number < (2026, 5, 12):
+            return "openai-codex/gpt-5.5", None
+        if self.number < (2026, 6, 0):
+            return "openai-codex/gpt-5.5", "pi"
+        return "openai/gpt-5.5", "openclaw"
+
+    def pre_gateway(self, container: Container) -> Finding:
+        """Where the container's command does not import, and the release needs it, the harness does, and says so."""
+        if self.number < (2026, 6, 5):
+            return NOTHING_TO_DO
+        if container.definition.command[0] not in ("node", "openclaw"):
+            return Finding("–", f"in the container's command {container.definition.command[0]}")
+        ran = container.openclaw("doctor", "--fix", "--non-interactive", timeout=300)
+        note = f"by the harness, {ran.seconds:.0f} s"
+        return yes(note) if ran.code == 0 else no(f"{note}: {ran.last_words()}")
+
+    def gateway(self, container: Container, check: str | None = None) -> bool:
+        container.start_gateway()
+        state = container.await_gateway(GATEWAY_SECONDS)
+        good = "seconds" in state
+        if good:
+            ready = f"after {state['seconds']} s, /healthz {state['healthz']}, /readyz {state['readyz']}"
+            finding = yes(ready)
+        elif "died" in state:
+            self.why_no_gateway = f"ended with {state['died']} before it listened: {self.last_log()}"
+            finding = no(self.why_no_gateway)
+        else:
+            self.why_no_gateway = f"did not listen in {state['silent']} s"
+            finding = no(self.why_no_gateway)
+        if check:
+            self.report[check] = self.require(check, finding)
+            self.report.figures["gateway"] = state
+        return good
+
+    def turn(self, container: Container) -> Turn:
+        """One agent turn through the gateway; where the gateway takes none, in a process beside it."""
+        before = len(self.world.lines())
+        parameters = {"message": f"say {ANSWER}", "agentId": "main", "idempotencyKey": str(uuid.uuid4())}
+        token = self.gateway_token(container)
+        ran = container.openclaw("gateway", "call", "agent", "--expect-final", "--json", "--timeout",
+                                 str(TURN_SECONDS * 1000), "--params", json.dumps(parameters),
+                                 *(["--token", token] if token else []), timeout=TURN_SECONDS + 30)
+        way = "through the gateway"
+        if not [line for line in self.world.lines()[before:] if line["kind"] in ("turn", "refresh")]:
+            self.report.remarks.append(f"a turn through the gateway did not reach the API: {ran.last_words(200)}")
+            ran = container.openclaw("agent", "--local", "--agent", "main", "--message", f"say {ANSWER}", "--json",
+                                     "--timeout", str(TURN_SECONDS), timeout=TURN_SECONDS + 30)
+            way = "beside the gateway, by `agent --local`"
+        lines = self.world.lines()[before:]
+        turns = [line for line in lines if line["kind"] == "turn"]
+        said = ANSWER in ran.out.replace(f"say {ANSWER}", "")
+        return Turn(
+            answered=ran.code == 0 and said and any(line["answered"] for line in turns),
+            bearers=[line["bearer"] for line in turns],
+            granted=[line["refresh"] for line in lines if line["kind"] == "refresh" and line["granted"]],
+            refused=[line["refresh"] for line in lines if line["kind"] == "refresh" and not line["granted"]],
+            way=f"{way}, {ran.seconds:.0f} s", seconds=round(ran.seconds, 1), words=ran.last_words(),
+        )
+
+    def gateway_token(self, container: Container) -> str | None:
+        """As the web backend would be told."""
+        try:
+            return json.loads((container.directory / "openclaw.json").read_bytes())["gateway"]["auth"]["token"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return container.environment().get("OPENCLAW_GATEWAY_TOKEN")
+
+    def refreshes(self, since: int) -> tuple[list[str], list[str]]:
+        lines = [line for line in self.world.lines()[since:] if line["kind"] == "refresh"]
+        return ([line["refresh"] for line in lines if line["granted"]],
+                [line["refresh"] for line in lines if not line["granted"]])
+
+    def rotations(self) -> int:
+        return sum(line["kind"] == "refresh" and line["granted"] for line in self.world.lines())
+
+    def one_place(self, directory: Path, spent: str, live: str) -> Finding:
+        """Incident 29: a copy of a live or spent refresh token is a sign-out to come."""
+        holds: dict[str, list[str]] = {"live": [], "spent": []}
+        for path in sorted(directory.rglob("*")):
+            if not path.is_file() or path.is_symlink() or "node_modules" in path.parts:
+                continue
+            found = re.findall(rb"rt-(ben[a-z0-9.]*)", path.read_bytes())
+            names = {name.decode() for name in found}
+            place = str(path.relative_to(directory))
+            if live in names:
+                holds["live"].append(place)
+            if spent in names:
+                holds["spent"].append(place)
+        self.report.figures["live_token_in"] = holds["live"]
+        self.report.figures["spent_token_in"] = holds["spent"]
+        stores = {place.removesuffix("-wal") for place in holds["live"]}
+        if len(stores) == 1 and not holds["spent"]:
+            return yes(", ".join(stores))
+        return no(f"live in {', '.join(holds['live']) or 'none'}; spent in {', '.join(holds['spent']) or 'none'}")
+
+    def require(self, check: str, finding: Finding) -> Finding:
+        """Without this one, nothing after it means anything."""
+        self.report.findings.setdefault(check, finding)
+        if not finding:
+            self.report.findings[check] = finding
+            raise Stopped
+        return finding
+
+    def last_log(self) -> str:
+        lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        return " / ".join(lines[-3:])[-300:]
+
+
+class Stopped(Exception):
+    """The rest of a scenario cannot be reached."""

@@ -1,0 +1,127 @@
+"""Process 1 of a container (see container.py): builds its file system, starts the stand-in, then waits to be killed.
+
+Runs as root in mount, network and process namespaces of its own. Reads one JSON object from its arguments and prints
+`up` when commands can be run. Only what a real container of the image has is there: the system and Node read-only, the
+release at /app, an empty home, the user's directory where the task definition mounts it, and no network but loopback.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# The stand-in's address, on this namespace's own loopback. It must look public: OpenClaw refuses to send requests to
+# private and reserved addresses. Nothing can leave the namespace, so nothing reaches the address's real owner.
+ADDRESS = "104.18.32.115"
+HOSTS = ["chatgpt.com", "auth.openai.com", "api.openai.com"]
+UID = GID = 1000
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True)
+
+
+def bind(source: Path | str, target: Path, *, writable: bool = False) -> None:
+    if Path(source).is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    run("mount", "--rbind" if str(source) == "/usr" else "--bind", str(source), str(target))
+    if not writable:
+        run("mount", "-o", "remount,bind,ro", str(target))
+
+
+def tmpfs(target: Path, mode: str = "755") -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", f"mode={mode}", "tmpfs", str(target))
+
+
+def build(spec: dict) -> None:
+    root = Path(spec["root"])
+    tmpfs(root)
+    bind("/usr", root / "usr")
+    for name in ("bin", "sbin", "lib", "lib64"):
+        host = Path("/", name)
+        if host.is_symlink():
+            (root / name).symlink_to(os.readlink(host))
+        elif host.exists():
+            bind(host, root / name)
+    # The host's own tools in /usr/local are not the image's; its Node is.
+    local = root / "usr/local/bin"
+    tmpfs(root / "usr/local")
+    bind(spec["node"], local / "node")
+    bind(spec["modules"], root / "opt/openclaw/node_modules")
+    (root / "app").symlink_to("/opt/openclaw/node_modules/openclaw")
+    (local / "openclaw").symlink_to("/app/openclaw.mjs")
+    # Several releases install a plugin's packages at start. Without a network npm would try for minutes, with the
+    # gateway waiting; an image has those packages, a release from npm without its install scripts has not.
+    for name in ("npm", "npx", "pnpm"):
+        (local / name).write_text(f"#!/bin/sh\necho '{name}: no registry here' >&2\nexit 1\n")
+        (local / name).chmod(0o755)
+
+    tmpfs(root / "etc")
+    etc = root / "etc"
+    (etc / "passwd").write_text(f"root:x:0:0:root:/root:/bin/sh\nnode:x:{UID}:{GID}::/home/node:/bin/sh\n")
+    (etc / "group").write_text(f"root:x:0:\nnode:x:{GID}:\n")
+    (etc / "hosts").write_text("127.0.0.1 localhost\n" + "".join(f"{ADDRESS} {host}\n" for host in HOSTS))
+    (etc / "nsswitch.conf").write_text("hosts: files\n")
+    (etc / "resolv.conf").write_text("")
+    for name in ("ld.so.cache", "alternatives"):
+        if Path("/etc", name).exists():
+            bind(Path("/etc", name), etc / name)
+    # Where Debian's images have theirs: the Codex client reads it. Node is told by NODE_EXTRA_CA_CERTS.
+    (etc / "ssl/certs").mkdir(parents=True)
+    (etc / "ssl/certs/ca-certificates.crt").write_text(Path(spec["authority"]).read_text())
+
+    tmpfs(root / "dev")
+    for name in ("null", "zero", "full", "random", "urandom", "tty"):
+        bind(Path("/dev", name), root / "dev" / name, writable=True)
+    tmpfs(root / "dev/shm", "1777")
+    (root / "dev/fd").symlink_to("/proc/self/fd")
+    tmpfs(root / "tmp", "1777")
+    (root / "proc").mkdir()
+    run("mount", "-t", "proc", "proc", str(root / "proc"))
+
+    # Everything outside the mounted directory is gone with the container, as on Fargate.
+    home = root / "home/node"
+    home.mkdir(parents=True)
+    os.chown(home, UID, GID)
+    for host, inside in spec["mounts"]:
+        target = root / inside.lstrip("/")
+        bind(host, target, writable=True)
+
+
+def main() -> None:
+    spec = json.loads(sys.argv[1])
+    # So that every tool that the harness itself runs here sees this namespace's processes.
+    build(spec)
+    run("ip", "link", "set", "lo", "up")
+    run("ip", "addr", "add", f"{ADDRESS}/32", "dev", "lo")
+    here = Path(__file__).parent
+    subprocess.Popen([sys.executable, str(here / "standin.py"), "--address", ADDRESS, "--certificate",
+                      spec["certificate"], "--key", spec["key"], "--journal", spec["journal"]])
+    for _ in range(100):
+        try:
+            socket.create_connection((ADDRESS, 443), timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    else:
+        sys.exit("the stand-in does not listen")
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    print("up", flush=True)
+    # Process 1 inherits orphans and has to collect them.
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            time.sleep(1)
+
+
+if __name__ == "__main__":
+    main()

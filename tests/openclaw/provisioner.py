@@ -1,0 +1,83 @@
+"""The real binary as `dev`: HTTP API, embedded AWS emulator, users' files in a directory."""
+
+import json
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from container import Definition
+
+TOKEN = "harness"
+
+
+class Provisioner:
+    """Ends with the `with` block."""
+
+    def __init__(self, binary: Path, version: str, directory: Path):
+        self.directory = directory
+        self.log = directory.with_suffix(".log")
+        self.command = [str(binary), "dev", "--listen", "127.0.0.1:0", "--emulator-listen", "127.0.0.1:0",
+                        "--dir", str(directory), "--token", TOKEN, "--openclaw-version", version]
+
+    def __enter__(self) -> "Provisioner":
+        log = self.log.open("w")
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        for _ in range(100):
+            # The banner names the ports that were free.
+            said = re.search(r"API (http://\S+)\s+AWS emulator (http://\S+)", self.log.read_text())
+            if said:
+                self.api, self.emulator = said.groups()
+                return self
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.1)
+        self.__exit__()
+        raise RuntimeError(f"the provisioner did not start: {self.log.read_text()[-500:]}")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def call(self, method: str, path: str, body: dict | None = None) -> tuple[int, dict]:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        return request(method, self.api + path, headers | {"Content-Type": "application/json"}, body)
+
+    def provision(self, user: str, auth: dict) -> tuple[int, dict]:
+        return self.call("POST", "/provision", {"user_id": user, "auth": auth})
+
+    def await_running(self, user: str, seconds: float = 60) -> dict:
+        """The user's container, once the emulated task runs."""
+        until = time.monotonic() + seconds
+        while True:
+            _, container = self.call("GET", f"/containers/{user}")
+            if container.get("state") == "running" or time.monotonic() > until:
+                return container
+            time.sleep(0.25)
+
+    def definition(self, arn: str) -> Definition:
+        """What AWS holds, not what the provisioner says of it."""
+        target = "AmazonEC2ContainerServiceV20141113.DescribeTaskDefinition"
+        headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
+        status, answer = request("POST", self.emulator + "/", headers, {"taskDefinition": arn})
+        if status != 200:
+            raise RuntimeError(f"the emulator does not know {arn}: {answer}")
+        return Definition.of(answer["taskDefinition"])
+
+    def user_directory(self, user: str) -> Path:
+        return (self.directory / "efs" / "users" / user).resolve()
+
+
+def request(method: str, url: str, headers: dict[str, str], body: dict | None) -> tuple[int, dict]:
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=60) as answer:
+            return answer.status, json.loads(answer.read() or b"{}")
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read() or b"{}")

@@ -1,0 +1,82 @@
+"""Sign-ins that are well-formed and nobody's: JWTs without a signature, for an account that does not exist.
+
+A sign-in has a *name*. Its tokens carry it, so that the stand-in can write down whose token it saw without ever
+writing a token: the access token of `ann` has `jti` `ann`, its refresh token is `rt-ann`, and what the stand-in gives
+out in exchange is called `ann.r1`, then `ann.r1.r2` and so on.
+"""
+
+import base64
+import json
+import time
+
+DAY = 86400
+ACCOUNT = "acc_harness"
+EMAIL = "nobody@example.invalid"
+AUTH_CLAIM = "https://api.openai.com/auth"
+PROFILE_CLAIM = "https://api.openai.com/profile"
+
+
+def _part(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def _jwt(claims: dict) -> str:
+    return f"{_part({'alg': 'none', 'typ': 'JWT'})}.{_part(claims)}.c2ln"
+
+
+def rfc3339(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def access_token(name: str, issued: int, expires: int) -> str:
+    return _jwt({
+        "jti": name, "iat": issued, "exp": expires, "aud": ["https://api.openai.com/v1"],
+        "iss": "https://auth.openai.com", "client_id": "app_harness",
+        "scp": ["openid", "profile", "email", "offline_access"],
+        AUTH_CLAIM: {"chatgpt_account_id": ACCOUNT, "chatgpt_user_id": "user-harness", "user_id": "user-harness",
+                     "chatgpt_plan_type": "pro"},
+        PROFILE_CLAIM: {"email": EMAIL, "email_verified": True},
+    })
+
+
+def id_token(issued: int, expires: int) -> str:
+    return _jwt({"iat": issued, "exp": expires, "email": EMAIL,
+                 AUTH_CLAIM: {"chatgpt_account_id": ACCOUNT, "chatgpt_user_id": "user-harness",
+                              "chatgpt_plan_type": "pro"}})
+
+
+def refresh_token(name: str) -> str:
+    return f"rt-{name}"
+
+
+def sign_in(name: str, issued: int, expires: int) -> dict:
+    """The `auth` of a provision request: what `codex login` leaves in `auth.json`."""
+    return {
+        "auth_mode": "chatgpt",
+        "tokens": {"access_token": access_token(name, issued, expires), "refresh_token": refresh_token(name),
+                   "id_token": id_token(issued, expires), "account_id": ACCOUNT},
+        "last_refresh": rfc3339(issued),
+    }
+
+
+def fresh(name: str) -> dict:
+    """Issued a minute ago, good for five days."""
+    now = int(time.time())
+    return sign_in(name, now - 60, now + 5 * DAY)
+
+
+def expired(name: str) -> dict:
+    """Issued six days ago, over for an hour; only its refresh token still counts."""
+    now = int(time.time())
+    return sign_in(name, now - 6 * DAY, now - 3600)
+
+
+def name_of(token: str) -> str:
+    """Whose token it is; a token that is none of ours is not repeated."""
+    if token.startswith("rt-"):
+        return token[3:]
+    try:
+        part = token.split(".")[1]
+        return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["jti"]
+    except (IndexError, KeyError, TypeError, ValueError):
+        return "not ours"
