@@ -33,7 +33,7 @@ CHECKS = {
     "refresh": "a sign-in whose access token is over: the turn was answered after exactly one rotation",
     "kept": "provisioned again with the spent sign-in: the answer is `kept_fresher`",
     "after": "and the next turn, in another container, was answered without another rotation",
-    "one place": "the live refresh token is in exactly one place under the user's directory, the spent one in none",
+    "no stale copy": "after the rotation no file under the user's directory still holds the spent refresh token",
 }
 GATEWAY_SECONDS = 180
 TURN_SECONDS = 300
@@ -167,7 +167,8 @@ class Proof:
             report["refresh"] = (yes(turn.way) if turn.proves(live) and granted == ["ben"] and not refused else
                                  no(f"{turn.story()}; in all {len(granted)} rotations, {len(refused)} refused"))
             container.stop_gateway()
-        report["one place"] = self.one_place(directory, spent="ben", live=live)
+        if granted:
+            report["no stale copy"] = self.no_stale_copy(directory, spent="ben", live=live)
         status, again = self.provisioner.provision("ben", auth)
         kept = again.get("credentials") == "kept_fresher"
         report["kept"] = yes(str(again.get("credentials_reason") or "")) if kept else no(
@@ -317,8 +318,8 @@ class Proof:
     def rotations(self) -> int:
         return sum(line["kind"] == "refresh" and line["granted"] for line in self.world.lines())
 
-    def one_place(self, directory: Path, spent: str, live: str) -> Finding:
-        """Incident 29: a copy of a live or spent refresh token is a sign-out to come."""
+    def no_stale_copy(self, directory: Path, spent: str, live: str) -> Finding:
+        """Incident 29: a place that still holds a spent refresh token is a sign-out to come."""
         holds: dict[str, list[str]] = {"live": [], "spent": []}
         for path in sorted(directory.rglob("*")):
             if not path.is_file() or path.is_symlink() or "node_modules" in path.parts:
@@ -332,10 +333,8 @@ class Proof:
                 holds["spent"].append(place)
         self.report.figures["live_token_in"] = holds["live"]
         self.report.figures["spent_token_in"] = holds["spent"]
-        stores = {place.removesuffix("-wal") for place in holds["live"]}
-        if len(stores) == 1 and not holds["spent"]:
-            return yes(", ".join(stores))
-        return no(f"live in {', '.join(holds['live']) or 'none'}; spent in {', '.join(holds['spent']) or 'none'}")
+        where = f"live in {', '.join(holds['live']) or 'no file'}"
+        return no(f"spent in {', '.join(holds['spent'])}; {where}") if holds["spent"] or not holds["live"] else yes(where)
 
     def require(self, check: str, finding: Finding) -> Finding:
         """Without this one, nothing after it means anything."""

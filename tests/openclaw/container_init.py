@@ -7,7 +7,6 @@ release at /app, an empty home, the user's directory where the task definition m
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +35,22 @@ def bind(source: Path | str, target: Path, *, writable: bool = False) -> None:
         run("mount", "-o", "remount,bind,ro", str(target))
 
 
+def release(modules: Path, app: Path) -> None:
+    """The release with its packages beneath it, as in the image; npm's local layout has them beside it.
+
+    It matters: some releases look for plugins' packages in the release's own node_modules only, and else install them.
+    """
+    own = modules / "openclaw" / "node_modules"
+    own.mkdir(exist_ok=True)
+    bind(modules / "openclaw", app)
+    layers = [own, modules] if any(own.iterdir()) else [modules]
+    if len(layers) == 1:
+        bind(modules, app / "node_modules")
+    else:
+        lower = ":".join(map(str, layers))
+        run("mount", "-t", "overlay", "-o", f"ro,lowerdir={lower}", "overlay", str(app / "node_modules"))
+
+
 def tmpfs(target: Path, mode: str = "755") -> None:
     target.mkdir(parents=True, exist_ok=True)
     run("mount", "-t", "tmpfs", "-o", f"mode={mode}", "tmpfs", str(target))
@@ -55,8 +70,7 @@ def build(spec: dict) -> None:
     local = root / "usr/local/bin"
     tmpfs(root / "usr/local")
     bind(spec["node"], local / "node")
-    bind(spec["modules"], root / "opt/openclaw/node_modules")
-    (root / "app").symlink_to("/opt/openclaw/node_modules/openclaw")
+    release(Path(spec["modules"]), root / "app")
     (local / "openclaw").symlink_to("/app/openclaw.mjs")
     # Several releases install a plugin's packages at start. Without a network npm would try for minutes, with the
     # gateway waiting; an image has those packages, a release from npm without its install scripts has not.
@@ -98,7 +112,6 @@ def build(spec: dict) -> None:
 
 def main() -> None:
     spec = json.loads(sys.argv[1])
-    # So that every tool that the harness itself runs here sees this namespace's processes.
     build(spec)
     run("ip", "link", "set", "lo", "up")
     run("ip", "addr", "add", f"{ADDRESS}/32", "dev", "lo")
@@ -113,7 +126,6 @@ def main() -> None:
             time.sleep(0.1)
     else:
         sys.exit("the stand-in does not listen")
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     print("up", flush=True)
     # Process 1 inherits orphans and has to collect them.
     while True:

@@ -107,7 +107,7 @@ def tell(report: Report) -> None:
     print(f"\n{report.release}   {figures.get('proof_seconds')} s, {figures.get('mib')} MiB"
           + (f", installed in {figures['install_seconds']} s" if figures.get("install_seconds") else ""))
     for check, finding in report.findings.items():
-        print(f"  {check:10} {finding.verdict:4} {finding.note}")
+        print(f"  {check:14} {finding.verdict:4} {finding.note}")
     for remark in dict.fromkeys(report.remarks):
         print(f"  remark: {remark}")
     sys.stdout.flush()
