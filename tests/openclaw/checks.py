@@ -7,6 +7,7 @@ holiday: only his refresh token still counts.
          provisioned again with the same sign-in, another container over the same directory → a turn
     ben  provisioned → [import] → gateway → a turn, which has to spend his refresh token, once
          provisioned again with the old sign-in, another container → a turn, which must not spend another
+         signed out everywhere, signed in anew, provisioned with that, another container → [import] → a turn
 """
 
 import json
@@ -33,6 +34,7 @@ CHECKS = {
     "refresh": "a sign-in whose access token is over: the turn was answered after exactly one rotation",
     "kept": "provisioned again with the spent sign-in: the answer is `kept_fresher`",
     "after": "and the next turn, in another container, was answered without another rotation",
+    "new sign-in": "after signing out everywhere and in again: `written`, and a turn in another container uses the new token",
     "no stale copy": "after the rotation no file under the user's directory still holds the spent refresh token",
 }
 GATEWAY_SECONDS = 180
@@ -173,9 +175,12 @@ class Proof:
         kept = again.get("credentials") == "kept_fresher"
         report["kept"] = yes(str(again.get("credentials_reason") or "")) if kept else no(
             f"{status} {again.get('credentials')} {again.get('credentials_reason') or again.get('detail') or ''}")
-        if not granted:
-            return
-        before = len(self.world.lines())
+        if granted:
+            self.next_turn(directory, again, live)
+        self.signs_in_anew(directory)
+
+    def next_turn(self, directory: Path, again: dict, live: str) -> None:
+        report, before = self.report, len(self.world.lines())
         with Container(self.world, self.definition_of(again), directory, self.log) as container:
             if not self.gateway(container):
                 report["after"] = no(f"the gateway: {self.why_no_gateway}")
@@ -184,6 +189,24 @@ class Proof:
                 granted, refused = self.refreshes(before)
                 good = turn.proves(live) and not granted and not refused
                 report["after"] = yes(turn.way) if good else no(turn.story())
+            container.stop_gateway()
+
+    def signs_in_anew(self, directory: Path) -> None:
+        """What a caller does who was told that the sign-in is over."""
+        report = self.report
+        self.world.revoke("ben")
+        status, again = self.provisioner.provision("ben", signin.fresh("cleo", age_seconds=0))
+        said = f"{status} {again.get('credentials')} {again.get('credentials_reason') or again.get('detail') or ''}"
+        if again.get("credentials") != "written":
+            report["new sign-in"] = no(said)
+            return
+        with Container(self.world, self.definition_of(again), directory, self.log) as container:
+            imported = self.pre_gateway(container)
+            if not imported or not self.gateway(container):
+                report["new sign-in"] = no(imported.note if not imported else f"the gateway: {self.why_no_gateway}")
+            else:
+                turn = self.turn(container)
+                report["new sign-in"] = yes(turn.way) if turn.proves("cleo") else no(f"{said}; {turn.story()}")
             container.stop_gateway()
 
     # steps

@@ -30,16 +30,21 @@ class Journal:
         self.lock = threading.Lock()
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         self.spent = {line["refresh"] for line in lines if line["kind"] == "refresh"}
+        # Whoever signs out everywhere ends the tokens of a sign-in and of all that came of it; a harness writes that down.
+        self.revoked = {line["name"] for line in lines if line["kind"] == "revoke"}
         self.exchanged = sum(line["kind"] == "refresh" and line["granted"] for line in lines)
 
     def write(self, **line: object) -> None:
         with self.lock, self.path.open("a") as file:
             file.write(json.dumps({"at": round(time.time(), 1), **line}) + "\n")
 
+    def revokes(self, name: str) -> bool:
+        return name.split(".")[0] in self.revoked
+
     def spend(self, refresh: str) -> int | None:
-        """The number of the exchange, or nothing when the token was spent before."""
+        """The number of the exchange, or nothing when the token was spent or revoked before."""
         with self.lock:
-            if refresh in self.spent:
+            if refresh in self.spent or self.revokes(refresh):
                 return None
             self.spent.add(refresh)
             self.exchanged += 1
@@ -102,7 +107,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def turn(self) -> None:
         token = self.bearer()
-        good = token is not None and self.unexpired(token)
+        good = token is not None and self.unexpired(token) and not self.journal.revokes(signin.name_of(token))
         self.note("turn", answered=good)
         if not good:
             error = {"message": "Provided authentication token is expired.", "code": "token_expired",
