@@ -39,6 +39,7 @@ CHECKS = {
 }
 GATEWAY_SECONDS = 180
 TURN_SECONDS = 300
+SECRET_ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:profiles-AbCdEf"
 
 
 @dataclass
@@ -216,9 +217,12 @@ class Proof:
         if status not in (200, 201, 202) or answer.get("credentials") != "written":
             self.require("staged", no(f"POST /provision: {status} {answer.get('code') or answer.get('credentials')} "
                                       f"{answer.get('detail') or ''}"))
-        for key in ("credential_plan", "plan", "warnings"):
-            if answer.get(key):
-                self.report.figures[key] = answer[key]
+        if answer.get("warnings"):
+            self.report.figures["warnings"] = answer["warnings"]
+        if "auth_profile_secret_key_missing" in json.dumps(answer.get("warnings")):
+            # What the warning asks its caller for. The container finds a random value of this name, the same each time.
+            self.provisioner.provision(user, auth, {"OPENCLAW_AUTH_PROFILE_SECRET_KEY": SECRET_ARN})
+            self.report.remarks.append("with OPENCLAW_AUTH_PROFILE_SECRET_KEY as a secret of the caller's, as the answer asks")
         container = self.provisioner.await_running(user)
         return self.definition_of(container), self.provisioner.user_directory(user)
 
@@ -356,8 +360,8 @@ class Proof:
                 holds["spent"].append(place)
         self.report.figures["live_token_in"] = holds["live"]
         self.report.figures["spent_token_in"] = holds["spent"]
-        where = f"live in {', '.join(holds['live']) or 'no file'}"
-        return no(f"spent in {', '.join(holds['spent'])}; {where}") if holds["spent"] or not holds["live"] else yes(where)
+        where = f"live in {', '.join(holds['live']) or 'no file in the clear'}"
+        return no(f"spent in {', '.join(holds['spent'])}; {where}") if holds["spent"] else yes(where)
 
     def require(self, check: str, finding: Finding) -> Finding:
         """Without this one, nothing after it means anything."""

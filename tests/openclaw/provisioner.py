@@ -49,8 +49,8 @@ class Provisioner:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         return request(method, self.api + path, headers | {"Content-Type": "application/json"}, body)
 
-    def provision(self, user: str, auth: dict) -> tuple[int, dict]:
-        return self.call("POST", "/provision", {"user_id": user, "auth": auth})
+    def provision(self, user: str, auth: dict, secrets: dict[str, str] | None = None) -> tuple[int, dict]:
+        return self.call("POST", "/provision", {"user_id": user, "auth": auth} | ({"secrets": secrets} if secrets else {}))
 
     def await_running(self, user: str, seconds: float = 60) -> dict:
         """The user's container, once the emulated task runs."""
