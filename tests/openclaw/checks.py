@@ -143,8 +143,8 @@ class Proof:
             report.figures["stop_seconds"] = container.stop_gateway()
         status, again = self.provisioner.provision("ann", auth)
         with Container(self.world, self.definition_of(again), directory, self.log) as container:
-            if not self.gateway(container):
-                report["restart"] = no(f"the gateway: {self.why_no_gateway}")
+            if not self.starts(container):
+                report["restart"] = no(self.why_no_gateway)
             else:
                 turn = self.turn(container)
                 good = status in (200, 201, 202) and again.get("credentials") == "kept_fresher" and turn.proves("ann")
@@ -159,11 +159,8 @@ class Proof:
         self.harness_config(directory)
         before = len(self.world.lines())
         with Container(self.world, definition, directory, self.log) as container:
-            imported = self.pre_gateway(container)
-            if not imported:
-                report["refresh"] = self.require("refresh", no(f"import: {imported.note}"))
-            if not self.gateway(container):
-                report["refresh"] = self.require("refresh", no(f"the gateway: {self.why_no_gateway}"))
+            if not self.starts(container):
+                self.require("refresh", no(self.why_no_gateway))
             turn = self.turn(container)
             granted, refused = self.refreshes(before)
             live = f"ben.r{self.rotations()}" if granted == ["ben"] else "?"
@@ -183,8 +180,8 @@ class Proof:
     def next_turn(self, directory: Path, again: dict, live: str) -> None:
         report, before = self.report, len(self.world.lines())
         with Container(self.world, self.definition_of(again), directory, self.log) as container:
-            if not self.gateway(container):
-                report["after"] = no(f"the gateway: {self.why_no_gateway}")
+            if not self.starts(container):
+                report["after"] = no(self.why_no_gateway)
             else:
                 turn = self.turn(container)
                 granted, refused = self.refreshes(before)
@@ -202,9 +199,8 @@ class Proof:
             report["new sign-in"] = no(said)
             return
         with Container(self.world, self.definition_of(again), directory, self.log) as container:
-            imported = self.pre_gateway(container)
-            if not imported or not self.gateway(container):
-                report["new sign-in"] = no(imported.note if not imported else f"the gateway: {self.why_no_gateway}")
+            if not self.starts(container):
+                report["new sign-in"] = no(self.why_no_gateway)
             else:
                 turn = self.turn(container)
                 report["new sign-in"] = yes(turn.way) if turn.proves("cleo") else no(f"{said}; {turn.story()}")
@@ -287,6 +283,13 @@ class Proof:
         note = f"by the harness, {ran.seconds:.0f} s"
         return yes(note) if ran.code == 0 else no(f"{note}: {ran.last_words()}")
 
+    def starts(self, container: Container) -> bool:
+        """A start as any other: the import is repeated, as it would be by a container's own command."""
+        imported = self.pre_gateway(container)
+        if not imported:
+            self.why_no_gateway = f"import: {imported.note}"
+        return bool(imported) and self.gateway(container)
+
     def gateway(self, container: Container, check: str | None = None) -> bool:
         container.start_gateway()
         state = container.await_gateway(GATEWAY_SECONDS)
@@ -295,10 +298,10 @@ class Proof:
             ready = f"after {state['seconds']} s, /healthz {state['healthz']}, /readyz {state['readyz']}"
             finding = yes(ready)
         elif "died" in state:
-            self.why_no_gateway = f"ended with {state['died']} before it listened: {self.last_log()}"
+            self.why_no_gateway = f"the gateway ended with {state['died']} before it listened: {self.last_log()}"
             finding = no(self.why_no_gateway)
         else:
-            self.why_no_gateway = f"did not listen in {state['silent']} s"
+            self.why_no_gateway = f"the gateway did not listen in {state['silent']} s"
             finding = no(self.why_no_gateway)
         if check:
             self.report[check] = self.require(check, finding)

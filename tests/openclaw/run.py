@@ -41,7 +41,7 @@ def main() -> int:
             loudly(f"SKIPPED {release}: {error}")
             continue
         report = prove(release, args, node, modules)
-        report.figures |= figures
+        report.figures |= figures | {"date": args.date, "build": args.about}
         reports.append(report)
         tell(report)
     if args.results:
@@ -65,6 +65,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--require", action="store_true", help="fail where npm is unreachable, rather than skip")
     parser.add_argument("--results", help="file of findings as JSON that this run's are merged into")
     parser.add_argument("--markdown", help="file to write the table to, from --results if given")
+    parser.add_argument("--about", default="", help="which build was run, for the table, such as a commit")
     parser.add_argument("--date", default="", help="date for the table's heading")
     return parser.parse_args()
 
@@ -144,7 +145,10 @@ def markdown(entries: list[dict], date: str) -> str:
     for entry in entries:
         figures = entry["figures"]
         gateway = figures.get("gateway", {})
-        facts = [f"{figures.get('mib')} MiB installed"]
+        facts = [f"run {figures['date']}"] if figures.get("date") else []
+        if figures.get("build"):
+            facts.append(f"provisioner {figures['build']}")
+        facts.append(f"{figures.get('mib')} MiB installed")
         if "seconds" in gateway:
             facts.append(f"gateway listens after {gateway['seconds']} s (/healthz {gateway['healthz']}, "
                          f"/readyz {gateway['readyz']})")
