@@ -43,12 +43,8 @@ def release(modules: Path, app: Path) -> None:
     own = modules / "openclaw" / "node_modules"
     own.mkdir(exist_ok=True)
     bind(modules / "openclaw", app)
-    layers = [own, modules] if any(own.iterdir()) else [modules]
-    if len(layers) == 1:
-        bind(modules, app / "node_modules")
-    else:
-        lower = ":".join(map(str, layers))
-        run("mount", "-t", "overlay", "-o", f"ro,lowerdir={lower}", "overlay", str(app / "node_modules"))
+    # Where it brought packages of its own, which outrank the common ones, those are found one step further up.
+    bind(modules, app.parent / "node_modules" if any(own.iterdir()) else app / "node_modules")
 
 
 def tmpfs(target: Path, mode: str = "755") -> None:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import subprocess
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +42,18 @@ class Cache:
         place = self.path / f"openclaw-{version}"
         seconds = self.install(place, f"openclaw@{version}", {"private": True, "overrides": OVERRIDES},
                                ["--ignore-scripts"])
+        self.finish(place / "node_modules/openclaw")
         return place / "node_modules", {"mib": mib(place), "install_seconds": seconds}
+
+    def finish(self, package: Path) -> None:
+        """From 2026.8 on a release finishes its installation at its first start, which an image has behind it."""
+        if not (package / ".openclaw-lifecycle-pending").exists():
+            return
+        with self.locked(), tempfile.TemporaryDirectory() as home:
+            path = f"{self.path}/node/node_modules/.bin:{os.environ['PATH']}"
+            # With no configuration it says so and fails; by then it has finished.
+            subprocess.run(["node", "openclaw.mjs", "config", "validate"], cwd=package, stdin=subprocess.DEVNULL,
+                           capture_output=True, timeout=300, env={"PATH": path, "HOME": home})
 
     def install(self, place: Path, package: str, manifest: dict, flags: list[str]) -> float | None:
         done = place / ".complete"
