@@ -200,6 +200,8 @@ class Container:
 
     def stop_gateway(self, seconds: float = 30) -> float | None:
         """SIGTERM, as Fargate sends it; the seconds until the end, or nothing when it had to be killed."""
+        if self.gateway is None:
+            return None
         started = time.monotonic()
         for child in children(self.gateway.pid):
             os.kill(child, signal.SIGTERM)
