@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde_json::{Map, Value, json};
 
+use super::credential_plan::CodexRefreshToken;
 use super::freshness::SignIn;
 use super::invalid::{Invalid, shown};
 use super::jwt::Claims;
@@ -94,6 +95,11 @@ impl ChatGptAuth {
         &self.sign_in
     }
 
+    /// The same as it reads once it is written: with the `last_refresh` that was filled in.
+    pub fn sign_in_as_written(&self) -> SignIn {
+        SignIn { last_refresh: Some(self.last_refresh), ..self.sign_in.clone() }
+    }
+
     /// The ChatGPT account, as sent or from the claim.
     pub fn account_id(&self) -> &str {
         &self.account_id
@@ -109,15 +115,58 @@ impl ChatGptAuth {
         &self.sign_in.fingerprint
     }
 
-    /// The exact content of `codex/auth.json`, always with the real refresh token (see [`layout`](super::layout)).
+    /// A sign-in that is on disk, to be staged elsewhere; `None` where it would be incomplete there. The container adds
+    /// members of its own to the file, so only those that matter are taken.
+    pub fn from_file_bytes(bytes: &[u8]) -> Option<Self> {
+        let file: Value = serde_json::from_slice(bytes).ok()?;
+        let token = |name: &str| file.get("tokens").and_then(|tokens| tokens.get(name)).cloned();
+        let names = ["access_token", "refresh_token", "id_token", "account_id"];
+        let tokens: Map<String, Value> =
+            names.into_iter().filter_map(|name| Some((name.to_owned(), token(name)?))).collect();
+        let last_refresh = file.get("last_refresh").cloned();
+        Self::parse(json!({"auth_mode": "chatgpt", "tokens": tokens, "last_refresh": last_refresh})).ok()
+    }
+
+    /// What a `codex/auth.json` says that is complete but for its refresh token, as it is where another file holds that.
+    pub fn without_refresh_token(bytes: &[u8]) -> Option<SignIn> {
+        let mut file: Value = serde_json::from_slice(bytes).ok()?;
+        let refresh_token = file.get_mut("tokens")?.get_mut("refresh_token")?;
+        if refresh_token.as_str() != Some("") {
+            return None;
+        }
+        // The reader wants one; its fingerprint is nobody's.
+        *refresh_token = json!("none");
+        Self::from_file_bytes(file.to_string().as_bytes()).map(|auth| auth.sign_in)
+    }
+
+    /// For the other file that a sign-in is written to.
+    pub(super) fn access_token(&self) -> &SecretString {
+        &self.access_token
+    }
+
+    /// For the other file that a sign-in is written to.
+    pub(super) fn refresh_token(&self) -> &SecretString {
+        &self.refresh_token
+    }
+
+    /// The exact content of `codex/auth.json` where it is the authority.
     pub fn to_file_bytes(&self) -> SecretSlice<u8> {
+        self.codex_file_bytes(CodexRefreshToken::Real)
+    }
+
+    /// The exact content of `codex/auth.json`: complete, also without a refresh token (openclaw-facts §3).
+    pub fn codex_file_bytes(&self, refresh_token: CodexRefreshToken) -> SecretSlice<u8> {
+        let refresh_token = match refresh_token {
+            CodexRefreshToken::Real => self.refresh_token.expose_secret(),
+            CodexRefreshToken::Empty => "",
+        };
         let file = json!({
             "auth_mode": "chatgpt",
             "OPENAI_API_KEY": null,
             "tokens": {
                 "id_token": self.id_token.expose_secret(),
                 "access_token": self.access_token.expose_secret(),
-                "refresh_token": self.refresh_token.expose_secret(),
+                "refresh_token": refresh_token,
                 "account_id": self.account_id,
             },
             "last_refresh": self.last_refresh.to_string(),

@@ -217,6 +217,12 @@ pub fn decide(existing: &Existing, incoming: &SignIn, force: bool) -> Decision {
     if force { write(Reason::Forced) } else { Decision::KeepFresher { reason: kept } }
 }
 
+/// Which of two sign-ins of one account is fresher (rule 2).
+#[must_use]
+pub fn compare_freshness(a: &SignIn, b: &SignIn) -> Ordering {
+    compare(a, b).0
+}
+
 /// Which of the times told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Measure {

@@ -2,11 +2,12 @@
 
 pub mod auth_json;
 mod coordinates;
+pub mod credential_plan;
 pub mod freshness;
 mod image;
 pub mod invalid;
 pub mod jwt;
-pub mod layout;
+
 pub mod openclaw_version;
 pub mod service;
 mod size;

@@ -1,0 +1,149 @@
+//! What an OpenClaw release needs so that a user is signed in when it first starts: one plan by release.
+//!
+//! The plain recipe (`codex/auth.json` and `CODEX_HOME`) signs nobody in on most releases, while every health endpoint
+//! says 200. So the plan says where the release looks, and everything else obeys:
+//!
+//! - `table`: release → plan, row by row as in openclaw-facts §2 and §5;
+//! - `release`: which release a task definition runs;
+//! - `auth_profiles`, `hand_over`: the content of the two files beside `codex/auth.json`;
+//! - `placement`: what to write, from what is on disk and what the caller sent;
+//! - `openclaw_json`: the entries of the gateway's configuration that are ours.
+//!
+//! A refresh token can be spent once, therefore exactly one place holds the live one (incident 29), and it is the
+//! place that outranks all others on that release (incident 30).
+
+pub mod auth_profiles;
+pub mod hand_over;
+pub mod openclaw_json;
+mod placement;
+mod release;
+mod table;
+mod warning;
+
+pub use auth_profiles::Tokens;
+pub use hand_over::HandOver;
+pub use placement::{Change, OnDisk, Place, Placement, Profiles, Stored, place, signed_out};
+pub use release::{AUTH_PROFILE_SECRET_KEY, GATEWAY_TOKEN, Release};
+pub use table::{credential_plan, was_run};
+pub use warning::Warning;
+
+/// What of an image, beside its release, decides the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanInputs {
+    /// The image has the `codex` plugin of its own release baked in.
+    pub has_codex_plugin: bool,
+}
+
+/// The place whose refresh token the release spends and rotates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// Layout A: `codex/auth.json`, found through `CODEX_HOME`. The release may keep a copy in `auth-profiles.json`
+    /// and rotate that one.
+    CodexHome,
+    /// Layout B: `agents/main/agent/auth-profiles.json`, rotated in place.
+    AuthProfiles,
+    /// OpenClaw's SQLite store, which rotates it out of our sight. Filled from layout B before the gateway starts.
+    Store,
+    /// Layout A again, in an image with the `codex` plugin and `homeScope = "user"`.
+    CodexPlugin,
+}
+
+impl Authority {
+    /// The stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CodexHome => "codex_home",
+            Self::AuthProfiles => "auth_profiles",
+            Self::Store => "store",
+            Self::CodexPlugin => "codex_plugin",
+        }
+    }
+
+    /// Whether `codex/auth.json` itself carries the live refresh token.
+    #[must_use]
+    pub const fn is_codex_auth_json(self) -> bool {
+        match self {
+            Self::CodexHome | Self::CodexPlugin => true,
+            Self::AuthProfiles | Self::Store => false,
+        }
+    }
+}
+
+/// What `codex/auth.json` carries as its refresh token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodexRefreshToken {
+    /// The live one: this file is the authority.
+    Real,
+    /// `""`, which the CLI accepts: the Codex harness would else spend the authority's token and write the new one
+    /// nowhere (openclaw-facts §2, seen on 5.12 and 6.35).
+    Empty,
+}
+
+/// The provider of our profile in `auth-profiles.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// Through 2026.6.1.
+    OpenAiCodex,
+    /// From 2026.6.5 on. Never before: on 5.12 it goes to the paid API.
+    OpenAi,
+}
+
+impl Provider {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::OpenAiCodex, Self::OpenAi];
+
+    /// As the file writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OpenAiCodex => "openai-codex",
+            Self::OpenAi => "openai",
+        }
+    }
+
+    /// The id of our profile.
+    #[must_use]
+    pub const fn profile_id(self) -> &'static str {
+        match self {
+            Self::OpenAiCodex => "openai-codex:default",
+            Self::OpenAi => "openai:default",
+        }
+    }
+}
+
+/// What `openclaw.json` has to say of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelEntries {
+    /// `agents.defaults.model.primary`.
+    pub reference: &'static str,
+    /// `agents.defaults.models[<reference>].agentRuntime.id`.
+    pub runtime: Option<&'static str>,
+    /// `plugins.entries.codex.config.appServer.homeScope = "user"`.
+    pub codex_user_scope: bool,
+}
+
+/// Where a release keeps a sign-in, and what has to be done besides. `CODEX_HOME` is in the environment of every one,
+/// and `codex/auth.json` is always written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialPlan {
+    /// The place that holds the live refresh token.
+    pub authority: Authority,
+    /// The provider of our profile where the release reads one; `None`: no profile of ours belongs there.
+    pub profile: Option<Provider>,
+    /// The environment needs a stable [`AUTH_PROFILE_SECRET_KEY`], as a secret, or the next task cannot decrypt the
+    /// tokens.
+    pub needs_profile_secret_key: bool,
+    /// The entry script has to run before the gateway: it imports the sign-in, and migrates OpenClaw's state.
+    pub needs_entry: bool,
+    /// The entries of `openclaw.json`, beside those of the gateway.
+    pub model: ModelEntries,
+}
+
+impl CredentialPlan {
+    /// What belongs into `codex/auth.json`.
+    #[must_use]
+    pub const fn codex_refresh_token(&self) -> CodexRefreshToken {
+        if self.authority.is_codex_auth_json() { CodexRefreshToken::Real } else { CodexRefreshToken::Empty }
+    }
+}

@@ -1,0 +1,280 @@
+//! Which release a task definition runs, and what of it decides the plan.
+
+use serde_json::Value;
+
+use super::table::{NEWEST_KNOWN, reads_store_of};
+use super::{CredentialPlan, PlanInputs, Warning, credential_plan};
+use crate::domain::invalid::{Invalid, shown};
+use crate::domain::openclaw_version::OpenClawVersion;
+
+/// Names the release of an image whose tag does not.
+const OPENCLAW_VERSION: &str = "OPENCLAW_VERSION";
+/// The same as a docker label of the base's first container (OCI image spec, "Pre-Defined Annotation Keys").
+const OCI_VERSION: &str = "org.opencontainers.image.version";
+/// Names the release of the `codex` plugin that an image has baked in. It counts only for the very same release of
+/// OpenClaw, so that a pin to another image does not inherit the base's plugin.
+const OPENCLAW_CODEX_PLUGIN: &str = "OPENCLAW_CODEX_PLUGIN";
+/// The key that 2026.5.12 encrypts sign-ins with.
+pub const AUTH_PROFILE_SECRET_KEY: &str = "OPENCLAW_AUTH_PROFILE_SECRET_KEY";
+/// The gateway's token, where the definition brings it.
+pub const GATEWAY_TOKEN: &str = "OPENCLAW_GATEWAY_TOKEN";
+/// The docker label of ours that keeps what was resolved when the definition was rendered.
+pub(in crate::domain) const LABEL_OPENCLAW_VERSION: &str = "openclaw.provisioner.openclaw-version";
+
+/// openclaw-facts §2: its event loop stalls for minutes.
+const HANGS_ON_NETWORK_FILE_SYSTEMS: OpenClawVersion = OpenClawVersion::new(2026, 4, 25);
+
+/// What a task definition says of the release that it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    image: String,
+    version: Option<OpenClawVersion>,
+    has_codex_plugin: bool,
+    has_secret_key: bool,
+    has_gateway_token: bool,
+}
+
+/// What names a release beside the definition itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::domain) struct Named {
+    /// The image is the user's pin: what the base says of its own image says nothing of it.
+    pub(in crate::domain) is_pinned: bool,
+    /// By the request, kept in the spec.
+    pub(in crate::domain) by_spec: Option<OpenClawVersion>,
+    /// By the settings.
+    pub(in crate::domain) by_settings: Option<OpenClawVersion>,
+}
+
+impl Release {
+    /// The release of a definition that is about to be registered: by the image's tag, else by what the base says of
+    /// its image, else by the request, else by the settings.
+    ///
+    /// # Errors
+    /// Names `image` when the release is too old for any plan.
+    pub(in crate::domain) fn resolve(definition: &Value, named: Named) -> Result<Self, Invalid> {
+        let container = Container::of(definition);
+        let by_base = || if named.is_pinned { None } else { container.says() };
+        let by_tag = OpenClawVersion::from_image(container.image()).ok();
+        let version = by_tag.or_else(by_base).or(named.by_spec).or(named.by_settings);
+        if let Some(version) = version.filter(|version| *version < OpenClawVersion::MINIMUM) {
+            let minimum = OpenClawVersion::MINIMUM;
+            let problem = format!("{} is OpenClaw {version}, older than {minimum}", shown(container.image()));
+            return Err(Invalid::new("image", problem, format!("use {minimum} or later")));
+        }
+        Ok(Self::of(&container, version))
+    }
+
+    /// The release of a registered definition: as it was resolved when it was rendered. One that an earlier build
+    /// registered does not say so, and is read anew.
+    #[must_use]
+    pub fn of_definition(definition: &Value) -> Self {
+        let container = Container::of(definition);
+        let resolved = container.label(LABEL_OPENCLAW_VERSION).and_then(|text| OpenClawVersion::from_tag(text).ok());
+        let version = resolved.or_else(|| OpenClawVersion::from_image(container.image()).ok());
+        Self::of(&container, version.or_else(|| container.says()))
+    }
+
+    fn of(container: &Container<'_>, version: Option<OpenClawVersion>) -> Self {
+        let plugin = container.variable(OPENCLAW_CODEX_PLUGIN).and_then(|text| OpenClawVersion::from_tag(text).ok());
+        Self {
+            image: container.image().to_owned(),
+            version,
+            has_codex_plugin: plugin.is_some() && plugin == version,
+            has_secret_key: container.has(AUTH_PROFILE_SECRET_KEY),
+            has_gateway_token: container.has(GATEWAY_TOKEN),
+        }
+    }
+
+    /// A release as its npm package or a plain image has it, for what is asked outside of a definition.
+    #[must_use]
+    pub fn plain(version: OpenClawVersion) -> Self {
+        Self {
+            image: format!("openclaw:{version}"),
+            version: Some(version),
+            has_codex_plugin: false,
+            has_secret_key: false,
+            has_gateway_token: false,
+        }
+    }
+
+    /// The release, if anything names it.
+    #[must_use]
+    pub const fn version(&self) -> Option<OpenClawVersion> {
+        self.version
+    }
+
+    /// Whether the environment brings the gateway's token.
+    #[must_use]
+    pub const fn has_gateway_token(&self) -> bool {
+        self.has_gateway_token
+    }
+
+    /// The plan; of the newest known release where nothing names the release.
+    #[must_use]
+    pub fn plan(&self) -> CredentialPlan {
+        credential_plan(self.or_newest(), PlanInputs { has_codex_plugin: self.has_codex_plugin })
+    }
+
+    /// The plan of the same release without its plugin: in force as long as the store holds the live sign-in.
+    #[must_use]
+    pub fn plan_without_plugin(&self) -> CredentialPlan {
+        credential_plan(self.or_newest(), PlanInputs::default())
+    }
+
+    /// Whether it can come to read the store that another release filled; `None` is itself.
+    #[must_use]
+    pub fn reads_store_of(&self, by: Option<OpenClawVersion>) -> bool {
+        self.plan().needs_entry && by.is_none_or(|by| reads_store_of(self.or_newest(), by))
+    }
+
+    fn or_newest(&self) -> OpenClawVersion {
+        self.version.unwrap_or(NEWEST_KNOWN)
+    }
+
+    /// What the caller should know about this release and this definition.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        let of_version = match self.version {
+            None => Some(Warning::ReleaseUnknown { image: self.image.clone() }),
+            Some(version) if version > NEWEST_KNOWN => Some(Warning::ReleaseNewerThanKnown { version }),
+            Some(version) if version == HANGS_ON_NETWORK_FILE_SYSTEMS => {
+                Some(Warning::HangsOnNetworkFileSystems { version })
+            }
+            Some(_) => None,
+        };
+        let no_key = self.plan().needs_profile_secret_key && !self.has_secret_key;
+        of_version.into_iter().chain(no_key.then_some(Warning::ProfileSecretKeyMissing)).collect()
+    }
+}
+
+/// The first container of a definition.
+struct Container<'a>(&'a Value);
+
+impl<'a> Container<'a> {
+    fn of(definition: &'a Value) -> Self {
+        Self(definition.pointer("/containerDefinitions/0").unwrap_or(&Value::Null))
+    }
+
+    fn image(&self) -> &'a str {
+        self.0.get("image").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn named(&self, member: &str, name: &str) -> Option<&'a Value> {
+        self.0.get(member)?.as_array()?.iter().find(|entry| entry["name"] == name)
+    }
+
+    fn variable(&self, name: &str) -> Option<&'a str> {
+        self.named("environment", name)?.get("value")?.as_str()
+    }
+
+    fn label(&self, name: &str) -> Option<&'a str> {
+        self.0.get("dockerLabels")?.get(name)?.as_str()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.named("environment", name).or_else(|| self.named("secrets", name)).is_some()
+    }
+
+    /// What the definition itself says of its image.
+    fn says(&self) -> Option<OpenClawVersion> {
+        let said = [self.variable(OPENCLAW_VERSION), self.label(OCI_VERSION)];
+        said.into_iter().flatten().find_map(|text| OpenClawVersion::from_tag(text).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Authority;
+    use super::*;
+
+    const fn v(month: u16, patch: u16) -> OpenClawVersion {
+        OpenClawVersion::new(2026, month, patch)
+    }
+
+    fn definition(image: &str, environment: &[(&str, &str)]) -> Value {
+        let environment: Vec<Value> =
+            environment.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        json!({"containerDefinitions": [{"image": image, "environment": environment}]})
+    }
+
+    fn release(image: &str, environment: &[(&str, &str)]) -> Result<Release, Invalid> {
+        Release::resolve(&definition(image, environment), Named::default())
+    }
+
+    fn codes(release: &Release) -> Vec<&'static str> {
+        release.warnings().iter().map(Warning::code).collect()
+    }
+
+    #[test]
+    fn the_tag_names_the_release_before_the_base_the_request_and_the_settings_do() {
+        let named = Named { is_pinned: false, by_spec: Some(v(6, 35)), by_settings: Some(v(7, 35)) };
+        let at = |image: &str, environment: &[(&str, &str)], named| {
+            Release::resolve(&definition(image, environment), named).unwrap().version()
+        };
+        let base = [(OPENCLAW_VERSION, "2026.5.7")];
+        assert_eq!(at("openclaw:2026.4.21-slim", &base, named), Some(v(4, 21)));
+        for image in ["openclaw:latest", "openclaw@sha256:00ff", ""] {
+            assert_eq!(at(image, &base, named), Some(v(5, 7)), "{image}");
+            assert_eq!(at(image, &[], named), Some(v(6, 35)), "{image}");
+            // What the base says of its own image says nothing of a pinned one.
+            assert_eq!(at(image, &base, Named { is_pinned: true, ..named }), Some(v(6, 35)), "{image}");
+        }
+        assert_eq!(at("openclaw:latest", &[], Named { by_spec: None, ..named }), Some(v(7, 35)));
+        assert_eq!(at("openclaw:latest", &[], Named::default()), None);
+    }
+
+    #[test]
+    fn a_registered_definition_is_read_as_it_was_resolved() {
+        let mut registered = definition("openclaw@sha256:00ff", &[(OPENCLAW_VERSION, "2026.5.7")]);
+        assert_eq!(Release::of_definition(&registered).version(), Some(v(5, 7)));
+        registered["containerDefinitions"][0]["dockerLabels"] = json!({OCI_VERSION: "2026.4.7"});
+        assert_eq!(Release::of_definition(&registered).version(), Some(v(5, 7)));
+        registered["containerDefinitions"][0]["dockerLabels"] = json!({LABEL_OPENCLAW_VERSION: "2026.8.2"});
+        assert_eq!(Release::of_definition(&registered).version(), Some(v(8, 2)));
+    }
+
+    #[test]
+    fn an_unknown_release_gets_the_newest_plan_and_says_so() {
+        let unknown = release("openclaw:latest", &[]).unwrap();
+        assert_eq!(unknown.plan(), credential_plan(NEWEST_KNOWN, PlanInputs::default()));
+        assert_eq!(codes(&unknown), ["release_unknown"]);
+        assert_eq!(codes(&release("o:2027.1.1", &[]).unwrap()), ["release_newer_than_known"]);
+    }
+
+    #[test]
+    fn a_release_before_the_first_plan_is_refused_by_its_image() {
+        for (image, environment) in [("openclaw:2026.4.6", vec![]), ("o:latest", vec![(OPENCLAW_VERSION, "2026.3.1")])]
+        {
+            let error = release(image, &environment).unwrap_err();
+            assert!(error.field() == "image" && error.problem().contains(image), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_plugin_counts_only_for_the_release_that_it_belongs_to() {
+        let plan = |plugin| release("o:2026.9.6", &[(OPENCLAW_CODEX_PLUGIN, plugin)]).unwrap().plan().authority;
+        assert_eq!(plan("2026.9.6"), Authority::CodexPlugin);
+        assert_eq!(plan("2026.9.5"), Authority::Store);
+        let unknown = release("o:latest", &[(OPENCLAW_CODEX_PLUGIN, "yes")]).unwrap();
+        assert_eq!(unknown.plan().authority, Authority::Store);
+    }
+
+    #[test]
+    fn what_the_definition_lacks_is_said() {
+        assert_eq!(codes(&release("o:2026.4.25", &[]).unwrap()), ["release_hangs_on_network_file_systems"]);
+        assert_eq!(codes(&release("o:2026.5.12", &[]).unwrap()), ["auth_profile_secret_key_missing"]);
+        let complete = json!({"containerDefinitions": [{
+            "image": "o:2026.5.12", "secrets": [{"name": AUTH_PROFILE_SECRET_KEY, "valueFrom": "arn"}],
+        }]});
+        assert_eq!(Release::of_definition(&complete).warnings(), []);
+    }
+
+    #[test]
+    fn a_store_is_read_by_a_release_that_has_one() {
+        assert!(Release::plain(v(9, 6)).reads_store_of(Some(v(6, 35))));
+        assert!(!Release::plain(v(7, 35)).reads_store_of(Some(v(9, 6))));
+        assert!(!Release::plain(v(5, 7)).reads_store_of(Some(v(6, 35))));
+    }
+}
