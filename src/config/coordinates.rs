@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use thiserror::Error;
 
-use crate::domain::{BaseFamily, Coordinates, Invalid};
+use crate::domain::{BaseFamily, Coordinates, Invalid, OpenClawVersion, ReleaseDefaults, is_secret_arn};
 
 /// Where users' containers live. What is not given here is read from the SSM path, at start and every 60 s.
 #[derive(Debug, Clone, Default, Args)]
@@ -31,6 +31,12 @@ pub struct CoordinatesArgs {
     /// ARN of a Cloud Map service to register tasks in, optional [SSM: cloud-map-service-arn]
     #[arg(long, env = "PROVISIONER_CLOUD_MAP_SERVICE_ARN", value_name = "ARN")]
     pub cloud_map_service_arn: Option<String>,
+    /// OpenClaw release of images that do not say theirs, such as 2026.4.21, optional [SSM: openclaw-version]
+    #[arg(long, env = "PROVISIONER_OPENCLAW_VERSION", value_name = "RELEASE")]
+    pub openclaw_version: Option<String>,
+    /// ARN of the secret that OpenClaw 2026.5.12 to 2026.6.1 encrypts sign-ins with, optional [SSM: auth-profile-secret-arn]
+    #[arg(long, env = "PROVISIONER_AUTH_PROFILE_SECRET_ARN", value_name = "ARN")]
+    pub auth_profile_secret_arn: Option<String>,
 }
 
 /// Settings that are missing or wrong, all of them at once.
@@ -81,6 +87,16 @@ impl CoordinatesArgs {
                 })
                 .ok(),
         };
+        let openclaw_version = given(&self.openclaw_version, "openclaw-version").and_then(|text| {
+            let parsed = OpenClawVersion::from_tag(&text).and_then(OpenClawVersion::supported);
+            let refuse = |error: Invalid| Invalid::new("PROVISIONER_OPENCLAW_VERSION", error.problem(), error.fix());
+            parsed.map_err(|error| wrong.push(refuse(error))).ok()
+        });
+        let auth_profile_secret_arn = given(&self.auth_profile_secret_arn, "auth-profile-secret-arn");
+        if auth_profile_secret_arn.as_deref().is_some_and(|arn| !is_secret_arn(arn)) {
+            let fix = "give the ARN of a Secrets Manager secret or an SSM parameter; never the key itself";
+            wrong.push(Invalid::new("PROVISIONER_AUTH_PROFILE_SECRET_ARN", "is not the ARN of a secret", fix));
+        }
         match (family, wrong.is_empty()) {
             (Some(base_family), true) => Ok(Coordinates {
                 cluster,
@@ -89,6 +105,7 @@ impl CoordinatesArgs {
                 subnets: split(&subnets),
                 security_groups: split(&security_groups),
                 cloud_map_service_arn: given(&self.cloud_map_service_arn, "cloud-map-service-arn"),
+                release: ReleaseDefaults { openclaw_version, auth_profile_secret_arn },
             }),
             _ => Err(MissingSettings(wrong)),
         }

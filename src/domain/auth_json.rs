@@ -95,6 +95,12 @@ impl ChatGptAuth {
         &self.sign_in
     }
 
+    /// The scopes of the access token; `None` where it does not say.
+    #[must_use]
+    pub fn scopes(&self) -> Option<Vec<String>> {
+        Claims::read(self.access_token.expose_secret())?.scopes
+    }
+
     /// The same as it reads once it is written: with the `last_refresh` that was filled in.
     pub fn sign_in_as_written(&self) -> SignIn {
         SignIn { last_refresh: Some(self.last_refresh), ..self.sign_in.clone() }

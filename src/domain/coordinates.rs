@@ -1,6 +1,6 @@
 //! Where infrastructure is: the coordinates that it publishes and this service only reads.
 
-use super::Invalid;
+use super::{Invalid, OpenClawVersion};
 
 /// The cluster, file system and network that users' containers live in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,17 @@ pub struct Coordinates {
     pub security_groups: Vec<String>,
     /// ARN of a Cloud Map service to register tasks in.
     pub cloud_map_service_arn: Option<String>,
+    /// What every user's definition gets where base and user say nothing of it.
+    pub release: ReleaseDefaults,
+}
+
+/// What holds for the whole fleet where neither base nor user says otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReleaseDefaults {
+    /// The OpenClaw release of images that do not say theirs.
+    pub openclaw_version: Option<OpenClawVersion>,
+    /// ARN of the secret that OpenClaw 2026.5.12 – 6.1 encrypts sign-ins with.
+    pub auth_profile_secret_arn: Option<String>,
 }
 
 /// The name of a base family, without a revision.

@@ -25,6 +25,8 @@ pub struct Claims {
     pub email: Option<String>,
     /// `https://api.openai.com/auth`.`chatgpt_account_id`.
     pub account_id: Option<String>,
+    /// `scp`, or `scope` at its spaces; `None` where the token does not say.
+    pub scopes: Option<Vec<String>>,
 }
 
 impl Claims {
@@ -48,7 +50,16 @@ impl Claims {
             expires_at: claims.get("exp").and_then(instant),
             email: text(claims.get("email")).or_else(|| within("https://api.openai.com/profile", "email")),
             account_id: within("https://api.openai.com/auth", "chatgpt_account_id"),
+            scopes: claims.get("scp").or_else(|| claims.get("scope")).and_then(scopes),
         })
+    }
+}
+
+fn scopes(value: &Value) -> Option<Vec<String>> {
+    let words = |text: &Value| text.as_str().map(str::split_whitespace).map(|words| words.map(str::to_owned).collect());
+    match value.as_array() {
+        Some(list) => Some(list.iter().filter_map(words).flat_map(|words: Vec<String>| words).collect()),
+        None => words(value),
     }
 }
 

@@ -18,12 +18,12 @@ pub mod user_id;
 mod version_file;
 
 pub use auth_json::ChatGptAuth;
-pub use coordinates::{BaseFamily, Coordinates};
+pub use coordinates::{BaseFamily, Coordinates, ReleaseDefaults};
 pub use image::{EcrImage, EcrReference, ImageRef};
 pub use invalid::Invalid;
 pub use openclaw_version::OpenClawVersion;
 pub use size::{CPU_UNITS, RawSize, Size};
-pub use spec::{CODEX_HOME, Labels, Secrets, SignInKind, Spec, SpecPatch, Variables};
+pub use spec::{CODEX_HOME, Labels, Secrets, SignInKind, Spec, SpecPatch, Variables, is_secret_arn};
 pub use status::{Phase, Reason, ReasonCode, State, Status, derive as derive_status};
 pub use task_definition::{
     BaseDefinition, BaseError, CurrentDefinition, CurrentError, LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST,

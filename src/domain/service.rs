@@ -43,6 +43,8 @@ pub struct Deployment {
     pub rollout: Rollout,
     /// ECS's own words on `rollout`.
     pub reason: Option<String>,
+    /// When it was created, in seconds of the Unix epoch.
+    pub created_at_seconds: Option<i64>,
 }
 
 /// Where a deployment stands (API reference, Deployment.rolloutState).

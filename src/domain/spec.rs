@@ -222,7 +222,8 @@ fn check_name(field: &str, name: &str) -> Result<(), Invalid> {
 
 /// `arn:<partition>:secretsmanager:<region>:<account>:secret:<name>[:<key>:<stage>:<version>]` or
 /// `arn:<partition>:ssm:<region>:<account>:parameter/<name>` (ECS developer guide, "Pass sensitive data").
-fn is_secret_arn(value: &str) -> bool {
+#[must_use]
+pub fn is_secret_arn(value: &str) -> bool {
     let parts: Vec<&str> = value.splitn(6, ':').collect();
     let &["arn", partition, service, region, account, resource] = parts.as_slice() else { return false };
     let printable = value.len() <= 2048 && value.bytes().all(|b| b.is_ascii_graphic());

@@ -12,10 +12,10 @@ use super::auth::Caller;
 use super::body::{Json, OptionalJson};
 use super::dto::{ContainerResponse, DeleteQuery, NoFields, ProvisionRequest, RedeployRequest};
 use super::error::{Code, Problem};
-use crate::domain::{ChatGptAuth, RawSize, Size, State as ContainerState, UserId};
-use crate::reconcile::{Converged, Desired, Outcome, Target};
+use crate::domain::{RawSize, Size, State as ContainerState, UserId};
+use crate::reconcile::{Converged, Desired, Outcome, SignInChange, Target};
 
-type UserPath = Result<Path<String>, PathRejection>;
+pub(super) type UserPath = Result<Path<String>, PathRejection>;
 
 pub(super) async fn provision(
     State(app): State<App>,
@@ -23,14 +23,15 @@ pub(super) async fn provision(
     Json(request): Json<ProvisionRequest>,
 ) -> Result<Response, Problem> {
     let (user, auth, target) = request.parse()?;
-    apply(&app, &caller, user, target, Some(auth)).await
+    let sign_in = SignInChange::Send { auth: Box::new(auth), force: false };
+    respond(&app, &caller, user, target, sign_in).await
 }
 
 pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Response, Problem> {
     let user = user_in(path)?;
-    let (view, signed_in) = tokio::join!(app.reconciler.look(&user), app.reconciler.has_sign_in(&user));
-    let credentials = signed_in.ok().map(|there| if there { "present" } else { "missing" });
-    Ok(axum::Json(ContainerResponse::of_view(&user, view?, credentials)).into_response())
+    let view = app.reconciler.look(&user).await?;
+    let credentials = app.reconciler.sign_in_state(&user, &view).await;
+    Ok(axum::Json(ContainerResponse::of_view(&user, view, credentials)).into_response())
 }
 
 pub(super) async fn resize(
@@ -41,7 +42,7 @@ pub(super) async fn resize(
 ) -> Result<Response, Problem> {
     let user = user_in(path)?;
     let size = Size::parse(raw, "")?;
-    apply(&app, &caller, user, Target::resize(size), None).await
+    respond(&app, &caller, user, Target::resize(size), SignInChange::None).await
 }
 
 pub(super) async fn redeploy(
@@ -52,7 +53,7 @@ pub(super) async fn redeploy(
 ) -> Result<Response, Problem> {
     let user = user_in(path)?;
     let target = request.parse()?;
-    apply(&app, &caller, user, target, None).await
+    respond(&app, &caller, user, target, SignInChange::None).await
 }
 
 pub(super) async fn start(
@@ -61,7 +62,7 @@ pub(super) async fn start(
     path: UserPath,
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, Problem> {
-    apply(&app, &caller, user_in(path)?, Target::start(), None).await
+    respond(&app, &caller, user_in(path)?, Target::start(), SignInChange::None).await
 }
 
 pub(super) async fn stop(
@@ -70,7 +71,7 @@ pub(super) async fn stop(
     path: UserPath,
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, Problem> {
-    apply(&app, &caller, user_in(path)?, Target::stop(), None).await
+    respond(&app, &caller, user_in(path)?, Target::stop(), SignInChange::None).await
 }
 
 pub(super) async fn delete(
@@ -84,32 +85,46 @@ pub(super) async fn delete(
         let fix = "the only one is data=keep or data=purge";
         Problem::of_field(Code::InvalidField, "query", "there is a parameter that is not known", fix)
     })?;
-    apply(&app, &caller, user, query.parse()?, None).await
+    respond(&app, &caller, user, query.parse()?, SignInChange::None).await
 }
 
-fn user_in(path: UserPath) -> Result<UserId, Problem> {
+pub(super) fn user_in(path: UserPath) -> Result<UserId, Problem> {
     // A path that is not UTF-8 once decoded has no user id in it either.
     let text = path.map_or_else(|_| "\u{fffd}".to_owned(), |Path(text)| text);
     Ok(UserId::parse(&text)?)
 }
 
-async fn apply(
+/// Converges a user, and writes down who asked for it.
+pub(super) async fn apply(
     app: &App,
     caller: &Caller,
-    user: UserId,
+    user: &UserId,
     target: Target,
-    sign_in: Option<ChatGptAuth>,
-) -> Result<Response, Problem> {
-    let operation = target.name();
-    let on_the_way = target.on_the_way();
-    let awaits_state = !matches!(target, Target::Present { desired: Desired::Unchanged, .. });
+    sign_in: SignInChange,
+) -> Result<Converged, Problem> {
+    let operation = match sign_in {
+        SignInChange::Remove => "remove_credentials",
+        SignInChange::None | SignInChange::Send { .. } => target.name(),
+    };
     let result = app.reconciler.apply(user.clone(), target, sign_in).await;
     let outcome = match &result {
         Ok(converged) => format!("{:?}", converged.outcome).to_lowercase(),
         Err(_) => "failed".into(),
     };
     tracing::info!(target: "audit", caller = caller.0, operation, user_id = %user, outcome, "audit");
-    let converged = result?;
+    Ok(result?)
+}
+
+async fn respond(
+    app: &App,
+    caller: &Caller,
+    user: UserId,
+    target: Target,
+    sign_in: SignInChange,
+) -> Result<Response, Problem> {
+    let on_the_way = target.on_the_way();
+    let awaits_state = !matches!(target, Target::Present { desired: Desired::Unchanged, .. });
+    let converged = apply(app, caller, &user, target, sign_in).await?;
     let status = status_of(&converged, awaits_state);
     let mut response =
         (status, axum::Json(ContainerResponse::of_converged(&user, on_the_way, converged))).into_response();

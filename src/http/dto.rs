@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::body::Object;
+use crate::domain::credential_plan::Warning;
 use crate::domain::{
     ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, Phase, RawSize, Reason, Secrets, Size, Spec, SpecPatch,
     State, Status, UserId, Variables,
@@ -129,20 +130,35 @@ pub(super) struct ContainerResponse {
     base_task_definition: Option<String>,
     credentials: Option<&'static str>,
     credentials_reason: Option<&'static str>,
+    reauth_required: Option<bool>,
+    warnings: Vec<WarningBody>,
     reason: Option<Reason>,
+}
+
+/// Something that the caller should know although the call went through.
+#[derive(Debug, Serialize)]
+pub(super) struct WarningBody {
+    code: &'static str,
+    message: String,
+}
+
+pub(super) fn warned(warnings: &[Warning]) -> Vec<WarningBody> {
+    warnings.iter().map(|warning| WarningBody { code: warning.code(), message: warning.to_string() }).collect()
 }
 
 impl ContainerResponse {
     /// After a converge.
     pub(super) fn of_converged(user: &UserId, on_the_way: State, converged: Converged) -> Self {
-        let Converged { view, access_point_id, staged, .. } = converged;
-        let (credentials, credentials_reason) = staged.map(said).unzip();
+        let warnings = warned(&converged.warnings());
+        let Converged { view, access_point_id, placed, .. } = converged;
+        let (credentials, credentials_reason) = placed.as_ref().and_then(|(_, placed)| placed.staged).map(said).unzip();
+        let reauth_required = placed.map(|(_, placed)| placed.reauth_required);
         let response = match view {
             Some(view) => Self::of_view(user, view, credentials),
             None => Self::unseen(user, on_the_way),
         };
         let access_point_id = response.access_point_id.or(access_point_id);
-        Self { access_point_id, credentials_reason, ..response }
+        Self { access_point_id, credentials_reason, reauth_required, warnings, ..response }
     }
 
     /// After a look.
@@ -161,8 +177,8 @@ impl ContainerResponse {
         if let Some(current) = current {
             response.task_definition = Some(current.arn);
             response.access_point_id = current.access_point_id;
-            response.openclaw_version =
-                OpenClawVersion::from_image(&current.image).ok().map(|version| version.to_string());
+            response.openclaw_version = current.release.version().map(|version| version.to_string());
+            response.warnings = warned(&current.release.warnings());
             response.image = Some(current.image);
             response.size = current.cpu.zip(current.memory_mib).map(|(cpu, memory_mib)| RawSize { cpu, memory_mib });
             response.base_task_definition = current.base;
@@ -186,11 +202,13 @@ impl ContainerResponse {
             base_task_definition: None,
             credentials: None,
             credentials_reason: None,
+            reauth_required: None,
+            warnings: Vec::new(),
             reason: None,
         }
     }
 }
 
-fn said(staged: Staged) -> (&'static str, &'static str) {
+pub(super) fn said(staged: Staged) -> (&'static str, &'static str) {
     (staged.outcome.name(), staged.reason.name())
 }

@@ -8,8 +8,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::aws::ErrorKind;
-use crate::domain::Invalid;
+use crate::domain::{Invalid, RenderError};
 use crate::reconcile::{ConvergeError, Refusal};
+use crate::staging::StagingError;
 
 /// A problem document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub enum Code {
     FilesUnavailable,
     /// The user's files cannot be written until an operator mends the mount or the settings.
     FilesMisconfigured,
+    /// A file of the user's own cannot be read, and would be lost.
+    FilesUnreadable,
     /// The user's resources kept changing.
     Contended,
     /// AWS asks to slow down.
@@ -97,7 +100,7 @@ impl Code {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NoSuchRoute | Self::ContainerNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::OperationInProgress | Self::ForeignService => StatusCode::CONFLICT,
+            Self::OperationInProgress | Self::ForeignService | Self::FilesUnreadable => StatusCode::CONFLICT,
             Self::FilesUnavailable
             | Self::Contended
             | Self::AwsThrottled
@@ -129,6 +132,7 @@ impl Code {
             Self::BaseUnusable => "The base task definition cannot be used",
             Self::FilesUnavailable => "The user's files could not be written",
             Self::FilesMisconfigured => "The user's files cannot be written",
+            Self::FilesUnreadable => "A file of the user's own cannot be read",
             Self::Contended => "The user's resources kept changing",
             Self::AwsThrottled => "AWS asks to slow down",
             Self::AwsUnavailable => "AWS did not answer",
@@ -159,6 +163,7 @@ impl Code {
             | Self::ForeignService
             | Self::ImageNotFound
             | Self::FilesMisconfigured
+            | Self::FilesUnreadable
             | Self::BaseUnusable
             | Self::AwsQuotaExceeded
             | Self::AwsAccessDenied
@@ -228,7 +233,12 @@ impl From<Invalid> for Problem {
 impl From<ConvergeError> for Problem {
     fn from(error: ConvergeError) -> Self {
         let code = match &error {
-            ConvergeError::Refused(Refusal::Invalid(invalid)) => return invalid.clone().into(),
+            ConvergeError::Refused(Refusal::Invalid(invalid) | Refusal::Render(RenderError::Release(invalid))) => {
+                return invalid.clone().into();
+            }
+            ConvergeError::Staging(unreadable @ StagingError::UnreadableProfiles { .. }) => {
+                return Self::new(Code::FilesUnreadable, unreadable.to_string());
+            }
             ConvergeError::Refused(Refusal::NotFound) => Code::ContainerNotFound,
             ConvergeError::Refused(Refusal::NoBase) | ConvergeError::Base(_) | ConvergeError::BaseMissing { .. } => {
                 Code::BaseUnusable

@@ -3,6 +3,7 @@
 mod auth;
 mod body;
 mod containers;
+mod credentials;
 mod dto;
 mod error;
 mod health;

@@ -6,13 +6,18 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{App, auth, body, containers, error, health, request_id};
+use super::{App, auth, body, containers, credentials, error, health, request_id};
 
 /// The whole API.
 pub fn router(app: App) -> Router {
     let guarded = Router::new()
         .route("/provision", post(containers::provision))
         .route("/containers/{user_id}", get(containers::show).delete(containers::delete))
+        .route(
+            "/containers/{user_id}/credentials",
+            get(credentials::show).put(credentials::put).delete(credentials::delete),
+        )
+        .route("/containers/{user_id}/credentials/repair", post(credentials::repair))
         .route("/containers/{user_id}/resize", post(containers::resize))
         .route("/containers/{user_id}/redeploy", post(containers::redeploy))
         .route("/containers/{user_id}/start", post(containers::start))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -9,12 +10,13 @@ use super::error::ConvergeError;
 use super::execute::Taken;
 use super::plan::{Observed, Plan, Refusal, Step, plan};
 use super::status::ContainerView;
-use super::target::Target;
-use super::{Converged, Outcome, Reconciler};
+use super::target::{Desired, Target};
+use super::{Converged, Outcome, Reconciler, SignInChange};
 use crate::aws::{AwsError, ErrorKind};
+use crate::domain::credential_plan::Release;
 use crate::domain::service::ServiceStatus;
-use crate::domain::{ChatGptAuth, Coordinates, CurrentDefinition, UserId, with_causes};
-use crate::staging::{Staged, UserLock};
+use crate::domain::{Coordinates, CurrentDefinition, UserId, with_causes};
+use crate::staging::{Placed, UserLock};
 
 /// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
 /// consistency, and both pass in seconds; ten, with their waits, are about 20 s.
@@ -26,7 +28,7 @@ impl Reconciler {
         &self,
         user: &UserId,
         target: &Target,
-        sign_in: Option<ChatGptAuth>,
+        sign_in: SignInChange,
         answer: &mut Answer,
     ) -> Result<Converged, ConvergeError> {
         let started = Instant::now();
@@ -53,7 +55,7 @@ impl Reconciler {
         &self,
         user: &UserId,
         target: &Target,
-        sign_in: Option<ChatGptAuth>,
+        sign_in: SignInChange,
         lock: &mut UserLock,
         answer: &mut Answer,
     ) -> Result<Converged, ConvergeError> {
@@ -64,8 +66,8 @@ impl Reconciler {
         // ECS remembers a deleted service for a while; who comes back then is new all the same.
         let existed = observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
         let deadline = Instant::now() + self.options.deadline;
-        let (did, staged) = (Did::default(), None);
-        let run = Run { reconciler: self, lock, at, user, target, sign_in, staged, deadline, existed, did, observed };
+        let (did, placed) = (Did::default(), None);
+        let run = Run { reconciler: self, lock, at, user, target, sign_in, placed, deadline, existed, did, observed };
         run.complete(answer).await
     }
 
@@ -97,8 +99,8 @@ struct Run<'a> {
     at: Coordinates,
     user: &'a UserId,
     target: &'a Target,
-    sign_in: Option<ChatGptAuth>,
-    staged: Option<Staged>,
+    sign_in: SignInChange,
+    placed: Option<(Release, Placed)>,
     deadline: Instant,
     existed: bool,
     did: Did,
@@ -130,9 +132,15 @@ impl Run<'_> {
                 return Err(ConvergeError::Deadline { seconds: self.reconciler.options.deadline.as_secs() });
             }
             match plan(self.user, self.target, &self.observed)? {
-                Plan::Converged => return self.stage().await,
+                Plan::Converged => {
+                    self.place_for_current().await?;
+                    if !self.needs_start() {
+                        return Ok(());
+                    }
+                    // Planned anew: the next step is the restart.
+                    self.observed.done.needs_start = true;
+                }
                 Plan::WaitForDrain => {
-                    self.stage().await?;
                     self.say_that_it_waits(answer);
                     self.observe_after(self.reconciler.options.poll_interval).await?;
                 }
@@ -143,9 +151,14 @@ impl Run<'_> {
 
     async fn take(&mut self, step: Step) -> Result<(), ConvergeError> {
         let name = step.name();
-        // A service that starts before its files are written signs nobody in (incident 23).
-        if step.needs_files() {
-            self.stage().await?;
+        if matches!(step, Step::RegisterTaskDefinition(_)) {
+            // Where no files can be staged, nothing is registered either.
+            self.reconciler.staging.prepare(self.user).await?;
+        }
+        let starts_task = step.starts_task();
+        if starts_task {
+            // A service that starts before its files are written signs nobody in (incident 23).
+            self.place_for(step.task_definition()).await?;
         }
         self.did.create |= matches!(step, Step::CreateService { .. });
         self.did.change |= step.changes_container();
@@ -156,6 +169,10 @@ impl Run<'_> {
         let elapsed_ms = millis_since(started);
         match taken {
             Taken::Folded => {
+                if starts_task && let Some((_, placed)) = &mut self.placed {
+                    placed.needs_start = false;
+                    placed.pending_since = None;
+                }
                 tracing::info!(step = name, elapsed_ms, "step taken");
                 Ok(())
             }
@@ -170,12 +187,48 @@ impl Run<'_> {
         }
     }
 
-    /// Stages the sign-in that came with the request, once.
-    async fn stage(&mut self) -> Result<(), ConvergeError> {
-        if let Some(sign_in) = self.sign_in.take() {
-            self.staged = Some(self.reconciler.staging.stage_auth(self.user, sign_in, false).await?);
+    /// Puts the sign-in where the service, as it is, looks for it. Not on a stop: a file system that does not answer is
+    /// no reason to let a container run.
+    async fn place_for_current(&mut self) -> Result<(), ConvergeError> {
+        let stops = matches!(self.target, Target::Present { desired: Desired::Stopped, .. } | Target::Absent { .. });
+        if stops { Ok(()) } else { self.place_for(None).await }
+    }
+
+    /// Puts the sign-in where that revision will look for it, once for each release that this converge comes to.
+    async fn place_for(&mut self, task_definition: Option<&str>) -> Result<(), ConvergeError> {
+        let Observed { current, done, .. } = &self.observed;
+        let registered = done.registered.as_ref().filter(|revision| Some(revision.arn.as_str()) == task_definition);
+        let Some(revision) = registered.or(current.as_ref()) else { return Ok(()) };
+        if self.placed.as_ref().is_some_and(|(release, _)| *release == revision.release) {
+            return Ok(());
         }
+        let (release, staging) = (revision.release.clone(), &self.reconciler.staging);
+        let mut placed = match &self.sign_in {
+            SignInChange::None => staging.place(self.user, &release, None, false).await?,
+            SignInChange::Send { auth, force } => staging.place(self.user, &release, Some(auth), *force).await?,
+            SignInChange::Remove => {
+                let needs_start = staging.remove_sign_in(self.user, &release).await?;
+                Placed { needs_start, ..staging.place(self.user, &release, None, false).await? }
+            }
+        };
+        // Placed for one release and then for another, it was written all the same.
+        if let Some((_, earlier)) = self.placed.take() {
+            placed.staged = earlier.staged;
+            placed.needs_start |= earlier.needs_start;
+        }
+        self.placed = Some((release, placed));
         Ok(())
+    }
+
+    /// Whether what was staged waits for a task to start, and none is about to.
+    fn needs_start(&self) -> bool {
+        let Some((_, placed)) = &self.placed else { return false };
+        let Some(service) = self.observed.service.as_ref().filter(|service| service.desired > 0) else { return false };
+        let waits_since = placed.pending_since.map(Timestamp::as_second);
+        let deployed = service.primary().and_then(|primary| primary.created_at_seconds);
+        // Handed over by a converge that did not come to restart the container.
+        let is_left_over = waits_since.zip(deployed).is_some_and(|(since, deployed)| deployed < since);
+        (placed.needs_start || is_left_over) && !self.observed.done.restarted
     }
 
     /// Observes again after a while, unless the deadline passes or the process goes down first.
@@ -199,7 +252,7 @@ impl Run<'_> {
             outcome: Outcome::Waiting,
             view: Some(ContainerView::of_new(service, None)),
             access_point_id: self.observed.access_point_id.clone(),
-            staged: self.staged.clone(),
+            placed: self.placed.clone(),
         }));
     }
 
@@ -224,7 +277,7 @@ impl Run<'_> {
     }
 
     async fn converged(self) -> Converged {
-        let Self { reconciler, at, user, target, staged, existed, did, observed, .. } = self;
+        let Self { reconciler, at, user, target, placed, existed, did, observed, .. } = self;
         let outcome = match (did.create && !existed, did.change) {
             (true, _) => Outcome::Created,
             (false, true) => Outcome::Changed,
@@ -244,7 +297,7 @@ impl Run<'_> {
                 }))
             }
         };
-        Converged { outcome, view, access_point_id, staged }
+        Converged { outcome, view, access_point_id, placed }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One way for everything: observe, plan, execute, until the planner has nothing left to do.
 
 mod converge;
+mod credentials;
 mod error;
 mod execute;
 mod names;
@@ -9,6 +10,7 @@ mod plan;
 mod status;
 mod target;
 
+pub use credentials::Credentials;
 pub use error::ConvergeError;
 pub use plan::{Done, Observed, Plan, Refusal, Step, plan};
 pub use status::ContainerView;
@@ -23,9 +25,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::aws::{Aws, PosixOwner};
-use crate::domain::freshness::Existing;
+use crate::domain::credential_plan::{Release, Warning};
 use crate::domain::{ChatGptAuth, Coordinates, UserId};
-use crate::staging::{Staged, Staging, StagingError, UserLocks};
+use crate::staging::{Placed, Staging, StagingError, UserLocks};
 use converge::Answer;
 
 /// How the reconciler works.
@@ -80,8 +82,33 @@ pub struct Converged {
     pub view: Option<ContainerView>,
     /// The user's access point.
     pub access_point_id: Option<String>,
-    /// What became of the sign-in that was sent along.
-    pub staged: Option<Staged>,
+    /// For which release the user's sign-in was placed, and what came of it.
+    pub placed: Option<(Release, Placed)>,
+}
+
+impl Converged {
+    /// What the caller should know although it went through.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        let placed = self.placed.iter();
+        placed.flat_map(|(release, placed)| release.warnings().into_iter().chain(placed.warnings.clone())).collect()
+    }
+}
+
+/// What a converge does to the user's sign-in, beside putting it where the release looks for it.
+#[derive(Debug)]
+pub enum SignInChange {
+    /// Nothing.
+    None,
+    /// Stage this one.
+    Send {
+        /// The sign-in.
+        auth: Box<ChatGptAuth>,
+        /// Also over a fresher one.
+        force: bool,
+    },
+    /// Take it away.
+    Remove,
 }
 
 /// What a converge did.
@@ -121,7 +148,7 @@ impl Reconciler {
         self: &Arc<Self>,
         user: UserId,
         target: Target,
-        sign_in: Option<ChatGptAuth>,
+        sign_in: SignInChange,
     ) -> Result<Converged, ConvergeError> {
         if self.stopping.is_cancelled() {
             return Err(ConvergeError::ShuttingDown);
@@ -139,7 +166,7 @@ impl Reconciler {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) if self.stopping.is_cancelled() => Err(ConvergeError::ShuttingDown),
             Ok(Err(_)) => Err(ConvergeError::Crashed),
-            Err(_) => Ok(Converged { outcome: Outcome::Waiting, view: None, access_point_id: None, staged: None }),
+            Err(_) => Ok(Converged { outcome: Outcome::Waiting, view: None, access_point_id: None, placed: None }),
         }
     }
 
@@ -148,14 +175,6 @@ impl Reconciler {
         self.stopping.cancel();
         self.running.close();
         self.running.wait().await;
-    }
-
-    /// Whether the user's sign-in is on the file system.
-    ///
-    /// # Errors
-    /// When the file system does not answer.
-    pub async fn has_sign_in(&self, user: &UserId) -> Result<bool, StagingError> {
-        Ok(matches!(self.staging.inspect_auth(user).await?, Existing::Parsed(_)))
     }
 
     /// Whether files can be staged and locks taken.

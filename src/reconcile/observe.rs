@@ -116,7 +116,8 @@ impl Reconciler {
         let Some(RegisteredDefinition { document, tags, .. }) = active else {
             return Err(ConvergeError::BaseMissing { family: family.to_owned() });
         };
-        Ok(BaseDefinition::parse(document, tags, family, &at.file_system_id)?)
+        let base = BaseDefinition::parse(document, tags, family, &at.file_system_id)?;
+        Ok(base.with_defaults(at.release.clone()))
     }
 
     /// Creates the user's access point or finds it.

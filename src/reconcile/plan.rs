@@ -41,6 +41,8 @@ pub struct Done {
     pub image: Option<EcrImage>,
     /// It forced a deployment: once is what was asked for.
     pub restarted: bool,
+    /// It staged something that only the start of a task takes up.
+    pub needs_start: bool,
     /// It deleted the access point.
     pub access_point_deleted: bool,
     /// It purged the files.
@@ -196,7 +198,9 @@ fn change(
     };
     // A deployment that the circuit breaker gave up starts nothing more by itself (incident 16).
     let stuck = service.is_stalled() && wanted > 0;
-    let restart = (restart && wanted > 0 || stuck) && task_definition.is_none() && !observed.done.restarted;
+    let restart = ((restart || observed.done.needs_start) && wanted > 0 || stuck)
+        && task_definition.is_none()
+        && !observed.done.restarted;
     let desired = (wanted != service.desired).then_some(wanted);
     if task_definition.is_none() && desired.is_none() && !restart {
         return Ok(Plan::Converged);
@@ -284,19 +288,41 @@ impl Step {
         }
     }
 
-    /// Whether the user's files must be in place before it: it makes a service that could start a task, or a revision for
-    /// it. Not earlier: a request that is refused leaves no sign-in of a user who never comes to be.
+    /// Whether it makes ECS start a task, for which the user's files must be in place. Not earlier: a request that is
+    /// refused leaves no sign-in of a user who never comes to be, and takes none away from where the running release
+    /// looks for it.
     #[must_use]
-    pub const fn needs_files(&self) -> bool {
+    pub const fn starts_task(&self) -> bool {
         match self {
-            Self::RegisterTaskDefinition(_) | Self::CreateService { .. } | Self::UpdateService { .. } => true,
+            Self::CreateService { .. } => true,
+            Self::UpdateService { task_definition, desired, restart, .. } => {
+                task_definition.is_some() || *restart || matches!(desired, Some(1..))
+            }
             Self::EnsureAccessPoint
             | Self::CheckImage(_)
+            | Self::RegisterTaskDefinition(_)
             | Self::DeleteService
             | Self::DeregisterRevision(_)
             | Self::FollowToPrevious(_)
             | Self::DeleteAccessPoint(_)
             | Self::PurgeFiles => false,
+        }
+    }
+
+    /// ARN of the revision that it makes the service run, if it is another one.
+    #[must_use]
+    pub fn task_definition(&self) -> Option<&str> {
+        match self {
+            Self::CreateService { task_definition, .. } => Some(task_definition),
+            Self::UpdateService { task_definition, .. } => task_definition.as_deref(),
+            Self::EnsureAccessPoint
+            | Self::CheckImage(_)
+            | Self::RegisterTaskDefinition(_)
+            | Self::DeleteService
+            | Self::DeregisterRevision(_)
+            | Self::FollowToPrevious(_)
+            | Self::DeleteAccessPoint(_)
+            | Self::PurgeFiles => None,
         }
     }
 

@@ -89,6 +89,12 @@ impl Target {
         Self::scaled(Desired::Stopped)
     }
 
+    /// As it is; for changes to the user's files.
+    #[must_use]
+    pub const fn unchanged() -> Self {
+        Self::scaled(Desired::Unchanged)
+    }
+
     /// Nothing left of it.
     #[must_use]
     pub const fn delete(purge: bool) -> Self {
@@ -138,7 +144,8 @@ impl Target {
             Self::Present { definition: Definition::Render(patch), .. } if patch.size.is_some() => "resize",
             Self::Present { definition: Definition::Render(_), .. } => "redeploy",
             Self::Present { definition: Definition::Keep, desired: Desired::Stopped, .. } => "stop",
-            Self::Present { definition: Definition::Keep, .. } => "start",
+            Self::Present { definition: Definition::Keep, desired: Desired::Unchanged, .. } => "credentials",
+            Self::Present { definition: Definition::Keep, desired: Desired::Running, .. } => "start",
             Self::Absent { .. } => "delete",
         }
     }

@@ -1,185 +1,180 @@
-//! The sign-in in a user's directory: read, judged, replaced. Blocking; `Staging` runs these off the runtime's threads.
+//! A user's sign-in on disk: read, and changed as the placement says. Blocking; `Staging` runs these off the runtime's
+//! threads.
 
 use std::path::Path;
 
-use rustix::fs::Mode;
 use rustix::io::Errno;
 use secrecy::ExposeSecret as _;
 
 use super::Owner;
 use super::error::StagingError;
-use super::jail::{Child, Dir, Found, Name};
+use super::jail::{Child, Dir, Found};
+use super::places::{self, PLACES, path_of};
 use super::write::{Replaced, remove_leftovers, replace};
-use crate::domain::auth_json::ChatGptAuth;
-use crate::domain::freshness::Existing;
+use crate::domain::credential_plan::{Change, HandOver, OnDisk, Place, Profiles, Stored};
 use crate::domain::user_id::UserId;
 
-pub(super) const USERS: Name = Name::fixed("users");
-const CODEX: Name = Name::fixed("codex");
-const AUTH_JSON: Name = Name::fixed("auth.json");
-/// The tenant's own, and nobody else's business.
-const PRIVATE: Mode = Mode::RWXU;
-/// `users/` is not a secret and never the tenant's: root-owned, beyond every access point's root.
-const LISTABLE: Mode = Mode::from_raw_mode(0o755);
-/// The tenant may keep swapping `codex` while it is opened.
-const SWAPS_ENDURED: u32 = 8;
-
-/// What was found where the sign-in belongs, and in which directory.
+/// What was found where a sign-in may be.
 pub(super) struct Observed {
-    pub(super) existing: Existing,
-    found: Found,
-    pub(super) moved_aside: Option<String>,
+    pub(super) on_disk: OnDisk,
+    codex: Found,
+    profiles: Found,
+    hand_over: Found,
 }
 
 impl Observed {
-    /// Whether it may be a file that Codex is rewriting in place just now (openclaw-facts §3).
-    pub(super) fn may_be_half_written(&self) -> bool {
-        let unusable = match self.existing {
-            Existing::Empty | Existing::Unreadable => true,
-            Existing::Missing | Existing::Parsed(_) => false,
+    fn read(home: Option<&Dir>) -> Result<Self, StagingError> {
+        let found = |place| read(home, place);
+        let (codex, profiles, hand_over) = (found(Place::Codex)?, found(Place::Profiles)?, found(Place::HandOver)?);
+        let on_disk = OnDisk {
+            codex: match &codex {
+                Found::Missing => Stored::Missing,
+                Found::Regular(bytes) => Stored::from_file_bytes(bytes),
+                Found::TooLarge(_) | Found::Other(_) => Stored::Unreadable,
+            },
+            profiles: match &profiles {
+                Found::Missing => Profiles::Missing,
+                Found::Regular(bytes) => Profiles::from_file_bytes(bytes),
+                Found::TooLarge(_) | Found::Other(_) => Profiles::Unreadable,
+            },
+            hand_over: match &hand_over {
+                Found::Regular(bytes) => HandOver::from_file_bytes(bytes),
+                Found::Missing | Found::TooLarge(_) | Found::Other(_) => HandOver::Nothing,
+            },
         };
-        unusable && matches!(self.found, Found::Regular(_))
+        Ok(Self { on_disk, codex, profiles, hand_over })
+    }
+
+    fn found(&self, place: Place) -> &Found {
+        match place {
+            Place::Codex => &self.codex,
+            Place::Profiles => &self.profiles,
+            Place::HandOver => &self.hand_over,
+        }
+    }
+
+    /// Whether one may be a file that is being rewritten in place just now (openclaw-facts §3).
+    pub(super) fn may_be_half_written(&self) -> bool {
+        let OnDisk { codex, profiles, hand_over } = &self.on_disk;
+        let doubtful = |place| match place {
+            Place::Codex => matches!(codex, Stored::Empty | Stored::Unreadable),
+            Place::Profiles => matches!(profiles, Profiles::Missing | Profiles::Unreadable),
+            Place::HandOver => matches!(hand_over, HandOver::Nothing),
+        };
+        PLACES.into_iter().any(|place| doubtful(place) && matches!(self.found(place), Found::Regular(_)))
     }
 }
 
-/// Makes the directories, heals their owner and mode, removes leftovers, and reads what is there.
-pub(super) fn prepare(root: &Path, user: &UserId, owner: Option<Owner>) -> Result<Observed, StagingError> {
-    let (_, codex, moved_aside) = make(root, user, owner)?;
-    remove_leftovers(&codex)?;
-    let found = codex.read(&AUTH_JSON)?;
-    Ok(Observed { existing: judge(&found), found, moved_aside })
+fn read(home: Option<&Dir>, place: Place) -> Result<Found, StagingError> {
+    let (path, name) = path_of(place);
+    match home.map(|home| places::walk(home, path)).transpose()?.flatten() {
+        Some(directory) => directory.read(name),
+        None => Ok(Found::Missing),
+    }
 }
 
-/// Puts the sign-in in place of what was observed, unless that has changed since.
-pub(super) fn commit(
+/// Makes `codex`, heals owners and modes, removes leftovers, and reads what is there.
+pub(super) fn prepare(
     root: &Path,
     user: &UserId,
     owner: Option<Owner>,
-    auth: &ChatGptAuth,
-    observed: &Observed,
-) -> Result<Replaced, StagingError> {
-    let (home, codex, moved_aside) = make(root, user, owner)?;
-    if moved_aside.is_some() {
-        return Ok(Replaced::Disturbed);
+    moved_aside: &mut Vec<String>,
+) -> Result<Observed, StagingError> {
+    let home = places::make_home(root, user, owner)?;
+    // `CODEX_HOME` must exist, whatever is in it (openclaw-facts §3).
+    places::make(&home, &places::CODEX, owner, moved_aside)?;
+    for place in PLACES {
+        let (path, name) = path_of(place);
+        if let Some(directory) = places::walk(&home, path)? {
+            remove_leftovers(&directory)?;
+            directory.heal_file(name, owner)?;
+        }
     }
-    commit_into(&home, &codex, owner, auth, observed)
-}
-
-/// The second half of [`commit`], with `codex` as it was opened in the user's directory.
-pub(super) fn commit_into(
-    home: &Dir,
-    codex: &Dir,
-    owner: Option<Owner>,
-    auth: &ChatGptAuth,
-    observed: &Observed,
-) -> Result<Replaced, StagingError> {
-    let bytes = auth.to_file_bytes();
-    let unchanged = || Ok(codex.read(&AUTH_JSON)? == observed.found);
-    let replaced = replace(codex, &AUTH_JSON, bytes.expose_secret(), owner, unchanged)?;
-    // The tenant may have moved the directory away while we wrote into it; then `codex` is something else now.
-    let in_place = match home.child(&CODEX)? {
-        Child::Directory(now) => now.identity()? == codex.identity()?,
-        Child::Missing | Child::Other => false,
-    };
-    Ok(if in_place { replaced } else { Replaced::Disturbed })
-}
-
-/// Makes the sign-in that was kept readable for the container (incident 24).
-pub(super) fn heal_kept(root: &Path, user: &UserId, owner: Option<Owner>) -> Result<(), StagingError> {
-    match look(root, user)? {
-        Some(codex) => codex.heal_file(&AUTH_JSON, owner),
-        None => Ok(()),
-    }
+    Observed::read(Some(&home))
 }
 
 /// Reads what is there and changes nothing.
 pub(super) fn inspect(root: &Path, user: &UserId) -> Result<Observed, StagingError> {
-    let found = match look(root, user)? {
-        Some(codex) => codex.read(&AUTH_JSON)?,
-        None => Found::Missing,
-    };
-    Ok(Observed { existing: judge(&found), found, moved_aside: None })
-}
-
-/// Removes the sign-in and leftovers of it; `false` when there was none.
-pub(super) fn remove(root: &Path, user: &UserId) -> Result<bool, StagingError> {
-    let Some(codex) = look(root, user)? else {
-        return Ok(false);
-    };
-    remove_leftovers(&codex)?;
-    let removed = match codex.unlink(&AUTH_JSON) {
-        Ok(()) => true,
-        // A directory of this name holds no sign-in, and is the tenant's. POSIX says EPERM of one.
-        Err(Errno::NOENT | Errno::ISDIR | Errno::PERM) if !codex.is_file(&AUTH_JSON)? => false,
-        Err(errno) => return Err(StagingError::io("remove", codex.path_of(&AUTH_JSON))(errno)),
-    };
-    codex.sync()?;
-    Ok(removed)
-}
-
-/// Makes `users/` if it is missing: at start alone, see [`users`].
-pub(super) fn make_users(root: &Path) -> Result<(), StagingError> {
-    let root = Dir::root(root)?;
-    root.ensure(&USERS, LISTABLE, None)?.map(drop).ok_or_else(|| not_a_directory(&root, &USERS))
-}
-
-/// `users/`. It is never made here: were the file system unmounted, files would be written to the bare mount point, and
-/// a purge would find nothing to remove.
-pub(super) fn users(root: &Path) -> Result<Dir, StagingError> {
-    Dir::root(root)?.existing(&USERS)
-}
-
-/// The user's directory if there is one, whatever it is.
-pub(super) fn home(root: &Path, user: &UserId) -> Result<Child, StagingError> {
-    match Dir::root(root)?.child(&USERS)? {
-        Child::Directory(users) => users.child(&Name::of(user)),
-        Child::Missing => Ok(Child::Missing),
-        Child::Other => Ok(Child::Other),
+    match places::home(root, user)? {
+        Child::Directory(home) => Observed::read(Some(&home)),
+        Child::Missing | Child::Other => Observed::read(None),
     }
 }
 
-/// `codex`, if it is a directory.
-fn look(root: &Path, user: &UserId) -> Result<Option<Dir>, StagingError> {
-    let Child::Directory(home) = home(root, user)? else {
-        return Ok(None);
-    };
-    match home.child(&CODEX)? {
-        Child::Directory(codex) => Ok(Some(codex)),
-        Child::Missing | Child::Other => Ok(None),
+/// Removes what a killed process left, which holds tokens.
+pub(super) fn tidy(root: &Path, user: &UserId) -> Result<(), StagingError> {
+    let Child::Directory(home) = places::home(root, user)? else { return Ok(()) };
+    for place in PLACES {
+        if let Some(directory) = places::walk(&home, path_of(place).0)? {
+            remove_leftovers(&directory)?;
+        }
     }
+    Ok(())
 }
 
-/// The user's directory and `codex` in it, made or healed.
-///
-/// A link or a file that the tenant put where `codex` belongs is moved aside, within their own directory: nobody is
-/// locked out by their own junk, and nothing of it is followed or lost.
-pub(super) fn make(
+/// Takes the changes one after the other; `Disturbed` as soon as a file is not what was observed any more.
+pub(super) fn commit(
     root: &Path,
     user: &UserId,
     owner: Option<Owner>,
-) -> Result<(Dir, Dir, Option<String>), StagingError> {
-    let users = users(root)?;
-    let name = Name::of(user);
-    // Nobody but an operator can put something else here.
-    let home = users.ensure(&name, PRIVATE, owner)?.ok_or_else(|| not_a_directory(&users, &name))?;
-    let mut moved_aside = None;
-    for _ in 0..SWAPS_ENDURED {
-        match home.ensure(&CODEX, PRIVATE, owner)? {
-            Some(codex) => return Ok((home, codex, moved_aside)),
-            None => moved_aside = home.move_aside(&CODEX)?.or(moved_aside),
+    observed: &Observed,
+    changes: &[Change],
+    moved_aside: &mut Vec<String>,
+) -> Result<Replaced, StagingError> {
+    let home = places::make_home(root, user, owner)?;
+    for change in changes {
+        let (Change::Write(place, _) | Change::MoveAsideAndWrite(place, _) | Change::Remove(place)) = change;
+        let (path, name) = path_of(*place);
+        let before = moved_aside.len();
+        let directory = places::make(&home, path, owner, moved_aside)?;
+        if moved_aside.len() > before || directory.read(name)? != *observed.found(*place) {
+            return Ok(Replaced::Disturbed);
+        }
+        let replaced = match change {
+            Change::Write(_, bytes) => {
+                write_into(&home, &directory, *place, owner, bytes.expose_secret(), observed.found(*place))?
+            }
+            Change::MoveAsideAndWrite(_, bytes) => {
+                moved_aside.extend(directory.move_aside(name)?);
+                write_into(&home, &directory, *place, owner, bytes.expose_secret(), &Found::Missing)?
+            }
+            Change::Remove(_) => remove(&directory, *place)?,
+        };
+        match replaced {
+            Replaced::Done { moved_aside: path } => moved_aside.extend(path),
+            Replaced::Disturbed => return Ok(Replaced::Disturbed),
         }
     }
-    Err(StagingError::Contended { path: home.path_of(&CODEX), attempts: SWAPS_ENDURED })
+    Ok(Replaced::Done { moved_aside: None })
 }
 
-fn judge(found: &Found) -> Existing {
-    match found {
-        Found::Missing => Existing::Missing,
-        Found::Regular(bytes) => Existing::from_file_bytes(bytes),
-        Found::TooLarge(_) | Found::Other(_) => Existing::Unreadable,
+/// Writes a place's file into its directory, as it was opened in the user's directory.
+pub(super) fn write_into(
+    home: &Dir,
+    directory: &Dir,
+    place: Place,
+    owner: Option<Owner>,
+    bytes: &[u8],
+    before: &Found,
+) -> Result<Replaced, StagingError> {
+    let (path, name) = path_of(place);
+    let replaced = replace(directory, name, bytes, owner, || Ok(directory.read(name)? == *before))?;
+    // The tenant may have moved the directory away while we wrote into it; then it is something else now.
+    let in_place = match places::walk(home, path)? {
+        Some(now) => now.identity()? == directory.identity()?,
+        None => false,
+    };
+    Ok(if in_place { replaced } else { Replaced::Disturbed })
+}
+
+fn remove(directory: &Dir, place: Place) -> Result<Replaced, StagingError> {
+    let (_, name) = path_of(place);
+    match directory.unlink(name) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        // A directory of this name holds no sign-in, and is the tenant's. POSIX says EPERM of one.
+        Err(Errno::ISDIR | Errno::PERM) if !directory.is_file(name)? => {}
+        Err(errno) => return Err(StagingError::io("remove", directory.path_of(name))(errno)),
     }
-}
-
-fn not_a_directory(parent: &Dir, name: &Name) -> StagingError {
-    StagingError::NotADirectory { path: parent.path_of(name) }
+    directory.sync()?;
+    Ok(Replaced::Done { moved_aside: None })
 }

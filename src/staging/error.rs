@@ -39,6 +39,12 @@ pub enum StagingError {
         /// How often it was tried.
         attempts: u32,
     },
+    /// It may hold a sign-in among other providers' keys, and cannot be told apart from them.
+    #[error("{path} cannot be read, so no sign-in can be taken out of it; move it aside with credentials/repair")]
+    UnreadableProfiles {
+        /// Where, relative to the EFS root.
+        path: String,
+    },
     /// There is more to purge than one call removes; the next call continues.
     #[error("{path} is not purged yet: {removed} entries removed, and more are left")]
     PurgeUnfinished {
@@ -93,7 +99,7 @@ impl StagingError {
                 Some(_) | None => StagingErrorKind::Retryable,
             },
             Self::NotADirectory { .. } | Self::LocksDoNotExclude => StagingErrorKind::Operator,
-            Self::Contended { .. } => StagingErrorKind::Tenant,
+            Self::Contended { .. } | Self::UnreadableProfiles { .. } => StagingErrorKind::Tenant,
             Self::NotMounted { .. } | Self::PurgeUnfinished { .. } | Self::CutShort(_) => StagingErrorKind::Retryable,
         }
     }

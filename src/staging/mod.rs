@@ -2,15 +2,21 @@
 //!
 //! ```text
 //! <EFS root>/users/<user id>/codex/auth.json     the sign-in; owned by the container's user, directories 0700
+//! <EFS root>/users/<user id>/agents/main/agent/auth-profiles.json   the same, for the releases that read it there
+//! <EFS root>/users/<user id>/.provisioner/       the entry script, and what it is to import
 //! <EFS root>/.provisioner/locks/<user id>.lock   one converging replica per user; beyond every tenant's root
 //! ```
-//! `jail` walks, `write` replaces, `credentials` judges and stages, `purge` removes, `locks` keeps replicas apart.
+//! `jail` walks, `write` replaces, `places` knows the directories, `credentials` reads and stages, `entry` has the entry
+//! script, `locations` describes, `purge` removes, `locks` keeps replicas apart.
 //! Every call opens the root anew, so a file system that was mounted again is found again.
 
 mod credentials;
+mod entry;
 mod error;
 mod jail;
+mod locations;
 mod locks;
+mod places;
 mod purge;
 mod write;
 
@@ -18,14 +24,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 pub use error::{StagingError, StagingErrorKind};
+pub use locations::{Location, LocationKind};
 pub use locks::{LockError, UserLock, UserLocks};
 
 use crate::domain::auth_json::ChatGptAuth;
-use crate::domain::freshness::{Decision, Existing, Reason, SignIn, decide};
+use crate::domain::credential_plan::{Change, CredentialPlan, Place, Placement, Release, Warning, place, signed_out};
+use crate::domain::freshness::{Decision, Reason, SignIn};
 use crate::domain::user_id::UserId;
 
 /// The mode of a user's directory, for the access point's `CreationInfo`. EFS applies it only when the directory is
@@ -89,15 +98,32 @@ impl Outcome {
     }
 }
 
-/// The result of [`Staging::stage_auth`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What became of a sign-in that was sent, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Staged {
     /// Written or kept.
     pub outcome: Outcome,
     /// Why.
     pub reason: Reason,
-    /// The sign-in that is in the file now.
-    pub stored: SignIn,
+}
+
+/// The result of [`Staging::place`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// What became of the sign-in that was sent; `None` when none was.
+    pub staged: Option<Staged>,
+    /// The sign-in that the release will use.
+    pub live: Option<SignIn>,
+    /// Something was written that only the start of a task takes up.
+    pub needs_start: bool,
+    /// Since when a sign-in waits for a task to start.
+    pub pending_since: Option<Timestamp>,
+    /// The plan that is in force.
+    pub plan: CredentialPlan,
+    /// What the caller should know.
+    pub warnings: Vec<Warning>,
+    /// The user has to sign in again.
+    pub reauth_required: bool,
     /// What of the tenant's own was in the way, and is now at these paths relative to the EFS root.
     pub moved_aside: Vec<String>,
 }
@@ -119,7 +145,7 @@ impl Staging {
     ///
     /// Without `owner` nothing is chowned: files belong to this process's user (local development without root).
     pub fn open(efs_root: &Path, owner: Option<Owner>) -> Result<Self, StagingError> {
-        credentials::make_users(efs_root)?;
+        places::make_users(efs_root)?;
         locks::make_directory(efs_root)?;
         Ok(Self { root: Arc::from(PathBuf::from(efs_root)), owner, reread: Reread::default() })
     }
@@ -130,74 +156,115 @@ impl Staging {
         Self { reread, ..self }
     }
 
-    /// Puts the sign-in into the user's directory, unless a fresher one is there ([`decide`]).
-    pub async fn stage_auth(&self, user: &UserId, auth: ChatGptAuth, force: bool) -> Result<Staged, StagingError> {
-        let auth = Arc::new(auth);
+    /// Makes the user's directory, or heals it.
+    pub async fn prepare(&self, user: &UserId) -> Result<(), StagingError> {
+        let owner = self.owner;
+        self.blocking(user, move |root, user| places::make_home(root, user, owner).map(drop)).await
+    }
+
+    /// Puts the freshest sign-in that is known where `release` looks for it: the one that was sent, or one that is on
+    /// disk already. A sign-in is never overwritten by an older one (incident 28), unless `force` says so.
+    pub async fn place(
+        &self,
+        user: &UserId,
+        release: &Release,
+        sent: Option<&ChatGptAuth>,
+        force: bool,
+    ) -> Result<Placed, StagingError> {
+        let owner = self.owner;
+        let prepare = move |root: &Path, user: &UserId| {
+            let mut moved_aside = Vec::new();
+            Ok((credentials::prepare(root, user, owner, &mut moved_aside)?, moved_aside))
+        };
         let mut moved_aside = Vec::new();
+        if release.plan().needs_entry {
+            moved_aside.extend(self.blocking(user, move |root, user| entry::stage(root, user, owner)).await?);
+        }
         for _ in 0..ATTEMPTS {
-            let owner = self.owner;
-            let observed = self.settled(user, move |root, user| credentials::prepare(root, user, owner)).await;
-            let observed = match observed {
+            let observed = match self.settled(user, prepare).await {
                 Err(StagingError::Contended { .. }) => continue,
                 observed => observed?,
             };
-            moved_aside.extend(observed.moved_aside.clone());
-            let (outcome, reason, stored) = match decide(&observed.existing, auth.sign_in(), force) {
-                Decision::KeepFresher { reason } => {
-                    self.blocking(user, move |root, user| credentials::heal_kept(root, user, owner)).await?;
-                    let stored = match observed.existing {
-                        Existing::Parsed(stored) => stored,
-                        // Only a sign-in is ever kept.
-                        Existing::Missing | Existing::Empty | Existing::Unreadable => continue,
-                    };
-                    (Outcome::KeptFresher, reason, stored)
-                }
-                Decision::Write { reason } => {
-                    let written = auth.clone();
-                    let replaced = self
-                        .blocking(user, move |root, user| credentials::commit(root, user, owner, &written, &observed))
-                        .await;
-                    match replaced {
-                        Ok(write::Replaced::Done { moved_aside: path }) => moved_aside.extend(path),
-                        Ok(write::Replaced::Disturbed) | Err(StagingError::Contended { .. }) => continue,
-                        Err(error) => return Err(error),
-                    }
-                    let last_refresh = Some(auth.last_refresh());
-                    (Outcome::Written, reason, SignIn { last_refresh, ..auth.sign_in().clone() })
-                }
-            };
+            moved_aside.extend(observed.1);
+            let Placement { changes, decision, live, needs_start, pending_since, plan, warnings, reauth_required } =
+                place(release, &observed.0.on_disk, sent, force, Timestamp::now());
+            if !self.committed(user, observed.0, changes, &mut moved_aside).await? {
+                continue;
+            }
+            let staged = decision.map(Staged::from);
             tracing::info!(
                 user_id = %user,
-                outcome = outcome.name(),
-                reason = reason.name(),
-                fingerprint = stored.fingerprint,
+                outcome = staged.map(|staged| staged.outcome.name()),
+                reason = staged.map(|staged| staged.reason.name()),
+                authority = plan.authority.name(),
+                fingerprint = live.as_ref().map(|live| live.fingerprint.as_str()),
                 ?moved_aside,
-                "staged a sign-in"
+                "placed a sign-in"
             );
-            return Ok(Staged { outcome, reason, stored, moved_aside });
+            return Ok(Placed {
+                staged,
+                live,
+                needs_start,
+                pending_since,
+                plan,
+                warnings,
+                reauth_required,
+                moved_aside,
+            });
         }
-        Err(StagingError::Contended { path: format!("users/{user}/codex/auth.json"), attempts: ATTEMPTS })
+        Err(StagingError::Contended { path: format!("users/{user}"), attempts: ATTEMPTS })
     }
 
-    /// What is at the user's `codex/auth.json`; changes nothing.
-    pub async fn inspect_auth(&self, user: &UserId) -> Result<Existing, StagingError> {
-        Ok(self.settled(user, credentials::inspect).await?.existing)
+    /// Takes the user's sign-in away wherever it is; what else the user has, stays. Answers whether a task has to start
+    /// for it: only the container can take it out of its own store.
+    pub async fn remove_sign_in(&self, user: &UserId, release: &Release) -> Result<bool, StagingError> {
+        self.blocking(user, credentials::tidy).await?;
+        for _ in 0..ATTEMPTS {
+            let (observed, mut moved_aside) =
+                self.settled(user, |root, user| Ok((credentials::inspect(root, user)?, vec![]))).await?;
+            let changes = signed_out(release, &observed.on_disk, Timestamp::now()).map_err(|_| {
+                StagingError::UnreadableProfiles { path: format!("users/{user}/agents/main/agent/auth-profiles.json") }
+            })?;
+            let needs_start = changes.iter().any(|change| matches!(change, Change::Write(Place::HandOver, _)));
+            if changes.is_empty() {
+                return Ok(false);
+            }
+            if self.committed(user, observed, changes, &mut moved_aside).await? {
+                return Ok(needs_start);
+            }
+        }
+        Err(StagingError::Contended { path: format!("users/{user}"), attempts: ATTEMPTS })
     }
 
-    /// Removes the user's `codex/auth.json`; `false` when there was none. What else the user has, stays.
-    pub async fn remove_auth(&self, user: &UserId) -> Result<bool, StagingError> {
-        self.blocking(user, credentials::remove).await
+    /// Where `release` would find the user's sign-in, and how good that is; changes nothing.
+    pub async fn look(&self, user: &UserId, release: &Release) -> Result<Placement, StagingError> {
+        let (observed, _) = self.settled(user, |root, user| Ok((credentials::inspect(root, user)?, vec![]))).await?;
+        Ok(place(release, &observed.on_disk, None, false, Timestamp::now()))
+    }
+
+    /// Every place where a sign-in was ever seen to be, described without any token.
+    pub async fn locations(&self, user: &UserId, release: &Release) -> Result<Vec<Location>, StagingError> {
+        let Placement { plan, live, .. } = self.look(user, release).await?;
+        self.blocking(user, move |root, user| locations::list(root, user, &plan, live.as_ref())).await
+    }
+
+    /// Moves aside what shadows the sign-in that the release uses; nothing is deleted. Answers old and new paths,
+    /// relative to the user's directory.
+    pub async fn repair(&self, user: &UserId, release: &Release) -> Result<Vec<(String, String)>, StagingError> {
+        let plan = self.look(user, release).await?.plan;
+        let owner = self.owner;
+        self.blocking(user, move |root, user| locations::repair(root, user, owner, &plan)).await
     }
 
     /// Whether the user has a directory.
     pub async fn user_directory_exists(&self, user: &UserId) -> Result<bool, StagingError> {
-        self.blocking(user, |root, user| Ok(matches!(credentials::home(root, user)?, jail::Child::Directory(_)))).await
+        self.blocking(user, |root, user| Ok(matches!(places::home(root, user)?, jail::Child::Directory(_)))).await
     }
 
     /// Removes the user's directory with everything in it. Nothing there is success; [`StagingError::PurgeUnfinished`]
     /// asks for another call. The container must have stopped.
     pub async fn purge(&self, user: &UserId) -> Result<(), StagingError> {
-        self.blocking(user, |root, user| purge::purge(&credentials::users(root)?, &jail::Name::of(user))).await
+        self.blocking(user, |root, user| purge::purge(&places::users(root)?, &jail::Name::of(user))).await
     }
 
     /// Whether staging can work at all, for readiness: the root is there and writable, and locks exclude.
@@ -206,22 +273,49 @@ impl Staging {
         join(tokio::task::spawn_blocking(move || check(&root))).await
     }
 
-    /// Reads until the file is sound, or was unsound as often as we are patient.
-    async fn settled<F>(&self, user: &UserId, read: F) -> Result<credentials::Observed, StagingError>
+    /// Reads until the files are sound, or were unsound as often as we are patient.
+    async fn settled<F>(&self, user: &UserId, read: F) -> Result<(credentials::Observed, Vec<String>), StagingError>
     where
-        F: Fn(&Path, &UserId) -> Result<credentials::Observed, StagingError> + Copy + Send + 'static,
+        F: Fn(&Path, &UserId) -> Result<(credentials::Observed, Vec<String>), StagingError> + Copy + Send + 'static,
     {
-        let mut observed = self.blocking(user, read).await?;
+        let (mut observed, mut moved_aside) = self.blocking(user, read).await?;
         for _ in 0..self.reread.times {
             if !observed.may_be_half_written() {
                 break;
             }
             tokio::time::sleep(self.reread.pause).await;
-            let moved_aside = observed.moved_aside;
-            observed = self.blocking(user, read).await?;
-            observed.moved_aside = moved_aside.or(observed.moved_aside);
+            let (again, moved) = self.blocking(user, read).await?;
+            observed = again;
+            moved_aside.extend(moved);
         }
-        Ok(observed)
+        Ok((observed, moved_aside))
+    }
+
+    /// Whether the changes were made, all of them; else somebody else changed a file, and it has to be looked at anew.
+    async fn committed(
+        &self,
+        user: &UserId,
+        observed: credentials::Observed,
+        changes: Vec<Change>,
+        moved_aside: &mut Vec<String>,
+    ) -> Result<bool, StagingError> {
+        if changes.is_empty() {
+            return Ok(true);
+        }
+        let owner = self.owner;
+        let committed = self.blocking(user, move |root, user| {
+            let mut moved_aside = Vec::new();
+            let replaced = credentials::commit(root, user, owner, &observed, &changes, &mut moved_aside)?;
+            Ok((replaced, moved_aside))
+        });
+        match committed.await {
+            Ok((replaced, moved)) => {
+                moved_aside.extend(moved);
+                Ok(matches!(replaced, write::Replaced::Done { .. }))
+            }
+            Err(StagingError::Contended { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// NFS may take its time; never on a thread that serves others.
@@ -235,12 +329,21 @@ impl Staging {
     }
 }
 
+impl From<Decision> for Staged {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Write { reason } => Self { outcome: Outcome::Written, reason },
+            Decision::KeepFresher { reason } => Self { outcome: Outcome::KeptFresher, reason },
+        }
+    }
+}
+
 async fn join<T>(job: tokio::task::JoinHandle<Result<T, StagingError>>) -> Result<T, StagingError> {
     job.await.unwrap_or_else(|why| Err(StagingError::CutShort(why)))
 }
 
 fn check(root: &Path) -> Result<(), StagingError> {
-    credentials::users(root)?;
+    places::users(root)?;
     let directory = locks::directory(root)?;
     let temporary = write::Temporary::new(&directory);
     let path = directory.path_of(&temporary.name);

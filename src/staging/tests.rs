@@ -13,6 +13,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::domain::OpenClawVersion;
+use crate::domain::freshness::Existing;
 use crate::domain::jwt::tests::jwt;
 
 /// A root directory with staging on it, and one user.
@@ -52,14 +54,28 @@ impl Fixture {
         self.own("codex/auth.json")
     }
 
-    async fn stage(&self, auth: &ChatGptAuth) -> Staged {
-        self.staging.stage_auth(&self.user, auth.clone(), false).await.unwrap()
+    async fn stage(&self, auth: &ChatGptAuth) -> Placed {
+        self.try_stage(&self.user, auth, false).await.unwrap()
+    }
+
+    /// For a release that reads `codex/auth.json`.
+    async fn try_stage(&self, user: &UserId, auth: &ChatGptAuth, force: bool) -> Result<Placed, StagingError> {
+        self.staging.place(user, &recipe(), Some(auth), force).await
+    }
+
+    async fn live(&self) -> Option<SignIn> {
+        self.staging.look(&self.user, &recipe()).await.unwrap().live
     }
 
     fn assert_staged(&self, auth: &ChatGptAuth) {
         assert!(fs::symlink_metadata(self.auth_json()).unwrap().is_file());
         assert_eq!(fs::read(self.auth_json()).unwrap(), auth.to_file_bytes().expose_secret());
     }
+}
+
+/// A release that reads `codex/auth.json`.
+fn recipe() -> Release {
+    Release::plain(OpenClawVersion::new(2026, 4, 21))
 }
 
 /// A sign-in that was refreshed, and its access token issued, at this second.
@@ -106,13 +122,9 @@ async fn a_new_users_sign_in_is_there_private_and_the_containers_own() {
     let f = Fixture::new();
     assert!(!f.staging.user_directory_exists(&f.user).await.unwrap());
     let staged = f.stage(&auth(OLD)).await;
-    let expected = Staged {
-        outcome: Outcome::Written,
-        reason: Reason::Missing,
-        stored: auth(OLD).sign_in().clone(),
-        moved_aside: vec![],
-    };
-    assert_eq!(staged, expected);
+    assert_eq!(staged.staged, Some(Staged { outcome: Outcome::Written, reason: Reason::Missing }));
+    assert_eq!((staged.live.as_ref(), staged.moved_aside), (Some(auth(OLD).sign_in()), vec![]));
+    assert!(!staged.needs_start && !staged.reauth_required);
     f.assert_staged(&auth(OLD));
     for (path, expected) in [(f.own(""), 0o700), (f.own("codex"), 0o700), (f.auth_json(), 0o600)] {
         assert_eq!((mode(&path), owner(&path)), (expected, container_user()), "{}", path.display());
@@ -135,7 +147,7 @@ async fn owner_and_mode_are_healed_whether_the_sign_in_is_written_or_kept() {
             }
             fs::set_permissions(&path, fs::Permissions::from_mode(if path.is_dir() { 0o777 } else { 0o400 })).unwrap();
         }
-        assert_eq!(f.stage(&auth(second)).await.outcome, outcome);
+        assert_eq!(f.stage(&auth(second)).await.staged.unwrap().outcome, outcome);
         for (path, expected) in [(f.own(""), 0o700), (f.own("codex"), 0o700), (f.auth_json(), 0o600)] {
             assert_eq!((mode(&path), owner(&path)), (expected, container_user()), "{}", path.display());
         }
@@ -146,7 +158,7 @@ async fn owner_and_mode_are_healed_whether_the_sign_in_is_written_or_kept() {
 async fn without_an_owner_files_belong_to_this_process() {
     let f = Fixture::new();
     let staging = Staging::open(f.root.path(), None).unwrap();
-    staging.stage_auth(&f.user, auth(OLD), false).await.unwrap();
+    staging.place(&f.user, &recipe(), Some(&auth(OLD)), false).await.unwrap();
     assert_eq!(owner(&f.auth_json()).uid, rustix::process::geteuid().as_raw());
 }
 
@@ -162,7 +174,7 @@ async fn an_empty_file_is_replaced_and_leftovers_of_a_crash_are_removed() {
         fs::write(path, "half a tok").unwrap();
     }
     fs::create_dir(f.own("codex/.provisioner-fedcba9876543210.tmp")).unwrap();
-    assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::Empty);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::Empty);
     f.assert_staged(&auth(OLD));
     assert_eq!([&leftover, &theirs, &similar].map(|path| path.exists()), [false, true, true]);
 }
@@ -183,7 +195,7 @@ async fn a_reader_never_sees_a_half_written_file() {
         }
     });
     for second in 1..40 {
-        assert_eq!(f.stage(&auth(OLD + second)).await.outcome, Outcome::Written);
+        assert_eq!(f.stage(&auth(OLD + second)).await.staged.unwrap().outcome, Outcome::Written);
     }
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     reader.join().unwrap();
@@ -199,12 +211,12 @@ async fn a_sign_in_that_the_container_rotated_is_kept_until_forced() {
     rotated["agent_identity"] = json!(null);
     fs::write(f.auth_json(), rotated.to_string()).unwrap();
     let staged = f.stage(&auth(OLD)).await;
-    assert_eq!((staged.outcome, staged.reason), (Outcome::KeptFresher, Reason::StoredRefreshedLater));
-    assert_eq!(&staged.stored, auth(NEW).sign_in());
+    let kept = Staged { outcome: Outcome::KeptFresher, reason: Reason::StoredRefreshedLater };
+    assert_eq!((staged.staged, staged.live.as_ref()), (Some(kept), Some(auth(NEW).sign_in())));
     assert_eq!(fs::read_to_string(f.auth_json()).unwrap(), rotated.to_string());
 
-    let forced = f.staging.stage_auth(&f.user, auth(OLD), true).await.unwrap();
-    assert_eq!((forced.outcome, forced.reason), (Outcome::Written, Reason::Forced));
+    let forced = f.try_stage(&f.user, &auth(OLD), true).await.unwrap();
+    assert_eq!(forced.staged, Some(Staged { outcome: Outcome::Written, reason: Reason::Forced }));
     f.assert_staged(&auth(OLD));
 }
 
@@ -213,9 +225,10 @@ async fn a_sign_in_that_the_container_rotated_is_kept_until_forced() {
 fn a_rotation_after_the_judgement_stops_the_write() {
     let f = Fixture::new();
     let (root, owner) = (f.root.path(), Some(container_user()));
-    let observed = credentials::prepare(root, &f.user, owner).unwrap();
+    let observed = credentials::prepare(root, &f.user, owner, &mut vec![]).unwrap();
     fs::write(f.auth_json(), auth(NEW).to_file_bytes().expose_secret()).unwrap();
-    let replaced = credentials::commit(root, &f.user, owner, &auth(OLD), &observed).unwrap();
+    let changes = [Change::Write(Place::Codex, auth(OLD).to_file_bytes())];
+    let replaced = credentials::commit(root, &f.user, owner, &observed, &changes, &mut vec![]).unwrap();
     assert!(matches!(replaced, write::Replaced::Disturbed));
     f.assert_staged(&auth(NEW));
     assert_eq!(files(&f.own("")), [f.auth_json()]);
@@ -234,8 +247,9 @@ async fn a_file_that_is_half_written_at_the_first_reading_is_not_overwritten() {
             tokio::time::sleep(Duration::from_millis(100)).await;
             fs::write(f.auth_json(), whole.expose_secret()).unwrap();
         };
-        let (staged, ()) = tokio::join!(staging.stage_auth(&f.user, auth(OLD), false), finish);
-        assert_eq!(staged.unwrap().outcome, Outcome::KeptFresher);
+        let (release, sent) = (recipe(), auth(OLD));
+        let (staged, ()) = tokio::join!(staging.place(&f.user, &release, Some(&sent), false), finish);
+        assert_eq!(staged.unwrap().staged.unwrap().outcome, Outcome::KeptFresher);
         f.assert_staged(&auth(NEW));
     }
 }
@@ -254,25 +268,26 @@ async fn the_refresh_token_is_in_exactly_one_file() {
 #[tokio::test]
 async fn the_same_sign_in_is_kept_and_inspecting_changes_nothing() {
     let f = Fixture::new();
-    assert_eq!(f.staging.inspect_auth(&f.user).await.unwrap(), Existing::Missing);
+    assert_eq!(f.live().await, None);
     assert_eq!(files(f.root.path()), Vec::<PathBuf>::new());
     f.stage(&auth(OLD)).await;
     let before = fs::metadata(f.auth_json()).unwrap().ino();
-    assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::SameSignIn);
-    assert_eq!(f.staging.inspect_auth(&f.user).await.unwrap(), Existing::Parsed(auth(OLD).sign_in().clone()));
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::SameSignIn);
+    assert_eq!(f.live().await.as_ref(), Some(auth(OLD).sign_in()));
     assert_eq!(fs::metadata(f.auth_json()).unwrap().ino(), before);
 }
 
 #[tokio::test]
 async fn removing_a_sign_in_removes_leftovers_too_and_can_be_repeated() {
     let f = Fixture::new();
-    assert!(!f.staging.remove_auth(&f.user).await.unwrap());
+    assert!(!f.staging.remove_sign_in(&f.user, &recipe()).await.unwrap());
     f.stage(&auth(OLD)).await;
     fs::write(f.own("codex/config.toml"), "").unwrap();
     fs::write(f.own("codex/.provisioner-0123456789abcdef.tmp"), "rt").unwrap();
-    assert!(f.staging.remove_auth(&f.user).await.unwrap());
-    assert!(!f.staging.remove_auth(&f.user).await.unwrap());
-    assert_eq!(files(&f.own("")), [f.own("codex/config.toml")]);
+    for _ in 0..2 {
+        assert!(!f.staging.remove_sign_in(&f.user, &recipe()).await.unwrap());
+        assert_eq!(files(&f.own("")), [f.own("codex/config.toml")]);
+    }
 }
 
 #[tokio::test]
@@ -301,7 +316,7 @@ async fn an_unmounted_file_system_is_noticed_and_nothing_is_written_in_its_place
     let gone = |result: Result<(), StagingError>| matches!(result, Err(StagingError::NotMounted { .. }));
     assert!(gone(staging.check().await));
     assert!(gone(staging.purge(&user).await));
-    assert!(gone(staging.stage_auth(&user, auth(OLD), false).await.map(drop)));
+    assert!(gone(staging.place(&user, &recipe(), Some(&auth(OLD)), false).await.map(drop)));
     assert!(matches!(locks.acquire(&user, Duration::ZERO).await, Err(LockError::Io { .. })));
     assert!(!root.path().join("users").exists() && !root.path().join(".provisioner").exists());
 }

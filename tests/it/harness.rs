@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use openclaw_provisioner::aws::{self, Aws, RateLimits, Timeouts};
 use openclaw_provisioner::config::{Freshness, Tokens};
-use openclaw_provisioner::domain::{BaseFamily, Coordinates};
+use openclaw_provisioner::domain::{BaseFamily, Coordinates, ReleaseDefaults};
 use openclaw_provisioner::emulator::{Emulator, Options as EmulatorOptions};
 use openclaw_provisioner::http::{App, Readiness, router};
 use openclaw_provisioner::reconcile::{Options, Reconciler};
@@ -81,6 +81,7 @@ impl TestApp {
             subnets: vec!["subnet-0123456789abcdef0".into()],
             security_groups: vec!["sg-0123456789abcdef0".into()],
             cloud_map_service_arn: None,
+            release: ReleaseDefaults::default(),
         };
         let (coordinates, receiver) = watch::channel(coordinates);
         let owner = rustix::process::geteuid().is_root().then_some(Owner { uid: 1000, gid: 1000 });
@@ -234,7 +235,8 @@ pub fn jwt(account: &str, issued_at: i64) -> String {
     use base64::Engine;
     let encode = |value: Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = json!({
-        "iat": issued_at, "exp": issued_at + 864_000,
+        // A hundred years: no answer of today's is about a token that is over.
+        "iat": issued_at, "exp": issued_at + 3_153_600_000,
         "https://api.openai.com/auth": {"chatgpt_account_id": account}
     });
     format!("{}.{}.c2ln", encode(json!({"alg": "none"})), encode(claims))

@@ -8,6 +8,7 @@ mod bad_input;
 mod budget;
 mod concurrency;
 mod containers;
+mod credential_plans;
 mod credentials;
 mod harness;
 mod interruptions;

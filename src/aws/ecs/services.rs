@@ -168,6 +168,7 @@ fn deployment(answer: &sdk::Deployment) -> Deployment {
             _ => Rollout::InProgress,
         },
         reason: answer.rollout_state_reason().map(str::to_owned),
+        created_at_seconds: answer.created_at().map(aws_smithy_types::DateTime::secs),
     }
 }
 

@@ -236,7 +236,8 @@ mod tests {
             let file = json!({"profiles": {"openai:work": profile}});
             read(file.as_object().unwrap()).pop().map(|profile| profile.content)
         };
-        let moved = json!({"type": "oauth", "oauthRef": {"id": "x"}, "accountId": "acc", "expires": 1_777_864_000_000_i64});
+        let moved =
+            json!({"type": "oauth", "oauthRef": {"id": "x"}, "accountId": "acc", "expires": 1_777_864_000_000_i64});
         let Some(ProfileContent::Moved(left)) = read_one(moved) else { panic!("not moved") };
         assert_eq!((left.account_id.as_deref(), left.expires_at), (Some("acc"), auth().sign_in().expires_at));
         let useless = json!({"type": "oauth", "access": "a"});

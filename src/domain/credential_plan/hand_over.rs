@@ -6,13 +6,13 @@
 //! §4). The tenant may forge it; that harms nobody but the tenant.
 
 use jiff::Timestamp;
-use secrecy::{SecretSlice, SecretString};
 use secrecy::ExposeSecret as _;
+use secrecy::{SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::auth_profiles::{self, Tokens};
 use super::Provider;
+use super::auth_profiles::{self, Tokens};
 use crate::domain::auth_json::ChatGptAuth;
 use crate::domain::freshness::SignIn;
 use crate::domain::openclaw_version::OpenClawVersion;

@@ -24,6 +24,7 @@ pub use auth_profiles::Tokens;
 pub use hand_over::HandOver;
 pub use placement::{Change, OnDisk, Place, Placement, Profiles, Stored, place, signed_out};
 pub use release::{AUTH_PROFILE_SECRET_KEY, GATEWAY_TOKEN, Release};
+pub(in crate::domain) use release::{LABEL_OPENCLAW_VERSION, Named};
 pub use table::{credential_plan, was_run};
 pub use warning::Warning;
 
@@ -131,6 +132,8 @@ pub struct CredentialPlan {
     pub authority: Authority,
     /// The provider of our profile where the release reads one; `None`: no profile of ours belongs there.
     pub profile: Option<Provider>,
+    /// A profile that the release made itself outranks `codex/auth.json`, and is what it rotates.
+    pub keeps_own_profile: bool,
     /// The environment needs a stable [`AUTH_PROFILE_SECRET_KEY`], as a secret, or the next task cannot decrypt the
     /// tokens.
     pub needs_profile_secret_key: bool,

@@ -163,16 +163,18 @@ pub fn place(
     force: bool,
     now: Timestamp,
 ) -> Placement {
-    let plan = release.plan();
+    let mut plan = release.plan();
+    // It makes its own profile of what is in codex/auth.json; where nothing is, the profile is another release's.
+    plan.keeps_own_profile &= matches!(on_disk.codex, Stored::Tokens(_));
     let best = candidates(release, &plan, on_disk).into_iter().reduce(|best, next| fresher(&plan, best, next));
     let decision = incoming.map(|auth| decide(&existing(best.as_ref(), on_disk), auth.sign_in(), force));
     let winner = match (incoming, decision) {
-        (Some(auth), Some(Decision::Write { .. })) => Some(Winner::sent(auth)),
+        (Some(auth), Some(Decision::Write { .. })) => Some(Winner::Sent(auth)),
         _ => best.map(Winner::Stored),
     };
     // The plugin's plan waits until a newer sign-in comes: what the store holds cannot be taken out of it.
     let plan = match (&winner, plan.authority) {
-        (Some(Winner::Stored(Candidate { holder: Holder::Store, .. })), Authority::CodexPlugin) => {
+        (Some(Winner::Stored(Candidate { holder: Holder::Store | Holder::Moved, .. })), Authority::CodexPlugin) => {
             release.plan_without_plugin()
         }
         _ => plan,
@@ -219,7 +221,7 @@ fn candidates(release: &Release, plan: &CredentialPlan, on_disk: &OnDisk) -> Vec
     if let Stored::Tokens(tokens) = &on_disk.codex {
         found.push(held(Holder::Codex, tokens, None));
     }
-    let can_decrypt = matches!(plan.authority, Authority::AuthProfiles | Authority::Store);
+    let can_decrypt = plan.needs_profile_secret_key || plan.needs_entry;
     for Profile { provider, content, .. } in on_disk.profiles.read() {
         match content {
             ProfileContent::Tokens(tokens) => found.push(held(Holder::Profiles, &tokens, Some(provider))),
@@ -259,8 +261,8 @@ fn fresher(plan: &CredentialPlan, one: Candidate, other: Candidate) -> Candidate
 /// Whether the release finds it where it is.
 fn is_in_place(plan: &CredentialPlan, candidate: &Candidate) -> bool {
     match (plan.authority, candidate.holder) {
-        // 4.7 reads codex/auth.json first and rewrites both, 4.21 reads and rotates the profiles.
-        (Authority::CodexHome, Holder::Codex | Holder::Profiles) | (Authority::CodexPlugin, Holder::Codex) => true,
+        (Authority::CodexHome | Authority::CodexPlugin, Holder::Codex) => true,
+        (Authority::CodexHome, Holder::Profiles) => plan.keeps_own_profile,
         (Authority::AuthProfiles, Holder::Profiles | Holder::Moved) => candidate.provider == plan.profile,
         // The entry script imports what 5.12 encrypted.
         (Authority::Store, Holder::Pending | Holder::Store | Holder::Moved) => true,
@@ -280,16 +282,13 @@ fn existing(best: Option<&Candidate>, on_disk: &OnDisk) -> Existing {
     }
 }
 
-enum Winner {
-    Sent(Box<ChatGptAuth>),
+#[expect(clippy::large_enum_variant, reason = "there is one, on the stack, for a moment")]
+enum Winner<'a> {
+    Sent(&'a ChatGptAuth),
     Stored(Candidate),
 }
 
-impl Winner {
-    fn sent(auth: &ChatGptAuth) -> Self {
-        Self::Sent(Box::new(auth.clone()))
-    }
-
+impl<'a> Winner<'a> {
     fn sign_in(&self) -> SignIn {
         match self {
             Self::Sent(auth) => auth.sign_in_as_written(),
@@ -313,7 +312,7 @@ struct Placing<'a> {
 }
 
 impl Placing<'_> {
-    fn place(self, winner: Option<Winner>, decision: Option<Decision>) -> Placement {
+    fn place(self, winner: Option<Winner<'_>>, decision: Option<Decision>) -> Placement {
         let mut warnings = Vec::new();
         let mut changes = Vec::new();
         let mut needs_start = false;
@@ -335,14 +334,19 @@ impl Placing<'_> {
         } else if self.has_lost_one() {
             warnings.push(Warning::NotCarriedOver);
         }
+        if let Some(Winner::Sent(auth)) = &winner {
+            warnings.extend(flaws(auth, self.now));
+        }
         let live = winner.map(|winner| winner.sign_in());
         let pending_since = match &self.on_disk.hand_over {
             HandOver::Pending { since, .. } if self.plan.authority == Authority::Store => *since,
             _ => None,
         };
         let still_good = match &self.on_disk.codex {
-            Stored::Blank(sign_in) => sign_in.expires_at.is_some_and(|expires| expires > self.now),
-            Stored::Missing | Stored::Empty | Stored::Unreadable | Stored::Tokens(_) => false,
+            Stored::Blank(sign_in) if self.plan.authority.is_codex_auth_json() => {
+                sign_in.expires_at.is_some_and(|expires| expires > self.now)
+            }
+            Stored::Blank(_) | Stored::Missing | Stored::Empty | Stored::Unreadable | Stored::Tokens(_) => false,
         };
         let reauth_required = live.is_none() && !still_good;
         Placement { changes, decision, live, needs_start, pending_since, plan: self.plan, warnings, reauth_required }
@@ -379,31 +383,30 @@ impl Placing<'_> {
     }
 
     /// Once 5.12's encrypted sign-in is imported, nothing but a record tells how fresh it was.
-    fn remember_moved(&self, winner: &Winner) -> Option<Change> {
+    fn remember_moved(&self, winner: &Winner<'_>) -> Option<Change> {
         let Winner::Stored(Candidate { holder: Holder::Moved, sign_in, .. }) = winner else { return None };
-        let is_new = !matches!(&self.on_disk.hand_over, HandOver::Imported { sign_in: known, .. } if **known == *sign_in);
+        let is_new =
+            !matches!(&self.on_disk.hand_over, HandOver::Imported { sign_in: known, .. } if **known == *sign_in);
         let wanted = self.plan.authority == Authority::Store && is_new;
         wanted.then(|| Change::Write(Place::HandOver, hand_over::adopted(sign_in, self.now)))
     }
 
     /// Takes away, everywhere but where it belongs, what is certainly of no use.
-    fn clear(&self, winner: &Winner, in_place: bool) -> Vec<Change> {
+    fn clear(&self, winner: &Winner<'_>, in_place: bool) -> Vec<Change> {
         let sign_in = winner.sign_in();
         let mut changes = Vec::new();
         if !self.plan.authority.is_codex_auth_json() {
             changes.extend(self.blank_codex(winner, &sign_in));
         }
-        let profiles_stay = match self.plan.authority {
-            Authority::AuthProfiles => true,
-            // What this release itself keeps there.
-            Authority::CodexHome => in_place,
-            Authority::CodexPlugin | Authority::Store => false,
-        };
-        if let Profiles::File(file) = &self.on_disk.profiles
-            && !profiles_stay
-        {
-            let is_source = matches!(winner, Winner::Stored(Candidate { holder: Holder::Moved, .. }));
-            let ids = if is_source { Vec::new() } else { self.replaced(&sign_in) };
+        if let Profiles::File(file) = &self.on_disk.profiles {
+            let ids = match (self.plan.authority, winner) {
+                (Authority::AuthProfiles, _) => Vec::new(),
+                (_, Winner::Stored(Candidate { holder: Holder::Profiles, .. })) if in_place => Vec::new(),
+                (_, Winner::Stored(Candidate { holder: Holder::Moved, .. })) => Vec::new(),
+                // The release itself keeps a copy there; an older sign-in could outrank the winner.
+                (Authority::CodexHome, Winner::Stored(_)) if in_place => self.older(&sign_in),
+                (Authority::CodexHome | Authority::CodexPlugin | Authority::Store, _) => self.replaced(&sign_in),
+            };
             changes.extend(without_profiles(file, &ids));
         }
         if let HandOver::Pending { tokens, .. } = &self.on_disk.hand_over
@@ -416,7 +419,7 @@ impl Placing<'_> {
     }
 
     /// `codex/auth.json` is always complete, and where it is not the authority it has no refresh token.
-    fn blank_codex(&self, winner: &Winner, sign_in: &SignIn) -> Option<Change> {
+    fn blank_codex(&self, winner: &Winner<'_>, sign_in: &SignIn) -> Option<Change> {
         let own = match &self.on_disk.codex {
             Stored::Missing | Stored::Empty | Stored::Unreadable => None,
             // Only a sign-in that was sent is news; what the release rotated by itself is its own business.
@@ -431,6 +434,17 @@ impl Placing<'_> {
         Some(Change::Write(Place::Codex, auth.codex_file_bytes(CodexRefreshToken::Empty)))
     }
 
+    /// Ids of the profiles with another sign-in than this one, and an older one.
+    fn older(&self, sign_in: &SignIn) -> Vec<String> {
+        let is_older = |profile: &Profile| match &profile.content {
+            ProfileContent::Tokens(tokens) => {
+                tokens.sign_in.fingerprint != sign_in.fingerprint && is_of_no_use(&tokens.sign_in, sign_in)
+            }
+            ProfileContent::Moved(_) | ProfileContent::Useless => false,
+        };
+        self.on_disk.profiles.read().into_iter().filter(is_older).map(|profile| profile.id).collect()
+    }
+
     /// Ids of the profiles that a sign-in takes the place of.
     fn replaced(&self, sign_in: &SignIn) -> Vec<String> {
         let is_ours = |profile: &Profile| match &profile.content {
@@ -441,6 +455,18 @@ impl Placing<'_> {
         };
         self.on_disk.profiles.read().into_iter().filter(is_ours).map(|profile| profile.id).collect()
     }
+}
+
+/// What is wrong with a sign-in although it is well-formed.
+fn flaws(auth: &ChatGptAuth, now: Timestamp) -> Vec<Warning> {
+    const REFRESH: &str = "offline_access";
+    let is_over = auth.sign_in().expires_at.is_some_and(|expires| expires <= now);
+    let cannot_refresh = auth.scopes().is_some_and(|scopes| !scopes.iter().any(|scope| scope == REFRESH));
+    let flaws = [
+        is_over.then_some(Warning::AccessTokenExpired),
+        cannot_refresh.then_some(Warning::ScopeMissing { scope: REFRESH }),
+    ];
+    flaws.into_iter().flatten().collect()
 }
 
 /// Whether `this` may be taken away once `winner` is in place.

@@ -103,6 +103,11 @@ impl Release {
         self.version
     }
 
+    /// Whether the environment brings the key that 2026.5.12 encrypts sign-ins with.
+    pub(in crate::domain) const fn has_secret_key(&self) -> bool {
+        self.has_secret_key
+    }
+
     /// Whether the environment brings the gateway's token.
     #[must_use]
     pub const fn has_gateway_token(&self) -> bool {

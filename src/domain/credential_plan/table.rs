@@ -6,18 +6,24 @@ use crate::domain::openclaw_version::OpenClawVersion;
 struct Layout {
     authority: Authority,
     profile: Option<Provider>,
+    keeps_own_profile: bool,
     needs_profile_secret_key: bool,
 }
 
-const RECIPE: Layout = Layout { authority: Authority::CodexHome, profile: None, needs_profile_secret_key: false };
-const PROFILES: Layout =
-    Layout { authority: Authority::AuthProfiles, profile: Some(Provider::OpenAiCodex), needs_profile_secret_key: false };
-const STORE: Layout =
-    Layout { authority: Authority::Store, profile: Some(Provider::OpenAi), needs_profile_secret_key: false };
+const RECIPE: Layout = Layout {
+    authority: Authority::CodexHome,
+    profile: None,
+    keeps_own_profile: false,
+    needs_profile_secret_key: false,
+};
+const PROFILES: Layout = Layout { authority: Authority::AuthProfiles, profile: Some(Provider::OpenAiCodex), ..RECIPE };
+const STORE: Layout = Layout { authority: Authority::Store, profile: Some(Provider::OpenAi), ..RECIPE };
 
 /// openclaw-facts §2, "Plan that follows". A row is in force from its release up to the next row's.
-const LAYOUTS: [(OpenClawVersion, Layout); 4] = [
+const LAYOUTS: [(OpenClawVersion, Layout); 5] = [
     (v(4, 7), RECIPE),
+    // 4.7 reads codex/auth.json first and rewrites both files; 4.8 – 4.20 were not run.
+    (v(4, 21), Layout { keeps_own_profile: true, ..RECIPE }),
     (v(4, 22), PROFILES),
     // Seen on 2026.5.12, not on 5.7; whether 5.14 – 6.1 need the key was not run. Setting it does no harm.
     (v(5, 12), Layout { needs_profile_secret_key: true, ..PROFILES }),
@@ -39,6 +45,7 @@ const MODELS: [(OpenClawVersion, ModelEntries); 4] = [
 const CODEX_PLUGIN: CredentialPlan = CredentialPlan {
     authority: Authority::CodexPlugin,
     profile: None,
+    keeps_own_profile: false,
     needs_profile_secret_key: false,
     needs_entry: true,
     // No runtime: the plugin's own is what an entry of "openclaw" would switch off.
@@ -70,9 +77,15 @@ pub fn credential_plan(version: OpenClawVersion, inputs: PlanInputs) -> Credenti
     if inputs.has_codex_plugin && version >= CODEX_PLUGIN_FROM {
         return CODEX_PLUGIN;
     }
-    let Layout { authority, profile, needs_profile_secret_key } = *row(&LAYOUTS, version);
-    let needs_entry = matches!(authority, Authority::Store);
-    CredentialPlan { authority, profile, needs_profile_secret_key, needs_entry, model: *row(&MODELS, version) }
+    let Layout { authority, profile, keeps_own_profile, needs_profile_secret_key } = *row(&LAYOUTS, version);
+    CredentialPlan {
+        authority,
+        profile,
+        keeps_own_profile,
+        needs_profile_secret_key,
+        needs_entry: matches!(authority, Authority::Store),
+        model: *row(&MODELS, version),
+    }
 }
 
 /// Where a release's store is. One that an older kind filled is migrated by the entry script; the other way round there
@@ -118,10 +131,11 @@ mod tests {
             Authority::Store => "store",
         };
         let profile = plan.profile.map_or(String::new(), |provider| format!(" {}", provider.name()));
+        let own = if plan.keeps_own_profile { " keeps own" } else { "" };
         let key = if plan.needs_profile_secret_key { ", key" } else { "" };
         let entry = if plan.needs_entry { ", entry" } else { "" };
         let runtime = plan.model.runtime.map_or(String::new(), |runtime| format!(" on {runtime}"));
-        format!("{authority}{profile}{key}{entry} | {}{runtime}", plan.model.reference)
+        format!("{authority}{own}{profile}{key}{entry} | {}{runtime}", plan.model.reference)
     }
 
     /// Incident 30: a stale credential elsewhere outranks the staged one; so the authority is known by release.
@@ -130,7 +144,7 @@ mod tests {
         const STORE: &str = "store openai, entry | openai/gpt-5.5 on openclaw";
         for (release, facts) in [
             (v(4, 7), "A | openai-codex/gpt-5.4"),
-            (v(4, 21), "A | openai-codex/gpt-5.4"),
+            (v(4, 21), "A keeps own | openai-codex/gpt-5.4"),
             (v(4, 22), "B openai-codex | openai-codex/gpt-5.4"),
             (v(4, 23), "B openai-codex | openai-codex/gpt-5.4"),
             (v(4, 25), "B openai-codex | openai-codex/gpt-5.5"),

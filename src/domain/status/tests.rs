@@ -15,7 +15,14 @@ fn service(desired: u32, running: u32) -> Service {
 }
 
 fn deployment(task_definition: &str, primary: bool, rollout: Rollout) -> Deployment {
-    Deployment { id: "d".into(), primary, task_definition: task_definition.into(), rollout, reason: None }
+    Deployment {
+        id: "d".into(),
+        primary,
+        task_definition: task_definition.into(),
+        rollout,
+        reason: None,
+        created_at_seconds: None,
+    }
 }
 
 fn task(task_definition: &str, last_status: &str, health: Health) -> Task {

@@ -4,6 +4,10 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::{family_of, first_container, items, text};
+use crate::domain::ReleaseDefaults;
+
+/// What runs before the gateway where the release needs it, in the user directory; `staging` writes it.
+pub(super) const ENTRY_SCRIPT: &str = ".provisioner/entry.sh";
 
 /// A base task definition that a user's can be rendered from.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +19,7 @@ pub struct BaseDefinition {
     file_system_id: String,
     container_path: String,
     image: String,
+    defaults: ReleaseDefaults,
 }
 
 /// Why the base family's newest revision cannot be cloned. The fix is in the infrastructure, not in the request.
@@ -126,7 +131,26 @@ impl BaseDefinition {
         }
         let volume = text(mount, "sourceVolume").unwrap_or_default().to_owned();
         let file_system_id = file_system_id.to_owned();
-        Ok(Self { arn, tags, volume, file_system_id, container_path, image, document })
+        Ok(Self {
+            arn,
+            tags,
+            volume,
+            file_system_id,
+            container_path,
+            image,
+            document,
+            defaults: ReleaseDefaults::default(),
+        })
+    }
+
+    /// With what holds for the whole fleet.
+    #[must_use]
+    pub fn with_defaults(self, defaults: ReleaseDefaults) -> Self {
+        Self { defaults, ..self }
+    }
+
+    pub(super) const fn defaults(&self) -> &ReleaseDefaults {
+        &self.defaults
     }
 
     /// ARN with revision.
@@ -151,6 +175,11 @@ impl BaseDefinition {
     #[must_use]
     pub fn codex_home(&self) -> String {
         format!("{}/codex", self.container_path)
+    }
+
+    /// The entry script, as the container sees it.
+    pub(super) fn entry_script(&self) -> String {
+        format!("{}/{ENTRY_SCRIPT}", self.container_path)
     }
 
     /// The file system that the user directory is on.

@@ -6,6 +6,7 @@ use thiserror::Error;
 use super::{
     LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, first_container, items, text,
 };
+use crate::domain::credential_plan::Release;
 use crate::domain::{Spec, UserId};
 
 /// What a user's registered revision says of itself.
@@ -29,6 +30,8 @@ pub struct CurrentDefinition {
     pub file_system_id: Option<String>,
     /// Image of the first container.
     pub image: String,
+    /// The release that it runs, and what the plan depends on beside.
+    pub release: Release,
     /// CPU units and memory in MiB, as registered.
     pub cpu: Option<u32>,
     /// Memory in MiB.
@@ -104,6 +107,7 @@ impl CurrentDefinition {
             access_point_id,
             file_system_id,
             image: text(&container, "image").unwrap_or_default().to_owned(),
+            release: Release::of_definition(document),
             cpu: number("cpu"),
             memory_mib: number("memory"),
             has_health_check: container.get("healthCheck").is_some_and(|check| !check.is_null()),

@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use super::base::ENTRY_SCRIPT;
 use super::environment::merge_into;
 use super::{
     BaseDefinition, LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER,
     OUTPUT_MEMBERS, sha256_of, user_family,
 };
+use crate::domain::credential_plan::{AUTH_PROFILE_SECRET_KEY, LABEL_OPENCLAW_VERSION, Named, Release};
 use crate::domain::spec::CODEX_HOME;
-use crate::domain::{ImageRef, Spec, UserId};
+use crate::domain::{ImageRef, Invalid, Spec, UserId};
 
 /// ECS's limit for one task definition (service quotas): 64 KiB.
 const MAX_BYTES: usize = 64 * 1024;
@@ -55,13 +57,16 @@ pub enum RenderError {
         /// Its size.
         bytes: usize,
     },
+    /// The release is too old.
+    #[error(transparent)]
+    Release(#[from] Invalid),
 }
 
 /// Renders the definition of one user from the live base. `previous` is the user's current revision, if any: it is
 /// only named in a label, never read from.
 ///
 /// # Errors
-/// When the result is larger than ECS takes.
+/// When the result is larger than ECS takes, or the release too old for any plan.
 pub fn render(
     base: &BaseDefinition,
     user: &UserId,
@@ -100,14 +105,27 @@ pub fn render(
         merge_environment(container, spec, &base.codex_home());
         merge_labels(container, user, spec, access_point_id);
     }
+    let named = Named { is_pinned: spec.image.is_some(), by_spec: None, by_settings: base.defaults().openclaw_version };
+    let mut definition = Value::Object(request);
+    let release = Release::resolve(&definition, named)?;
+    if let Some(container) = definition.pointer_mut("/containerDefinitions/0").and_then(Value::as_object_mut) {
+        fit_to_release(container, base, &release);
+    }
+    let mut request = match definition {
+        Value::Object(request) => request,
+        _ => Map::new(),
+    };
 
-    // Base and previous stay out of the digest: a base that was registered again unchanged is no reason to restart
+    // Base, previous and the resolved release stay out of the digest: a base that was registered again unchanged is no reason to restart
     // anybody's container.
     let digest = sha256_of(&Value::Object(request.clone()));
     let first = request.get_mut("containerDefinitions").and_then(|containers| containers.get_mut(0));
     if let Some(labels) = first.and_then(|container| container.get_mut("dockerLabels")).and_then(Value::as_object_mut) {
         labels.insert(LABEL_DIGEST.into(), json!(digest));
         labels.insert(LABEL_BASE.into(), json!(base.arn()));
+        if let Some(version) = release.version() {
+            labels.insert(LABEL_OPENCLAW_VERSION.into(), json!(version.to_string()));
+        }
         if let Some(previous) = previous {
             labels.insert(LABEL_PREVIOUS.into(), json!(previous));
         }
@@ -118,6 +136,34 @@ pub fn render(
         return Err(RenderError::TooLarge { bytes });
     }
     Ok(Rendered { request, digest, image, spec: spec.clone() })
+}
+
+/// What the release's plan asks of the container, beside `CODEX_HOME`.
+fn fit_to_release(container: &mut Map<String, Value>, base: &BaseDefinition, release: &Release) {
+    let plan = release.plan();
+    if plan.needs_entry {
+        run_entry_first(container, &base.entry_script());
+    }
+    let key = base.defaults().auth_profile_secret_arn.as_deref();
+    if let Some(key) = key.filter(|_| plan.needs_profile_secret_key && !release.has_secret_key()) {
+        let ours = BTreeMap::from([(AUTH_PROFILE_SECRET_KEY, key)]);
+        merge_into(container, "secrets", "valueFrom", &ours, &BTreeMap::new());
+    }
+}
+
+/// Puts the entry script before whatever the base runs: it ends with `exec` of its arguments, so it does not matter how
+/// the base's command is written. A base that names no command runs the image's own; the script knows upstream's.
+fn run_entry_first(container: &mut Map<String, Value>, script: &str) {
+    let words = |member: &str| container.get(member).and_then(Value::as_array).cloned().unwrap_or_default();
+    let command = [words("entryPoint"), words("command")].concat();
+    if command.iter().any(|word| word.as_str().is_some_and(|word| word.ends_with(ENTRY_SCRIPT))) {
+        return;
+    }
+    container.insert("entryPoint".into(), json!(["/bin/sh", script]));
+    match command.is_empty() {
+        true => container.remove("command"),
+        false => container.insert("command".into(), Value::Array(command)),
+    };
 }
 
 /// The base's tags without the reserved ones, and the user's; by key, because AWS promises no order, and another order

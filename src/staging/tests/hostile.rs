@@ -13,7 +13,7 @@ impl Fixture {
         let f = Self::new();
         fs::create_dir_all(f.own("codex")).unwrap();
         let victim = UserId::parse("victim").unwrap();
-        f.staging.stage_auth(&victim, auth(NEW), false).await.unwrap();
+        f.try_stage(&victim, &auth(NEW), false).await.unwrap();
         let theirs = f.path("users/victim/codex/auth.json");
         (f, theirs)
     }
@@ -33,7 +33,7 @@ async fn a_link_at_auth_json_is_replaced_and_never_followed() {
         let _none = fs::remove_file(f.auth_json());
         symlink(target, f.auth_json()).unwrap();
         // Were the link read, the victim's sign-in would be found fresher, and kept.
-        assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::Unreadable);
+        assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::Unreadable);
         f.assert_staged(&auth(OLD));
         f.assert_unharmed(&theirs);
     }
@@ -52,8 +52,8 @@ async fn whatever_is_in_the_place_of_codex_is_moved_aside() {
             "file" => fs::write(f.own("codex"), "mine").unwrap(),
             _ => rustix::fs::mkfifoat(CWD, f.own("codex"), Mode::RWXU).unwrap(),
         }
-        assert_eq!(f.staging.inspect_auth(&f.user).await.unwrap(), Existing::Missing);
-        assert!(!f.staging.remove_auth(&f.user).await.unwrap());
+        assert_eq!(f.live().await, None);
+        assert!(!f.staging.remove_sign_in(&f.user, &recipe()).await.unwrap());
         let staged = f.stage(&auth(OLD)).await;
         f.assert_staged(&auth(OLD));
         f.assert_unharmed(&theirs);
@@ -69,11 +69,11 @@ async fn a_link_in_the_place_of_the_user_directory_is_refused() {
     let (f, theirs) = Fixture::with_victim().await;
     fs::remove_dir_all(f.own("")).unwrap();
     symlink("victim", f.path("users/mallory")).unwrap();
-    let error = f.staging.stage_auth(&f.user, auth(OLD), true).await.unwrap_err();
+    let error = f.try_stage(&f.user, &auth(OLD), true).await.unwrap_err();
     assert_eq!(error.to_string(), "users/mallory is not a directory of its own");
     assert_eq!(error.kind(), StagingErrorKind::Operator);
     assert!(!f.staging.user_directory_exists(&f.user).await.unwrap());
-    assert!(!f.staging.remove_auth(&f.user).await.unwrap());
+    assert!(!f.staging.remove_sign_in(&f.user, &recipe()).await.unwrap());
     f.assert_unharmed(&theirs);
 }
 
@@ -83,12 +83,12 @@ async fn what_is_not_a_regular_file_is_replaced_without_being_opened() {
     fs::create_dir_all(f.own("codex")).unwrap();
     // Opening a FIFO without a writer would hang this test.
     rustix::fs::mkfifoat(CWD, f.auth_json(), Mode::RWXU).unwrap();
-    assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::Unreadable);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::Unreadable);
     f.assert_staged(&auth(OLD));
 
     fs::remove_file(f.auth_json()).unwrap();
     let _socket = UnixListener::bind(f.auth_json()).unwrap();
-    assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::Unreadable);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::Unreadable);
     f.assert_staged(&auth(OLD));
 
     fs::remove_file(f.auth_json()).unwrap();
@@ -107,7 +107,7 @@ async fn what_is_not_a_regular_file_is_replaced_without_being_opened() {
         rustix::fs::mkfifoat(CWD, f.auth_json(), Mode::RWXU).unwrap();
     }
     assert!(!fs::symlink_metadata(f.auth_json()).unwrap().is_file());
-    assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::Unreadable);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::Unreadable);
     f.assert_staged(&auth(OLD));
     assert_eq!(files(&f.own("")), [f.auth_json()]);
 }
@@ -121,7 +121,7 @@ async fn a_directory_at_auth_json_is_moved_aside_with_what_is_in_it() {
         if let Some(text) = inside {
             fs::write(f.auth_json().join("file"), text).unwrap();
         }
-        assert!(!f.staging.remove_auth(&f.user).await.unwrap());
+        assert!(!f.staging.remove_sign_in(&f.user, &recipe()).await.unwrap());
         let staged = f.stage(&auth(OLD)).await;
         f.assert_staged(&auth(OLD));
         let [aside] = staged.moved_aside.as_slice() else { panic!("{staged:?}") };
@@ -139,9 +139,9 @@ async fn a_hard_link_is_never_written_through_nor_chowned() {
     let before = (mode(&elsewhere), owner(&elsewhere));
     fs::hard_link(&elsewhere, f.auth_json()).unwrap();
 
-    assert_eq!(f.stage(&auth(OLD)).await.outcome, Outcome::KeptFresher);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().outcome, Outcome::KeptFresher);
     assert_eq!((mode(&elsewhere), owner(&elsewhere)), before);
-    assert_eq!(f.stage(&auth(NEW + 1)).await.outcome, Outcome::Written);
+    assert_eq!(f.stage(&auth(NEW + 1)).await.staged.unwrap().outcome, Outcome::Written);
     assert_eq!((mode(&elsewhere), owner(&elsewhere)), before);
     assert_eq!(fs::read(&elsewhere).unwrap(), auth(NEW).to_file_bytes().expose_secret());
     f.assert_staged(&auth(NEW + 1));
@@ -153,17 +153,17 @@ async fn a_huge_file_is_read_no_further_than_its_limit() {
     fs::create_dir_all(f.own("codex")).unwrap();
     // Sparse: reading all of it would exhaust memory.
     fs::File::create(f.auth_json()).unwrap().set_len(1 << 40).unwrap();
-    assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::Unreadable);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::Unreadable);
     f.assert_staged(&auth(OLD));
 
     // At the limit a sign-in still counts; one byte more does not.
     let mut padded = auth(NEW).to_file_bytes().expose_secret().to_vec();
     padded.resize(usize::try_from(jail::MAX_FILE_BYTES).unwrap(), b' ');
     fs::write(f.auth_json(), &padded).unwrap();
-    assert_eq!(f.stage(&auth(OLD)).await.outcome, Outcome::KeptFresher);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().outcome, Outcome::KeptFresher);
     padded.push(b' ');
     fs::write(f.auth_json(), &padded).unwrap();
-    assert_eq!(f.stage(&auth(OLD)).await.reason, Reason::Unreadable);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::Unreadable);
 }
 
 /// Incident 23: what was written into a directory that is `codex` no more is not staged.
@@ -171,15 +171,17 @@ async fn a_huge_file_is_read_no_further_than_its_limit() {
 fn a_codex_that_was_moved_away_while_it_was_open_does_not_count() {
     let f = Fixture::new();
     let (root, owner) = (f.root.path(), Some(container_user()));
-    let observed = credentials::prepare(root, &f.user, owner).unwrap();
-    let (home, codex, _) = credentials::make(root, &f.user, owner).unwrap();
+    let home = places::make_home(root, &f.user, owner).unwrap();
+    let codex = places::make(&home, &places::CODEX, owner, &mut vec![]).unwrap();
     fs::rename(f.own("codex"), f.own("away")).unwrap();
     for replacement in [false, true] {
         if replacement {
             fs::remove_file(f.own("away/auth.json")).unwrap();
             fs::create_dir(f.own("codex")).unwrap();
         }
-        let replaced = credentials::commit_into(&home, &codex, owner, &auth(OLD), &observed).unwrap();
+        let bytes = auth(OLD).to_file_bytes();
+        let (place, before) = (Place::Codex, jail::Found::Missing);
+        let replaced = credentials::write_into(&home, &codex, place, owner, bytes.expose_secret(), &before).unwrap();
         assert!(matches!(replaced, write::Replaced::Disturbed));
         assert_eq!(files(&f.own("")), [f.own("away/auth.json")]);
     }
@@ -200,14 +202,14 @@ async fn swapping_codex_for_a_link_while_staging_reaches_nobody_else() {
         }
     });
     while !swapper.is_finished() {
-        match f.staging.stage_auth(&f.user, auth(OLD), true).await {
+        match f.try_stage(&f.user, &auth(OLD), true).await {
             Ok(_) | Err(StagingError::Contended { .. }) => {}
             Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
         }
         f.assert_unharmed(&theirs);
     }
     swapper.join().unwrap();
-    f.staging.stage_auth(&f.user, auth(OLD), true).await.unwrap();
+    f.try_stage(&f.user, &auth(OLD), true).await.unwrap();
     f.assert_staged(&auth(OLD));
     f.assert_unharmed(&theirs);
 }

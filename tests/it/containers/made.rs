@@ -28,6 +28,7 @@ async fn a_new_user_is_answered_201_with_the_whole_picture_after_five_calls() {
       "phase": "service",
       "ready": false,
       "reason": null,
+      "reauth_required": false,
       "service": "openclaw-alice-2bd806c97f0e",
       "size": {
         "cpu": 512,
@@ -35,7 +36,8 @@ async fn a_new_user_is_answered_201_with_the_whole_picture_after_five_calls() {
       },
       "state": "provisioning",
       "task_definition": "arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev-user:1",
-      "user_id": "alice"
+      "user_id": "alice",
+      "warnings": []
     }
     "#);
     let mut calls = app.calls();
@@ -144,6 +146,7 @@ async fn the_definition_is_the_base_with_what_is_the_users_own() {
             "openclaw.provisioner.access-point": null,
             "openclaw.provisioner.base": "arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev:1",
             "openclaw.provisioner.digest": null,
+            "openclaw.provisioner.openclaw-version": "2026.4.25",
             "openclaw.provisioner.spec": "{\"image\":\"ghcr.io/openclaw/openclaw:2026.4.25\",\"labels\":{\"plan\":\"pro\"},\"secrets\":{\"OPENAI_API_KEY\":\"arn:aws:secretsmanager:us-east-1:123456789012:secret:openai\"},\"sign_in\":\"chatgpt\",\"size\":{\"cpu\":1024,\"memory_mib\":4096},\"variables\":{\"LANG\":\"de\",\"TZ\":\"Europe/Berlin\"}}",
             "openclaw.provisioner.user-id": "alice",
             "plan": "pro"

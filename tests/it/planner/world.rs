@@ -294,6 +294,7 @@ pub fn deployed(service: Service, task_definition: String) -> Service {
         task_definition: task_definition.clone(),
         rollout: Rollout::InProgress,
         reason: None,
+        created_at_seconds: None,
     };
     Service { pending: service.desired, deployments: vec![deployment], task_definition, ..service }
 }

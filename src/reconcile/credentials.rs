@@ -1,0 +1,75 @@
+//! A user's sign-in by itself: shown and repaired. Changes to it are converges like any other.
+
+use super::Reconciler;
+use super::error::ConvergeError;
+use super::plan::Refusal;
+use super::status::ContainerView;
+use crate::domain::UserId;
+use crate::domain::credential_plan::{CredentialPlan, Release};
+use crate::domain::freshness::SignIn;
+use crate::staging::Location;
+
+/// A user's sign-in, wherever it is, without any token.
+#[derive(Debug)]
+pub struct Credentials {
+    /// What the user's container runs.
+    pub release: Release,
+    /// The plan that is in force.
+    pub plan: CredentialPlan,
+    /// The sign-in that the release will use.
+    pub live: Option<SignIn>,
+    /// The user has to sign in again.
+    pub reauth_required: bool,
+    /// A sign-in waits for a task to start.
+    pub waits_for_start: bool,
+    /// Every known place.
+    pub locations: Vec<Location>,
+}
+
+impl Reconciler {
+    /// Looks at a user's sign-in.
+    ///
+    /// # Errors
+    /// `Refused(NotFound)` when the user has no container.
+    pub async fn credentials(&self, user: &UserId) -> Result<Credentials, ConvergeError> {
+        let release = self.release_of(user).await?;
+        let found = self.staging.look(user, &release).await?;
+        let locations = self.staging.locations(user, &release).await?;
+        Ok(Credentials {
+            plan: found.plan,
+            live: found.live,
+            reauth_required: found.reauth_required,
+            waits_for_start: found.pending_since.is_some(),
+            locations,
+            release,
+        })
+    }
+
+    /// In one word, what a user's sign-in is like; `None` when the files do not answer.
+    pub async fn sign_in_state(&self, user: &UserId, view: &ContainerView) -> Option<&'static str> {
+        let release = &view.current.as_ref()?.release;
+        let found = self.staging.look(user, release).await.ok()?;
+        Some(match (found.live, found.reauth_required) {
+            (Some(_), _) => "present",
+            (None, false) => "access_token_only",
+            (None, true) => "missing",
+        })
+    }
+
+    /// Moves aside what shadows the sign-in that the release uses. Answers old and new paths.
+    ///
+    /// # Errors
+    /// `Refused(NotFound)` when the user has no container.
+    pub async fn repair_credentials(&self, user: &UserId) -> Result<Vec<(String, String)>, ConvergeError> {
+        let release = self.release_of(user).await?;
+        let _lock = self.locks.acquire(user, self.options.lock_timeout).await?;
+        let moved = self.staging.repair(user, &release).await?;
+        tracing::info!(user_id = %user, ?moved, "repaired a user's sign-in");
+        Ok(moved)
+    }
+
+    async fn release_of(&self, user: &UserId) -> Result<Release, ConvergeError> {
+        let current = self.look(user).await?.current;
+        Ok(current.ok_or(Refusal::NotFound)?.release)
+    }
+}

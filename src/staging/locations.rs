@@ -1,0 +1,326 @@
+//! Every place where a sign-in of a user was ever seen to be (openclaw-facts §2), described without any token. Blocking.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+
+use super::Owner;
+use super::error::StagingError;
+use super::jail::{Child, Dir, Found, Name};
+use super::places::{self, AUTH_JSON, AUTH_PROFILES, CODEX, OURS};
+use super::write::replace;
+use crate::domain::credential_plan::auth_profiles::{self, ProfileContent};
+use crate::domain::credential_plan::{Authority, CredentialPlan, HandOver, Profiles, Stored};
+use crate::domain::freshness::SignIn;
+use crate::domain::user_id::{UserId, sha256_hex12};
+
+const AGENTS: Name = Name::fixed("agents");
+const AGENT: Name = Name::fixed("agent");
+const MAIN: &str = "main";
+const CODEX_HOME: Name = Name::fixed("codex-home");
+const HARNESS: [Name; 2] = [Name::fixed("harness-auth"), Name::fixed("codex")];
+const ENCRYPTED: [Name; 2] = [Name::fixed("credentials"), Name::fixed("auth-profiles")];
+const STATE: [Name; 1] = [Name::fixed("state")];
+/// The databases that a release imports sign-ins into: of 2026.6.5 – 7.x in the agent's directory, from 8 in `state`.
+static AGENT_STORE: Name = Name::fixed("openclaw-agent.sqlite");
+static STATE_STORE: Name = Name::fixed("openclaw.sqlite");
+static SIGN_IN: Name = Name::fixed("sign-in.json");
+/// A tenant's directory may hold millions of names: copies are looked for among this many, and so many are described.
+const NAMES_LOOKED_THROUGH: usize = 1_000;
+const MOST_COPIES: usize = 32;
+
+/// What a place is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocationKind {
+    /// A file as Codex writes it.
+    CodexAuth,
+    /// A profile in `auth-profiles.json` or in a copy of it.
+    AuthProfile,
+    /// What waits for the entry script, or its receipt.
+    HandOver,
+    /// Tokens that only the container can decrypt.
+    Encrypted,
+    /// A database that only the container reads.
+    Database,
+}
+
+impl LocationKind {
+    /// The stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CodexAuth => "codex_auth",
+            Self::AuthProfile => "auth_profile",
+            Self::HandOver => "hand_over",
+            Self::Encrypted => "encrypted",
+            Self::Database => "database",
+        }
+    }
+}
+
+/// One place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// Relative to the user's directory; with `#` and the profile's id where a file has several.
+    pub path: String,
+    /// What it is.
+    pub kind: LocationKind,
+    /// Whether there is something by that name.
+    pub present: bool,
+    /// Whether it can be read as what it should be.
+    pub readable: bool,
+    /// The first 12 hex digits of SHA-256 of the account.
+    pub account: Option<String>,
+    /// When the tokens were last refreshed or issued.
+    pub issued_at: Option<Timestamp>,
+    /// When the access token expires.
+    pub expires_at: Option<Timestamp>,
+    /// The first 12 hex digits of SHA-256 of the refresh token; `None` when there is none or it cannot be read.
+    pub refresh_token_fingerprint: Option<String>,
+    /// Permissions in octal.
+    pub mode: Option<String>,
+    /// `uid:gid`.
+    pub owner: Option<String>,
+    /// The release spends and rotates this one.
+    pub authoritative: bool,
+    /// It holds a refresh token and is no place for one on this release (incidents 29, 30).
+    pub shadowing: bool,
+    /// Its refresh token is not the live one.
+    pub stale: bool,
+}
+
+/// A file that may hold a sign-in, opened no further than its directory.
+struct Place<'a> {
+    directory: Option<&'a Dir>,
+    name: &'a Name,
+    path: String,
+    kind: LocationKind,
+    /// Of the agent `main`, and no copy: a release looks here.
+    is_read: bool,
+}
+
+/// All places of a user. The three files of ours and the databases are listed also when they are missing.
+pub(super) fn list(
+    root: &Path,
+    user: &UserId,
+    plan: &CredentialPlan,
+    live: Option<&SignIn>,
+) -> Result<Vec<Location>, StagingError> {
+    let mut found = Vec::new();
+    visit(root, user, |place| {
+        found.extend(describe(&place, plan)?);
+        Ok(())
+    })?;
+    let is_live = |location: &Location| {
+        let fingerprint = location.refresh_token_fingerprint.as_deref();
+        fingerprint.is_some() && fingerprint == live.map(|live| live.fingerprint.as_str())
+    };
+    // Of the places that the release looks at, the one that it will use.
+    let used = found.iter().position(|location| location.authoritative && is_live(location));
+    let there = || found.iter().position(|location| location.authoritative && location.present);
+    let used = used.or_else(there).or_else(|| found.iter().position(|location| location.authoritative));
+    for (at, location) in found.iter_mut().enumerate() {
+        location.authoritative = Some(at) == used;
+        location.stale = location.refresh_token_fingerprint.is_some() && !is_live(location);
+    }
+    Ok(found)
+}
+
+/// Moves what shadows out of the way; see [`super::Staging::repair`].
+pub(super) fn repair(
+    root: &Path,
+    user: &UserId,
+    owner: Option<Owner>,
+    plan: &CredentialPlan,
+) -> Result<Vec<(String, String)>, StagingError> {
+    let mut moved = Vec::new();
+    visit(root, user, |place| {
+        let Some(directory) = place.directory else { return Ok(()) };
+        let described = describe(&place, plan)?;
+        let is_broken = place.is_read
+            && matches!(place.kind, LocationKind::AuthProfile | LocationKind::CodexAuth)
+            && described.iter().all(|location| location.present && !location.readable);
+        if !is_broken && !described.iter().any(|location| location.shadowing) {
+            return Ok(());
+        }
+        let before = directory.read(place.name)?;
+        let Some(aside) = directory.move_aside(place.name)? else { return Ok(()) };
+        // Other providers' keys, and a sign-in that the release uses, stay in force.
+        if let (LocationKind::AuthProfile, true, Found::Regular(bytes)) = (place.kind, place.is_read, &before)
+            && let Some(mut file) = auth_profiles::parse(bytes)
+        {
+            let shadows = |id: &String| {
+                let path = format!("{}#{id}", place.path);
+                described.iter().any(|location| location.shadowing && location.path == path)
+            };
+            let ids: Vec<String> =
+                auth_profiles::read(&file).into_iter().map(|profile| profile.id).filter(shadows).collect();
+            auth_profiles::remove(&mut file, &ids);
+            if !auth_profiles::is_empty(&file) {
+                let bytes = auth_profiles::to_bytes(file);
+                replace(directory, place.name, bytes.expose_secret(), owner, || Ok(true))?;
+            }
+        }
+        directory.sync()?;
+        let aside = aside.rsplit_once('/').map_or(aside.as_str(), |(_, name)| name).to_owned();
+        let parent = place.path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        moved.push((place.path.clone(), format!("{parent}/{aside}")));
+        Ok(())
+    })?;
+    Ok(moved)
+}
+
+fn visit(
+    root: &Path,
+    user: &UserId,
+    mut see: impl FnMut(Place<'_>) -> Result<(), StagingError>,
+) -> Result<(), StagingError> {
+    let home = match places::home(root, user)? {
+        Child::Directory(home) => Some(home),
+        Child::Missing | Child::Other => None,
+    };
+    let walk = |path: &[Name]| home.as_ref().map_or(Ok(None), |home| places::walk(home, path));
+    let (codex, ours, main, state) = (walk(&CODEX)?, walk(&OURS)?, walk(&places::AGENT)?, walk(&STATE)?);
+    let file =
+        |directory, name, path: &str, kind| Place { directory, name, path: path.to_owned(), kind, is_read: true };
+    see(file(codex.as_ref(), &AUTH_JSON, "codex/auth.json", LocationKind::CodexAuth))?;
+    let profiles = "agents/main/agent/auth-profiles.json";
+    see(file(main.as_ref(), &AUTH_PROFILES, profiles, LocationKind::AuthProfile))?;
+    see(file(ours.as_ref(), &SIGN_IN, ".provisioner/sign-in.json", LocationKind::HandOver))?;
+    let store = "agents/main/agent/openclaw-agent.sqlite";
+    see(file(main.as_ref(), &AGENT_STORE, store, LocationKind::Database))?;
+    see(file(state.as_ref(), &STATE_STORE, "state/openclaw.sqlite", LocationKind::Database))?;
+    if let Some(agents) = walk(&[AGENTS])? {
+        for id in agents.names(MOST_COPIES)? {
+            if let Some(agent) = places::walk(&agents, &[id.clone(), AGENT])? {
+                of_agent(&agent, &id.shown(), &mut see)?;
+            }
+        }
+    }
+    if let Some(encrypted) = walk(&ENCRYPTED)? {
+        for name in encrypted.names(MOST_COPIES)? {
+            let path = format!("credentials/auth-profiles/{}", name.shown());
+            let kind = LocationKind::Encrypted;
+            see(Place { directory: Some(&encrypted), name: &name, path, kind, is_read: false })?;
+        }
+    }
+    Ok(())
+}
+
+/// What the release itself, an import or the user left beside an agent's profiles.
+fn of_agent(
+    agent: &Dir,
+    id: &str,
+    see: &mut impl FnMut(Place<'_>) -> Result<(), StagingError>,
+) -> Result<(), StagingError> {
+    let at = |rest: &str| format!("agents/{id}/agent/{rest}");
+    let is_main = id == MAIN;
+    let names = agent.names(NAMES_LOOKED_THROUGH)?.into_iter();
+    let is_copy = |name: &Name| {
+        let rest = name.bytes().strip_prefix(AUTH_PROFILES.bytes());
+        rest.is_some_and(|rest| {
+            rest.starts_with(b".migrated-") || rest.ends_with(b".bak") || rest.is_empty() && !is_main
+        })
+    };
+    for name in names.filter(is_copy).take(MOST_COPIES) {
+        let (path, kind) = (at(&name.shown()), LocationKind::AuthProfile);
+        see(Place { directory: Some(agent), name: &name, path, kind, is_read: false })?;
+    }
+    let mut codex_auth = |directory: &Dir, path: String| {
+        see(Place { directory: Some(directory), name: &AUTH_JSON, path, kind: LocationKind::CodexAuth, is_read: false })
+    };
+    if let Child::Directory(nested) = agent.child(&CODEX_HOME)? {
+        codex_auth(&nested, at("codex-home/auth.json"))?;
+    }
+    if let Some(harness) = places::walk(agent, &HARNESS)? {
+        for name in harness.names(MOST_COPIES)? {
+            if let Child::Directory(nested) = harness.child(&name)? {
+                codex_auth(&nested, at(&format!("harness-auth/codex/{}/auth.json", name.shown())))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The sign-ins of a place: of `auth-profiles.json` one each profile.
+fn describe(place: &Place<'_>, plan: &CredentialPlan) -> Result<Vec<Location>, StagingError> {
+    let stat = place.directory.map_or(Ok(None), |directory| directory.stat(place.name))?;
+    if stat.is_none() && !place.is_read {
+        return Ok(Vec::new());
+    }
+    let bare = Location {
+        path: place.path.clone(),
+        kind: place.kind,
+        present: stat.is_some(),
+        readable: false,
+        account: None,
+        issued_at: None,
+        expires_at: None,
+        refresh_token_fingerprint: None,
+        mode: stat.as_ref().map(|stat| format!("{:04o}", stat.st_mode & 0o7777)),
+        owner: stat.as_ref().map(|stat| format!("{}:{}", stat.st_uid, stat.st_gid)),
+        authoritative: place.is_read && is_read_by(plan, place.kind, place.name),
+        shadowing: false,
+        stale: false,
+    };
+    let found = match place.kind {
+        LocationKind::Encrypted | LocationKind::Database => return Ok(vec![bare]),
+        _ => place.directory.map_or(Ok(Found::Missing), |directory| directory.read(place.name))?,
+    };
+    let Found::Regular(bytes) = &found else { return Ok(vec![bare]) };
+    let one = |sign_in: &SignIn, live: bool| vec![bare.clone().with(sign_in, live)];
+    Ok(match place.kind {
+        LocationKind::CodexAuth => match Stored::from_file_bytes(bytes) {
+            Stored::Tokens(tokens) => one(&tokens.sign_in, true),
+            Stored::Blank(sign_in) => one(&sign_in, false),
+            Stored::Missing | Stored::Empty | Stored::Unreadable => vec![bare],
+        },
+        LocationKind::HandOver => match HandOver::from_file_bytes(bytes) {
+            HandOver::Pending { tokens, .. } => one(&tokens.sign_in, true),
+            HandOver::Imported { sign_in, .. } => one(&sign_in, false),
+            HandOver::SignOut => vec![Location { readable: true, ..bare }],
+            HandOver::Nothing => vec![bare],
+        },
+        LocationKind::AuthProfile => match Profiles::from_file_bytes(bytes) {
+            Profiles::File(file) => {
+                let mut found: Vec<Location> = Vec::new();
+                for profile in auth_profiles::read(&file) {
+                    let named = Location { path: format!("{}#{}", bare.path, profile.id), ..bare.clone() };
+                    found.push(match profile.content {
+                        ProfileContent::Tokens(tokens) => named.with(&tokens.sign_in, true),
+                        ProfileContent::Moved(sign_in) => named.with(&sign_in, false),
+                        ProfileContent::Useless => Location { readable: true, ..named },
+                    });
+                }
+                if found.is_empty() { vec![Location { readable: true, ..bare }] } else { found }
+            }
+            Profiles::Missing | Profiles::Unreadable => vec![bare],
+        },
+        LocationKind::Encrypted | LocationKind::Database => vec![bare],
+    })
+}
+
+/// Whether the release looks for its sign-in there.
+fn is_read_by(plan: &CredentialPlan, kind: LocationKind, name: &Name) -> bool {
+    match (plan.authority, kind) {
+        (Authority::CodexHome, LocationKind::CodexAuth | LocationKind::AuthProfile)
+        | (Authority::CodexPlugin, LocationKind::CodexAuth)
+        | (Authority::AuthProfiles, LocationKind::AuthProfile)
+        | (Authority::Store, LocationKind::HandOver) => true,
+        (Authority::Store, LocationKind::Database) => *name == STATE_STORE || *name == AGENT_STORE,
+        _ => false,
+    }
+}
+
+impl Location {
+    fn with(mut self, sign_in: &SignIn, has_refresh_token: bool) -> Self {
+        self.readable = true;
+        self.account = sign_in.account_id.as_ref().map(|account| sha256_hex12(account.as_bytes()));
+        self.issued_at = sign_in.last_refresh.or(sign_in.issued_at);
+        self.expires_at = sign_in.expires_at;
+        self.refresh_token_fingerprint = has_refresh_token.then(|| sign_in.fingerprint.clone());
+        self.shadowing = !self.authoritative && has_refresh_token;
+        self
+    }
+}

@@ -1,0 +1,116 @@
+//! The directories and files of a user that staging knows: walked, made and healed.
+
+use std::path::Path;
+
+use rustix::fs::Mode;
+
+use super::Owner;
+use super::error::StagingError;
+use super::jail::{Child, Dir, Name};
+use crate::domain::credential_plan::Place;
+use crate::domain::user_id::UserId;
+
+const USERS: Name = Name::fixed("users");
+pub(super) static CODEX: [Name; 1] = [Name::fixed("codex")];
+pub(super) static AUTH_JSON: Name = Name::fixed("auth.json");
+/// `agents/main/agent`, where OpenClaw keeps the sign-ins of its agent `main`.
+pub(super) static AGENT: [Name; 3] = [Name::fixed("agents"), Name::fixed("main"), Name::fixed("agent")];
+pub(super) static AUTH_PROFILES: Name = Name::fixed("auth-profiles.json");
+/// What is ours and the container's alone.
+pub(super) static OURS: [Name; 1] = [Name::fixed(".provisioner")];
+static SIGN_IN: Name = Name::fixed("sign-in.json");
+/// The tenant's own, and nobody else's business.
+const PRIVATE: Mode = Mode::RWXU;
+/// `users/` is not a secret and never the tenant's: root-owned, beyond every access point's root.
+const LISTABLE: Mode = Mode::from_raw_mode(0o755);
+/// The tenant may keep swapping a directory while it is opened.
+const SWAPS_ENDURED: u32 = 8;
+
+/// All files that a sign-in is staged in.
+pub(super) const PLACES: [Place; 3] = [Place::Codex, Place::Profiles, Place::HandOver];
+
+/// The directories down to a place's file, and its name.
+pub(super) fn path_of(place: Place) -> (&'static [Name], &'static Name) {
+    match place {
+        Place::Codex => (&CODEX, &AUTH_JSON),
+        Place::Profiles => (&AGENT, &AUTH_PROFILES),
+        Place::HandOver => (&OURS, &SIGN_IN),
+    }
+}
+
+/// Makes `users/` if it is missing: at start alone, see [`users`].
+pub(super) fn make_users(root: &Path) -> Result<(), StagingError> {
+    let root = Dir::root(root)?;
+    root.ensure(&USERS, LISTABLE, None)?.map(drop).ok_or_else(|| not_a_directory(&root, &USERS))
+}
+
+/// `users/`. It is never made here: were the file system unmounted, files would be written to the bare mount point, and
+/// a purge would find nothing to remove.
+pub(super) fn users(root: &Path) -> Result<Dir, StagingError> {
+    Dir::root(root)?.existing(&USERS)
+}
+
+/// The user's directory if there is one, whatever it is.
+pub(super) fn home(root: &Path, user: &UserId) -> Result<Child, StagingError> {
+    match Dir::root(root)?.child(&USERS)? {
+        Child::Directory(users) => users.child(&Name::of(user)),
+        Child::Missing => Ok(Child::Missing),
+        Child::Other => Ok(Child::Other),
+    }
+}
+
+/// The user's directory, made or healed.
+pub(super) fn make_home(root: &Path, user: &UserId, owner: Option<Owner>) -> Result<Dir, StagingError> {
+    let users = users(root)?;
+    let name = Name::of(user);
+    // Nobody but an operator can put something else here.
+    users.ensure(&name, PRIVATE, owner)?.ok_or_else(|| not_a_directory(&users, &name))
+}
+
+/// The directory at a path, if it is one.
+pub(super) fn walk(from: &Dir, path: &[Name]) -> Result<Option<Dir>, StagingError> {
+    let mut at: Option<Dir> = None;
+    for name in path {
+        match at.as_ref().unwrap_or(from).child(name)? {
+            Child::Directory(child) => at = Some(child),
+            Child::Missing | Child::Other => return Ok(None),
+        }
+    }
+    Ok(at)
+}
+
+/// The directory at a path, each one on the way made or healed.
+///
+/// A link or a file that the tenant put where one belongs is moved aside, within their own directory: nobody is locked
+/// out by their own junk, and nothing of it is followed or lost.
+pub(super) fn make(
+    home: &Dir,
+    path: &[Name],
+    owner: Option<Owner>,
+    moved_aside: &mut Vec<String>,
+) -> Result<Dir, StagingError> {
+    let mut at: Option<Dir> = None;
+    for name in path {
+        at = Some(make_one(at.as_ref().unwrap_or(home), name, owner, moved_aside)?);
+    }
+    at.ok_or_else(|| StagingError::NotADirectory { path: String::new() })
+}
+
+fn make_one(
+    parent: &Dir,
+    name: &Name,
+    owner: Option<Owner>,
+    moved_aside: &mut Vec<String>,
+) -> Result<Dir, StagingError> {
+    for _ in 0..SWAPS_ENDURED {
+        if let Some(directory) = parent.ensure(name, PRIVATE, owner)? {
+            return Ok(directory);
+        }
+        moved_aside.extend(parent.move_aside(name)?);
+    }
+    Err(StagingError::Contended { path: parent.path_of(name), attempts: SWAPS_ENDURED })
+}
+
+fn not_a_directory(parent: &Dir, name: &Name) -> StagingError {
+    StagingError::NotADirectory { path: parent.path_of(name) }
+}
