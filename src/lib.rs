@@ -28,6 +28,7 @@
 //! | [`reconcile`] | observe, plan, execute | `aws`, `staging`, `domain` |
 //! | [`config`] | settings from environment and SSM, token file | `aws`, `domain` |
 //! | [`http`] | routes, bearer tokens, problem documents; the one place that knows status codes | `reconcile`, `config`, what errors and answers are made of |
+//! | [`egress`] | can this network reach ChatGPT, and what stands in the way: for `doctor` | nothing of ours |
 //! | [`cli`] | `serve`, `dev`, `doctor` | all of them |
 //! | `emulator` | AWS in miniature, for `dev` and for tests; feature `emulator` | nothing of ours |
 //!
@@ -53,6 +54,7 @@ pub mod aws;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod egress;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod http;

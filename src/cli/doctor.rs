@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
+use super::egress::EgressArgs;
 use crate::aws::{self, Aws};
 use crate::config::{AwsArgs, CoordinatesArgs, OwnerArg, Source};
 use crate::domain::{BaseDefinition, Coordinates, VersionFile};
@@ -31,6 +32,8 @@ pub(super) struct DoctorArgs {
     coordinates: CoordinatesArgs,
     #[command(flatten)]
     aws: AwsArgs,
+    #[command(flatten)]
+    egress: EgressArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -38,20 +41,26 @@ pub(super) struct DoctorArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Verdict {
+pub(super) enum Verdict {
     Pass,
     Fail,
     Skip,
 }
 
 #[derive(Debug, Serialize)]
-struct Check {
-    name: &'static str,
-    verdict: Verdict,
-    message: String,
+pub(super) struct Check {
+    pub(super) name: &'static str,
+    pub(super) verdict: Verdict,
+    pub(super) message: String,
+    /// For machines, from a closed list, where the check has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) finding: Option<&'static str>,
 }
 
 pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
+    if args.egress.alone() {
+        return report(&args.egress.checks().await, args.json);
+    }
     let mut checks = vec![version_file(args.version_file.as_deref())];
     if !args.offline {
         let config = aws::load(args.aws.timeouts()).await;
@@ -64,6 +73,7 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         });
         checks.push(efs_root(&args).await);
     }
+    checks.extend(args.egress.checks().await);
     report(&checks, args.json)
 }
 
@@ -132,15 +142,15 @@ async fn efs_root(args: &DoctorArgs) -> Check {
 }
 
 fn passed(name: &'static str, message: String) -> Check {
-    Check { name, verdict: Verdict::Pass, message }
+    Check { name, verdict: Verdict::Pass, message, finding: None }
 }
 
-fn failed(name: &'static str, message: String) -> Check {
-    Check { name, verdict: Verdict::Fail, message }
+pub(super) fn failed(name: &'static str, message: String) -> Check {
+    Check { name, verdict: Verdict::Fail, message, finding: None }
 }
 
 fn skipped(name: &'static str, why: &str) -> Check {
-    Check { name, verdict: Verdict::Skip, message: why.to_owned() }
+    Check { name, verdict: Verdict::Skip, message: why.to_owned(), finding: None }
 }
 
 #[expect(clippy::print_stdout, reason = "the report is this command's output")]

@@ -3,6 +3,7 @@
 #[cfg(feature = "emulator")]
 mod dev;
 mod doctor;
+mod egress;
 mod logs;
 #[cfg(feature = "emulator")]
 mod seed;
@@ -28,7 +29,7 @@ enum Command {
     /// Serve the HTTP API against an embedded AWS emulator: no account, no Docker, no configuration
     #[cfg(feature = "emulator")]
     Dev(Box<dev::DevArgs>),
-    /// Check openclaw-version.json and, where settings are given, what they point at
+    /// Check openclaw-version.json and, where settings are given, what they point at; with --egress the way to ChatGPT
     Doctor(Box<doctor::DoctorArgs>),
 }
 

@@ -8,10 +8,10 @@ use std::path::Path;
 use paths::paths_in;
 
 /// Each layer, and the layers that it may import: `main → cli → http → rollout → reconcile → aws, staging → domain`,
-/// with `config` beside them for `cli` and `http`.
-const LAYERS: [(&str, &[&str]); 10] = [
+/// with `config` beside them for `cli` and `http`, and `egress` for `cli` alone.
+const LAYERS: [(&str, &[&str]); 11] = [
     ("main", &["cli"]),
-    ("cli", &["aws", "config", "domain", "http", "reconcile", "rollout", "staging"]),
+    ("cli", &["aws", "config", "domain", "egress", "http", "reconcile", "rollout", "staging"]),
     ("http", &["aws", "config", "domain", "reconcile", "rollout", "staging"]),
     ("config", &["aws", "domain"]),
     ("rollout", &["aws", "domain", "reconcile", "staging"]),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("aws", &["domain"]),
     ("staging", &["domain"]),
     ("domain", &[]),
+    ("egress", &[]),
     ("emulator", &[]),
 ];
 

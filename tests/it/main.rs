@@ -10,6 +10,7 @@ mod concurrency;
 mod containers;
 mod credential_plans;
 mod credentials;
+mod egress;
 mod harness;
 mod interruptions;
 mod orphans;

@@ -1,0 +1,61 @@
+//! The part of `doctor` that looks at the way out to ChatGPT.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use futures_util::future::join_all;
+
+use super::doctor::{Check, Verdict, failed};
+use crate::domain::with_causes;
+use crate::egress::{DEFAULT_URLS, Finding, ProbeUrl, Trust, probe};
+
+/// How long each of DNS, TCP, TLS and HTTP may take.
+const PER_STAGE: Duration = Duration::from_secs(5);
+
+/// What to check of the way out.
+#[derive(Debug, Args)]
+pub(super) struct EgressArgs {
+    /// Check the way from here to ChatGPT, too; no credentials are sent
+    #[arg(long, group = "egress_wanted")]
+    egress: bool,
+    /// Check the way to ChatGPT alone, without settings, AWS and file system: for a task in the users' subnets
+    #[arg(long, group = "egress_wanted", conflicts_with_all = ["offline", "version_file"])]
+    egress_only: bool,
+    /// What to ask for instead of the sign-in and the model endpoint of ChatGPT; https alone
+    #[arg(long, num_args = 1.., requires = "egress_wanted", value_name = "URL")]
+    egress_url: Vec<ProbeUrl>,
+    /// PEM file of certificate authorities to trust besides this machine's, such as a proxy's
+    #[arg(long, requires = "egress_wanted", value_name = "FILE")]
+    egress_ca_file: Option<PathBuf>,
+}
+
+impl EgressArgs {
+    /// Whether nothing else is to be checked.
+    pub(super) const fn alone(&self) -> bool {
+        self.egress_only
+    }
+
+    /// One check a URL, in the order of the URLs.
+    pub(super) async fn checks(&self) -> Vec<Check> {
+        if !self.egress && !self.egress_only {
+            return Vec::new();
+        }
+        let trust = match Trust::load(self.egress_ca_file.as_deref()) {
+            Ok(trust) => trust,
+            Err(error) => return vec![failed(NAME, with_causes(&error))],
+        };
+        let defaults = || DEFAULT_URLS.iter().filter_map(|url| url.parse().ok()).collect();
+        let urls = if self.egress_url.is_empty() { defaults() } else { self.egress_url.clone() };
+        let probes = urls.iter().map(async |url| check(url, &probe(url, &trust, PER_STAGE).await));
+        join_all(probes).await
+    }
+}
+
+const NAME: &str = "egress";
+
+fn check(url: &ProbeUrl, finding: &Finding) -> Check {
+    let verdict = if finding.is_good() { Verdict::Pass } else { Verdict::Fail };
+    let fix = finding.fix().map_or_else(String::new, |fix| format!("; {fix}"));
+    Check { name: NAME, verdict, message: format!("{url}: {finding}{fix}"), finding: Some(finding.code()) }
+}
