@@ -29,7 +29,7 @@
 //! | [`config`] | settings from environment and SSM, token file | `aws`, `domain` |
 //! | [`http`] | routes, bearer tokens, problem documents; the one place that knows status codes | `reconcile`, `config`, what errors and answers are made of |
 //! | [`egress`] | can this network reach ChatGPT, and what stands in the way: for `doctor` | nothing of ours |
-//! | [`cli`] | `serve`, `dev`, `doctor` | all of them |
+//! | [`cli`] | `serve`, `dev`, `doctor`, `codex-login` | all of them |
 //! | `emulator` | AWS in miniature, for `dev` and for tests; feature `emulator` | nothing of ours |
 //!
 //! `tests/it/architecture.rs` holds the code to these imports.

@@ -1,5 +1,6 @@
 //! The command line: each role of the one executable.
 
+mod codex_login;
 #[cfg(feature = "emulator")]
 mod dev;
 mod doctor;
@@ -31,6 +32,8 @@ enum Command {
     Dev(Box<dev::DevArgs>),
     /// Check openclaw-version.json and, where settings are given, what they point at; with --egress the way to ChatGPT
     Doctor(Box<doctor::DoctorArgs>),
+    /// Print, or run, the command that signs a user in from inside their container through ECS Exec
+    CodexLogin(Box<codex_login::CodexLoginArgs>),
 }
 
 impl Cli {
@@ -47,6 +50,7 @@ impl Cli {
                 #[cfg(feature = "emulator")]
                 Command::Dev(args) => dev::run(*args).await.map(|()| ExitCode::SUCCESS),
                 Command::Doctor(args) => doctor::run(*args).await,
+                Command::CodexLogin(args) => codex_login::run(*args).await.map(|()| ExitCode::SUCCESS),
             }
         });
         // A file operation that a wedged NFS server never answers must not keep the process from ending.

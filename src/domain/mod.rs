@@ -7,7 +7,7 @@ pub mod freshness;
 mod image;
 pub mod invalid;
 pub mod jwt;
-
+mod native_login;
 pub mod openclaw_version;
 pub mod service;
 mod size;
@@ -21,6 +21,7 @@ pub use auth_json::ChatGptAuth;
 pub use coordinates::{BaseFamily, Coordinates, ReleaseDefaults};
 pub use image::{EcrImage, EcrReference, ImageRef};
 pub use invalid::Invalid;
+pub use native_login::{NativeLogin, native_login_command, shell_quoted};
 pub use openclaw_version::OpenClawVersion;
 pub use size::{CPU_UNITS, RawSize, Size};
 pub use spec::{CODEX_HOME, Labels, Secrets, SignInKind, Spec, SpecPatch, Variables, is_secret_arn};

@@ -15,6 +15,8 @@ pub struct Service {
     pub pending: u32,
     /// ARN of the task definition that it was last told to run.
     pub task_definition: String,
+    /// Whether tasks that it starts let ECS Exec in.
+    pub execute_command: bool,
     /// Newest first; the PRIMARY one is where the service is going.
     pub deployments: Vec<Deployment>,
 }
@@ -87,6 +89,8 @@ pub struct Task {
     pub last_status: String,
     /// ECS's desiredStatus: `RUNNING` or `STOPPED`.
     pub desired_status: String,
+    /// Whether it lets ECS Exec in; settled when it started.
+    pub execute_command: bool,
     /// The verdict of the container health check.
     pub health: Health,
     /// ECS's stopCode.

@@ -6,6 +6,7 @@
 mod architecture;
 mod bad_input;
 mod budget;
+mod codex_login;
 mod concurrency;
 mod containers;
 mod credential_plans;

@@ -153,6 +153,7 @@ fn service(answer: &sdk::Service) -> Service {
         running: count(answer.running_count()),
         pending: count(answer.pending_count()),
         task_definition: answer.task_definition().unwrap_or_default().to_owned(),
+        execute_command: answer.enable_execute_command(),
         deployments: answer.deployments().iter().map(deployment).collect(),
     }
 }

@@ -53,6 +53,7 @@ fn task(answer: &sdk::Task) -> Task {
         started_by: answer.started_by().map(str::to_owned),
         last_status: answer.last_status().unwrap_or_default().to_owned(),
         desired_status: answer.desired_status().unwrap_or_default().to_owned(),
+        execute_command: answer.enable_execute_command(),
         health: match answer.health_status() {
             Some(HealthStatus::Healthy) => Health::Healthy,
             Some(HealthStatus::Unhealthy) => Health::Unhealthy,

@@ -10,6 +10,7 @@ fn service(desired: u32, running: u32) -> Service {
         running,
         pending: 0,
         task_definition: "td:2".into(),
+        execute_command: false,
         deployments: vec![deployment("td:2", true, Rollout::InProgress)],
     }
 }
@@ -32,6 +33,7 @@ fn task(task_definition: &str, last_status: &str, health: Health) -> Task {
         started_by: None,
         last_status: last_status.into(),
         desired_status: if last_status == "STOPPED" { "STOPPED" } else { "RUNNING" }.into(),
+        execute_command: false,
         health,
         stop_code: None,
         stopped_reason: None,

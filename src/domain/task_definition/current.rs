@@ -7,7 +7,7 @@ use super::{
     LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, first_container, items, text,
 };
 use crate::domain::credential_plan::Release;
-use crate::domain::{Spec, UserId};
+use crate::domain::{CODEX_HOME, Spec, UserId};
 
 /// What a user's registered revision says of itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,10 @@ pub struct CurrentDefinition {
     pub access_point_id: Option<String>,
     /// The file system of that volume.
     pub file_system_id: Option<String>,
+    /// Name of the first container.
+    pub container: String,
+    /// `CODEX_HOME` in its environment.
+    pub codex_home: Option<String>,
     /// Image of the first container.
     pub image: String,
     /// The release that it runs, and what the plan depends on beside.
@@ -97,6 +101,7 @@ impl CurrentDefinition {
             let id = text(efs.get("authorizationConfig")?, "accessPointId")?;
             text(efs, "fileSystemId").filter(|_| Some(id) == access_point_id.as_deref()).map(str::to_owned)
         });
+        let codex_home = items(&container, "environment").iter().find(|entry| text(entry, "name") == Some(CODEX_HOME));
         let number = |member: &str| text(document, member).and_then(|digits| digits.parse().ok());
         Ok(Self {
             active: text(document, "status").is_none_or(|status| status == "ACTIVE"),
@@ -106,6 +111,8 @@ impl CurrentDefinition {
             previous: label(LABEL_PREVIOUS),
             access_point_id,
             file_system_id,
+            container: text(&container, "name").unwrap_or_default().to_owned(),
+            codex_home: codex_home.and_then(|entry| text(entry, "value")).map(str::to_owned),
             image: text(&container, "image").unwrap_or_default().to_owned(),
             release: Release::of_definition(document),
             cpu: number("cpu"),

@@ -282,6 +282,7 @@ pub fn service(desired: u32) -> Service {
         running: 0,
         pending: 0,
         task_definition: String::new(),
+        execute_command: false,
         deployments: vec![],
     }
 }

@@ -1,0 +1,156 @@
+//! `codex-login`: the command that signs a user in from inside their container, found and quoted.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use serde::Serialize;
+
+use super::logs::{LogArgs, LogFormat};
+use crate::aws::{self, Aws, Ecs, ListedTasks};
+use crate::config::{AwsArgs, CoordinatesArgs, Source};
+use crate::domain::credential_plan::Release;
+use crate::domain::service::{Service, ServiceStatus, Task};
+use crate::domain::{CurrentDefinition, Invalid, NativeLogin, UserId, native_login_command, shell_quoted};
+
+/// `codex-login`.
+#[derive(Debug, Args)]
+pub(super) struct CodexLoginArgs {
+    /// Whom to sign in
+    #[arg(long, value_name = "ID", value_parser = user_id)]
+    user: UserId,
+    /// Run the command instead of printing it; needs the AWS CLI with its session-manager-plugin, and a terminal
+    #[arg(long, conflicts_with = "json")]
+    run: bool,
+    /// Print one JSON object, whose "command" is the one inside the container
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    coordinates: CoordinatesArgs,
+    #[command(flatten)]
+    aws: AwsArgs,
+    #[command(flatten)]
+    logs: LogArgs,
+}
+
+/// What ExecuteCommand takes, and where the sign-in goes.
+#[derive(Debug, Serialize)]
+struct Login {
+    cluster: String,
+    task: String,
+    container: String,
+    command: String,
+    codex_home: String,
+}
+
+#[expect(clippy::print_stdout, reason = "the command is this command's output")]
+pub(super) async fn run(args: CodexLoginArgs) -> anyhow::Result<()> {
+    args.logs.start(LogFormat::Text)?;
+    let config = aws::load(args.aws.timeouts()).await;
+    ensure!(config.region().is_some(), "no AWS region: set AWS_REGION");
+    let aws = Aws::new(&config, &args.aws.rate_limits);
+    let source = Source { args: args.coordinates, ssm: aws.ssm.clone() };
+    let at = source.read().await.map_err(anyhow::Error::msg).context("settings")?;
+    let login = find(&aws.ecs, &at.cluster, &args.user).await?;
+    if args.run {
+        return Err(login.run());
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&login)?);
+    } else {
+        let words: Vec<String> = login.words().map(shell_quoted).into();
+        println!("{}", words.join(" "));
+    }
+    Ok(())
+}
+
+fn user_id(text: &str) -> Result<UserId, Invalid> {
+    UserId::parse(text)
+}
+
+/// Looks for the user's running task, and for what stands in the way of a shell in it.
+async fn find(ecs: &Ecs, cluster: &str, user: &UserId) -> anyhow::Result<Login> {
+    let found = ecs.describe_service(cluster, &user.service_name()).await?;
+    let service = match found {
+        Some(service) if service.status == ServiceStatus::Active => service,
+        Some(Service { status: ServiceStatus::Draining, .. }) => {
+            bail!("the container of {user} is being deleted: provision it again when it is gone (POST /provision)")
+        }
+        Some(_) | None => {
+            bail!("cluster {cluster} has no container of user {user}: provision it first (POST /provision)")
+        }
+    };
+    ensure!(
+        service.execute_command,
+        "ECS Exec is not enabled on service {}, and an existing service keeps what it was made with: set \
+         PROVISIONER_ENABLE_EXECUTE_COMMAND=true for `serve`, then make the container again (DELETE \
+         /containers/{user}?data=keep until it answers 404, and POST /provision)",
+        service.name
+    );
+    let tasks = ecs.tasks_of(cluster, &service.name, ListedTasks::Running).await?;
+    let running = tasks.into_iter().filter(|task| task.last_status == "RUNNING" && task.desired_status == "RUNNING");
+    let Some(task) = running.max_by_key(|task| task.created_at_seconds) else {
+        match service.desired {
+            0 => bail!("the container of {user} is stopped: start it first (POST /containers/{user}/start)"),
+            _ => {
+                bail!("no task of {user} runs at this moment: GET /containers/{user} says why; try again when it does")
+            }
+        }
+    };
+    ensure!(
+        task.execute_command,
+        "ECS Exec was enabled after {} had started: redeploy first (POST /containers/{user}/redeploy with \
+         {{\"force\":true}})",
+        task.arn
+    );
+    login(ecs, cluster, user, task).await
+}
+
+/// Reads container and CODEX_HOME from the revision that the task runs, which need not be the service's newest.
+async fn login(ecs: &Ecs, cluster: &str, user: &UserId, task: Task) -> anyhow::Result<Login> {
+    let found = ecs.describe_task_definition(&task.task_definition).await?;
+    let found = found.with_context(|| format!("{} is not there any more: redeploy {user}", task.task_definition))?;
+    let current = CurrentDefinition::parse(&found.document, user)?;
+    let codex_home =
+        current.codex_home.with_context(|| format!("{} sets no CODEX_HOME: redeploy {user}", found.arn))?;
+    let login = NativeLogin::of(&Release::of_definition(&found.document).plan());
+    let command = native_login_command(login, &codex_home);
+    Ok(Login { cluster: cluster.to_owned(), task: task.arn, container: current.container, command, codex_home })
+}
+
+impl Login {
+    /// The whole command, word by word.
+    fn words(&self) -> [&str; 12] {
+        let Self { cluster, task, container, command, .. } = self;
+        [
+            "aws",
+            "ecs",
+            "execute-command",
+            "--cluster",
+            cluster,
+            "--task",
+            task,
+            "--container",
+            container,
+            "--interactive",
+            "--command",
+            command,
+        ]
+    }
+
+    /// Becomes the AWS CLI, so that the terminal, signals and the exit code are its own. Returns only why not.
+    fn run(&self) -> anyhow::Error {
+        let [program, arguments @ ..] = self.words();
+        let error = Command::new(program).args(arguments).exec();
+        let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+        let error = anyhow::Error::new(error);
+        match is_missing {
+            true => error.context(
+                "--run needs the AWS CLI and its session-manager-plugin, and there is no `aws` on the PATH: install \
+                 both, or run without --run and take the command to where they are",
+            ),
+            false => error.context("aws"),
+        }
+    }
+}
