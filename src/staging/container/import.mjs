@@ -112,6 +112,7 @@ async function settle() {
   if (pending) await importPending(openclaw, staged);
   else await migrate(openclaw, order?.profile_id);
   await removeCopies();
+  await wipeFreeSpace();
   writeFile(MIGRATED, `${openclaw.release}\n`);
   if (order && !writeReceipt(staged, openclaw.release)) {
     say("another sign-in was staged meanwhile, beginning again with it");
@@ -158,7 +159,9 @@ async function migrate(openclaw, profileId) {
 
 async function doctor(openclaw) {
   const { code, signal, seconds } = await run(openclaw, ["doctor", "--fix", "--non-interactive"], DOCTOR_MS, (line) => {
-    if (line.trim()) say(`doctor: ${line}`);
+    // Its boxes are drawn for a terminal.
+    const words = line.replace(/[\u2500-\u257f\u25c7]+/g, "").trim();
+    if (words) say(`doctor: ${words}`);
   });
   if (code !== 0) {
     throw new Failure(70, `openclaw doctor of ${openclaw.release} ended with ${signal ?? code} after ${seconds} s`);
@@ -172,6 +175,7 @@ async function doctor(openclaw) {
 async function finishSignOut(staged, openclaw) {
   dropFromProfiles(staged.order.profile_id);
   await removeCopies();
+  await wipeFreeSpace();
   if (isStill(staged)) fs.rmSync(SIGN_IN);
   say(`signed out of ${staged.order.profile_id} on OpenClaw ${openclaw.release}`);
 }
@@ -329,7 +333,7 @@ function readDirectory(directory) {
 }
 
 // The release's store. Edited with Node's own SQLite while nothing else runs, because 2026.6.35 and 7.35 have no command
-// that removes a profile, and because `models auth logout` of 8.2 and 9.6 leaves the token in the database's free space.
+// that removes a profile (`models auth logout` exists on 8.2 and 9.6, and takes seconds).
 
 /** Visits those of the databases that have the table. */
 async function eachDatabase(files, table, visit) {
@@ -390,7 +394,6 @@ async function removeFromStore(openclaw, profileId) {
   if (!known && sharedDatabase().length > 0) return logout(openclaw, profileId);
   for (const { files, profiles, state } of STORES) {
     await eachDatabase(files(), profiles.table, (database) => {
-      database.exec("PRAGMA secure_delete = ON");
       const cell = readCell(database, profiles);
       if (cell?.profiles?.[profileId]) {
         delete cell.profiles[profileId];
@@ -402,7 +405,27 @@ async function removeFromStore(openclaw, profileId) {
         delete usage.usageStats[profileId];
         writeCell(database, state, usage);
       }
-      database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    });
+  }
+}
+
+/**
+ * Overwrites what tokens were in the databases' free space: 8.2 and 9.6 leave a spent one there at each change. Writing
+ * the small table anew is enough for that; a VACUUM of a database that may be large, on EFS, before each start is not.
+ */
+async function wipeFreeSpace() {
+  for (const { files, profiles: { table } } of STORES) {
+    await eachDatabase(files(), table, (database) => {
+      database.exec(`
+        PRAGMA secure_delete = ON;
+        PRAGMA temp_store = MEMORY;
+        PRAGMA foreign_keys = OFF;
+        BEGIN IMMEDIATE;
+        CREATE TEMP TABLE kept AS SELECT * FROM ${table};
+        DELETE FROM ${table};
+        INSERT INTO ${table} SELECT * FROM kept;
+        COMMIT;
+        PRAGMA wal_checkpoint(TRUNCATE);`);
     });
   }
 }
