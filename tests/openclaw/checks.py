@@ -30,7 +30,7 @@ CHECKS = {
     "config": "`openclaw config validate` accepts `openclaw.json`",
     "gateway": "the container's own command listens on 18789",
     "turn": "one turn was answered, with the staged access token",
-    "restart": "provisioned again with the same sign-in, nothing rewritten; a turn in another container over the same directory",
+    "restart": "provisioned again with the same sign-in, nothing rewritten or imported again; a turn in another container over the same directory",
     "refresh": "a sign-in whose access token is over: the turn was answered after exactly one rotation",
     "kept": "provisioned again with the spent sign-in: the answer is `kept_fresher`",
     "after": "and the next turn, in another container, was answered without another rotation",
@@ -133,9 +133,14 @@ class Proof:
         self.harness_config(directory)
         with Container(self.world, definition, directory, self.log) as container:
             report["import"] = self.pre_gateway(container)
-            validated = container.openclaw("config", "validate")
-            report["config"] = yes() if validated.code == 0 else no(validated.last_words())
+            if not definition.entry_point:
+                report["config"] = self.validated(container)
             self.gateway(container, "gateway")
+            if definition.entry_point:
+                # Not sooner: the entry point has to find the directory as it was staged.
+                report["config"] = self.validated(container)
+                report["import"] = self.imported(container)
+            imports = self.imports()
             turn = self.turn(container)
             report["turn"] = yes(turn.way) if turn.proves("ann") and not turn.granted + turn.refused else no(turn.story())
             report.figures["turn_seconds"] = turn.seconds
@@ -148,8 +153,9 @@ class Proof:
             else:
                 turn = self.turn(container)
                 good = status in (200, 201, 202) and again.get("credentials") == "kept_fresher" and turn.proves("ann")
-                report["restart"] = yes(turn.way) if good and not turn.granted + turn.refused else no(
-                    f"{status} {again.get('credentials')}; {turn.story()}")
+                repeated = "; the import was repeated" if self.imports() > imports else ""
+                report["restart"] = yes(turn.way) if good and not turn.granted + turn.refused and not repeated else no(
+                    f"{status} {again.get('credentials')}; {turn.story()}{repeated}")
             container.stop_gateway()
 
     def ben(self) -> None:
@@ -242,6 +248,7 @@ class Proof:
         self.report.figures["staged_files"] = plain
         self.report.figures["environment"] = sorted(definition.environment)
         self.report.figures["secrets"] = sorted(definition.secrets)
+        self.report.figures["entry_point"] = definition.entry_point
         self.report.figures["command"] = definition.command
         if "refresh_token" not in json.loads((directory / "codex/auth.json").read_bytes())["tokens"]:
             return no("codex/auth.json lacks refresh_token")
@@ -274,11 +281,11 @@ class Proof:
         return "openai/gpt-5.5", "openclaw"
 
     def pre_gateway(self, container: Container) -> Finding:
-        """Where the container's command does not import, and the release needs it, the harness does, and says so."""
+        """Where the container has no entry point that imports, and the release needs it, the harness does, and says so."""
         if self.number < (2026, 6, 5):
             return NOTHING_TO_DO
-        if container.definition.command[0] not in ("node", "openclaw"):
-            return Finding("–", f"in the container's command {container.definition.command[0]}")
+        if container.definition.entry_point:
+            return Finding("–", "by the container's entry point, not reached")
         # 2026.8.2 refuses outside of what it takes for a container (no /.dockerenv on Fargate either) unless told that
         # something else starts the gateway; other releases do not mind.
         ran = container.run(["env", "OPENCLAW_SERVICE_REPAIR_POLICY=external", "node", "/app/openclaw.mjs", "doctor",
@@ -286,8 +293,35 @@ class Proof:
         note = f"by the harness, {ran.seconds:.0f} s"
         return yes(note) if ran.code == 0 else no(f"{note}: {ran.last_words()}")
 
+    def imported(self, container: Container) -> Finding:
+        """What the entry point left: a receipt of this release, and no file that is still to be imported."""
+        if self.number < (2026, 6, 5):
+            return NOTHING_TO_DO
+        if (container.directory / "agents/main/agent/auth-profiles.json").exists():
+            return no("the container's entry point left auth-profiles.json")
+        try:
+            receipt = json.loads((container.directory / ".provisioner/sign-in.json").read_bytes())
+        except (OSError, ValueError) as error:
+            return no(f"the container's entry point left no receipt: {error}")
+        if receipt.get("imported_by") != self.release or "profile" in receipt:
+            return no(f"the receipt has {', '.join(sorted(receipt))}, imported_by {receipt.get('imported_by')}")
+        return yes(f"by the container's entry point: {'; '.join(self.provisioner_words()[-1:])}")
+
+    def imports(self) -> int:
+        """How often an entry point has called doctor, by what containers said so far."""
+        return sum(" was imported by " in line or " brought up to date by " in line for line in self.provisioner_words())
+
+    def provisioner_words(self) -> list[str]:
+        marker = "openclaw-provisioner: "
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [line.removeprefix(marker) for line in lines if line.startswith(marker)]
+
+    def validated(self, container: Container) -> Finding:
+        ran = container.openclaw("config", "validate")
+        return yes() if ran.code == 0 else no(ran.last_words())
+
     def starts(self, container: Container) -> bool:
-        """A start as any other: the import is repeated, as it would be by a container's own command."""
+        """A start as any other: the import is repeated, as it would be by a container's entry point."""
         imported = self.pre_gateway(container)
         if not imported:
             self.why_no_gateway = f"import: {imported.note}"

@@ -35,21 +35,28 @@ class Definition:
 
     environment: dict[str, str]
     secrets: dict[str, str]
+    entry_point: list[str]
     command: list[str]
     user: str
     mount_path: str
     image: str
+
+    @property
+    def start(self) -> list[str]:
+        return [*self.entry_point, *self.command]
 
     @classmethod
     def of(cls, registered: dict) -> "Definition":
         container = registered["containerDefinitions"][0]
         volumes = {volume["name"] for volume in registered["volumes"] if "efsVolumeConfiguration" in volume}
         [mount] = [point for point in container["mountPoints"] if point["sourceVolume"] in volumes]
-        command = [*container.get("entryPoint", []), *container.get("command", [])]
+        entry_point, command = container.get("entryPoint") or [], container.get("command") or []
         return cls(
             environment={pair["name"]: pair["value"] for pair in container["environment"]},
             secrets={pair["name"]: pair["valueFrom"] for pair in container.get("secrets", [])},
-            command=command or IMAGE_COMMAND,
+            entry_point=entry_point,
+            # An entryPoint replaces the image's CMD along with its ENTRYPOINT.
+            command=command if command or entry_point else IMAGE_COMMAND,
             user=container.get("user", "1000:1000"),
             mount_path=mount["containerPath"],
             image=container["image"],
@@ -159,11 +166,11 @@ class Container:
         return self.run(["node", "/app/openclaw.mjs", *arguments], timeout)
 
     def start_gateway(self) -> None:
-        """The container's own command."""
+        """What the container runs: the definition's entry point, if any, and its command."""
         with self.log.open("a") as log:
-            log.write(f"\n$ {' '.join(self.definition.command)}   (the container's command)\n")
+            log.write(f"\n$ {' '.join(self.definition.start)}   (the container's start)\n")
             log.flush()
-            self.gateway = subprocess.Popen(self.entering(self.definition.command), stdin=subprocess.DEVNULL,
+            self.gateway = subprocess.Popen(self.entering(self.definition.start), stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=subprocess.STDOUT)
 
     def await_gateway(self, seconds: float) -> dict:
