@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { profile, sqlite, World } from "./world.mjs";
 
 const DOCTOR = "doctor --fix --non-interactive";
-const GET = "GET https://auth.openai.com/";
+const GET = "GET https://auth.openai.com/oauth/token";
 const HOUR_AGO = Date.now() - 3_600_000;
 
 async function imported(t, name = "ann", version) {
@@ -198,6 +198,14 @@ test("a release before 2026.6.5 refuses a staged sign-in and says what to do", a
     if (code) assert.match(ran.err, /staged for OpenClaw 2026\.6\.5 or later.*runs 2026\.6\.1.*OPENCLAW_VERSION/);
     assert.equal(Boolean(world.order().profile), code === 78);
   }
+});
+
+test("going back before 2026.6.5 starts, and says that the sign-in stays behind", async (t) => {
+  const world = await imported(t);
+  world.release("2026.5.7");
+  const ran = await world.import();
+  assert.equal(ran.code, 0);
+  assert.match(ran.err, /OpenClaw 2026\.9\.6 keeps the sign-in where 2026\.5\.7 does not look/);
 });
 
 test("a release before 2026.6.5 is signed out in its file", async (t) => {

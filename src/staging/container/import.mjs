@@ -29,7 +29,8 @@ const FIRST_RELEASE = [2026, 6, 5];
 const FRESH_MS = 5 * 60_000;
 const DOCTOR_MS = 5 * 60_000;
 const CLI_MS = 60_000;
-const EGRESS_URL = "https://auth.openai.com/";
+// The path that a refresh posts to, here only looked at: Cloudflare challenges the site's pages by rules of their own.
+const EGRESS_URL = "https://auth.openai.com/oauth/token";
 const EGRESS_TRIES = 3;
 const EGRESS_MS = 10_000;
 
@@ -98,6 +99,9 @@ async function settle() {
         `${openclaw.release}: name the release in the base definition, by the image's tag or the variable OPENCLAW_VERSION`);
     }
     if (signOut) await finishSignOut(staged, openclaw);
+    else if (migrated) {
+      say(`OpenClaw ${migrated} keeps the sign-in where ${openclaw.release} does not look: it takes a new sign-in to go back`);
+    }
     return true;
   }
   if (signOut) {
