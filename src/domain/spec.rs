@@ -46,6 +46,12 @@ pub enum SignInKind {
     /// A ChatGPT account, by the staged `auth.json`.
     #[default]
     Chatgpt,
+    /// An OpenAI API key.
+    OpenaiKey,
+    /// An Anthropic API key.
+    AnthropicKey,
+    /// Amazon Bedrock, by the role of the task.
+    Bedrock,
 }
 
 /// A partial spec, as a caller sends it: `None` leaves what the user has.

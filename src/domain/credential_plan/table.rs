@@ -2,6 +2,7 @@
 
 use super::{Authority, CredentialPlan, ModelEntries, PlanInputs, Provider};
 use crate::domain::openclaw_version::OpenClawVersion;
+use crate::domain::spec::SignInKind;
 
 struct Layout {
     authority: Authority,
@@ -40,6 +41,27 @@ const MODELS: [(OpenClawVersion, ModelEntries); 4] = [
     // Without the runtime, 7.35 and 8.2 want the plugin and refuse to start when it cannot be installed.
     (v(6, 0), model("openai/gpt-5.5", Some("openclaw"))),
 ];
+
+/// With an OpenAI API key. From 4.25 on the releases' own default moves with every month, and not every account has the
+/// newest; `gpt-5.5` is in the catalog of all. Without a runtime, 2026.5.12 and later want Codex for it (the releases'
+/// docs, providers/openai.md).
+const OPENAI_KEY: [(OpenClawVersion, ModelEntries); 4] = [
+    (v(4, 7), model("openai/gpt-5.4", None)),
+    (v(4, 25), model("openai/gpt-5.5", None)),
+    (v(5, 12), model("openai/gpt-5.5", Some("pi"))),
+    (v(6, 0), model("openai/gpt-5.5", Some("openclaw"))),
+];
+
+/// With an Anthropic API key: what each release's own onboarding sets.
+const ANTHROPIC_KEY: [(OpenClawVersion, ModelEntries); 4] = [
+    (v(4, 7), model("anthropic/claude-sonnet-4-6", None)),
+    (v(4, 21), model("anthropic/claude-opus-4-7", None)),
+    (v(6, 0), model("anthropic/claude-opus-4-8", None)),
+    (v(8, 0), model("anthropic/claude-opus-5", None)),
+];
+
+/// On Bedrock: a global inference profile, because one of `us` or `eu` would not be found elsewhere.
+const BEDROCK: ModelEntries = model("amazon-bedrock/global.anthropic.claude-opus-4-6-v1", None);
 
 /// With the `codex` plugin: the recipe as it was meant. Whole turns proved on 9.6; on 7.35 and 8.2 the client only.
 const CODEX_PLUGIN: CredentialPlan = CredentialPlan {
@@ -86,6 +108,23 @@ pub fn credential_plan(version: OpenClawVersion, inputs: PlanInputs) -> Credenti
         needs_entry: matches!(authority, Authority::Store),
         model: *row(&MODELS, version),
     }
+}
+
+/// What `openclaw.json` says of the model, by how the user signs in.
+#[must_use]
+pub fn model_entries(version: OpenClawVersion, sign_in: SignInKind, inputs: PlanInputs) -> ModelEntries {
+    match sign_in {
+        SignInKind::Chatgpt => credential_plan(version, inputs).model,
+        SignInKind::OpenaiKey => *row(&OPENAI_KEY, version),
+        SignInKind::AnthropicKey => *row(&ANTHROPIC_KEY, version),
+        SignInKind::Bedrock => BEDROCK,
+    }
+}
+
+/// Every reference that a plan ever set: such a one is followed up, any other is the user's choice.
+pub(super) fn our_references() -> impl Iterator<Item = &'static str> {
+    let tables = [MODELS, OPENAI_KEY, ANTHROPIC_KEY].into_iter().flatten().map(|(_, model)| model);
+    tables.chain([CODEX_PLUGIN.model, BEDROCK]).map(|model| model.reference)
 }
 
 /// Where a release's store is. One that an older kind filled is migrated by the entry script; the other way round there
