@@ -60,6 +60,11 @@ function doctor() {
   if (process.env.OPENCLAW_SERVICE_REPAIR_POLICY !== "external") return 1;
   dieHere("before");
   if (mishap === "slow") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+  if (mishap === "waits for a lease" && !fs.existsSync(path.join(state, "lease"))) {
+    fs.writeFileSync(path.join(state, "lease"), "");
+    console.log("- deferred: maintenance\n  lease core:maintenance/global is held by\n  someone");
+    return 1;
+  }
   if (mishap === "fails") {
     console.log("cannot do that");
     return 3;

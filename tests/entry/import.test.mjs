@@ -162,6 +162,14 @@ test("a failing doctor fails the start and leaves all to be repeated", async (t)
   }
 });
 
+test("a doctor that finds the lease of a killed one is called again once that is over", async (t) => {
+  const world = new World(t);
+  world.stage(world.pending("ann"));
+  const ran = await world.import({ FAKE_DOCTOR: "waits for a lease" });
+  assert.deepEqual([ran.code, world.calls()], [0, [DOCTOR, DOCTOR]]);
+  assert.match(ran.err, /waiting for its lease/);
+});
+
 test("no token is printed, though doctor prints them", async (t) => {
   const world = new World(t);
   world.stage(world.pending("ann"));

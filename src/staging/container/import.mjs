@@ -29,6 +29,7 @@ const FIRST_RELEASE = [2026, 6, 5];
 const FRESH_MS = 5 * 60_000;
 const DOCTOR_MS = 5 * 60_000;
 const CLI_MS = 60_000;
+const LEASE_MS = 65_000;
 // The path that a refresh posts to, here only looked at: Cloudflare challenges the site's pages by rules of their own.
 const EGRESS_URL = "https://auth.openai.com/oauth/token";
 const EGRESS_TRIES = 3;
@@ -161,12 +162,20 @@ async function migrate(openclaw, profileId) {
   }
 }
 
-async function doctor(openclaw) {
+async function doctor(openclaw, again = false) {
+  const said = [];
   const { code, signal, seconds } = await run(openclaw, ["doctor", "--fix", "--non-interactive"], DOCTOR_MS, (line) => {
     // Its boxes are drawn for a terminal.
     const words = line.replace(/[\u2500-\u257f\u25c7]+/g, "").trim();
+    if (words) said.push(words);
     if (words) say(`doctor: ${words}`);
   });
+  // A doctor that was killed leaves a lease in the database, which 9.6 respects for a minute.
+  if (code !== 0 && !again && /\blease .* held by\b/.test(said.join(" "))) {
+    say("openclaw doctor was interrupted before, waiting for its lease to end");
+    await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
+    return doctor(openclaw, true);
+  }
   if (code !== 0) {
     throw new Failure(70, `openclaw doctor of ${openclaw.release} ended with ${signal ?? code} after ${seconds} s`);
   }
