@@ -14,6 +14,7 @@ use super::target::{Desired, Target};
 use super::{Converged, Outcome, Reconciler, SignInChange};
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::credential_plan::Release;
+use crate::domain::credential_plan::openclaw_json::{Entries, TokenSource};
 use crate::domain::service::ServiceStatus;
 use crate::domain::{Coordinates, CurrentDefinition, UserId, with_causes};
 use crate::staging::{Placed, UserLock};
@@ -211,6 +212,9 @@ impl Run<'_> {
                 Placed { needs_start, ..staging.place(self.user, &release, None, false).await? }
             }
         };
+        let token = if release.has_gateway_token() { TokenSource::Environment } else { TokenSource::File };
+        let entries = Entries { model: placed.plan.model, token };
+        placed.warnings.extend(staging.configure(self.user, entries).await?);
         // Placed for one release and then for another, it was written all the same.
         if let Some((_, earlier)) = self.placed.take() {
             placed.staged = earlier.staged;

@@ -45,6 +45,14 @@ pub enum StagingError {
         /// Where, relative to the EFS root.
         path: String,
     },
+    /// The user's own settings of OpenClaw cannot be used.
+    #[error("{path} cannot be used: {problem}; let the user mend it, or remove it and provision again")]
+    UnusableConfiguration {
+        /// Where, relative to the EFS root.
+        path: String,
+        /// Why.
+        problem: &'static str,
+    },
     /// There is more to purge than one call removes; the next call continues.
     #[error("{path} is not purged yet: {removed} entries removed, and more are left")]
     PurgeUnfinished {
@@ -99,7 +107,9 @@ impl StagingError {
                 Some(_) | None => StagingErrorKind::Retryable,
             },
             Self::NotADirectory { .. } | Self::LocksDoNotExclude => StagingErrorKind::Operator,
-            Self::Contended { .. } | Self::UnreadableProfiles { .. } => StagingErrorKind::Tenant,
+            Self::Contended { .. } | Self::UnreadableProfiles { .. } | Self::UnusableConfiguration { .. } => {
+                StagingErrorKind::Tenant
+            }
             Self::NotMounted { .. } | Self::PurgeUnfinished { .. } | Self::CutShort(_) => StagingErrorKind::Retryable,
         }
     }

@@ -3,13 +3,15 @@
 //! ```text
 //! <EFS root>/users/<user id>/codex/auth.json     the sign-in; owned by the container's user, directories 0700
 //! <EFS root>/users/<user id>/agents/main/agent/auth-profiles.json   the same, for the releases that read it there
+//! <EFS root>/users/<user id>/openclaw.json       the user's settings, with our entries in them
 //! <EFS root>/users/<user id>/.provisioner/       the entry script, and what it is to import
 //! <EFS root>/.provisioner/locks/<user id>.lock   one converging replica per user; beyond every tenant's root
 //! ```
-//! `jail` walks, `write` replaces, `places` knows the directories, `credentials` reads and stages, `entry` has the entry
-//! script, `locations` describes, `purge` removes, `locks` keeps replicas apart.
+//! `jail` walks, `write` replaces, `places` knows the directories, `credentials` reads and stages, `configuration` merges
+//! into `openclaw.json`, `entry` has the entry script, `locations` describes, `purge` removes, `locks` keeps replicas apart.
 //! Every call opens the root anew, so a file system that was mounted again is found again.
 
+mod configuration;
 mod credentials;
 mod entry;
 mod error;

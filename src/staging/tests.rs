@@ -2,6 +2,7 @@
 //!
 //! All run as root and without: as root the container's user is 1000, otherwise whoever runs the tests.
 
+mod configuring;
 mod hostile;
 mod purging;
 

@@ -40,6 +40,27 @@ async fn a_sign_in_is_put_kept_and_forced() {
     assert!(!app.path("users/nobody").exists());
 }
 
+/// The gateway's token is made once, and the entries follow the release; what the user wrote stays, comments too.
+#[tokio::test(start_paused = true)]
+async fn openclaw_json_is_merged_and_follows_the_release() {
+    let app = running("o:2026.4.21").await;
+    let (path, configuration) = ("users/alice/openclaw.json", file(&app, "users/alice/openclaw.json"));
+    let token = configuration["gateway"]["auth"]["token"].clone();
+    assert_eq!((token.as_str().unwrap().len(), &configuration["gateway"]["bind"]), (64, &json!("lan")));
+    assert_eq!(configuration["agents"]["defaults"]["model"]["primary"], "openai-codex/gpt-5.4");
+    let commented = app.file(path).replacen('{', "{\n  // mine\n  \"channels\": {},", 1);
+    std::fs::write(app.path(path), commented).unwrap();
+    app.post("/containers/alice/redeploy", json!({"image": "o:2026.9.6"})).await;
+    let merged = app.file(path);
+    assert!(merged.contains("// mine") && merged.contains("\"channels\": {}"), "{merged}");
+    assert!(merged.contains("openai/gpt-5.5") && merged.contains(token.as_str().unwrap()), "{merged}");
+
+    std::fs::write(app.path(path), "not mergeable").unwrap();
+    let again = app.post("/provision", signed_in_at(OLD)).await;
+    assert_eq!((again.status, codes(&again.body)), (202, vec!["openclaw_json_left_alone"]));
+    assert_eq!(app.file(path), "not mergeable");
+}
+
 /// No token, whatever is on disk.
 #[tokio::test(start_paused = true)]
 async fn what_is_shown_tells_everything_but_tokens() {

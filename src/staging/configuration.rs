@@ -1,0 +1,139 @@
+//! `openclaw.json` in a user's directory: our entries merged in, and the gateway's token.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
+
+use super::error::StagingError;
+use super::jail::{Child, Found, Name};
+use super::places;
+use super::write::{Replaced, remove_leftovers, replace};
+use super::{ATTEMPTS, Owner, Staging};
+use crate::domain::credential_plan::Warning;
+use crate::domain::credential_plan::openclaw_json::{
+    Entries, GatewayToken, Merged, gateway_token, merge, with_gateway_token,
+};
+use crate::domain::user_id::UserId;
+
+const OPENCLAW_JSON: Name = Name::fixed("openclaw.json");
+/// What the gateway's token is made of, in bytes.
+const GATEWAY_TOKEN_BYTES: usize = 32;
+
+impl Staging {
+    /// Merges our entries into the user's `openclaw.json`, and makes the gateway's token where there is none. What cannot
+    /// be merged is left alone, with a warning; what says all that it should is not written.
+    pub async fn configure(&self, user: &UserId, entries: Entries) -> Result<Option<Warning>, StagingError> {
+        let problem = self.edit(user, move |existing, fresh_token| merge(existing, &entries, fresh_token)).await?;
+        Ok(problem.map(|problem| Warning::ConfigurationLeftAlone { problem }))
+    }
+
+    /// What the user's `openclaw.json` says of the gateway's token; changes nothing.
+    pub async fn gateway_token(&self, user: &UserId) -> Result<GatewayToken, StagingError> {
+        self.blocking(user, |root, user| {
+            let Child::Directory(home) = places::home(root, user)? else { return Ok(GatewayToken::Missing) };
+            let found = home.read(&OPENCLAW_JSON)?;
+            let token = content(&found).and_then(|existing| existing.map_or(Ok(GatewayToken::Missing), gateway_token));
+            token.map_err(|problem| unusable(user, problem))
+        })
+        .await
+    }
+
+    /// Makes a new token for the gateway, which takes it up when it starts.
+    pub async fn rotate_gateway_token(&self, user: &UserId) -> Result<(), StagingError> {
+        match self.edit(user, with_gateway_token).await? {
+            None => Ok(()),
+            Some(problem) => Err(unusable(user, problem)),
+        }
+    }
+
+    /// Edits the file, unless it changes meanwhile; then it is looked at anew. Answers why it was left alone.
+    async fn edit<F>(&self, user: &UserId, edit: F) -> Result<Option<&'static str>, StagingError>
+    where
+        F: Fn(Option<&[u8]>, &SecretString) -> Merged + Clone + Send + 'static,
+    {
+        let mut patience = self.reread.times;
+        for _ in 0..ATTEMPTS {
+            let (owner, edit) = (self.owner, edit.clone());
+            match self.blocking(user, move |root, user| edit_once(root, user, owner, edit)).await {
+                Ok(Edited::Done) => return Ok(None),
+                // It may be half written.
+                Ok(Edited::LeftAlone(_)) if patience > 0 => {
+                    patience -= 1;
+                    tokio::time::sleep(self.reread.pause).await;
+                }
+                Ok(Edited::LeftAlone(problem)) => {
+                    tracing::warn!(user_id = %user, problem, "openclaw.json was left alone");
+                    return Ok(Some(problem));
+                }
+                Ok(Edited::Disturbed) | Err(StagingError::Contended { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StagingError::Contended { path: path(user), attempts: ATTEMPTS })
+    }
+}
+
+/// What one try came to.
+enum Edited {
+    Done,
+    LeftAlone(&'static str),
+    /// The file changed meanwhile.
+    Disturbed,
+}
+
+fn edit_once(
+    root: &Path,
+    user: &UserId,
+    owner: Option<Owner>,
+    edit: impl Fn(Option<&[u8]>, &SecretString) -> Merged,
+) -> Result<Edited, StagingError> {
+    let home = places::make_home(root, user, owner)?;
+    let found = home.read(&OPENCLAW_JSON)?;
+    let existing = match content(&found) {
+        Ok(existing) => existing,
+        Err(problem) => return Ok(Edited::LeftAlone(problem)),
+    };
+    let bytes = match edit(existing, &random_token()?) {
+        Merged::Unchanged => {
+            home.heal_file(&OPENCLAW_JSON, owner)?;
+            return Ok(Edited::Done);
+        }
+        Merged::LeftAlone(problem) => return Ok(Edited::LeftAlone(problem)),
+        Merged::Write(bytes) => Zeroizing::new(bytes),
+    };
+    remove_leftovers(&home)?;
+    let unchanged = || Ok(home.read(&OPENCLAW_JSON)? == found);
+    Ok(match replace(&home, &OPENCLAW_JSON, &bytes, owner, unchanged)? {
+        Replaced::Done { .. } => Edited::Done,
+        Replaced::Disturbed => Edited::Disturbed,
+    })
+}
+
+fn content(found: &Found) -> Result<Option<&[u8]>, &'static str> {
+    match found {
+        Found::Missing => Ok(None),
+        Found::Regular(bytes) => Ok(Some(bytes.as_slice())),
+        Found::TooLarge(_) => Err("it is too large"),
+        // A link may well be how the user keeps it; it is not followed (incident 27).
+        Found::Other(_) => Err("it is a link or no file"),
+    }
+}
+
+fn path(user: &UserId) -> String {
+    format!("users/{user}/openclaw.json")
+}
+
+fn unusable(user: &UserId, problem: &'static str) -> StagingError {
+    StagingError::UnusableConfiguration { path: path(user), problem }
+}
+
+/// 32 bytes of the system's entropy in hex.
+fn random_token() -> Result<SecretString, StagingError> {
+    let mut bytes = Zeroizing::new([0; GATEWAY_TOKEN_BYTES]);
+    let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(bytes.as_mut_slice()));
+    read.map_err(|source| StagingError::Io { action: "read", path: "/dev/urandom".to_owned(), source })?;
+    Ok(SecretString::from(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+}
