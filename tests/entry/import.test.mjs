@@ -244,6 +244,17 @@ test("a store that is not known is emptied by the release's own logout", async (
   }
 });
 
+test("a sign-in that comes after a start without one asks only those releases to log out that can", async (t) => {
+  for (const [version, calls] of [["2026.7.35", [GET, DOCTOR]], ["2026.8.1", [GET, "models auth logout openai:default --yes", DOCTOR]]]) {
+    const world = new World(t, version);
+    fs.mkdirSync(path.join(world.state, "state"));
+    fs.writeFileSync(path.join(world.state, "state/openclaw.sqlite"), "");
+    world.stage(world.pending("ann"));
+    assert.equal((await world.import()).code, 0);
+    assert.deepEqual(world.calls(), calls);
+  }
+});
+
 test("sign-in.json has to be a file, of a known version, that makes sense", async (t) => {
   const world = new World(t);
   const pending = world.pending("ann");

@@ -26,6 +26,8 @@ const MIGRATED = path.join(HERE, "migrated-by");
 const PROFILES = path.join(STATE, "agents/main/agent/auth-profiles.json");
 
 const FIRST_RELEASE = [2026, 6, 5];
+/** `models auth logout` is not there on 7.35, and is on 8.2; the store changed with 8.1. */
+const FIRST_WITH_LOGOUT = [2026, 8, 1];
 const FRESH_MS = 5 * 60_000;
 const DOCTOR_MS = 5 * 60_000;
 const CLI_MS = 60_000;
@@ -404,7 +406,7 @@ async function storedProfile(profileId) {
 
 async function removeFromStore(openclaw, profileId) {
   const { known } = await storedProfiles();
-  if (!known && sharedDatabase().length > 0) return logout(openclaw, profileId);
+  if (!known && openclaw.hasLogout && sharedDatabase().length > 0) return logout(openclaw, profileId);
   for (const { files, profiles, state } of STORES) {
     await eachDatabase(files(), profiles.table, (database) => {
       const cell = readCell(database, profiles);
@@ -447,7 +449,7 @@ async function wipeFreeSpace() {
 async function logout(openclaw, profileId) {
   const lines = [];
   const { code, signal } = await run(openclaw, ["models", "auth", "logout", profileId, "--yes"], CLI_MS, (line) => lines.push(line));
-  if (code !== 0 && !lines.some((line) => /not found|unknown/i.test(line))) {
+  if (code !== 0 && !lines.some((line) => /not found/i.test(line))) {
     throw new Failure(70, `openclaw models auth logout ended with ${signal ?? code}: ${lines.slice(-3).join(" / ")}`);
   }
 }
@@ -518,7 +520,7 @@ async function findOpenClaw() {
     const release = releaseBeside(file) ?? (await askedRelease({ command }));
     const [, ...numbers] = /^(\d+)\.(\d+)\.(\d+)/.exec(release ?? "") ?? [];
     if (numbers.length === 0) throw new Failure(70, `${candidate} does not say which release of OpenClaw it is`);
-    return { command, release, older: isOlder(numbers.map(Number)) };
+    return { command, release, older: isBefore(FIRST_RELEASE, numbers), hasLogout: !isBefore(FIRST_WITH_LOGOUT, numbers) };
   }
   return null;
 }
@@ -540,9 +542,9 @@ async function askedRelease(openclaw) {
   return release;
 }
 
-function isOlder(numbers) {
-  for (let at = 0; at < 3; at += 1) if (numbers[at] !== FIRST_RELEASE[at]) return numbers[at] < FIRST_RELEASE[at];
-  return false;
+function isBefore(first, numbers) {
+  const at = first.findIndex((number, place) => number !== Number(numbers[place]));
+  return at >= 0 && Number(numbers[at]) < first[at];
 }
 
 /** Runs the CLI; each line of its output goes to `onLine`. */
