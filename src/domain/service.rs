@@ -89,6 +89,8 @@ pub struct Task {
     pub last_status: String,
     /// ECS's desiredStatus: `RUNNING` or `STOPPED`.
     pub desired_status: String,
+    /// Its IPv4 address in the subnet, once its network interface is attached.
+    pub private_ip: Option<String>,
     /// Whether it lets ECS Exec in; settled when it started.
     pub execute_command: bool,
     /// The verdict of the container health check.

@@ -157,6 +157,13 @@ pub fn derive(service: &Service, tasks: &[Task], has_health_check: bool) -> Opti
     })
 }
 
+/// The task that runs what was asked for, if one does.
+#[must_use]
+pub fn running_task<'a>(service: &Service, tasks: &'a [Task]) -> Option<&'a Task> {
+    let runs = |task: &&Task| task.last_status == "RUNNING" && task.desired_status == "RUNNING";
+    tasks.iter().filter(runs).filter(|task| is_current(service, task)).max_by_key(|task| task.created_at_seconds)
+}
+
 fn is_current(service: &Service, task: &Task) -> bool {
     service.primary().map_or(task.task_definition == service.task_definition, |primary| task.is_of(primary))
 }

@@ -16,12 +16,17 @@ pub(super) struct Caller(pub(super) String);
 
 /// Lets a request through when its token has the scope that its method needs: GET reads, everything else changes one
 /// user. Scopes are the token's, never the caller's word (incident 32).
-pub(super) async fn require_token(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let needed = if request.method() == Method::GET || request.method() == Method::HEAD {
-        Scope::Read
-    } else {
-        Scope::Provision
-    };
+pub(super) async fn require_token(State(app): State<App>, request: Request, next: Next) -> Response {
+    let reads = request.method() == Method::GET || request.method() == Method::HEAD;
+    require(if reads { Scope::Read } else { Scope::Provision }, &app, request, next).await
+}
+
+/// The same for what is a secret even to look at.
+pub(super) async fn require_provision(State(app): State<App>, request: Request, next: Next) -> Response {
+    require(Scope::Provision, &app, request, next).await
+}
+
+async fn require(needed: Scope, app: &App, mut request: Request, next: Next) -> Response {
     let presented = request.headers().get(AUTHORIZATION).and_then(|header| header.to_str().ok());
     let Some(token) = presented.and_then(bearer) else {
         let detail = "send the header Authorization: Bearer <token>";

@@ -13,7 +13,7 @@ use super::body::{Json, OptionalJson};
 use super::dto::{ContainerResponse, DeleteQuery, NoFields, ProvisionRequest, RedeployRequest};
 use super::error::{Code, Problem};
 use crate::domain::{RawSize, Size, State as ContainerState, UserId};
-use crate::reconcile::{Converged, Desired, Outcome, SignInChange, Target};
+use crate::reconcile::{ConvergeError, Converged, Desired, Outcome, SignInChange, Target};
 
 pub(super) type UserPath = Result<Path<String>, PathRejection>;
 
@@ -107,12 +107,17 @@ pub(super) async fn apply(
         SignInChange::None | SignInChange::Send { .. } => target.name(),
     };
     let result = app.reconciler.apply(user.clone(), target, sign_in).await;
-    let outcome = match &result {
+    audit(caller, operation, user, &result);
+    Ok(result?)
+}
+
+/// Writes down who asked for what, and what came of it.
+pub(super) fn audit(caller: &Caller, operation: &str, user: &UserId, result: &Result<Converged, ConvergeError>) {
+    let outcome = match result {
         Ok(converged) => format!("{:?}", converged.outcome).to_lowercase(),
         Err(_) => "failed".into(),
     };
     tracing::info!(target: "audit", caller = caller.0, operation, user_id = %user, outcome, "audit");
-    Ok(result?)
 }
 
 async fn respond(
@@ -125,13 +130,18 @@ async fn respond(
     let on_the_way = target.on_the_way();
     let awaits_state = !matches!(target, Target::Present { desired: Desired::Unchanged, .. });
     let converged = apply(app, caller, &user, target, sign_in).await?;
+    Ok(answer(&user, on_the_way, awaits_state, converged))
+}
+
+/// The answer to a converge, with where to look next.
+pub(super) fn answer(user: &UserId, on_the_way: ContainerState, awaits_state: bool, converged: Converged) -> Response {
     let status = status_of(&converged, awaits_state);
     let mut response =
-        (status, axum::Json(ContainerResponse::of_converged(&user, on_the_way, converged))).into_response();
+        (status, axum::Json(ContainerResponse::of_converged(user, on_the_way, converged))).into_response();
     if let Ok(location) = HeaderValue::try_from(format!("/containers/{user}")) {
         response.headers_mut().insert(LOCATION, location);
     }
-    Ok(response)
+    response
 }
 
 /// 201 made, 202 changed, 200 nothing to change. Who asks for a state (provision, start, stop) gets 202 also while the

@@ -69,6 +69,8 @@ pub enum Code {
     FilesMisconfigured,
     /// A file of the user's own cannot be read, and would be lost.
     FilesUnreadable,
+    /// The gateway's token is not this service's to change.
+    GatewayTokenNotOurs,
     /// The user's resources kept changing.
     Contended,
     /// AWS asks to slow down.
@@ -100,7 +102,9 @@ impl Code {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NoSuchRoute | Self::ContainerNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::OperationInProgress | Self::ForeignService | Self::FilesUnreadable => StatusCode::CONFLICT,
+            Self::OperationInProgress | Self::ForeignService | Self::FilesUnreadable | Self::GatewayTokenNotOurs => {
+                StatusCode::CONFLICT
+            }
             Self::FilesUnavailable
             | Self::Contended
             | Self::AwsThrottled
@@ -133,6 +137,7 @@ impl Code {
             Self::FilesUnavailable => "The user's files could not be written",
             Self::FilesMisconfigured => "The user's files cannot be written",
             Self::FilesUnreadable => "A file of the user's own cannot be read",
+            Self::GatewayTokenNotOurs => "The gateway's token is not kept here",
             Self::Contended => "The user's resources kept changing",
             Self::AwsThrottled => "AWS asks to slow down",
             Self::AwsUnavailable => "AWS did not answer",
@@ -164,6 +169,7 @@ impl Code {
             | Self::ImageNotFound
             | Self::FilesMisconfigured
             | Self::FilesUnreadable
+            | Self::GatewayTokenNotOurs
             | Self::BaseUnusable
             | Self::AwsQuotaExceeded
             | Self::AwsAccessDenied
@@ -236,10 +242,13 @@ impl From<ConvergeError> for Problem {
             ConvergeError::Refused(Refusal::Invalid(invalid) | Refusal::Render(RenderError::Release(invalid))) => {
                 return invalid.clone().into();
             }
-            ConvergeError::Staging(unreadable @ StagingError::UnreadableProfiles { .. }) => {
+            ConvergeError::Staging(
+                unreadable @ (StagingError::UnreadableProfiles { .. } | StagingError::UnusableConfiguration { .. }),
+            ) => {
                 return Self::new(Code::FilesUnreadable, unreadable.to_string());
             }
             ConvergeError::Refused(Refusal::NotFound) => Code::ContainerNotFound,
+            ConvergeError::TokenOfEnvironment => Code::GatewayTokenNotOurs,
             ConvergeError::Refused(Refusal::NoBase) | ConvergeError::Base(_) | ConvergeError::BaseMissing { .. } => {
                 Code::BaseUnusable
             }

@@ -6,6 +6,7 @@ mod containers;
 mod credentials;
 mod dto;
 mod error;
+mod gateway;
 mod health;
 mod request_id;
 mod routes;

@@ -6,7 +6,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{App, auth, body, containers, credentials, error, health, request_id};
+use super::{App, auth, body, containers, credentials, error, gateway, health, request_id};
 
 /// The whole API.
 pub fn router(app: App) -> Router {
@@ -23,8 +23,13 @@ pub fn router(app: App) -> Router {
         .route("/containers/{user_id}/start", post(containers::start))
         .route("/containers/{user_id}/stop", post(containers::stop))
         .route_layer(from_fn_with_state(app.clone(), auth::require_token));
+    let secret = Router::new()
+        .route("/containers/{user_id}/gateway", get(gateway::show))
+        .route("/containers/{user_id}/gateway/rotate", post(gateway::rotate))
+        .route_layer(from_fn_with_state(app.clone(), auth::require_provision));
     let open = Router::new().route("/healthz", get(health::healthz)).route("/readyz", get(health::readyz));
     guarded
+        .merge(secret)
         .merge(open)
         .method_not_allowed_fallback(error::method_not_allowed)
         .fallback(error::no_such_route)

@@ -44,6 +44,12 @@ pub enum ConvergeError {
     /// The lock file could not be used.
     #[error("the user's lock could not be taken")]
     Lock(#[source] LockError),
+    /// The task definition brings the gateway's token.
+    #[error(
+        "OPENCLAW_GATEWAY_TOKEN in the task definition brings the gateway's token: change that secret and redeploy with \
+         force, or take the variable out of the base and of `secrets` and redeploy, so that it is kept in openclaw.json"
+    )]
+    TokenOfEnvironment,
     /// AWS said no, or nothing.
     #[error(transparent)]
     Aws(#[from] AwsError),

@@ -4,6 +4,7 @@ mod converge;
 mod credentials;
 mod error;
 mod execute;
+mod gateway;
 mod names;
 mod observe;
 mod plan;
@@ -12,6 +13,7 @@ mod target;
 
 pub use credentials::Credentials;
 pub use error::ConvergeError;
+pub use gateway::{Gateway, GatewayAuth};
 pub use plan::{Done, Observed, Plan, Refusal, Step, plan};
 pub use status::ContainerView;
 pub use target::{Definition, Desired, IfMissing, Target};

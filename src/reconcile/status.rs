@@ -5,7 +5,7 @@ use super::error::ConvergeError;
 use super::plan::Refusal;
 use crate::aws::{ListedTasks, RegisteredDefinition};
 use crate::domain::service::{Service, ServiceStatus, Task};
-use crate::domain::{Coordinates, CurrentDefinition, State, Status, UserId, derive_status};
+use crate::domain::{Coordinates, CurrentDefinition, State, Status, UserId, derive_status, running_task};
 
 /// A user's container as ECS shows it at this moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +16,8 @@ pub struct ContainerView {
     pub current: Option<CurrentDefinition>,
     /// What follows from both and the tasks.
     pub status: Status,
+    /// The private address of the task that runs what was asked for.
+    pub host: Option<String>,
 }
 
 impl Reconciler {
@@ -56,12 +58,13 @@ impl Reconciler {
         let has_health_check = current.as_ref().is_some_and(|current| current.has_health_check);
         let derive = |tasks: &[Task]| derive_status(&service, tasks, has_health_check).ok_or(Refusal::NotFound);
         let mut status = derive(&tasks)?;
+        let host = running_task(&service, &tasks).and_then(|task| task.private_ip.clone());
         if !status.ready {
             // A task that stopped tells why; ListTasks hides it unless it is asked for.
             tasks.extend(self.aws.ecs.tasks_of(&at.cluster, &service.name, ListedTasks::Stopped).await?);
             status = derive(&tasks)?;
         }
-        Ok(ContainerView { service, current, status })
+        Ok(ContainerView { service, current, status, host })
     }
 }
 
@@ -75,6 +78,6 @@ impl ContainerView {
             ready: false,
             reason: None,
         });
-        Self { service, current, status }
+        Self { service, current, status, host: None }
     }
 }

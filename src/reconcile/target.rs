@@ -95,6 +95,17 @@ impl Target {
         Self::scaled(Desired::Unchanged)
     }
 
+    /// As it is, by another task.
+    #[must_use]
+    pub const fn restart() -> Self {
+        Self::Present {
+            if_missing: IfMissing::Refuse,
+            definition: Definition::Keep,
+            desired: Desired::Unchanged,
+            restart: true,
+        }
+    }
+
     /// Nothing left of it.
     #[must_use]
     pub const fn delete(purge: bool) -> Self {
@@ -144,6 +155,7 @@ impl Target {
             Self::Present { definition: Definition::Render(patch), .. } if patch.size.is_some() => "resize",
             Self::Present { definition: Definition::Render(_), .. } => "redeploy",
             Self::Present { definition: Definition::Keep, desired: Desired::Stopped, .. } => "stop",
+            Self::Present { definition: Definition::Keep, desired: Desired::Unchanged, restart: true, .. } => "restart",
             Self::Present { definition: Definition::Keep, desired: Desired::Unchanged, .. } => "credentials",
             Self::Present { definition: Definition::Keep, desired: Desired::Running, .. } => "start",
             Self::Absent { .. } => "delete",

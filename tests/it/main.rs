@@ -12,6 +12,7 @@ mod containers;
 mod credential_plans;
 mod credentials;
 mod egress;
+mod gateway;
 mod harness;
 mod interruptions;
 mod orphans;

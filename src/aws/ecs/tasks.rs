@@ -1,5 +1,7 @@
 //! ListTasks, DescribeTasks.
 
+use std::net::Ipv4Addr;
+
 use aws_sdk_ecs::types::{self as sdk, DesiredStatus, HealthStatus};
 
 use super::Ecs;
@@ -53,6 +55,7 @@ fn task(answer: &sdk::Task) -> Task {
         started_by: answer.started_by().map(str::to_owned),
         last_status: answer.last_status().unwrap_or_default().to_owned(),
         desired_status: answer.desired_status().unwrap_or_default().to_owned(),
+        private_ip: private_ip(answer),
         execute_command: answer.enable_execute_command(),
         health: match answer.health_status() {
             Some(HealthStatus::Healthy) => Health::Healthy,
@@ -66,6 +69,22 @@ fn task(answer: &sdk::Task) -> Task {
         stopped_at: answer.stopped_at().map(|at| at.to_string()),
         created_at_seconds: answer.created_at().map_or(0, |at| at.secs()),
     }
+}
+
+/// The address of its elastic network interface (API reference, Attachment.details). Not every emulator has attachments;
+/// there a container may name it.
+fn private_ip(task: &sdk::Task) -> Option<String> {
+    let interfaces =
+        task.attachments().iter().filter(|attachment| attachment.r#type() == Some("ElasticNetworkInterface"));
+    let attached = interfaces
+        .flat_map(sdk::Attachment::details)
+        .filter(|detail| detail.name() == Some("privateIPv4Address"))
+        .filter_map(sdk::KeyValuePair::value);
+    let named = task.containers().iter().flat_map(sdk::Container::network_interfaces);
+    attached
+        .chain(named.filter_map(sdk::NetworkInterface::private_ipv4_address))
+        .find(|text| text.parse::<Ipv4Addr>().is_ok())
+        .map(str::to_owned)
 }
 
 /// The container that tells most of why the task stopped. The first is the user's: a sidecar that ended well, or was
@@ -109,5 +128,22 @@ mod tests {
         let of = |started_by: &str| task(&sdk::Task::builder().started_by(started_by).build()).started_by;
         assert_eq!(of("ecs-svc/1"), Some("ecs-svc/1".to_owned()));
         assert_eq!(task(&sdk::Task::builder().build()).started_by, None);
+    }
+
+    #[test]
+    fn the_address_is_that_of_the_attached_interface() {
+        let detail = |value: &str| sdk::KeyValuePair::builder().name("privateIPv4Address").value(value).build();
+        let attached = |kind: &str, value: &str| sdk::Attachment::builder().r#type(kind).details(detail(value)).build();
+        let named = |address: &str| {
+            let interface = sdk::NetworkInterface::builder().private_ipv4_address(address).build();
+            sdk::Container::builder().network_interfaces(interface).build()
+        };
+        let builder = sdk::Task::builder;
+        let address = |task: sdk::builders::TaskBuilder| super::task(&task.build()).private_ip;
+        let interface = attached("ElasticNetworkInterface", "10.0.0.7");
+        let both = builder().attachments(attached("Service Connect", "10.0.0.9")).attachments(interface);
+        assert_eq!(address(both.containers(named("10.0.0.8"))).as_deref(), Some("10.0.0.7"));
+        assert_eq!(address(builder().containers(named("10.0.0.8"))).as_deref(), Some("10.0.0.8"));
+        assert_eq!(address(builder().containers(named("not an address"))), None);
     }
 }

@@ -33,6 +33,7 @@ fn task(task_definition: &str, last_status: &str, health: Health) -> Task {
         started_by: None,
         last_status: last_status.into(),
         desired_status: if last_status == "STOPPED" { "STOPPED" } else { "RUNNING" }.into(),
+        private_ip: None,
         execute_command: false,
         health,
         stop_code: None,
@@ -231,4 +232,17 @@ fn a_deleted_service_has_no_status_and_a_draining_one_is_deleting() {
     let with = |status| derive(&Service { status, ..service(0, 0) }, &[], true).map(|status| status.state);
     assert_eq!(with(ServiceStatus::Draining), Some(State::Deleting));
     assert_eq!(with(ServiceStatus::Inactive), None);
+}
+
+/// The old task's address is no place to send anybody, and the next one's is none before it runs.
+#[test]
+fn only_a_running_task_of_what_was_asked_for_is_a_host() {
+    let old = task("td:1", "RUNNING", Health::Healthy);
+    let pending = task("td:2", "PENDING", Health::Unknown);
+    let stopping = Task { desired_status: "STOPPED".into(), ..task("td:2", "RUNNING", Health::Healthy) };
+    let service = service(1, 1);
+    assert_eq!(running_task(&service, &[old.clone(), pending, stopping]), None);
+    let new = Task { created_at_seconds: 2, ..task("td:2", "RUNNING", Health::Unknown) };
+    let older = Task { created_at_seconds: 1, ..new.clone() };
+    assert_eq!(running_task(&service, &[old, new.clone(), older]), Some(&new));
 }

@@ -64,8 +64,8 @@ async fn what_is_no_file_of_theirs_is_neither_read_nor_replaced() {
     fs::write(&elsewhere, "{\"gateway\": {\"auth\": {\"token\": \"another's\"}}}").unwrap();
     let ours = fixture.own("openclaw.json");
     let large = format!("{{{}}}", " ".repeat(256 * 1024));
-    type Plant<'a> = Box<dyn Fn() + 'a>;
-    let make: [(&str, Plant<'_>); 4] = [
+    type Make<'a> = Box<dyn Fn() + 'a>;
+    let make: [(&str, Make<'_>); 4] = [
         ("it is a link or no file", Box::new(|| std::os::unix::fs::symlink(&elsewhere, &ours).unwrap())),
         ("it is a link or no file", Box::new(|| fs::create_dir(&ours).unwrap())),
         ("it is too large", Box::new(|| fs::write(&ours, &large).unwrap())),

@@ -1,0 +1,95 @@
+//! A user's gateway: where it is, and the token that lets its owner in.
+
+use std::fmt;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use super::error::ConvergeError;
+use super::plan::Refusal;
+use super::target::Target;
+use super::{Converged, Reconciler, SignInChange};
+use crate::domain::UserId;
+use crate::domain::credential_plan::openclaw_json::GatewayToken;
+
+/// How to reach a user's gateway.
+pub struct Gateway {
+    /// The private IPv4 address of the task that runs what was asked for; `None` while none does.
+    pub host: Option<String>,
+    /// Whether that task is healthy.
+    pub ready: bool,
+    /// The token.
+    pub token: GatewayAuth,
+}
+
+/// Where a gateway's token is.
+pub enum GatewayAuth {
+    /// The task definition brings it, from a secret or in plain sight.
+    Environment,
+    /// In the user's `openclaw.json`.
+    File(SecretString),
+    /// `openclaw.json` refers to a secret that only OpenClaw resolves.
+    Reference,
+    /// Not made yet.
+    Missing,
+}
+
+impl fmt::Debug for GatewayAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.source().unwrap_or("missing"))
+    }
+}
+
+impl GatewayAuth {
+    /// The stable name of the source.
+    #[must_use]
+    pub const fn source(&self) -> Option<&'static str> {
+        match self {
+            Self::Environment => Some("environment"),
+            Self::File(_) => Some("openclaw_json"),
+            Self::Reference => Some("reference"),
+            Self::Missing => None,
+        }
+    }
+}
+
+impl Reconciler {
+    /// Looks at a user's gateway.
+    ///
+    /// # Errors
+    /// `Refused(NotFound)` when the user has no container; when `openclaw.json` cannot be read.
+    pub async fn gateway(&self, user: &UserId) -> Result<Gateway, ConvergeError> {
+        let view = self.look(user).await?;
+        let from_environment = view.current.as_ref().is_some_and(|current| current.release.has_gateway_token());
+        let token = match from_environment {
+            true => GatewayAuth::Environment,
+            false => match self.staging.gateway_token(user).await? {
+                GatewayToken::Text(token) => GatewayAuth::File(token),
+                GatewayToken::Reference => GatewayAuth::Reference,
+                GatewayToken::Missing => GatewayAuth::Missing,
+            },
+        };
+        Ok(Gateway { host: view.host, ready: view.status.ready, token })
+    }
+
+    /// Makes a new token and restarts the container with it. Both in a task of their own: a caller that goes away must
+    /// not leave a gateway that knows another token than its file.
+    ///
+    /// # Errors
+    /// When the token is not in the file, when the file cannot be edited, and as for any converge.
+    pub async fn rotate_gateway_token(self: &Arc<Self>, user: UserId) -> Result<Converged, ConvergeError> {
+        let this = Arc::clone(self);
+        let rotated = self.running.spawn(async move {
+            let current = this.look(&user).await?.current.ok_or(Refusal::NotFound)?;
+            if current.release.has_gateway_token() {
+                return Err(ConvergeError::TokenOfEnvironment);
+            }
+            let lock = this.locks.acquire(&user, this.options.lock_timeout).await?;
+            this.staging.rotate_gateway_token(&user).await?;
+            drop(lock);
+            tracing::info!(user_id = %user, "made a new gateway token");
+            this.apply(user, Target::restart(), SignInChange::None).await
+        });
+        rotated.await.unwrap_or(Err(ConvergeError::Crashed))
+    }
+}
