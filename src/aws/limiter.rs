@@ -22,11 +22,19 @@ pub enum Bucket {
     ServiceRead,
     /// ListTasks, DescribeTasks.
     TaskRead,
+    /// ListServiceDeployments.
+    ServiceDeploymentRead,
 }
 
 impl Bucket {
-    const ALL: [Self; 5] =
-        [Self::TaskDefinitionWrite, Self::TaskDefinitionRead, Self::ServiceWrite, Self::ServiceRead, Self::TaskRead];
+    const ALL: [Self; 6] = [
+        Self::TaskDefinitionWrite,
+        Self::TaskDefinitionRead,
+        Self::ServiceWrite,
+        Self::ServiceRead,
+        Self::TaskRead,
+        Self::ServiceDeploymentRead,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -35,6 +43,7 @@ impl Bucket {
             Self::ServiceWrite => "service-write",
             Self::ServiceRead => "service-read",
             Self::TaskRead => "task-read",
+            Self::ServiceDeploymentRead => "service-deployment-read",
         }
     }
 
@@ -42,7 +51,7 @@ impl Bucket {
     const fn documented(self) -> Rate {
         match self {
             Self::TaskDefinitionWrite => Rate { burst: 20, per_second: 1 },
-            Self::TaskDefinitionRead => Rate { burst: 50, per_second: 20 },
+            Self::TaskDefinitionRead | Self::ServiceDeploymentRead => Rate { burst: 50, per_second: 20 },
             Self::ServiceWrite => Rate { burst: 50, per_second: 5 },
             Self::ServiceRead | Self::TaskRead => Rate { burst: 100, per_second: 20 },
         }

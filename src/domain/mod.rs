@@ -25,7 +25,9 @@ pub use native_login::{NativeLogin, native_login_command, shell_quoted};
 pub use openclaw_version::OpenClawVersion;
 pub use size::{CPU_UNITS, RawSize, Size};
 pub use spec::{CODEX_HOME, Labels, Secrets, SignInKind, Spec, SpecPatch, Variables, is_secret_arn};
-pub use status::{Phase, Reason, ReasonCode, State, Status, derive as derive_status, running_task};
+pub use status::{
+    LastStop, Phase, Reason, ReasonCode, State, Status, derive as derive_status, rolled_back_from, running_task,
+};
 pub use task_definition::{
     BaseDefinition, BaseError, CurrentDefinition, CurrentError, LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST,
     LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, OUTPUT_MEMBERS, RenderError, Rendered, TAG_USER, render, user_family,

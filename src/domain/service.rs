@@ -76,6 +76,42 @@ impl Service {
     }
 }
 
+/// Family and number of a revision, from its ARN; the number grows with each registration in the family.
+#[must_use]
+pub fn revision(task_definition: &str) -> Option<(&str, u64)> {
+    let (family, number) = task_definition.rsplit_once(':')?;
+    Some((family, number.parse().ok()?))
+}
+
+/// Whether `task_definition` is a later revision of the same family as `than`.
+#[must_use]
+pub fn is_newer_revision(task_definition: &str, than: &str) -> bool {
+    let pair = revision(task_definition).zip(revision(than));
+    pair.is_some_and(|((family, number), (of, than))| family == of && number > than)
+}
+
+/// A rollout as the newer API shows it, also when DescribeServices has forgotten it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceDeployment {
+    /// Its ARN, which is not the id of a [`Deployment`].
+    pub arn: String,
+    /// How it ended, or that it has not.
+    pub state: ServiceDeploymentState,
+    /// ECS's own words on it.
+    pub reason: Option<String>,
+}
+
+/// Where a service deployment stands (API reference, ServiceDeployment.status).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceDeploymentState {
+    /// Under way.
+    InProgress,
+    /// Given up: the service went back, or is on its way, or failed to get there.
+    RolledBack,
+    /// Over in any other way.
+    Ended,
+}
+
 /// One task of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {

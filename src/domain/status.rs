@@ -1,8 +1,16 @@
 //! Status, derived from what ECS says at this moment; nothing of it is kept, so nothing can be stuck in a record.
 
+mod last_stop;
+mod reason;
+
 use serde::Serialize;
 
-use super::service::{Deployment, Health, Rollout, Service, ServiceStatus, Task};
+pub use last_stop::LastStop;
+pub use reason::{Reason, ReasonCode};
+
+use reason::{classify, is_unhealthy, joined, reason};
+
+use super::service::{Deployment, Health, Rollout, Service, ServiceDeployment, ServiceStatus, Task, is_newer_revision};
 
 /// Where a user's container is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -40,67 +48,6 @@ pub enum Phase {
     TaskRunning,
     /// A task runs and is healthy.
     Healthy,
-}
-
-/// Why a container does not run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Reason {
-    /// Ours, from a closed list.
-    pub code: ReasonCode,
-    /// ECS's own words.
-    pub message: String,
-    /// What to do about it.
-    pub hint: &'static str,
-    /// When the task stopped, RFC 3339.
-    pub stopped_at: Option<String>,
-    /// Exit code of the container.
-    pub exit_code: Option<i32>,
-}
-
-/// The closed list of reasons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReasonCode {
-    /// The image cannot be pulled.
-    ImagePull,
-    /// The task's resources could not be made: mostly the EFS mount or a secret.
-    ResourceInitialization,
-    /// Killed for want of memory.
-    OutOfMemory,
-    /// The container could not be started.
-    CannotStart,
-    /// The container's process ended.
-    ContainerExited,
-    /// The container's health check failed.
-    Unhealthy,
-    /// The circuit breaker went back to the revision before.
-    RolledBack,
-    /// The circuit breaker gave up, and no stopped task tells more.
-    CircuitBreaker,
-    /// Anything else that ECS says.
-    Other,
-}
-
-impl ReasonCode {
-    /// What an operator does about it.
-    #[must_use]
-    pub const fn hint(self) -> &'static str {
-        match self {
-            Self::ImagePull => {
-                "check that the image and its tag exist and that the execution role may pull it, then redeploy"
-            }
-            Self::ResourceInitialization => {
-                "check the EFS mount targets, the task role's ClientMount and ClientWrite, and the ARNs in `secrets`, then redeploy"
-            }
-            Self::OutOfMemory => "resize to more memory_mib",
-            Self::CannotStart => "check the command and the user of the base task definition",
-            Self::ContainerExited => "read the container's log; redeploy once it is mended",
-            Self::Unhealthy => "read the container's log, and check the health check of the base task definition",
-            Self::RolledBack => "the new revision did not start; mend what the reason names and redeploy",
-            Self::CircuitBreaker => "read the service events in ECS, mend what they name and redeploy",
-            Self::Other => "read the service events in ECS",
-        }
-    }
 }
 
 /// A status as ECS gives it at this moment.
@@ -147,7 +94,8 @@ pub fn derive(service: &Service, tasks: &[Task], has_health_check: bool) -> Opti
     let left = service.deployments.iter().find(|other| !other.primary && other.rollout == Rollout::Failed);
     if let Some(left) = left.filter(|left| !is_retried(service, left)) {
         // The PRIMARY deployment is a way back, not what was asked for: steady is not the same as done.
-        return Some(failed(rolled_back(left, tasks)));
+        let told = left.reason.clone().unwrap_or_default();
+        return Some(failed(rolled_back(told, last_failed(tasks.iter().filter(|task| task.is_of(left))))));
     }
     Some(Status {
         state: if ready { State::Running } else { State::Provisioning },
@@ -155,6 +103,15 @@ pub fn derive(service: &Service, tasks: &[Task], has_health_check: bool) -> Opti
         ready,
         reason: if ready { None } else { stopped.map(classify) },
     })
+}
+
+/// The status of a service that went back from `asked_for` a while ago: DescribeServices has forgotten it, and all looks
+/// steady. `tasks` are stopped ones, as far as ECS still has them.
+#[must_use]
+pub fn rolled_back_from(asked_for: &str, deployment: &ServiceDeployment, tasks: &[Task]) -> Status {
+    let told = deployment.reason.clone().unwrap_or_else(|| "the deployment was rolled back".to_owned());
+    let tasks = tasks.iter().filter(|task| task.task_definition == asked_for);
+    failed(rolled_back(told, last_failed(tasks)))
 }
 
 /// The task that runs what was asked for, if one does.
@@ -171,14 +128,10 @@ fn is_current(service: &Service, task: &Task) -> bool {
 /// Whether the service is on its way to something else than back. ECS lists a deployment that failed until the next one
 /// is steady; a retry goes to the same revision or to a newer one of its family, a way back to an older one.
 fn is_retried(service: &Service, failed: &Deployment) -> bool {
-    fn revision(deployment: &Deployment) -> Option<(&str, u64)> {
-        let (family, number) = deployment.task_definition.rsplit_once(':')?;
-        Some((family, number.parse().ok()?))
-    }
-    match (service.primary().and_then(revision), revision(failed)) {
-        (Some((to, newer)), Some((from, older))) => to == from && newer >= older,
-        (None, _) | (_, None) => false,
-    }
+    let same_or_newer = |to: &Deployment| {
+        to.task_definition == failed.task_definition || is_newer_revision(&to.task_definition, &failed.task_definition)
+    };
+    service.primary().is_some_and(same_or_newer)
 }
 
 fn plain(state: State) -> Status {
@@ -190,14 +143,12 @@ fn failed(reason: Reason) -> Status {
 }
 
 /// The circuit breaker says only that tasks failed to start; the last of them says why.
-fn rolled_back(deployment: &Deployment, tasks: &[Task]) -> Reason {
-    let told = deployment.reason.clone().unwrap_or_default();
-    let Some(task) = last_failed(tasks.iter().filter(|task| task.is_of(deployment))) else {
+fn rolled_back(told: String, task: Option<&Task>) -> Reason {
+    let Some(task) = task else {
         return reason(ReasonCode::RolledBack, told);
     };
     let of_task = classify(task);
-    let said = [told.trim_end_matches('.'), &of_task.message];
-    let message = said.into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join(": ");
+    let message = joined(&told, &of_task.message);
     Reason { stopped_at: of_task.stopped_at, exit_code: of_task.exit_code, ..reason(ReasonCode::RolledBack, message) }
 }
 
@@ -215,44 +166,6 @@ fn last_failed<'a>(tasks: impl Iterator<Item = &'a Task>) -> Option<&'a Task> {
         // A task that the service stopped for a deployment or for scaling did not fail.
         .filter(|task| task.stop_code.as_deref() != Some("ServiceSchedulerInitiated") || is_unhealthy(task))
         .max_by_key(|task| task.created_at_seconds)
-}
-
-/// The words count too: the health of a task that has stopped can be UNKNOWN again.
-fn is_unhealthy(task: &Task) -> bool {
-    task.health == Health::Unhealthy || words(task).contains("health check")
-}
-
-fn words(task: &Task) -> String {
-    let container_reason =
-        task.container_reason.as_deref().filter(|said| Some(*said) != task.stopped_reason.as_deref());
-    let said = [task.stopped_reason.as_deref(), container_reason];
-    said.into_iter().flatten().collect::<Vec<_>>().join(": ")
-}
-
-/// Classifies a stopped task by the prefixes that ECS documents for stoppedReason and container reason.
-fn classify(task: &Task) -> Reason {
-    let message = words(task);
-    let says = |prefix: &str| message.contains(prefix);
-    let code = if says("CannotPullContainer") || says("CannotPullImage") {
-        ReasonCode::ImagePull
-    } else if says("ResourceInitializationError") {
-        ReasonCode::ResourceInitialization
-    } else if says("OutOfMemory") || task.exit_code == Some(137) && says("memory") {
-        ReasonCode::OutOfMemory
-    } else if says("CannotStartContainer") || says("CannotCreateContainer") {
-        ReasonCode::CannotStart
-    } else if is_unhealthy(task) {
-        ReasonCode::Unhealthy
-    } else if task.exit_code.is_some() {
-        ReasonCode::ContainerExited
-    } else {
-        ReasonCode::Other
-    };
-    Reason { stopped_at: task.stopped_at.clone(), exit_code: task.exit_code, ..reason(code, message) }
-}
-
-fn reason(code: ReasonCode, message: String) -> Reason {
-    Reason { code, message, hint: code.hint(), stopped_at: None, exit_code: None }
 }
 
 #[cfg(test)]

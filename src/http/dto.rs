@@ -163,7 +163,7 @@ impl ContainerResponse {
 
     /// After a look.
     pub(super) fn of_view(user: &UserId, view: ContainerView, credentials: Option<&'static str>) -> Self {
-        let ContainerView { service, current, status, host: _ } = view;
+        let ContainerView { service, current, status, .. } = view;
         let Status { state, phase, ready, reason } = status;
         let mut response = Self {
             phase,

@@ -15,7 +15,7 @@ use super::{Converged, Outcome, Reconciler, SignInChange};
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::credential_plan::Release;
 use crate::domain::credential_plan::openclaw_json::{Entries, TokenSource};
-use crate::domain::service::ServiceStatus;
+use crate::domain::service::{ServiceStatus, revision};
 use crate::domain::{Coordinates, CurrentDefinition, UserId, with_causes};
 use crate::staging::{Placed, UserLock};
 
@@ -85,7 +85,7 @@ impl Reconciler {
             current.is_some_and(|current| current.arn == *arn || names(&current.previous))
         };
         let left = observed.revisions.iter().filter(|arn| !in_use(arn));
-        let newest = left.max_by_key(|arn| arn.rsplit_once(':').and_then(|(_, number)| number.parse::<u64>().ok()));
+        let newest = left.max_by_key(|arn| revision(arn).map(|(_, number)| number));
         match newest.filter(|_| target.needs_base()) {
             Some(arn) => Ok(self.revision_of(arn, user).await?.filter(|revision| revision.active)),
             None => Ok(None),
@@ -295,10 +295,12 @@ impl Run<'_> {
                 let view = reconciler.view(&at, user, service.clone(), current.clone()).await;
                 // What was asked for is done. An error now would make the caller ask again, and a forced restart is
                 // not free to repeat.
-                Some(view.unwrap_or_else(|error| {
+                let view = view.unwrap_or_else(|error| {
                     tracing::warn!(%error, "the tasks could not be looked at");
                     ContainerView::of_new(service, current)
-                }))
+                });
+                reconciler.note_stop(user, &view).await;
+                Some(view)
             }
         };
         Converged { outcome, view, access_point_id, placed }

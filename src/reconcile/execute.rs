@@ -98,6 +98,7 @@ impl Reconciler {
                     current.active = false;
                 }
                 observed.revisions.remove(&arn);
+                observed.done.registered.take_if(|registered| registered.arn == arn);
             }
             Step::FollowToPrevious(arn) => observed.current = self.revision_of(&arn, user).await?,
             Step::DeleteAccessPoint(id) => {

@@ -69,7 +69,7 @@ impl Reconciler {
                 GatewayToken::Missing => GatewayAuth::Missing,
             },
         };
-        Ok(Gateway { host: view.host, ready: view.status.ready, token })
+        Ok(Gateway { host: view.host, ready: view.serves, token })
     }
 
     /// Makes a new token and restarts the container with it. Both in a task of their own: a caller that goes away must

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use thiserror::Error;
 
 use super::target::{Definition, Desired, IfMissing, Target};
-use crate::domain::service::{Rollout, Service, ServiceStatus};
+use crate::domain::service::{Rollout, Service, ServiceStatus, is_newer_revision};
 use crate::domain::{
     BaseDefinition, CurrentDefinition, EcrImage, Invalid, RenderError, Rendered, Spec, SpecPatch, UserId, render,
 };
@@ -182,6 +182,12 @@ fn change(
             // Always from the base: what the previous revision drifted to is not carried on (incident 3).
             let rendered = render(base, user, &spec, access_point_id, Some(&current.arn))?;
             if rendered.digest == current.digest && current.active {
+                // What is newer was asked for once and is not any more: one that ECS went back from, or one that an
+                // interrupted converge left. As long as it stays, the container counts as rolled back.
+                let newer = observed.revisions.iter().find(|arn| is_newer_revision(arn, &current.arn));
+                if let Some(arn) = newer {
+                    return Ok(step(Step::DeregisterRevision(arn.clone())));
+                }
                 None
             } else {
                 match registered(&rendered, observed) {

@@ -1,11 +1,16 @@
 //! Looking at a user. Reading changes nothing (incident 17).
 
+use jiff::Timestamp;
+
 use super::Reconciler;
 use super::error::ConvergeError;
 use super::plan::Refusal;
-use crate::aws::{ListedTasks, RegisteredDefinition};
-use crate::domain::service::{Service, ServiceStatus, Task};
-use crate::domain::{Coordinates, CurrentDefinition, State, Status, UserId, derive_status, running_task};
+use crate::aws::{ErrorKind, ListedTasks, RegisteredDefinition};
+use crate::domain::service::{Service, ServiceDeploymentState, ServiceStatus, Task, is_newer_revision, revision};
+use crate::domain::{
+    Coordinates, CurrentDefinition, LastStop, State, Status, UserId, derive_status, rolled_back_from, running_task,
+    with_causes,
+};
 
 /// A user's container as ECS shows it at this moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,8 +21,12 @@ pub struct ContainerView {
     pub current: Option<CurrentDefinition>,
     /// What follows from both and the tasks.
     pub status: Status,
-    /// The private address of the task that runs what was asked for.
+    /// The private address of the task that the PRIMARY deployment runs.
     pub host: Option<String>,
+    /// ARN of the revision that was asked for: the service's, unless ECS went back from another one.
+    pub asked_for: String,
+    /// Whether that task is healthy. It is without `status.ready` when ECS went back from what was asked for.
+    pub serves: bool,
 }
 
 impl Reconciler {
@@ -64,7 +73,69 @@ impl Reconciler {
             tasks.extend(self.aws.ecs.tasks_of(&at.cluster, &service.name, ListedTasks::Stopped).await?);
             status = derive(&tasks)?;
         }
-        Ok(ContainerView { service, current, status, host })
+        let serves = status.ready;
+        let mut asked_for = service.task_definition.clone();
+        if let Some((newer, rolled_back)) = self.rolled_back(at, user, &service, &status, tasks).await? {
+            (asked_for, status) = (newer, rolled_back);
+        }
+        if status.reason.as_ref().is_some_and(|reason| reason.stopped_at.is_none()) {
+            let noted = self.staging.last_stop(user).await.unwrap_or_else(|error| {
+                tracing::warn!(error = %with_causes(&error), "why the container stopped could not be read");
+                None
+            });
+            status = status.recalling(noted, &asked_for, Timestamp::now());
+        }
+        Ok(ContainerView { service, current, status, host, asked_for, serves })
+    }
+
+    /// Notes why the container does not run, while ECS still knows: for about an hour after its task stopped.
+    pub async fn note_stop(&self, user: &UserId, view: &ContainerView) {
+        let Some(stop) = LastStop::of(&view.status, &view.asked_for, Timestamp::now()) else { return };
+        if let Err(error) = self.staging.note_stop(user, stop).await {
+            tracing::warn!(user_id = %user, error = %with_causes(&error), "why the container stopped could not be noted");
+        }
+    }
+
+    /// The status of a service that looks steady on an older revision than the user's newest, because ECS went back; with
+    /// that newest one.
+    ///
+    /// That there is a newer one is only the hint, so that the usual look costs no further call; ECS's record of its
+    /// deployments is the truth: an interrupted converge leaves a newer revision too.
+    async fn rolled_back(
+        &self,
+        at: &Coordinates,
+        user: &UserId,
+        service: &Service,
+        status: &Status,
+        mut tasks: Vec<Task>,
+    ) -> Result<Option<(String, Status)>, ConvergeError> {
+        if !matches!(status.state, State::Running | State::Provisioning) {
+            return Ok(None);
+        }
+        let noted = self.locks.peek(user).await.unwrap_or_else(|error| {
+            tracing::warn!(error = %with_causes(&error), "the user's revisions could not be read");
+            Vec::new()
+        });
+        let newer = noted.iter().filter(|arn| is_newer_revision(arn, &service.task_definition));
+        let Some(asked_for) = newer.max_by_key(|arn| revision(arn)) else { return Ok(None) };
+        let newest = match self.aws.ecs.newest_service_deployment(&at.cluster, &service.name).await {
+            Ok(newest) => newest,
+            Err(error) if matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Unanswered) => {
+                return Err(error.into());
+            }
+            // Not every role may ask, and not every emulator answers.
+            Err(error) => {
+                tracing::warn!(error = %with_causes(&error), "whether ECS went back could not be asked");
+                return Ok(None);
+            }
+        };
+        let Some(went_back) = newest.filter(|newest| newest.state == ServiceDeploymentState::RolledBack) else {
+            return Ok(None);
+        };
+        if status.ready {
+            tasks.extend(self.aws.ecs.tasks_of(&at.cluster, &service.name, ListedTasks::Stopped).await?);
+        }
+        Ok(Some((asked_for.clone(), rolled_back_from(asked_for, &went_back, &tasks))))
     }
 }
 
@@ -78,6 +149,7 @@ impl ContainerView {
             ready: false,
             reason: None,
         });
-        Self { service, current, status, host: None }
+        let asked_for = service.task_definition.clone();
+        Self { service, current, status, host: None, asked_for, serves: false }
     }
 }

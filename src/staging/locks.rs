@@ -121,6 +121,20 @@ impl UserLocks {
         }
     }
 
+    /// What is noted in the user's lock file, whoever holds it; nothing when there is none.
+    pub async fn peek(&self, user: &UserId) -> Result<Vec<String>, LockError> {
+        let (root, name) = (self.root.clone(), file_name(user));
+        run(user, move || {
+            let directory = directory(&root)?;
+            match directory.open(&name, FLAGS, Mode::empty()) {
+                Ok(file) => read_note(&file),
+                Err(Errno::NOENT | Errno::STALE) => Ok(Vec::new()),
+                Err(errno) => Err(StagingError::io("open", directory.path_of(&name))(errno)),
+            }
+        })
+        .await
+    }
+
     /// Whether the user has a lock file: was ever locked, and not retired since. When that cannot be read, `true`: a
     /// user is never taken for unknown by mistake.
     pub async fn exists(&self, user: &UserId) -> bool {
@@ -163,6 +177,10 @@ impl UserLock {
             // All of it moves in here: were only parts used, dropping the future would let go before the removal.
             let Self { file, place, root, is_new: _, note: _ } = self;
             let (directory, name) = (directory(&root)?, file_name(&place.user));
+            match directory.unlink(&super::stops::file_name(&place.user)) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => tracing::warn!(%errno, "a note of why a container stopped stays behind"),
+            }
             // Only the holder removes it, and what the path names was checked when it was locked.
             let removed = directory.unlink(&name);
             drop(file);

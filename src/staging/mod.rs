@@ -8,7 +8,8 @@
 //! <EFS root>/.provisioner/locks/<user id>.lock   one converging replica per user; beyond every tenant's root
 //! ```
 //! `jail` walks, `write` replaces, `places` knows the directories, `credentials` reads and stages, `configuration` merges
-//! into `openclaw.json`, `entry` has the entry script, `locations` describes, `purge` removes, `locks` keeps replicas apart.
+//! into `openclaw.json`, `entry` has the entry script, `locations` describes, `purge` removes, `locks` keeps replicas apart, `stops`
+//! remembers why a container stopped.
 //! Every call opens the root anew, so a file system that was mounted again is found again.
 
 mod configuration;
@@ -20,6 +21,7 @@ mod locations;
 mod locks;
 mod places;
 mod purge;
+mod stops;
 mod write;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! ECS: services, tasks and task definitions, each call behind the bucket that AWS counts it in.
 
+mod deployments;
 mod services;
 mod task_definitions;
 mod tasks;

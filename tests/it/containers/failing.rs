@@ -1,6 +1,7 @@
 //! Tasks that do not start: what the API says of them, and how they come up again.
 
-use openclaw_provisioner::emulator::Behaviour;
+use openclaw_provisioner::domain::UserId;
+use openclaw_provisioner::emulator::{Behaviour, Fault, FaultKind};
 use serde_json::{Value, json};
 
 use super::{mutations, seen, service, state, tasks};
@@ -72,8 +73,37 @@ async fn a_revision_that_does_not_start_is_failed_and_the_one_before_comes_back(
     assert_eq!([&body["reason"]["message"], &body["reason"]["exit_code"]], [&json!(message), &json!(1)]);
     app.pass_seconds(10).await;
     assert_eq!((&service(&app, "alice").await["taskDefinition"], tasks(&app, "alice").await.len()), (&first, 1));
-    // The deployment that it went back to is the one that started the task.
-    assert_eq!(state(&app, "alice").await, "running");
+    // Steady is not what was asked for; the container serves its user all the same.
+    let body = seen(&app, "alice").await;
+    assert_eq!((&body["state"], &body["ready"]), (&json!("failed"), &json!(false)), "{body}");
+    assert_eq!([&body["reason"]["code"], &body["reason"]["message"]], [&json!("rolled_back"), &json!(message)]);
+    assert_eq!(app.get("/containers/alice/gateway").await.body["ready"], true);
+}
+
+/// What was asked for again is what runs: the revision that failed is nobody's wish any more.
+#[tokio::test(start_paused = true)]
+async fn a_container_that_was_rolled_back_runs_again_once_what_it_runs_is_asked_for() {
+    let app = TestApp::start().await;
+    super::running(&app, "alice").await;
+    let image = json!("ghcr.io/openclaw/openclaw:2026.4.25-sim-crash");
+    assert_eq!(app.post("/containers/alice/redeploy", json!({ "image": image })).await.status, 202);
+    app.pass_seconds(60).await;
+    assert_eq!(state(&app, "alice").await, "failed");
+    let answer = app.post("/containers/alice/redeploy", json!({"image": null})).await;
+    assert_eq!((answer.status, &answer.body["state"]), (200, &json!("running")), "{}", answer.body);
+    assert_eq!((state(&app, "alice").await, app.user_revisions().len()), ("running".to_owned(), 1));
+}
+
+/// A kill between registering and deploying leaves a newer revision too, and nothing went back from it.
+#[tokio::test(start_paused = true)]
+async fn a_newer_revision_that_was_never_deployed_is_no_rollback() {
+    let app = TestApp::start().await;
+    super::running(&app, "alice").await;
+    let (service, action) = (Some("ecs".into()), "UpdateService".into());
+    app.emulator.inject(Fault { service, action, skip: 0, times: 100, kind: FaultKind::DropBefore });
+    let answer = app.post("/containers/alice/resize", json!({"cpu": 1024, "memory_mib": 4096})).await;
+    assert!(answer.status >= 500, "{}", answer.body);
+    assert_eq!((state(&app, "alice").await, app.user_revisions().len()), ("running".to_owned(), 2));
 }
 
 /// Incident 16: after the circuit breaker tripped, retry only waited.
@@ -130,4 +160,28 @@ async fn hours_later_a_failed_container_is_still_failed_with_a_reason() {
     let body = seen(&app, "alice").await;
     assert_eq!((&body["state"], &body["reason"]["code"]), (&json!("failed"), &json!("circuit_breaker")), "{body}");
     assert_eq!(body["reason"]["message"], "ECS deployment circuit breaker: tasks failed to start.");
+}
+
+/// Incident 21 once more: what a converge or a sweep noted while ECS still knew, is told when ECS has forgotten.
+#[tokio::test(start_paused = true)]
+async fn what_was_noted_in_time_explains_a_container_for_which_ecs_has_no_task_any_more() {
+    let app = TestApp::start().await;
+    given_up(&app, "alice", Behaviour::Oom).await;
+    let user: UserId = "alice".parse().unwrap();
+    app.reconciler.note_stop(&user, &app.reconciler.look(&user).await.unwrap()).await;
+    let before = seen(&app, "alice").await["reason"].clone();
+    app.pass_seconds(3 * 3600).await;
+    assert_eq!(tasks(&app, "alice").await, Vec::<Value>::new());
+    let reason = seen(&app, "alice").await["reason"].clone();
+    assert_eq!((&reason["code"], &reason["exit_code"]), (&json!("out_of_memory"), &json!(137)));
+    assert_eq!(reason, before);
+    // Another revision has its own reasons.
+    assert_eq!(app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": 4096})).await.status, 202);
+    app.pass_seconds(4 * 3600).await;
+    assert_eq!(seen(&app, "alice").await["reason"]["code"], "circuit_breaker");
+    // And it goes with the user.
+    assert_eq!(app.delete("/containers/alice").await.status, 202);
+    app.pass_seconds(60).await;
+    let left = app.files().into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "stop"));
+    assert_eq!(left.count(), 0);
 }

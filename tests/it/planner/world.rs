@@ -245,6 +245,7 @@ impl World {
                 self.noted.remove(&arn);
                 observed.revisions = self.noted.clone();
                 observed.current.iter_mut().filter(|it| it.arn == arn).for_each(|it| it.active = false);
+                observed.done.registered.take_if(|it| it.arn == arn);
             }
             Step::FollowToPrevious(arn) => observed.current = Some(self.definition(&arn)),
             Step::DeleteAccessPoint(id) => {
