@@ -25,8 +25,9 @@
 //! | [`domain`] | words, parsing, rendering, status, freshness of sign-ins: pure | nothing of ours |
 //! | [`aws`] | one adapter an API area, rate limits, errors sorted by what to do about them; SDK types stay inside | `domain` |
 //! | [`staging`] | users' files and locks on EFS, by descriptor, against a hostile tenant | `domain` |
-//! | [`reconcile`] | observe, plan, execute | `aws`, `staging`, `domain` |
-//! | [`config`] | settings from environment and SSM, token file | `aws`, `domain` |
+//! | [`probe`] | does a user's gateway answer | `domain` |
+//! | [`reconcile`] | observe, plan, execute | `aws`, `staging`, `probe`, `domain` |
+//! | [`config`] | settings from environment and SSM, token file | `aws`, `probe`, `domain` |
 //! | [`http`] | routes, bearer tokens, problem documents; the one place that knows status codes | `reconcile`, `config`, what errors and answers are made of |
 //! | [`egress`] | can this network reach ChatGPT, and what stands in the way: for `doctor` | nothing of ours |
 //! | [`cli`] | `serve`, `dev`, `doctor`, `codex-login` | all of them |
@@ -39,7 +40,8 @@
 //! a function of the user id, and the access point is found by a deterministic ClientToken. Beside users' directories
 //! the file system holds one lock file a user under `.provisioner/locks`. Its existence says that the user may have
 //! resources in AWS, and in it stand the ARNs of revisions that were registered for them: those that no service names
-//! would be found by nothing else. The end of a delete removes it. Losing it loses no user, only such revisions.
+//! would be found by nothing else. Beside it, `<user>.stop` keeps why the container last stopped, which ECS forgets after
+//! an hour. The end of a delete removes both. Losing them loses no user, only such revisions and explanations.
 //!
 //! # What to keep in mind
 //! - Files first: no step that can start a task is taken before the user's files are in place (incident 23).
@@ -58,5 +60,6 @@ pub mod egress;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod http;
+pub mod probe;
 pub mod reconcile;
 pub mod staging;

@@ -48,6 +48,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let options = Options {
         owner: args.files.owner.owner,
         enable_execute_command: args.containers.enable_execute_command,
+        gateway_probe: args.containers.probe(),
         ..Options::default()
     };
     let address = args.api.listen;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::aws::{PosixOwner, RateLimits, Timeouts};
+use crate::probe::{GatewayProbe, ProbeKind};
 
 /// Where the HTTP API listens and who may call it.
 #[derive(Debug, Clone, Args)]
@@ -56,7 +57,7 @@ pub struct AwsArgs {
           value_parser = clap::value_parser!(u64).range(1..=900))]
     pub aws_operation_timeout_seconds: u64,
     /// Client-side rate limits where AWS's documented ones are not yours: bucket=burst/per-second[,…]; buckets
-    /// task-definition-write, task-definition-read, service-write, service-read, task-read
+    /// task-definition-write, task-definition-read, service-write, service-read, task-read, service-deployment-read
     #[arg(long, env = "PROVISIONER_RATE_LIMITS", default_value = "", hide_default_value = true, value_name = "LIMITS")]
     pub rate_limits: RateLimits,
 }
@@ -79,6 +80,22 @@ pub struct ContainersArgs {
     /// Let ECS Exec open a shell in users' containers
     #[arg(long, env = "PROVISIONER_ENABLE_EXECUTE_COMMAND")]
     pub enable_execute_command: bool,
+    /// Ask users' gateways whether they answer before a container counts as ready
+    #[arg(long, env = "PROVISIONER_GATEWAY_PROBE", value_enum, default_value_t = ProbeKind::Off)]
+    pub gateway_probe: ProbeKind,
+    /// Seconds that a gateway may take to answer the probe
+    #[arg(long, env = "PROVISIONER_GATEWAY_PROBE_TIMEOUT_SECONDS", default_value_t = 2, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=10))]
+    pub gateway_probe_timeout_seconds: u64,
+}
+
+impl ContainersArgs {
+    /// The probe of users' gateways.
+    #[must_use]
+    pub fn probe(&self) -> GatewayProbe {
+        let timeout = Duration::from_secs(self.gateway_probe_timeout_seconds);
+        GatewayProbe { kind: self.gateway_probe, timeout, ..GatewayProbe::default() }
+    }
 }
 
 /// `PROVISIONER_OWNER`.

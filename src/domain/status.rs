@@ -63,6 +63,15 @@ pub struct Status {
     pub reason: Option<Reason>,
 }
 
+impl Status {
+    /// Of a container that ECS calls healthy, and whose gateway does not answer.
+    #[must_use]
+    pub fn unanswered(self, problem: String) -> Self {
+        let reason = Some(reason(ReasonCode::GatewayUnanswered, problem));
+        Self { state: State::Provisioning, phase: Some(Phase::TaskRunning), ready: false, reason }
+    }
+}
+
 /// Derives the status of a service from the service and its tasks (running and recently stopped ones).
 /// `has_health_check` says whether the definition has a container health check: without one ECS never calls a task
 /// healthy, and RUNNING has to do. `None`: the service does not exist (any more).

@@ -29,6 +29,7 @@ use tracing::Instrument;
 use crate::aws::{Aws, PosixOwner};
 use crate::domain::credential_plan::{Release, Warning};
 use crate::domain::{ChatGptAuth, Coordinates, UserId};
+use crate::probe::GatewayProbe;
 use crate::staging::{Placed, Staging, StagingError, UserLocks};
 use converge::Answer;
 
@@ -39,6 +40,8 @@ pub struct Options {
     pub owner: PosixOwner,
     /// Whether ECS Exec may open a shell in users' containers.
     pub enable_execute_command: bool,
+    /// How users' gateways are asked whether they answer.
+    pub gateway_probe: GatewayProbe,
     /// How long a call waits for another call on the same user.
     pub lock_timeout: Duration,
     /// How long a caller waits for its answer; after that it is told that the work goes on.
@@ -54,6 +57,7 @@ impl Default for Options {
         Self {
             owner: PosixOwner { uid: 1000, gid: 1000 },
             enable_execute_command: false,
+            gateway_probe: GatewayProbe::default(),
             lock_timeout: Duration::from_secs(20),
             // Below the 30 s after which common HTTP clients give up.
             answer_within: Duration::from_secs(25),

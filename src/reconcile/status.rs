@@ -73,6 +73,12 @@ impl Reconciler {
             tasks.extend(self.aws.ecs.tasks_of(&at.cluster, &service.name, ListedTasks::Stopped).await?);
             status = derive(&tasks)?;
         }
+        let release = current.as_ref().and_then(|current| current.release.version());
+        if let Some(address) = host.as_deref().filter(|_| status.ready).and_then(|host| host.parse().ok())
+            && let Err(problem) = self.options.gateway_probe.ask(address, release).await
+        {
+            status = status.unanswered(problem);
+        }
         let serves = status.ready;
         let mut asked_for = service.task_definition.clone();
         if let Some((newer, rolled_back)) = self.rolled_back(at, user, &service, &status, tasks).await? {

@@ -8,17 +8,18 @@ use std::path::Path;
 use paths::paths_in;
 
 /// Each layer, and the layers that it may import: `main → cli → http → rollout → reconcile → aws, staging → domain`,
-/// with `config` beside them for `cli` and `http`, and `egress` for `cli` alone.
-const LAYERS: [(&str, &[&str]); 11] = [
+/// with `config` beside them for `cli` and `http`, `probe` below `reconcile`, and `egress` for `cli` alone.
+const LAYERS: [(&str, &[&str]); 12] = [
     ("main", &["cli"]),
-    ("cli", &["aws", "config", "domain", "egress", "http", "reconcile", "rollout", "staging"]),
+    ("cli", &["aws", "config", "domain", "egress", "http", "probe", "reconcile", "rollout", "staging"]),
     ("http", &["aws", "config", "domain", "reconcile", "rollout", "staging"]),
-    ("config", &["aws", "domain"]),
+    ("config", &["aws", "domain", "probe"]),
     ("rollout", &["aws", "domain", "reconcile", "staging"]),
-    ("reconcile", &["aws", "domain", "staging"]),
+    ("reconcile", &["aws", "domain", "probe", "staging"]),
     ("aws", &["domain"]),
     ("staging", &["domain"]),
     ("domain", &[]),
+    ("probe", &["domain"]),
     ("egress", &[]),
     ("emulator", &[]),
 ];

@@ -1,6 +1,10 @@
 //! How a web app reaches a user's gateway, and changes its token.
 
+use openclaw_provisioner::emulator;
+use openclaw_provisioner::probe::{GatewayProbe, ProbeKind};
+use openclaw_provisioner::reconcile::Options;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::harness::{Answer, READ_TOKEN, TestApp};
 
@@ -142,4 +146,21 @@ async fn a_file_that_cannot_be_edited_is_said_to_be_why() {
     }
     write(&app, "{{{");
     assert_eq!(problem(&app.get(GATEWAY).await).1, "files_unreadable");
+}
+
+/// Incident 22: ECS calls the container healthy, and nothing answers behind it.
+#[tokio::test(start_paused = true)]
+async fn a_container_whose_gateway_does_not_answer_is_not_ready() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = closed.local_addr().unwrap().port();
+    drop(closed);
+    let emulator = emulator::Options { task_address: Some([127, 0, 0, 1].into()), ..emulator::Options::default() };
+    let gateway_probe = GatewayProbe { kind: ProbeKind::Http, port, ..GatewayProbe::default() };
+    let app = TestApp::with_both(emulator, Options { gateway_probe, ..Options::default() }).await;
+    app.provision("alice").await;
+    app.pass_seconds(5).await;
+    let body = app.get("/containers/alice").await.body;
+    assert_eq!([&body["state"], &body["phase"]], ["provisioning", "task_running"]);
+    assert_eq!((&body["ready"], &body["reason"]["code"]), (&json!(false), &json!("gateway_unanswered")), "{body}");
+    assert_eq!(app.get(GATEWAY).await.body["ready"], false);
 }

@@ -57,22 +57,26 @@ impl TestApp {
     }
 
     pub async fn with(options: EmulatorOptions) -> Self {
-        let emulator = Emulator::new(options);
+        Self::with_both(options, Options::default()).await
+    }
+
+    pub async fn with_both(emulator: EmulatorOptions, options: Options) -> Self {
+        let emulator = Emulator::new(emulator);
         emulator.call("ecs", "CreateCluster", json!({"clusterName": CLUSTER})).unwrap();
         let made = emulator.call("efs", "CreateFileSystem", json!({"CreationToken": "test"})).unwrap();
         let file_system_id = made["FileSystemId"].as_str().unwrap().to_owned();
         let root = Arc::new(tempfile::tempdir().unwrap());
-        let app = Self::over(emulator, file_system_id, root).await;
+        let app = Self::over(emulator, file_system_id, root, options).await;
         app.register_base(|_| {});
         app
     }
 
     /// Another replica over the same AWS and the same files, as after a restart.
     pub async fn replica(&self) -> Self {
-        Self::over(self.emulator.clone(), self.file_system_id.clone(), self.root.clone()).await
+        Self::over(self.emulator.clone(), self.file_system_id.clone(), self.root.clone(), Options::default()).await
     }
 
-    async fn over(emulator: Emulator, file_system_id: String, root: Arc<TempDir>) -> Self {
+    async fn over(emulator: Emulator, file_system_id: String, root: Arc<TempDir>, options: Options) -> Self {
         let config = aws::in_process(emulator.http_client(), Timeouts::default()).await;
         let coordinates = Coordinates {
             cluster: CLUSTER.into(),
@@ -90,7 +94,7 @@ impl TestApp {
             Staging::open(root.path(), owner).unwrap(),
             UserLocks::open(root.path()).unwrap(),
             receiver,
-            Options::default(),
+            options,
         ));
         let tokens = Tokens::parse(&format!("backend:admin:{TOKEN}\ndashboard:read:{READ_TOKEN}")).unwrap();
         let (freshness, fresh) = watch::channel(Freshness { read_at: Instant::now(), error: None });

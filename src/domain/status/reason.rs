@@ -39,6 +39,8 @@ pub enum ReasonCode {
     RolledBack,
     /// The circuit breaker gave up, and no stopped task tells more.
     CircuitBreaker,
+    /// ECS calls the container healthy, and its gateway does not answer.
+    GatewayUnanswered,
     /// Anything else that ECS says.
     Other,
 }
@@ -60,6 +62,9 @@ impl ReasonCode {
             Self::Unhealthy => "read the container's log, and check the health check of the base task definition",
             Self::RolledBack => "the new revision did not start; mend what the reason names and redeploy",
             Self::CircuitBreaker => "read the service events in ECS, mend what they name and redeploy",
+            Self::GatewayUnanswered => {
+                "give it a minute after a start; then read the container's log, and check that its security group lets this service reach the gateway's port"
+            }
             Self::Other => "read the service events in ECS",
         }
     }

@@ -1,0 +1,163 @@
+//! Whether a user's gateway answers, beyond what ECS knows: a container without a health check, or with one that only
+//! looks at the port, is RUNNING and HEALTHY while nobody is served (incident 22).
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::domain::OpenClawVersion;
+use crate::domain::credential_plan::openclaw_json::GATEWAY_PORT;
+
+/// The health path that answers without a token (openclaw-facts §5).
+const HEALTH_PATH: &str = "/healthz";
+/// Before, the health path answers 500 or not at all in a gateway that works.
+const ANSWERS_FROM: OpenClawVersion = OpenClawVersion::new(2026, 5, 0);
+
+/// How a gateway is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProbeKind {
+    /// Not at all: ECS's word is enough.
+    Off,
+    /// Its port accepts a connection. Says nothing of the gateway behind it.
+    Tcp,
+    /// It answers its health path with 200; as tcp for releases before 2026.5, whose health path does not work.
+    Http,
+}
+
+/// The probe of users' gateways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GatewayProbe {
+    /// How.
+    pub kind: ProbeKind,
+    /// Where; the port that `openclaw.json` is staged with.
+    pub port: u16,
+    /// From the first packet to the head of the answer.
+    pub timeout: Duration,
+}
+
+impl Default for GatewayProbe {
+    fn default() -> Self {
+        Self { kind: ProbeKind::Off, port: GATEWAY_PORT, timeout: Duration::from_secs(2) }
+    }
+}
+
+impl GatewayProbe {
+    /// Asks the gateway at `host`.
+    ///
+    /// # Errors
+    /// Says what happened instead of an answer.
+    pub async fn ask(self, host: IpAddr, release: Option<OpenClawVersion>) -> Result<(), String> {
+        if self.kind == ProbeKind::Off {
+            return Ok(());
+        }
+        let at = SocketAddr::new(host, self.port);
+        let speaks_http = release.is_none_or(|release| release >= ANSWERS_FROM);
+        let asked = async {
+            let connected = TcpStream::connect(at).await.map_err(|error| format!("cannot be reached: {error}"));
+            match self.kind {
+                ProbeKind::Http if speaks_http => health(connected?, at).await,
+                ProbeKind::Off | ProbeKind::Tcp | ProbeKind::Http => connected.map(drop),
+            }
+        };
+        match timeout(self.timeout, asked).await {
+            Ok(asked) => asked.map_err(|problem| format!("the gateway at {at} {problem}")),
+            Err(_) => Err(format!("the gateway at {at} has not answered within {:?}", self.timeout)),
+        }
+    }
+}
+
+/// The head of the answer alone: the tenant writes the body.
+async fn health(stream: TcpStream, at: SocketAddr) -> Result<(), String> {
+    let not_http = |error: hyper::Error| format!("does not speak HTTP: {error}");
+    let request = Request::get(HEALTH_PATH).header(HOST, at.to_string()).header(CONNECTION, "close");
+    let request = request.body(String::new()).map_err(|error| error.to_string())?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(not_http)?;
+    // Ends with this function, also when that is cut short.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let answer = sender.send_request(request).await.map_err(not_http)?;
+    match answer.status().as_u16() {
+        200 => Ok(()),
+        status => Err(format!("answers {HEALTH_PATH} with {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const V4: OpenClawVersion = OpenClawVersion::new(2026, 4, 25);
+    const V9: OpenClawVersion = OpenClawVersion::new(2026, 9, 6);
+
+    /// A port that accepts, and answers every request so; `None` never answers.
+    async fn gateway(answer: Option<&'static str>) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                if let Some(answer) = answer {
+                    let mut asked = [0; 1024];
+                    let read = stream.read(&mut asked).await.unwrap_or(0);
+                    if asked[..read].starts_with(b"GET /healthz HTTP/1.1") {
+                        let _gone = stream.write_all(answer.as_bytes()).await;
+                    }
+                }
+                open.push(stream);
+            }
+        });
+        port
+    }
+
+    async fn ask(kind: ProbeKind, port: u16, release: OpenClawVersion) -> Result<(), String> {
+        let probe = GatewayProbe { kind, port, timeout: Duration::from_millis(300) };
+        probe.ask([127, 0, 0, 1].into(), Some(release)).await
+    }
+
+    /// Incident 22: the port was open, the gateway behind it dead.
+    #[tokio::test]
+    async fn a_port_that_accepts_and_never_answers_is_not_a_gateway() {
+        let wedged = gateway(None).await;
+        let problem = ask(ProbeKind::Http, wedged, V9).await.unwrap_err();
+        assert!(problem.contains("has not answered within 300ms"), "{problem}");
+        // All that tcp can tell, and all that can be asked of releases whose health path does not work.
+        assert_eq!(ask(ProbeKind::Tcp, wedged, V9).await, Ok(()));
+        assert_eq!(ask(ProbeKind::Http, wedged, V4).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn http_means_200_on_the_health_path() {
+        let well = gateway(Some("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")).await;
+        assert_eq!(ask(ProbeKind::Http, well, V9).await, Ok(()));
+        for (answer, words) in [
+            ("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n", "answers /healthz with 503"),
+            ("HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\n\r\n", "answers /healthz with 302"),
+            ("SSH-2.0-OpenSSH\r\n", "does not speak HTTP"),
+        ] {
+            let problem = ask(ProbeKind::Http, gateway(Some(answer)).await, V9).await.unwrap_err();
+            assert!(problem.contains(words), "{problem}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_cannot_be_reached_and_off_asks_nobody() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = listener.local_addr().unwrap().port();
+        drop(listener);
+        for kind in [ProbeKind::Tcp, ProbeKind::Http] {
+            let problem = ask(kind, closed, V9).await.unwrap_err();
+            assert!(problem.contains("cannot be reached"), "{problem}");
+        }
+        assert_eq!(ask(ProbeKind::Off, closed, V9).await, Ok(()));
+    }
+}
