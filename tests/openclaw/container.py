@@ -27,6 +27,7 @@ IMAGE_ENVIRONMENT = {
 # The only variable that is the harness's own: Node does not read the system's certificates.
 HARNESS_ENVIRONMENT = {"NODE_EXTRA_CA_CERTS": "/etc/ssl/certs/ca-certificates.crt"}
 PORT = 18789
+START_SECONDS = 120
 
 
 @dataclass
@@ -118,7 +119,7 @@ class Container:
             ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private",
              sys.executable, str(HERE / "container_init.py"), json.dumps(spec)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-        ready, _, _ = select.select([self.process.stdout], [], [], 30)
+        ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
         said = self.process.stdout.readline().strip() if ready else ""
         if said != "up":
             self.__exit__()
@@ -144,7 +145,7 @@ class Container:
                 "/usr/bin/env", "-i", "-C", IMAGE_WORKING_DIRECTORY,
                 *[f"{name}={value}" for name, value in self.environment().items()], *command]
 
-    def run(self, command: list[str], timeout: float = 120) -> Ran:
+    def run(self, command: list[str], timeout: float = 240) -> Ran:
         """A command beside the gateway, as ECS Exec would run it."""
         started = time.monotonic()
         process = subprocess.Popen(self.entering(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -162,7 +163,7 @@ class Container:
             log.write(f"\n$ {' '.join(command)}   ({ran.code}, {ran.seconds:.1f} s)\n{out}\n{err}\n")
         return ran
 
-    def openclaw(self, *arguments: str, timeout: float = 120) -> Ran:
+    def openclaw(self, *arguments: str, timeout: float = 240) -> Ran:
         return self.run(["node", "/app/openclaw.mjs", *arguments], timeout)
 
     def start_gateway(self) -> None:
@@ -205,7 +206,7 @@ class Container:
         except OSError:
             return ""
 
-    def stop_gateway(self, seconds: float = 30) -> float | None:
+    def stop_gateway(self, seconds: float = 60) -> float | None:
         """SIGTERM, as Fargate sends it; the seconds until the end, or nothing when it had to be killed."""
         if self.gateway is None:
             return None

@@ -25,7 +25,7 @@ class Provisioner:
     def __enter__(self) -> "Provisioner":
         log = self.log.open("w")
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        for _ in range(100):
+        for _ in range(600):
             # The banner names the ports that were free.
             said = re.search(r"API (http://\S+)\s+AWS emulator (http://\S+)", self.log.read_text())
             if said:
@@ -52,7 +52,7 @@ class Provisioner:
     def provision(self, user: str, auth: dict, secrets: dict[str, str] | None = None) -> tuple[int, dict]:
         return self.call("POST", "/provision", {"user_id": user, "auth": auth} | ({"secrets": secrets} if secrets else {}))
 
-    def await_running(self, user: str, seconds: float = 60) -> dict:
+    def await_running(self, user: str, seconds: float = 180) -> dict:
         """The user's container, once the emulated task runs."""
         until = time.monotonic() + seconds
         while True:
@@ -60,6 +60,16 @@ class Provisioner:
             if container.get("state") == "running" or time.monotonic() > until:
                 return container
             time.sleep(0.25)
+
+    def plan(self, user: str) -> str:
+        """Which kind of place the release uses, such as `store`."""
+        return self.call("GET", f"/containers/{user}/credentials")[1]["authority"]
+
+    def gateway_token(self, user: str) -> str:
+        status, answer = self.call("GET", f"/containers/{user}/gateway")
+        if not answer.get("token"):
+            raise RuntimeError(f"GET /containers/{user}/gateway: {status}, no token")
+        return answer["token"]
 
     def definition(self, arn: str) -> Definition:
         """What AWS holds, not what the provisioner says of it."""
@@ -77,7 +87,7 @@ class Provisioner:
 def request(method: str, url: str, headers: dict[str, str], body: dict | None) -> tuple[int, dict]:
     data = None if body is None else json.dumps(body).encode()
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=60) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=180) as answer:
             return answer.status, json.loads(answer.read() or b"{}")
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read() or b"{}")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
-NODE = "node@24"
+NODE = "node@24.21.0"
 # linkedom is held back: a newer one depends on a package that the registry does not have.
 OVERRIDES = {"linkedom": "0.18.12"}
 
@@ -57,6 +57,9 @@ class Cache:
 
     def install(self, place: Path, package: str, manifest: dict, flags: list[str]) -> float | None:
         done = place / ".complete"
+        if done.exists():
+            # Without the lock, which another run may hold for as long as npm takes.
+            return None
         with self.locked():
             if done.exists():
                 return None

@@ -2,72 +2,149 @@
 """Proves, with real OpenClaw releases from npm, that what the provisioner stages signs a user in. See README.md."""
 
 import argparse
-import dataclasses
-import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Callable, TypeVar
 
 sys.dont_write_bytecode = True
 
-from checks import CHECKS, Finding, Proof, Report  # noqa: E402
+import chain  # noqa: E402
+import table  # noqa: E402
+from checks import Proof  # noqa: E402
 from container import World  # noqa: E402
+from findings import Finding, Report, checks  # noqa: E402
 from provisioner import Provisioner  # noqa: E402
 from releases import Cache, Unreachable, certificates  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
+T = TypeVar("T")
 TOOLS = ["npm", "openssl", "unshare", "nsenter", "chroot", "mount", "ip"]
 
 
 def main() -> int:
     args = parse()
-    lacking = [tool for tool in TOOLS if not shutil.which(tool)]
-    if lacking or os.geteuid() != 0:
-        return skip(args, f"needs root and {', '.join(lacking)}" if lacking else "needs root, for namespaces")
+    # Whoever ends this run, ends its containers and servers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if why := lacking():
+        return skip(args, why)
     cache = Cache(Path(os.environ.get("OPENCLAW_CACHE") or ROOT / "target/openclaw"))
     try:
         node = cache.node()
     except Unreachable as error:
         return skip(args, str(error))
-    reports, skipped = [], []
-    for release in args.releases.split(","):
+    run = Run(args, cache, node)
+    for release in dict.fromkeys(args.releases.split(",") if args.releases else []):
+        run.release(release)
+    if args.chain:
+        run.chain(args.chain.split(","))
+    print(", ".join(f"{count} {word}" for word, count in run.counts.items()), flush=True)
+    return 1 if run.counts["failed"] or (run.counts["skipped"] and args.require) else 0
+
+
+class Run:
+    def __init__(self, args: argparse.Namespace, cache: Cache, node: Path):
+        self.args, self.cache, self.node = args, cache, node
+        self.counts = {"passed": 0, "with a known limit": 0, "failed": 0, "skipped": 0}
+
+    def release(self, release: str) -> None:
+        installed = self.installed(release)
+        if not installed:
+            return
+        modules, figures = installed
+
+        def prove(place: Path) -> Report:
+            with Provisioner(self.args.binary.resolve(), release, place / "dev") as provisioner:
+                return Proof(release, self.world(place, modules), provisioner, place / "container.log", self.args.quick).run()
+
         try:
-            modules, figures = cache.release(release)
-        except Unreachable as error:
-            skipped.append(release)
-            loudly(f"SKIPPED {release}: {error}")
-            continue
-        report = prove(release, args, node, modules)
-        report.figures |= figures | {"date": args.date, "build": args.about}
-        reports.append(report)
+            report = self.in_a_place(release, prove)
+        except Exception as error:
+            # One release's accident must not hide what the others showed.
+            accident = Finding("no", f"the harness failed: {type(error).__name__}: {error}")
+            report = Report(release, {check: accident for check in checks(self.args.quick)})
+        report.figures |= figures
         tell(report)
-    if args.results:
-        keep(Path(args.results), reports)
-    if args.json:
-        print(json.dumps([as_json(report) for report in reports], indent=1))
-    if args.markdown:
-        kept = load(Path(args.results)) if args.results else [as_json(report) for report in reports]
-        Path(args.markdown).write_text(markdown(kept, args.date))
-    good = sum(report.all_yes for report in reports)
-    print(f"{good} passed, {len(reports) - good} failed, {len(skipped)} skipped", flush=True)
-    return 1 if good < len(reports) or (skipped and args.require) else 0
+        self.counts["passed" if report.all_yes else "failed" if table.unexplained(report) else "with a known limit"] += 1
+        if self.args.results:
+            table.write(self.args.results, releases=[table.release(report, self.args.date, self.args.about)])
+
+    def chain(self, releases: list[str]) -> None:
+        installed = [self.installed(release) for release in releases]
+        if not all(installed):
+            return
+        modules = [(release, modules) for release, (modules, _) in zip(releases, installed)]
+
+        def prove(place: Path) -> list[dict]:
+            with Provisioner(self.args.binary.resolve(), releases[0], place / "dev") as provisioner:
+                world = self.world(place, modules[0][1])
+                return list(chain.steps(modules, world, provisioner, place / "container.log"))
+
+        steps = self.in_a_place("chain", prove)
+        print("\nchain\n" + "\n".join(f"  {step['release']:12} {step['signed_in']:5} {step['note']}" for step in steps))
+        self.counts["failed" if any(step["signed_in"] == "no" for step in steps) else "passed"] += 1
+        if self.args.results:
+            table.write(self.args.results, chain={"date": self.args.date, "build": self.args.about, "steps": steps})
+
+    def installed(self, release: str) -> tuple[Path, dict] | None:
+        try:
+            return self.cache.release(release)
+        except Unreachable as error:
+            self.counts["skipped"] += 1
+            loudly(f"SKIPPED {release}: {error}")
+            return None
+
+    def world(self, place: Path, modules: Path) -> World:
+        return World(self.node, modules, *certificates(place / "tls"), place / "journal.jsonl")
+
+    def in_a_place(self, name: str, prove: Callable[[Path], T]) -> T:
+        place = Path(tempfile.mkdtemp(prefix=f"openclaw-{name}-"))
+        # The container's user looks for its directory below this one.
+        place.chmod(0o755)
+        (place / "container.log").touch()
+        try:
+            return prove(place)
+        finally:
+            if self.args.keep:
+                print(f"kept {place}", flush=True)
+            else:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--releases", required=True, help="comma-separated, such as 2026.4.7,2026.4.21")
+    parser.add_argument("--releases", help="comma-separated, such as 2026.4.7,2026.4.21")
+    parser.add_argument("--chain", help="one user's directory over these releases, one after another, such as "
+                                        "2026.4.7,2026.5.12,2026.9.6,2026.5.12")
     parser.add_argument("--binary", type=Path, default=ROOT / "target/debug/openclaw-provisioner")
-    parser.add_argument("--json", action="store_true", help="print all findings as JSON")
+    parser.add_argument("--quick", action="store_true", help="without the scenario's end: `after` and `new_sign_in`")
     parser.add_argument("--keep", action="store_true", help="keep users' directories and logs, and say where")
-    parser.add_argument("--require", action="store_true", help="fail where npm is unreachable, rather than skip")
-    parser.add_argument("--results", help="file of findings as JSON that this run's are merged into")
-    parser.add_argument("--markdown", help="file to write the table to, from --results if given")
-    parser.add_argument("--about", default="", help="which build was run, for the table, such as a commit")
-    parser.add_argument("--date", default="", help="date for the table's heading")
-    return parser.parse_args()
+    parser.add_argument("--require", action="store_true", help="fail where nothing can be run, rather than skip")
+    parser.add_argument("--results", type=Path, help="merge the findings into this JSON file, and the same as .md beside it")
+    parser.add_argument("--about", default="", help="which build was run, such as a commit; for --results")
+    parser.add_argument("--date", default="", help="of this run, such as 2026-11-21; for --results")
+    args = parser.parse_args()
+    if not args.releases and not args.chain:
+        parser.error("nothing to run: give --releases or --chain")
+    if args.results and (args.quick or not args.date or not args.about):
+        parser.error("--results needs --date and --about, and a whole run rather than a --quick one")
+    return args
+
+
+def lacking() -> str | None:
+    """What keeps containers from being made here."""
+    tools = [tool for tool in TOOLS if not shutil.which(tool)]
+    if tools:
+        return f"needs {', '.join(tools)}"
+    if os.geteuid() != 0:
+        return "needs root, for namespaces"
+    tried = subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return f"namespaces and mounts are forbidden here: {tried.stderr.strip()}" if tried.returncode else None
 
 
 def skip(args: argparse.Namespace, why: str) -> int:
@@ -79,96 +156,17 @@ def loudly(words: str) -> None:
     print(f"\n!!!!!!!! {words}\n", file=sys.stderr, flush=True)
 
 
-def prove(release: str, args: argparse.Namespace, node: Path, modules: Path) -> Report:
-    place = Path(tempfile.mkdtemp(prefix=f"openclaw-{release}-"))
-    log = place / "container.log"
-    log.touch()
-    # The container's user looks for its directory below this one.
-    place.chmod(0o755)
-    try:
-        authority, certificate, key = certificates(place / "tls")
-        world = World(node, modules, authority, certificate, key, place / "journal.jsonl")
-        with Provisioner(args.binary.resolve(), release, place / "dev") as provisioner:
-            return Proof(release, world, provisioner, log).run()
-    except Exception as error:
-        # One release's accident must not hide what the others showed.
-        report = Report(release)
-        report.findings = {check: Finding("no", "not reached") for check in CHECKS}
-        report.remarks.append(f"the harness failed: {type(error).__name__}: {error}")
-        return report
-    finally:
-        if args.keep:
-            print(f"kept {place}", flush=True)
-        else:
-            shutil.rmtree(place, ignore_errors=True)
-
-
 def tell(report: Report) -> None:
     figures = report.figures
     print(f"\n{report.release}   {figures.get('proof_seconds')} s, {figures.get('mib')} MiB"
           + (f", installed in {figures['install_seconds']} s" if figures.get("install_seconds") else ""))
     for check, finding in report.findings.items():
         print(f"  {check:14} {finding.verdict:4} {finding.note}")
+    for limit in table.limits(report):
+        print(f"  known limit: {limit['reason']}")
     for remark in dict.fromkeys(report.remarks):
         print(f"  remark: {remark}")
     sys.stdout.flush()
-
-
-def as_json(report: Report) -> dict:
-    return dataclasses.asdict(report)
-
-
-def load(place: Path) -> list[dict]:
-    return json.loads(place.read_text()) if place.exists() else []
-
-
-def keep(place: Path, reports: list[Report]) -> None:
-    known = {entry["release"]: entry for entry in load(place)}
-    known |= {report.release: as_json(report) for report in reports}
-    order = sorted(known.values(), key=lambda entry: [int(part) for part in entry["release"].split("-")[0].split(".")])
-    place.write_text(json.dumps(order, indent=1) + "\n")
-
-
-def markdown(entries: list[dict], date: str) -> str:
-    mark = {"yes": "yes", "no": "**no**", "–": "–"}
-    lines = [f"# Compatibility with OpenClaw releases{', ' + date if date else ''}", "",
-             "Written by `tests/openclaw/run.py`: each release as npm has it, run over the directory that the real",
-             "binary staged, with the environment, command, user and mount of the registered task definition, offline,",
-             "against a stand-in for the ChatGPT API. Releases without a row were not run.", "",
-             "| release | " + " | ".join(CHECKS) + " |", "|" + "---|" * (len(CHECKS) + 1)]
-    for entry in entries:
-        cells = [mark[entry["findings"][check]["verdict"]] for check in CHECKS]
-        lines.append(f"| {entry['release']} | " + " | ".join(cells) + " |")
-    lines += ["", "## What each column says", ""]
-    lines += [f"- **{check}**: {meaning}." for check, meaning in CHECKS.items()]
-    lines += ["", "## Reasons and remarks", ""]
-    for entry in entries:
-        figures = entry["figures"]
-        gateway = figures.get("gateway", {})
-        facts = [f"run {figures['date']}"] if figures.get("date") else []
-        if figures.get("build"):
-            facts.append(f"provisioner {figures['build']}")
-        facts.append(f"{figures.get('mib')} MiB installed")
-        if "seconds" in gateway:
-            facts.append(f"gateway listens after {gateway['seconds']} s (/healthz {gateway['healthz']}, "
-                         f"/readyz {gateway['readyz']})")
-        if figures.get("memory_mib"):
-            facts.append(f"{figures['memory_mib']} MiB resident after a turn")
-        if figures.get("staged_files"):
-            facts.append("staged " + ", ".join(f"`{file}`" for file in figures["staged_files"]))
-        if figures.get("live_token_in"):
-            facts.append("live refresh token in " + ", ".join(f"`{file}`" for file in figures["live_token_in"]))
-        lines.append(f"- **{entry['release']}**: {'; '.join(facts)}.")
-        for check, finding in entry["findings"].items():
-            if finding["verdict"] == "no":
-                lines.append(f"  - {check}: {plain(finding['note'])}")
-        for remark in dict.fromkeys(entry["remarks"]):
-            lines.append(f"  - {plain(remark)}")
-    return "\n".join(lines) + "\n"
-
-
-def plain(text: str) -> str:
-    return text.replace("<", "&lt;").replace("|", "\\|")
 
 
 if __name__ == "__main__":

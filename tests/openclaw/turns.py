@@ -1,0 +1,87 @@
+"""One agent turn in a container, and what the stand-in saw of it."""
+
+import json
+import re
+import uuid
+from dataclasses import dataclass
+
+from container import Container
+from provisioner import Provisioner
+from standin import ANSWER
+
+# Generous: a machine with two cores may be building something else.
+TURN_SECONDS = 300
+CONNECTION_TRIES = 5
+# What the CLI says when its connection ended before it could ask.
+NO_CONNECTION = re.compile(r"gateway connect failed|gateway closed \(|handshake.timeout", re.I)
+
+
+@dataclass
+class Turn:
+    answered: bool
+    bearers: list[str]
+    granted: list[str]
+    refused: list[str]
+    way: str
+    seconds: float
+    words: str
+
+    def proves(self, bearer: str) -> bool:
+        return self.answered and self.bearers[-1:] == [bearer]
+
+    def story(self) -> str:
+        parts = [f"answered with the token of `{self.bearers[-1]}`" if self.answered and self.bearers
+                 else "not answered" if self.bearers else "not answered, and no request reached the model's API"]
+        if self.granted:
+            parts.append(f"refreshed {', '.join(self.granted)}")
+        if self.refused:
+            parts.append(f"REFUSED a refresh with {', '.join(self.refused)}")
+        if not self.answered and self.words:
+            parts.append(self.words)
+        return "; ".join(parts)
+
+
+def take_turn(container: Container, provisioner: Provisioner, remarks: list[str]) -> Turn:
+    """One agent turn through the gateway; where the gateway takes none, in a process beside it."""
+    before = len(container.world.lines())
+    command = through_gateway(container, provisioner)
+    way, ran = "through the gateway", container.openclaw(*command, timeout=TURN_SECONDS + 30)
+    for _ in range(CONNECTION_TRIES - 1):
+        if not NO_CONNECTION.search(ran.err + ran.out) or asked(container, before):
+            break
+        remarks.append("the gateway listened, but took more than one connection until it answered")
+        ran = container.openclaw(*command, timeout=TURN_SECONDS + 30)
+    if not asked(container, before):
+        remarks.append(f"a turn through the gateway did not reach the API: {ran.last_words(200)}")
+        way, ran = "beside the gateway, by `agent --local`", container.openclaw(
+            "agent", "--local", "--agent", "main", "--message", f"say {ANSWER}", "--json",
+            "--timeout", str(TURN_SECONDS), timeout=TURN_SECONDS + 30)
+    lines = asked(container, before)
+    turns = [line for line in lines if line["kind"] == "turn"]
+    said = ANSWER in ran.out.replace(f"say {ANSWER}", "")
+    granted, refused = refreshes(lines)
+    return Turn(
+        answered=ran.code == 0 and said and any(line["answered"] for line in turns),
+        bearers=[line["bearer"] for line in turns], granted=granted, refused=refused,
+        way=f"{way}, {ran.seconds:.0f} s", seconds=round(ran.seconds, 1), words=ran.last_words(),
+    )
+
+
+def through_gateway(container: Container, provisioner: Provisioner) -> list[str]:
+    parameters = {"message": f"say {ANSWER}", "agentId": "main", "idempotencyKey": str(uuid.uuid4())}
+    # As a web backend asks for it.
+    token = provisioner.gateway_token(container.directory.name)
+    return ["gateway", "call", "agent", "--expect-final", "--json", "--timeout", str(TURN_SECONDS * 1000),
+            "--params", json.dumps(parameters), "--token", token]
+
+
+def asked(container: Container, since: int) -> list[dict]:
+    """What the stand-in was asked from that line of its journal on."""
+    return [line for line in container.world.lines()[since:] if line["kind"] in ("turn", "refresh")]
+
+
+def refreshes(lines: list[dict]) -> tuple[list[str], list[str]]:
+    """Whose refresh tokens were exchanged, and whose refused."""
+    asked_for = [line for line in lines if line["kind"] == "refresh"]
+    return ([line["refresh"] for line in asked_for if line["granted"]],
+            [line["refresh"] for line in asked_for if not line["granted"]])
