@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use harness::TestApp;
 use openclaw_provisioner::aws::{Aws, RateLimits, Timeouts, in_process};
 use openclaw_provisioner::emulator::Options;
+use openclaw_provisioner::metrics::Metrics;
 
 const ROUNDS: usize = 15;
 const DELAY: Duration = Duration::from_millis(50);
@@ -23,7 +24,7 @@ const DELAY: Duration = Duration::from_millis(50);
 async fn main() {
     let app = TestApp::with(Options { per_call_delay: DELAY, ..Options::default() }).await;
     let config = in_process(app.emulator.http_client(), Timeouts::default()).await;
-    let aws = Aws::new(&config, &RateLimits::default());
+    let aws = Aws::new(&config, &RateLimits::default(), &Metrics::default());
     // Pairs, in turn: a machine that slows down slows both.
     let (mut calls, mut new_users, mut unchanged) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=ROUNDS {

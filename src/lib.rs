@@ -23,12 +23,13 @@
 //! | module | what it holds | imports |
 //! |---|---|---|
 //! | [`domain`] | words, parsing, rendering, status, freshness of sign-ins: pure | nothing of ours |
-//! | [`aws`] | one adapter an API area, rate limits, errors sorted by what to do about them; SDK types stay inside | `domain` |
+//! | [`aws`] | one adapter an API area, rate limits, errors sorted by what to do about them; SDK types stay inside | `metrics`, `domain` |
 //! | [`staging`] | users' files and locks on EFS, by descriptor, against a hostile tenant | `domain` |
 //! | [`probe`] | does a user's gateway answer | `domain` |
-//! | [`reconcile`] | observe, plan, execute | `aws`, `staging`, `probe`, `domain` |
+//! | [`reconcile`] | observe, plan, execute | `aws`, `staging`, `probe`, `metrics`, `domain` |
 //! | [`config`] | settings from environment and SSM, token file | `aws`, `probe`, `domain` |
 //! | [`http`] | routes, bearer tokens, problem documents; the one place that knows status codes | `reconcile`, `config`, what errors and answers are made of |
+//! | [`metrics`] | what is counted and timed, for `/metrics` | `domain` |
 //! | [`egress`] | can this network reach ChatGPT, and what stands in the way: for `doctor` | nothing of ours |
 //! | [`cli`] | `serve`, `dev`, `doctor`, `codex-login` | all of them |
 //! | `emulator` | AWS in miniature, for `dev` and for tests; feature `emulator` | nothing of ours |
@@ -60,6 +61,7 @@ pub mod egress;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod http;
+pub mod metrics;
 pub mod probe;
 pub mod reconcile;
 pub mod staging;

@@ -8,6 +8,7 @@ use aws_config::{Region, SdkConfig};
 use aws_sdk_ecr::types::ImageIdentifier;
 use tokio::time::Instant;
 
+use super::attempts::Attempts;
 use super::{AwsError, ErrorKind};
 use crate::domain::{EcrImage, EcrReference};
 
@@ -36,8 +37,9 @@ pub struct Ecr {
 }
 
 impl Ecr {
-    pub(super) fn new(config: &SdkConfig) -> Self {
-        Self { config: aws_sdk_ecr::config::Config::from(config), answers: Arc::default() }
+    pub(super) fn new(config: &SdkConfig, attempts: Attempts) -> Self {
+        let config = aws_sdk_ecr::config::Builder::from(config).interceptor(attempts).build();
+        Self { config, answers: Arc::default() }
     }
 
     /// Looks an image up, in the registry's own region; one that was found is believed for 60 s.

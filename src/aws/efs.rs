@@ -6,6 +6,7 @@ use aws_sdk_efs::operation::create_access_point::{CreateAccessPointError, Create
 use aws_sdk_efs::types::{CreationInfo, LifeCycleState, PosixUser, RootDirectory, Tag};
 
 use super::AwsError;
+use super::attempts::Attempts;
 
 /// EFS, as far as the service uses it.
 #[derive(Debug, Clone)]
@@ -40,8 +41,9 @@ pub struct AccessPoint {
 }
 
 impl Efs {
-    pub(super) fn new(config: &SdkConfig) -> Self {
-        Self { client: aws_sdk_efs::Client::new(config) }
+    pub(super) fn new(config: &SdkConfig, attempts: Attempts) -> Self {
+        let config = aws_sdk_efs::config::Builder::from(config).interceptor(attempts).build();
+        Self { client: aws_sdk_efs::Client::from_conf(config) }
     }
 
     /// Creates the access point, or finds the one that the same token made. Returns its id.

@@ -178,7 +178,7 @@ fn lacks_credentials(error: &(dyn StdError + 'static)) -> bool {
 /// What ECS says to two registrations in one family at once. It comes as a plain ClientException, and it passes.
 const TOO_MANY_REGISTRATIONS: &str = "Too many concurrent attempts to create a new revision";
 
-fn kind_of(code: Option<&str>, message: Option<&str>, server_fault: bool) -> ErrorKind {
+pub(super) fn kind_of(code: Option<&str>, message: Option<&str>, server_fault: bool) -> ErrorKind {
     if message.is_some_and(|message| message.contains(TOO_MANY_REGISTRATIONS)) {
         return ErrorKind::Throttled;
     }

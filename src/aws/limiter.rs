@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use leaky_bucket::RateLimiter;
 use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
 
 /// A category that AWS throttles as one (ECS API reference, "Request throttling").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,13 +117,16 @@ impl FromStr for RateLimits {
 
 /// The buckets of one process.
 #[derive(Debug)]
-pub struct Limiter([RateLimiter; Bucket::ALL.len()]);
+pub struct Limiter {
+    buckets: [RateLimiter; Bucket::ALL.len()],
+    metrics: Metrics,
+}
 
 impl Limiter {
     /// Full buckets of the given sizes.
     #[must_use]
-    pub fn new(limits: &RateLimits) -> Self {
-        Self(limits.0.map(|rate| {
+    pub fn new(limits: &RateLimits, metrics: Metrics) -> Self {
+        let buckets = limits.0.map(|rate| {
             let burst = rate.burst as usize;
             RateLimiter::builder()
                 .initial(burst)
@@ -129,12 +135,17 @@ impl Limiter {
                 .interval(Duration::from_secs(1) / rate.per_second)
                 .fair(true)
                 .build()
-        }))
+        });
+        Self { buckets, metrics }
     }
 
     /// Waits for a token. Callers are served in order.
     pub async fn acquire(&self, bucket: Bucket) {
+        let queued = self.metrics.queued(bucket.name());
+        let started = Instant::now();
         self.of(bucket).acquire_one().await;
+        drop(queued);
+        self.metrics.waited(bucket.name(), started.elapsed());
     }
 
     /// Takes a token only when at least half the bucket is left: for work that may as well be done later.
@@ -145,19 +156,19 @@ impl Limiter {
     }
 
     fn of(&self, bucket: Bucket) -> &RateLimiter {
-        &self.0[bucket as usize]
+        &self.buckets[bucket as usize]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
+    use std::sync::Arc;
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_is_free_and_then_each_call_waits_for_its_refill() {
-        let limiter = Limiter::new(&RateLimits::default());
+        let limiter = Limiter::new(&RateLimits::default(), Metrics::default());
         let start = Instant::now();
         for _ in 0..20 {
             limiter.acquire(Bucket::TaskDefinitionWrite).await;
@@ -171,6 +182,23 @@ mod tests {
         limiter.acquire(Bucket::TaskDefinitionRead).await;
         assert!(!limiter.try_acquire_spare(Bucket::TaskDefinitionWrite));
         assert!(limiter.try_acquire_spare(Bucket::ServiceWrite));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiting_call_is_in_the_queue_until_it_has_its_token_or_gives_up() {
+        let metrics = Metrics::default();
+        let limiter = Arc::new(Limiter::new(&"service-write=1/1".parse().unwrap(), metrics.clone()));
+        limiter.acquire(Bucket::ServiceWrite).await;
+        let queue = |calls| format!("limiter_queue_depth{{bucket=\"service-write\"}} {calls}\n");
+        let waiting = tokio::spawn({
+            let limiter = Arc::clone(&limiter);
+            async move { limiter.acquire(Bucket::ServiceWrite).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(metrics.encode().contains(&queue(1)), "{}", metrics.encode());
+        waiting.abort();
+        assert!(waiting.await.unwrap_err().is_cancelled());
+        assert!(metrics.encode().contains(&queue(0)), "{}", metrics.encode());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Thin adapters over the AWS SDK: one file an API area, domain types in and out. No SDK type leaves this folder, and
 //! nothing here decides anything but how to say a call and how to read its answer.
 
+mod attempts;
 mod ecr;
 mod ecs;
 mod efs;
@@ -28,6 +29,10 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 
+use attempts::Attempts;
+
+use crate::metrics::Metrics;
+
 /// Every AWS API that the service calls.
 #[derive(Debug, Clone)]
 pub struct Aws {
@@ -42,10 +47,17 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Adapters that share one SDK configuration and one limiter. Cheap to clone; the limits hold across clones.
+    /// Adapters that share one SDK configuration and one limiter, and count into `metrics`. Cheap to clone; the limits
+    /// hold across clones.
     #[must_use]
-    pub fn new(config: &SdkConfig, limits: &RateLimits) -> Self {
-        let limiter = Arc::new(Limiter::new(limits));
-        Self { ecs: Ecs::new(config, limiter), efs: Efs::new(config), ssm: Ssm::new(config), ecr: Ecr::new(config) }
+    pub fn new(config: &SdkConfig, limits: &RateLimits, metrics: &Metrics) -> Self {
+        let limiter = Arc::new(Limiter::new(limits, metrics.clone()));
+        let attempts = Attempts::new(metrics.clone());
+        Self {
+            ecs: Ecs::new(config, limiter, attempts.clone()),
+            efs: Efs::new(config, attempts.clone()),
+            ssm: Ssm::new(config, attempts.clone()),
+            ecr: Ecr::new(config, attempts),
+        }
     }
 }

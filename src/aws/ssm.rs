@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use aws_config::SdkConfig;
 
 use super::AwsError;
+use super::attempts::Attempts;
 
 /// SSM, as far as the service uses it.
 #[derive(Debug, Clone)]
@@ -13,8 +14,9 @@ pub struct Ssm {
 }
 
 impl Ssm {
-    pub(super) fn new(config: &SdkConfig) -> Self {
-        Self { client: aws_sdk_ssm::Client::new(config) }
+    pub(super) fn new(config: &SdkConfig, attempts: Attempts) -> Self {
+        let config = aws_sdk_ssm::config::Builder::from(config).interceptor(attempts).build();
+        Self { client: aws_sdk_ssm::Client::from_conf(config) }
     }
 
     /// Every parameter directly under `path`, by its last name part.

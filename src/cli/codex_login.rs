@@ -13,6 +13,7 @@ use crate::config::{AwsArgs, CoordinatesArgs, Source};
 use crate::domain::credential_plan::Release;
 use crate::domain::service::{Service, ServiceStatus, Task};
 use crate::domain::{CurrentDefinition, Invalid, NativeLogin, UserId, native_login_command, shell_quoted};
+use crate::metrics::Metrics;
 
 /// `codex-login`.
 #[derive(Debug, Args)]
@@ -49,7 +50,7 @@ pub(super) async fn run(args: CodexLoginArgs) -> anyhow::Result<()> {
     args.logs.start(LogFormat::Text)?;
     let config = aws::load(args.aws.timeouts()).await;
     ensure!(config.region().is_some(), "no AWS region: set AWS_REGION");
-    let aws = Aws::new(&config, &args.aws.rate_limits);
+    let aws = Aws::new(&config, &args.aws.rate_limits, &Metrics::default());
     let source = Source { args: args.coordinates, ssm: aws.ssm.clone() };
     let at = source.read().await.map_err(anyhow::Error::msg).context("settings")?;
     let login = find(&aws.ecs, &at.cluster, &args.user).await?;

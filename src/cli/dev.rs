@@ -14,6 +14,7 @@ use super::server::Server;
 use crate::aws::{self, Aws, PosixOwner, RateLimits, Seeder, Timeouts};
 use crate::config::{CoordinatesArgs, FilesArgs, OwnerArg, Source, Tokens};
 use crate::emulator::{Emulator, Options as EmulatorOptions};
+use crate::metrics::Metrics;
 use crate::reconcile::Options;
 
 /// `dev`.
@@ -59,7 +60,8 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
 
     let emulator = Emulator::new(EmulatorOptions::default());
     let config = aws::in_process(emulator.http_client(), Timeouts::default()).await;
-    let aws = Aws::new(&config, &RateLimits::default());
+    let metrics = Metrics::default();
+    let aws = Aws::new(&config, &RateLimits::default(), &metrics);
     let seeded =
         seed::seed(&aws, &Seeder::new(&config), &image, "subnet-0123456789abcdef0", "sg-0123456789abcdef0").await?;
     emulator.clear_calls();
@@ -73,7 +75,7 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let source = Source { args: coordinates, ssm: aws.ssm.clone() };
     let options = Options { poll_interval: std::time::Duration::from_millis(250), ..Options::default() };
     let files = FilesArgs { efs_root, owner };
-    let served = Server { aws, source, files, tokens, options }.run(api).await;
+    let served = Server { aws, source, files, tokens, options, metrics }.run(api).await;
     emulating.abort();
     served
 }

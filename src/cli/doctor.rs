@@ -11,6 +11,7 @@ use super::egress::EgressArgs;
 use crate::aws::{self, Aws};
 use crate::config::{AwsArgs, CoordinatesArgs, OwnerArg, Source};
 use crate::domain::{BaseDefinition, Coordinates, VersionFile};
+use crate::metrics::Metrics;
 use crate::staging::{Owner, Staging};
 
 /// `doctor`.
@@ -64,7 +65,7 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut checks = vec![version_file(args.version_file.as_deref())];
     if !args.offline {
         let config = aws::load(args.aws.timeouts()).await;
-        let aws = Aws::new(&config, &args.aws.rate_limits);
+        let aws = Aws::new(&config, &args.aws.rate_limits, &Metrics::default());
         let (settings, coordinates) = settings(&args, &aws).await;
         checks.push(settings);
         checks.push(match &coordinates {

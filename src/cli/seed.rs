@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::aws::{Aws, RateLimits, Seeder};
 use crate::domain::{CODEX_HOME, ImageRef, OpenClawVersion, VersionFile};
+use crate::metrics::Metrics;
 
 /// Name of the seeded cluster and of the base family.
 pub(super) const NAME: &str = "openclaw-dev";
@@ -57,7 +58,7 @@ pub(super) struct Seeded {
 #[expect(clippy::print_stdout, reason = "the settings are this command's output")]
 pub(super) async fn run(args: SeedArgs) -> anyhow::Result<()> {
     let config = crate::aws::for_endpoint(&args.endpoint).await;
-    let aws = Aws::new(&config, &RateLimits::default());
+    let aws = Aws::new(&config, &RateLimits::default(), &Metrics::default());
     let image = args.image.image()?;
     let seeded = seed(&aws, &Seeder::new(&config), &image, &args.subnets, &args.security_groups).await?;
     if args.json {

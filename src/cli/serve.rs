@@ -13,6 +13,7 @@ use super::logs::{LogArgs, LogFormat};
 use super::server::Server;
 use crate::aws::{self, Aws};
 use crate::config::{ApiArgs, AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs, Source, Tokens};
+use crate::metrics::Metrics;
 use crate::reconcile::Options;
 
 /// How often the token file is read again.
@@ -43,7 +44,8 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     tokio::spawn(reread(args.api.tokens_file, sender));
     let config = aws::load(args.aws.timeouts()).await;
     anyhow::ensure!(config.region().is_some(), "no AWS region: set AWS_REGION (ECS sets it for a task)");
-    let aws = Aws::new(&config, &args.aws.rate_limits);
+    let metrics = Metrics::default();
+    let aws = Aws::new(&config, &args.aws.rate_limits, &metrics);
     let source = Source { args: args.coordinates, ssm: aws.ssm.clone() };
     let options = Options {
         owner: args.files.owner.owner,
@@ -53,7 +55,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     };
     let address = args.api.listen;
     let listener = TcpListener::bind(address).await.with_context(|| format!("PROVISIONER_LISTEN {address}"))?;
-    Server { aws, source, files: args.files, tokens, options }.run(listener).await
+    Server { aws, source, files: args.files, tokens, options, metrics }.run(listener).await
 }
 
 /// Reads the token file again and again, so that a token can be added or taken back without a restart.

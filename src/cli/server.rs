@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::aws::Aws;
 use crate::config::{FilesArgs, Freshness, Source, Tokens, refresh};
 use crate::http::{App, Readiness, router};
+use crate::metrics::Metrics;
 use crate::reconcile::{Options, Reconciler};
 use crate::staging::{Owner, Staging, UserLocks};
 
@@ -26,6 +27,7 @@ pub(super) struct Server {
     pub(super) files: FilesArgs,
     pub(super) tokens: watch::Receiver<Tokens>,
     pub(super) options: Options,
+    pub(super) metrics: Metrics,
 }
 
 impl Server {
@@ -42,9 +44,11 @@ impl Server {
         let (freshness_sender, freshness) = watch::channel(Freshness { read_at: Instant::now(), error: None });
         tokio::spawn(refresh(self.source, coordinates_sender, freshness_sender));
 
-        let reconciler = Arc::new(Reconciler::new(self.aws, staging, locks, coordinates, self.options));
-        let app =
-            App { reconciler: Arc::clone(&reconciler), tokens: self.tokens, readiness: Readiness::new(freshness) };
+        let metrics = self.metrics;
+        let reconciler =
+            Arc::new(Reconciler::new(self.aws, staging, locks, coordinates, self.options, metrics.clone()));
+        let (readiness, tokens) = (Readiness::new(freshness), self.tokens);
+        let app = App { reconciler: Arc::clone(&reconciler), tokens, readiness, metrics };
         tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
         let (stop, mut stopped) = watch::channel(false);
         let serving = axum::serve(listener, router(app)).with_graceful_shutdown(async move {

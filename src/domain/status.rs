@@ -30,6 +30,25 @@ pub enum State {
     Deleting,
 }
 
+impl State {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Provisioning, Self::Running, Self::Stopping, Self::Stopped, Self::Failed, Self::Deleting];
+
+    /// Its name, as in answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Provisioning => "provisioning",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Deleting => "deleting",
+        }
+    }
+}
+
 /// How far a container that is being provisioned has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]

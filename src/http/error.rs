@@ -7,10 +7,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::aws::ErrorKind;
-use crate::domain::{Invalid, RenderError};
-use crate::reconcile::{ConvergeError, Refusal};
-use crate::staging::StagingError;
+use crate::domain::Invalid;
+use crate::reconcile::{ConvergeError, FailureKind};
 
 /// A problem document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -236,44 +234,48 @@ impl From<Invalid> for Problem {
     }
 }
 
+impl From<FailureKind> for Code {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::InvalidField => Self::InvalidField,
+            FailureKind::ContainerNotFound => Self::ContainerNotFound,
+            FailureKind::OperationInProgress => Self::OperationInProgress,
+            FailureKind::ForeignService => Self::ForeignService,
+            FailureKind::ImageNotFound => Self::ImageNotFound,
+            FailureKind::BaseUnusable => Self::BaseUnusable,
+            FailureKind::FilesUnavailable => Self::FilesUnavailable,
+            FailureKind::FilesMisconfigured => Self::FilesMisconfigured,
+            FailureKind::FilesUnreadable => Self::FilesUnreadable,
+            FailureKind::GatewayTokenNotOurs => Self::GatewayTokenNotOurs,
+            FailureKind::Contended => Self::Contended,
+            FailureKind::AwsThrottled => Self::AwsThrottled,
+            FailureKind::AwsUnavailable => Self::AwsUnavailable,
+            FailureKind::AwsQuotaExceeded => Self::AwsQuotaExceeded,
+            FailureKind::AwsAccessDenied => Self::AwsAccessDenied,
+            FailureKind::AwsRefused => Self::AwsRefused,
+            FailureKind::DeadlineExceeded => Self::DeadlineExceeded,
+            FailureKind::ShuttingDown => Self::ShuttingDown,
+            FailureKind::Internal => Self::Internal,
+        }
+    }
+}
+
 impl From<ConvergeError> for Problem {
     fn from(error: ConvergeError) -> Self {
-        let code = match &error {
-            ConvergeError::Refused(Refusal::Invalid(invalid) | Refusal::Render(RenderError::Release(invalid))) => {
-                return invalid.clone().into();
-            }
-            ConvergeError::Staging(
-                unreadable @ (StagingError::UnreadableProfiles { .. } | StagingError::UnusableConfiguration { .. }),
-            ) => {
-                return Self::new(Code::FilesUnreadable, unreadable.to_string());
-            }
-            ConvergeError::Refused(Refusal::NotFound) => Code::ContainerNotFound,
-            ConvergeError::TokenOfEnvironment => Code::GatewayTokenNotOurs,
-            ConvergeError::Refused(Refusal::NoBase) | ConvergeError::Base(_) | ConvergeError::BaseMissing { .. } => {
-                Code::BaseUnusable
-            }
-            ConvergeError::Refused(Refusal::Render(_)) => Code::InvalidField,
-            ConvergeError::Current(_) => Code::ForeignService,
-            ConvergeError::ImageMissing { .. } => Code::ImageNotFound,
-            ConvergeError::Staging(error) if !error.is_retryable() => Code::FilesMisconfigured,
-            ConvergeError::Staging(_) | ConvergeError::Lock(_) => Code::FilesUnavailable,
-            ConvergeError::Busy(_) => Code::OperationInProgress,
-            ConvergeError::Contended => Code::Contended,
-            ConvergeError::Deadline { .. } => Code::DeadlineExceeded,
-            ConvergeError::ShuttingDown => Code::ShuttingDown,
-            ConvergeError::Crashed => Code::Internal,
-            ConvergeError::Aws(aws) => match aws.kind() {
-                ErrorKind::Throttled => Code::AwsThrottled,
-                ErrorKind::Quota => Code::AwsQuotaExceeded,
-                ErrorKind::Denied => Code::AwsAccessDenied,
-                ErrorKind::Unavailable | ErrorKind::Unanswered => Code::AwsUnavailable,
-                ErrorKind::Refused => Code::AwsRefused,
-            },
-        };
+        if let Some(invalid) = error.invalid() {
+            return invalid.clone().into();
+        }
+        let code = Code::from(error.kind());
         if code.status().is_server_error() {
             tracing::error!(%error, "request failed");
         }
-        Self::new(code, error.to_string())
+        match error {
+            // It names the file, which is what the user has to mend.
+            ConvergeError::Staging(unreadable) if code == Code::FilesUnreadable => {
+                Self::new(code, unreadable.to_string())
+            }
+            error => Self::new(code, error.to_string()),
+        }
     }
 }
 

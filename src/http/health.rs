@@ -1,4 +1,4 @@
-//! Liveness and readiness.
+//! Liveness, readiness and metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::{Mutex, watch};
@@ -14,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::App;
 use crate::config::Freshness;
 use crate::domain::with_causes;
+use crate::metrics;
 
 /// How long the file system may take to show that it works.
 const FILES_WITHIN: Duration = Duration::from_secs(3);
@@ -69,6 +71,12 @@ struct Check {
 /// The process answers.
 pub(super) async fn healthz() -> Response {
     Json(serde_json::json!({"status": "live"})).into_response()
+}
+
+/// What was counted and timed, in OpenMetrics text. Behind a token as everything else: it tells how many users there are
+/// and how they fare.
+pub(super) async fn metrics(State(app): State<App>) -> Response {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], app.metrics.encode()).into_response()
 }
 
 /// Whether requests can be served. Stale coordinates are a warning and no reason to take a replica out: the last good

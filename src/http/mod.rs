@@ -20,6 +20,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::config::Tokens;
+use crate::metrics::Metrics;
 use crate::reconcile::Reconciler;
 
 /// What every handler has at hand.
@@ -31,4 +32,6 @@ pub struct App {
     pub tokens: watch::Receiver<Tokens>,
     /// What `/readyz` looks at beside the file system.
     pub readiness: Readiness,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
 }

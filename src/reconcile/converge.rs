@@ -123,8 +123,21 @@ impl Run<'_> {
             self.leave_no_orphan(error).await;
         }
         self.remember().await;
+        self.count_sign_in();
         result?;
         Ok(self.converged().await)
+    }
+
+    fn count_sign_in(&self) {
+        let Some((_, placed)) = &self.placed else { return };
+        let outcome = match &self.sign_in {
+            SignInChange::None => None,
+            SignInChange::Send { .. } => placed.staged.map(|staged| staged.outcome.name()),
+            SignInChange::Remove => Some("removed"),
+        };
+        if let Some(outcome) = outcome {
+            self.reconciler.metrics.credentials(outcome);
+        }
     }
 
     async fn take_steps(&mut self, answer: &mut Answer) -> Result<(), ConvergeError> {
@@ -165,6 +178,7 @@ impl Run<'_> {
         self.did.change |= step.changes_container();
         let started = Instant::now();
         let taken = self.reconciler.execute(&self.at, self.user, step, &mut self.observed).await;
+        self.reconciler.metrics.step(name, started.elapsed());
         self.remember().await;
         let taken = taken?;
         let elapsed_ms = millis_since(started);

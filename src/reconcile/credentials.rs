@@ -1,9 +1,9 @@
 //! A user's sign-in by itself: shown and repaired. Changes to it are converges like any other.
 
-use super::Reconciler;
 use super::error::ConvergeError;
 use super::plan::Refusal;
 use super::status::ContainerView;
+use super::{Outcome, Reconciler};
 use crate::domain::UserId;
 use crate::domain::credential_plan::{CredentialPlan, Release};
 use crate::domain::freshness::SignIn;
@@ -61,10 +61,21 @@ impl Reconciler {
     /// # Errors
     /// `Refused(NotFound)` when the user has no container.
     pub async fn repair_credentials(&self, user: &UserId) -> Result<Vec<(String, String)>, ConvergeError> {
+        let operation = self.begin("repair_credentials");
+        let result = self.move_shadows_aside(user).await;
+        operation.end(result.as_ref().map(|moved| match moved.is_empty() {
+            true => Outcome::Unchanged,
+            false => Outcome::Changed,
+        }));
+        result
+    }
+
+    async fn move_shadows_aside(&self, user: &UserId) -> Result<Vec<(String, String)>, ConvergeError> {
         let release = self.release_of(user).await?;
         let _lock = self.locks.acquire(user, self.options.lock_timeout).await?;
         let moved = self.staging.repair(user, &release).await?;
         tracing::info!(user_id = %user, ?moved, "repaired a user's sign-in");
+        self.metrics.credentials("repaired");
         Ok(moved)
     }
 

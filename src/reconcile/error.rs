@@ -3,9 +3,80 @@
 use thiserror::Error;
 
 use super::plan::Refusal;
-use crate::aws::AwsError;
-use crate::domain::{BaseError, CurrentError, EcrImage};
+use crate::aws::{AwsError, ErrorKind};
+use crate::domain::{BaseError, CurrentError, EcrImage, Invalid, RenderError};
 use crate::staging::{LockError, StagingError};
+
+/// What kind of failure it was, as a closed list: for the codes of answers, and for metrics and audit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// A field is wrong.
+    InvalidField,
+    /// The user has no container.
+    ContainerNotFound,
+    /// Another call for the user is at work.
+    OperationInProgress,
+    /// The service is not one of ours.
+    ForeignService,
+    /// The image is not in its registry.
+    ImageNotFound,
+    /// The base cannot be cloned.
+    BaseUnusable,
+    /// The user's files could not be written; it may pass.
+    FilesUnavailable,
+    /// The user's files cannot be written until an operator mends the mount or the settings.
+    FilesMisconfigured,
+    /// A file of the user's own cannot be read, and would be lost.
+    FilesUnreadable,
+    /// The gateway's token is not this service's to change.
+    GatewayTokenNotOurs,
+    /// The user's resources kept changing.
+    Contended,
+    /// AWS asks to slow down.
+    AwsThrottled,
+    /// AWS, or the way to it, is down.
+    AwsUnavailable,
+    /// A quota of the AWS account is used up.
+    AwsQuotaExceeded,
+    /// This service may not do that in AWS.
+    AwsAccessDenied,
+    /// AWS refused a call.
+    AwsRefused,
+    /// It took too long.
+    DeadlineExceeded,
+    /// This replica is going down.
+    ShuttingDown,
+    /// A bug.
+    Internal,
+}
+
+impl FailureKind {
+    /// Its name, which is also the `code` of the answer.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidField => "invalid_field",
+            Self::ContainerNotFound => "container_not_found",
+            Self::OperationInProgress => "operation_in_progress",
+            Self::ForeignService => "foreign_service",
+            Self::ImageNotFound => "image_not_found",
+            Self::BaseUnusable => "base_unusable",
+            Self::FilesUnavailable => "files_unavailable",
+            Self::FilesMisconfigured => "files_misconfigured",
+            Self::FilesUnreadable => "files_unreadable",
+            Self::GatewayTokenNotOurs => "gateway_token_not_ours",
+            Self::Contended => "contended",
+            Self::AwsThrottled => "aws_throttled",
+            Self::AwsUnavailable => "aws_unavailable",
+            Self::AwsQuotaExceeded => "aws_quota_exceeded",
+            Self::AwsAccessDenied => "aws_access_denied",
+            Self::AwsRefused => "aws_refused",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::ShuttingDown => "shutting_down",
+            Self::Internal => "internal",
+        }
+    }
+}
 
 /// Why a converge, or a look at a user, failed.
 #[derive(Debug, Error)]
@@ -68,6 +139,48 @@ pub enum ConvergeError {
     /// The process is going down.
     #[error("the service is shutting down; nothing is lost, call again")]
     ShuttingDown,
+}
+
+impl ConvergeError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Refused(Refusal::Invalid(_) | Refusal::Render(_)) => FailureKind::InvalidField,
+            Self::Refused(Refusal::NotFound) => FailureKind::ContainerNotFound,
+            Self::Refused(Refusal::NoBase) | Self::Base(_) | Self::BaseMissing { .. } => FailureKind::BaseUnusable,
+            Self::Current(_) => FailureKind::ForeignService,
+            Self::ImageMissing { .. } => FailureKind::ImageNotFound,
+            Self::Staging(StagingError::UnreadableProfiles { .. } | StagingError::UnusableConfiguration { .. }) => {
+                FailureKind::FilesUnreadable
+            }
+            Self::Staging(error) if !error.is_retryable() => FailureKind::FilesMisconfigured,
+            Self::Staging(_) | Self::Lock(_) => FailureKind::FilesUnavailable,
+            Self::Busy(_) => FailureKind::OperationInProgress,
+            Self::TokenOfEnvironment => FailureKind::GatewayTokenNotOurs,
+            Self::Contended => FailureKind::Contended,
+            Self::Deadline { .. } => FailureKind::DeadlineExceeded,
+            Self::ShuttingDown => FailureKind::ShuttingDown,
+            Self::Crashed => FailureKind::Internal,
+            Self::Aws(aws) => match aws.kind() {
+                ErrorKind::Throttled => FailureKind::AwsThrottled,
+                ErrorKind::Quota => FailureKind::AwsQuotaExceeded,
+                ErrorKind::Denied => FailureKind::AwsAccessDenied,
+                ErrorKind::Unavailable | ErrorKind::Unanswered => FailureKind::AwsUnavailable,
+                ErrorKind::Refused => FailureKind::AwsRefused,
+            },
+        }
+    }
+
+    /// The field that is to blame, where one is.
+    #[must_use]
+    pub const fn invalid(&self) -> Option<&Invalid> {
+        if let Self::Refused(Refusal::Invalid(invalid) | Refusal::Render(RenderError::Release(invalid))) = self {
+            Some(invalid)
+        } else {
+            None
+        }
+    }
 }
 
 fn missing_image(image: &EcrImage, repository_exists: bool) -> String {

@@ -79,17 +79,25 @@ impl Reconciler {
     /// When the token is not in the file, when the file cannot be edited, and as for any converge.
     pub async fn rotate_gateway_token(self: &Arc<Self>, user: UserId) -> Result<Converged, ConvergeError> {
         let this = Arc::clone(self);
+        let operation = self.begin("rotate_gateway_token");
         let rotated = self.running.spawn(async move {
-            let current = this.look(&user).await?.current.ok_or(Refusal::NotFound)?;
-            if current.release.has_gateway_token() {
-                return Err(ConvergeError::TokenOfEnvironment);
+            if let Err(error) = this.renew_gateway_token(&user).await {
+                operation.end(Err(&error));
+                return Err(error);
             }
-            let lock = this.locks.acquire(&user, this.options.lock_timeout).await?;
-            this.staging.rotate_gateway_token(&user).await?;
-            drop(lock);
-            tracing::info!(user_id = %user, "made a new gateway token");
-            this.apply(user, Target::restart(), SignInChange::None).await
+            this.carry_out(operation, user, Target::restart(), SignInChange::None).await
         });
         rotated.await.unwrap_or(Err(ConvergeError::Crashed))
+    }
+
+    async fn renew_gateway_token(&self, user: &UserId) -> Result<(), ConvergeError> {
+        let current = self.look(user).await?.current.ok_or(Refusal::NotFound)?;
+        if current.release.has_gateway_token() {
+            return Err(ConvergeError::TokenOfEnvironment);
+        }
+        let _lock = self.locks.acquire(user, self.options.lock_timeout).await?;
+        self.staging.rotate_gateway_token(user).await?;
+        tracing::info!(user_id = %user, "made a new gateway token");
+        Ok(())
     }
 }

@@ -7,12 +7,13 @@ mod execute;
 mod gateway;
 mod names;
 mod observe;
+mod operation;
 mod plan;
 mod status;
 mod target;
 
 pub use credentials::Credentials;
-pub use error::ConvergeError;
+pub use error::{ConvergeError, FailureKind};
 pub use gateway::{Gateway, GatewayAuth};
 pub use plan::{Done, Observed, Plan, Refusal, Step, plan};
 pub use status::ContainerView;
@@ -29,9 +30,11 @@ use tracing::Instrument;
 use crate::aws::{Aws, PosixOwner};
 use crate::domain::credential_plan::{Release, Warning};
 use crate::domain::{ChatGptAuth, Coordinates, UserId};
+use crate::metrics::Metrics;
 use crate::probe::GatewayProbe;
 use crate::staging::{Placed, Staging, StagingError, UserLocks};
 use converge::Answer;
+use operation::Operation;
 
 /// How the reconciler works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +78,7 @@ pub struct Reconciler {
     locks: UserLocks,
     coordinates: watch::Receiver<Coordinates>,
     options: Options,
+    metrics: Metrics,
     running: TaskTracker,
     stopping: CancellationToken,
 }
@@ -130,8 +134,21 @@ pub enum Outcome {
     Waiting,
 }
 
+impl Outcome {
+    /// The stable name, in snake case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
 impl Reconciler {
-    /// A reconciler over these adapters; `coordinates` may change while it runs.
+    /// A reconciler over these adapters, which counts into `metrics`; `coordinates` may change while it runs.
     #[must_use]
     pub fn new(
         aws: Aws,
@@ -139,9 +156,10 @@ impl Reconciler {
         locks: UserLocks,
         coordinates: watch::Receiver<Coordinates>,
         options: Options,
+        metrics: Metrics,
     ) -> Self {
         let (running, stopping) = (TaskTracker::new(), CancellationToken::new());
-        Self { aws, staging, locks, coordinates, options, running, stopping }
+        Self { aws, staging, locks, coordinates, options, metrics, running, stopping }
     }
 
     /// Converges a user to `target`, after staging `sign_in`. It runs in a task of its own, so a caller that goes away
@@ -156,7 +174,26 @@ impl Reconciler {
         target: Target,
         sign_in: SignInChange,
     ) -> Result<Converged, ConvergeError> {
+        let kind = match sign_in {
+            SignInChange::Remove => "remove_credentials",
+            SignInChange::None | SignInChange::Send { .. } => target.name(),
+        };
+        self.carry_out(self.begin(kind), user, target, sign_in).await
+    }
+
+    fn begin(&self, kind: &'static str) -> Operation {
+        Operation::begin(kind, self.metrics.clone())
+    }
+
+    async fn carry_out(
+        self: &Arc<Self>,
+        operation: Operation,
+        user: UserId,
+        target: Target,
+        sign_in: SignInChange,
+    ) -> Result<Converged, ConvergeError> {
         if self.stopping.is_cancelled() {
+            operation.end(Err(&ConvergeError::ShuttingDown));
             return Err(ConvergeError::ShuttingDown);
         }
         let (answer, answered) = oneshot::channel();
@@ -165,6 +202,7 @@ impl Reconciler {
         let work = async move {
             let mut answer = Answer(Some(answer));
             let result = this.converge(&user, &target, sign_in, &mut answer).await;
+            operation.end(result.as_ref().map(|converged| converged.outcome));
             answer.finish(result);
         };
         self.running.spawn(work.instrument(span.or_current()));

@@ -8,15 +8,17 @@ use std::path::Path;
 use paths::paths_in;
 
 /// Each layer, and the layers that it may import: `main → cli → http → rollout → reconcile → aws, staging → domain`,
-/// with `config` beside them for `cli` and `http`, `probe` below `reconcile`, and `egress` for `cli` alone.
-const LAYERS: [(&str, &[&str]); 12] = [
+/// with `config` beside them for `cli` and `http`, `metrics` for all that is measured, `probe` below `reconcile`, and
+/// `egress` for `cli` alone.
+const LAYERS: [(&str, &[&str]); 13] = [
     ("main", &["cli"]),
-    ("cli", &["aws", "config", "domain", "egress", "http", "probe", "reconcile", "rollout", "staging"]),
-    ("http", &["aws", "config", "domain", "reconcile", "rollout", "staging"]),
+    ("cli", &["aws", "config", "domain", "egress", "http", "metrics", "probe", "reconcile", "rollout", "staging"]),
+    ("http", &["aws", "config", "domain", "metrics", "reconcile", "rollout", "staging"]),
     ("config", &["aws", "domain", "probe"]),
-    ("rollout", &["aws", "domain", "reconcile", "staging"]),
-    ("reconcile", &["aws", "domain", "probe", "staging"]),
-    ("aws", &["domain"]),
+    ("rollout", &["aws", "domain", "metrics", "reconcile", "staging"]),
+    ("reconcile", &["aws", "domain", "metrics", "probe", "staging"]),
+    ("aws", &["domain", "metrics"]),
+    ("metrics", &["domain"]),
     ("staging", &["domain"]),
     ("domain", &[]),
     ("probe", &["domain"]),

@@ -29,7 +29,7 @@ async fn refusal(app: &TestApp, method: &str, path: &str, headers: &[(&str, &str
     let answer = app.raw(method, path, headers, body).await;
     assert_eq!(app.calls(), Vec::<String>::new(), "AWS was called for {method} {path}");
     assert_eq!(app.files(), before, "a file changed with {method} {path}");
-    let Answer { status, headers, body } = &answer;
+    let Answer { status, headers, body, .. } = &answer;
     assert!((400..500).contains(status), "{status}: {body}");
     assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{status}");
     assert_eq!(body["status"], *status);

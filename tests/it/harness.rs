@@ -12,6 +12,7 @@ use openclaw_provisioner::config::{Freshness, Tokens};
 use openclaw_provisioner::domain::{BaseFamily, Coordinates, ReleaseDefaults};
 use openclaw_provisioner::emulator::{Emulator, Options as EmulatorOptions};
 use openclaw_provisioner::http::{App, Readiness, router};
+use openclaw_provisioner::metrics::Metrics;
 use openclaw_provisioner::reconcile::{Options, Reconciler};
 use openclaw_provisioner::staging::{Owner, Staging, UserLocks};
 use serde_json::{Value, json};
@@ -42,6 +43,8 @@ pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Value,
+    /// The body as it came.
+    pub text: String,
 }
 
 impl Answer {
@@ -89,17 +92,19 @@ impl TestApp {
         };
         let (coordinates, receiver) = watch::channel(coordinates);
         let owner = rustix::process::geteuid().is_root().then_some(Owner { uid: 1000, gid: 1000 });
+        let metrics = Metrics::default();
         let reconciler = Arc::new(Reconciler::new(
-            Aws::new(&config, &RateLimits::default()),
+            Aws::new(&config, &RateLimits::default(), &metrics),
             Staging::open(root.path(), owner).unwrap(),
             UserLocks::open(root.path()).unwrap(),
             receiver,
             options,
+            metrics.clone(),
         ));
         let tokens = Tokens::parse(&format!("backend:admin:{TOKEN}\ndashboard:read:{READ_TOKEN}")).unwrap();
         let (freshness, fresh) = watch::channel(Freshness { read_at: Instant::now(), error: None });
-        let app =
-            App { reconciler: reconciler.clone(), tokens: watch::channel(tokens).1, readiness: Readiness::new(fresh) };
+        let (tokens, readiness) = (watch::channel(tokens).1, Readiness::new(fresh));
+        let app = App { reconciler: reconciler.clone(), tokens, readiness, metrics };
         Self { emulator, file_system_id, reconciler, coordinates, freshness, root, router: router(app) }
     }
 
@@ -125,7 +130,8 @@ impl TestApp {
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body, text }
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -15,6 +15,7 @@ mod egress;
 mod gateway;
 mod harness;
 mod interruptions;
+mod metrics;
 mod orphans;
 mod planner;
 mod registration;

@@ -15,6 +15,7 @@ use aws_config::SdkConfig;
 use tokio::sync::Mutex;
 
 use super::Limiter;
+use super::attempts::Attempts;
 
 /// ECS, as far as the service uses it.
 #[derive(Debug, Clone)]
@@ -27,7 +28,8 @@ pub struct Ecs {
 }
 
 impl Ecs {
-    pub(super) fn new(config: &SdkConfig, limiter: Arc<Limiter>) -> Self {
-        Self { client: aws_sdk_ecs::Client::new(config), limiter, registrations: Arc::default() }
+    pub(super) fn new(config: &SdkConfig, limiter: Arc<Limiter>, attempts: Attempts) -> Self {
+        let config = aws_sdk_ecs::config::Builder::from(config).interceptor(attempts).build();
+        Self { client: aws_sdk_ecs::Client::from_conf(config), limiter, registrations: Arc::default() }
     }
 }

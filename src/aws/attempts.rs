@@ -1,0 +1,125 @@
+//! Every request to AWS, repeated ones included, is counted here. The SDK repeats a throttled request by itself, so
+//! whoever only sees its last answer does not see that AWS asks to slow down.
+
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::FinalizerInterceptorContextRef;
+use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use serde_json::Value;
+
+use super::error::{ErrorKind, kind_of};
+use crate::metrics::Metrics;
+
+/// Counts the attempts of every call of a client.
+#[derive(Debug, Clone)]
+pub(super) struct Attempts(Metrics);
+
+impl Attempts {
+    pub(super) const fn new(metrics: Metrics) -> Self {
+        Self(metrics)
+    }
+}
+
+impl Intercept for Attempts {
+    fn name(&self) -> &'static str {
+        "Attempts"
+    }
+
+    // Runs also when an attempt timed out, and then there is no response.
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let action = config.load::<Metadata>().map_or_else(|| "unknown".to_owned(), action);
+        let failed = matches!(context.output_or_error(), Some(Err(_)));
+        let answer = match context.response() {
+            Some(response) if failed => Answer::of_failure(response),
+            Some(_) => Answer { code: "OK".to_owned(), throttled: false },
+            None => Answer { code: "no_answer".to_owned(), throttled: false },
+        };
+        self.0.aws_call(&action, &answer.code, answer.throttled);
+        Ok(())
+    }
+}
+
+/// The API action as IAM writes it, and as [`super::AwsError::operation`] does.
+fn action(call: &Metadata) -> String {
+    let service = match call.service() {
+        "EFS" => "elasticfilesystem".to_owned(),
+        other => other.to_lowercase(),
+    };
+    format!("{service}:{}", call.name())
+}
+
+struct Answer {
+    code: String,
+    throttled: bool,
+}
+
+impl Answer {
+    /// Reads the error as both protocols that AWS uses here write it: in a header (EFS) or in the body (the others).
+    fn of_failure(response: &HttpResponse) -> Self {
+        let body = response.body().bytes().and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+        let member = |names: [&str; 2]| {
+            let body = body.as_ref()?;
+            names.iter().find_map(|name| body.get(name)?.as_str())
+        };
+        let written = response.headers().get("x-amzn-errortype").or_else(|| member(["__type", "code"]));
+        let code = written.and_then(bare).map(str::to_owned);
+        let server_fault = response.status().is_server_error();
+        let kind = kind_of(code.as_deref(), member(["message", "Message"]), server_fault);
+        let code = code.unwrap_or_else(|| format!("http_{}", response.status().as_u16()));
+        Self { code, throttled: kind == ErrorKind::Throttled }
+    }
+}
+
+/// `ThrottlingException` of `com.amazonaws.ecs#ThrottlingException:http://…`; what is no name is none, because it
+/// becomes a label.
+fn bare(written: &str) -> Option<&str> {
+    let name = written.rsplit('#').next()?.split(':').next()?.trim();
+    let sane = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._".contains(&b));
+    sane.then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_types::body::SdkBody;
+
+    use super::*;
+
+    fn answer(status: u16, header: Option<&str>, body: &'static str) -> (String, bool) {
+        let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+        if let Some(header) = header {
+            response.headers_mut().insert("x-amzn-errortype", header.to_owned());
+        }
+        let Answer { code, throttled } = Answer::of_failure(&response);
+        (code, throttled)
+    }
+
+    #[test]
+    fn the_code_is_read_from_the_header_or_the_body_and_says_whether_it_is_throttling() {
+        let cases = [
+            (answer(400, None, r#"{"__type":"com.amazonaws.ecs#ThrottlingException"}"#), "ThrottlingException", true),
+            (answer(429, Some("ThrottlingException:http://internal/"), "{}"), "ThrottlingException", true),
+            (answer(409, Some("AccessPointAlreadyExists"), "{}"), "AccessPointAlreadyExists", false),
+            (
+                answer(
+                    400,
+                    None,
+                    r#"{"__type":"ClientException","message":"Too many concurrent attempts to create a new revision of x"}"#,
+                ),
+                "ClientException",
+                true,
+            ),
+            (answer(503, None, "<html>"), "http_503", false),
+            (answer(400, None, r#"{"__type":"alice's \"words\""}"#), "http_400", false),
+        ];
+        for (answer, code, throttled) in cases {
+            assert_eq!(answer, (code.to_owned(), throttled));
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What the service counts and times, for `/metrics`. Callers say what happened; names, labels and buckets are known
+//! here alone. No label holds a user id, a token or anything else that a caller chooses: a fleet of ten thousand users
+//! would be ten thousand series, and a scrape is read by more people than the API.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+use crate::domain::State;
+
+/// What every metric's name begins with.
+const PREFIX: &str = "openclaw_provisioner";
+
+/// Media type of [`Metrics::encode`]'s answer.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds in seconds. A step is an AWS call or a few, so from one round trip to the deadline of an AWS call; a
+/// call waits as long for the limiter at worst as for a burst of registrations at one a second.
+const CALL_SECONDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Upper bounds in seconds, around the minute or two that Fargate takes to pull an image.
+const START_SECONDS: [f64; 10] = [5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 300.0, 600.0];
+
+type NoLabels = [(&'static str, &'static str); 0];
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// The metrics of one process. Cheap to clone; clones count together.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    operations: Family<Operation, Counter>,
+    steps: Histograms<Step>,
+    starts: Histogram,
+    credentials: Family<Outcome, Counter>,
+    aws_calls: Family<AwsCall, Counter>,
+    aws_throttles: Family<Action, Counter>,
+    queued: Family<Bucket, Gauge>,
+    waits: Histograms<Bucket>,
+    containers: Family<InState, Gauge>,
+    // Families without labels, because a family shows nothing before it is set: an age of 0, or of half a century,
+    // would be a lie.
+    oldest_transition: Family<NoLabels, Gauge>,
+    snapshot_taken: Family<NoLabels, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Operation {
+    kind: &'static str,
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Step {
+    step: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AwsCall {
+    action: String,
+    code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Action {
+    action: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Bucket {
+    bucket: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InState {
+    state: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let calls: fn() -> Histogram = || Histogram::new(CALL_SECONDS);
+        let inner = Inner {
+            operations: add(
+                &mut registry,
+                "operations",
+                "Operations on users that came to an end, by kind, outcome and reason of a failure",
+                Family::default(),
+            ),
+            steps: add(
+                &mut registry,
+                "step_seconds",
+                "Time that one step of an operation took, waits for the rate limiter included",
+                Histograms::new_with_constructor(calls),
+            ),
+            starts: add(
+                &mut registry,
+                "provision_to_running_seconds",
+                "Time from a provision to a container that runs and is healthy",
+                Histogram::new(START_SECONDS),
+            ),
+            credentials: add(
+                &mut registry,
+                "credentials",
+                "Sign-ins that were sent, removed or repaired, by what came of them",
+                Family::default(),
+            ),
+            aws_calls: add(
+                &mut registry,
+                "aws_calls",
+                "Requests sent to AWS, repeated ones included, by action and by AWS's error code (OK, or no_answer)",
+                Family::default(),
+            ),
+            aws_throttles: add(
+                &mut registry,
+                "aws_throttles",
+                "Requests that AWS answered with a request to slow down, by action",
+                Family::default(),
+            ),
+            queued: add(
+                &mut registry,
+                "limiter_queue_depth",
+                "AWS calls that wait for the rate limiter at this moment, by bucket",
+                Family::default(),
+            ),
+            waits: add(
+                &mut registry,
+                "limiter_wait_seconds",
+                "Time that an AWS call waited for the rate limiter, by bucket",
+                Histograms::new_with_constructor(calls),
+            ),
+            containers: add(
+                &mut registry,
+                "containers",
+                "Users' containers by state, in the last snapshot of the fleet",
+                Family::default(),
+            ),
+            oldest_transition: add(
+                &mut registry,
+                "oldest_transition_age_seconds",
+                "How long the longest has been provisioning, stopping or deleting, in the last snapshot of the fleet",
+                Family::default(),
+            ),
+            snapshot_taken: add(
+                &mut registry,
+                "fleet_snapshot_timestamp_seconds",
+                "When the last snapshot of the fleet was taken; its age is time() less this",
+                Family::default(),
+            ),
+            registry,
+        };
+        Self(Arc::new(inner))
+    }
+}
+
+fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+impl Metrics {
+    /// An operation on a user ended: its kind, `created`, `changed`, `unchanged`, `failed` or the like, and why it
+    /// failed (`none` if it did not).
+    pub fn operation(&self, kind: &'static str, outcome: &'static str, reason: &'static str) {
+        self.0.operations.get_or_create(&Operation { kind, outcome, reason }).inc();
+    }
+
+    /// A step was taken, or tried.
+    pub fn step(&self, step: &'static str, took: Duration) {
+        self.0.steps.get_or_create(&Step { step }).observe(took.as_secs_f64());
+    }
+
+    /// A container that was provisioned that long ago was found running and healthy.
+    pub fn provisioned_and_running(&self, after: Duration) {
+        self.0.starts.observe(after.as_secs_f64());
+    }
+
+    /// A sign-in was sent, removed or repaired.
+    pub fn credentials(&self, outcome: &'static str) {
+        self.0.credentials.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// A request was sent to AWS; `action` as IAM writes it (`ecs:CreateService`), `code` AWS's error code, `OK` or
+    /// `no_answer`.
+    pub fn aws_call(&self, action: &str, code: &str, throttled: bool) {
+        self.0.aws_calls.get_or_create(&AwsCall { action: action.to_owned(), code: code.to_owned() }).inc();
+        if throttled {
+            self.0.aws_throttles.get_or_create(&Action { action: action.to_owned() }).inc();
+        }
+    }
+
+    /// An AWS call waits for the limiter, for as long as the answer lives.
+    #[must_use]
+    pub fn queued(&self, bucket: &'static str) -> Queued {
+        let gauge = self.0.queued.get_or_create_owned(&Bucket { bucket });
+        gauge.inc();
+        Queued(gauge)
+    }
+
+    /// An AWS call waited that long for the limiter.
+    pub fn waited(&self, bucket: &'static str, took: Duration) {
+        self.0.waits.get_or_create(&Bucket { bucket }).observe(took.as_secs_f64());
+    }
+
+    /// A snapshot of the fleet: the state of every container, how long the longest has been in a transitional one
+    /// (`None`: none is), and when that was.
+    pub fn fleet(&self, states: impl IntoIterator<Item = State>, oldest: Option<Duration>, taken_at: Timestamp) {
+        let mut counts = State::ALL.map(|_| 0_i64);
+        for state in states {
+            counts[state as usize] += 1;
+        }
+        // A state that nobody is in any more is set to 0, or it would stay as it was.
+        for state in State::ALL {
+            self.0.containers.get_or_create(&InState { state: state.name() }).set(counts[state as usize]);
+        }
+        let seconds = oldest.unwrap_or_default().as_secs();
+        self.0.oldest_transition.get_or_create(&[]).set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        self.0.snapshot_taken.get_or_create(&[]).set(taken_at.as_second());
+    }
+
+    /// Everything as OpenMetrics text, see [`CONTENT_TYPE`].
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut answer = String::new();
+        // Writing to a String does not fail.
+        let _infallible = text::encode(&mut answer, &self.0.registry);
+        answer
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// One waiting AWS call. Also a caller that gives up waiting drops it.
+#[derive(Debug)]
+pub struct Queued(Gauge);
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
