@@ -10,6 +10,7 @@ mod logs;
 mod seed;
 mod serve;
 mod server;
+mod version;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,8 @@ enum Command {
     Dev(Box<dev::DevArgs>),
     /// Check openclaw-version.json and, where settings are given, what they point at; with --egress the way to ChatGPT
     Doctor(Box<doctor::DoctorArgs>),
+    /// What is known of OpenClaw releases
+    Version(version::VersionArgs),
     /// Print, or run, the command that signs a user in from inside their container through ECS Exec
     CodexLogin(Box<codex_login::CodexLoginArgs>),
 }
@@ -50,6 +53,7 @@ impl Cli {
                 #[cfg(feature = "emulator")]
                 Command::Dev(args) => dev::run(*args).await.map(|()| ExitCode::SUCCESS),
                 Command::Doctor(args) => doctor::run(*args).await,
+                Command::Version(args) => version::run(args).map(|()| ExitCode::SUCCESS),
                 Command::CodexLogin(args) => codex_login::run(*args).await.map(|()| ExitCode::SUCCESS),
             }
         });

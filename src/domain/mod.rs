@@ -1,6 +1,7 @@
 //! What the service knows and decides, without a file system, a clock or a network.
 
 pub mod auth_json;
+mod compatibility;
 mod coordinates;
 pub mod credential_plan;
 pub mod freshness;
@@ -18,6 +19,7 @@ pub mod user_id;
 mod version_file;
 
 pub use auth_json::ChatGptAuth;
+pub use compatibility::{Compatibility, ReleaseProof};
 pub use coordinates::{BaseFamily, Coordinates, ReleaseDefaults};
 pub use image::{EcrImage, EcrReference, ImageRef};
 pub use invalid::Invalid;

@@ -20,3 +20,4 @@ mod orphans;
 mod planner;
 mod registration;
 mod smoke_of_the_harness;
+mod version_check;

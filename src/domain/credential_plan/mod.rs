@@ -25,7 +25,7 @@ pub use hand_over::HandOver;
 pub use placement::{Change, OnDisk, Place, Placement, Profiles, Stored, place, signed_out};
 pub use release::{AUTH_PROFILE_SECRET_KEY, GATEWAY_TOKEN, Release};
 pub(in crate::domain) use release::{LABEL_OPENCLAW_VERSION, Named};
-pub use table::{credential_plan, model_entries, was_run};
+pub use table::{credential_plan, model_entries};
 pub use warning::Warning;
 
 /// What of an image, beside its release, decides the plan.

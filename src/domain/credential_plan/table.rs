@@ -75,10 +75,6 @@ const CODEX_PLUGIN: CredentialPlan = CredentialPlan {
 };
 const CODEX_PLUGIN_FROM: OpenClawVersion = v(7, 1);
 
-/// The releases that were run with real turns (● in openclaw-facts §2). Everything between is inferred.
-const RUN: [OpenClawVersion; 12] =
-    [v(4, 7), v(4, 21), v(4, 22), v(4, 23), v(4, 25), v(5, 4), v(5, 7), v(5, 12), v(6, 35), v(7, 35), v(8, 2), v(9, 6)];
-
 /// The newest release that anything is known of.
 pub(super) const NEWEST_KNOWN: OpenClawVersion = v(9, 6);
 
@@ -93,7 +89,8 @@ const fn model(reference: &'static str, runtime: Option<&'static str>) -> ModelE
 /// The plan for a release.
 ///
 /// Older releases than [`OpenClawVersion::MINIMUM`] get the first row and newer ones than the last known get the last:
-/// the nearest guess. [`was_run`] tells a guess from a finding; the oldest are refused where a release is resolved.
+/// the nearest guess. `docs/compatibility.json` tells a guess from a finding; the oldest are refused where a release is
+/// resolved.
 #[must_use]
 pub fn credential_plan(version: OpenClawVersion, inputs: PlanInputs) -> CredentialPlan {
     if inputs.has_codex_plugin && version >= CODEX_PLUGIN_FROM {
@@ -147,12 +144,6 @@ pub(super) fn reads_store_of(release: OpenClawVersion, by: OpenClawVersion) -> b
 fn row<T>(table: &[(OpenClawVersion, T)], version: OpenClawVersion) -> &T {
     let at = table.partition_point(|(from, _)| *from <= version);
     &table[at.saturating_sub(1)].1
-}
-
-/// Whether this very release answered a real turn from its layout, rather than being inferred from its neighbours.
-#[must_use]
-pub fn was_run(version: OpenClawVersion) -> bool {
-    RUN.contains(&version)
 }
 
 #[cfg(test)]
@@ -213,10 +204,5 @@ mod tests {
     fn a_store_is_read_by_its_own_kind_and_by_later_ones() {
         assert!(reads_store_of(v(7, 35), v(6, 35)) && reads_store_of(v(6, 35), v(7, 35)));
         assert!(reads_store_of(v(9, 6), v(7, 35)) && !reads_store_of(v(7, 35), v(8, 2)));
-    }
-
-    #[test]
-    fn releases_that_nobody_ran_are_guesses() {
-        assert_eq!((was_run(v(9, 6)), was_run(v(9, 5)), was_run(NEWEST_KNOWN)), (true, false, true));
     }
 }

@@ -1,0 +1,97 @@
+//! What real OpenClaw releases did with what this service stages: `docs/compatibility.json`, as `tests/openclaw` wrote it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::openclaw_version::OpenClawVersion;
+
+/// The table, as it was when this was built.
+#[derive(Debug, Deserialize)]
+pub struct Compatibility {
+    /// The meaning of each check, by its name.
+    checks: BTreeMap<String, String>,
+    releases: Vec<ReleaseProof>,
+}
+
+/// One release's run.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct ReleaseProof {
+    /// The release.
+    pub openclaw_version: String,
+    /// Whether every check that applies says yes.
+    pub all_yes: bool,
+    /// `yes`, `no` or `n/a`, by check.
+    pub checks: BTreeMap<String, String>,
+    /// Why a check says no.
+    pub reason: Option<String>,
+    /// The day of the run.
+    pub date: String,
+}
+
+impl Compatibility {
+    /// The table that this was built with. Empty, and nothing is known of any release, when it cannot be read; a test
+    /// keeps it readable.
+    #[must_use]
+    pub fn known() -> Self {
+        let table = serde_json::from_str(include_str!("../../docs/compatibility.json"));
+        table.unwrap_or_else(|_| Self { checks: BTreeMap::new(), releases: Vec::new() })
+    }
+
+    /// What is known of a release; `None`: it was not run.
+    #[must_use]
+    pub fn of(&self, version: OpenClawVersion) -> Option<&ReleaseProof> {
+        self.releases.iter().find(|proof| proof.version() == Some(version))
+    }
+
+    /// The newest release of which all is well.
+    #[must_use]
+    pub fn newest_all_yes(&self) -> Option<OpenClawVersion> {
+        self.releases.iter().filter(|proof| proof.all_yes).filter_map(ReleaseProof::version).max()
+    }
+
+    /// What a check looks at.
+    #[must_use]
+    pub fn meaning(&self, check: &str) -> Option<&str> {
+        self.checks.get(check).map(String::as_str)
+    }
+}
+
+impl ReleaseProof {
+    fn version(&self) -> Option<OpenClawVersion> {
+        OpenClawVersion::from_tag(&self.openclaw_version).ok()
+    }
+
+    /// The checks that say no.
+    pub fn failed(&self) -> impl Iterator<Item = &str> {
+        self.checks.iter().filter(|(_, verdict)| *verdict == "no").map(|(check, _)| check.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::VersionFile;
+
+    const fn v(month: u16, patch: u16) -> OpenClawVersion {
+        OpenClawVersion::new(2026, month, patch)
+    }
+
+    #[test]
+    fn the_table_that_is_shipped_can_be_read_and_says_why_where_it_says_no() {
+        let table = Compatibility::known();
+        assert!(table.releases.len() >= 8 && table.of(v(4, 7)).is_some() && table.of(v(1, 1)).is_none());
+        for proof in &table.releases {
+            assert!(proof.version().is_some(), "{proof:?}");
+            assert_eq!(proof.all_yes, proof.failed().count() == 0, "{proof:?}");
+            assert_eq!(proof.all_yes, proof.reason.is_none(), "{proof:?}");
+            assert!(proof.checks.keys().all(|check| table.meaning(check).is_some()), "{proof:?}");
+        }
+    }
+
+    #[test]
+    fn the_release_that_is_pinned_is_the_newest_of_which_all_is_well() {
+        let pinned = VersionFile::parse(include_str!("../../openclaw-version.json")).unwrap().version;
+        assert_eq!(Compatibility::known().newest_all_yes(), Some(pinned));
+    }
+}
