@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use super::App;
 use super::auth::Caller;
 use super::body::{Json, OptionalJson};
-use super::dto::{ContainerResponse, DeleteQuery, NoFields, ProvisionRequest, RedeployRequest};
+use super::dto::{CancelResponse, ContainerResponse, DeleteQuery, NoFields, ProvisionRequest, RedeployRequest};
 use super::error::{Code, Problem};
 use crate::domain::{RawSize, Size, State as ContainerState, UserId};
 use crate::reconcile::{ConvergeError, Converged, Desired, Outcome, SignInChange, Target};
@@ -74,6 +74,24 @@ pub(super) async fn stop(
     respond(&app, &caller, user_in(path)?, Target::stop(), SignInChange::None).await
 }
 
+/// Stops what waits for the user and the deployment that is in progress: 202, or 200 when there was nothing to stop.
+pub(super) async fn cancel(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    path: UserPath,
+    OptionalJson(NoFields {}): OptionalJson<NoFields>,
+) -> Result<Response, Problem> {
+    let user = user_in(path)?;
+    // In a task of its own: a caller that goes away leaves nothing half cancelled.
+    let (reconciler, of) = (app.reconciler.clone(), user.clone());
+    let cancelled = tokio::spawn(async move { reconciler.cancel(&of).await }).await;
+    let cancelled = cancelled.unwrap_or(Err(ConvergeError::Crashed))?;
+    let outcome = if cancelled.deployment.is_some() || cancelled.operations > 0 { "changed" } else { "unchanged" };
+    tracing::info!(target: "audit", caller = caller.0, operation = "cancel", user_id = %user, outcome, "audit");
+    let status = if outcome == "changed" { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, axum::Json(CancelResponse::new(&user, cancelled))).into_response())
+}
+
 pub(super) async fn delete(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -82,7 +100,7 @@ pub(super) async fn delete(
 ) -> Result<Response, Problem> {
     let user = user_in(path)?;
     let Query(query) = query.map_err(|_| {
-        let fix = "the only one is data=keep or data=purge";
+        let fix = "the only ones are data=keep or data=purge, and force=true";
         Problem::of_field(Code::InvalidField, "query", "there is a parameter that is not known", fix)
     })?;
     respond(&app, &caller, user, query.parse()?, SignInChange::None).await

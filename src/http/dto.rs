@@ -12,7 +12,7 @@ use crate::domain::{
     ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, Phase, RawSize, Reason, Secrets, Size, Spec, SpecPatch,
     State, Status, UserId, Variables,
 };
-use crate::reconcile::{ContainerView, Converged, Target};
+use crate::reconcile::{Cancelled, CancelledDeployment, ContainerView, Converged, NotRemoved, Target};
 use crate::staging::Staged;
 
 /// `POST /provision`.
@@ -84,20 +84,29 @@ pub(super) struct NoFields {}
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeleteQuery {
-    pub(super) data: Option<String>,
+    data: Option<String>,
+    force: Option<String>,
 }
 
 impl DeleteQuery {
     pub(super) fn parse(&self) -> Result<Target, Invalid> {
-        match self.data.as_deref() {
-            None | Some("keep") => Ok(Target::delete(false)),
-            Some("purge") => Ok(Target::delete(true)),
-            Some(_) => Err(Invalid::new(
-                "data",
-                "not keep or purge",
-                "leave it out to keep the user's files, or write data=purge to remove them",
-            )),
-        }
+        let purge = match self.data.as_deref() {
+            None | Some("keep") => false,
+            Some("purge") => true,
+            Some(_) => {
+                let fix = "leave it out to keep the user's files, or write data=purge to remove them";
+                return Err(Invalid::new("data", "not keep or purge", fix));
+            }
+        };
+        let force = match self.force.as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => {
+                let fix = "leave it out to wait for the tasks to stop, or write force=true not to";
+                return Err(Invalid::new("force", "not true or false", fix));
+            }
+        };
+        Ok(Target::delete(purge, force))
     }
 }
 
@@ -133,6 +142,17 @@ pub(super) struct ContainerResponse {
     reauth_required: Option<bool>,
     warnings: Vec<WarningBody>,
     reason: Option<Reason>,
+    /// What a forced delete could not remove.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_removed: Vec<NotRemovedBody>,
+}
+
+/// Something that a forced delete could not remove.
+#[derive(Debug, Serialize)]
+struct NotRemovedBody {
+    what: &'static str,
+    id: Option<String>,
+    error: String,
 }
 
 /// Something that the caller should know although the call went through.
@@ -150,7 +170,9 @@ impl ContainerResponse {
     /// After a converge.
     pub(super) fn of_converged(user: &UserId, on_the_way: State, converged: Converged) -> Self {
         let warnings = warned(&converged.warnings());
-        let Converged { view, access_point_id, placed, .. } = converged;
+        let Converged { view, access_point_id, placed, not_removed, .. } = converged;
+        let left = |NotRemoved { what, id, error }| NotRemovedBody { what, id, error };
+        let not_removed = not_removed.into_iter().map(left).collect();
         let (credentials, credentials_reason) = placed.as_ref().and_then(|(_, placed)| placed.staged).map(said).unzip();
         let reauth_required = placed.map(|(_, placed)| placed.reauth_required);
         let response = match view {
@@ -158,7 +180,7 @@ impl ContainerResponse {
             None => Self::unseen(user, on_the_way),
         };
         let access_point_id = response.access_point_id.or(access_point_id);
-        Self { access_point_id, credentials_reason, reauth_required, warnings, ..response }
+        Self { access_point_id, credentials_reason, reauth_required, warnings, not_removed, ..response }
     }
 
     /// After a look.
@@ -205,10 +227,36 @@ impl ContainerResponse {
             reauth_required: None,
             warnings: Vec::new(),
             reason: None,
+            not_removed: Vec::new(),
         }
     }
 }
 
 pub(super) fn said(staged: Staged) -> (&'static str, &'static str) {
     (staged.outcome.name(), staged.reason.name())
+}
+
+/// The answer to a cancel.
+#[derive(Debug, Serialize)]
+pub(super) struct CancelResponse {
+    cancelled: CancelledBody,
+    #[serde(flatten)]
+    container: ContainerResponse,
+}
+
+#[derive(Debug, Serialize)]
+struct CancelledBody {
+    operations: usize,
+    deployment: Option<&'static str>,
+}
+
+impl CancelResponse {
+    pub(super) fn new(user: &UserId, cancelled: Cancelled) -> Self {
+        let deployment = cancelled.deployment.map(|deployment| match deployment {
+            CancelledDeployment::RolledBack => "rolled_back",
+            CancelledDeployment::ScaledToZero => "scaled_to_zero",
+        });
+        let container = ContainerResponse::of_view(user, cancelled.view, None);
+        Self { cancelled: CancelledBody { operations: cancelled.operations, deployment }, container }
+    }
 }

@@ -81,6 +81,8 @@ pub enum Code {
     AwsAccessDenied,
     /// AWS refused a call.
     AwsRefused,
+    /// The operation was cancelled.
+    Cancelled,
     /// It took too long.
     DeadlineExceeded,
     /// This replica is going down.
@@ -100,9 +102,11 @@ impl Code {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NoSuchRoute | Self::ContainerNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::OperationInProgress | Self::ForeignService | Self::FilesUnreadable | Self::GatewayTokenNotOurs => {
-                StatusCode::CONFLICT
-            }
+            Self::OperationInProgress
+            | Self::ForeignService
+            | Self::FilesUnreadable
+            | Self::GatewayTokenNotOurs
+            | Self::Cancelled => StatusCode::CONFLICT,
             Self::FilesUnavailable
             | Self::Contended
             | Self::AwsThrottled
@@ -142,6 +146,7 @@ impl Code {
             Self::AwsQuotaExceeded => "A quota of the AWS account is used up",
             Self::AwsAccessDenied => "This service lacks a permission in AWS",
             Self::AwsRefused => "AWS refused a call",
+            Self::Cancelled => "The operation was cancelled",
             Self::DeadlineExceeded => "It took too long",
             Self::ShuttingDown => "This replica is shutting down",
             Self::Internal => "Something went wrong in this service",
@@ -168,6 +173,7 @@ impl Code {
             | Self::FilesMisconfigured
             | Self::FilesUnreadable
             | Self::GatewayTokenNotOurs
+            | Self::Cancelled
             | Self::BaseUnusable
             | Self::AwsQuotaExceeded
             | Self::AwsAccessDenied
@@ -253,6 +259,7 @@ impl From<FailureKind> for Code {
             FailureKind::AwsQuotaExceeded => Self::AwsQuotaExceeded,
             FailureKind::AwsAccessDenied => Self::AwsAccessDenied,
             FailureKind::AwsRefused => Self::AwsRefused,
+            FailureKind::Cancelled => Self::Cancelled,
             FailureKind::DeadlineExceeded => Self::DeadlineExceeded,
             FailureKind::ShuttingDown => Self::ShuttingDown,
             FailureKind::Internal => Self::Internal,

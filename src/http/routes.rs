@@ -22,6 +22,7 @@ pub fn router(app: App) -> Router {
         .route("/containers/{user_id}/redeploy", post(containers::redeploy))
         .route("/containers/{user_id}/start", post(containers::start))
         .route("/containers/{user_id}/stop", post(containers::stop))
+        .route("/containers/{user_id}/cancel", post(containers::cancel))
         .route("/metrics", get(health::metrics))
         .route_layer(from_fn_with_state(app.clone(), auth::require_token));
     let secret = Router::new()

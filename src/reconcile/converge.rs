@@ -5,10 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::error::ConvergeError;
 use super::execute::Taken;
-use super::plan::{Observed, Plan, Refusal, Step, plan};
+use super::plan::{NotRemoved, Observed, Plan, Refusal, Step, plan};
 use super::status::ContainerView;
 use super::target::{Desired, Target};
 use super::{Converged, Outcome, Reconciler, SignInChange};
@@ -33,14 +34,20 @@ impl Reconciler {
         answer: &mut Answer,
     ) -> Result<Converged, ConvergeError> {
         let started = Instant::now();
+        let cancellable = self.cancellations.enter(user);
         let mut lock = tokio::select! {
-            lock = self.locks.acquire(user, self.options.lock_timeout) => lock?,
+            // In this order: what is cancelled lets go of the lock that the next one waits for.
+            biased;
+            () = cancellable.token.cancelled() => return Err(ConvergeError::Cancelled),
             () = self.stopping.cancelled() => return Err(ConvergeError::ShuttingDown),
+            lock = self.locks.acquire(user, self.options.lock_timeout) => lock?,
         };
         let is_new = lock.is_new();
-        let result = self.converge_locked(user, target, sign_in, &mut lock, answer).await;
+        let result = self.converge_locked(user, target, sign_in, &mut lock, &cancellable.token, answer).await;
         let never_was = is_new && matches!(result, Err(ConvergeError::Refused(Refusal::NotFound)));
-        let is_gone = result.is_ok() && matches!(target, Target::Absent { .. });
+        // What a forced delete left is remembered, so that the next one tries it again.
+        let is_gone = result.as_ref().is_ok_and(|converged| converged.not_removed.is_empty())
+            && matches!(target, Target::Absent { .. });
         if never_was || is_gone {
             retire(lock).await;
         }
@@ -58,6 +65,7 @@ impl Reconciler {
         target: &Target,
         sign_in: SignInChange,
         lock: &mut UserLock,
+        cancelled: &CancellationToken,
         answer: &mut Answer,
     ) -> Result<Converged, ConvergeError> {
         let (at, is_new) = (self.coordinates(), lock.is_new());
@@ -68,7 +76,20 @@ impl Reconciler {
         let existed = observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
         let deadline = Instant::now() + self.options.deadline;
         let (did, placed) = (Did::default(), None);
-        let run = Run { reconciler: self, lock, at, user, target, sign_in, placed, deadline, existed, did, observed };
+        let run = Run {
+            reconciler: self,
+            lock,
+            cancelled,
+            at,
+            user,
+            target,
+            sign_in,
+            placed,
+            deadline,
+            existed,
+            did,
+            observed,
+        };
         run.complete(answer).await
     }
 
@@ -97,6 +118,7 @@ impl Reconciler {
 struct Run<'a> {
     reconciler: &'a Reconciler,
     lock: &'a mut UserLock,
+    cancelled: &'a CancellationToken,
     at: Coordinates,
     user: &'a UserId,
     target: &'a Target,
@@ -177,10 +199,18 @@ impl Run<'_> {
         self.did.create |= matches!(step, Step::CreateService { .. });
         self.did.change |= step.changes_container();
         let started = Instant::now();
+        let removes = matches!(self.target, Target::Absent { force: true, .. }).then(|| step.removes()).flatten();
         let taken = self.reconciler.execute(&self.at, self.user, step, &mut self.observed).await;
         self.reconciler.metrics.step(name, started.elapsed());
         self.remember().await;
-        let taken = taken?;
+        let taken = match (taken, removes) {
+            (Err(error), Some((what, id))) => {
+                tracing::warn!(what, id, error = %with_causes(&error), "could not be removed; going on with the rest");
+                self.observed.done.not_removed.push(NotRemoved { what, id, error: error.to_string() });
+                Taken::Folded
+            }
+            (taken, _) => taken?,
+        };
         let elapsed_ms = millis_since(started);
         match taken {
             Taken::Folded => {
@@ -258,6 +288,7 @@ impl Run<'_> {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stopping.cancelled() => return Err(ConvergeError::ShuttingDown),
+            () = self.cancelled.cancelled() => return Err(ConvergeError::Cancelled),
         }
         let before = self.observed.clone();
         self.observed = self.reconciler.observe_again(&self.at, self.user, self.target, before).await?;
@@ -271,6 +302,7 @@ impl Run<'_> {
             view: Some(ContainerView::of_new(service, None)),
             access_point_id: self.observed.access_point_id.clone(),
             placed: self.placed.clone(),
+            not_removed: Vec::new(),
         }));
     }
 
@@ -301,7 +333,7 @@ impl Run<'_> {
             (false, true) => Outcome::Changed,
             (false, false) => Outcome::Unchanged,
         };
-        let Observed { service, current, access_point_id, .. } = observed;
+        let Observed { service, current, access_point_id, done, .. } = observed;
         let view = match (service, target) {
             (_, Target::Absent { .. }) | (None, Target::Present { .. }) => None,
             (Some(service), Target::Present { .. }) if did.create => Some(ContainerView::of_new(service, current)),
@@ -317,7 +349,7 @@ impl Run<'_> {
                 Some(view)
             }
         };
-        Converged { outcome, view, access_point_id, placed }
+        Converged { outcome, view, access_point_id, placed, not_removed: done.not_removed }
     }
 }
 

@@ -42,6 +42,8 @@ pub enum FailureKind {
     AwsAccessDenied,
     /// AWS refused a call.
     AwsRefused,
+    /// The operation was cancelled.
+    Cancelled,
     /// It took too long.
     DeadlineExceeded,
     /// This replica is going down.
@@ -71,6 +73,7 @@ impl FailureKind {
             Self::AwsQuotaExceeded => "aws_quota_exceeded",
             Self::AwsAccessDenied => "aws_access_denied",
             Self::AwsRefused => "aws_refused",
+            Self::Cancelled => "cancelled",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal",
@@ -127,6 +130,9 @@ pub enum ConvergeError {
     /// Conflict after conflict.
     #[error("the user's resources kept changing while they were being converged")]
     Contended,
+    /// Somebody cancelled it while it waited.
+    #[error("the operation was cancelled while it waited; what it did until then stays done")]
+    Cancelled,
     /// The deadline passed while something was waited for.
     #[error("not converged within {seconds} s")]
     Deadline {
@@ -159,6 +165,7 @@ impl ConvergeError {
             Self::Busy(_) => FailureKind::OperationInProgress,
             Self::TokenOfEnvironment => FailureKind::GatewayTokenNotOurs,
             Self::Contended => FailureKind::Contended,
+            Self::Cancelled => FailureKind::Cancelled,
             Self::Deadline { .. } => FailureKind::DeadlineExceeded,
             Self::ShuttingDown => FailureKind::ShuttingDown,
             Self::Crashed => FailureKind::Internal,

@@ -1,5 +1,6 @@
 //! One way for everything: observe, plan, execute, until the planner has nothing left to do.
 
+mod cancel;
 mod converge;
 mod credentials;
 mod error;
@@ -12,10 +13,11 @@ mod plan;
 mod status;
 mod target;
 
+pub use cancel::{Cancelled, CancelledDeployment};
 pub use credentials::Credentials;
 pub use error::{ConvergeError, FailureKind};
 pub use gateway::{Gateway, GatewayAuth};
-pub use plan::{Done, Observed, Plan, Refusal, Step, plan};
+pub use plan::{Done, NotRemoved, Observed, Plan, Refusal, Step, plan};
 pub use status::ContainerView;
 pub use target::{Definition, Desired, IfMissing, Target};
 
@@ -33,6 +35,7 @@ use crate::domain::{ChatGptAuth, Coordinates, UserId};
 use crate::metrics::Metrics;
 use crate::probe::GatewayProbe;
 use crate::staging::{Placed, Staging, StagingError, UserLocks};
+use cancel::Cancellations;
 use converge::Answer;
 use operation::Operation;
 
@@ -81,6 +84,7 @@ pub struct Reconciler {
     metrics: Metrics,
     running: TaskTracker,
     stopping: CancellationToken,
+    cancellations: Cancellations,
 }
 
 /// What a converge came to.
@@ -94,6 +98,8 @@ pub struct Converged {
     pub access_point_id: Option<String>,
     /// For which release the user's sign-in was placed, and what came of it.
     pub placed: Option<(Release, Placed)>,
+    /// What a forced delete could not remove.
+    pub not_removed: Vec<NotRemoved>,
 }
 
 impl Converged {
@@ -159,7 +165,8 @@ impl Reconciler {
         metrics: Metrics,
     ) -> Self {
         let (running, stopping) = (TaskTracker::new(), CancellationToken::new());
-        Self { aws, staging, locks, coordinates, options, metrics, running, stopping }
+        let cancellations = Cancellations::default();
+        Self { aws, staging, locks, coordinates, options, metrics, running, stopping, cancellations }
     }
 
     /// Converges a user to `target`, after staging `sign_in`. It runs in a task of its own, so a caller that goes away
@@ -210,7 +217,13 @@ impl Reconciler {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) if self.stopping.is_cancelled() => Err(ConvergeError::ShuttingDown),
             Ok(Err(_)) => Err(ConvergeError::Crashed),
-            Err(_) => Ok(Converged { outcome: Outcome::Waiting, view: None, access_point_id: None, placed: None }),
+            Err(_) => Ok(Converged {
+                outcome: Outcome::Waiting,
+                view: None,
+                access_point_id: None,
+                placed: None,
+                not_removed: Vec::new(),
+            }),
         }
     }
 

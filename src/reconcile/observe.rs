@@ -49,7 +49,7 @@ impl Reconciler {
         let gone = service.as_ref().is_none_or(|service| service.status == ServiceStatus::Inactive);
         // A delete that kept the files leaves nothing else; a purge that comes later still has them to remove.
         let has_kept_files = match target {
-            Target::Absent { purge: true } if is_new && gone => self.staging.user_directory_exists(user).await?,
+            Target::Absent { purge: true, .. } if is_new && gone => self.staging.user_directory_exists(user).await?,
             Target::Absent { .. } | Target::Present { .. } => false,
         };
         let never_seen = is_new && gone && !has_kept_files;

@@ -47,7 +47,30 @@ pub struct Done {
     pub access_point_deleted: bool,
     /// It purged the files.
     pub purged: bool,
+    /// What it could not remove, and went on.
+    pub not_removed: Vec<NotRemoved>,
 }
+
+impl Done {
+    fn gave_up(&self, what: &str, id: Option<&str>) -> bool {
+        self.not_removed.iter().any(|left| left.what == what && left.id.as_deref() == id)
+    }
+}
+
+/// Something of the user that a forced delete could not remove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotRemoved {
+    /// `task_definition`, `access_point` or `files`.
+    pub what: &'static str,
+    /// ARN or id, where it has one.
+    pub id: Option<String>,
+    /// Why.
+    pub error: String,
+}
+
+const TASK_DEFINITION: &str = "task_definition";
+const ACCESS_POINT: &str = "access_point";
+const FILES: &str = "files";
 
 /// The next thing to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,8 +162,10 @@ pub fn plan(user: &UserId, target: &Target, observed: &Observed) -> Result<Plan,
             change(user, definition, *desired, *restart, observed)
         }
         (Target::Absent { .. }, Some(ServiceStatus::Active)) => Ok(step(Step::DeleteService)),
-        (Target::Absent { .. }, Some(ServiceStatus::Draining)) => Ok(Plan::WaitForDrain),
-        (Target::Absent { purge }, None | Some(ServiceStatus::Inactive)) => clean_up(*purge, observed),
+        (Target::Absent { force: false, .. }, Some(ServiceStatus::Draining)) => Ok(Plan::WaitForDrain),
+        (Target::Absent { purge, .. }, None | Some(ServiceStatus::Draining | ServiceStatus::Inactive)) => {
+            clean_up(*purge, observed)
+        }
     }
 }
 
@@ -236,24 +261,31 @@ fn clean_up(purge: bool, observed: &Observed) -> Result<Plan, Refusal> {
     if observed.never_seen {
         return Err(Refusal::NotFound);
     }
+    let done = &observed.done;
     match &observed.current {
-        Some(current) if current.active => return Ok(step(Step::DeregisterRevision(current.arn.clone()))),
-        Some(CurrentDefinition { previous: Some(previous), .. }) => {
+        Some(current) if current.active && !done.gave_up(TASK_DEFINITION, Some(&current.arn)) => {
+            return Ok(step(Step::DeregisterRevision(current.arn.clone())));
+        }
+        Some(CurrentDefinition { previous: Some(previous), .. }) if !done.gave_up(TASK_DEFINITION, Some(previous)) => {
             return Ok(step(Step::FollowToPrevious(previous.clone())));
         }
-        Some(CurrentDefinition { previous: None, .. }) | None => {}
+        Some(_) | None => {}
     }
-    if let Some(remembered) = observed.revisions.first() {
+    let mut remembered = observed.revisions.iter().filter(|arn| !done.gave_up(TASK_DEFINITION, Some(arn)));
+    if let Some(remembered) = remembered.next() {
         return Ok(step(Step::DeregisterRevision(remembered.clone())));
     }
-    if !observed.done.access_point_deleted {
-        return Ok(step(match &observed.access_point_id {
-            Some(id) => Step::DeleteAccessPoint(id.clone()),
-            // The deterministic token makes this the one call that finds it.
-            None => Step::EnsureAccessPoint,
-        }));
+    match &observed.access_point_id {
+        Some(id) if !done.access_point_deleted && !done.gave_up(ACCESS_POINT, Some(id)) => {
+            return Ok(step(Step::DeleteAccessPoint(id.clone())));
+        }
+        // The deterministic token makes this the one call that finds it.
+        None if !done.access_point_deleted && !done.gave_up(ACCESS_POINT, None) => {
+            return Ok(step(Step::EnsureAccessPoint));
+        }
+        Some(_) | None => {}
     }
-    if purge && !observed.done.purged {
+    if purge && !done.purged && !done.gave_up(FILES, None) {
         return Ok(step(Step::PurgeFiles));
     }
     Ok(Plan::Converged)
@@ -291,6 +323,22 @@ impl Step {
             Self::FollowToPrevious(_) => "follow_to_previous",
             Self::DeleteAccessPoint(_) => "delete_access_point",
             Self::PurgeFiles => "purge_files",
+        }
+    }
+
+    /// What it is to remove, or to find for that: kind and id.
+    #[must_use]
+    pub fn removes(&self) -> Option<(&'static str, Option<String>)> {
+        match self {
+            Self::DeregisterRevision(arn) | Self::FollowToPrevious(arn) => Some((TASK_DEFINITION, Some(arn.clone()))),
+            Self::DeleteAccessPoint(id) => Some((ACCESS_POINT, Some(id.clone()))),
+            Self::EnsureAccessPoint => Some((ACCESS_POINT, None)),
+            Self::PurgeFiles => Some((FILES, None)),
+            Self::CheckImage(_)
+            | Self::RegisterTaskDefinition(_)
+            | Self::CreateService { .. }
+            | Self::UpdateService { .. }
+            | Self::DeleteService => None,
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Target {
     Absent {
         /// Whether the user's files go too.
         purge: bool,
+        /// Without waiting for the tasks to stop, and past what cannot be removed.
+        force: bool,
     },
 }
 
@@ -108,8 +110,8 @@ impl Target {
 
     /// Nothing left of it.
     #[must_use]
-    pub const fn delete(purge: bool) -> Self {
-        Self::Absent { purge }
+    pub const fn delete(purge: bool, force: bool) -> Self {
+        Self::Absent { purge, force }
     }
 
     const fn rendered(patch: SpecPatch, restart: bool) -> Self {

@@ -1,6 +1,7 @@
 //! Users' containers through the API, from the first provision to the last delete.
 
 mod base;
+mod cancelling;
 mod changing;
 mod deleting;
 mod failing;

@@ -164,7 +164,7 @@ impl Run<'_> {
             | Step::DeregisterRevision(_)
             | Step::FollowToPrevious(_)
             | Step::DeleteAccessPoint(_) => assert!(!present, "{step:?}"),
-            Step::PurgeFiles => assert_eq!(self.target, &Target::delete(true)),
+            Step::PurgeFiles => assert_eq!(self.target, &Target::delete(true, false)),
         }
     }
 }
@@ -195,7 +195,7 @@ fn assert_reached(world: &World, target: &Target, before: Option<&World>) {
         assert!(world.is_gone(), "{:?}", world.service);
         assert_eq!(world.access_point, Option::None);
         assert!(world.chain().iter().all(|revision| !revision.active), "an ACTIVE revision is left");
-        assert!(*target != Target::delete(true) || !world.files);
+        assert!(*target != Target::delete(true, false) || !world.files);
         return;
     };
     let (service, current) = (world.service.as_ref().unwrap(), world.current().unwrap());
@@ -233,7 +233,7 @@ fn assert_right(refusal: &Refusal, world: &World, target: &Target, was_new: bool
                 assert_eq!(*if_missing, IfMissing::Refuse);
                 assert_ne!(world.status(), Some(ServiceStatus::Active));
             }
-            Target::Absent { purge } => assert!(was_new && world.is_gone() && !(*purge && world.files)),
+            Target::Absent { purge, force: _ } => assert!(was_new && world.is_gone() && !(*purge && world.files)),
         },
         Refusal::Invalid(_) => {
             let has = if world.status() == Some(ServiceStatus::Active) {
@@ -297,7 +297,7 @@ proptest! {
         let end = Run { world: &mut world, target: &target, steps: vec![] }.finish(&script);
         match end {
             // A delete that died after its last step finds nothing the second time.
-            End::Refused(Refusal::NotFound) if target == Target::delete(true) || target == Target::delete(false) => {
+            End::Refused(Refusal::NotFound) if target == Target::delete(true, false) || target == Target::delete(false, false) => {
                 assert!(was_new && before.is_gone());
             }
             End::Refused(refusal) => assert_right(&refusal, &world, &target, was_new),
@@ -309,7 +309,7 @@ proptest! {
     #[test]
     fn only_a_purge_removes_files(
         before in world(),
-        target in target().prop_filter("a purge", |target| *target != Target::delete(true)),
+        target in target().prop_filter("a purge", |target| *target != Target::delete(true, false)),
         script in proptest::collection::vec(disturbance(), 0..12),
     ) {
         let mut world = before.clone();

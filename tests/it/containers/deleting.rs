@@ -1,5 +1,6 @@
 //! `DELETE /containers/{user_id}`.
 
+use openclaw_provisioner::emulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 
 use super::{mutations, refuse_once, requests, running, state, told};
@@ -161,4 +162,48 @@ async fn a_delete_touches_nobody_else() {
     assert_eq!(super::seen(&app, "bob").await, before);
     assert_eq!(left(&app), (1, 1, 1));
     assert_eq!(requests(&app, "DeleteAccessPoint").len(), 1);
+}
+
+fn fault(app: &TestApp, service: &str, action: &str) {
+    let kind = FaultKind::Error { status: 400, code: "AccessDeniedException".into(), message: "no".into() };
+    app.emulator.inject(Fault { service: Some(service.into()), action: action.into(), skip: 0, times: 1_000, kind });
+}
+
+/// Stuck has an exit: a service that drains for ever keeps nobody from going.
+#[tokio::test(start_paused = true)]
+async fn a_forced_delete_does_not_wait_for_a_draining_service() {
+    let app = TestApp::start().await;
+    running(&app, "alice").await;
+    assert_eq!(app.delete("/containers/alice").await.status, 202);
+    assert_eq!(left(&app), (1, 1, 1), "it waits for the tasks");
+    // The first one still has its turn.
+    assert_eq!(app.post("/containers/alice/cancel", json!({})).await.status, 202);
+    let answer = app.delete("/containers/alice?data=purge&force=true").await;
+    assert_eq!((answer.status, &answer.body["not_removed"]), (202, &Value::Null), "{}", answer.body);
+    assert_eq!(state(&app, "alice").await, "deleting");
+    assert_eq!((left(&app), app.path("users/alice").exists()), ((1, 0, 0), false));
+    app.pass_seconds(10).await;
+    assert_eq!((left(&app), state(&app, "alice").await.as_str()), ((0, 0, 0), "container_not_found"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_delete_goes_on_past_what_it_cannot_remove_and_says_what_that_is() {
+    let app = TestApp::start().await;
+    running(&app, "alice").await;
+    fault(&app, "ecs", "DeregisterTaskDefinition");
+    fault(&app, "efs", "DeleteAccessPoint");
+    let id = app.access_points()[0]["AccessPointId"].clone();
+    let answer = app.delete("/containers/alice?data=purge&force=true").await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let not_removed = answer.body["not_removed"].as_array().unwrap();
+    let whats: Vec<_> = not_removed.iter().map(|left| left["what"].as_str().unwrap()).collect();
+    assert_eq!(whats, ["task_definition", "access_point"], "{not_removed:?}");
+    assert_eq!(not_removed[1]["id"], id);
+    assert!(not_removed[1]["error"].as_str().is_some_and(|error| error.contains("AccessDenied")), "{not_removed:?}");
+    assert_eq!((left(&app), app.path("users/alice").exists()), ((1, 1, 1), false));
+    // It is remembered: once it can be removed, the next call does.
+    app.emulator.clear_faults();
+    app.pass_seconds(10).await;
+    assert_eq!(app.delete("/containers/alice").await.status, 202);
+    assert_eq!((left(&app), told(&app.delete("/containers/alice").await)), ((0, 0, 0), (404, "container_not_found")));
 }

@@ -49,7 +49,7 @@ pub fn target() -> impl Strategy<Value = Target> {
             .prop_map(|(image, force)| Target::redeploy(image, force)),
         Just(Target::start()),
         Just(Target::stop()),
-        any::<bool>().prop_map(Target::delete),
+        any::<bool>().prop_map(|purge| Target::delete(purge, false)),
     ]
 }
 

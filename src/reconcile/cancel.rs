@@ -1,0 +1,141 @@
+//! Stuck has an exit: stops what waits for a user, and the deployment that ECS has under way for them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::ConvergeError;
+use super::plan::Refusal;
+use super::status::ContainerView;
+use super::target::Target;
+use super::{Reconciler, SignInChange};
+use crate::aws::ErrorKind;
+use crate::domain::UserId;
+use crate::domain::service::{Rollout, Service, ServiceDeploymentState, ServiceStatus};
+
+/// What a cancel came to.
+#[derive(Debug)]
+pub struct Cancelled {
+    /// Operations of this process that waited, for ECS or for their turn, and do no more.
+    pub operations: usize,
+    /// What became of the deployment that was in progress; `None`: none was.
+    pub deployment: Option<CancelledDeployment>,
+    /// The container after it.
+    pub view: ContainerView,
+}
+
+/// What became of a deployment in progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelledDeployment {
+    /// ECS goes back to the one before.
+    RolledBack,
+    /// There is none before it: no task is started any more.
+    ScaledToZero,
+}
+
+impl Reconciler {
+    /// Stops the operations that wait for this user in this process, and the deployment that ECS has in progress: back
+    /// to the one before, or to no task where there is none. A step that is being taken is finished first.
+    ///
+    /// # Errors
+    /// `Refused(NotFound)` when the user has no container and nothing waited.
+    pub async fn cancel(self: &Arc<Self>, user: &UserId) -> Result<Cancelled, ConvergeError> {
+        let operations = self.cancellations.cancel(user);
+        let at = self.coordinates();
+        let found = self.aws.ecs.describe_service(&at.cluster, &user.service_name()).await?;
+        let Some(service) = found.filter(|service| service.status != ServiceStatus::Inactive) else {
+            return Err(Refusal::NotFound.into());
+        };
+        let deployment = match is_deploying(&service) {
+            false => None,
+            true if self.roll_back(&at.cluster, &service).await? => {
+                // The sign-in was placed for the release that does not come.
+                self.apply(user.clone(), Target::unchanged(), SignInChange::None).await?;
+                Some(CancelledDeployment::RolledBack)
+            }
+            true => {
+                self.apply(user.clone(), Target::stop(), SignInChange::None).await?;
+                Some(CancelledDeployment::ScaledToZero)
+            }
+        };
+        tracing::info!(user_id = %user, operations, ?deployment, "cancelled");
+        Ok(Cancelled { operations, deployment, view: self.look(user).await? })
+    }
+
+    /// Whether ECS goes back to the deployment before the PRIMARY one.
+    async fn roll_back(&self, cluster: &str, service: &Service) -> Result<bool, ConvergeError> {
+        let is_before = |rollout| rollout == Rollout::Completed;
+        if !service.deployments.iter().any(|other| !other.primary && is_before(other.rollout)) {
+            return Ok(false);
+        }
+        let stopped = async {
+            match self.aws.ecs.newest_service_deployment(cluster, &service.name).await? {
+                Some(newest) if newest.state == ServiceDeploymentState::InProgress => {
+                    self.aws.ecs.roll_back_service_deployment(&newest.arn).await
+                }
+                Some(_) | None => Ok(false),
+            }
+        };
+        match stopped.await {
+            Ok(stopped) => Ok(stopped),
+            // Not every role may do it, and not every emulator can.
+            Err(error) if matches!(error.kind(), ErrorKind::Refused | ErrorKind::Denied) => {
+                tracing::warn!(%error, "the deployment could not be rolled back; the service is scaled to 0 instead");
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn is_deploying(service: &Service) -> bool {
+    let in_progress = service.primary().is_some_and(|primary| primary.rollout != Rollout::Completed);
+    service.status == ServiceStatus::Active && service.desired > 0 && in_progress
+}
+
+type Tokens = Arc<Mutex<HashMap<UserId, (CancellationToken, usize)>>>;
+
+/// The converges under way, by user.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cancellations(Tokens);
+
+/// A converge under way; dropping it takes it out.
+pub(super) struct Cancellable {
+    pub(super) token: CancellationToken,
+    user: UserId,
+    all: Tokens,
+}
+
+impl Cancellations {
+    pub(super) fn enter(&self, user: &UserId) -> Cancellable {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (token, count) = all.entry(user.clone()).or_default();
+        *count += 1;
+        Cancellable { token: token.clone(), user: user.clone(), all: self.0.clone() }
+    }
+
+    /// Cancels those of a user, and says how many there were. Later ones are not concerned.
+    fn cancel(&self, user: &UserId) -> usize {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((token, count)) = all.remove(user) else { return 0 };
+        token.cancel();
+        count
+    }
+}
+
+impl Drop for Cancellable {
+    fn drop(&mut self) {
+        // What was cancelled is out already; what is in by the same name came later.
+        if self.token.is_cancelled() {
+            return;
+        }
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, count)) = all.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.user);
+            }
+        }
+    }
+}
