@@ -27,8 +27,9 @@
 //! | [`staging`] | users' files and locks on EFS, by descriptor, against a hostile tenant | `domain` |
 //! | [`probe`] | does a user's gateway answer | `domain` |
 //! | [`reconcile`] | observe, plan, execute | `aws`, `staging`, `probe`, `metrics`, `domain` |
+//! | [`fleet`] | looking at many containers at a time: whoever waits or follows shares one poller | `aws`, `domain` |
 //! | [`config`] | settings from environment and SSM, token file | `aws`, `probe`, `domain` |
-//! | [`http`] | routes, bearer tokens, problem documents; the one place that knows status codes | `reconcile`, `config`, what errors and answers are made of |
+//! | [`http`] | routes, bearer tokens, problem documents; the one place that knows status codes | `reconcile`, `fleet`, `config`, what errors and answers are made of |
 //! | [`metrics`] | what is counted and timed, for `/metrics` | `domain` |
 //! | [`egress`] | can this network reach ChatGPT, and what stands in the way: for `doctor` | nothing of ours |
 //! | [`cli`] | `serve`, `dev`, `doctor`, `codex-login` | all of them |
@@ -60,6 +61,7 @@ pub mod domain;
 pub mod egress;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+pub mod fleet;
 pub mod http;
 pub mod metrics;
 pub mod probe;

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use leaky_bucket::RateLimiter;
 use thiserror::Error;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::metrics::Metrics;
+
+/// How long a bulk reader waits for spare capacity before it takes its turn.
+const YIELDS_FOR: Duration = Duration::from_secs(2);
 
 /// A category that AWS throttles as one (ECS API reference, "Request throttling").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,10 +151,25 @@ impl Limiter {
         self.metrics.waited(bucket.name(), started.elapsed());
     }
 
+    /// Waits for a token that is left over: bulk readers let everybody else go first while less than half the bucket
+    /// is left. After 2 s they take their turn all the same: they may be slowed down, but never stopped.
+    pub async fn acquire_spare(&self, bucket: Bucket) {
+        let spare = async {
+            while !self.try_acquire_spare(bucket) {
+                sleep(self.of(bucket).interval()).await;
+            }
+        };
+        if timeout(YIELDS_FOR, spare).await.is_err() {
+            self.acquire(bucket).await;
+        }
+    }
+
     /// Takes a token only when at least half the bucket is left: for work that may as well be done later.
     #[must_use]
     pub fn try_acquire_spare(&self, bucket: Bucket) -> bool {
         let limiter = self.of(bucket);
+        // The balance is brought up to date only by one who wants more than there is; nobody can have this much.
+        let _refused = limiter.try_acquire(limiter.max() + 1);
         limiter.balance() * 2 >= limiter.max() && limiter.try_acquire(1)
     }
 
@@ -199,6 +217,39 @@ mod tests {
         waiting.abort();
         assert!(waiting.await.unwrap_err().is_cancelled());
         assert!(metrics.encode().contains(&queue(0)), "{}", metrics.encode());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bulk_reader_leaves_half_the_bucket_and_is_slowed_down_but_never_stopped() {
+        let limiter = Limiter::new(&RateLimits::default(), Metrics::default());
+        let start = Instant::now();
+        for _ in 0..150 {
+            limiter.acquire_spare(Bucket::ServiceRead).await;
+        }
+        // 50 at once, and the others as fast as the bucket is refilled: 20 a second.
+        assert!((4..=6).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        let others = Instant::now();
+        for _ in 0..49 {
+            limiter.acquire(Bucket::ServiceRead).await;
+        }
+        assert_eq!(others.elapsed().as_secs(), 0);
+        // With everybody else at it without a pause, one token every two seconds is left.
+        let limiter = Arc::new(limiter);
+        let busy = limiter.clone();
+        let others = tokio::spawn(async move {
+            loop {
+                busy.acquire(Bucket::ServiceRead).await;
+            }
+        });
+        let start = Instant::now();
+        for _ in 0..5 {
+            limiter.acquire_spare(Bucket::ServiceRead).await;
+        }
+        assert!((10..=11).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        others.abort();
+        // Capacity that has come back while nobody asked counts.
+        sleep(Duration::from_secs(10)).await;
+        assert!(limiter.try_acquire_spare(Bucket::ServiceRead));
     }
 
     #[test]

@@ -14,7 +14,10 @@ mod seed;
 mod ssm;
 
 pub use ecr::{Ecr, ImageLookup};
-pub use ecs::{CreateService, Ecs, ListedTasks, RegisteredDefinition, ServiceChange};
+pub use ecs::{
+    CreateService, DESCRIBED_SERVICES, DESCRIBED_TASKS, Ecs, ListedTasks, RegisteredDefinition, ServiceChange,
+    ServicePage,
+};
 pub use efs::{AccessPoint, Efs, PosixOwner};
 pub use error::{AwsError, ErrorKind};
 pub use limiter::{Bucket, Limiter, ParseLimitsError, RateLimits};

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::aws::Aws;
 use crate::config::{FilesArgs, Freshness, Source, Tokens, refresh};
+use crate::fleet::{self, Fleet};
 use crate::http::{App, Readiness, router};
 use crate::metrics::Metrics;
 use crate::reconcile::{Options, Reconciler};
@@ -45,10 +46,11 @@ impl Server {
         tokio::spawn(refresh(self.source, coordinates_sender, freshness_sender));
 
         let metrics = self.metrics;
+        let fleet = Fleet::new(self.aws.ecs.clone(), coordinates.clone(), fleet::Options::default());
         let reconciler =
             Arc::new(Reconciler::new(self.aws, staging, locks, coordinates, self.options, metrics.clone()));
         let (readiness, tokens) = (Readiness::new(freshness), self.tokens);
-        let app = App { reconciler: Arc::clone(&reconciler), tokens, readiness, metrics };
+        let app = App { reconciler: Arc::clone(&reconciler), fleet: fleet.clone(), tokens, readiness, metrics };
         tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
         let (stop, mut stopped) = watch::channel(false);
         let serving = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
@@ -58,6 +60,8 @@ impl Server {
         asked_to_stop().await?;
         tracing::info!("stopping");
         stop.send_replace(true);
+        // A stream of events would keep its connection open for as long as it likes.
+        fleet.shut_down();
         let finish = async {
             reconciler.shut_down().await;
             serving.await

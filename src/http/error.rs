@@ -7,7 +7,9 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::aws::AwsError;
 use crate::domain::Invalid;
+use crate::fleet::WatchRefused;
 use crate::reconcile::{ConvergeError, FailureKind};
 
 /// A problem document.
@@ -83,6 +85,8 @@ pub enum Code {
     AwsRefused,
     /// The operation was cancelled.
     Cancelled,
+    /// Too many callers watch containers through this replica.
+    TooManyWatchers,
     /// It took too long.
     DeadlineExceeded,
     /// This replica is going down.
@@ -112,6 +116,7 @@ impl Code {
             | Self::AwsThrottled
             | Self::AwsUnavailable
             | Self::AwsQuotaExceeded
+            | Self::TooManyWatchers
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::AwsRefused => StatusCode::BAD_GATEWAY,
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
@@ -147,6 +152,7 @@ impl Code {
             Self::AwsAccessDenied => "This service lacks a permission in AWS",
             Self::AwsRefused => "AWS refused a call",
             Self::Cancelled => "The operation was cancelled",
+            Self::TooManyWatchers => "Too many callers watch containers",
             Self::DeadlineExceeded => "It took too long",
             Self::ShuttingDown => "This replica is shutting down",
             Self::Internal => "Something went wrong in this service",
@@ -156,7 +162,11 @@ impl Code {
     /// Whether the same request can succeed later; and if so, after how many seconds it is worth trying.
     const fn retry_after_seconds(self) -> Option<u32> {
         match self {
-            Self::OperationInProgress | Self::AwsThrottled | Self::AwsUnavailable | Self::DeadlineExceeded => Some(5),
+            Self::OperationInProgress
+            | Self::AwsThrottled
+            | Self::AwsUnavailable
+            | Self::TooManyWatchers
+            | Self::DeadlineExceeded => Some(5),
             Self::FilesUnavailable => Some(10),
             Self::Contended | Self::ShuttingDown => Some(2),
             Self::InvalidJson
@@ -283,6 +293,23 @@ impl From<ConvergeError> for Problem {
             }
             error => Self::new(code, error.to_string()),
         }
+    }
+}
+
+impl From<&AwsError> for Problem {
+    /// Of an error that was logged where it came up, once for all who wait for the same call.
+    fn from(error: &AwsError) -> Self {
+        Self::new(FailureKind::of_aws(error).into(), error.to_string())
+    }
+}
+
+impl From<WatchRefused> for Problem {
+    fn from(refused: WatchRefused) -> Self {
+        let code = match refused {
+            WatchRefused::TooMany { .. } => Code::TooManyWatchers,
+            WatchRefused::ShuttingDown => Code::ShuttingDown,
+        };
+        Self::new(code, refused.to_string())
     }
 }
 

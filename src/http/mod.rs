@@ -8,8 +8,10 @@ mod dto;
 mod error;
 mod gateway;
 mod health;
+mod query;
 mod request_id;
 mod routes;
+mod watching;
 
 pub use error::{Code, Problem};
 pub use health::Readiness;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::config::Tokens;
+use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::Reconciler;
 
@@ -28,6 +31,8 @@ use crate::reconcile::Reconciler;
 pub struct App {
     /// Makes users' containers what they should be.
     pub reconciler: Arc<Reconciler>,
+    /// Looks at all of them.
+    pub fleet: Fleet,
     /// Who may call; may change while the service runs.
     pub tokens: watch::Receiver<Tokens>,
     /// What `/readyz` looks at beside the file system.

@@ -6,7 +6,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{App, auth, body, containers, credentials, error, gateway, health, request_id};
+use super::{App, auth, body, containers, credentials, error, gateway, health, request_id, watching};
 
 /// The whole API.
 pub fn router(app: App) -> Router {
@@ -23,6 +23,8 @@ pub fn router(app: App) -> Router {
         .route("/containers/{user_id}/start", post(containers::start))
         .route("/containers/{user_id}/stop", post(containers::stop))
         .route("/containers/{user_id}/cancel", post(containers::cancel))
+        .route("/containers/{user_id}/wait", get(watching::wait))
+        .route("/containers/{user_id}/events", get(watching::events))
         .route("/metrics", get(health::metrics))
         .route_layer(from_fn_with_state(app.clone(), auth::require_token));
     let secret = Router::new()

@@ -53,6 +53,18 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// What kind of failure a failed AWS call is.
+    #[must_use]
+    pub const fn of_aws(error: &AwsError) -> Self {
+        match error.kind() {
+            ErrorKind::Throttled => Self::AwsThrottled,
+            ErrorKind::Quota => Self::AwsQuotaExceeded,
+            ErrorKind::Denied => Self::AwsAccessDenied,
+            ErrorKind::Unavailable | ErrorKind::Unanswered => Self::AwsUnavailable,
+            ErrorKind::Refused => Self::AwsRefused,
+        }
+    }
+
     /// Its name, which is also the `code` of the answer.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -169,13 +181,7 @@ impl ConvergeError {
             Self::Deadline { .. } => FailureKind::DeadlineExceeded,
             Self::ShuttingDown => FailureKind::ShuttingDown,
             Self::Crashed => FailureKind::Internal,
-            Self::Aws(aws) => match aws.kind() {
-                ErrorKind::Throttled => FailureKind::AwsThrottled,
-                ErrorKind::Quota => FailureKind::AwsQuotaExceeded,
-                ErrorKind::Denied => FailureKind::AwsAccessDenied,
-                ErrorKind::Unavailable | ErrorKind::Unanswered => FailureKind::AwsUnavailable,
-                ErrorKind::Refused => FailureKind::AwsRefused,
-            },
+            Self::Aws(aws) => FailureKind::of_aws(aws),
         }
     }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Request};
+use axum::http::{HeaderMap, Request, Response};
 use openclaw_provisioner::aws::{self, Aws, RateLimits, Timeouts};
 use openclaw_provisioner::config::{Freshness, Tokens};
 use openclaw_provisioner::domain::{BaseFamily, Coordinates, ReleaseDefaults};
 use openclaw_provisioner::emulator::{Emulator, Options as EmulatorOptions};
+use openclaw_provisioner::fleet::{self, Fleet};
 use openclaw_provisioner::http::{App, Readiness, router};
 use openclaw_provisioner::metrics::Metrics;
 use openclaw_provisioner::reconcile::{Options, Reconciler};
@@ -33,10 +34,11 @@ pub struct TestApp {
     pub emulator: Emulator,
     pub file_system_id: String,
     pub reconciler: Arc<Reconciler>,
+    pub fleet: Fleet,
     pub coordinates: watch::Sender<Coordinates>,
     pub freshness: watch::Sender<Freshness>,
     root: Arc<TempDir>,
-    router: Router,
+    pub router: Router,
 }
 
 pub struct Answer {
@@ -64,22 +66,38 @@ impl TestApp {
     }
 
     pub async fn with_both(emulator: EmulatorOptions, options: Options) -> Self {
+        Self::with_all(emulator, options, fleet::Options::default()).await
+    }
+
+    /// A replica that looks at the fleet in its own way.
+    pub async fn with_fleet(emulator: EmulatorOptions, fleet: fleet::Options) -> Self {
+        Self::with_all(emulator, Options::default(), fleet).await
+    }
+
+    async fn with_all(emulator: EmulatorOptions, options: Options, fleet: fleet::Options) -> Self {
         let emulator = Emulator::new(emulator);
         emulator.call("ecs", "CreateCluster", json!({"clusterName": CLUSTER})).unwrap();
         let made = emulator.call("efs", "CreateFileSystem", json!({"CreationToken": "test"})).unwrap();
         let file_system_id = made["FileSystemId"].as_str().unwrap().to_owned();
         let root = Arc::new(tempfile::tempdir().unwrap());
-        let app = Self::over(emulator, file_system_id, root, options).await;
+        let app = Self::over(emulator, file_system_id, root, options, fleet).await;
         app.register_base(|_| {});
         app
     }
 
     /// Another replica over the same AWS and the same files, as after a restart.
     pub async fn replica(&self) -> Self {
-        Self::over(self.emulator.clone(), self.file_system_id.clone(), self.root.clone(), Options::default()).await
+        let (emulator, file_system_id) = (self.emulator.clone(), self.file_system_id.clone());
+        Self::over(emulator, file_system_id, self.root.clone(), Options::default(), fleet::Options::default()).await
     }
 
-    async fn over(emulator: Emulator, file_system_id: String, root: Arc<TempDir>, options: Options) -> Self {
+    async fn over(
+        emulator: Emulator,
+        file_system_id: String,
+        root: Arc<TempDir>,
+        options: Options,
+        fleet: fleet::Options,
+    ) -> Self {
         let config = aws::in_process(emulator.http_client(), Timeouts::default()).await;
         let coordinates = Coordinates {
             cluster: CLUSTER.into(),
@@ -93,8 +111,10 @@ impl TestApp {
         let (coordinates, receiver) = watch::channel(coordinates);
         let owner = rustix::process::geteuid().is_root().then_some(Owner { uid: 1000, gid: 1000 });
         let metrics = Metrics::default();
+        let aws = Aws::new(&config, &RateLimits::default(), &metrics);
+        let fleet = Fleet::new(aws.ecs.clone(), receiver.clone(), fleet);
         let reconciler = Arc::new(Reconciler::new(
-            Aws::new(&config, &RateLimits::default(), &metrics),
+            aws,
             Staging::open(root.path(), owner).unwrap(),
             UserLocks::open(root.path()).unwrap(),
             receiver,
@@ -104,8 +124,8 @@ impl TestApp {
         let tokens = Tokens::parse(&format!("backend:admin:{TOKEN}\ndashboard:read:{READ_TOKEN}")).unwrap();
         let (freshness, fresh) = watch::channel(Freshness { read_at: Instant::now(), error: None });
         let (tokens, readiness) = (watch::channel(tokens).1, Readiness::new(fresh));
-        let app = App { reconciler: reconciler.clone(), tokens, readiness, metrics };
-        Self { emulator, file_system_id, reconciler, coordinates, freshness, root, router: router(app) }
+        let app = App { reconciler: reconciler.clone(), fleet: fleet.clone(), tokens, readiness, metrics };
+        Self { emulator, file_system_id, reconciler, fleet, coordinates, freshness, root, router: router(app) }
     }
 
     /// Registers a revision of the base family, as infrastructure would: the fixture after `change`. Returns its ARN.
@@ -126,12 +146,16 @@ impl TestApp {
         for (name, value) in kept.chain(headers).filter(|(_, value)| !value.is_empty()) {
             request = request.header(*name, *value);
         }
-        let response = self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
-        let (parts, body) = response.into_parts();
+        let (parts, body) = self.send(request.body(body.into()).unwrap()).await.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         Answer { status: parts.status.as_u16(), headers: parts.headers, body, text }
+    }
+
+    /// A response whose body is still to come.
+    pub async fn send(&self, request: Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -21,3 +21,4 @@ mod planner;
 mod registration;
 mod smoke_of_the_harness;
 mod version_check;
+mod watching;

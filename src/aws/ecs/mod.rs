@@ -1,10 +1,12 @@
 //! ECS: services, tasks and task definitions, each call behind the bucket that AWS counts it in.
 
+mod bulk;
 mod deployments;
 mod services;
 mod task_definitions;
 mod tasks;
 
+pub use bulk::{DESCRIBED_SERVICES, DESCRIBED_TASKS, ServicePage};
 pub use services::{CreateService, ServiceChange};
 pub use task_definitions::RegisteredDefinition;
 pub use tasks::ListedTasks;

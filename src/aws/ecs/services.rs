@@ -141,7 +141,7 @@ fn one_writer() -> DeploymentConfiguration {
         .build()
 }
 
-fn service(answer: &sdk::Service) -> Service {
+pub(super) fn service(answer: &sdk::Service) -> Service {
     Service {
         name: answer.service_name().unwrap_or_default().to_owned(),
         status: match answer.status() {

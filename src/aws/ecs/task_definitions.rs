@@ -31,8 +31,13 @@ impl Ecs {
     /// # Errors
     /// AWS's answer, when it is not one.
     pub async fn describe_task_definition(&self, name: &str) -> Result<Option<RegisteredDefinition>, AwsError> {
-        const OPERATION: &str = "ecs:DescribeTaskDefinition";
         self.limiter.acquire(Bucket::TaskDefinitionRead).await;
+        self.described(name).await
+    }
+
+    /// Describes a definition, once the caller has its token.
+    pub(super) async fn described(&self, name: &str) -> Result<Option<RegisteredDefinition>, AwsError> {
+        const OPERATION: &str = "ecs:DescribeTaskDefinition";
         let answer = CaptureAnswer::default();
         let call = self.client.describe_task_definition().task_definition(name).include(TaskDefinitionField::Tags);
         match call.customize().interceptor(answer.clone()).send().await {

@@ -24,23 +24,38 @@ impl Ecs {
     /// AWS's answer, when it is not one. A service that is gone has no tasks, which is not an error.
     pub async fn tasks_of(&self, cluster: &str, service: &str, listed: ListedTasks) -> Result<Vec<Task>, AwsError> {
         self.limiter.acquire(Bucket::TaskRead).await;
+        let arns = self.listed(cluster, service, listed).await?;
+        if arns.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.limiter.acquire(Bucket::TaskRead).await;
+        self.described_tasks(cluster, arns).await
+    }
+
+    /// Lists tasks, once the caller has its token.
+    pub(super) async fn listed(
+        &self,
+        cluster: &str,
+        service: &str,
+        listed: ListedTasks,
+    ) -> Result<Vec<String>, AwsError> {
         let desired = match listed {
             ListedTasks::Running => DesiredStatus::Running,
             ListedTasks::Stopped => DesiredStatus::Stopped,
         };
         // Never together with startedBy: AWS rejects the pair (incident 18).
         let call = self.client.list_tasks().cluster(cluster).service_name(service).desired_status(desired);
-        let arns = match call.send().await {
-            Ok(answer) => answer.task_arns.unwrap_or_default(),
+        match call.send().await {
+            Ok(answer) => Ok(answer.task_arns.unwrap_or_default()),
             Err(error) => match AwsError::from_sdk("ecs:ListTasks", error) {
-                gone if gone.is_service_gone() => Vec::new(),
-                error => return Err(error),
+                gone if gone.is_service_gone() => Ok(Vec::new()),
+                error => Err(error),
             },
-        };
-        if arns.is_empty() {
-            return Ok(Vec::new());
         }
-        self.limiter.acquire(Bucket::TaskRead).await;
+    }
+
+    /// Describes tasks, once the caller has its token.
+    pub(super) async fn described_tasks(&self, cluster: &str, arns: Vec<String>) -> Result<Vec<Task>, AwsError> {
         let answer = self.client.describe_tasks().cluster(cluster).set_tasks(Some(arns)).send().await;
         let answer = answer.map_err(|error| AwsError::from_sdk("ecs:DescribeTasks", error))?;
         Ok(answer.tasks().iter().map(task).collect())

@@ -1,0 +1,99 @@
+//! Reading many services and tasks at a time. Every call waits for spare capacity, so that whoever reads in bulk is
+//! never in the way of a call for one user.
+
+use aws_sdk_ecs::types::ServiceField;
+
+use super::services::service;
+use super::{Ecs, ListedTasks, RegisteredDefinition};
+use crate::aws::{AwsError, Bucket};
+use crate::domain::service::{Service, Task};
+
+/// Services that one DescribeServices takes (aws-facts §1).
+pub const DESCRIBED_SERVICES: usize = 10;
+/// Tasks that one DescribeTasks takes.
+pub const DESCRIBED_TASKS: usize = 100;
+/// Services on one page of ListServices, at most; the default is 10.
+const LISTED_SERVICES: i32 = 100;
+
+/// One page of the services of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServicePage {
+    /// Service names.
+    pub names: Vec<String>,
+    /// What asks for the page after it, if there is one.
+    pub next: Option<String>,
+}
+
+impl Ecs {
+    /// The services of at most [`DESCRIBED_SERVICES`] names. One that is not there is left out, also one that was just
+    /// created: AWS is eventually consistent.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn describe_services(&self, cluster: &str, names: &[String]) -> Result<Vec<Service>, AwsError> {
+        self.limiter.acquire_spare(Bucket::ServiceRead).await;
+        let call = self.client.describe_services().cluster(cluster).set_services(Some(names.to_vec()));
+        let answer = call.send().await.map_err(|error| AwsError::from_sdk("ecs:DescribeServices", error))?;
+        Ok(answer.services().iter().map(service).collect())
+    }
+
+    /// As [`Self::describe_services`], each with the value of one of its tags.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn describe_tagged_services(
+        &self,
+        cluster: &str,
+        names: &[String],
+        tag: &str,
+    ) -> Result<Vec<(Service, Option<String>)>, AwsError> {
+        self.limiter.acquire_spare(Bucket::ServiceRead).await;
+        let call = self.client.describe_services().cluster(cluster).set_services(Some(names.to_vec()));
+        let answer = call.include(ServiceField::Tags).send().await;
+        let answer = answer.map_err(|error| AwsError::from_sdk("ecs:DescribeServices", error))?;
+        let tagged = answer.services().iter().map(|found| {
+            let tag = found.tags().iter().find(|other| other.key() == Some(tag));
+            (service(found), tag.and_then(|tag| tag.value()).map(str::to_owned))
+        });
+        Ok(tagged.collect())
+    }
+
+    /// The services of a cluster that are not INACTIVE, a page at a time; `page` is what the page before named.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn list_services(&self, cluster: &str, page: Option<String>) -> Result<ServicePage, AwsError> {
+        self.limiter.acquire_spare(Bucket::ServiceRead).await;
+        let call = self.client.list_services().cluster(cluster).max_results(LISTED_SERVICES).set_next_token(page);
+        let answer = call.send().await.map_err(|error| AwsError::from_sdk("ecs:ListServices", error))?;
+        let name = |arn: &String| arn.rsplit_once('/').map_or(arn.as_str(), |(_, name)| name).to_owned();
+        Ok(ServicePage { names: answer.service_arns().iter().map(name).collect(), next: answer.next_token })
+    }
+
+    /// ARNs of the tasks of one service, at most 100.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one. A service that is gone has no tasks, which is not an error.
+    pub async fn list_tasks(&self, cluster: &str, service: &str, listed: ListedTasks) -> Result<Vec<String>, AwsError> {
+        self.limiter.acquire_spare(Bucket::TaskRead).await;
+        self.listed(cluster, service, listed).await
+    }
+
+    /// The tasks of at most [`DESCRIBED_TASKS`] ARNs; those that AWS has forgotten are left out.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn describe_tasks(&self, cluster: &str, arns: &[String]) -> Result<Vec<Task>, AwsError> {
+        self.limiter.acquire_spare(Bucket::TaskRead).await;
+        self.described_tasks(cluster, arns.to_vec()).await
+    }
+
+    /// Describes a revision by ARN; `None` when there is none.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn describe_definition_in_bulk(&self, arn: &str) -> Result<Option<RegisteredDefinition>, AwsError> {
+        self.limiter.acquire_spare(Bucket::TaskDefinitionRead).await;
+        self.described(arn).await
+    }
+}

@@ -1,0 +1,261 @@
+//! The one reader of everything that is watched. A cycle costs a tenth of a DescribeServices and about a hundredth of a
+//! DescribeTasks for each user, however many watch them; ListTasks only where [`Known`] says that something can be new.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::known::{Known, Tasks};
+use super::watchers::{Report, Shared, Sight};
+use crate::aws::{AwsError, DESCRIBED_SERVICES, DESCRIBED_TASKS, ListedTasks};
+use crate::domain::service::{Health, Service, ServiceStatus, Task};
+use crate::domain::{Status, UserId, derive_status};
+
+/// How long a newcomer waits for others to share its calls with.
+const GATHERS_FOR: Duration = Duration::from_millis(50);
+/// Users that are read together, and told together: as many as one DescribeTasks may serve.
+const READ_TOGETHER: usize = DESCRIBED_TASKS;
+
+/// Reads until nobody watches any more.
+pub(super) struct Poller {
+    shared: Arc<Shared>,
+    known: HashMap<UserId, Known>,
+    /// Who is still to be read in this cycle.
+    cycle: VecDeque<UserId>,
+    next_cycle: Instant,
+}
+
+/// One user in the course of a reading.
+struct Reading {
+    user: UserId,
+    service: Service,
+    known: Known,
+    tasks: Tasks,
+    /// ARNs of the tasks to describe.
+    arns: Vec<String>,
+    described: Vec<Task>,
+    status: Result<Option<Status>, Arc<AwsError>>,
+}
+
+impl Poller {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let next_cycle = Instant::now() + shared.options.watch_every;
+        Self { shared, known: HashMap::new(), cycle: VecDeque::new(), next_cycle }
+    }
+
+    pub(super) async fn run(mut self) {
+        let stopping = self.shared.stopping.clone();
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = self.poll() => {}
+        }
+    }
+
+    async fn poll(&mut self) {
+        loop {
+            sleep(GATHERS_FOR).await;
+            while let Some((reading, users)) = self.next_users() {
+                self.read(reading, users).await;
+            }
+            {
+                let mut registry = self.shared.registry();
+                if registry.users.is_empty() {
+                    registry.is_polling = false;
+                    return;
+                }
+            }
+            tokio::select! {
+                () = sleep_until(self.next_cycle) => {}
+                () = self.shared.arrived.notified() => {}
+            }
+        }
+    }
+
+    /// The users to read now, newcomers first, and the number of the reading; `None` when all are read.
+    fn next_users(&mut self) -> Option<(u64, Vec<UserId>)> {
+        let mut registry = self.shared.registry();
+        if self.cycle.is_empty() && Instant::now() >= self.next_cycle {
+            self.next_cycle = Instant::now() + self.shared.options.watch_every;
+            self.cycle.extend(registry.users.keys().cloned());
+            self.known.retain(|user, _| registry.users.contains_key(user));
+        }
+        let mut users = Vec::new();
+        while users.len() < READ_TOGETHER
+            && let Some(user) = registry.wanted.pop_first()
+        {
+            users.push(user);
+        }
+        while users.len() < READ_TOGETHER
+            && let Some(user) = self.cycle.pop_front()
+        {
+            if registry.users.contains_key(&user) && !users.contains(&user) {
+                users.push(user);
+            }
+        }
+        if users.is_empty() {
+            return None;
+        }
+        registry.reading += 1;
+        Some((registry.reading, users))
+    }
+
+    async fn read(&mut self, reading: u64, users: Vec<UserId>) {
+        let cluster = self.shared.coordinates.borrow().cluster.clone();
+        let (mut readings, mut failed) = (Vec::new(), Vec::new());
+        for users in users.chunks(DESCRIBED_SERVICES) {
+            let names: Vec<String> = users.iter().map(UserId::service_name).collect();
+            match self.shared.ecs.describe_services(&cluster, &names).await {
+                Ok(mut found) => {
+                    for (user, name) in users.iter().zip(&names) {
+                        let service = found.iter().position(|service| service.name == *name);
+                        match service.map(|at| found.swap_remove(at)) {
+                            Some(service) => readings.push(self.begin(user.clone(), service)),
+                            None => self.absent(reading, user),
+                        }
+                    }
+                }
+                Err(error) => {
+                    let error = Arc::new(error);
+                    failed.extend(users.iter().map(|user| (user.clone(), Arc::clone(&error))));
+                }
+            }
+        }
+        self.read_tasks(&cluster, &mut readings).await;
+        for Reading { user, known, status, .. } in readings {
+            let sight = match status {
+                Ok(Some(status)) => Sight::Seen(Arc::new(status)),
+                Ok(None) => Sight::Gone,
+                Err(error) => {
+                    failed.push((user, error));
+                    continue;
+                }
+            };
+            self.tell(reading, &user, sight);
+            self.known.insert(user, known);
+        }
+        if let Some((_, error)) = failed.first() {
+            tracing::warn!(users = failed.len(), %error, "watched containers could not be read");
+        }
+        for (user, error) in failed {
+            self.tell(reading, &user, Sight::Unreadable(error));
+        }
+    }
+
+    fn begin(&mut self, user: UserId, service: Service) -> Reading {
+        let mut known = self.known.remove(&user).unwrap_or_default();
+        let tasks = known.tasks_to_read(&service);
+        let arns = match tasks {
+            Tasks::None | Tasks::List => Vec::new(),
+            Tasks::Known => known.live.iter().map(|task| task.arn.clone()).collect(),
+        };
+        known.service = Some(service.clone());
+        Reading { user, service, known, tasks, arns, described: Vec::new(), status: Ok(None) }
+    }
+
+    /// AWS knows no such service. It may only not know it yet (aws-facts §3), so one that was not on its way out is
+    /// looked for once more before its watchers are told.
+    fn absent(&mut self, reading: u64, user: &UserId) {
+        match self.known.get(user).map(|known| &known.service) {
+            None => {
+                self.known.insert(user.clone(), Known::default());
+            }
+            Some(Some(service)) if service.status == ServiceStatus::Active => {
+                self.known.insert(user.clone(), Known::default());
+            }
+            Some(_) => self.tell(reading, user, Sight::Gone),
+        }
+    }
+
+    /// Reads the tasks that the statuses hang on, as [`crate::reconcile`] does for one user: those that run, and those
+    /// that stopped where none is ready.
+    async fn read_tasks(&self, cluster: &str, readings: &mut [Reading]) {
+        for reading in readings.iter_mut().filter(|reading| reading.tasks == Tasks::List) {
+            self.list(cluster, reading, ListedTasks::Running).await;
+        }
+        self.describe(cluster, readings).await;
+        for reading in readings.iter_mut() {
+            self.derive(reading).await;
+            let is_ready = matches!(&reading.status, Ok(Some(status)) if status.ready);
+            if reading.tasks == Tasks::List && !is_ready {
+                self.list(cluster, reading, ListedTasks::Stopped).await;
+            } else {
+                reading.tasks = Tasks::None;
+            }
+        }
+        self.describe(cluster, readings).await;
+        for reading in readings.iter_mut().filter(|reading| reading.tasks == Tasks::List) {
+            self.derive(reading).await;
+        }
+    }
+
+    async fn list(&self, cluster: &str, reading: &mut Reading, listed: ListedTasks) {
+        if reading.status.is_err() {
+            return;
+        }
+        match self.shared.ecs.list_tasks(cluster, &reading.service.name, listed).await {
+            Ok(arns) => {
+                let stopped = &mut reading.known.stopped;
+                if listed == ListedTasks::Stopped {
+                    // AWS forgets a stopped task after about an hour, and so does everybody who looks.
+                    stopped.retain(|task| arns.contains(&task.arn));
+                }
+                let has_stopped = |arn: &String| stopped.iter().any(|task| task.arn == *arn);
+                reading.arns = arns.into_iter().filter(|arn| !has_stopped(arn)).collect();
+            }
+            Err(error) => reading.status = Err(Arc::new(error)),
+        }
+    }
+
+    /// Describes the tasks that all of them name, and gives each its own.
+    async fn describe(&self, cluster: &str, readings: &mut [Reading]) {
+        let mut whose = HashMap::new();
+        for (at, reading) in readings.iter_mut().enumerate() {
+            whose.extend(reading.arns.drain(..).map(|arn| (arn, at)));
+        }
+        let arns: Vec<String> = whose.keys().cloned().collect();
+        for arns in arns.chunks(DESCRIBED_TASKS) {
+            match self.shared.ecs.describe_tasks(cluster, arns).await {
+                Ok(tasks) => {
+                    for task in tasks {
+                        if let Some(at) = whose.get(&task.arn) {
+                            readings[*at].described.push(task);
+                        }
+                    }
+                }
+                Err(error) => {
+                    let error = Arc::new(error);
+                    arns.iter().for_each(|arn| readings[whose[arn]].status = Err(Arc::clone(&error)));
+                }
+            }
+        }
+    }
+
+    /// Derives the status from what is known so far.
+    async fn derive(&self, reading: &mut Reading) {
+        if reading.status.is_err() {
+            return;
+        }
+        let Reading { user, service, known, described, .. } = reading;
+        known.take_in(described.clone());
+        let tasks = known.tasks();
+        // A verdict says that there is a health check; only without one is the definition needed.
+        let in_doubt = tasks.iter().any(|task| task.last_status == "RUNNING" && task.health == Health::Unknown);
+        let has_health_check = match in_doubt {
+            true => self.shared.definitions.facts(&service.task_definition, user).await,
+            false => Ok(Default::default()),
+        };
+        reading.status = match has_health_check {
+            Ok(facts) => Ok(derive_status(service, &tasks, facts.has_health_check)),
+            Err(error) => Err(Arc::new(error)),
+        };
+    }
+
+    fn tell(&self, reading: u64, user: &UserId, sight: Sight) {
+        let registry = self.shared.registry();
+        if let Some(sender) = registry.users.get(user) {
+            sender.send_replace(Some(Report { reading, sight }));
+        }
+    }
+}

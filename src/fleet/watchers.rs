@@ -1,0 +1,174 @@
+//! Who watches which container. A watch holds a slot until it is dropped; the poller reads what is watched, and nothing
+//! while nobody watches.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use thiserror::Error;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Options;
+use super::definitions::Definitions;
+use super::poller::Poller;
+use crate::aws::{AwsError, Ecs};
+use crate::domain::{Coordinates, Status, UserId};
+
+/// What a reading of a container came to.
+#[derive(Debug, Clone)]
+pub enum Sight {
+    /// There it is.
+    Seen(Arc<Status>),
+    /// There is none (any more).
+    Gone,
+    /// AWS did not tell; it is asked again in the next cycle.
+    Unreadable(Arc<AwsError>),
+}
+
+/// Why a container cannot be watched now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum WatchRefused {
+    /// Every slot is taken.
+    #[error("{max} callers wait for containers or follow them through this replica, which is the most that it takes")]
+    TooMany {
+        /// [`Options::max_watchers`].
+        max: usize,
+    },
+    /// The process is going down.
+    #[error("this replica is shutting down; another one can be asked")]
+    ShuttingDown,
+}
+
+/// Everybody who watches a container through this process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Watchers(Arc<Shared>);
+
+/// What watchers and poller share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) ecs: Ecs,
+    pub(super) coordinates: watch::Receiver<Coordinates>,
+    pub(super) definitions: Arc<Definitions>,
+    pub(super) options: Options,
+    pub(super) stopping: CancellationToken,
+    /// Somebody new watches.
+    pub(super) arrived: Notify,
+    registry: Mutex<Registry>,
+}
+
+/// Who watches what.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    pub(super) users: HashMap<UserId, watch::Sender<Option<Report>>>,
+    /// Those for whom somebody waits for a reading that begins after they came.
+    pub(super) wanted: BTreeSet<UserId>,
+    /// Number of the newest reading.
+    pub(super) reading: u64,
+    pub(super) is_polling: bool,
+    watchers: usize,
+}
+
+/// What the poller tells the watchers of one user.
+#[derive(Debug, Clone)]
+pub(super) struct Report {
+    pub(super) reading: u64,
+    pub(super) sight: Sight,
+}
+
+impl Watchers {
+    pub(super) fn new(
+        ecs: Ecs,
+        coordinates: watch::Receiver<Coordinates>,
+        definitions: Arc<Definitions>,
+        options: Options,
+    ) -> Self {
+        let (stopping, arrived, registry) = (CancellationToken::new(), Notify::new(), Mutex::default());
+        Self(Arc::new(Shared { ecs, coordinates, definitions, options, stopping, arrived, registry }))
+    }
+
+    /// Watches a user's container. Dropping the watch ends it and frees its slot.
+    ///
+    /// # Errors
+    /// When every slot is taken, or the process is going down.
+    pub fn watch(&self, user: UserId) -> Result<Watch, WatchRefused> {
+        if self.0.stopping.is_cancelled() {
+            return Err(WatchRefused::ShuttingDown);
+        }
+        let mut registry = self.0.registry();
+        if registry.watchers >= self.0.options.max_watchers {
+            return Err(WatchRefused::TooMany { max: self.0.options.max_watchers });
+        }
+        registry.watchers += 1;
+        let reports = registry.users.entry(user.clone()).or_insert_with(|| watch::channel(None).0).subscribe();
+        // A reading under way may have begun before whatever this caller did last: only the next one counts.
+        let not_before = registry.reading + 1;
+        registry.wanted.insert(user.clone());
+        if !registry.is_polling {
+            registry.is_polling = true;
+            tokio::spawn(Poller::new(Arc::clone(&self.0)).run());
+        }
+        self.0.arrived.notify_one();
+        Ok(Watch { shared: Arc::clone(&self.0), user, reports, not_before })
+    }
+
+    /// Watchers at this moment.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.registry().watchers
+    }
+
+    /// Ends every watch, and takes no more.
+    pub fn shut_down(&self) {
+        self.0.stopping.cancel();
+    }
+}
+
+impl Shared {
+    pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One watcher of one container.
+#[derive(Debug)]
+pub struct Watch {
+    shared: Arc<Shared>,
+    user: UserId,
+    reports: watch::Receiver<Option<Report>>,
+    not_before: u64,
+}
+
+impl Watch {
+    /// The next reading, changed or not. The first one began after the watch did. `None` when the process is going
+    /// down. Cancelling it loses nothing.
+    pub async fn next(&mut self) -> Option<Sight> {
+        loop {
+            tokio::select! {
+                () = self.shared.stopping.cancelled() => return None,
+                changed = self.reports.changed() => changed.ok()?,
+            }
+            let report = self.reports.borrow_and_update().clone();
+            if let Some(report) = report.filter(|report| report.reading >= self.not_before) {
+                return Some(report.sight);
+            }
+        }
+    }
+
+    /// Whose container it is.
+    #[must_use]
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut registry = self.shared.registry();
+        registry.watchers -= 1;
+        // This watch's own receiver still counts.
+        if registry.users.get(&self.user).is_some_and(|sender| sender.receiver_count() <= 1) {
+            registry.users.remove(&self.user);
+            registry.wanted.remove(&self.user);
+        }
+    }
+}

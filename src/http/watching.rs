@@ -1,0 +1,257 @@
+//! Waiting for a container, and following it.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream};
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+
+use super::App;
+use super::containers::{UserPath, user_in};
+use super::error::{Code, Problem};
+use super::query::Parameters;
+use crate::domain::user_id::sha256_hex12;
+use crate::domain::{Phase, Reason, State as ContainerState, Status, UserId};
+use crate::fleet::{Sight, Watch, WatchRefused};
+use crate::reconcile::{ConvergeError, Refusal};
+
+/// Longest wait, in seconds: common proxies give up on a silent connection after a minute.
+const MOST_SECONDS: u64 = 60;
+/// Wait of a caller who does not say, in seconds.
+const DEFAULT_SECONDS: u64 = 30;
+/// How long AWS may take to give the first look, even for a caller who waits shorter: without one there is no answer.
+const FIRST_LOOK_WITHIN: Duration = Duration::from_secs(10);
+/// A proxy sees that the stream is alive, and this service that its reader is.
+const COMMENT_EVERY: Duration = Duration::from_secs(10);
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// A status as it travels to who waits and who follows.
+#[derive(Debug, Serialize)]
+struct StatusBody<'a> {
+    user_id: &'a str,
+    state: ContainerState,
+    phase: Option<Phase>,
+    /// How far on the way to where it is going; null where it goes nowhere.
+    percent: Option<u8>,
+    message: &'static str,
+    ready: bool,
+    reason: Option<&'a Reason>,
+}
+
+impl<'a> StatusBody<'a> {
+    fn new(user: &'a UserId, status: &'a Status) -> Self {
+        let Status { state, phase, ready, reason } = status;
+        let (percent, message) = progress(*state, *phase);
+        Self {
+            user_id: user.as_str(),
+            state: *state,
+            phase: *phase,
+            percent,
+            message,
+            ready: *ready,
+            reason: reason.as_ref(),
+        }
+    }
+}
+
+/// Where it is, as a number and in words, for whoever draws a bar.
+const fn progress(state: ContainerState, phase: Option<Phase>) -> (Option<u8>, &'static str) {
+    match state {
+        ContainerState::Provisioning => match phase {
+            None => (Some(0), "on its way up"),
+            Some(Phase::FilesStaged) => (Some(5), "the sign-in is in the user's directory"),
+            Some(Phase::AccessPoint) => (Some(10), "the access point is there"),
+            Some(Phase::TaskDefinition) => (Some(15), "the revision is registered"),
+            Some(Phase::Service) => (Some(20), "the service is there, and waits for its task"),
+            Some(Phase::TaskPending) => (Some(40), "the task waits for its network interface, its volume or its image"),
+            Some(Phase::TaskRunning) => (Some(80), "the task runs, and has yet to pass its health check"),
+            Some(Phase::Healthy) => (Some(95), "the task is healthy"),
+        },
+        ContainerState::Running => (Some(100), "the container runs"),
+        ContainerState::Stopping => (Some(50), "the task is stopping"),
+        ContainerState::Stopped => (Some(100), "the container is stopped"),
+        ContainerState::Failed => (None, "the container does not start; see the reason"),
+        ContainerState::Deleting => (Some(50), "the service is being deleted"),
+    }
+}
+
+/// Where a stream of events ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum End {
+    Running,
+    Stopped,
+    Failed,
+    Deleted,
+}
+
+impl End {
+    const fn of(state: ContainerState) -> Option<Self> {
+        match state {
+            ContainerState::Running => Some(Self::Running),
+            ContainerState::Stopped => Some(Self::Stopped),
+            ContainerState::Failed => Some(Self::Failed),
+            ContainerState::Provisioning | ContainerState::Stopping | ContainerState::Deleting => None,
+        }
+    }
+}
+
+/// `GET /containers/{user_id}/wait`: 200 once the container is in the state, 408 with the status as it is otherwise. A
+/// container that failed never comes to run by itself, so who waits for `running` is told at once, with 200 and
+/// `"state": "failed"`.
+pub(super) async fn wait(State(app): State<App>, path: UserPath, uri: Uri) -> Result<Response, Problem> {
+    let user = user_in(path)?;
+    let parameters = Parameters::parse(&uri, &["state", "timeout_seconds"])?;
+    let wanted = parameters.get("state", state, STATES)?.unwrap_or(ContainerState::Running);
+    let seconds = parameters.get("timeout_seconds", seconds, "a whole number from 0 to 60")?.unwrap_or(DEFAULT_SECONDS);
+    let started = Instant::now();
+    let deadline = started + Duration::from_secs(seconds);
+    let mut watch = app.fleet.watchers.watch(user)?;
+    let mut status = first_look(&mut watch, deadline).await?.ok_or_else(no_container)?;
+    loop {
+        let is_over = status.state == ContainerState::Failed && wanted == ContainerState::Running;
+        if status.state == wanted || is_over {
+            return Ok(axum::Json(StatusBody::new(watch.user(), &status)).into_response());
+        }
+        match timeout_at(deadline, watch.next()).await {
+            Ok(Some(Sight::Seen(now))) => status = now.as_ref().clone(),
+            Ok(Some(Sight::Unreadable(_))) => {}
+            Ok(Some(Sight::Gone)) => return Err(no_container()),
+            Ok(None) => return Err(shutting_down()),
+            Err(_) => {
+                let body = axum::Json(StatusBody::new(watch.user(), &status));
+                return Ok((StatusCode::REQUEST_TIMEOUT, body).into_response());
+            }
+        }
+    }
+}
+
+/// `GET /containers/{user_id}/events`. The id of a `status` event is a digest of what it says, the same from every
+/// replica, so a client that reconnects with it hears of the next change and of no other. The id of `done` ends in
+/// `-done`: one that comes back with it is told by 204 to stay away (that is how EventSource ends).
+pub(super) async fn events(
+    State(app): State<App>,
+    path: UserPath,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let user = user_in(path)?;
+    Parameters::parse(&uri, &[])?;
+    let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let mut watch = app.fleet.watchers.watch(user)?;
+    let first = match first_look(&mut watch, Instant::now()).await? {
+        Some(status) => Sight::Seen(status.into()),
+        // Who comes back saw it before: it is no more.
+        None if last_id.is_some() => Sight::Gone,
+        None => return Err(no_container()),
+    };
+    let mut events = Events { watch, last_id, queued: VecDeque::new(), is_over: false };
+    events.take_in(&first);
+    if events.is_over && events.queued.is_empty() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let comments = KeepAlive::new().interval(COMMENT_EVERY).text("still here");
+    let mut response = Sse::new(events.into_stream()).keep_alive(comments).into_response();
+    // nginx would hold events back until its buffer is full.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// What is still to be told to one client.
+struct Events {
+    watch: Watch,
+    last_id: Option<String>,
+    queued: VecDeque<Event>,
+    is_over: bool,
+}
+
+impl Events {
+    /// Queues what this reading adds to what the client knows.
+    fn take_in(&mut self, sight: &Sight) {
+        let (body, end) = match sight {
+            Sight::Seen(status) => {
+                let body = StatusBody::new(self.watch.user(), status);
+                (serde_json::to_string(&body).unwrap_or_default(), End::of(status.state))
+            }
+            Sight::Gone => (String::new(), Some(End::Deleted)),
+            // The next cycle may tell.
+            Sight::Unreadable(_) => return,
+        };
+        let id = sha256_hex12(body.as_bytes());
+        let done_id = format!("{id}-done");
+        self.is_over = end.is_some();
+        if end.is_some() && self.last_id.as_ref() == Some(&done_id) {
+            return;
+        }
+        if !body.is_empty() && self.last_id.as_ref() != Some(&id) {
+            self.queued.push_back(Event::default().event("status").id(&id).data(body));
+        }
+        if let Some(end) = end {
+            let body = serde_json::json!({"user_id": self.watch.user(), "state": end}).to_string();
+            self.queued.push_back(Event::default().event("done").id(done_id).data(body));
+        }
+        self.last_id = Some(id);
+    }
+
+    fn into_stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        stream::unfold(self, |mut events| async move {
+            loop {
+                if let Some(event) = events.queued.pop_front() {
+                    return Some((Ok(event), events));
+                }
+                if events.is_over {
+                    return None;
+                }
+                // Without `done` when the process is going down: the client comes back, to another replica.
+                let sight = events.watch.next().await?;
+                events.take_in(&sight);
+            }
+        })
+    }
+}
+
+/// The first status; `None` when there is no container. A caller who hardly waits gets it too.
+async fn first_look(watch: &mut Watch, deadline: Instant) -> Result<Option<Status>, Problem> {
+    let deadline = deadline.max(Instant::now() + FIRST_LOOK_WITHIN);
+    match timeout_at(deadline, watch.next()).await {
+        Ok(Some(Sight::Seen(status))) => Ok(Some(status.as_ref().clone())),
+        Ok(Some(Sight::Gone)) => Ok(None),
+        Ok(Some(Sight::Unreadable(error))) => Err(error.as_ref().into()),
+        Ok(None) => Err(shutting_down()),
+        Err(_) => Err(Problem::new(Code::DeadlineExceeded, "AWS has not said in time how the container is")),
+    }
+}
+
+fn no_container() -> Problem {
+    ConvergeError::from(Refusal::NotFound).into()
+}
+
+fn shutting_down() -> Problem {
+    WatchRefused::ShuttingDown.into()
+}
+
+/// What `state` may be.
+pub(super) const STATES: &str = "one of provisioning, running, stopping, stopped, failed, deleting";
+
+/// Reads a state by the name that it has in answers.
+pub(super) fn state(text: &str) -> Option<ContainerState> {
+    match text {
+        "provisioning" => Some(ContainerState::Provisioning),
+        "running" => Some(ContainerState::Running),
+        "stopping" => Some(ContainerState::Stopping),
+        "stopped" => Some(ContainerState::Stopped),
+        "failed" => Some(ContainerState::Failed),
+        "deleting" => Some(ContainerState::Deleting),
+        _ => None,
+    }
+}
+
+fn seconds(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|seconds| *seconds <= MOST_SECONDS)
+}

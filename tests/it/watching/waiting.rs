@@ -1,0 +1,184 @@
+//! `GET /containers/{user_id}/wait`.
+
+use std::time::Duration;
+
+use openclaw_provisioner::emulator::{Behaviour, Fault, FaultKind};
+use openclaw_provisioner::fleet::Options;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{count, wait};
+use crate::harness::TestApp;
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_when_the_container_runs_and_says_so_in_full() {
+    let app = TestApp::start().await;
+    app.provision("alice").await;
+    let answer = app.get("/containers/alice/wait").await;
+    let expected = json!({
+        "user_id": "alice", "state": "running", "phase": "healthy", "percent": 100, "message": "the container runs",
+        "ready": true, "reason": null,
+    });
+    assert_eq!((answer.status, answer.body), (200, expected));
+    // Who asks for what is so already has the answer at once.
+    let start = Instant::now();
+    assert_eq!(wait(&app, "alice", "state=running&timeout_seconds=60").await, (200, "running".into()));
+    assert_eq!(start.elapsed().as_secs(), 0);
+    app.post("/containers/alice/stop", json!({})).await;
+    assert_eq!(wait(&app, "alice", "state=stopped").await, (200, "stopped".into()));
+    app.post("/containers/alice/start", json!({})).await;
+    assert_eq!(wait(&app, "alice", "").await, (200, "running".into()));
+    app.delete("/containers/alice").await;
+    assert_eq!(wait(&app, "alice", "state=stopped").await, (404, "container_not_found".into()));
+    assert_eq!(app.fleet.watchers.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_over_answers_408_with_the_status_as_it_is() {
+    let app = TestApp::start().await;
+    app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::Slow));
+    app.provision("alice").await;
+    for (query, seconds) in [("", 30), ("timeout_seconds=60", 60), ("timeout_seconds=1&state=stopped", 1)] {
+        let start = Instant::now();
+        let answer = app.get(&format!("/containers/alice/wait?{query}")).await;
+        let said = (answer.status, &answer.body["state"], &answer.body["phase"], &answer.body["percent"]);
+        assert_eq!(said, (408, &json!("provisioning"), &json!("task_pending"), &json!(40)), "{query}");
+        assert_eq!(start.elapsed().as_secs(), seconds, "{query}");
+    }
+    assert_eq!(wait(&app, "alice", "timeout_seconds=0").await, (408, "provisioning".into()));
+    assert_eq!(wait(&app, "alice", "timeout_seconds=0&state=provisioning").await, (200, "provisioning".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_container_that_failed_is_told_at_once() {
+    let app = TestApp::start().await;
+    app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::PullError));
+    app.provision("alice").await;
+    let answer = app.get("/containers/alice/wait?timeout_seconds=60").await;
+    let said = (answer.status, &answer.body["state"], &answer.body["reason"]["code"], &answer.body["percent"]);
+    assert_eq!(said, (200, &json!("failed"), &json!("image_pull"), &json!(null)), "{}", answer.body);
+    // Only running is out of its reach: who waits for it to be stopped goes on waiting.
+    assert_eq!(wait(&app, "alice", "state=stopped&timeout_seconds=10").await, (408, "failed".into()));
+}
+
+/// AWS is eventually consistent: a describe right after a create may not show the service.
+#[tokio::test(start_paused = true)]
+async fn a_user_without_a_container_is_404_and_only_after_a_second_look() {
+    let app = TestApp::start().await;
+    assert_eq!(wait(&app, "alice", "timeout_seconds=0").await, (404, "container_not_found".into()));
+    assert_eq!(count(&app, "DescribeServices"), 2);
+    let late = async {
+        app.pass_millis(500).await;
+        app.provision("bob").await
+    };
+    let (waited, provisioned) = tokio::join!(wait(&app, "bob", ""), late);
+    assert_eq!((waited, provisioned.status), ((200, "running".to_owned()), 201));
+}
+
+/// The poller may have read the container just before the caller changed it.
+#[tokio::test(start_paused = true)]
+async fn a_wait_never_ends_on_what_was_read_before_it_began() {
+    let app = TestApp::start().await;
+    app.provision("alice").await;
+    wait(&app, "alice", "").await;
+    let alice = openclaw_provisioner::domain::UserId::parse("alice").unwrap();
+    let mut other = app.fleet.watchers.watch(alice).unwrap();
+    for (change, before) in [("stop", "running"), ("start", "stopped")] {
+        wait(&app, "alice", &format!("state={before}")).await;
+        // The other watcher has just been told, so nothing is due for two seconds.
+        other.next().await.unwrap();
+        app.post(&format!("/containers/alice/{change}"), json!({})).await;
+        let (status, state) = wait(&app, "alice", &format!("state={before}&timeout_seconds=0")).await;
+        assert_eq!((status, state == before), (408, false), "{change}: {state}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aws_that_does_not_answer_is_an_error_for_who_has_seen_nothing_and_a_pause_for_others() {
+    let app = TestApp::start().await;
+    app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::Slow));
+    app.provision("alice").await;
+    let refuse = |action: &str, times| {
+        let kind = FaultKind::Error { status: 400, code: "AccessDeniedException".into(), message: "no".into() };
+        app.emulator.inject(Fault { service: None, action: action.into(), skip: 0, times, kind });
+    };
+    for action in ["DescribeServices", "ListTasks", "DescribeTasks"] {
+        refuse(action, 1);
+        assert_eq!(wait(&app, "alice", "").await, (500, "aws_access_denied".into()), "{action}");
+    }
+    let failing = async {
+        app.pass_seconds(5).await;
+        refuse("DescribeServices", 3);
+        app.pass_seconds(10).await;
+        app.emulator.set_behaviour(crate::harness::USER_FAMILY, None);
+        app.post("/containers/alice/redeploy", json!({"force": true})).await
+    };
+    let (waited, redeployed) = tokio::join!(wait(&app, "alice", "timeout_seconds=60"), failing);
+    assert_eq!((waited, redeployed.status), ((200, "running".to_owned()), 202));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_parameters_are_named_before_anything_is_asked() {
+    let app = TestApp::start().await;
+    let mut said = Vec::new();
+    for path in [
+        "wait?state=healthy",
+        "wait?state=",
+        "wait?timeout_seconds=61",
+        "wait?timeout_seconds=-1",
+        "wait?timeout_seconds=soon",
+        "wait?state=running&state=stopped",
+        "wait?stat=running",
+        "events?state=running",
+    ] {
+        let answer = app.get(&format!("/containers/alice/{path}")).await;
+        let text = |member: &str| answer.body[member].as_str().unwrap_or("nothing").to_owned();
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        said.push(format!("{} {} {}: {}", answer.status, text("code"), text("field"), text("fix")));
+    }
+    assert_eq!(app.calls(), Vec::<String>::new());
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    422 invalid_field state: one of provisioning, running, stopping, stopped, failed, deleting
+    422 invalid_field state: one of provisioning, running, stopping, stopped, failed, deleting
+    422 invalid_field timeout_seconds: a whole number from 0 to 60
+    422 invalid_field timeout_seconds: a whole number from 0 to 60
+    422 invalid_field timeout_seconds: a whole number from 0 to 60
+    422 invalid_field state: give it once
+    422 invalid_field stat: expected one of state, timeout_seconds
+    422 invalid_field state: leave it out; there are none here
+    "#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_watchers_than_slots_are_told_when_to_come_back() {
+    let app = TestApp::with_fleet(Default::default(), Options { max_watchers: 1, ..Options::default() }).await;
+    app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::Slow));
+    app.provision("alice").await;
+    let second = async {
+        app.pass_seconds(1).await;
+        app.get("/containers/alice/events").await
+    };
+    let (first, second) = tokio::join!(wait(&app, "alice", "timeout_seconds=5"), second);
+    assert_eq!(first, (408, "provisioning".into()));
+    let said = (second.status, &second.body["code"], &second.body["retryable"], second.header("retry-after"));
+    assert_eq!(said, (503, &json!("too_many_watchers"), &json!(true), Some("5")));
+    assert_eq!(wait(&app, "alice", "timeout_seconds=5").await, (408, "provisioning".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn going_down_ends_every_wait() {
+    let app = TestApp::start().await;
+    app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::Slow));
+    app.provision("alice").await;
+    let stop = async {
+        app.pass_seconds(5).await;
+        app.fleet.shut_down();
+    };
+    let start = Instant::now();
+    let (waited, ()) = tokio::join!(wait(&app, "alice", "timeout_seconds=60"), stop);
+    assert_eq!((waited, start.elapsed()), ((503, "shutting_down".to_owned()), Duration::from_secs(5)));
+    assert_eq!(wait(&app, "alice", "").await, (503, "shutting_down".into()));
+    app.emulator.clear_calls();
+    app.pass_seconds(60).await;
+    assert_eq!(app.calls(), Vec::<String>::new());
+}
