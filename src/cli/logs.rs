@@ -10,9 +10,9 @@ use tracing_subscriber::fmt::format::FmtSpan;
 #[derive(Debug, Clone, Args)]
 pub(super) struct LogArgs {
     /// Which lines to log, as level or target=level[,…]; the AWS SDK and HTTP internals stay at warn, because their
-    /// finer levels show whole requests
-    #[arg(long, env = "PROVISIONER_LOG", default_value = "info", value_name = "FILTER")]
-    log: String,
+    /// finer levels show whole requests [default: info, for commands on containers warn]
+    #[arg(long, env = "PROVISIONER_LOG", value_name = "FILTER")]
+    log: Option<String>,
     /// One JSON object a line for machines, or text for people
     #[arg(long, env = "PROVISIONER_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -33,7 +33,12 @@ const QUIET: [&str; 7] =
 impl LogArgs {
     /// Starts logging to standard error.
     pub(super) fn start(&self, default: LogFormat) -> anyhow::Result<()> {
-        let mut filter = EnvFilter::try_new(&self.log)?;
+        self.start_at(default, "info")
+    }
+
+    /// The same, with another filter where none is given.
+    pub(super) fn start_at(&self, default: LogFormat, filter: &str) -> anyhow::Result<()> {
+        let mut filter = EnvFilter::try_new(self.log.as_deref().unwrap_or(filter))?;
         for target in QUIET {
             filter = filter.add_directive(format!("{target}=warn").parse()?);
         }

@@ -1,10 +1,12 @@
 //! The command line: each role of the one executable.
 
 mod codex_login;
+mod containers;
 #[cfg(feature = "emulator")]
 mod dev;
 mod doctor;
 mod egress;
+mod help;
 mod logs;
 #[cfg(feature = "emulator")]
 mod seed;
@@ -35,12 +37,18 @@ enum Command {
     Doctor(Box<doctor::DoctorArgs>),
     /// What is known of OpenClaw releases
     Version(version::VersionArgs),
+    /// Print a shell's completions, to be sourced from its start file
+    Completions(help::CompletionsArgs),
+    /// Write manual pages
+    Man(help::ManArgs),
+    #[command(flatten)]
+    Container(containers::ContainerCommand),
     /// Print, or run, the command that signs a user in from inside their container through ECS Exec
     CodexLogin(Box<codex_login::CodexLoginArgs>),
 }
 
 impl Cli {
-    /// Runs the command. Exit codes: 0 done, 1 failed, 2 wrong usage.
+    /// Runs the command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 timed out.
     #[must_use]
     pub fn run(self) -> ExitCode {
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -54,12 +62,25 @@ impl Cli {
                 Command::Dev(args) => dev::run(*args).await.map(|()| ExitCode::SUCCESS),
                 Command::Doctor(args) => doctor::run(*args).await,
                 Command::Version(args) => version::run(args).map(|()| ExitCode::SUCCESS),
+                Command::Completions(args) => help::completions(&args).map(|()| ExitCode::SUCCESS),
+                Command::Man(args) => help::man(&args).map(|()| ExitCode::SUCCESS),
+                Command::Container(command) => containers::run(command).await,
                 Command::CodexLogin(args) => codex_login::run(*args).await.map(|()| ExitCode::SUCCESS),
             }
         });
         // A file operation that a wedged NFS server never answers must not keep the process from ending.
         runtime.shutdown_timeout(std::time::Duration::from_secs(2));
         result.unwrap_or_else(|error| failed(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        super::Cli::command().debug_assert();
     }
 }
 

@@ -34,23 +34,8 @@ pub(super) struct Server {
 impl Server {
     /// Serves until SIGTERM or SIGINT, then lets what is under way come to a stop.
     pub(super) async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
-        let root = &self.files.efs_root;
-        let owner = self.files.owner;
-        let chown = owner.chown.then_some(Owner { uid: owner.owner.uid, gid: owner.owner.gid });
-        let what = || format!("PROVISIONER_EFS_ROOT {}", root.display());
-        let staging = Staging::open(root, chown).with_context(what)?;
-        let locks = UserLocks::open(root).with_context(what)?;
-        let coordinates = self.source.read().await.map_err(anyhow::Error::msg).context("settings")?;
-        let (coordinates_sender, coordinates) = watch::channel(coordinates);
-        let (freshness_sender, freshness) = watch::channel(Freshness { read_at: Instant::now(), error: None });
-        tokio::spawn(refresh(self.source, coordinates_sender, freshness_sender));
-
-        let metrics = self.metrics;
-        let fleet = Fleet::new(self.aws.ecs.clone(), coordinates.clone(), fleet::Options::default());
-        let reconciler =
-            Arc::new(Reconciler::new(self.aws, staging, locks, coordinates, self.options, metrics.clone()));
-        let (readiness, tokens) = (Readiness::new(freshness), self.tokens);
-        let app = App { reconciler: Arc::clone(&reconciler), fleet: fleet.clone(), tokens, readiness, metrics };
+        let app = self.assemble().await?;
+        let (reconciler, fleet) = (Arc::clone(&app.reconciler), app.fleet.clone());
         tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
         let (stop, mut stopped) = watch::channel(false);
         let serving = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
@@ -71,6 +56,27 @@ impl Server {
             Err(_) => tracing::warn!("stopped with work under way; the next call on those users goes on from there"),
         }
         Ok(())
+    }
+
+    /// Puts the application together, with its settings read.
+    pub(super) async fn assemble(self) -> anyhow::Result<App> {
+        let root = &self.files.efs_root;
+        let owner = self.files.owner;
+        let chown = owner.chown.then_some(Owner { uid: owner.owner.uid, gid: owner.owner.gid });
+        let what = || format!("PROVISIONER_EFS_ROOT {}", root.display());
+        let staging = Staging::open(root, chown).with_context(what)?;
+        let locks = UserLocks::open(root).with_context(what)?;
+        let coordinates = self.source.read().await.map_err(anyhow::Error::msg).context("settings")?;
+        let (coordinates_sender, coordinates) = watch::channel(coordinates);
+        let (freshness_sender, freshness) = watch::channel(Freshness { read_at: Instant::now(), error: None });
+        tokio::spawn(refresh(self.source, coordinates_sender, freshness_sender));
+
+        let metrics = self.metrics;
+        let fleet = Fleet::new(self.aws.ecs.clone(), coordinates.clone(), fleet::Options::default());
+        let reconciler =
+            Arc::new(Reconciler::new(self.aws, staging, locks, coordinates, self.options, metrics.clone()));
+        let (readiness, tokens) = (Readiness::new(freshness), self.tokens);
+        Ok(App { reconciler, fleet, tokens, readiness, metrics })
     }
 }
 

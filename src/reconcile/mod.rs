@@ -227,6 +227,12 @@ impl Reconciler {
         }
     }
 
+    /// Takes no more work, and waits for what goes on in the background to come to its end.
+    pub async fn finish(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+
     /// Stops taking work, and waits until what runs has come to a point where another replica can go on.
     pub async fn shut_down(&self) {
         self.stopping.cancel();

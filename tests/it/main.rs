@@ -7,6 +7,7 @@ mod architecture;
 mod bad_input;
 mod budget;
 mod codex_login;
+mod command_line;
 mod concurrency;
 mod containers;
 mod credential_plans;

@@ -1,0 +1,135 @@
+//! The HTTP API without a socket: requests go to its router in this process.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::ensure;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use serde_json::Value;
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+use super::show;
+use super::{LogFormat, SettingsArgs};
+use crate::aws::{self, Aws};
+use crate::cli::server::Server;
+use crate::config::{Source, Tokens};
+use crate::metrics::Metrics;
+use crate::reconcile::{Options, Reconciler};
+
+/// Exit codes beside 0 and 1, which every command has.
+const USAGE: u8 = 2;
+const NOT_FOUND: u8 = 3;
+const TIMED_OUT: u8 = 4;
+
+pub(super) struct Api {
+    router: Router,
+    reconciler: Arc<Reconciler>,
+    token: String,
+    json: bool,
+}
+
+/// An answer of the API.
+pub(super) struct Answer {
+    status: u16,
+    pub(super) body: Value,
+}
+
+impl Answer {
+    pub(super) const fn is_success(&self) -> bool {
+        matches!(self.status, 200..=299)
+    }
+
+    pub(super) const fn is_timeout(&self) -> bool {
+        self.status == 408
+    }
+
+    const fn exit_code(&self) -> u8 {
+        match self.status {
+            200..=299 => 0,
+            400 | 413 | 415 | 422 => USAGE,
+            404 => NOT_FOUND,
+            408 | 504 => TIMED_OUT,
+            _ => 1,
+        }
+    }
+}
+
+impl Api {
+    /// With the settings of `serve`.
+    pub(super) async fn open(settings: SettingsArgs) -> anyhow::Result<Self> {
+        let SettingsArgs { coordinates, files, containers, aws, logs, json } = settings;
+        logs.start_at(LogFormat::Text, "warn")?;
+        let config = aws::load(aws.timeouts()).await;
+        ensure!(config.region().is_some(), "no AWS region: set AWS_REGION");
+        let metrics = Metrics::default();
+        let aws = Aws::new(&config, &aws.rate_limits, &metrics);
+        let source = Source { args: coordinates, ssm: aws.ssm.clone() };
+        let options = Options {
+            owner: files.owner.owner,
+            enable_execute_command: containers.enable_execute_command,
+            gateway_probe: containers.probe(),
+            ..Options::default()
+        };
+        // Known to this process alone.
+        let token = format!("{:032x}", fastrand::u128(..));
+        let tokens = watch::channel(Tokens::single("command-line", &token)).1;
+        let app = Server { aws, source, files, tokens, options, metrics }.assemble().await?;
+        let reconciler = Arc::clone(&app.reconciler);
+        Ok(Self { router: crate::http::router(app), reconciler, token, json })
+    }
+
+    /// One request.
+    pub(super) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> anyhow::Result<Answer> {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("authorization", format!("Bearer {}", self.token));
+        let request = request.header("content-type", "application/json");
+        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        let Ok(response) = self.router.clone().oneshot(request.body(body)?).await;
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await?;
+        Ok(Answer { status: parts.status.as_u16(), body: serde_json::from_slice(&bytes).unwrap_or_default() })
+    }
+
+    /// Lets what goes on in the background come to its end, and prints the answer.
+    #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the answer is this command's output")]
+    pub(super) async fn finish(&self, answer: Answer) -> anyhow::Result<ExitCode> {
+        self.reconciler.finish().await;
+        if self.json {
+            anstream::println!("{}", serde_json::to_string_pretty(&answer.body)?);
+        } else if answer.is_success() || answer.is_timeout() {
+            anstream::print!("{}", show::in_words(&answer.body));
+        } else {
+            eprintln!("{}", show::problem(&answer.body));
+        }
+        let failed = answer.is_success() && answer.body["state"] == "failed";
+        Ok(ExitCode::from(if failed { 1 } else { answer.exit_code() }))
+    }
+
+    /// One line on standard error whenever it has got further.
+    #[expect(clippy::print_stderr, reason = "progress is for people")]
+    pub(super) fn tell_progress(&self, answer: &Answer, told: &mut String) {
+        let message = answer.body["message"].as_str().unwrap_or_default();
+        if !self.json && message != told {
+            message.clone_into(told);
+            eprintln!("{message} …");
+        }
+    }
+}
+
+/// For a query.
+pub(super) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(char::from(byte)),
+            byte => {
+                let _infallible = write!(encoded, "%{byte:02X}");
+            }
+        }
+    }
+    encoded
+}

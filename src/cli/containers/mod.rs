@@ -1,0 +1,358 @@
+//! One user's container, or all of them, from a terminal or a job: the same requests as over HTTP, answered by the same
+//! code in this process, with the settings of `serve`.
+
+mod api;
+mod show;
+mod sign_in;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::logs::{LogArgs, LogFormat};
+use crate::config::{AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs};
+use crate::domain::UserId;
+use api::Api;
+
+/// Longest `GET …/wait` in seconds; short, so that progress shows.
+const SLICE_SECONDS: u64 = 5;
+
+/// Settings, as `serve` has them.
+#[derive(Debug, Args)]
+struct SettingsArgs {
+    #[command(flatten)]
+    coordinates: CoordinatesArgs,
+    #[command(flatten)]
+    files: FilesArgs,
+    #[command(flatten)]
+    containers: ContainersArgs,
+    #[command(flatten)]
+    aws: AwsArgs,
+    #[command(flatten)]
+    logs: LogArgs,
+    /// Print the answer as one JSON object, as over HTTP
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct WaitArgs {
+    /// Wait until the container is where it is going
+    #[arg(long)]
+    wait: bool,
+    /// Seconds to wait with --wait; exit code 4 when they are over
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
+    timeout_seconds: u64,
+}
+
+/// The commands on containers.
+#[derive(Debug, Subcommand)]
+pub(super) enum ContainerCommand {
+    /// Show a user's container
+    Status(OneArgs),
+    /// List all containers
+    List(ListArgs),
+    /// Wait until a user's container is in a state
+    Wait(WaitForArgs),
+    /// Make a user's container, or bring it up to date; the sign-in comes from a file or from standard input
+    Provision(Box<ProvisionArgs>),
+    /// Change the size of a user's container
+    Resize(ResizeArgs),
+    /// Deploy the newest base for a user
+    Redeploy(RedeployArgs),
+    /// Stop a user's container; its files stay
+    Stop(ChangeArgs),
+    /// Start a user's container again
+    Start(ChangeArgs),
+    /// Stop the operations and the deployment that are under way for a user
+    Cancel(OneArgs),
+    /// Delete a user's container; its files stay unless they are purged
+    Delete(DeleteArgs),
+    /// Show, replace, remove or repair a user's sign-in
+    Credentials(sign_in::CredentialsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OneArgs {
+    /// Whose
+    #[arg(value_name = "USER", value_parser = user_id)]
+    user: UserId,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ChangeArgs {
+    /// Whose
+    #[arg(value_name = "USER", value_parser = user_id)]
+    user: UserId,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Only containers in this state
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// Only containers of this OpenClaw release
+    #[arg(long, value_name = "RELEASE")]
+    release: Option<String>,
+    /// Only containers that were rendered from this revision of the base
+    #[arg(long, value_name = "REVISION")]
+    base_revision: Option<String>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WaitForArgs {
+    /// Whose
+    #[arg(value_name = "USER", value_parser = user_id)]
+    user: UserId,
+    /// The state to wait for
+    #[arg(long, default_value = "running", value_name = "STATE")]
+    state: String,
+    /// Seconds to wait; exit code 4 when they are over
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
+    timeout_seconds: u64,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ProvisionArgs {
+    /// For whom
+    #[arg(value_name = "USER", value_parser = user_id)]
+    user: UserId,
+    /// File with the user's ChatGPT auth.json; "-" reads standard input. Never an argument: others can read those
+    #[arg(long, value_name = "FILE")]
+    auth_file: Option<PathBuf>,
+    /// CPU units, with --memory-mib
+    #[arg(long, value_name = "UNITS", requires = "memory_mib")]
+    cpu: Option<u32>,
+    /// Memory in MiB, with --cpu
+    #[arg(long, value_name = "MIB", requires = "cpu")]
+    memory_mib: Option<u32>,
+    /// Pin this image
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
+    /// Environment variable of the container; again for more
+    #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = pair)]
+    variables: Vec<(String, String)>,
+    /// Secret of the container, by the ARN it is stored under; again for more
+    #[arg(long = "secret", value_name = "NAME=ARN", value_parser = pair)]
+    secrets: Vec<(String, String)>,
+    /// Docker label of the container; again for more
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = pair)]
+    labels: Vec<(String, String)>,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResizeArgs {
+    /// Whose
+    #[arg(value_name = "USER", value_parser = user_id)]
+    user: UserId,
+    /// CPU units
+    #[arg(long, value_name = "UNITS")]
+    cpu: u32,
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB")]
+    memory_mib: u32,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RedeployArgs {
+    /// Whose
+    #[arg(value_name = "USER", value_parser = user_id)]
+    user: UserId,
+    /// Pin this image
+    #[arg(long, value_name = "IMAGE", conflicts_with = "unpin")]
+    image: Option<String>,
+    /// Take the pin away
+    #[arg(long)]
+    unpin: bool,
+    /// Replace the task even when nothing has changed
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DeleteArgs {
+    /// Whose
+    #[arg(value_name = "USER", value_parser = user_id)]
+    user: UserId,
+    /// Remove the user's files, too
+    #[arg(long)]
+    purge: bool,
+    /// Do not wait for the tasks to stop, and go on past what cannot be removed
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+fn user_id(text: &str) -> Result<UserId, crate::domain::Invalid> {
+    UserId::parse(text)
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the settings or the files that it names cannot be used.
+pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
+    use ContainerCommand as Command;
+    match command {
+        Command::Status(args) => get(args.settings, format!("/containers/{}", args.user)).await,
+        Command::List(args) => list(args).await,
+        Command::Wait(args) => {
+            let api = Api::open(args.settings).await?;
+            wait(&api, &args.user, &args.state, args.timeout_seconds).await
+        }
+        Command::Provision(args) => {
+            let body = provision_body(&args)?;
+            change(args.settings, &args.user, "/provision".into(), body, &args.wait, "running").await
+        }
+        Command::Resize(args) => {
+            let body = json!({"cpu": args.cpu, "memory_mib": args.memory_mib});
+            act(args.settings, &args.user, "resize", body, &args.wait, "running").await
+        }
+        Command::Redeploy(args) => {
+            let mut body = Map::from_iter([("force".to_owned(), Value::Bool(args.force))]);
+            if args.unpin || args.image.is_some() {
+                body.insert("image".into(), json!(args.image));
+            }
+            act(args.settings, &args.user, "redeploy", body.into(), &args.wait, "running").await
+        }
+        Command::Stop(args) => act(args.settings, &args.user, "stop", json!({}), &args.wait, "stopped").await,
+        Command::Start(args) => act(args.settings, &args.user, "start", json!({}), &args.wait, "running").await,
+        Command::Cancel(args) => {
+            let api = Api::open(args.settings).await?;
+            api.finish(api.call("POST", &format!("/containers/{}/cancel", args.user), Some(json!({}))).await?).await
+        }
+        Command::Delete(args) => {
+            let api = Api::open(args.settings).await?;
+            let data = if args.purge { "purge" } else { "keep" };
+            let path = format!("/containers/{}?data={data}&force={}", args.user, args.force);
+            api.finish(api.call("DELETE", &path, None).await?).await
+        }
+        Command::Credentials(args) => sign_in::run(args).await,
+    }
+}
+
+async fn get(settings: SettingsArgs, path: String) -> anyhow::Result<ExitCode> {
+    let api = Api::open(settings).await?;
+    api.finish(api.call("GET", &path, None).await?).await
+}
+
+async fn act(
+    settings: SettingsArgs,
+    user: &UserId,
+    action: &str,
+    body: Value,
+    waits: &WaitArgs,
+    towards: &str,
+) -> anyhow::Result<ExitCode> {
+    change(settings, user, format!("/containers/{user}/{action}"), body, waits, towards).await
+}
+
+async fn change(
+    settings: SettingsArgs,
+    user: &UserId,
+    path: String,
+    body: Value,
+    waits: &WaitArgs,
+    towards: &str,
+) -> anyhow::Result<ExitCode> {
+    let api = Api::open(settings).await?;
+    let answer = api.call("POST", &path, Some(body)).await?;
+    if !waits.wait || !answer.is_success() {
+        return api.finish(answer).await;
+    }
+    wait(&api, user, towards, waits.timeout_seconds).await
+}
+
+/// Waits in slices, and tells on standard error how far it is.
+async fn wait(api: &Api, user: &UserId, state: &str, seconds: u64) -> anyhow::Result<ExitCode> {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let mut told = String::new();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).as_secs();
+        let path = format!("/containers/{user}/wait?state={state}&timeout_seconds={}", left.min(SLICE_SECONDS));
+        let answer = api.call("GET", &path, None).await?;
+        if !answer.is_timeout() || left == 0 {
+            return api.finish(answer).await;
+        }
+        api.tell_progress(&answer, &mut told);
+    }
+}
+
+async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
+    let api = Api::open(args.settings).await?;
+    let filters = [("state", args.state), ("openclaw_version", args.release), ("base_revision", args.base_revision)];
+    let mut query = String::from("/containers?limit=1000");
+    for (name, value) in filters {
+        if let Some(value) = value {
+            query.push_str(&format!("&{name}={}", api::encoded(&value)));
+        }
+    }
+    let (mut all, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let next = cursor.as_deref().map_or_else(String::new, |cursor| format!("&cursor={}", api::encoded(cursor)));
+        let mut answer = api.call("GET", &format!("{query}{next}"), None).await?;
+        if !answer.is_success() {
+            return api.finish(answer).await;
+        }
+        if let Some(Value::Array(page)) = answer.body.get_mut("containers").map(Value::take) {
+            all.extend(page);
+        }
+        cursor = answer.body["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            answer.body["containers"] = all.into();
+            return api.finish(answer).await;
+        }
+    }
+}
+
+fn provision_body(args: &ProvisionArgs) -> anyhow::Result<Value> {
+    let mut body = Map::from_iter([("user_id".to_owned(), json!(args.user.as_str()))]);
+    if let Some(file) = &args.auth_file {
+        body.insert("auth".into(), sign_in::read(file)?);
+    }
+    if let (Some(cpu), Some(memory_mib)) = (args.cpu, args.memory_mib) {
+        body.insert("size".into(), json!({"cpu": cpu, "memory_mib": memory_mib}));
+    }
+    if let Some(image) = &args.image {
+        body.insert("image".into(), json!(image));
+    }
+    for (member, pairs) in [("variables", &args.variables), ("secrets", &args.secrets), ("labels", &args.labels)] {
+        if !pairs.is_empty() {
+            body.insert(member.into(), json!(pairs.iter().cloned().collect::<BTreeMap<_, _>>()));
+        }
+    }
+    Ok(body.into())
+}

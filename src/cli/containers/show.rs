@@ -1,0 +1,110 @@
+//! Answers of the API for people: aligned, one line a member, a table for a list.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use serde_json::{Map, Value};
+use tabwriter::{Alignment, TabWriter};
+
+/// An answer in words.
+pub(super) fn in_words(body: &Value) -> String {
+    match body {
+        Value::Object(object) => match object.get("containers").and_then(Value::as_array) {
+            Some(containers) => list(containers, &object["snapshot"]),
+            None => members(object),
+        },
+        _ => "done\n".into(),
+    }
+}
+
+/// A problem document in one or two lines.
+pub(super) fn problem(body: &Value) -> String {
+    let text = |member: &str| body[member].as_str();
+    let fix = text("fix").map_or_else(String::new, |fix| format!("; {fix}"));
+    let detail = text("detail").or_else(|| text("title")).unwrap_or("no answer");
+    let code = text("code").map_or_else(String::new, |code| format!(" ({code})"));
+    format!("error: {detail}{fix}{code}")
+}
+
+fn members(object: &Map<String, Value>) -> String {
+    let (mut lines, mut tables) = (Vec::new(), Vec::new());
+    for (name, value) in object {
+        flatten(name, value, &mut lines, &mut tables);
+    }
+    let lines = aligned(lines.into_iter().map(|(name, value)| vec![name, value]));
+    std::iter::once(lines).chain(tables).collect::<Vec<_>>().join("\n")
+}
+
+/// One line for each leaf; what is not there takes none.
+fn flatten(name: &str, value: &Value, lines: &mut Vec<(String, String)>, tables: &mut Vec<String>) {
+    match value {
+        Value::Null => {}
+        Value::Array(items) if items.is_empty() => {}
+        Value::Array(items) => tables.push(table(name, items)),
+        Value::Object(object) => {
+            for (inner, value) in object {
+                flatten(&format!("{name}.{inner}"), value, lines, tables);
+            }
+        }
+        leaf => lines.push((name.to_owned(), if name == "state" { state(leaf) } else { plain(leaf) })),
+    }
+}
+
+/// The members of any item are the columns.
+fn table(name: &str, items: &[Value]) -> String {
+    let objects = || items.iter().filter_map(Value::as_object);
+    let columns: BTreeSet<&String> = objects().flat_map(Map::keys).collect();
+    let header = columns.iter().map(|column| column.to_uppercase().replace('_', " ")).collect();
+    let row = |item: &Map<String, Value>| {
+        columns.iter().map(|column| item.get(*column).map_or_else(|| "-".to_owned(), plain)).collect::<Vec<_>>()
+    };
+    format!("{name}:\n{}", aligned(std::iter::once(header).chain(objects().map(row))))
+}
+
+fn list(containers: &[Value], snapshot: &Value) -> String {
+    const COLUMNS: [&str; 5] = ["user_id", "state", "openclaw_version", "base_revision", "reason"];
+    let header = COLUMNS.map(|column| column.to_uppercase().replace('_', " ")).to_vec();
+    let row = |container: &Value| {
+        let cell = |column: &&str| match &container[*column] {
+            value if *column == "state" => state(value),
+            Value::Object(reason) => reason.get("code").map_or_else(String::new, plain),
+            value => plain(value),
+        };
+        COLUMNS.iter().map(cell).collect::<Vec<_>>()
+    };
+    let table = aligned(std::iter::once(header).chain(containers.iter().map(row)));
+    let age = snapshot["age_seconds"].as_u64().map_or_else(String::new, |age| format!(", as of {age} s ago"));
+    format!("{table}{} containers{age}\n", containers.len())
+}
+
+fn plain(value: &Value) -> String {
+    // A control character in what a tenant or an image's author wrote must not reach the terminal.
+    let text = match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// In colour; whoever prints takes it out again where there is no terminal.
+fn state(value: &Value) -> String {
+    let colour = match value.as_str() {
+        Some("running") => AnsiColor::Green,
+        Some("failed") => AnsiColor::Red,
+        Some("stopped") => AnsiColor::BrightBlack,
+        _ => AnsiColor::Yellow,
+    };
+    let style = Style::new().fg_color(Some(colour.into()));
+    format!("{style}{}{style:#}", plain(value))
+}
+
+fn aligned(rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut writer = TabWriter::new(Vec::new()).padding(2).alignment(Alignment::Left).ansi(true);
+    for row in rows {
+        // Into memory; nothing to fail.
+        let _infallible = writeln!(writer, "{}", row.join("\t"));
+    }
+    writer.into_inner().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}

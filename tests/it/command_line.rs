@@ -1,0 +1,107 @@
+//! The commands on containers: the same answers as over HTTP, with exit codes for jobs.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use crate::harness::{BASE, CLUSTER, TestApp, auth};
+
+/// A refresh token that must be seen nowhere but in the user's files.
+const REFRESH_TOKEN: &str = "rt_that_nobody_may_see";
+
+/// The command line beside an emulator that listens.
+struct Terminal {
+    app: TestApp,
+    endpoint: String,
+}
+
+impl Terminal {
+    async fn open() -> Self {
+        let app = TestApp::start().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let emulator = app.emulator.clone();
+        tokio::spawn(async move { emulator.serve(listener, std::future::pending()).await });
+        Self { app, endpoint }
+    }
+
+    async fn run(&self, line: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw-provisioner"));
+        command.env_clear().args(line.split(' '));
+        let owner = if rustix::process::geteuid().is_root() { "1000:1000" } else { "-" };
+        let settings = [
+            ("AWS_ENDPOINT_URL", self.endpoint.as_str()),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("PROVISIONER_CLUSTER", CLUSTER),
+            ("PROVISIONER_BASE_FAMILY", BASE),
+            ("PROVISIONER_FILE_SYSTEM_ID", &self.app.file_system_id),
+            ("PROVISIONER_SUBNETS", "subnet-0123456789abcdef0"),
+            ("PROVISIONER_SECURITY_GROUPS", "sg-0123456789abcdef0"),
+            ("PROVISIONER_OWNER", owner),
+        ];
+        command.envs(settings).env("PROVISIONER_EFS_ROOT", self.app.path(""));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let sign_in = auth("acc_1", REFRESH_TOKEN, 1_770_000_000).to_string();
+        let run = move || {
+            let mut child = command.spawn().unwrap();
+            // A command that reads nothing has closed it.
+            let _closed = child.stdin.take().unwrap().write_all(sign_in.as_bytes());
+            child.wait_with_output().unwrap()
+        };
+        let output = tokio::task::spawn_blocking(run).await.unwrap();
+        let told = [output.stdout.as_slice(), &output.stderr].concat();
+        assert!(!String::from_utf8_lossy(&told).contains(REFRESH_TOKEN), "{line} shows a token");
+        output
+    }
+
+    /// The exit code, and what was printed.
+    async fn says(&self, line: &str) -> (i32, String) {
+        let output = self.run(line).await;
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(told).unwrap())
+    }
+
+    async fn json(&self, line: &str) -> Value {
+        let output = self.run(&format!("{line} --json")).await;
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_lives_from_provision_to_delete_on_the_command_line() {
+    let terminal = Terminal::open().await;
+    let (code, said) = terminal.says("provision alice --auth-file - --cpu 512 --memory-mib 2048 --wait").await;
+    assert!(code == 0 && said.contains("running"), "{said}");
+    assert!(terminal.app.file("users/alice/codex/auth.json").contains(REFRESH_TOKEN));
+    assert_eq!(terminal.json("status alice").await, terminal.app.get("/containers/alice").await.body);
+    assert_eq!(terminal.json("resize alice --cpu 1024 --memory-mib 4096").await["size"]["cpu"], 1024);
+    assert_eq!(terminal.says("stop alice --wait").await.0, 0);
+    assert_eq!(terminal.json("credentials show alice").await["present"], true);
+    let (code, said) = terminal.says("wait alice --timeout-seconds 0").await;
+    assert!(code == 4 && said.contains("stopped"), "{said}");
+    // A terminal's command ends when the work has ended.
+    assert_eq!(terminal.says("delete alice --purge").await.0, 0);
+    assert!(!terminal.app.path("users/alice").exists() && terminal.app.access_points().is_empty());
+    assert_eq!(terminal.says("status alice").await.0, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_said_with_the_fix_and_an_exit_code() {
+    let terminal = Terminal::open().await;
+    for (line, code, words) in [
+        ("status alice", 3, "there is no container of this user"),
+        ("provision alice --auth-file - --cpu 333 --memory-mib 1", 2, "not a Fargate size; use one of"),
+        ("provision alice --auth-file /nowhere", 1, "--auth-file /nowhere"),
+        ("provision al/ice --auth-file -", 2, "invalid value 'al/ice'"),
+        ("redeploy alice --image a:1 --unpin", 2, "cannot be used with"),
+        ("resize alice --cpu 512", 2, "--memory-mib"),
+    ] {
+        let (exit, said) = terminal.says(line).await;
+        assert!(exit == code && said.contains(words), "{line}: {exit} {said}");
+    }
+    assert_eq!(terminal.app.services().len(), 0);
+}
