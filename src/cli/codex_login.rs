@@ -12,7 +12,7 @@ use crate::aws::{self, Aws, Ecs, ListedTasks};
 use crate::config::{AwsArgs, CoordinatesArgs, Source};
 use crate::domain::credential_plan::Release;
 use crate::domain::service::{Service, ServiceStatus, Task};
-use crate::domain::{CurrentDefinition, Invalid, NativeLogin, UserId, native_login_command, shell_quoted};
+use crate::domain::{CurrentDefinition, Invalid, NativeLogin, SignInKind, UserId, native_login_command, shell_quoted};
 use crate::metrics::Metrics;
 
 /// `codex-login`.
@@ -113,6 +113,12 @@ async fn login(ecs: &Ecs, cluster: &str, user: &UserId, task: Task) -> anyhow::R
     let found = ecs.describe_task_definition(&task.task_definition).await?;
     let found = found.with_context(|| format!("{} is not there any more: redeploy {user}", task.task_definition))?;
     let current = CurrentDefinition::parse(&found.document, user)?;
+    let kind = current.spec.sign_in;
+    ensure!(
+        kind == SignInKind::Chatgpt,
+        "{user} uses provider {}, and a sign-in is taken away again: change to provider chatgpt first (POST /provision)",
+        kind.name()
+    );
     let codex_home =
         current.codex_home.with_context(|| format!("{} sets no CODEX_HOME: redeploy {user}", found.arn))?;
     let login = NativeLogin::of(&Release::of_definition(&found.document).plan());

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde::{Serialize, Serializer};
 
 use crate::domain::credential_plan::{Authority, CredentialPlan, Release};
-use crate::domain::{Compatibility, OpenClawVersion, ReleaseProof, VersionFile};
+use crate::domain::{Compatibility, OpenClawVersion, ReleaseProof, SignInKind, VersionFile};
 
 /// `version`.
 #[derive(Debug, Args)]
@@ -92,7 +92,7 @@ fn report(version: OpenClawVersion, pinned_by: Option<String>, table: &Compatibi
     let release = Release::plain(version);
     let CredentialPlan { authority, needs_entry, needs_profile_secret_key, model, .. } = release.plan();
     let proof = table.of(version);
-    let of_release = release.warnings();
+    let of_release = release.warnings(SignInKind::Chatgpt);
     let of_release =
         of_release.iter().map(|warning| WarningReport { code: warning.code(), message: warning.to_string() });
     let newest = table

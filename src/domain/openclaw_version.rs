@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::invalid::{Invalid, shown};
 
 const FIELD: &str = "image";
@@ -10,7 +12,8 @@ const FIX: &str = "use a tag that begins with year.month.patch, such as 2026.4.2
 /// `year.month.patch`; ordered as released.
 ///
 /// What follows a `-` in the tag (`slim`, a commit, `beta.1`) says how the image was built, and takes no part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct OpenClawVersion {
     year: u16,
     month: u16,
@@ -69,6 +72,20 @@ impl OpenClawVersion {
 fn number(digits: &str) -> Option<u16> {
     let plain = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
     if plain { digits.parse().ok() } else { None }
+}
+
+impl TryFrom<String> for OpenClawVersion {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        Self::from_tag(&text)
+    }
+}
+
+impl From<OpenClawVersion> for String {
+    fn from(version: OpenClawVersion) -> Self {
+        version.to_string()
+    }
 }
 
 impl fmt::Display for OpenClawVersion {

@@ -22,8 +22,7 @@ pub(super) async fn provision(
     Extension(caller): Extension<Caller>,
     Json(request): Json<ProvisionRequest>,
 ) -> Result<Response, Problem> {
-    let (user, auth, target) = request.parse()?;
-    let sign_in = SignInChange::Send { auth: Box::new(auth), force: false };
+    let (user, sign_in, target) = request.parse()?;
     respond(&app, &caller, user, target, sign_in).await
 }
 

@@ -53,8 +53,9 @@ struct PutResponse {
 struct ShowResponse {
     user_id: String,
     openclaw_version: Option<String>,
-    /// Which kind of place the release uses.
-    authority: &'static str,
+    provider: &'static str,
+    /// Which kind of place the release uses; null where the provider takes no sign-in.
+    authority: Option<&'static str>,
     present: bool,
     /// The first 12 hex digits of SHA-256 of the account.
     account: Option<String>,
@@ -124,7 +125,8 @@ pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Respo
     let body = ShowResponse {
         user_id: user.to_string(),
         openclaw_version: found.release.version().map(|version| version.to_string()),
-        authority: found.plan.authority.name(),
+        provider: found.kind.name(),
+        authority: found.plan.map(|plan| plan.authority.name()),
         present: live.is_some(),
         account: live.and_then(|live| live.account_id.as_ref()).map(|account| sha256_hex12(account.as_bytes())),
         issued_at: live.and_then(|live| live.last_refresh.or(live.issued_at)),
@@ -133,7 +135,7 @@ pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Respo
         reauth_required: found.reauth_required,
         waits_for_start: found.waits_for_start,
         locations: found.locations.into_iter().map(LocationBody::from).collect(),
-        warnings: warned(&found.release.warnings()),
+        warnings: warned(&found.release.warnings(found.kind)),
     };
     Ok(axum::Json(body).into_response())
 }
@@ -148,7 +150,7 @@ pub(super) async fn put(
     let auth = Box::new(ChatGptAuth::parse(request.auth)?);
     let sign_in = SignInChange::Send { auth, force: request.force };
     let converged = apply(&app, &caller, &user, Target::unchanged(), sign_in).await?;
-    let placed = converged.placed.as_ref().map(|(_, placed)| placed);
+    let placed = converged.sign_in.as_ref().map(|sign_in| &sign_in.placed);
     let staged = placed.and_then(|placed| placed.staged);
     let body = PutResponse {
         user_id: user.to_string(),

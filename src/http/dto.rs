@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::body::Object;
 use crate::domain::credential_plan::Warning;
 use crate::domain::{
-    ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, Phase, RawSize, Reason, Secrets, Size, Spec, SpecPatch,
-    State, Status, UserId, Variables,
+    ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, Phase, RawSize, Reason, Secrets, SignInKind, Size,
+    SpecPatch, State, Status, UserId, Variables,
 };
-use crate::reconcile::{Cancelled, CancelledDeployment, ContainerView, Converged, NotRemoved, Target};
+use crate::reconcile::{Cancelled, CancelledDeployment, ContainerView, Converged, NotRemoved, SignInChange, Target};
 use crate::staging::Staged;
 
 /// `POST /provision`.
@@ -20,9 +20,13 @@ use crate::staging::Staged;
 #[serde(deny_unknown_fields)]
 pub(super) struct ProvisionRequest {
     user_id: String,
-    auth: Value,
+    /// Needed for a ChatGPT user who has none yet.
+    auth: Option<Value>,
+    /// Left out: what the user has, and ChatGPT for a new one.
+    provider: Option<SignInKind>,
     size: Option<Object<RawSize>>,
     image: Option<String>,
+    openclaw_version: Option<String>,
     variables: Option<BTreeMap<String, String>>,
     secrets: Option<BTreeMap<String, String>>,
     labels: Option<BTreeMap<String, String>>,
@@ -37,19 +41,23 @@ impl fmt::Debug for ProvisionRequest {
 impl ProvisionRequest {
     /// Parses every field, before anything is touched. An `image` of null is no pin, and takes none away: a caller
     /// that provisions at every sign-in must not undo what an operator pinned (incident 5).
-    pub(super) fn parse(self) -> Result<(UserId, ChatGptAuth, Target), Invalid> {
+    pub(super) fn parse(self) -> Result<(UserId, SignInChange, Target), Invalid> {
         let user = UserId::parse(&self.user_id)?;
-        let auth = ChatGptAuth::parse(self.auth)?;
+        let auth = self.auth.map(ChatGptAuth::parse).transpose()?;
         let patch = SpecPatch {
+            sign_in: self.provider,
+            has_auth: auth.is_some(),
             size: self.size.map(|Object(raw)| Size::parse(raw, "size")).transpose()?,
             image: self.image.map(|image| pin(&image)).transpose()?.map(Some),
+            openclaw_version: release(self.openclaw_version)?,
             variables: self.variables.map(Variables::parse).transpose()?,
             secrets: self.secrets.map(Secrets::parse).transpose()?,
             labels: self.labels.map(Labels::parse).transpose()?,
         };
         // What this request alone contradicts needs no look at what the user has.
-        Spec::default().patched(&patch)?;
-        Ok((user, auth, Target::provision(patch)))
+        patch.check()?;
+        let sign_in = auth.map_or(SignInChange::None, |auth| SignInChange::Send { auth: Box::new(auth), force: false });
+        Ok((user, sign_in, Target::provision(patch)))
     }
 }
 
@@ -60,6 +68,7 @@ pub(super) struct RedeployRequest {
     /// Left out: keep the pin. Null: unpin.
     #[serde(default, deserialize_with = "given")]
     image: Option<Option<String>>,
+    openclaw_version: Option<String>,
     #[serde(default)]
     force: bool,
 }
@@ -71,7 +80,7 @@ impl RedeployRequest {
             Some(None) => Some(None),
             Some(Some(image)) => Some(Some(pin(&image)?)),
         };
-        Ok(Target::redeploy(image, self.force))
+        Ok(Target::redeploy(image, release(self.openclaw_version)?, self.force))
     }
 }
 
@@ -119,6 +128,15 @@ fn pin(text: &str) -> Result<ImageRef, Invalid> {
     Ok(image)
 }
 
+/// The release of an image whose tag does not say it.
+fn release(text: Option<String>) -> Result<Option<OpenClawVersion>, Invalid> {
+    let parsed = text.map(|text| OpenClawVersion::from_tag(&text)?.supported()).transpose();
+    parsed.map_err(|invalid| {
+        let fix = format!("send {} or later, as in 2026.4.25", OpenClawVersion::MINIMUM);
+        Invalid::new("openclaw_version", invalid.problem(), fix)
+    })
+}
+
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
@@ -135,6 +153,7 @@ pub(super) struct ContainerResponse {
     access_point_id: Option<String>,
     image: Option<String>,
     openclaw_version: Option<String>,
+    provider: Option<&'static str>,
     size: Option<RawSize>,
     base_task_definition: Option<String>,
     credentials: Option<&'static str>,
@@ -170,11 +189,12 @@ impl ContainerResponse {
     /// After a converge.
     pub(super) fn of_converged(user: &UserId, on_the_way: State, converged: Converged) -> Self {
         let warnings = warned(&converged.warnings());
-        let Converged { view, access_point_id, placed, not_removed, .. } = converged;
+        let Converged { view, access_point_id, sign_in, not_removed, .. } = converged;
         let left = |NotRemoved { what, id, error }| NotRemovedBody { what, id, error };
         let not_removed = not_removed.into_iter().map(left).collect();
-        let (credentials, credentials_reason) = placed.as_ref().and_then(|(_, placed)| placed.staged).map(said).unzip();
-        let reauth_required = placed.map(|(_, placed)| placed.reauth_required);
+        let placed = sign_in.map(|sign_in| sign_in.placed);
+        let (credentials, credentials_reason) = placed.as_ref().and_then(|placed| placed.staged).map(said).unzip();
+        let reauth_required = placed.map(|placed| placed.reauth_required);
         let response = match view {
             Some(view) => Self::of_view(user, view, credentials),
             None => Self::unseen(user, on_the_way),
@@ -200,7 +220,8 @@ impl ContainerResponse {
             response.task_definition = Some(current.arn);
             response.access_point_id = current.access_point_id;
             response.openclaw_version = current.release.version().map(|version| version.to_string());
-            response.warnings = warned(&current.release.warnings());
+            response.warnings = warned(&current.release.warnings(current.spec.sign_in));
+            response.provider = Some(current.spec.sign_in.name());
             response.image = Some(current.image);
             response.size = current.cpu.zip(current.memory_mib).map(|(cpu, memory_mib)| RawSize { cpu, memory_mib });
             response.base_task_definition = current.base;
@@ -220,6 +241,7 @@ impl ContainerResponse {
             access_point_id: None,
             image: None,
             openclaw_version: None,
+            provider: None,
             size: None,
             base_task_definition: None,
             credentials: None,

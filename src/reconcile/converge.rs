@@ -12,12 +12,11 @@ use super::execute::Taken;
 use super::plan::{NotRemoved, Observed, Plan, Refusal, Step, plan};
 use super::status::ContainerView;
 use super::target::{Desired, Target};
-use super::{Converged, Outcome, Reconciler, SignInChange};
+use super::{Converged, Outcome, PlacedSignIn, Reconciler, SignInChange};
 use crate::aws::{AwsError, ErrorKind};
-use crate::domain::credential_plan::Release;
 use crate::domain::credential_plan::openclaw_json::{Entries, TokenSource};
 use crate::domain::service::{ServiceStatus, revision};
-use crate::domain::{Coordinates, CurrentDefinition, UserId, with_causes};
+use crate::domain::{Coordinates, CurrentDefinition, SignInKind, UserId, with_causes};
 use crate::staging::{Placed, UserLock};
 
 /// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
@@ -44,7 +43,8 @@ impl Reconciler {
         };
         let is_new = lock.is_new();
         let result = self.converge_locked(user, target, sign_in, &mut lock, &cancellable.token, answer).await;
-        let never_was = is_new && matches!(result, Err(ConvergeError::Refused(Refusal::NotFound)));
+        let is_refused = matches!(result, Err(ConvergeError::Refused(Refusal::NotFound | Refusal::Invalid(_))));
+        let never_was = is_new && is_refused;
         // What a forced delete left is remembered, so that the next one tries it again.
         let is_gone = result.as_ref().is_ok_and(|converged| converged.not_removed.is_empty())
             && matches!(target, Target::Absent { .. });
@@ -123,7 +123,7 @@ struct Run<'a> {
     user: &'a UserId,
     target: &'a Target,
     sign_in: SignInChange,
-    placed: Option<(Release, Placed)>,
+    placed: Option<PlacedSignIn>,
     deadline: Instant,
     existed: bool,
     did: Did,
@@ -151,7 +151,7 @@ impl Run<'_> {
     }
 
     fn count_sign_in(&self) {
-        let Some((_, placed)) = &self.placed else { return };
+        let Some(PlacedSignIn { placed, .. }) = &self.placed else { return };
         let outcome = match &self.sign_in {
             SignInChange::None => None,
             SignInChange::Send { .. } => placed.staged.map(|staged| staged.outcome.name()),
@@ -214,7 +214,7 @@ impl Run<'_> {
         let elapsed_ms = millis_since(started);
         match taken {
             Taken::Folded => {
-                if starts_task && let Some((_, placed)) = &mut self.placed {
+                if starts_task && let Some(PlacedSignIn { placed, .. }) = &mut self.placed {
                     placed.needs_start = false;
                     placed.pending_since = None;
                 }
@@ -239,38 +239,52 @@ impl Run<'_> {
         if stops { Ok(()) } else { self.place_for(None).await }
     }
 
-    /// Puts the sign-in where that revision will look for it, once for each release that this converge comes to.
+    /// Puts the sign-in where that revision will look for it, or takes it away where the provider is another one; once
+    /// for each release and provider that this converge comes to.
     async fn place_for(&mut self, task_definition: Option<&str>) -> Result<(), ConvergeError> {
         let Observed { current, done, .. } = &self.observed;
         let registered = done.registered.as_ref().filter(|revision| Some(revision.arn.as_str()) == task_definition);
         let Some(revision) = registered.or(current.as_ref()) else { return Ok(()) };
-        if self.placed.as_ref().is_some_and(|(release, _)| *release == revision.release) {
+        let (release, kind) = (revision.release.clone(), revision.spec.sign_in);
+        if self.placed.as_ref().is_some_and(|before| before.release == release && before.kind == kind) {
             return Ok(());
         }
-        let (release, staging) = (revision.release.clone(), &self.reconciler.staging);
-        let mut placed = match &self.sign_in {
-            SignInChange::None => staging.place(self.user, &release, None, false).await?,
-            SignInChange::Send { auth, force } => staging.place(self.user, &release, Some(auth), *force).await?,
-            SignInChange::Remove => {
-                let needs_start = staging.remove_sign_in(self.user, &release).await?;
-                Placed { needs_start, ..staging.place(self.user, &release, None, false).await? }
+        let (staging, user) = (&self.reconciler.staging, self.user);
+        let (mut placed, model) = match kind {
+            SignInKind::Chatgpt => {
+                let placed = match &self.sign_in {
+                    SignInChange::None => staging.place(user, &release, None, false).await?,
+                    SignInChange::Send { auth, force } => staging.place(user, &release, Some(auth), *force).await?,
+                    SignInChange::Remove => {
+                        let needs_start = staging.remove_sign_in(user, &release).await?;
+                        Placed { needs_start, ..staging.place(user, &release, None, false).await? }
+                    }
+                };
+                let model = placed.plan.model;
+                (placed, model)
+            }
+            SignInKind::OpenaiKey | SignInKind::AnthropicKey | SignInKind::Bedrock => {
+                if let SignInChange::Send { .. } = self.sign_in {
+                    kind.takes_auth().map_err(Refusal::from)?;
+                }
+                (staging.place_none(user, &release).await?, release.model_entries(kind))
             }
         };
         let token = if release.has_gateway_token() { TokenSource::Environment } else { TokenSource::File };
-        let entries = Entries { model: placed.plan.model, token };
-        placed.warnings.extend(staging.configure(self.user, entries).await?);
+        let entries = Entries { model, token };
+        placed.warnings.extend(staging.configure(user, entries).await?);
         // Placed for one release and then for another, it was written all the same.
-        if let Some((_, earlier)) = self.placed.take() {
+        if let Some(PlacedSignIn { placed: earlier, .. }) = self.placed.take() {
             placed.staged = earlier.staged;
             placed.needs_start |= earlier.needs_start;
         }
-        self.placed = Some((release, placed));
+        self.placed = Some(PlacedSignIn { release, kind, placed });
         Ok(())
     }
 
     /// Whether what was staged waits for a task to start, and none is about to.
     fn needs_start(&self) -> bool {
-        let Some((_, placed)) = &self.placed else { return false };
+        let Some(PlacedSignIn { placed, .. }) = &self.placed else { return false };
         let Some(service) = self.observed.service.as_ref().filter(|service| service.desired > 0) else { return false };
         let waits_since = placed.pending_since.map(Timestamp::as_second);
         let deployed = service.primary().and_then(|primary| primary.created_at_seconds);
@@ -301,7 +315,7 @@ impl Run<'_> {
             outcome: Outcome::Waiting,
             view: Some(ContainerView::of_new(service, None)),
             access_point_id: self.observed.access_point_id.clone(),
-            placed: self.placed.clone(),
+            sign_in: self.placed.clone(),
             not_removed: Vec::new(),
         }));
     }
@@ -349,7 +363,7 @@ impl Run<'_> {
                 Some(view)
             }
         };
-        Converged { outcome, view, access_point_id, placed, not_removed: done.not_removed }
+        Converged { outcome, view, access_point_id, sign_in: placed, not_removed: done.not_removed }
     }
 }
 

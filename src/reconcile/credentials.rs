@@ -4,9 +4,9 @@ use super::error::ConvergeError;
 use super::plan::Refusal;
 use super::status::ContainerView;
 use super::{Outcome, Reconciler};
-use crate::domain::UserId;
 use crate::domain::credential_plan::{CredentialPlan, Release};
 use crate::domain::freshness::SignIn;
+use crate::domain::{CurrentDefinition, SignInKind, UserId};
 use crate::staging::Location;
 
 /// A user's sign-in, wherever it is, without any token.
@@ -14,9 +14,11 @@ use crate::staging::Location;
 pub struct Credentials {
     /// What the user's container runs.
     pub release: Release,
-    /// The plan that is in force.
-    pub plan: CredentialPlan,
-    /// The sign-in that the release will use.
+    /// How the user signs in.
+    pub kind: SignInKind,
+    /// The plan that is in force; `None` where the provider takes no sign-in.
+    pub plan: Option<CredentialPlan>,
+    /// The sign-in that the release will use, or would.
     pub live: Option<SignIn>,
     /// The user has to sign in again.
     pub reauth_required: bool,
@@ -32,13 +34,21 @@ impl Reconciler {
     /// # Errors
     /// `Refused(NotFound)` when the user has no container.
     pub async fn credentials(&self, user: &UserId) -> Result<Credentials, ConvergeError> {
-        let release = self.release_of(user).await?;
+        let CurrentDefinition { release, spec, .. } = self.current_of(user).await?;
         let found = self.staging.look(user, &release).await?;
-        let locations = self.staging.locations(user, &release).await?;
+        let mut locations = self.staging.locations(user, &release).await?;
+        let is_used = spec.sign_in == SignInKind::Chatgpt;
+        if !is_used {
+            for location in &mut locations {
+                location.authoritative = false;
+                location.shadowing = location.refresh_token_fingerprint.is_some();
+            }
+        }
         Ok(Credentials {
-            plan: found.plan,
+            kind: spec.sign_in,
+            plan: is_used.then_some(found.plan),
             live: found.live,
-            reauth_required: found.reauth_required,
+            reauth_required: is_used && found.reauth_required,
             waits_for_start: found.pending_since.is_some(),
             locations,
             release,
@@ -47,7 +57,11 @@ impl Reconciler {
 
     /// In one word, what a user's sign-in is like; `None` when the files do not answer.
     pub async fn sign_in_state(&self, user: &UserId, view: &ContainerView) -> Option<&'static str> {
-        let release = &view.current.as_ref()?.release;
+        let current = view.current.as_ref()?;
+        if current.spec.sign_in != SignInKind::Chatgpt {
+            return Some("not_needed");
+        }
+        let release = &current.release;
         let found = self.staging.look(user, release).await.ok()?;
         Some(match (found.live, found.reauth_required) {
             (Some(_), _) => "present",
@@ -71,7 +85,7 @@ impl Reconciler {
     }
 
     async fn move_shadows_aside(&self, user: &UserId) -> Result<Vec<(String, String)>, ConvergeError> {
-        let release = self.release_of(user).await?;
+        let release = self.current_of(user).await?.release;
         let _lock = self.locks.acquire(user, self.options.lock_timeout).await?;
         let moved = self.staging.repair(user, &release).await?;
         tracing::info!(user_id = %user, ?moved, "repaired a user's sign-in");
@@ -79,8 +93,7 @@ impl Reconciler {
         Ok(moved)
     }
 
-    async fn release_of(&self, user: &UserId) -> Result<Release, ConvergeError> {
-        let current = self.look(user).await?.current;
-        Ok(current.ok_or(Refusal::NotFound)?.release)
+    async fn current_of(&self, user: &UserId) -> Result<CurrentDefinition, ConvergeError> {
+        Ok(self.look(user).await?.current.ok_or(Refusal::NotFound)?)
     }
 }

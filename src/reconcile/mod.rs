@@ -31,7 +31,7 @@ use tracing::Instrument;
 
 use crate::aws::{Aws, PosixOwner};
 use crate::domain::credential_plan::{Release, Warning};
-use crate::domain::{ChatGptAuth, Coordinates, UserId};
+use crate::domain::{ChatGptAuth, Coordinates, SignInKind, UserId};
 use crate::metrics::Metrics;
 use crate::probe::GatewayProbe;
 use crate::staging::{Placed, Staging, StagingError, UserLocks};
@@ -96,18 +96,29 @@ pub struct Converged {
     pub view: Option<ContainerView>,
     /// The user's access point.
     pub access_point_id: Option<String>,
-    /// For which release the user's sign-in was placed, and what came of it.
-    pub placed: Option<(Release, Placed)>,
+    /// What came of the user's sign-in.
+    pub sign_in: Option<PlacedSignIn>,
     /// What a forced delete could not remove.
     pub not_removed: Vec<NotRemoved>,
+}
+
+/// A user's files, made what the container needs.
+#[derive(Debug, Clone)]
+pub struct PlacedSignIn {
+    /// The release that they were made for.
+    pub release: Release,
+    /// The way of signing in that they were made for.
+    pub kind: SignInKind,
+    /// What was done.
+    pub placed: Placed,
 }
 
 impl Converged {
     /// What the caller should know although it went through.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
-        let placed = self.placed.iter();
-        placed.flat_map(|(release, placed)| release.warnings().into_iter().chain(placed.warnings.clone())).collect()
+        let Some(PlacedSignIn { release, kind, placed }) = &self.sign_in else { return Vec::new() };
+        [release.warnings(*kind), placed.warnings.clone()].concat()
     }
 }
 
@@ -221,7 +232,7 @@ impl Reconciler {
                 outcome: Outcome::Waiting,
                 view: None,
                 access_point_id: None,
-                placed: None,
+                sign_in: None,
                 not_removed: Vec::new(),
             }),
         }

@@ -13,7 +13,8 @@ use crate::staging::USER_DIRECTORY_PERMISSIONS;
 
 impl Reconciler {
     /// What is known of a user, by as few and as concurrent calls as the target allows. `is_new`: no call for this
-    /// user was ever made here, so the access point is made right away, beside the other calls. For a user who may
+    /// user was ever made here, so the access point is made right away, beside the other calls, unless a new user would
+    /// be refused. For a user who may
     /// have one, the service is asked first: it names it, and an unchanged user costs no mutating call.
     pub(super) async fn observe(
         &self,
@@ -37,7 +38,7 @@ impl Reconciler {
             }
         };
         let access_point = async {
-            match is_new && target.may_create() {
+            match is_new && target.makes_new_user() {
                 true => Ok::<_, ConvergeError>(Some(self.ensure_access_point(at, user).await?)),
                 false => Ok(None),
             }

@@ -178,7 +178,7 @@ fn create(user: &UserId, definition: &Definition, observed: &Observed) -> Result
         Definition::Render(patch) => patch.clone(),
         Definition::Keep => SpecPatch::default(),
     };
-    let spec = Spec::default().patched(&patch)?;
+    let spec = Spec::of_new_user(&patch)?;
     let Some(access_point_id) = &observed.access_point_id else { return Ok(step(Step::EnsureAccessPoint)) };
     let rendered = render(base(observed)?, user, &spec, access_point_id, None)?;
     Ok(match registered(&rendered, observed) {

@@ -1,6 +1,6 @@
 //! What a caller wants a user's container to become.
 
-use crate::domain::{ImageRef, Size, SpecPatch, State};
+use crate::domain::{ImageRef, OpenClawVersion, Size, Spec, SpecPatch, State};
 
 /// The wanted end of a converge. Provision, resize, redeploy, start, stop and delete differ only in this.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,10 +72,10 @@ impl Target {
         Self::rendered(SpecPatch { size: Some(size), ..SpecPatch::default() }, false)
     }
 
-    /// The newest base; `image` as in [`SpecPatch::image`].
+    /// The newest base; `image` as in [`SpecPatch::image`], `openclaw_version` as in [`SpecPatch::openclaw_version`].
     #[must_use]
-    pub fn redeploy(image: Option<Option<ImageRef>>, restart: bool) -> Self {
-        Self::rendered(SpecPatch { image, ..SpecPatch::default() }, restart)
+    pub fn redeploy(image: Option<Option<ImageRef>>, openclaw_version: Option<OpenClawVersion>, restart: bool) -> Self {
+        Self::rendered(SpecPatch { image, openclaw_version, ..SpecPatch::default() }, restart)
     }
 
     /// One task, of what is registered. Never a forced deployment: that would replace a task that already runs
@@ -131,6 +131,17 @@ impl Target {
     #[must_use]
     pub const fn needs_base(&self) -> bool {
         matches!(self, Self::Present { definition: Definition::Render(_), .. })
+    }
+
+    /// Whether it makes a service where there is none; not when what it asks for is refused to a new user.
+    #[must_use]
+    pub fn makes_new_user(&self) -> bool {
+        match self {
+            Self::Present { definition: Definition::Render(patch), .. } => {
+                self.may_create() && Spec::of_new_user(patch).is_ok()
+            }
+            Self::Present { definition: Definition::Keep, .. } | Self::Absent { .. } => false,
+        }
     }
 
     /// Whether it may make a service.

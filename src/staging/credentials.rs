@@ -123,7 +123,10 @@ pub(super) fn commit(
 ) -> Result<Replaced, StagingError> {
     let home = places::make_home(root, user, owner)?;
     for change in changes {
-        let (Change::Write(place, _) | Change::MoveAsideAndWrite(place, _) | Change::Remove(place)) = change;
+        let (Change::Write(place, _)
+        | Change::MoveAsideAndWrite(place, _)
+        | Change::MoveAside(place)
+        | Change::Remove(place)) = change;
         let (path, name) = path_of(*place);
         let before = moved_aside.len();
         let directory = places::make(&home, path, owner, moved_aside)?;
@@ -137,6 +140,10 @@ pub(super) fn commit(
             Change::MoveAsideAndWrite(_, bytes) => {
                 moved_aside.extend(directory.move_aside(name)?);
                 write_into(&home, &directory, *place, owner, bytes.expose_secret(), &Found::Missing)?
+            }
+            Change::MoveAside(_) => {
+                moved_aside.extend(directory.move_aside(name)?);
+                Replaced::Done { moved_aside: None }
             }
             Change::Remove(_) => remove(&directory, *place)?,
         };

@@ -37,7 +37,9 @@ pub use locations::{Location, LocationKind};
 pub use locks::{LockError, UserLock, UserLocks};
 
 use crate::domain::auth_json::ChatGptAuth;
-use crate::domain::credential_plan::{Change, CredentialPlan, Place, Placement, Release, Warning, place, signed_out};
+use crate::domain::credential_plan::{
+    Change, CredentialPlan, OnDisk, Placement, Release, Warning, place, signed_out, unneeded,
+};
 use crate::domain::freshness::{Decision, Reason, SignIn};
 use crate::domain::user_id::UserId;
 
@@ -175,6 +177,22 @@ impl Staging {
         sent: Option<&ChatGptAuth>,
         force: bool,
     ) -> Result<Placed, StagingError> {
+        self.arrange(user, release, |on_disk, now| place(release, on_disk, sent, force, now)).await
+    }
+
+    /// Takes the sign-in away that another provider of the user's has no use for, and makes the directory what `release`
+    /// needs all the same.
+    pub async fn place_none(&self, user: &UserId, release: &Release) -> Result<Placed, StagingError> {
+        self.arrange(user, release, |on_disk, now| unneeded(release, on_disk, now)).await
+    }
+
+    /// Makes the user's directory what `release` needs, and the changes that are decided on from what is in it.
+    async fn arrange(
+        &self,
+        user: &UserId,
+        release: &Release,
+        decide: impl Fn(&OnDisk, Timestamp) -> Placement,
+    ) -> Result<Placed, StagingError> {
         let owner = self.owner;
         let prepare = move |root: &Path, user: &UserId| {
             let mut moved_aside = Vec::new();
@@ -191,7 +209,7 @@ impl Staging {
             };
             moved_aside.extend(observed.1);
             let Placement { changes, decision, live, needs_start, pending_since, plan, warnings, reauth_required } =
-                place(release, &observed.0.on_disk, sent, force, Timestamp::now());
+                decide(&observed.0.on_disk, Timestamp::now());
             if !self.committed(user, observed.0, changes, &mut moved_aside).await? {
                 continue;
             }
@@ -203,7 +221,7 @@ impl Staging {
                 authority = plan.authority.name(),
                 fingerprint = live.as_ref().map(|live| live.fingerprint.as_str()),
                 ?moved_aside,
-                "placed a sign-in"
+                "arranged the user's sign-in"
             );
             return Ok(Placed {
                 staged,
@@ -229,7 +247,7 @@ impl Staging {
             let changes = signed_out(release, &observed.on_disk, Timestamp::now()).map_err(|_| {
                 StagingError::UnreadableProfiles { path: format!("users/{user}/agents/main/agent/auth-profiles.json") }
             })?;
-            let needs_start = changes.iter().any(|change| matches!(change, Change::Write(Place::HandOver, _)));
+            let needs_start = changes.iter().any(Change::is_order);
             if changes.is_empty() {
                 return Ok(false);
             }

@@ -228,7 +228,7 @@ fn a_rotation_after_the_judgement_stops_the_write() {
     let (root, owner) = (f.root.path(), Some(container_user()));
     let observed = credentials::prepare(root, &f.user, owner, &mut vec![]).unwrap();
     fs::write(f.auth_json(), auth(NEW).to_file_bytes().expose_secret()).unwrap();
-    let changes = [Change::Write(Place::Codex, auth(OLD).to_file_bytes())];
+    let changes = [Change::Write(crate::domain::credential_plan::Place::Codex, auth(OLD).to_file_bytes())];
     let replaced = credentials::commit(root, &f.user, owner, &observed, &changes, &mut vec![]).unwrap();
     assert!(matches!(replaced, write::Replaced::Disturbed));
     f.assert_staged(&auth(NEW));

@@ -154,6 +154,11 @@ async fn each_error_names_its_fix() {
     let missing = served.refused(&["--user", "carol", "--run"]).await;
     assert!(missing.contains("AWS CLI") && missing.contains("session-manager-plugin"), "{missing}");
 
+    served.app.post("/provision", json!({"user_id": "carol", "provider": "bedrock"})).await;
+    served.app.pass_seconds(60).await;
+    let other = served.refused(&["--user", "carol"]).await;
+    assert!(other.contains("provider bedrock") && other.contains("POST /provision"), "{other}");
+
     served.app.post("/containers/carol/stop", json!({})).await;
     served.app.pass_seconds(60).await;
     let stopped = served.refused(&["--user", "carol"]).await;

@@ -26,6 +26,8 @@ const LONG_SECONDS: u64 = 120;
 pub enum Operation {
     ProvisionNew,
     ProvisionStopped,
+    SwitchToKey,
+    SwitchToChatgpt,
     Resize,
     RedeployForced,
     RedeployNewBase,
@@ -59,8 +61,13 @@ impl Operation {
                 assert_eq!(stopped.status, 202, "{}", stopped.body);
                 app.pass_seconds(5).await;
             }
+            SwitchToChatgpt => {
+                let switched = switch_to_key(&app).await;
+                assert_eq!(switched.status, 202, "{}", switched.body);
+                app.pass_seconds(5).await;
+            }
             RedeployNewBase => base_round(&app, "three"),
-            ProvisionNew | Resize | RedeployForced | DeleteKeepingFiles | DeletePurgingFiles | Stop => {}
+            ProvisionNew | SwitchToKey | Resize | RedeployForced | DeleteKeepingFiles | DeletePurgingFiles | Stop => {}
         }
         app.emulator.clear_calls();
         app
@@ -68,7 +75,8 @@ impl Operation {
 
     pub async fn request(self, app: &TestApp) -> Answer {
         match self {
-            ProvisionNew | ProvisionStopped => provision(app).await,
+            ProvisionNew | ProvisionStopped | SwitchToChatgpt => provision(app).await,
+            SwitchToKey => switch_to_key(app).await,
             Resize => app.post("/containers/alice/resize", json!({"cpu": 2048, "memory_mib": 8192})).await,
             RedeployForced => app.post("/containers/alice/redeploy", json!({"force": true})).await,
             RedeployNewBase => app.post("/containers/alice/redeploy", json!({})).await,
@@ -87,7 +95,7 @@ impl Operation {
     /// be retired may stay: one more than undisturbed, and never two.
     pub fn revisions_in_flight(self) -> usize {
         match self {
-            ProvisionNew | Resize | RedeployNewBase => 1,
+            ProvisionNew | SwitchToKey | SwitchToChatgpt | Resize | RedeployNewBase => 1,
             ProvisionStopped | RedeployForced | DeleteKeepingFiles | DeletePurgingFiles | Stop | Start => 0,
         }
     }
@@ -114,6 +122,7 @@ impl Operation {
 async fn provision(app: &TestApp) -> Answer {
     let body = json!({
         "user_id": USER,
+        "provider": "chatgpt",
         "auth": auth("acc_1", "rt_1", 1_770_000_000),
         "size": {"cpu": 1024, "memory_mib": 4096},
         "image": IMAGE,
@@ -121,6 +130,12 @@ async fn provision(app: &TestApp) -> Answer {
         "secrets": {"OPENAI_API_KEY": "arn:aws:secretsmanager:us-east-1:123456789012:secret:key"},
         "labels": {"plan": "pro"},
     });
+    app.post("/provision", body).await
+}
+
+async fn switch_to_key(app: &TestApp) -> Answer {
+    let key = "arn:aws:secretsmanager:us-east-1:123456789012:secret:other";
+    let body = json!({"user_id": USER, "provider": "anthropic_key", "secrets": {"ANTHROPIC_API_KEY": key}});
     app.post("/provision", body).await
 }
 

@@ -19,6 +19,7 @@ mod interruptions;
 mod metrics;
 mod orphans;
 mod planner;
+mod providers;
 mod registration;
 mod smoke_of_the_harness;
 mod version_check;

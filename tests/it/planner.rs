@@ -236,12 +236,12 @@ fn assert_right(refusal: &Refusal, world: &World, target: &Target, was_new: bool
             Target::Absent { purge, force: _ } => assert!(was_new && world.is_gone() && !(*purge && world.files)),
         },
         Refusal::Invalid(_) => {
-            let has = if world.status() == Some(ServiceStatus::Active) {
-                world.current().unwrap().spec
-            } else {
-                Spec::default()
+            let patch = patch_of(target);
+            let spec = match world.status() {
+                Some(ServiceStatus::Active) => world.current().unwrap().spec.patched(&patch),
+                Some(ServiceStatus::Draining | ServiceStatus::Inactive) | Option::None => Spec::of_new_user(&patch),
             };
-            assert!(has.patched(&patch_of(target)).is_err());
+            assert!(spec.is_err());
         }
         Refusal::NoBase | Refusal::Render(_) => panic!("{refusal}"),
     }

@@ -22,10 +22,10 @@ mod warning;
 
 pub use auth_profiles::Tokens;
 pub use hand_over::HandOver;
-pub use placement::{Change, OnDisk, Place, Placement, Profiles, Stored, place, signed_out};
+pub use placement::{Change, OnDisk, Place, Placement, Profiles, Stored, place, signed_out, unneeded};
 pub use release::{AUTH_PROFILE_SECRET_KEY, GATEWAY_TOKEN, Release};
 pub(in crate::domain) use release::{LABEL_OPENCLAW_VERSION, Named};
-pub use table::{credential_plan, model_entries};
+pub use table::credential_plan;
 pub use warning::Warning;
 
 /// What of an image, beside its release, decides the plan.

@@ -5,6 +5,8 @@
 //! it is taken away anywhere else, so that a crash between the two leaves one too many and never none. Only copies that
 //! are certainly of no use are taken away: the winner itself, older ones, and those of another account.
 
+mod removal;
+
 use std::cmp::Ordering;
 
 use jiff::Timestamp;
@@ -16,6 +18,8 @@ use super::hand_over::{self, HandOver};
 use super::{Authority, CodexRefreshToken, CredentialPlan, Provider, Release, Warning};
 use crate::domain::auth_json::ChatGptAuth;
 use crate::domain::freshness::{Decision, Existing, SignIn, compare_freshness, decide};
+
+pub use removal::{signed_out, unneeded};
 
 /// A file that this service writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +114,18 @@ pub enum Change {
     Write(Place, SecretSlice<u8>),
     /// Move aside what is there, then write this.
     MoveAsideAndWrite(Place, SecretSlice<u8>),
+    /// Move aside what is there.
+    MoveAside(Place),
     /// Remove it.
     Remove(Place),
+}
+
+impl Change {
+    /// Whether it is for the entry script, which the start of a task runs.
+    #[must_use]
+    pub const fn is_order(&self) -> bool {
+        matches!(self, Self::Write(Place::HandOver, _))
+    }
 }
 
 /// What is to be done.
@@ -180,36 +194,6 @@ pub fn place(
         _ => plan,
     };
     Placing { plan, on_disk, now }.place(winner, decision)
-}
-
-/// What is to be done so that nobody is signed in any more. `Err` names what could not be read, and may hold a sign-in.
-///
-/// # Errors
-/// [`Place::Profiles`] when its content is no JSON.
-pub fn signed_out(release: &Release, on_disk: &OnDisk, now: Timestamp) -> Result<Vec<Change>, Place> {
-    let mut changes = Vec::new();
-    match &on_disk.profiles {
-        Profiles::Unreadable => return Err(Place::Profiles),
-        Profiles::Missing => {}
-        Profiles::File(file) => {
-            let ids: Vec<String> = on_disk.profiles.read().into_iter().map(|profile| profile.id).collect();
-            changes.extend(without_profiles(file, &ids));
-        }
-    }
-    if !matches!(on_disk.codex, Stored::Missing) {
-        changes.push(Change::Remove(Place::Codex));
-    }
-    match &on_disk.hand_over {
-        // Only the container can take it out of its store.
-        HandOver::Imported { .. } => changes.push(Change::Write(Place::HandOver, hand_over::sign_out(now))),
-        // It may be in the store by now, or an older one still is.
-        HandOver::Pending { .. } if release.plan().needs_entry => {
-            changes.push(Change::Write(Place::HandOver, hand_over::sign_out(now)));
-        }
-        HandOver::Pending { .. } => changes.push(Change::Remove(Place::HandOver)),
-        HandOver::Nothing | HandOver::SignOut => {}
-    }
-    Ok(changes)
 }
 
 fn candidates(release: &Release, plan: &CredentialPlan, on_disk: &OnDisk) -> Vec<Candidate> {

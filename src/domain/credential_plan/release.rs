@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::table::{NEWEST_KNOWN, reads_store_of};
-use super::{CredentialPlan, PlanInputs, Warning, credential_plan};
+use super::table::{NEWEST_KNOWN, model_entries, reads_store_of};
+use super::{CredentialPlan, ModelEntries, PlanInputs, Warning, credential_plan};
 use crate::domain::invalid::{Invalid, shown};
 use crate::domain::openclaw_version::OpenClawVersion;
+use crate::domain::spec::SignInKind;
 
 /// Names the release of an image whose tag does not.
 const OPENCLAW_VERSION: &str = "OPENCLAW_VERSION";
@@ -23,6 +24,9 @@ pub(in crate::domain) const LABEL_OPENCLAW_VERSION: &str = "openclaw.provisioner
 
 /// openclaw-facts §2: its event loop stalls for minutes.
 const HANGS_ON_NETWORK_FILE_SYSTEMS: OpenClawVersion = OpenClawVersion::new(2026, 4, 25);
+
+/// Bundled in 2026.5.7, a plugin to be installed in 5.12 and later; nothing in between was looked at.
+const BEDROCK_IS_A_PLUGIN_FROM: OpenClawVersion = OpenClawVersion::new(2026, 5, 12);
 
 /// What a task definition says of the release that it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +130,12 @@ impl Release {
         credential_plan(self.or_newest(), PlanInputs::default())
     }
 
+    /// What `openclaw.json` has to say of the model.
+    #[must_use]
+    pub fn model_entries(&self, sign_in: SignInKind) -> ModelEntries {
+        model_entries(self.or_newest(), sign_in, PlanInputs { has_codex_plugin: self.has_codex_plugin })
+    }
+
     /// Whether it can come to read the store that another release filled; `None` is itself.
     #[must_use]
     pub fn reads_store_of(&self, by: Option<OpenClawVersion>) -> bool {
@@ -136,9 +146,9 @@ impl Release {
         self.version.unwrap_or(NEWEST_KNOWN)
     }
 
-    /// What the caller should know about this release and this definition.
+    /// What the caller should know about this release and this definition, for a user who signs in so.
     #[must_use]
-    pub fn warnings(&self) -> Vec<Warning> {
+    pub fn warnings(&self, sign_in: SignInKind) -> Vec<Warning> {
         let of_version = match self.version {
             None => Some(Warning::ReleaseUnknown { image: self.image.clone() }),
             Some(version) if version > NEWEST_KNOWN => Some(Warning::ReleaseNewerThanKnown { version }),
@@ -147,8 +157,12 @@ impl Release {
             }
             Some(_) => None,
         };
-        let no_key = self.plan().needs_profile_secret_key && !self.has_secret_key;
-        of_version.into_iter().chain(no_key.then_some(Warning::ProfileSecretKeyMissing)).collect()
+        let is_encrypted = sign_in == SignInKind::Chatgpt && self.plan().needs_profile_secret_key;
+        let no_key = is_encrypted && !self.has_secret_key;
+        let needs_plugin = sign_in == SignInKind::Bedrock && self.or_newest() >= BEDROCK_IS_A_PLUGIN_FROM;
+        let of_definition =
+            [no_key.then_some(Warning::ProfileSecretKeyMissing), needs_plugin.then_some(Warning::BedrockPluginNeeded)];
+        of_version.into_iter().chain(of_definition.into_iter().flatten()).collect()
     }
 }
 
@@ -209,7 +223,7 @@ mod tests {
     }
 
     fn codes(release: &Release) -> Vec<&'static str> {
-        release.warnings().iter().map(Warning::code).collect()
+        release.warnings(SignInKind::Chatgpt).iter().map(Warning::code).collect()
     }
 
     #[test]
@@ -269,11 +283,15 @@ mod tests {
     #[test]
     fn what_the_definition_lacks_is_said() {
         assert_eq!(codes(&release("o:2026.4.25", &[]).unwrap()), ["release_hangs_on_network_file_systems"]);
-        assert_eq!(codes(&release("o:2026.5.12", &[]).unwrap()), ["auth_profile_secret_key_missing"]);
+        let encrypting = release("o:2026.5.12", &[]).unwrap();
+        assert_eq!(codes(&encrypting), ["auth_profile_secret_key_missing"]);
+        assert_eq!(encrypting.warnings(SignInKind::OpenaiKey), []);
+        assert_eq!(encrypting.warnings(SignInKind::Bedrock), [Warning::BedrockPluginNeeded]);
+        assert_eq!(release("o:2026.5.7", &[]).unwrap().warnings(SignInKind::Bedrock), []);
         let complete = json!({"containerDefinitions": [{
             "image": "o:2026.5.12", "secrets": [{"name": AUTH_PROFILE_SECRET_KEY, "valueFrom": "arn"}],
         }]});
-        assert_eq!(Release::of_definition(&complete).warnings(), []);
+        assert_eq!(Release::of_definition(&complete).warnings(SignInKind::Chatgpt), []);
     }
 
     #[test]

@@ -60,7 +60,8 @@ const ANTHROPIC_KEY: [(OpenClawVersion, ModelEntries); 4] = [
     (v(8, 0), model("anthropic/claude-opus-5", None)),
 ];
 
-/// On Bedrock: a global inference profile, because one of `us` or `eu` would not be found elsewhere.
+/// On Bedrock, which OpenClaw reaches by the AWS SDK's own chain of credentials: a global inference profile, because one
+/// of `us` or `eu` would not be found elsewhere.
 const BEDROCK: ModelEntries = model("amazon-bedrock/global.anthropic.claude-opus-4-6-v1", None);
 
 /// With the `codex` plugin: the recipe as it was meant. Whole turns proved on 9.6; on 7.35 and 8.2 the client only.
@@ -109,7 +110,7 @@ pub fn credential_plan(version: OpenClawVersion, inputs: PlanInputs) -> Credenti
 
 /// What `openclaw.json` says of the model, by how the user signs in.
 #[must_use]
-pub fn model_entries(version: OpenClawVersion, sign_in: SignInKind, inputs: PlanInputs) -> ModelEntries {
+pub(super) fn model_entries(version: OpenClawVersion, sign_in: SignInKind, inputs: PlanInputs) -> ModelEntries {
     match sign_in {
         SignInKind::Chatgpt => credential_plan(version, inputs).model,
         SignInKind::OpenaiKey => *row(&OPENAI_KEY, version),

@@ -24,6 +24,8 @@ pub enum Warning {
     },
     /// The definition lacks the key that keeps sign-ins readable for the next task.
     ProfileSecretKeyMissing,
+    /// Bedrock is a plugin of its own in this release, and nothing says whether the image has it.
+    BedrockPluginNeeded,
     /// The live sign-in is where this service cannot read it, and this release neither.
     NotCarriedOver,
     /// `auth-profiles.json` could not be read, and the profiles in it neither.
@@ -51,6 +53,7 @@ impl Warning {
             Self::ReleaseNewerThanKnown { .. } => "release_newer_than_known",
             Self::HangsOnNetworkFileSystems { .. } => "release_hangs_on_network_file_systems",
             Self::ProfileSecretKeyMissing => "auth_profile_secret_key_missing",
+            Self::BedrockPluginNeeded => "bedrock_plugin_needed",
             Self::NotCarriedOver => "sign_in_not_carried_over",
             Self::ProfilesUnreadable => "auth_profiles_unreadable",
             Self::ConfigurationLeftAlone { .. } => "openclaw_json_left_alone",
@@ -77,6 +80,10 @@ impl fmt::Display for Warning {
             Self::ProfileSecretKeyMissing => f.write_str(
                 "this release encrypts the sign-in with a key outside the user's directory, so the next task loses it; \
                  set PROVISIONER_AUTH_PROFILE_SECRET_ARN, or give OPENCLAW_AUTH_PROFILE_SECRET_KEY in `secrets`",
+            ),
+            Self::BedrockPluginNeeded => f.write_str(
+                "this release has Bedrock in the plugin @openclaw/amazon-bedrock-provider: the image has to have it baked in, \
+                 or no model answers",
             ),
             Self::NotCarriedOver => f.write_str(
                 "the user has no sign-in that this release reads and this service could carry over; provision with a \

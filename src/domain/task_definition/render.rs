@@ -105,7 +105,11 @@ pub fn render(
         merge_environment(container, spec, &base.codex_home());
         merge_labels(container, user, spec, access_point_id);
     }
-    let named = Named { is_pinned: spec.image.is_some(), by_spec: None, by_settings: base.defaults().openclaw_version };
+    let named = Named {
+        is_pinned: spec.image.is_some(),
+        by_spec: spec.openclaw_version,
+        by_settings: base.defaults().openclaw_version,
+    };
     let mut definition = Value::Object(request);
     let release = Release::resolve(&definition, named)?;
     if let Some(container) = definition.pointer_mut("/containerDefinitions/0").and_then(Value::as_object_mut) {

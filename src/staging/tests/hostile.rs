@@ -180,7 +180,7 @@ fn a_codex_that_was_moved_away_while_it_was_open_does_not_count() {
             fs::create_dir(f.own("codex")).unwrap();
         }
         let bytes = auth(OLD).to_file_bytes();
-        let (place, before) = (Place::Codex, jail::Found::Missing);
+        let (place, before) = (crate::domain::credential_plan::Place::Codex, jail::Found::Missing);
         let replaced = credentials::write_into(&home, &codex, place, owner, bytes.expose_secret(), &before).unwrap();
         assert!(matches!(replaced, write::Replaced::Disturbed));
         assert_eq!(files(&f.own("")), [f.own("away/auth.json")]);

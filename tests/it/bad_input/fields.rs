@@ -13,13 +13,13 @@ async fn a_field_that_is_not_known_is_named_and_so_are_those_that_are() {
         request(|body| body["size"] = json!({"cpu": 512, "memory_mib": 2048, "memory": 2048})),
     ];
     insta::assert_snapshot!(refusals(&app, "POST", "/provision", bodies).await, @r#"
-    422 invalid_field usr_id: expected one of `user_id`, `auth`, `size`, `image`, `variables`, `secrets`, `labels`
+    422 invalid_field usr_id: expected one of `user_id`, `auth`, `provider`, `size`, `image`, `openclaw_version`, `variables`, `secrets`, `labels`
     422 invalid_field size.memory: expected `cpu` or `memory_mib`
     "#);
     let resize = [json!({"cpu": 512, "memory_mib": 2048, "disk": 1}).to_string()];
     insta::assert_snapshot!(refusals(&app, "POST", "/containers/alice/resize", resize).await, @"422 invalid_field disk: expected `cpu` or `memory_mib`");
     let redeploy = [json!({"img": null}).to_string()];
-    insta::assert_snapshot!(refusals(&app, "POST", "/containers/alice/redeploy", redeploy).await, @"422 invalid_field img: expected `image` or `force`");
+    insta::assert_snapshot!(refusals(&app, "POST", "/containers/alice/redeploy", redeploy).await, @"422 invalid_field img: expected one of `image`, `openclaw_version`, `force`");
     for action in ["start", "stop"] {
         let body = [json!({"force": true}).to_string()];
         let line = refusals(&app, "POST", &format!("/containers/alice/{action}"), body).await;
@@ -33,7 +33,6 @@ async fn a_field_that_is_missing_is_named() {
     let without = |name: &str| request(|body| drop(body.as_object_mut().unwrap().remove(name)));
     let bodies = [
         without("user_id"),
-        without("auth"),
         request(|body| body["size"] = json!({"cpu": 512})),
         request(|body| body["size"] = json!({"memory_mib": 2048})),
         request(|body| body["size"] = json!({})),
@@ -41,7 +40,6 @@ async fn a_field_that_is_missing_is_named() {
     ];
     insta::assert_snapshot!(refusals(&app, "POST", "/provision", bodies).await, @r#"
     422 invalid_field user_id: add it
-    422 invalid_field auth: add it
     422 invalid_field size.memory_mib: add it
     422 invalid_field size.cpu: add it
     422 invalid_field size.cpu: add it

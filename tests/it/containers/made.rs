@@ -26,6 +26,7 @@ async fn a_new_user_is_answered_201_with_the_whole_picture_after_five_calls() {
       "image": "ghcr.io/openclaw/openclaw:2026.4.21",
       "openclaw_version": "2026.4.21",
       "phase": "service",
+      "provider": "chatgpt",
       "ready": false,
       "reason": null,
       "reauth_required": false,

@@ -55,6 +55,8 @@ macro_rules! goes_on {
 goes_on! {
     provisioning_a_new_user_goes_on_without_its_caller: ProvisionNew;
     provisioning_a_stopped_user_goes_on_without_its_caller: ProvisionStopped;
+    changing_to_a_key_goes_on_without_its_caller: SwitchToKey;
+    changing_to_chatgpt_goes_on_without_its_caller: SwitchToChatgpt;
     resizing_goes_on_without_its_caller: Resize;
     redeploying_by_force_goes_on_without_its_caller: RedeployForced;
     redeploying_from_a_new_base_goes_on_without_its_caller: RedeployNewBase;

@@ -83,6 +83,8 @@ macro_rules! at_every_call {
 at_every_call! {
     provisioning_a_new_user: ProvisionNew;
     provisioning_a_stopped_user: ProvisionStopped;
+    changing_to_a_key: SwitchToKey;
+    changing_to_chatgpt: SwitchToChatgpt;
     resizing: Resize;
     redeploying_by_force: RedeployForced;
     redeploying_from_a_new_base: RedeployNewBase;

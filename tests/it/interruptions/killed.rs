@@ -97,6 +97,8 @@ macro_rules! survives {
 survives! {
     provisioning_a_new_user_survives_a_kill: ProvisionNew;
     provisioning_a_stopped_user_survives_a_kill: ProvisionStopped;
+    changing_to_a_key_survives_a_kill: SwitchToKey;
+    changing_to_chatgpt_survives_a_kill: SwitchToChatgpt;
     resizing_survives_a_kill: Resize;
     redeploying_by_force_survives_a_kill: RedeployForced;
     redeploying_from_a_new_base_survives_a_kill: RedeployNewBase;

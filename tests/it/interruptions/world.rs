@@ -17,6 +17,8 @@ pub struct World {
     pub access_points: Vec<Value>,
     /// Files of the user's, with content.
     pub auth_json: Option<String>,
+    pub profiles: Option<String>,
+    pub model: Value,
     pub lock_files: Vec<String>,
     pub active_revisions: usize,
     /// Deployments that the service ever had: a forced one shows nowhere else.
@@ -32,6 +34,8 @@ impl World {
             chain: vec![],
             access_points: vec![],
             auth_json: None,
+            profiles: None,
+            model: json!(null),
             lock_files: vec![],
             active_revisions: 0,
             deployments: 0,
@@ -59,7 +63,11 @@ impl World {
                     without(point.clone(), &["AccessPointId", "AccessPointArn", "FileSystemId", "ClientToken"])
                 })
                 .collect(),
-            auth_json: std::fs::read_to_string(app.path(&format!("users/{USER}/codex/auth.json"))).ok(),
+            auth_json: of_user(app, "codex/auth.json"),
+            profiles: of_user(app, "agents/main/agent/auth-profiles.json"),
+            model: of_user(app, "openclaw.json")
+                .map(|text| serde_json::from_str::<Value>(&text).unwrap()["agents"].take())
+                .unwrap_or_default(),
             lock_files: names_in(app, ".provisioner/locks"),
             active_revisions: app.user_revisions().len(),
             deployments: arns.iter().map(|arn| deployments_of(app, arn)).sum(),
@@ -83,6 +91,10 @@ impl World {
     pub fn without_counts(&self) -> Self {
         Self { active_revisions: 0, deployments: 0, ..self.clone() }
     }
+}
+
+fn of_user(app: &TestApp, path: &str) -> Option<String> {
+    std::fs::read_to_string(app.path(&format!("users/{USER}/{path}"))).ok()
 }
 
 fn deployments_of(app: &TestApp, arn: &Value) -> usize {

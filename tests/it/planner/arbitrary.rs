@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use openclaw_provisioner::domain::service::ServiceStatus;
-use openclaw_provisioner::domain::{ImageRef, RawSize, Secrets, Size, Spec, SpecPatch, Variables};
+use openclaw_provisioner::domain::{ImageRef, RawSize, Secrets, SignInKind, Size, Spec, SpecPatch, Variables};
 use openclaw_provisioner::reconcile::Target;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -28,17 +28,33 @@ fn name() -> impl Strategy<Value = BTreeMap<String, String>> {
     })
 }
 
+fn secrets() -> impl Strategy<Value = Secrets> {
+    let key = name().prop_map(|raw| raw.into_values().map(|arn| ("OPENAI_API_KEY".to_owned(), arn)).collect());
+    prop_oneof![name(), key].prop_map(|raw| Secrets::parse(raw).unwrap())
+}
+
+/// A provider, and whether a sign-in comes along; mostly as a web app provisions.
+fn sign_in() -> impl Strategy<Value = (Option<SignInKind>, bool)> {
+    let usual =
+        select(vec![(Option::None, true), (Some(SignInKind::Bedrock), false), (Some(SignInKind::OpenaiKey), false)]);
+    prop_oneof![4 => usual, 1 => (proptest::option::of(select(SignInKind::ALL.to_vec())), any::<bool>())]
+}
+
 fn patch() -> impl Strategy<Value = SpecPatch> {
     let variables = proptest::option::of(name().prop_map(|raw| Variables::parse(raw).unwrap()));
-    let secrets = proptest::option::of(name().prop_map(|raw| Secrets::parse(raw).unwrap()));
+    let secrets = proptest::option::of(secrets());
     let image = proptest::option::of(proptest::option::of(image()));
-    (proptest::option::of(size()), image, variables, secrets).prop_map(|(size, image, variables, secrets)| SpecPatch {
-        size,
-        image,
-        variables,
-        secrets,
-        labels: Option::None,
-    })
+    (proptest::option::of(size()), image, variables, secrets, sign_in()).prop_map(
+        |(size, image, variables, secrets, (sign_in, has_auth))| SpecPatch {
+            size,
+            image,
+            variables,
+            secrets,
+            sign_in,
+            has_auth,
+            ..SpecPatch::default()
+        },
+    )
 }
 
 pub fn target() -> impl Strategy<Value = Target> {
@@ -46,7 +62,7 @@ pub fn target() -> impl Strategy<Value = Target> {
         patch().prop_map(Target::provision),
         size().prop_map(Target::resize),
         (proptest::option::of(proptest::option::of(image())), any::<bool>())
-            .prop_map(|(image, force)| Target::redeploy(image, force)),
+            .prop_map(|(image, force)| Target::redeploy(image, Option::None, force)),
         Just(Target::start()),
         Just(Target::stop()),
         any::<bool>().prop_map(|purge| Target::delete(purge, false)),

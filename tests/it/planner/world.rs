@@ -151,7 +151,7 @@ impl World {
             None => false,
         };
         let current = self.current().filter(|_| wanted);
-        let made = (is_new && target.may_create()).then(|| self.make_access_point());
+        let made = (is_new && target.makes_new_user()).then(|| self.make_access_point());
         let access_point_id = current.as_ref().and_then(|current| current.access_point_id.clone()).or(made);
         let purges = *target == Target::delete(true, false);
         Observed {

@@ -1,7 +1,8 @@
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::super::{PlanInputs, credential_plan, model_entries};
+use super::super::table::model_entries;
+use super::super::{PlanInputs, credential_plan};
 use super::*;
 use crate::domain::SignInKind;
 use crate::domain::openclaw_version::OpenClawVersion;
@@ -250,7 +251,7 @@ fn the_plugin_is_given_the_users_codex_home_and_no_other_plan_leaves_it() {
 
 #[test]
 fn every_provider_follows_every_other() {
-    let kinds = [SignInKind::Chatgpt, SignInKind::OpenaiKey, SignInKind::AnthropicKey, SignInKind::Bedrock];
+    let kinds = SignInKind::ALL;
     for release in [(4, 7), (4, 25), (5, 12), (6, 35), (9, 6)] {
         for (from, to) in kinds.iter().flat_map(|from| kinds.map(|to| (*from, to))) {
             let [from, to] = [from, to].map(|kind| of_kind(release.0, release.1, kind));

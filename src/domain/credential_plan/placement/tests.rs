@@ -79,15 +79,26 @@ impl World {
     fn place(&mut self, release: &Release, sent: Option<i64>, writes: usize) -> Placement {
         let sent = sent.map(auth);
         let placement = place(release, &self.on_disk(), sent.as_ref(), false, Timestamp::from_second(START).unwrap());
-        for change in placement.changes.iter().take(writes) {
+        self.write(&placement.changes, writes);
+        placement
+    }
+
+    /// As [`Self::place`], for a provider that takes no sign-in.
+    fn place_none(&mut self, release: &Release, writes: usize) -> Placement {
+        let placement = unneeded(release, &self.on_disk(), Timestamp::from_second(START).unwrap());
+        self.write(&placement.changes, writes);
+        placement
+    }
+
+    fn write(&mut self, changes: &[Change], writes: usize) {
+        for change in changes.iter().take(writes) {
             match change {
                 Change::Write(place, bytes) | Change::MoveAsideAndWrite(place, bytes) => {
                     *self.file(*place) = Some(bytes.expose_secret().to_vec());
                 }
-                Change::Remove(place) => *self.file(*place) = None,
+                Change::MoveAside(place) | Change::Remove(place) => *self.file(*place) = None,
             }
         }
-        placement
     }
 
     fn json(file: Option<&Vec<u8>>) -> Value {

@@ -47,13 +47,15 @@ fn rendered(base: Value, spec: &Spec, previous: Option<&str>) -> Rendered {
 fn full_spec() -> Spec {
     let map = |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into();
     let patch = SpecPatch {
+        has_auth: true,
         size: Some(Size::parse(RawSize { cpu: 1024, memory_mib: 4096 }, "size").unwrap()),
         image: Some(Some(ImageRef::parse("ghcr.io/openclaw/openclaw:2026.4.20", "image").unwrap())),
         variables: Some(Variables::parse(map("TZ", "Europe/Berlin")).unwrap()),
         secrets: Some(Secrets::parse(map("OPENAI_API_KEY", KEY_ARN)).unwrap()),
         labels: Some(Labels::parse(map("team", "blue")).unwrap()),
+        ..SpecPatch::default()
     };
-    Spec::default().patched(&patch).unwrap()
+    Spec::of_new_user(&patch).unwrap()
 }
 
 /// The members of the first container that the render is expected to touch, taken out.

@@ -59,7 +59,7 @@ fn file() -> impl Strategy<Value = Value> {
 }
 
 fn plan() -> impl Strategy<Value = ModelEntries> {
-    let kinds = [SignInKind::Chatgpt, SignInKind::OpenaiKey, SignInKind::AnthropicKey, SignInKind::Bedrock];
+    let kinds = SignInKind::ALL;
     (4u16..10, 0u16..40, prop::sample::select(kinds.to_vec()), any::<bool>()).prop_map(
         |(month, patch, kind, plugin)| {
             let inputs = PlanInputs { has_codex_plugin: plugin };

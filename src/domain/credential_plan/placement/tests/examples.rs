@@ -84,18 +84,44 @@ fn signing_out_leaves_no_token_and_an_order_where_only_the_container_can_do_it()
         if release.plan().authority == Authority::Store {
             world.import(&release);
         }
-        for change in signed_out(&release, &world.on_disk(), Timestamp::UNIX_EPOCH).unwrap() {
-            match change {
-                Change::Write(place, bytes) => *world.file(place) = Some(bytes.expose_secret().to_vec()),
-                Change::Remove(place) => *world.file(place) = None,
-                Change::MoveAsideAndWrite(..) => panic!("{change:?}"),
-            }
-        }
+        world.write(&signed_out(&release, &world.on_disk(), Timestamp::UNIX_EPOCH).unwrap(), usize::MAX);
         assert_eq!((world.copies(), world.codex.is_none()), (0, true), "{release:?}");
         let ordered = matches!(world.on_disk().hand_over, HandOver::SignOut);
         assert_eq!(ordered, release.plan().authority == Authority::Store);
         assert!(world.place(&release, None, usize::MAX).reauth_required);
     }
+}
+
+/// Killed anywhere, it ends the same; and the way back to ChatGPT is open.
+#[test]
+fn another_provider_leaves_no_sign_in_and_a_later_one_is_used() {
+    for (release, writes) in
+        releases().into_iter().flat_map(|release| (0..4).map(move |writes| (release.clone(), writes)))
+    {
+        let mut world = staged(&release, 1);
+        if release.plan().authority == Authority::Store {
+            world.import(&release);
+        }
+        world.place_none(&release, writes);
+        let finished = world.place_none(&release, usize::MAX);
+        assert!(!finished.reauth_required && finished.live.is_none() && finished.warnings.is_empty());
+        assert_eq!((world.copies(), world.codex.is_none()), (0, true), "{release:?} after {writes}");
+        let ordered = matches!(world.on_disk().hand_over, HandOver::SignOut);
+        assert_eq!(ordered, release.plan().authority == Authority::Store);
+        let again = world.place_none(&release, usize::MAX);
+        assert!(again.changes.is_empty() && !again.needs_start, "{again:?}");
+        let authority = world.place(&release, Some(2), usize::MAX).plan.authority;
+        assert_eq!(world.start(&release, authority), Some(2), "{release:?} after {writes}");
+    }
+}
+
+/// What the tenant broke must not stand in the way of an operator's redeploy.
+#[test]
+fn profiles_that_cannot_be_read_are_moved_aside_for_another_provider() {
+    let mut world = World { profiles: Some(b"{".to_vec()), ..staged(&release(4, 21), 1) };
+    let placement = world.place_none(&release(4, 21), usize::MAX);
+    assert!(matches!(&placement.changes[..], [Change::MoveAside(Place::Profiles), Change::Remove(Place::Codex)]));
+    assert_eq!(placement.warnings, [Warning::ProfilesUnreadable]);
 }
 
 #[test]

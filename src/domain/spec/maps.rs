@@ -1,105 +1,12 @@
-//! What a user should have. The spec travels as JSON in the task definition that was rendered from it, so it is the
-//! only thing that survives from one revision to the next; everything else comes from the base.
+//! The maps of a spec: environment variables, secrets and labels by name.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::{ImageRef, Invalid, Size};
-
-/// The environment variable that announces the codex home to the container. It is ours alone.
-pub const CODEX_HOME: &str = "CODEX_HOME";
-
-/// What one user should have, beyond what the base gives everybody.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spec {
-    /// The task size; `None` = the base's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<Size>,
-    /// The image pin of the first container; `None` = the base's image.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<ImageRef>,
-    /// How the user signs in.
-    #[serde(default)]
-    pub sign_in: SignInKind,
-    /// Plain environment variables of the first container. Not for secrets: anybody who may describe a task
-    /// definition reads them.
-    #[serde(default, skip_serializing_if = "Variables::is_empty")]
-    pub variables: Variables,
-    /// Environment variables whose values ECS fetches when a task starts.
-    #[serde(default, skip_serializing_if = "Secrets::is_empty")]
-    pub secrets: Secrets,
-    /// Docker labels of the first container, for the operator's own bookkeeping.
-    #[serde(default, skip_serializing_if = "Labels::is_empty")]
-    pub labels: Labels,
-    /// Members that a newer release of this service wrote: kept, so that an old replica in the middle of a rolling
-    /// deployment loses nothing (incident 4 by another road).
-    #[serde(flatten)]
-    pub unknown: Map<String, Value>,
-}
-
-/// How the user signs in to their model provider.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SignInKind {
-    /// A ChatGPT account, by the staged `auth.json`.
-    #[default]
-    Chatgpt,
-    /// An OpenAI API key.
-    OpenaiKey,
-    /// An Anthropic API key.
-    AnthropicKey,
-    /// Amazon Bedrock, by the role of the task.
-    Bedrock,
-}
-
-/// A partial spec, as a caller sends it: `None` leaves what the user has.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SpecPatch {
-    /// A new size.
-    pub size: Option<Size>,
-    /// `Some(None)` unpins.
-    pub image: Option<Option<ImageRef>>,
-    /// The whole new set of variables.
-    pub variables: Option<Variables>,
-    /// The whole new set of secrets.
-    pub secrets: Option<Secrets>,
-    /// The whole new set of labels.
-    pub labels: Option<Labels>,
-}
-
-impl Spec {
-    /// The spec after a caller's patch.
-    ///
-    /// # Errors
-    /// When a name would be both a variable and a secret: ECS refuses such a definition.
-    pub fn patched(mut self, patch: &SpecPatch) -> Result<Self, Invalid> {
-        if let Some(size) = patch.size {
-            self.size = Some(size);
-        }
-        if let Some(image) = &patch.image {
-            self.image.clone_from(image);
-        }
-        if let Some(variables) = &patch.variables {
-            self.variables.clone_from(variables);
-        }
-        if let Some(secrets) = &patch.secrets {
-            self.secrets.clone_from(secrets);
-        }
-        if let Some(labels) = &patch.labels {
-            self.labels.clone_from(labels);
-        }
-        match self.secrets.0.keys().find(|name| self.variables.0.contains_key(*name)) {
-            Some(name) => Err(Invalid::new(
-                format!("secrets.{name}"),
-                "the same name is among the variables",
-                "give it once, as a secret or as a variable",
-            )),
-            None => Ok(self),
-        }
-    }
-}
+use super::{CODEX_HOME, SignInKind};
+use crate::domain::Invalid;
+use crate::domain::task_definition::LABEL_PREFIX;
 
 /// Environment variables by name, values in plain sight.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,13 +44,24 @@ map_access!(Secrets);
 map_access!(Labels);
 
 impl Variables {
-    /// Checks names and values.
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Checks names and values, and that none is a provider's key.
     ///
     /// # Errors
     /// Names the variable; never its value.
     pub fn parse(raw: BTreeMap<String, String>) -> Result<Self, Invalid> {
         for (name, value) in &raw {
             check_name("variables", name)?;
+            if SignInKind::ALL.iter().any(|kind| kind.key() == Some(name)) {
+                return Err(Invalid::new(
+                    format!("variables.{name}"),
+                    "anybody who may describe a task definition reads it",
+                    format!("{STORE_IT} as secrets.{name}"),
+                ));
+            }
             if value.contains('\0') {
                 return Err(Invalid::new(
                     format!("variables.{name}"),
@@ -157,6 +75,16 @@ impl Variables {
 }
 
 impl Secrets {
+    /// Whether there is one of that name.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
     /// Checks names, and that every value is an ARN and not the secret itself.
     ///
     /// # Errors
@@ -193,10 +121,10 @@ impl Labels {
                     "names: 1 to 128 printable ASCII characters; values: up to 1024 bytes without control characters",
                 ));
             }
-            if name.starts_with(super::task_definition::LABEL_PREFIX) {
+            if name.starts_with(LABEL_PREFIX) {
                 return Err(Invalid::new(
                     format!("labels.{name}"),
-                    format!("names that start with {} are kept for this service", super::task_definition::LABEL_PREFIX),
+                    format!("names that start with {} are kept for this service", LABEL_PREFIX),
                     "choose another name",
                 ));
             }
@@ -226,6 +154,9 @@ fn check_name(field: &str, name: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// What to do with a key.
+pub(super) const STORE_IT: &str = "store the key in Secrets Manager or SSM, and send its ARN";
+
 /// `arn:<partition>:secretsmanager:<region>:<account>:secret:<name>[:<key>:<stage>:<version>]` or
 /// `arn:<partition>:ssm:<region>:<account>:parameter/<name>` (ECS developer guide, "Pass sensitive data").
 #[must_use]
@@ -244,8 +175,6 @@ pub fn is_secret_arn(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -286,25 +215,11 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_changes_what_it_names_and_keeps_the_rest() {
-        let spec: Spec = serde_json::from_value(json!({
-            "size": {"cpu": 512, "memory_mib": 2048}, "image": "openclaw:1", "sign_in": "chatgpt",
-            "secrets": {"K": "arn:aws:ssm:us-east-1:123456789012:parameter/k"}, "from_the_future": [1]
-        }))
-        .unwrap();
-        let unpinned = spec.clone().patched(&SpecPatch { image: Some(None), ..SpecPatch::default() }).unwrap();
-        assert_eq!(unpinned, Spec { image: None, ..spec.clone() });
-        assert_eq!(spec.clone().patched(&SpecPatch::default()).unwrap(), spec);
-        assert_eq!(serde_json::to_value(&spec).unwrap()["from_the_future"], json!([1]));
-    }
-
-    #[test]
-    fn one_name_cannot_be_variable_and_secret() {
-        let patch = SpecPatch {
-            variables: Some(Variables(map(&[("K", "v")]))),
-            secrets: Some(Secrets(map(&[("K", "arn:aws:ssm:us-east-1:123456789012:parameter/k")]))),
-            ..SpecPatch::default()
-        };
-        assert_eq!(Spec::default().patched(&patch).unwrap_err().field(), "secrets.K");
+    fn a_providers_key_is_no_variable() {
+        for name in ["OPENAI_API_KEY", "ANTHROPIC_API_KEY"] {
+            let error = Variables::parse(map(&[(name, "sk-live-123")])).unwrap_err();
+            assert_eq!(error.field(), format!("variables.{name}"));
+            assert!(error.fix().contains("ARN") && !format!("{error:?}").contains("sk-live"), "{error:?}");
+        }
     }
 }

@@ -1,0 +1,227 @@
+//! What a user should have. The spec travels as JSON in the task definition that was rendered from it, so it is the
+//! only thing that survives from one revision to the next; everything else comes from the base.
+
+mod maps;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use maps::{Labels, Secrets, Variables, is_secret_arn};
+
+use super::{ImageRef, Invalid, OpenClawVersion, Size};
+use maps::STORE_IT;
+
+/// The environment variable that announces the codex home to the container. It is ours alone.
+pub const CODEX_HOME: &str = "CODEX_HOME";
+
+/// What one user should have, beyond what the base gives everybody.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The task size; `None` = the base's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
+    /// The image pin of the first container; `None` = the base's image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageRef>,
+    /// The release of an image whose tag does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openclaw_version: Option<OpenClawVersion>,
+    /// How the user signs in.
+    #[serde(default)]
+    pub sign_in: SignInKind,
+    /// Plain environment variables of the first container. Not for secrets: anybody who may describe a task
+    /// definition reads them.
+    #[serde(default, skip_serializing_if = "Variables::is_empty")]
+    pub variables: Variables,
+    /// Environment variables whose values ECS fetches when a task starts.
+    #[serde(default, skip_serializing_if = "Secrets::is_empty")]
+    pub secrets: Secrets,
+    /// Docker labels of the first container, for the operator's own bookkeeping.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// Members that a newer release of this service wrote: kept, so that an old replica in the middle of a rolling
+    /// deployment loses nothing (incident 4 by another road).
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// How the user signs in to their model provider.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignInKind {
+    /// A ChatGPT account, by the staged `auth.json`.
+    #[default]
+    Chatgpt,
+    /// An OpenAI API key.
+    OpenaiKey,
+    /// An Anthropic API key.
+    AnthropicKey,
+    /// Amazon Bedrock, by the role of the task.
+    Bedrock,
+}
+
+impl SignInKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Chatgpt, Self::OpenaiKey, Self::AnthropicKey, Self::Bedrock];
+
+    /// As requests and specs write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Chatgpt => "chatgpt",
+            Self::OpenaiKey => "openai_key",
+            Self::AnthropicKey => "anthropic_key",
+            Self::Bedrock => "bedrock",
+        }
+    }
+
+    /// The environment variable of its key.
+    #[must_use]
+    pub const fn key(self) -> Option<&'static str> {
+        match self {
+            Self::OpenaiKey => Some("OPENAI_API_KEY"),
+            Self::AnthropicKey => Some("ANTHROPIC_API_KEY"),
+            // Signed in by files, or by the role of the task.
+            Self::Chatgpt | Self::Bedrock => None,
+        }
+    }
+
+    /// Whether a ChatGPT sign-in may be sent.
+    ///
+    /// # Errors
+    /// Names `auth`, and the way to ChatGPT.
+    pub fn takes_auth(self) -> Result<(), Invalid> {
+        match self {
+            Self::Chatgpt => Ok(()),
+            Self::OpenaiKey | Self::AnthropicKey | Self::Bedrock => Err(Invalid::new(
+                "auth",
+                format!("provider {} has no use for a ChatGPT sign-in", self.name()),
+                "leave it out, or POST /provision with it and `provider` chatgpt",
+            )),
+        }
+    }
+}
+
+/// A partial spec, as a caller sends it: `None` leaves what the user has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpecPatch {
+    /// A new size.
+    pub size: Option<Size>,
+    /// `Some(None)` unpins.
+    pub image: Option<Option<ImageRef>>,
+    /// The release of the image, where its tag does not say it.
+    pub openclaw_version: Option<OpenClawVersion>,
+    /// How the user is to sign in.
+    pub sign_in: Option<SignInKind>,
+    /// Whether a ChatGPT sign-in came along.
+    pub has_auth: bool,
+    /// The whole new set of variables.
+    pub variables: Option<Variables>,
+    /// The whole new set of secrets.
+    pub secrets: Option<Secrets>,
+    /// The whole new set of labels.
+    pub labels: Option<Labels>,
+}
+
+impl Spec {
+    /// The spec of a user who has none yet.
+    ///
+    /// # Errors
+    /// As of [`Self::patched`], and when a ChatGPT user is to be made without a sign-in.
+    pub fn of_new_user(patch: &SpecPatch) -> Result<Self, Invalid> {
+        Self::default().after(None, patch)
+    }
+
+    /// The spec after a caller's patch.
+    ///
+    /// # Errors
+    /// When a name would be both a variable and a secret: ECS refuses such a definition. When the provider lacks what
+    /// it needs, or is sent what it has no use for.
+    pub fn patched(self, patch: &SpecPatch) -> Result<Self, Invalid> {
+        let before = self.sign_in;
+        self.after(Some(before), patch)
+    }
+
+    fn after(mut self, before: Option<SignInKind>, patch: &SpecPatch) -> Result<Self, Invalid> {
+        let sign_in = patch.sign_in_after(before)?;
+        if let Some(size) = patch.size {
+            self.size = Some(size);
+        }
+        if let Some(image) = &patch.image
+            && *image != self.image
+        {
+            self.image.clone_from(image);
+            // It was said of another image.
+            self.openclaw_version = None;
+        }
+        self.openclaw_version = patch.openclaw_version.or(self.openclaw_version);
+        if let Some(variables) = &patch.variables {
+            self.variables.clone_from(variables);
+        }
+        if let Some(labels) = &patch.labels {
+            self.labels.clone_from(labels);
+        }
+        match (&patch.secrets, self.sign_in.key()) {
+            (Some(secrets), _) => self.secrets.clone_from(secrets),
+            // A key without a use is only there to be lost.
+            (None, Some(key)) if sign_in != self.sign_in => self.secrets.remove(key),
+            (None, Some(_) | None) => {}
+        }
+        if let Some(key) = sign_in.key()
+            && !self.secrets.contains(key)
+        {
+            let problem = format!("is missing, and provider {} needs it", sign_in.name());
+            return Err(Invalid::new(format!("secrets.{key}"), problem, STORE_IT));
+        }
+        self.sign_in = sign_in;
+        no_name_twice(&self.variables, &self.secrets)?;
+        Ok(self)
+    }
+}
+
+impl SpecPatch {
+    /// Refuses what contradicts itself, whatever the user has.
+    ///
+    /// # Errors
+    /// Names the field.
+    pub fn check(&self) -> Result<(), Invalid> {
+        match self.sign_in {
+            Some(kind) if self.has_auth => kind.takes_auth()?,
+            Some(_) | None => {}
+        }
+        match (&self.variables, &self.secrets) {
+            (Some(variables), Some(secrets)) => no_name_twice(variables, secrets),
+            (Some(_), None) | (None, Some(_) | None) => Ok(()),
+        }
+    }
+
+    /// A sign-in that is sent along changes no provider: that would take the other one's key away unasked, at the next
+    /// call of a web app that sends the sign-in with every provision.
+    fn sign_in_after(&self, before: Option<SignInKind>) -> Result<SignInKind, Invalid> {
+        let now = self.sign_in.or(before).unwrap_or_default();
+        if self.has_auth {
+            now.takes_auth()?;
+        } else if now == SignInKind::Chatgpt && before != Some(now) {
+            return Err(Invalid::new(
+                "auth",
+                "is missing, and the user has no ChatGPT sign-in yet",
+                "send the auth.json of the user's sign-in, or another `provider`",
+            ));
+        }
+        Ok(now)
+    }
+}
+
+fn no_name_twice(variables: &Variables, secrets: &Secrets) -> Result<(), Invalid> {
+    match secrets.iter().find(|(name, _)| variables.contains(name)) {
+        Some((name, _)) => Err(Invalid::new(
+            format!("secrets.{name}"),
+            "the same name is among the variables",
+            "give it once, as a secret or as a variable",
+        )),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
