@@ -135,6 +135,9 @@ pub(super) struct ProvisionArgs {
     /// File with the user's ChatGPT auth.json; "-" reads standard input. Never an argument: others can read those
     #[arg(long, value_name = "FILE")]
     auth_file: Option<PathBuf>,
+    /// How the user signs in: chatgpt, openai_key, anthropic_key or bedrock [default: chatgpt for a new user]
+    #[arg(long, value_name = "PROVIDER")]
+    provider: Option<String>,
     /// CPU units, with --memory-mib
     #[arg(long, value_name = "UNITS", requires = "memory_mib")]
     cpu: Option<u32>,
@@ -144,6 +147,9 @@ pub(super) struct ProvisionArgs {
     /// Pin this image
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
+    /// OpenClaw release of an image whose tag does not say it
+    #[arg(long, value_name = "RELEASE")]
+    release: Option<String>,
     /// Environment variable of the container; again for more
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = pair)]
     variables: Vec<(String, String)>,
@@ -187,6 +193,9 @@ pub(super) struct RedeployArgs {
     /// Take the pin away
     #[arg(long)]
     unpin: bool,
+    /// OpenClaw release of an image whose tag does not say it
+    #[arg(long, value_name = "RELEASE")]
+    release: Option<String>,
     /// Replace the task even when nothing has changed
     #[arg(long)]
     force: bool,
@@ -245,6 +254,9 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
             let mut body = Map::from_iter([("force".to_owned(), Value::Bool(args.force))]);
             if args.unpin || args.image.is_some() {
                 body.insert("image".into(), json!(args.image));
+            }
+            if let Some(release) = &args.release {
+                body.insert("openclaw_version".into(), json!(release));
             }
             act(args.settings, &args.user, "redeploy", body.into(), &args.wait, "running").await
         }
@@ -346,8 +358,11 @@ fn provision_body(args: &ProvisionArgs) -> anyhow::Result<Value> {
     if let (Some(cpu), Some(memory_mib)) = (args.cpu, args.memory_mib) {
         body.insert("size".into(), json!({"cpu": cpu, "memory_mib": memory_mib}));
     }
-    if let Some(image) = &args.image {
-        body.insert("image".into(), json!(image));
+    let texts = [("provider", &args.provider), ("image", &args.image), ("openclaw_version", &args.release)];
+    for (member, text) in texts {
+        if let Some(text) = text {
+            body.insert(member.into(), json!(text));
+        }
     }
     for (member, pairs) in [("variables", &args.variables), ("secrets", &args.secrets), ("labels", &args.labels)] {
         if !pairs.is_empty() {
