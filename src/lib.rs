@@ -27,7 +27,7 @@
 //! | [`staging`] | users' files and locks on EFS, by descriptor, against a hostile tenant | `domain` |
 //! | [`probe`] | does a user's gateway answer | `domain` |
 //! | [`reconcile`] | observe, plan, execute | `aws`, `staging`, `probe`, `metrics`, `domain` |
-//! | [`fleet`] | looking at many containers at a time: whoever waits or follows shares one poller | `aws`, `domain` |
+//! | [`fleet`] | looking at many containers at a time: one poller for all who wait or follow, a snapshot for the list | `aws`, `metrics`, `domain` |
 //! | [`config`] | settings from environment and SSM, token file | `aws`, `probe`, `domain` |
 //! | [`http`] | routes, bearer tokens, problem documents; the one place that knows status codes | `reconcile`, `fleet`, `config`, what errors and answers are made of |
 //! | [`metrics`] | what is counted and timed, for `/metrics` | `domain` |
@@ -44,6 +44,9 @@
 //! resources in AWS, and in it stand the ARNs of revisions that were registered for them: those that no service names
 //! would be found by nothing else. Beside it, `<user>.stop` keeps why the container last stopped, which ECS forgets after
 //! an hour. The end of a delete removes both. Losing them loses no user, only such revisions and explanations.
+//!
+//! The list of all containers is the one answer that is not read from AWS at the moment it is given: [`fleet`] keeps a
+//! snapshot for it, and the answer says how old that is. Nothing else reads the snapshot, and nothing is decided by it.
 //!
 //! # What to keep in mind
 //! - Files first: no step that can start a task is taken before the user's files are in place (incident 23).

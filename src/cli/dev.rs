@@ -14,6 +14,7 @@ use super::server::Server;
 use crate::aws::{self, Aws, PosixOwner, RateLimits, Seeder, Timeouts};
 use crate::config::{CoordinatesArgs, FilesArgs, OwnerArg, Source, Tokens};
 use crate::emulator::{Emulator, Options as EmulatorOptions};
+use crate::fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::Options;
 
@@ -74,8 +75,11 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let coordinates = CoordinatesArgs { ssm_path: Some(seed::SSM_PATH.into()), ..CoordinatesArgs::default() };
     let source = Source { args: coordinates, ssm: aws.ssm.clone() };
     let options = Options { poll_interval: std::time::Duration::from_millis(250), ..Options::default() };
+    // Nothing here is large, and whoever tries things out lists what they have just made.
+    let seconds = std::time::Duration::from_secs;
+    let fleet = fleet::Options { list_every: seconds(10), fresh_within: seconds(1), ..fleet::Options::default() };
     let files = FilesArgs { efs_root, owner };
-    let served = Server { aws, source, files, tokens, options, metrics }.run(api).await;
+    let served = Server { aws, source, files, tokens, options, fleet, metrics }.run(api).await;
     emulating.abort();
     served
 }

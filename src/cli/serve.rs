@@ -13,6 +13,7 @@ use super::logs::{LogArgs, LogFormat};
 use super::server::Server;
 use crate::aws::{self, Aws};
 use crate::config::{ApiArgs, AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs, Source, Tokens};
+use crate::fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::Options;
 
@@ -55,7 +56,8 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     };
     let address = args.api.listen;
     let listener = TcpListener::bind(address).await.with_context(|| format!("PROVISIONER_LISTEN {address}"))?;
-    Server { aws, source, files: args.files, tokens, options, metrics }.run(listener).await
+    let fleet = fleet::Options::default();
+    Server { aws, source, files: args.files, tokens, options, fleet, metrics }.run(listener).await
 }
 
 /// Reads the token file again and again, so that a token can be added or taken back without a restart.

@@ -28,6 +28,7 @@ pub(super) struct Server {
     pub(super) files: FilesArgs,
     pub(super) tokens: watch::Receiver<Tokens>,
     pub(super) options: Options,
+    pub(super) fleet: fleet::Options,
     pub(super) metrics: Metrics,
 }
 
@@ -36,6 +37,7 @@ impl Server {
     pub(super) async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
         let app = self.assemble().await?;
         let (reconciler, fleet) = (Arc::clone(&app.reconciler), app.fleet.clone());
+        fleet.roster.refresh_in_background();
         tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
         let (stop, mut stopped) = watch::channel(false);
         let serving = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
@@ -72,7 +74,7 @@ impl Server {
         tokio::spawn(refresh(self.source, coordinates_sender, freshness_sender));
 
         let metrics = self.metrics;
-        let fleet = Fleet::new(self.aws.ecs.clone(), coordinates.clone(), fleet::Options::default());
+        let fleet = Fleet::new(self.aws.ecs.clone(), coordinates.clone(), self.fleet, metrics.clone());
         let reconciler =
             Arc::new(Reconciler::new(self.aws, staging, locks, coordinates, self.options, metrics.clone()));
         let (readiness, tokens) = (Readiness::new(freshness), self.tokens);

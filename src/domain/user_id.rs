@@ -12,6 +12,8 @@ const FIELD: &str = "user_id";
 const MAX_CHARACTERS: usize = 64;
 /// An ECS service name has at most 255 characters; 40 keep it readable in a console column.
 const CHARACTERS_IN_SERVICE_NAME: usize = 40;
+/// How the name of every user's service begins.
+pub const SERVICE_PREFIX: &str = "openclaw-";
 const FIX: &str = "use 1 to 64 characters of A-Z, a-z, 0-9, _ and -";
 
 /// The id of one user: `[A-Za-z0-9_-]{1,64}`.
@@ -55,7 +57,7 @@ impl UserId {
     /// `openclaw-<at most 40 characters of the id>-<12 hex of the SHA-256 of the whole id>`: at most 62 characters.
     pub fn service_name(&self) -> String {
         let start = self.0.get(..CHARACTERS_IN_SERVICE_NAME).unwrap_or(&self.0);
-        format!("openclaw-{start}-{}", sha256_hex12(self.0.as_bytes()))
+        format!("{SERVICE_PREFIX}{start}-{}", sha256_hex12(self.0.as_bytes()))
     }
 
     /// The access point's root directory, `/users/<id>`: two levels and at most 71 of the 100 characters allowed.

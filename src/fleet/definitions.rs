@@ -1,56 +1,99 @@
 //! What users' revisions say, remembered by ARN: a revision never changes once it is registered.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::aws::{AwsError, Ecs};
-use crate::domain::{CurrentDefinition, UserId};
+use crate::domain::{CurrentDefinition, OpenClawVersion, RawSize, UserId};
 
-/// Revisions remembered at most; one takes about 200 bytes. A cluster has at most 5,000 services (aws-facts §1).
+/// Revisions remembered at most; one takes about 200 bytes. A cluster has at most 5,000 services (aws-facts §1), and
+/// whenever they are listed, revisions that none of them runs are forgotten.
 const REMEMBERED: usize = 20_000;
 
 /// What is remembered of one revision.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Facts {
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The release, if anything names it.
+    pub version: Option<OpenClawVersion>,
+    /// The base revision that it was rendered from, `family:revision`.
+    pub base: Option<Arc<str>>,
+    /// Its size.
+    pub size: Option<RawSize>,
     /// Whether ECS watches the health of the first container.
-    pub(super) has_health_check: bool,
+    pub has_health_check: bool,
 }
 
 /// The revisions that were asked for so far.
 #[derive(Debug)]
 pub(super) struct Definitions {
     ecs: Ecs,
-    facts: Mutex<HashMap<Box<str>, Facts>>,
+    remembered: Mutex<Remembered>,
+}
+
+/// Facts by ARN. Thousands of revisions come from a handful of bases, whose names are kept once.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    facts: HashMap<Arc<str>, Facts>,
+    bases: HashSet<Arc<str>>,
 }
 
 impl Definitions {
     pub(super) fn new(ecs: Ecs) -> Self {
-        Self { ecs, facts: Mutex::default() }
+        Self { ecs, remembered: Mutex::default() }
     }
 
     /// What a revision of that user says, from memory if it can be. One that is gone, or that is not the user's, says
     /// nothing.
     pub(super) async fn facts(&self, arn: &str, user: &UserId) -> Result<Facts, AwsError> {
-        if let Some(known) = self.known(arn) {
-            return Ok(known);
+        if let Some(known) = self.remembered().get(arn) {
+            return Ok(known.clone());
         }
         let found = self.ecs.describe_definition_in_bulk(arn).await?;
         let current = found.and_then(|found| CurrentDefinition::parse(&found.document, user).ok());
-        let facts = current.map_or_else(Facts::default, |current| Facts { has_health_check: current.has_health_check });
-        let mut remembered = self.lock();
-        if remembered.len() >= REMEMBERED {
-            remembered.clear();
+        let mut remembered = self.remembered();
+        let facts = current.map_or_else(Facts::default, |current| Facts {
+            version: current.release.version(),
+            base: current.base.as_deref().map(|arn| remembered.base(arn)),
+            size: current.cpu.zip(current.memory_mib).map(|(cpu, memory_mib)| RawSize { cpu, memory_mib }),
+            has_health_check: current.has_health_check,
+        });
+        if remembered.facts.len() >= REMEMBERED {
+            *remembered = Remembered::default();
         }
-        remembered.insert(arn.into(), facts.clone());
+        remembered.facts.insert(arn.into(), facts.clone());
         Ok(facts)
     }
 
-    /// What is remembered of a revision.
-    pub(super) fn known(&self, arn: &str) -> Option<Facts> {
-        self.lock().get(arn).cloned()
+    /// Forgets every revision but these.
+    pub(super) fn keep(&self, arns: &HashSet<&str>) {
+        let mut remembered = self.remembered();
+        let Remembered { facts, bases } = &mut *remembered;
+        facts.retain(|arn, _| arns.contains(&**arn));
+        // Whoever else holds one shares it no longer, which does no harm.
+        bases.retain(|base| Arc::strong_count(base) > 1);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Facts>> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Everything that is remembered, for many looks in one go.
+    pub(super) fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Remembered {
+    /// What is remembered of a revision.
+    pub(super) fn get(&self, arn: &str) -> Option<&Facts> {
+        self.facts.get(arn)
+    }
+
+    fn base(&mut self, arn: &str) -> Arc<str> {
+        let name = arn.rsplit_once('/').map_or(arn, |(_, name)| name);
+        match self.bases.get(name) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let name: Arc<str> = name.into();
+                self.bases.insert(Arc::clone(&name));
+                name
+            }
+        }
     }
 }

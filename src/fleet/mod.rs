@@ -1,12 +1,18 @@
 //! Looking at many containers without asking AWS for each of them every time. Nothing here changes anything.
 //!
 //! [`Watchers`]: whoever waits for a container or follows it shares one poller with all the others in this process.
+//! [`Roster`]: the list of all containers, from a snapshot.
 
 mod definitions;
 mod known;
 mod poller;
+mod roster;
+mod snapshot;
 mod watchers;
 
+pub use definitions::Facts;
+pub use roster::{ListRefused, Roster};
+pub use snapshot::{Listed, Page, Query};
 pub use watchers::{Sight, Watch, WatchRefused, Watchers};
 
 use std::sync::Arc;
@@ -16,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::aws::Ecs;
 use crate::domain::Coordinates;
+use crate::metrics::Metrics;
 use definitions::Definitions;
 
 /// How the fleet is looked at.
@@ -25,11 +32,20 @@ pub struct Options {
     pub watch_every: Duration,
     /// Watchers in this process at a time. Each holds a connection and a few KiB.
     pub max_watchers: usize,
+    /// How often the whole fleet is read in the background.
+    pub list_every: Duration,
+    /// How old a snapshot may be that counts as fresh: nobody can have the fleet read more often than that.
+    pub fresh_within: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { watch_every: Duration::from_secs(2), max_watchers: 2_000 }
+        Self {
+            watch_every: Duration::from_secs(2),
+            max_watchers: 2_000,
+            list_every: Duration::from_secs(300),
+            fresh_within: Duration::from_secs(30),
+        }
     }
 }
 
@@ -38,18 +54,22 @@ impl Default for Options {
 pub struct Fleet {
     /// Who follows a container.
     pub watchers: Watchers,
+    /// Who there is.
+    pub roster: Roster,
 }
 
 impl Fleet {
-    /// The fleet behind these coordinates, which may change.
+    /// The fleet behind these coordinates, which may change; every snapshot goes into `metrics`.
     #[must_use]
-    pub fn new(ecs: Ecs, coordinates: watch::Receiver<Coordinates>, options: Options) -> Self {
+    pub fn new(ecs: Ecs, coordinates: watch::Receiver<Coordinates>, options: Options, metrics: Metrics) -> Self {
         let definitions = Arc::new(Definitions::new(ecs.clone()));
-        Self { watchers: Watchers::new(ecs, coordinates, definitions, options) }
+        let watchers = Watchers::new(ecs.clone(), coordinates.clone(), Arc::clone(&definitions), options);
+        Self { watchers, roster: Roster::new(ecs, coordinates, definitions, options, metrics) }
     }
 
     /// Ends every watch and all reading.
     pub fn shut_down(&self) {
         self.watchers.shut_down();
+        self.roster.shut_down();
     }
 }

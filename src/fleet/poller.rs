@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::definitions::Facts;
 use super::known::{Known, Tasks};
 use super::watchers::{Report, Shared, Sight};
 use crate::aws::{AwsError, DESCRIBED_SERVICES, DESCRIBED_TASKS, ListedTasks};
@@ -242,11 +243,11 @@ impl Poller {
         let tasks = known.tasks();
         // A verdict says that there is a health check; only without one is the definition needed.
         let in_doubt = tasks.iter().any(|task| task.last_status == "RUNNING" && task.health == Health::Unknown);
-        let has_health_check = match in_doubt {
+        let facts = match in_doubt {
             true => self.shared.definitions.facts(&service.task_definition, user).await,
-            false => Ok(Default::default()),
+            false => Ok(Facts::default()),
         };
-        reading.status = match has_health_check {
+        reading.status = match facts {
             Ok(facts) => Ok(derive_status(service, &tasks, facts.has_health_check)),
             Err(error) => Err(Arc::new(error)),
         };

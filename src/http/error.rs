@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::aws::AwsError;
 use crate::domain::Invalid;
-use crate::fleet::WatchRefused;
+use crate::fleet::{ListRefused, WatchRefused};
 use crate::reconcile::{ConvergeError, FailureKind};
 
 /// A problem document.
@@ -87,6 +87,8 @@ pub enum Code {
     Cancelled,
     /// Too many callers watch containers through this replica.
     TooManyWatchers,
+    /// The first list of the fleet is not there yet, or a fresh one.
+    FleetBeingRead,
     /// It took too long.
     DeadlineExceeded,
     /// This replica is going down.
@@ -117,6 +119,7 @@ impl Code {
             | Self::AwsUnavailable
             | Self::AwsQuotaExceeded
             | Self::TooManyWatchers
+            | Self::FleetBeingRead
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::AwsRefused => StatusCode::BAD_GATEWAY,
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
@@ -153,6 +156,7 @@ impl Code {
             Self::AwsRefused => "AWS refused a call",
             Self::Cancelled => "The operation was cancelled",
             Self::TooManyWatchers => "Too many callers watch containers",
+            Self::FleetBeingRead => "The fleet is still being read",
             Self::DeadlineExceeded => "It took too long",
             Self::ShuttingDown => "This replica is shutting down",
             Self::Internal => "Something went wrong in this service",
@@ -166,6 +170,7 @@ impl Code {
             | Self::AwsThrottled
             | Self::AwsUnavailable
             | Self::TooManyWatchers
+            | Self::FleetBeingRead
             | Self::DeadlineExceeded => Some(5),
             Self::FilesUnavailable => Some(10),
             Self::Contended | Self::ShuttingDown => Some(2),
@@ -308,6 +313,17 @@ impl From<WatchRefused> for Problem {
         let code = match refused {
             WatchRefused::TooMany { .. } => Code::TooManyWatchers,
             WatchRefused::ShuttingDown => Code::ShuttingDown,
+        };
+        Self::new(code, refused.to_string())
+    }
+}
+
+impl From<ListRefused> for Problem {
+    fn from(refused: ListRefused) -> Self {
+        let code = match &refused {
+            ListRefused::Aws(error) => return error.as_ref().into(),
+            ListRefused::Reading => Code::FleetBeingRead,
+            ListRefused::ShuttingDown => Code::ShuttingDown,
         };
         Self::new(code, refused.to_string())
     }

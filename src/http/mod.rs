@@ -6,6 +6,7 @@ mod containers;
 mod credentials;
 mod dto;
 mod error;
+mod fleet;
 mod gateway;
 mod health;
 mod query;

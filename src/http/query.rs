@@ -4,7 +4,7 @@ use axum::extract::Query;
 use axum::http::Uri;
 
 use super::error::{Code, Problem};
-use crate::domain::Invalid;
+use crate::domain::{Invalid, State};
 
 /// The parameters of one request.
 pub(super) struct Parameters(Vec<(String, String)>);
@@ -50,5 +50,15 @@ impl Parameters {
             return Ok(None);
         };
         parse(text).map(Some).ok_or_else(|| Invalid::new(name, "the value is not valid", fix))
+    }
+
+    /// A state, by the name that it has in answers.
+    ///
+    /// # Errors
+    /// Names the parameter and lists the states.
+    pub(super) fn state(&self, name: &str) -> Result<Option<State>, Invalid> {
+        let state = |text: &str| State::ALL.into_iter().find(|state| state.name() == text);
+        let fix = format!("one of {}", State::ALL.map(State::name).join(", "));
+        self.get(name, state, &fix)
     }
 }

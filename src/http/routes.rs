@@ -6,12 +6,13 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{App, auth, body, containers, credentials, error, gateway, health, request_id, watching};
+use super::{App, auth, body, containers, credentials, error, fleet, gateway, health, request_id, watching};
 
 /// The whole API.
 pub fn router(app: App) -> Router {
     let guarded = Router::new()
         .route("/provision", post(containers::provision))
+        .route("/containers", get(fleet::list))
         .route("/containers/{user_id}", get(containers::show).delete(containers::delete))
         .route(
             "/containers/{user_id}/credentials",

@@ -108,7 +108,7 @@ impl End {
 pub(super) async fn wait(State(app): State<App>, path: UserPath, uri: Uri) -> Result<Response, Problem> {
     let user = user_in(path)?;
     let parameters = Parameters::parse(&uri, &["state", "timeout_seconds"])?;
-    let wanted = parameters.get("state", state, STATES)?.unwrap_or(ContainerState::Running);
+    let wanted = parameters.state("state")?.unwrap_or(ContainerState::Running);
     let seconds = parameters.get("timeout_seconds", seconds, "a whole number from 0 to 60")?.unwrap_or(DEFAULT_SECONDS);
     let started = Instant::now();
     let deadline = started + Duration::from_secs(seconds);
@@ -234,22 +234,6 @@ fn no_container() -> Problem {
 
 fn shutting_down() -> Problem {
     WatchRefused::ShuttingDown.into()
-}
-
-/// What `state` may be.
-pub(super) const STATES: &str = "one of provisioning, running, stopping, stopped, failed, deleting";
-
-/// Reads a state by the name that it has in answers.
-pub(super) fn state(text: &str) -> Option<ContainerState> {
-    match text {
-        "provisioning" => Some(ContainerState::Provisioning),
-        "running" => Some(ContainerState::Running),
-        "stopping" => Some(ContainerState::Stopping),
-        "stopped" => Some(ContainerState::Stopped),
-        "failed" => Some(ContainerState::Failed),
-        "deleting" => Some(ContainerState::Deleting),
-        _ => None,
-    }
 }
 
 fn seconds(text: &str) -> Option<u64> {

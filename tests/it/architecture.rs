@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("config", &["aws", "domain", "probe"]),
     ("rollout", &["aws", "domain", "metrics", "reconcile", "staging"]),
     ("reconcile", &["aws", "domain", "metrics", "probe", "staging"]),
-    ("fleet", &["aws", "domain"]),
+    ("fleet", &["aws", "domain", "metrics"]),
     ("aws", &["domain", "metrics"]),
     ("metrics", &["domain"]),
     ("staging", &["domain"]),

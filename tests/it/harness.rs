@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, Response};
 use openclaw_provisioner::aws::{self, Aws, RateLimits, Timeouts};
 use openclaw_provisioner::config::{Freshness, Tokens};
-use openclaw_provisioner::domain::{BaseFamily, Coordinates, ReleaseDefaults};
+use openclaw_provisioner::domain::{BaseFamily, Coordinates, ReleaseDefaults, TAG_USER, UserId};
 use openclaw_provisioner::emulator::{Emulator, Options as EmulatorOptions};
 use openclaw_provisioner::fleet::{self, Fleet};
 use openclaw_provisioner::http::{App, Readiness, router};
@@ -112,7 +112,7 @@ impl TestApp {
         let owner = rustix::process::geteuid().is_root().then_some(Owner { uid: 1000, gid: 1000 });
         let metrics = Metrics::default();
         let aws = Aws::new(&config, &RateLimits::default(), &metrics);
-        let fleet = Fleet::new(aws.ecs.clone(), receiver.clone(), fleet);
+        let fleet = Fleet::new(aws.ecs.clone(), receiver.clone(), fleet, metrics.clone());
         let reconciler = Arc::new(Reconciler::new(
             aws,
             Staging::open(root.path(), owner).unwrap(),
@@ -215,6 +215,26 @@ impl TestApp {
     /// `service:Action` of every AWS call since the log was cleared, in order.
     pub fn calls(&self) -> Vec<String> {
         self.emulator.calls().iter().map(|call| format!("{}:{}", call.service, call.action)).collect()
+    }
+
+    /// How often an AWS action was called since the log was cleared.
+    pub fn count(&self, action: &str) -> usize {
+        self.emulator.calls().iter().filter(|call| call.action == action).count()
+    }
+
+    /// Services of that many users, made in AWS without going through the service: with the base itself for a revision.
+    pub fn make_services(&self, users: usize) -> Vec<UserId> {
+        let users: Vec<UserId> = (0..users).map(|n| UserId::parse(&format!("user-{n:04}")).unwrap()).collect();
+        for user in &users {
+            let service = json!({
+                "cluster": CLUSTER, "serviceName": user.service_name(), "taskDefinition": BASE,
+                "desiredCount": 1, "launchType": "FARGATE",
+                "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}},
+                "tags": [{"key": TAG_USER, "value": user}],
+            });
+            self.aws("ecs", "CreateService", service);
+        }
+        users
     }
 
     pub fn path(&self, relative: &str) -> PathBuf {

@@ -16,6 +16,7 @@ mod egress;
 mod gateway;
 mod harness;
 mod interruptions;
+mod listing;
 mod metrics;
 mod orphans;
 mod planner;

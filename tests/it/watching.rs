@@ -8,10 +8,9 @@ mod waiting;
 use axum::body::Body;
 use axum::http::Request;
 use futures_util::StreamExt;
-use openclaw_provisioner::domain::UserId;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::harness::{CLUSTER, TOKEN, TestApp};
+use crate::harness::{TOKEN, TestApp};
 
 /// One server-sent event.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,23 +96,4 @@ async fn wait(app: &TestApp, user: &str, query: &str) -> (u16, String) {
     let answer = app.get(&format!("/containers/{user}/wait?{query}")).await;
     let said = answer.body["state"].as_str().or(answer.body["code"].as_str()).unwrap_or_default();
     (answer.status, said.to_owned())
-}
-
-/// How often an action was called since the log was cleared.
-fn count(app: &TestApp, action: &str) -> usize {
-    app.emulator.calls().iter().filter(|call| call.action == action).count()
-}
-
-/// Services of that many users, made in AWS without going through the service.
-fn make_services(app: &TestApp, users: usize) -> Vec<UserId> {
-    let users: Vec<UserId> = (0..users).map(|n| UserId::parse(&format!("user-{n:04}")).unwrap()).collect();
-    for user in &users {
-        let service = json!({
-            "cluster": CLUSTER, "serviceName": user.service_name(), "taskDefinition": crate::harness::BASE,
-            "desiredCount": 1, "launchType": "FARGATE",
-            "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}},
-        });
-        app.aws("ecs", "CreateService", service);
-    }
-    users
 }

@@ -17,6 +17,7 @@ use super::{LogFormat, SettingsArgs};
 use crate::aws::{self, Aws};
 use crate::cli::server::Server;
 use crate::config::{Source, Tokens};
+use crate::fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::{Options, Reconciler};
 
@@ -77,7 +78,9 @@ impl Api {
         // Known to this process alone.
         let token = format!("{:032x}", fastrand::u128(..));
         let tokens = watch::channel(Tokens::single("command-line", &token)).1;
-        let app = Server { aws, source, files, tokens, options, metrics }.assemble().await?;
+        let app = Server { aws, source, files, tokens, options, fleet: fleet::Options::default(), metrics }
+            .assemble()
+            .await?;
         let reconciler = Arc::clone(&app.reconciler);
         Ok(Self { router: crate::http::router(app), reconciler, token, json })
     }

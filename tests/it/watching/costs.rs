@@ -3,7 +3,6 @@
 use openclaw_provisioner::domain::State;
 use openclaw_provisioner::fleet::{Sight, Watch};
 
-use super::{count, make_services};
 use crate::harness::TestApp;
 
 /// Reads on until the container is in the state.
@@ -25,7 +24,7 @@ async fn calls_a_cycle(app: &TestApp, watches: &mut [Watch], cycles: usize) -> V
         for watch in &mut *watches {
             watch.next().await.unwrap();
         }
-        counts.push(["DescribeServices", "DescribeTasks", "ListTasks"].map(|action| count(app, action)));
+        counts.push(["DescribeServices", "DescribeTasks", "ListTasks"].map(|action| app.count(action)));
     }
     counts
 }
@@ -33,13 +32,13 @@ async fn calls_a_cycle(app: &TestApp, watches: &mut [Watch], cycles: usize) -> V
 #[tokio::test(start_paused = true)]
 async fn a_thousand_watchers_of_one_user_cost_one_call_of_a_kind_a_cycle() {
     let app = TestApp::start().await;
-    let user = make_services(&app, 1).remove(0);
+    let user = app.make_services(1).remove(0);
     app.pass_seconds(5).await;
     let mut watches: Vec<_> = (0..1000).map(|_| app.fleet.watchers.watch(user.clone()).unwrap()).collect();
     for watch in &mut watches {
         until(watch, State::Running).await;
     }
-    assert_eq!(count(&app, "DescribeServices"), 1, "the first look is shared, too");
+    assert_eq!(app.count("DescribeServices"), 1, "the first look is shared, too");
     assert_eq!(calls_a_cycle(&app, &mut watches, 5).await, vec![[1, 1, 0]; 5]);
 }
 
@@ -48,7 +47,7 @@ async fn a_thousand_watchers_of_a_thousand_users_cost_a_hundred_describe_service
     let app =
         TestApp::with(openclaw_provisioner::emulator::Options { enforce_rate_limits: true, ..Default::default() })
             .await;
-    let users = make_services(&app, 1000);
+    let users = app.make_services(1000);
     app.pass_seconds(5).await;
     let mut watches: Vec<_> = users.iter().map(|user| app.fleet.watchers.watch(user.clone()).unwrap()).collect();
     for watch in &mut watches {
@@ -70,7 +69,7 @@ async fn a_thousand_watchers_of_a_thousand_users_cost_a_hundred_describe_service
 #[tokio::test(start_paused = true)]
 async fn a_change_is_listed_once_for_all_who_watch_and_then_only_described() {
     let app = TestApp::start().await;
-    let user = make_services(&app, 1).remove(0);
+    let user = app.make_services(1).remove(0);
     app.pass_seconds(5).await;
     let mut watches: Vec<_> = (0..10).map(|_| app.fleet.watchers.watch(user.clone()).unwrap()).collect();
     for watch in &mut watches {
@@ -84,7 +83,7 @@ async fn a_change_is_listed_once_for_all_who_watch_and_then_only_described() {
         until(watch, State::Stopped).await;
     }
     // Running ones and stopped ones, when the desired count changed and perhaps when the running one did.
-    assert!((2..=4).contains(&count(&app, "ListTasks")), "{:?}", app.calls());
+    assert!((2..=4).contains(&app.count("ListTasks")), "{:?}", app.calls());
     // What is stopped and still is costs no look at tasks at all.
     assert_eq!(calls_a_cycle(&app, &mut watches, 3).await, vec![[1, 0, 0]; 3]);
 }
@@ -92,7 +91,7 @@ async fn a_change_is_listed_once_for_all_who_watch_and_then_only_described() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_read_while_nobody_watches() {
     let app = TestApp::start().await;
-    let user = make_services(&app, 1).remove(0);
+    let user = app.make_services(1).remove(0);
     app.pass_seconds(60).await;
     assert_eq!(app.calls(), Vec::<String>::new());
     for _ in 0..2 {

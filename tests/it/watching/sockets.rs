@@ -43,7 +43,7 @@ async fn watched_by(app: &TestApp, count: usize) {
 
 #[tokio::test]
 async fn a_client_that_goes_away_frees_its_slot_and_ends_the_polling() {
-    let options = Options { watch_every: Duration::from_millis(20), max_watchers: 2 };
+    let options = Options { watch_every: Duration::from_millis(20), max_watchers: 2, ..Options::default() };
     let app = TestApp::with_fleet(EmulatorOptions::default(), options).await;
     app.emulator.set_behaviour(USER_FAMILY, Some(Behaviour::Slow));
     app.provision("alice").await;

@@ -7,7 +7,7 @@ use openclaw_provisioner::fleet::Options;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{count, wait};
+use super::wait;
 use crate::harness::TestApp;
 
 #[tokio::test(start_paused = true)]
@@ -66,7 +66,7 @@ async fn who_waits_for_a_container_that_failed_is_told_at_once() {
 async fn a_user_without_a_container_is_404_and_only_after_a_second_look() {
     let app = TestApp::start().await;
     assert_eq!(wait(&app, "alice", "timeout_seconds=0").await, (404, "container_not_found".into()));
-    assert_eq!(count(&app, "DescribeServices"), 2);
+    assert_eq!(app.count("DescribeServices"), 2);
     let late = async {
         app.pass_millis(500).await;
         app.provision("bob").await

@@ -1,0 +1,191 @@
+//! The list of all containers, from a snapshot that is read in the background and, where that is too old, on demand.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Options;
+use super::definitions::Definitions;
+use super::snapshot::{Page, Query, Snapshot};
+use crate::aws::{AwsError, Ecs};
+use crate::domain::Coordinates;
+use crate::metrics::Metrics;
+
+/// How long a caller waits for a snapshot. Below the 30 s after which common HTTP clients give up; 5,000 services take
+/// about as long at AWS's documented rates.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(25);
+/// How long a failure is answered again before AWS is asked again.
+const FAILURE_COUNTS_FOR: Duration = Duration::from_secs(5);
+
+/// Why there is no list.
+#[derive(Debug, Clone, Error)]
+pub enum ListRefused {
+    /// AWS did not tell.
+    #[error("the fleet could not be read")]
+    Aws(#[source] Arc<AwsError>),
+    /// It takes longer than a caller waits; it goes on.
+    #[error("the fleet is still being read; ask again")]
+    Reading,
+    /// The process is going down.
+    #[error("this replica is shutting down; another one can be asked")]
+    ShuttingDown,
+}
+
+/// The list of all containers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Roster(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    ecs: Ecs,
+    coordinates: watch::Receiver<Coordinates>,
+    definitions: Arc<Definitions>,
+    options: Options,
+    metrics: Metrics,
+    stopping: CancellationToken,
+    current: Mutex<Option<Arc<Snapshot>>>,
+    /// Held while the cluster is read: one reading at a time, whose end all wait for. Holds how the last one failed.
+    reading: tokio::sync::Mutex<Option<(Instant, Arc<AwsError>)>>,
+    /// Held while definitions are read.
+    filling: tokio::sync::Mutex<()>,
+}
+
+impl Roster {
+    pub(super) fn new(
+        ecs: Ecs,
+        coordinates: watch::Receiver<Coordinates>,
+        definitions: Arc<Definitions>,
+        options: Options,
+        metrics: Metrics,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            ecs,
+            coordinates,
+            definitions,
+            options,
+            metrics,
+            stopping: CancellationToken::new(),
+            current: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
+            filling: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// A page of the list. `fresh`: from a snapshot no older than [`Options::fresh_within`]; otherwise from whichever
+    /// there is, and from a new one when there is none.
+    ///
+    /// # Errors
+    /// When a snapshot is needed and there is none in time. The reading goes on without the caller.
+    pub async fn list(&self, query: &Query, fresh: bool) -> Result<Page, ListRefused> {
+        let within = if fresh { self.0.options.fresh_within } else { Duration::MAX };
+        let snapshot = match self.0.current(within) {
+            Some(snapshot) => snapshot,
+            None => self.read_now(within).await?,
+        };
+        Ok(snapshot.page(query, &self.0.definitions))
+    }
+
+    async fn read_now(&self, within: Duration) -> Result<Arc<Snapshot>, ListRefused> {
+        let inner = Arc::clone(&self.0);
+        // A caller that goes away must not undo the reading that others wait for.
+        let reading = tokio::spawn(async move {
+            tokio::select! {
+                () = inner.stopping.cancelled() => Err(ListRefused::ShuttingDown),
+                read = inner.read(within) => read.map_err(ListRefused::Aws),
+            }
+        });
+        match timeout(ANSWERS_WITHIN, reading).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(_)) | Err(_) => Err(ListRefused::Reading),
+        }
+    }
+
+    /// Reads the cluster now and every [`Options::list_every`], until the process goes down.
+    pub fn refresh_in_background(&self) {
+        let inner = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let refresh = async {
+                loop {
+                    let every = inner.options.list_every;
+                    // Somebody may have asked for a fresh one in between.
+                    drop(inner.read(every / 2).await);
+                    sleep(every).await;
+                }
+            };
+            tokio::select! {
+                () = inner.stopping.cancelled() => {}
+                () = refresh => {}
+            }
+        });
+    }
+
+    pub(super) fn shut_down(&self) {
+        self.0.stopping.cancel();
+    }
+}
+
+impl Inner {
+    /// The snapshot, if there is one of this cluster that is no older than that.
+    fn current(&self, within: Duration) -> Option<Arc<Snapshot>> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let cluster = &self.coordinates.borrow().cluster;
+        current.filter(|snapshot| snapshot.cluster == *cluster && snapshot.taken.elapsed() <= within)
+    }
+
+    /// Reads the cluster, unless somebody else has just done so.
+    async fn read(self: &Arc<Self>, within: Duration) -> Result<Arc<Snapshot>, Arc<AwsError>> {
+        let mut failed = self.reading.lock().await;
+        if let Some(snapshot) = self.current(within) {
+            return Ok(snapshot);
+        }
+        if let Some((at, error)) = failed.as_ref().filter(|(at, _)| at.elapsed() < FAILURE_COUNTS_FOR) {
+            tracing::debug!(seconds = at.elapsed().as_secs(), "the fleet could not be read just before");
+            return Err(Arc::clone(error));
+        }
+        let before = self.current(Duration::MAX);
+        let cluster = self.coordinates.borrow().cluster.clone();
+        match Snapshot::take(&self.ecs, &cluster, before.as_deref()).await {
+            Ok(snapshot) => {
+                *failed = None;
+                let snapshot = Arc::new(snapshot);
+                self.definitions.keep(&snapshot.entries.iter().map(|entry| &*entry.revision).collect::<HashSet<_>>());
+                *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&snapshot));
+                let states = snapshot.entries.iter().map(|entry| entry.state);
+                self.metrics.fleet(states, snapshot.oldest_transition(), snapshot.taken_at);
+                tracing::debug!(containers = snapshot.entries.len(), "the fleet was read");
+                tokio::spawn(Arc::clone(self).read_definitions());
+                Ok(snapshot)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the fleet could not be read; the last snapshot stays");
+                let error = Arc::new(error);
+                *failed = Some((Instant::now(), Arc::clone(&error)));
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads the definitions that the snapshot names and that are not known yet. At first these are all of them, one call
+    /// each: nothing else says which release a container runs.
+    async fn read_definitions(self: Arc<Self>) {
+        let read = async {
+            let _turn = self.filling.lock().await;
+            let Some(snapshot) = self.current(Duration::MAX) else { return };
+            for (arn, user) in snapshot.unread(&self.definitions) {
+                if let Err(error) = self.definitions.facts(&arn, &user).await {
+                    tracing::warn!(%error, "definitions could not be read; the next snapshot tries again");
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = self.stopping.cancelled() => {}
+            () = read => {}
+        }
+    }
+}

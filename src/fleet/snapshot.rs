@@ -1,0 +1,196 @@
+//! The fleet at one moment, in few bytes: at most 5,000 services stand in a cluster (aws-facts §1).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::definitions::{Definitions, Facts};
+use crate::aws::{AwsError, DESCRIBED_SERVICES, Ecs};
+use crate::domain::service::{Deployment, Rollout, Service};
+use crate::domain::user_id::SERVICE_PREFIX;
+use crate::domain::{OpenClawVersion, ReasonCode, State, TAG_USER, UserId, derive_status};
+
+/// All users' containers, as services alone show them.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) cluster: String,
+    pub(super) taken_at: Timestamp,
+    /// When reading began, so that nothing in it is older.
+    pub(super) taken: Instant,
+    /// By user id.
+    pub(super) entries: Vec<Entry>,
+}
+
+/// One container.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) user: UserId,
+    /// ARN of the revision that its service names.
+    pub(super) revision: Box<str>,
+    pub(super) state: State,
+    pub(super) reason: Option<ReasonCode>,
+    /// Since when it is in this state, as far as this process knows.
+    pub(super) since: Instant,
+}
+
+/// Which containers to list.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Only those in this state.
+    pub state: Option<State>,
+    /// Only those of this release.
+    pub version: Option<OpenClawVersion>,
+    /// Only those rendered from this base revision: `family:revision`, or the revision alone.
+    pub base: Option<String>,
+    /// Only those after this user.
+    pub after: Option<UserId>,
+    /// At most that many.
+    pub limit: usize,
+}
+
+/// A page of the list, by user id.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The containers.
+    pub containers: Vec<Listed>,
+    /// The user after whom the next page begins, if there is one.
+    pub next: Option<UserId>,
+    /// When the fleet was read.
+    pub taken_at: Timestamp,
+    /// How long ago that was.
+    pub age: Duration,
+    /// Containers in the fleet whose definition has not been read yet.
+    pub unread_definitions: usize,
+}
+
+/// A container in the list.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Whose it is.
+    pub user: UserId,
+    /// Where it is, as far as its service shows.
+    pub state: State,
+    /// Why it failed, as far as its service shows.
+    pub reason: Option<ReasonCode>,
+    /// What its revision says; `None` before it was read.
+    pub definition: Option<Facts>,
+}
+
+impl Snapshot {
+    /// Reads the cluster: a page of names costs a call, and so do ten services.
+    pub(super) async fn take(ecs: &Ecs, cluster: &str, before: Option<&Self>) -> Result<Self, AwsError> {
+        let (taken_at, taken) = (Timestamp::now(), Instant::now());
+        let (mut names, mut page) = (Vec::new(), None);
+        loop {
+            let listed = ecs.list_services(cluster, page).await?;
+            names.extend(listed.names.into_iter().filter(|name| name.starts_with(SERVICE_PREFIX)));
+            page = listed.next;
+            if page.is_none() {
+                break;
+            }
+        }
+        let mut entries = Vec::with_capacity(names.len());
+        for names in names.chunks(DESCRIBED_SERVICES) {
+            for (service, tag) in ecs.describe_tagged_services(cluster, names, TAG_USER).await? {
+                entries.extend(entry(service, tag.as_deref(), before));
+            }
+        }
+        entries.sort_unstable_by(|one, other| one.user.cmp(&other.user));
+        // One that is deleted and made anew while pages are read may be on two of them.
+        entries.dedup_by(|one, other| one.user == other.user);
+        Ok(Self { cluster: cluster.to_owned(), taken_at, taken, entries })
+    }
+
+    /// How long the container that has been provisioning, stopping or deleting for longest has been so: as long as this
+    /// process knows, or as its deployment says.
+    pub(super) fn oldest_transition(&self) -> Option<Duration> {
+        let in_transition = self.entries.iter().filter(|entry| match entry.state {
+            State::Provisioning | State::Stopping | State::Deleting => true,
+            State::Running | State::Stopped | State::Failed => false,
+        });
+        in_transition.map(|entry| entry.since.elapsed()).max()
+    }
+
+    /// The entry of a user.
+    fn get(&self, user: &UserId) -> Option<&Entry> {
+        let at = self.entries.binary_search_by(|entry| entry.user.cmp(user)).ok()?;
+        self.entries.get(at)
+    }
+
+    /// One page. It begins after a user and not at a number, so that what comes and goes in between moves nobody from
+    /// one page to another.
+    pub(super) fn page(&self, query: &Query, definitions: &Definitions) -> Page {
+        let remembered = definitions.remembered();
+        let start = query.after.as_ref().map_or(0, |after| self.entries.partition_point(|entry| entry.user <= *after));
+        let is_base =
+            |base: &str, wanted: &str| base == wanted || base.rsplit_once(':').map(|(_, n)| n) == Some(wanted);
+        let mut containers = Vec::new();
+        let mut next = None;
+        for entry in self.entries.iter().skip(start) {
+            let facts = remembered.get(&entry.revision);
+            let version = facts.and_then(|facts| facts.version);
+            let base = facts.and_then(|facts| facts.base.as_deref());
+            let is_wanted = query.state.is_none_or(|state| entry.state == state)
+                && query.version.is_none_or(|wanted| version == Some(wanted))
+                && query.base.as_ref().is_none_or(|wanted| base.is_some_and(|base| is_base(base, wanted)));
+            if !is_wanted {
+                continue;
+            }
+            if containers.len() == query.limit {
+                next = containers.last().map(|last: &Listed| last.user.clone());
+                break;
+            }
+            let Entry { user, state, reason, .. } = entry;
+            let definition = facts.cloned();
+            containers.push(Listed { user: user.clone(), state: *state, reason: *reason, definition });
+        }
+        let unread_definitions = self.entries.iter().filter(|entry| remembered.get(&entry.revision).is_none()).count();
+        Page { containers, next, taken_at: self.taken_at, age: self.taken.elapsed(), unread_definitions }
+    }
+
+    /// The revisions whose definition is not known yet, and whose they are.
+    pub(super) fn unread(&self, definitions: &Definitions) -> Vec<(String, UserId)> {
+        let remembered = definitions.remembered();
+        let unread = self.entries.iter().filter(|entry| remembered.get(&entry.revision).is_none());
+        unread.map(|entry| (entry.revision.to_string(), entry.user.clone())).collect()
+    }
+}
+
+/// The entry of a service. `None` for one that is gone, or that is no user's: other services may have the prefix too,
+/// this one among them.
+fn entry(service: Service, tag: Option<&str>, before: Option<&Snapshot>) -> Option<Entry> {
+    let user = UserId::parse(tag?).ok().filter(|user| user.service_name() == service.name)?;
+    let (state, reason) = outline(&service)?;
+    let now = Instant::now();
+    let earlier = before.and_then(|before| before.get(&user)).filter(|earlier| earlier.state == state);
+    let mut since = earlier.map_or(now, |earlier| earlier.since);
+    // A deployment that is on its way says itself when it began, even to a process that has just started.
+    if state == State::Provisioning
+        && let Some(age) = service.primary().filter(|primary| primary.rollout == Rollout::InProgress).and_then(age)
+        && let Some(began) = now.checked_sub(age)
+    {
+        since = since.min(began);
+    }
+    Some(Entry { user, revision: service.task_definition.into(), state, reason, since })
+}
+
+fn age(deployment: &Deployment) -> Option<Duration> {
+    let seconds = Timestamp::now().as_second().checked_sub(deployment.created_at_seconds?)?;
+    u64::try_from(seconds).ok().map(Duration::from_secs)
+}
+
+/// The state as far as a service shows it. Without tasks, a container whose rollout is complete and whose task is up
+/// counts as running, healthy or not; one that ECS gave up is failed, even if a task of it is healthy after all; and
+/// the reason of a failure is what the circuit breaker did, not what kept the task from running.
+fn outline(service: &Service) -> Option<(State, Option<ReasonCode>)> {
+    let status = derive_status(service, &[], true)?;
+    let is_steady = service.primary().is_none_or(|primary| primary.rollout == Rollout::Completed)
+        && service.running >= service.desired
+        && service.pending == 0;
+    let state = match status.state {
+        State::Provisioning if is_steady => State::Running,
+        other => other,
+    };
+    Some((state, status.reason.map(|reason| reason.code)))
+}
