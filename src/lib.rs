@@ -27,7 +27,7 @@
 //! | [`staging`] | users' files and locks on EFS, by descriptor, against a hostile tenant | `domain` |
 //! | [`probe`] | does a user's gateway answer | `domain` |
 //! | [`reconcile`] | observe, plan, execute | `aws`, `staging`, `probe`, `metrics`, `domain` |
-//! | [`fleet`] | looking at many containers at a time: one poller for all who wait or follow, a snapshot for the list | `aws`, `metrics`, `domain` |
+//! | [`fleet`] | looking at many containers at a time: one poller for all who wait or follow, a snapshot for the list | `reconcile`, `aws`, `metrics`, `domain` |
 //! | [`config`] | settings from environment and SSM, token file | `aws`, `probe`, `domain` |
 //! | [`http`] | routes, bearer tokens, problem documents; the one place that knows status codes | `reconcile`, `fleet`, `config`, what errors and answers are made of |
 //! | [`metrics`] | what is counted and timed, for `/metrics` | `domain` |

@@ -74,9 +74,10 @@ impl Server {
         tokio::spawn(refresh(self.source, coordinates_sender, freshness_sender));
 
         let metrics = self.metrics;
-        let fleet = Fleet::new(self.aws.ecs.clone(), coordinates.clone(), self.fleet, metrics.clone());
+        let (ecs, at) = (self.aws.ecs.clone(), coordinates.clone());
         let reconciler =
             Arc::new(Reconciler::new(self.aws, staging, locks, coordinates, self.options, metrics.clone()));
+        let fleet = Fleet::new(ecs, Arc::clone(&reconciler), at, self.fleet, metrics.clone());
         let (readiness, tokens) = (Readiness::new(freshness), self.tokens);
         Ok(App { reconciler, fleet, tokens, readiness, metrics })
     }

@@ -2,6 +2,7 @@
 //! read ten a call and tasks a hundred, but tasks are listed one service a call: that is what there is to save.
 
 use crate::domain::service::{Service, ServiceStatus, Task};
+use crate::domain::{ReasonCode, Status};
 
 /// The last reading of one container.
 #[derive(Debug, Default)]
@@ -12,6 +13,8 @@ pub(super) struct Known {
     pub(super) live: Vec<Task>,
     /// Tasks that had: nothing about them changes any more.
     pub(super) stopped: Vec<Task>,
+    /// What was derived from them, and what became of it when that was refined.
+    pub(super) refined: Option<(Status, Status)>,
 }
 
 /// Which tasks to read.
@@ -50,6 +53,14 @@ impl Known {
         self.live = live;
         self.stopped.retain(|known| stopped.iter().all(|task| task.arn != known.arn));
         self.stopped.extend(stopped);
+    }
+
+    /// What a status becomes when it is refined, if it was before and would come to the same: from the same service, and
+    /// not while a gateway is still to answer.
+    pub(super) fn refined(&self, derived: &Status) -> Option<&Status> {
+        let (from, to) = self.refined.as_ref()?;
+        let waits = to.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::GatewayUnanswered);
+        (from == derived && !waits).then_some(to)
     }
 
     /// Every task that is known.
@@ -127,7 +138,7 @@ mod tests {
             ("gone", None, runs(), service(Inactive, 0, 0, Completed), Tasks::None),
         ];
         for (what, before, live, now, expected) in rows {
-            let known = Known { service: before.cloned(), live, stopped: vec![] };
+            let known = Known { service: before.cloned(), live, ..Known::default() };
             assert_eq!(known.tasks_to_read(&now), expected, "{what}");
         }
     }

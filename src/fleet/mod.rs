@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::aws::Ecs;
 use crate::domain::Coordinates;
 use crate::metrics::Metrics;
+use crate::reconcile::Reconciler;
 use definitions::Definitions;
 
 /// How the fleet is looked at.
@@ -61,9 +62,15 @@ pub struct Fleet {
 impl Fleet {
     /// The fleet behind these coordinates, which may change; every snapshot goes into `metrics`.
     #[must_use]
-    pub fn new(ecs: Ecs, coordinates: watch::Receiver<Coordinates>, options: Options, metrics: Metrics) -> Self {
+    pub fn new(
+        ecs: Ecs,
+        reconciler: Arc<Reconciler>,
+        coordinates: watch::Receiver<Coordinates>,
+        options: Options,
+        metrics: Metrics,
+    ) -> Self {
         let definitions = Arc::new(Definitions::new(ecs.clone()));
-        let watchers = Watchers::new(ecs.clone(), coordinates.clone(), Arc::clone(&definitions), options);
+        let watchers = Watchers::new(ecs.clone(), reconciler, coordinates.clone(), Arc::clone(&definitions), options);
         Self { watchers, roster: Roster::new(ecs, coordinates, definitions, options, metrics) }
     }
 

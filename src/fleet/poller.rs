@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::definitions::Facts;
@@ -12,10 +13,12 @@ use super::known::{Known, Tasks};
 use super::watchers::{Report, Shared, Sight};
 use crate::aws::{AwsError, DESCRIBED_SERVICES, DESCRIBED_TASKS, ListedTasks};
 use crate::domain::service::{Health, Service, ServiceStatus, Task};
-use crate::domain::{Status, UserId, derive_status};
+use crate::domain::{Coordinates, Status, UserId, derive_status};
 
 /// How long a newcomer waits for others to share its calls with.
 const GATHERS_FOR: Duration = Duration::from_millis(50);
+/// Users of whom more is asked than ECS knows, at a time.
+const REFINED_AT_A_TIME: usize = 16;
 /// Users that are read together, and told together: as many as one DescribeTasks may serve.
 const READ_TOGETHER: usize = DESCRIBED_TASKS;
 
@@ -103,7 +106,8 @@ impl Poller {
     }
 
     async fn read(&mut self, reading: u64, users: Vec<UserId>) {
-        let cluster = self.shared.coordinates.borrow().cluster.clone();
+        let at = self.shared.coordinates.borrow().clone();
+        let cluster = at.cluster.clone();
         let (mut readings, mut failed) = (Vec::new(), Vec::new());
         for users in users.chunks(DESCRIBED_SERVICES) {
             let names: Vec<String> = users.iter().map(UserId::service_name).collect();
@@ -124,6 +128,8 @@ impl Poller {
             }
         }
         self.read_tasks(&cluster, &mut readings).await;
+        // Files and gateways: each is slow by itself, and none is in the way of another.
+        stream::iter(&mut readings).for_each_concurrent(REFINED_AT_A_TIME, |reading| self.refine(&at, reading)).await;
         for Reading { user, known, status, .. } in readings {
             let sight = match status {
                 Ok(Some(status)) => Sight::Seen(Arc::new(status)),
@@ -151,7 +157,10 @@ impl Poller {
             Tasks::None | Tasks::List => Vec::new(),
             Tasks::Known => known.live.iter().map(|task| task.arn.clone()).collect(),
         };
-        known.service = Some(service.clone());
+        if known.service.as_ref() != Some(&service) {
+            known.refined = None;
+            known.service = Some(service.clone());
+        }
         Reading { user, service, known, tasks, arns, described: Vec::new(), status: Ok(None) }
     }
 
@@ -169,7 +178,7 @@ impl Poller {
         }
     }
 
-    /// Reads the tasks that the statuses hang on, as [`crate::reconcile`] does for one user: those that run, and those
+    /// Reads the tasks that the statuses hang on, as a look at one user does: those that run, and those
     /// that stopped where none is ready.
     async fn read_tasks(&self, cluster: &str, readings: &mut [Reading]) {
         for reading in readings.iter_mut().filter(|reading| reading.tasks == Tasks::List) {
@@ -249,6 +258,32 @@ impl Poller {
         };
         reading.status = match facts {
             Ok(facts) => Ok(derive_status(service, &tasks, facts.has_health_check)),
+            Err(error) => Err(Arc::new(error)),
+        };
+    }
+
+    /// Says what a look at the one user would say.
+    async fn refine(&self, at: &Coordinates, reading: &mut Reading) {
+        let Reading { user, service, known, status, .. } = reading;
+        let Ok(Some(derived)) = status.clone() else { return };
+        if let Some(refined) = known.refined(&derived) {
+            *status = Ok(Some(refined.clone()));
+            return;
+        }
+        let reconciler = &self.shared.reconciler;
+        let facts = match derived.ready && reconciler.asks_gateways() {
+            true => self.shared.definitions.facts(&service.task_definition, user).await,
+            false => Ok(Facts::default()),
+        };
+        let refined = match facts {
+            Ok(facts) => reconciler.refine(at, user, service, facts.version, derived.clone(), known.tasks()).await,
+            Err(error) => Err(error),
+        };
+        *status = match refined {
+            Ok(refined) => {
+                known.refined = Some((derived, refined.status.clone()));
+                Ok(Some(refined.status))
+            }
             Err(error) => Err(Arc::new(error)),
         };
     }

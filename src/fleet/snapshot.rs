@@ -181,8 +181,9 @@ fn age(deployment: &Deployment) -> Option<Duration> {
 }
 
 /// The state as far as a service shows it. Without tasks, a container whose rollout is complete and whose task is up
-/// counts as running, healthy or not; one that ECS gave up is failed, even if a task of it is healthy after all; and
-/// the reason of a failure is what the circuit breaker did, not what kept the task from running.
+/// counts as running, healthy or not; one that ECS gave up is failed, even if a task of it is healthy after all; one
+/// that went back to its former revision is running once that is steady; no gateway is asked; and the reason of a failure
+/// is what the circuit breaker did, not what kept the task from running.
 fn outline(service: &Service) -> Option<(State, Option<ReasonCode>)> {
     let status = derive_status(service, &[], true)?;
     let is_steady = service.primary().is_none_or(|primary| primary.rollout == Rollout::Completed)

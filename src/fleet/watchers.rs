@@ -13,6 +13,7 @@ use super::definitions::Definitions;
 use super::poller::Poller;
 use crate::aws::{AwsError, Ecs};
 use crate::domain::{Coordinates, Status, UserId};
+use crate::reconcile::Reconciler;
 
 /// What a reading of a container came to.
 #[derive(Debug, Clone)]
@@ -47,6 +48,7 @@ pub struct Watchers(Arc<Shared>);
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) ecs: Ecs,
+    pub(super) reconciler: Arc<Reconciler>,
     pub(super) coordinates: watch::Receiver<Coordinates>,
     pub(super) definitions: Arc<Definitions>,
     pub(super) options: Options,
@@ -78,12 +80,13 @@ pub(super) struct Report {
 impl Watchers {
     pub(super) fn new(
         ecs: Ecs,
+        reconciler: Arc<Reconciler>,
         coordinates: watch::Receiver<Coordinates>,
         definitions: Arc<Definitions>,
         options: Options,
     ) -> Self {
         let (stopping, arrived, registry) = (CancellationToken::new(), Notify::new(), Mutex::default());
-        Self(Arc::new(Shared { ecs, coordinates, definitions, options, stopping, arrived, registry }))
+        Self(Arc::new(Shared { ecs, reconciler, coordinates, definitions, options, stopping, arrived, registry }))
     }
 
     /// Watches a user's container. Dropping the watch ends it and frees its slot.

@@ -18,7 +18,7 @@ pub use credentials::Credentials;
 pub use error::{ConvergeError, FailureKind};
 pub use gateway::{Gateway, GatewayAuth};
 pub use plan::{Done, NotRemoved, Observed, Plan, Refusal, Step, plan};
-pub use status::ContainerView;
+pub use status::{ContainerView, Refined};
 pub use target::{Definition, Desired, IfMissing, Target};
 
 use std::sync::Arc;

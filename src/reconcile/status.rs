@@ -5,12 +5,13 @@ use jiff::Timestamp;
 use super::Reconciler;
 use super::error::ConvergeError;
 use super::plan::Refusal;
-use crate::aws::{ErrorKind, ListedTasks, RegisteredDefinition};
+use crate::aws::{AwsError, ErrorKind, ListedTasks, RegisteredDefinition};
 use crate::domain::service::{Service, ServiceDeploymentState, ServiceStatus, Task, is_newer_revision, revision};
 use crate::domain::{
-    Coordinates, CurrentDefinition, LastStop, State, Status, UserId, derive_status, rolled_back_from, running_task,
-    with_causes,
+    Coordinates, CurrentDefinition, LastStop, OpenClawVersion, State, Status, UserId, derive_status, rolled_back_from,
+    running_task, with_causes,
 };
+use crate::probe::ProbeKind;
 
 /// A user's container as ECS shows it at this moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,17 @@ pub struct ContainerView {
     /// ARN of the revision that was asked for: the service's, unless ECS went back from another one.
     pub asked_for: String,
     /// Whether that task is healthy. It is without `status.ready` when ECS went back from what was asked for.
+    pub serves: bool,
+}
+
+/// A status and what it hangs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refined {
+    /// The status.
+    pub status: Status,
+    /// As [`ContainerView::asked_for`].
+    pub asked_for: String,
+    /// As [`ContainerView::serves`].
     pub serves: bool,
 }
 
@@ -74,14 +86,34 @@ impl Reconciler {
             status = derive(&tasks)?;
         }
         let release = current.as_ref().and_then(|current| current.release.version());
-        if let Some(address) = host.as_deref().filter(|_| status.ready).and_then(|host| host.parse().ok())
+        let refined = self.refine(at, user, &service, release, status, tasks).await?;
+        let Refined { status, asked_for, serves } = refined;
+        Ok(ContainerView { service, current, status, host, asked_for, serves })
+    }
+
+    /// Adds to a status what neither the service nor its tasks tell, from which it was derived: whether the gateway
+    /// answers, whether ECS went back from what was asked for, and why a container stopped that ECS has forgotten.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn refine(
+        &self,
+        at: &Coordinates,
+        user: &UserId,
+        service: &Service,
+        release: Option<OpenClawVersion>,
+        mut status: Status,
+        tasks: Vec<Task>,
+    ) -> Result<Refined, AwsError> {
+        let host = running_task(service, &tasks).and_then(|task| task.private_ip.as_deref());
+        if let Some(address) = host.filter(|_| status.ready).and_then(|host| host.parse().ok())
             && let Err(problem) = self.options.gateway_probe.ask(address, release).await
         {
             status = status.unanswered(problem);
         }
         let serves = status.ready;
         let mut asked_for = service.task_definition.clone();
-        if let Some((newer, rolled_back)) = self.rolled_back(at, user, &service, &status, tasks).await? {
+        if let Some((newer, rolled_back)) = self.rolled_back(at, user, service, &status, tasks).await? {
             (asked_for, status) = (newer, rolled_back);
         }
         if status.reason.as_ref().is_some_and(|reason| reason.stopped_at.is_none()) {
@@ -91,7 +123,13 @@ impl Reconciler {
             });
             status = status.recalling(noted, &asked_for, Timestamp::now());
         }
-        Ok(ContainerView { service, current, status, host, asked_for, serves })
+        Ok(Refined { status, asked_for, serves })
+    }
+
+    /// Whether [`Self::refine`] asks gateways, and with that needs to know the release.
+    #[must_use]
+    pub fn asks_gateways(&self) -> bool {
+        self.options.gateway_probe.kind != ProbeKind::Off
     }
 
     /// Notes why the container does not run, while ECS still knows: for about an hour after its task stopped.
@@ -114,7 +152,7 @@ impl Reconciler {
         service: &Service,
         status: &Status,
         mut tasks: Vec<Task>,
-    ) -> Result<Option<(String, Status)>, ConvergeError> {
+    ) -> Result<Option<(String, Status)>, AwsError> {
         if !matches!(status.state, State::Running | State::Provisioning) {
             return Ok(None);
         }
@@ -127,7 +165,7 @@ impl Reconciler {
         let newest = match self.aws.ecs.newest_service_deployment(&at.cluster, &service.name).await {
             Ok(newest) => newest,
             Err(error) if matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Unanswered) => {
-                return Err(error.into());
+                return Err(error);
             }
             // Not every role may ask, and not every emulator answers.
             Err(error) => {

@@ -8,7 +8,7 @@ use std::path::Path;
 use paths::paths_in;
 
 /// Each layer, and the layers that it may import: `main → cli → http → rollout → reconcile → aws, staging → domain`,
-/// with `fleet` beside `reconcile` for looking at many, `config` beside them for `cli` and `http`, `metrics` for all that is measured, `probe` below `reconcile`, and
+/// with `fleet` above `reconcile` for looking at many, `config` beside them for `cli` and `http`, `metrics` for all that is measured, `probe` below `reconcile`, and
 /// `egress` for `cli` alone.
 const LAYERS: [(&str, &[&str]); 14] = [
     ("main", &["cli"]),
@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("config", &["aws", "domain", "probe"]),
     ("rollout", &["aws", "domain", "metrics", "reconcile", "staging"]),
     ("reconcile", &["aws", "domain", "metrics", "probe", "staging"]),
-    ("fleet", &["aws", "domain", "metrics"]),
+    ("fleet", &["aws", "domain", "metrics", "reconcile"]),
     ("aws", &["domain", "metrics"]),
     ("metrics", &["domain"]),
     ("staging", &["domain"]),
@@ -169,7 +169,8 @@ fn a_planted_violation_is_found() {
         ("staging/write.rs", "use crate::aws::AwsError;", "staging may not import aws"),
         ("aws/ecs/mod.rs", "use super::super::staging::Staging;", "aws may not import staging"),
         ("aws/error.rs", "use crate::reconcile::Plan;", "aws may not import reconcile"),
-        ("fleet/poller.rs", "use crate::reconcile::Reconciler;", "fleet may not import reconcile"),
+        ("fleet/poller.rs", "use crate::http::App;", "fleet may not import http"),
+        ("reconcile/status.rs", "use crate::fleet::Watch;", "reconcile may not import fleet"),
         ("config/mod.rs", "use crate::http::App;", "config may not import http"),
         ("main.rs", "use openclaw_provisioner::reconcile::plan;", "main may not import reconcile"),
         ("reconcile/error.rs", "use axum::http::StatusCode;", "status codes"),

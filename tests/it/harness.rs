@@ -112,7 +112,7 @@ impl TestApp {
         let owner = rustix::process::geteuid().is_root().then_some(Owner { uid: 1000, gid: 1000 });
         let metrics = Metrics::default();
         let aws = Aws::new(&config, &RateLimits::default(), &metrics);
-        let fleet = Fleet::new(aws.ecs.clone(), receiver.clone(), fleet, metrics.clone());
+        let (ecs, at) = (aws.ecs.clone(), receiver.clone());
         let reconciler = Arc::new(Reconciler::new(
             aws,
             Staging::open(root.path(), owner).unwrap(),
@@ -121,6 +121,7 @@ impl TestApp {
             options,
             metrics.clone(),
         ));
+        let fleet = Fleet::new(ecs, reconciler.clone(), at, fleet, metrics.clone());
         let tokens = Tokens::parse(&format!("backend:admin:{TOKEN}\ndashboard:read:{READ_TOKEN}")).unwrap();
         let (freshness, fresh) = watch::channel(Freshness { read_at: Instant::now(), error: None });
         let (tokens, readiness) = (watch::channel(tokens).1, Readiness::new(fresh));

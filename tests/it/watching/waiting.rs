@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::{Behaviour, Fault, FaultKind};
+use openclaw_provisioner::emulator::{Behaviour, Fault, FaultKind, Options as EmulatorOptions};
 use openclaw_provisioner::fleet::Options;
+use openclaw_provisioner::probe::{GatewayProbe, ProbeKind};
+use openclaw_provisioner::reconcile;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -59,6 +61,46 @@ async fn who_waits_for_a_container_that_failed_is_told_at_once() {
     assert_eq!(said, (200, &json!("failed"), &json!("image_pull"), &json!(null)), "{}", answer.body);
     // Only running is out of its reach: who waits for it to be stopped goes on waiting.
     assert_eq!(wait(&app, "alice", "state=stopped&timeout_seconds=10").await, (408, "failed".into()));
+}
+
+/// Whatever a look at the user tells, who waits is told: also what DescribeServices has forgotten.
+#[tokio::test(start_paused = true)]
+async fn a_container_that_ecs_took_back_to_its_former_revision_is_not_one_that_runs() {
+    let app = TestApp::start().await;
+    app.provision("alice").await;
+    assert_eq!(wait(&app, "alice", "").await, (200, "running".into()));
+    let bad = json!({"image": "ghcr.io/openclaw/sim-crash:2026.4.25"});
+    assert_eq!(app.post("/containers/alice/redeploy", bad).await.status, 202);
+    let waited = app.get("/containers/alice/wait?timeout_seconds=60").await.body;
+    assert_eq!((&waited["state"], &waited["reason"]["code"]), (&json!("failed"), &json!("rolled_back")), "{waited}");
+    app.pass_seconds(300).await;
+    let (waited, seen) = (app.get("/containers/alice/wait").await.body, app.get("/containers/alice").await.body);
+    for member in ["state", "phase", "ready", "reason"] {
+        assert_eq!(waited[member], seen[member], "{member}");
+    }
+    assert_eq!(waited["reason"]["code"], "rolled_back", "{waited}");
+}
+
+/// Incident 22: healthy to ECS, and nobody is served.
+#[tokio::test(start_paused = true)]
+async fn a_container_whose_gateway_does_not_answer_is_asked_again_in_every_cycle() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let emulator = EmulatorOptions { task_address: Some([127, 0, 0, 1].into()), ..EmulatorOptions::default() };
+    let gateway_probe = GatewayProbe { kind: ProbeKind::Tcp, port, ..GatewayProbe::default() };
+    let options = reconcile::Options { gateway_probe, ..reconcile::Options::default() };
+    let app = TestApp::with_both(emulator, options).await;
+    app.provision("alice").await;
+    let answer = app.get("/containers/alice/wait?timeout_seconds=20").await;
+    let said = (answer.status, &answer.body["state"], &answer.body["reason"]["code"]);
+    assert_eq!(said, (408, &json!("provisioning"), &json!("gateway_unanswered")), "{}", answer.body);
+    let opened = async {
+        app.pass_seconds(10).await;
+        std::net::TcpListener::bind(("127.0.0.1", port)).unwrap()
+    };
+    let (waited, _listener) = tokio::join!(wait(&app, "alice", "timeout_seconds=60"), opened);
+    assert_eq!(waited, (200, "running".into()));
 }
 
 /// AWS is eventually consistent: a describe right after a create may not show the service.
