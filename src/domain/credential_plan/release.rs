@@ -1,5 +1,7 @@
 //! Which release a task definition runs, and what of it decides the plan.
 
+use std::ops::Range;
+
 use serde_json::Value;
 
 use super::table::{NEWEST_KNOWN, model_entries, reads_store_of};
@@ -22,8 +24,12 @@ pub const GATEWAY_TOKEN: &str = "OPENCLAW_GATEWAY_TOKEN";
 /// The docker label of ours that keeps what was resolved when the definition was rendered.
 pub(in crate::domain) const LABEL_OPENCLAW_VERSION: &str = "openclaw.provisioner.openclaw-version";
 
-/// openclaw-facts §2: its event loop stalls for minutes.
-const HANGS_ON_NETWORK_FILE_SYSTEMS: OpenClawVersion = OpenClawVersion::new(2026, 4, 25);
+/// Where a release unpacks its plugins and their packages, if not in the user's directory.
+const PLUGIN_STAGE_DIR: &str = "OPENCLAW_PLUGIN_STAGE_DIR";
+/// The releases that do so at their start, and hang over it on network file systems: openclaw/openclaw #71818 (4.24),
+/// #78860 (4.26, on EFS), #73339 (the way out: elsewhere). It is gone in 2026.5.2. The variable is not set for them: an
+/// image may bring it, with the packages baked in, and a definition would override that unseen.
+const UNPACK_PLUGINS: Range<OpenClawVersion> = OpenClawVersion::new(2026, 4, 24)..OpenClawVersion::new(2026, 5, 0);
 
 /// Bundled in 2026.5.7, a plugin to be installed in 5.12 and later; nothing in between was looked at.
 const BEDROCK_IS_A_PLUGIN_FROM: OpenClawVersion = OpenClawVersion::new(2026, 5, 12);
@@ -36,6 +42,7 @@ pub struct Release {
     has_codex_plugin: bool,
     has_secret_key: bool,
     has_gateway_token: bool,
+    has_plugin_stage_dir: bool,
 }
 
 /// What names a release beside the definition itself.
@@ -86,6 +93,7 @@ impl Release {
             has_codex_plugin: plugin.is_some() && plugin == version,
             has_secret_key: container.has(AUTH_PROFILE_SECRET_KEY),
             has_gateway_token: container.has(GATEWAY_TOKEN),
+            has_plugin_stage_dir: container.has(PLUGIN_STAGE_DIR),
         }
     }
 
@@ -98,6 +106,7 @@ impl Release {
             has_codex_plugin: false,
             has_secret_key: false,
             has_gateway_token: false,
+            has_plugin_stage_dir: false,
         }
     }
 
@@ -152,7 +161,7 @@ impl Release {
         let of_version = match self.version {
             None => Some(Warning::ReleaseUnknown { image: self.image.clone() }),
             Some(version) if version > NEWEST_KNOWN => Some(Warning::ReleaseNewerThanKnown { version }),
-            Some(version) if version == HANGS_ON_NETWORK_FILE_SYSTEMS => {
+            Some(version) if UNPACK_PLUGINS.contains(&version) && !self.has_plugin_stage_dir => {
                 Some(Warning::HangsOnNetworkFileSystems { version })
             }
             Some(_) => None,
@@ -282,7 +291,14 @@ mod tests {
 
     #[test]
     fn what_the_definition_lacks_is_said() {
-        assert_eq!(codes(&release("o:2026.4.25", &[]).unwrap()), ["release_hangs_on_network_file_systems"]);
+        for unpacks in ["o:2026.4.24", "o:2026.4.25", "o:2026.4.29"] {
+            assert_eq!(codes(&release(unpacks, &[]).unwrap()), ["release_hangs_on_network_file_systems"], "{unpacks}");
+            let elsewhere = [(PLUGIN_STAGE_DIR, "/tmp/plugins")];
+            assert!(codes(&release(unpacks, &elsewhere).unwrap()).is_empty(), "{unpacks}");
+        }
+        for other in ["o:2026.4.23", "o:2026.5.2"] {
+            assert!(codes(&release(other, &[]).unwrap()).is_empty(), "{other}");
+        }
         let encrypting = release("o:2026.5.12", &[]).unwrap();
         assert_eq!(codes(&encrypting), ["auth_profile_secret_key_missing"]);
         assert_eq!(encrypting.warnings(SignInKind::OpenaiKey), []);

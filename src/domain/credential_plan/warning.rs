@@ -17,7 +17,7 @@ pub enum Warning {
         /// The release.
         version: OpenClawVersion,
     },
-    /// openclaw-facts §2: 2026.4.25.
+    /// It unpacks its plugins into the user's directory.
     HangsOnNetworkFileSystems {
         /// The release.
         version: OpenClawVersion,
@@ -74,9 +74,12 @@ impl fmt::Display for Warning {
             Self::ReleaseNewerThanKnown { version } => {
                 write!(f, "OpenClaw {version} is newer than any release that was tried; the newest plan was used")
             }
-            Self::HangsOnNetworkFileSystems { version } => {
-                write!(f, "OpenClaw {version} hangs on network file systems; use another release")
-            }
+            Self::HangsOnNetworkFileSystems { version } => write!(
+                f,
+                "OpenClaw {version} unpacks its plugins into the user's directory, and hangs over it on network file \
+                 systems; set OPENCLAW_PLUGIN_STAGE_DIR to a directory of the container's own, such as \
+                 /tmp/openclaw-plugins, or use another release"
+            ),
             Self::ProfileSecretKeyMissing => f.write_str(
                 "this release encrypts the sign-in with a key outside the user's directory, so the next task loses it; \
                  set PROVISIONER_AUTH_PROFILE_SECRET_ARN, or give OPENCLAW_AUTH_PROFILE_SECRET_KEY in `secrets`",
