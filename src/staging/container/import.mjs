@@ -165,6 +165,7 @@ async function migrate(openclaw, profileId) {
 }
 
 async function doctor(openclaw, again = false) {
+  keepConversations(openclaw);
   const said = [];
   const { code, signal, seconds } = await run(openclaw, ["doctor", "--fix", "--non-interactive"], DOCTOR_MS, (line) => {
     // Its boxes are drawn for a terminal.
@@ -184,6 +185,28 @@ async function doctor(openclaw, again = false) {
   if (fs.existsSync(PROFILES)) {
     throw new Failure(70, `openclaw doctor of ${openclaw.release} did not import ${path.relative(STATE, PROFILES)}, ` +
       "see its words above; a new sign-in replaces what cannot be imported");
+  }
+}
+
+/**
+ * Doctor hands every conversation that an older release had with provider `openai-codex` over to the `codex` plugin (seen
+ * on 9.6), and where the image has none, not one of them goes on. It respects a runtime that was chosen, so the one that
+ * the provisioner configures without the plugin is chosen for them.
+ */
+function keepConversations(openclaw) {
+  if (process.env.OPENCLAW_CODEX_PLUGIN === openclaw.release) return;
+  for (const agent of readDirectory(path.join(STATE, "agents"))) {
+    const file = path.join(STATE, "agents", agent, "sessions/sessions.json");
+    let sessions;
+    try {
+      sessions = JSON.parse(readText(file) ?? "{}");
+    } catch {
+      continue;
+    }
+    const ofCodex = Object.values(sessions ?? {}).filter((session) => (session?.agentRuntimeOverride ?? "auto") === "auto" &&
+      [session?.modelProvider, session?.providerOverride].includes("openai-codex"));
+    for (const session of ofCodex) session.agentRuntimeOverride = "openclaw";
+    if (ofCodex.length > 0) writeFile(file, `${JSON.stringify(sessions, null, 2)}\n`);
   }
 }
 
