@@ -34,7 +34,7 @@ pub struct CoordinatesArgs {
     /// OpenClaw release of images that do not say theirs, such as 2026.4.21, optional [SSM: openclaw-version]
     #[arg(long, env = "PROVISIONER_OPENCLAW_VERSION", value_name = "RELEASE")]
     pub openclaw_version: Option<String>,
-    /// ARN of the secret that OpenClaw 2026.5.12 to 2026.6.1 encrypts sign-ins with, optional [SSM: auth-profile-secret-arn]
+    /// ARN of the secret that OpenClaw 2026.5.12 to 2026.5.28 encrypts sign-ins with, optional [SSM: auth-profile-secret-arn]
     #[arg(long, env = "PROVISIONER_AUTH_PROFILE_SECRET_ARN", value_name = "ARN")]
     pub auth_profile_secret_arn: Option<String>,
 }

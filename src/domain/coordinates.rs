@@ -26,7 +26,7 @@ pub struct Coordinates {
 pub struct ReleaseDefaults {
     /// The OpenClaw release of images that do not say theirs.
     pub openclaw_version: Option<OpenClawVersion>,
-    /// ARN of the secret that OpenClaw 2026.5.12 – 6.1 encrypts sign-ins with.
+    /// ARN of the secret that OpenClaw 2026.5.12 – 5.28 encrypts sign-ins with.
     pub auth_profile_secret_arn: Option<String>,
 }
 

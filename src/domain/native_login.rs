@@ -7,9 +7,9 @@ use super::credential_plan::{CredentialPlan, Provider};
 pub enum NativeLogin {
     /// The Codex CLI, into `codex/auth.json`. The image has to bring it: OpenClaw's own does not.
     CodexHome,
-    /// OpenClaw, as provider `openai-codex`: through 2026.6.1.
+    /// OpenClaw, as provider `openai-codex`: through 2026.5.
     OpenAiCodex,
-    /// OpenClaw, as provider `openai`: from 2026.6.5 on.
+    /// OpenClaw, as provider `openai`: from 2026.6 on.
     OpenAi,
 }
 
@@ -68,8 +68,8 @@ mod tests {
     fn each_release_is_signed_in_by_what_it_reads() {
         let of = |month, patch| NativeLogin::of(&Release::plain(OpenClawVersion::new(2026, month, patch)).plan());
         assert_eq!((of(4, 7), of(4, 21)), (NativeLogin::CodexHome, NativeLogin::CodexHome));
-        assert_eq!((of(4, 22), of(6, 1)), (NativeLogin::OpenAiCodex, NativeLogin::OpenAiCodex));
-        assert_eq!((of(6, 5), of(9, 6)), (NativeLogin::OpenAi, NativeLogin::OpenAi));
+        assert_eq!((of(4, 22), of(5, 28)), (NativeLogin::OpenAiCodex, NativeLogin::OpenAiCodex));
+        assert_eq!((of(6, 1), of(9, 6)), (NativeLogin::OpenAi, NativeLogin::OpenAi));
     }
 
     #[test]

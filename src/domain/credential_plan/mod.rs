@@ -84,9 +84,9 @@ pub enum CodexRefreshToken {
 /// The provider of our profile in `auth-profiles.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
-    /// Through 2026.6.1.
+    /// Through 2026.5.
     OpenAiCodex,
-    /// From 2026.6.5 on. Never before: on 5.12 it goes to the paid API.
+    /// From 2026.6 on. Never before: on 5.12 it goes to the paid API.
     OpenAi,
 }
 

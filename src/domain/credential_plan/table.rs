@@ -21,14 +21,16 @@ const PROFILES: Layout = Layout { authority: Authority::AuthProfiles, profile: S
 const STORE: Layout = Layout { authority: Authority::Store, profile: Some(Provider::OpenAi), ..RECIPE };
 
 /// openclaw-facts §2, "Plan that follows". A row is in force from its release up to the next row's.
-const LAYOUTS: [(OpenClawVersion, Layout); 5] = [
+const LAYOUTS: [(OpenClawVersion, Layout); 6] = [
     (v(4, 7), RECIPE),
     // 4.7 reads codex/auth.json first and rewrites both files; 4.8 – 4.20 were not run.
     (v(4, 21), Layout { keeps_own_profile: true, ..RECIPE }),
     (v(4, 22), PROFILES),
-    // Seen on 2026.5.12, not on 5.7; whether 5.14 – 6.1 need the key was not run. Setting it does no harm.
+    // 5.12 encrypts with it; 5.18 – 5.28 only read what 5.12 encrypted.
     (v(5, 12), Layout { needs_profile_secret_key: true, ..PROFILES }),
-    // The JSON store is read through 6.1 and SQLite from 6.5; nothing in between was run.
+    // 6.1 knows the provider `openai-codex` no more, and reads what 5.12 encrypted by its doctor alone.
+    (v(6, 0), Layout { profile: Some(Provider::OpenAi), ..PROFILES }),
+    // The JSON store is read through 6.1 and SQLite from 6.5.
     (v(6, 5), STORE),
 ];
 
@@ -181,7 +183,8 @@ mod tests {
             (v(4, 25), "B openai-codex | openai-codex/gpt-5.5"),
             (v(5, 7), "B openai-codex | openai-codex/gpt-5.5"),
             (v(5, 12), "B openai-codex, key | openai-codex/gpt-5.5 on pi"),
-            (v(6, 1), "B openai-codex, key | openai/gpt-5.5 on openclaw"),
+            (v(5, 28), "B openai-codex, key | openai-codex/gpt-5.5 on pi"),
+            (v(6, 1), "B openai | openai/gpt-5.5 on openclaw"),
             (v(6, 5), STORE),
             (v(7, 35), STORE),
             (v(8, 1), STORE),

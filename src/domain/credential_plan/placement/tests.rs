@@ -4,6 +4,7 @@
 mod examples;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -16,6 +17,9 @@ use crate::domain::jwt::tests::jwt;
 use crate::domain::openclaw_version::OpenClawVersion;
 
 const START: i64 = 1_777_000_000;
+/// The releases that encrypt a sign-in, and those that read one that was encrypted.
+const ENCRYPT: Range<OpenClawVersion> = OpenClawVersion::new(2026, 5, 12)..OpenClawVersion::new(2026, 5, 18);
+const DECRYPT: Range<OpenClawVersion> = OpenClawVersion::new(2026, 5, 12)..OpenClawVersion::new(2026, 6, 0);
 
 /// The `n`th sign-in that ever was: its tokens carry the number.
 fn auth(n: i64) -> ChatGptAuth {
@@ -38,7 +42,7 @@ fn release(month: u16, patch: u16) -> Release {
 }
 
 fn releases() -> Vec<Release> {
-    let plain = [(4, 7), (4, 21), (4, 23), (5, 7), (5, 12), (6, 35), (7, 35), (8, 2), (9, 6)];
+    let plain = [(4, 7), (4, 21), (4, 23), (5, 7), (5, 12), (5, 28), (6, 1), (6, 35), (7, 35), (8, 2), (9, 6)];
     let with_plugin = Release::of_definition(&json!({"containerDefinitions": [{
         "image": "o:2026.9.6", "environment": [{"name": "OPENCLAW_CODEX_PLUGIN", "value": "2026.9.6"}],
     }]}));
@@ -114,6 +118,11 @@ impl World {
         number_of(&Self::json(self.profiles.as_ref())["profiles"][provider.profile_id()]["refresh"])
     }
 
+    /// In the profile that this release reads, if it reads one.
+    fn in_our_profile(&self, release: &Release) -> Option<i64> {
+        release.plan().profile.and_then(|provider| self.in_profiles(provider))
+    }
+
     /// As the entry script does.
     fn import(&mut self, release: &Release) {
         let mut file = Self::json(self.hand_over.as_ref());
@@ -142,8 +151,8 @@ impl World {
             Authority::CodexHome => self.in_profiles(Provider::OpenAiCodex).or(self.in_codex()),
             Authority::CodexPlugin => self.in_codex(),
             Authority::AuthProfiles => {
-                let found = self.in_profiles(Provider::OpenAiCodex);
-                if found.is_some() && version >= OpenClawVersion::new(2026, 5, 12) {
+                let found = self.in_our_profile(release);
+                if found.is_some() && ENCRYPT.contains(&version) {
                     self.encrypted = found;
                     let mut file = Self::json(self.profiles.as_ref());
                     let profile = file["profiles"][Provider::OpenAiCodex.profile_id()].as_object_mut().unwrap();
@@ -154,7 +163,7 @@ impl World {
                 let moved =
                     !Self::json(self.profiles.as_ref())["profiles"][Provider::OpenAiCodex.profile_id()]["oauthRef"]
                         .is_null();
-                if moved && version >= OpenClawVersion::new(2026, 5, 12) { self.encrypted } else { found }
+                if moved && DECRYPT.contains(&version) { self.encrypted } else { found }
             }
             Authority::Store => self.store,
         }
@@ -167,7 +176,8 @@ impl World {
         self.newest += 1;
         let next = auth(self.newest);
         let in_codex = Some(next.codex_file_bytes(CodexRefreshToken::Real).expose_secret().to_vec());
-        let file = auth_profiles::with_profile(Map::new(), Provider::OpenAiCodex, &next);
+        let provider = release.plan().profile.unwrap_or(Provider::OpenAiCodex);
+        let file = auth_profiles::with_profile(Map::new(), provider, &next);
         match authority {
             Authority::CodexPlugin => self.codex = in_codex,
             Authority::Store => self.store = Some(self.newest),
@@ -175,7 +185,7 @@ impl World {
                 self.codex = in_codex;
                 self.profiles = Some(auth_profiles::to_bytes(file).expose_secret().to_vec());
             }
-            Authority::AuthProfiles if self.encrypted.is_some_and(|encrypted| encrypted == used) => {
+            Authority::AuthProfiles if ENCRYPT.contains(&release.version().unwrap()) => {
                 self.encrypted = Some(self.newest);
                 let mut file = Self::json(self.profiles.as_ref());
                 let expires = next.sign_in().expires_at.unwrap().as_millisecond();

@@ -16,7 +16,7 @@ fn every_plan_puts_the_refresh_token_into_its_one_place() {
     for release in releases() {
         let world = staged(&release, 1);
         let pending = World::json(world.hand_over.as_ref())["profile"]["refresh"].clone();
-        let found = (world.in_codex(), world.in_profiles(Provider::OpenAiCodex), number_of(&pending));
+        let found = (world.in_codex(), world.in_our_profile(&release), number_of(&pending));
         let expected = match release.plan().authority {
             Authority::CodexHome | Authority::CodexPlugin => (Some(1), None, None),
             Authority::AuthProfiles => (None, Some(1), None),
