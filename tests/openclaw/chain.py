@@ -44,7 +44,9 @@ def steps(releases: list[tuple[str, Path]], world: World, provisioner: Provision
             turn = take_turn(running, provisioner, remarks) if "seconds" in state else None
             running.stop_gateway()
         if turn is None:
-            yield {"release": release, "signed_in": "no", "note": f"{said}the gateway did not come up: {state}"}
+            words = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+            yield {"release": release, "signed_in": "no",
+                   "note": f"{said}the gateway did not come up, {state}: {' / '.join(words[-6:])[-400:]}"}
             continue
         if turn.granted == [name]:
             name = turn.bearers[-1] if turn.bearers else name

@@ -207,8 +207,8 @@ class Container:
             return ""
 
     def stop_gateway(self, seconds: float = 60) -> float | None:
-        """SIGTERM, as Fargate sends it; the seconds until the end, or nothing when it had to be killed."""
-        if self.gateway is None:
+        """SIGTERM, as Fargate sends it; the seconds until the end, or nothing when it has to be killed or has ended."""
+        if self.gateway is None or self.gateway.poll() is not None:
             return None
         started = time.monotonic()
         for child in children(self.gateway.pid):

@@ -70,7 +70,7 @@ class Cache:
                 path = f"{self.path}/node/node_modules/.bin:{os.environ['PATH']}"
                 try:
                     npm = subprocess.run(["npm", "install", package, *flags, "--no-audit", "--no-fund"], cwd=place,
-                                         stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=600,
+                                         stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=1800,
                                          env=os.environ | {"PATH": path})
                     failed = npm.returncode != 0
                 except (FileNotFoundError, subprocess.TimeoutExpired):
