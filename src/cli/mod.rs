@@ -42,7 +42,7 @@ enum Command {
     /// Write manual pages
     Man(help::ManArgs),
     #[command(flatten)]
-    Container(containers::ContainerCommand),
+    Container(Box<containers::ContainerCommand>),
     /// Print, or run, the command that signs a user in from inside their container through ECS Exec
     CodexLogin(Box<codex_login::CodexLoginArgs>),
 }
@@ -64,7 +64,7 @@ impl Cli {
                 Command::Version(args) => version::run(args).map(|()| ExitCode::SUCCESS),
                 Command::Completions(args) => help::completions(&args).map(|()| ExitCode::SUCCESS),
                 Command::Man(args) => help::man(&args).map(|()| ExitCode::SUCCESS),
-                Command::Container(command) => containers::run(command).await,
+                Command::Container(command) => containers::run(*command).await,
                 Command::CodexLogin(args) => codex_login::run(*args).await.map(|()| ExitCode::SUCCESS),
             }
         });
@@ -72,6 +72,12 @@ impl Cli {
         runtime.shutdown_timeout(std::time::Duration::from_secs(2));
         result.unwrap_or_else(|error| failed(&error))
     }
+}
+
+#[expect(clippy::print_stderr, reason = "the last words of a command line program go to the terminal")]
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }
 
 #[cfg(test)]
@@ -82,10 +88,4 @@ mod tests {
     fn the_command_line_holds_together() {
         super::Cli::command().debug_assert();
     }
-}
-
-#[expect(clippy::print_stderr, reason = "the last words of a command line program go to the terminal")]
-fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
-    ExitCode::FAILURE
 }

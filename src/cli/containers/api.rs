@@ -98,7 +98,7 @@ impl Api {
     }
 
     /// Lets what goes on in the background come to its end, and prints the answer.
-    #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the answer is this command's output")]
+    #[expect(clippy::print_stderr, reason = "the answer is this command's output")]
     pub(super) async fn finish(&self, answer: Answer) -> anyhow::Result<ExitCode> {
         self.reconciler.finish().await;
         if self.json {
