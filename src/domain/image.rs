@@ -40,6 +40,25 @@ pub enum EcrReference {
     Digest(String),
 }
 
+impl EcrImage {
+    /// What is missing, and what to do about it, when ECR does not have it.
+    #[must_use]
+    pub fn missing(&self, repository_exists: bool) -> (String, String) {
+        let Self { registry_id, region, repository, reference } = self;
+        let what = match reference {
+            EcrReference::Tag(tag) => format!("tag {tag}"),
+            EcrReference::Digest(digest) => digest.clone(),
+        };
+        if repository_exists {
+            let problem = format!("ECR repository {repository} of account {registry_id} in {region} has no {what}");
+            (problem, "push it, or name another image".into())
+        } else {
+            let problem = format!("account {registry_id} has no ECR repository {repository} in {region}");
+            (problem, format!("create it and push {what}, or name another image"))
+        }
+    }
+}
+
 impl ImageRef {
     /// Longest accepted reference in bytes: ECS's own limit for `image` (API reference, ContainerDefinition).
     pub const MAX_BYTES: usize = 255;

@@ -31,8 +31,9 @@ pub use status::{
     LastStop, Phase, Reason, ReasonCode, State, Status, derive as derive_status, rolled_back_from, running_task,
 };
 pub use task_definition::{
-    BaseDefinition, BaseError, CurrentDefinition, CurrentError, LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST,
-    LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, OUTPUT_MEMBERS, RenderError, Rendered, TAG_USER, render, user_family,
+    BaseDefinition, BaseError, BaseFinding, BaseJudgement, CurrentDefinition, CurrentError, Expected,
+    LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, OUTPUT_MEMBERS, RenderError,
+    Rendered, Severity, TAG_USER, UPSTREAM_COMMAND, render, user_family,
 };
 pub use user_id::UserId;
 pub use version_file::VersionFile;

@@ -197,20 +197,8 @@ impl ConvergeError {
 }
 
 fn missing_image(image: &EcrImage, repository_exists: bool) -> String {
-    let EcrImage { registry_id, region, repository, reference } = image;
-    let what = match reference {
-        crate::domain::EcrReference::Tag(tag) => format!("tag {tag}"),
-        crate::domain::EcrReference::Digest(digest) => digest.clone(),
-    };
-    if repository_exists {
-        format!(
-            "ECR repository {repository} of account {registry_id} in {region} has no {what}: push it, or name another image"
-        )
-    } else {
-        format!(
-            "account {registry_id} has no ECR repository {repository} in {region}: create it and push {what}, or name another image"
-        )
-    }
+    let (problem, fix) = image.missing(repository_exists);
+    format!("{problem}: {fix}")
 }
 
 impl From<LockError> for ConvergeError {

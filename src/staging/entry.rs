@@ -38,3 +38,18 @@ pub(super) fn stage(root: &Path, user: &UserId, owner: Option<Owner>) -> Result<
     }
     Ok(moved_aside)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::FILES;
+    use crate::domain::UPSTREAM_COMMAND;
+
+    /// `doctor` tells operators what the script runs where the base names no command.
+    #[test]
+    fn the_script_runs_what_is_said_that_it_runs() {
+        let (program, arguments) = UPSTREAM_COMMAND.split_once(" gateway").unwrap();
+        let script = FILES[0].1;
+        assert!(script.contains(&format!("exec {program} \"$@\"")), "{program}");
+        assert!(script.contains(&format!("run_openclaw gateway{arguments}")), "{arguments}");
+    }
+}

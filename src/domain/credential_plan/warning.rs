@@ -63,47 +63,76 @@ impl Warning {
     }
 }
 
+impl Warning {
+    /// What is wrong, without what to do about it.
+    #[must_use]
+    pub fn problem(&self) -> String {
+        match self {
+            Self::ReleaseUnknown { image } => {
+                format!("nothing says which OpenClaw release {image} is, so the plan of the newest known one was used")
+            }
+            Self::ReleaseNewerThanKnown { version } => {
+                format!("OpenClaw {version} is newer than any release that was tried; the newest plan was used")
+            }
+            Self::HangsOnNetworkFileSystems { version } => format!(
+                "OpenClaw {version} unpacks its plugins into the user's directory, and hangs over it on network file \
+                 systems"
+            ),
+            Self::ProfileSecretKeyMissing => "this release encrypts the sign-in with a key outside the user's \
+                 directory, so the next task loses it"
+                .to_owned(),
+            Self::BedrockPluginNeeded => {
+                "this release has Bedrock in the plugin @openclaw/amazon-bedrock-provider: without it no model answers"
+                    .to_owned()
+            }
+            Self::NotCarriedOver => {
+                "the user has no sign-in that this release reads and this service could carry over".to_owned()
+            }
+            Self::ProfilesUnreadable => {
+                "agents/main/agent/auth-profiles.json could not be read; it was moved aside, with all profiles in it"
+                    .to_owned()
+            }
+            Self::ConfigurationLeftAlone { problem } => {
+                format!("openclaw.json was left alone: {problem}; the gateway may not start, or use another model")
+            }
+            Self::AccessTokenExpired => {
+                "the access token that was sent has expired: the user is signed in only if its \
+                 refresh token was never used"
+                    .to_owned()
+            }
+            Self::ScopeMissing { scope } => format!("the access token that was sent lacks the scope {scope}"),
+        }
+    }
+
+    /// What to do about it, where there is something.
+    #[must_use]
+    pub const fn fix(&self) -> Option<&'static str> {
+        match self {
+            Self::ReleaseUnknown { .. } => Some(
+                "use a tag such as 2026.4.21-slim, set the variable OPENCLAW_VERSION in the base, or send \
+                 openclaw_version",
+            ),
+            Self::HangsOnNetworkFileSystems { .. } => Some(
+                "set OPENCLAW_PLUGIN_STAGE_DIR to a directory of the container's own, such as /tmp/openclaw-plugins, or \
+                 use another release",
+            ),
+            Self::BedrockPluginNeeded => Some("bake the plugin into the image"),
+            Self::ProfileSecretKeyMissing => {
+                Some("set PROVISIONER_AUTH_PROFILE_SECRET_ARN, or give OPENCLAW_AUTH_PROFILE_SECRET_KEY in `secrets`")
+            }
+            Self::NotCarriedOver => Some("provision with a fresh one"),
+            Self::ScopeMissing { .. } => Some("let the user sign in again"),
+            Self::ReleaseNewerThanKnown { .. }
+            | Self::ProfilesUnreadable
+            | Self::ConfigurationLeftAlone { .. }
+            | Self::AccessTokenExpired => None,
+        }
+    }
+}
+
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ReleaseUnknown { image } => write!(
-                f,
-                "nothing says which OpenClaw release {image} is, so the plan of the newest known one was used; use a tag \
-                 such as 2026.4.21-slim, set the variable OPENCLAW_VERSION in the base, or send openclaw_version"
-            ),
-            Self::ReleaseNewerThanKnown { version } => {
-                write!(f, "OpenClaw {version} is newer than any release that was tried; the newest plan was used")
-            }
-            Self::HangsOnNetworkFileSystems { version } => write!(
-                f,
-                "OpenClaw {version} unpacks its plugins into the user's directory, and hangs over it on network file \
-                 systems; set OPENCLAW_PLUGIN_STAGE_DIR to a directory of the container's own, such as \
-                 /tmp/openclaw-plugins, or use another release"
-            ),
-            Self::ProfileSecretKeyMissing => f.write_str(
-                "this release encrypts the sign-in with a key outside the user's directory, so the next task loses it; \
-                 set PROVISIONER_AUTH_PROFILE_SECRET_ARN, or give OPENCLAW_AUTH_PROFILE_SECRET_KEY in `secrets`",
-            ),
-            Self::BedrockPluginNeeded => f.write_str(
-                "this release has Bedrock in the plugin @openclaw/amazon-bedrock-provider: the image has to have it baked in, \
-                 or no model answers",
-            ),
-            Self::NotCarriedOver => f.write_str(
-                "the user has no sign-in that this release reads and this service could carry over; provision with a \
-                 fresh one",
-            ),
-            Self::ProfilesUnreadable => f.write_str(
-                "agents/main/agent/auth-profiles.json could not be read; it was moved aside, with all profiles in it",
-            ),
-            Self::ConfigurationLeftAlone { problem } => {
-                write!(f, "openclaw.json was left alone: {problem}; the gateway may not start, or use another model")
-            }
-            Self::AccessTokenExpired => f.write_str(
-                "the access token that was sent has expired: the user is signed in only if its refresh token was never used",
-            ),
-            Self::ScopeMissing { scope } => {
-                write!(f, "the access token that was sent lacks the scope {scope}; let the user sign in again")
-            }
-        }
+        f.write_str(&self.problem())?;
+        self.fix().map_or(Ok(()), |fix| write!(f, "; {fix}"))
     }
 }

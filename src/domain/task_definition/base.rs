@@ -1,8 +1,8 @@
 //! The bare base definition: what infrastructure deploys and we only read.
 
 use serde_json::Value;
-use thiserror::Error;
 
+use super::base_error::BaseError;
 use super::{family_of, first_container, items, text};
 use crate::domain::ReleaseDefaults;
 
@@ -20,68 +20,6 @@ pub struct BaseDefinition {
     container_path: String,
     image: String,
     defaults: ReleaseDefaults,
-}
-
-/// Why the base family's newest revision cannot be cloned. The fix is in the infrastructure, not in the request.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum BaseError {
-    /// The family that came back is not the one that was asked for, or holds a clone of ours (incident 1).
-    #[error("base family {family} holds {found}, which this service wrote: deploy the base into a family of its own")]
-    NotBare {
-        /// The configured family.
-        family: String,
-        /// The ARN that was found.
-        found: String,
-    },
-    /// No container to run OpenClaw in.
-    #[error("{arn} has no container definition")]
-    NoContainer {
-        /// The base revision.
-        arn: String,
-    },
-    /// The first container mounts no EFS volume.
-    #[error(
-        "the first container of {arn} has no mount point on an EFS volume: add a volume with efsVolumeConfiguration \
-         for {file_system_id}, and a mountPoint for it"
-    )]
-    NoEfsMount {
-        /// The base revision.
-        arn: String,
-        /// The configured file system.
-        file_system_id: String,
-    },
-    /// The base mounts another file system than the one that files are staged on.
-    #[error(
-        "{arn} mounts file system {mounted}, but files are staged on {file_system_id}: the container would never see \
-         them; make PROVISIONER_FILE_SYSTEM_ID and the base agree"
-    )]
-    OtherFileSystem {
-        /// The base revision.
-        arn: String,
-        /// What it mounts.
-        mounted: String,
-        /// The configured file system.
-        file_system_id: String,
-    },
-    /// More than one mount could be the user directory's.
-    #[error(
-        "the first container of {arn} mounts file system {file_system_id} at several places, and nothing says which one \
-         is the user directory: give the others access points of their own"
-    )]
-    AmbiguousMount {
-        /// The base revision.
-        arn: String,
-        /// The configured file system.
-        file_system_id: String,
-    },
-    /// The mount cannot hold a sign-in.
-    #[error("{arn} mounts the user directory {why}: the container must be able to rotate its sign-in there")]
-    UnusableMount {
-        /// The base revision.
-        arn: String,
-        /// "read-only" or the like.
-        why: String,
-    },
 }
 
 impl BaseDefinition {
@@ -199,6 +137,13 @@ impl BaseDefinition {
     /// Name of the EFS volume that holds the user directory.
     pub(super) fn volume(&self) -> &str {
         &self.volume
+    }
+
+    /// The `efsVolumeConfiguration` of that volume.
+    pub(super) fn efs(&self) -> &Value {
+        let named =
+            items(&self.document, "volumes").iter().filter(|volume| text(volume, "name") == Some(self.volume()));
+        named.map(|volume| &volume["efsVolumeConfiguration"]).find(|efs| efs.is_object()).unwrap_or(&Value::Null)
     }
 }
 

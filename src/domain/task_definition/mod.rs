@@ -4,12 +4,16 @@
 //! was written, and a type that knows 45 container members drops the 46th.
 
 mod base;
+mod base_error;
 mod current;
 mod environment;
+mod judgement;
 mod render;
 
-pub use base::{BaseDefinition, BaseError};
+pub use base::BaseDefinition;
+pub use base_error::BaseError;
 pub use current::{CurrentDefinition, CurrentError};
+pub use judgement::{BaseFinding, BaseJudgement, Expected, Severity, UPSTREAM_COMMAND};
 pub use render::{RenderError, Rendered, TAG_USER, render};
 
 use serde_json::{Map, Value};
