@@ -12,6 +12,7 @@ mod sdk;
 #[cfg(feature = "emulator")]
 mod seed;
 mod ssm;
+mod sts;
 
 pub use ecr::{Ecr, ImageLookup};
 pub use ecs::{
@@ -26,7 +27,8 @@ pub use sdk::{Timeouts, load};
 pub use sdk::{for_endpoint, in_process};
 #[cfg(feature = "emulator")]
 pub use seed::Seeder;
-pub use ssm::Ssm;
+pub use ssm::{Parameter, Ssm};
+pub use sts::{Caller, Sts};
 
 use std::sync::Arc;
 
@@ -47,6 +49,8 @@ pub struct Aws {
     pub ssm: Ssm,
     /// Whether an image exists.
     pub ecr: Ecr,
+    /// Who is calling.
+    pub sts: Sts,
 }
 
 impl Aws {
@@ -61,6 +65,7 @@ impl Aws {
             efs: Efs::new(config, attempts.clone()),
             ssm: Ssm::new(config, attempts.clone()),
             ecr: Ecr::new(config, attempts),
+            sts: Sts::new(config),
         }
     }
 }

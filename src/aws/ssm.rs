@@ -1,8 +1,10 @@
 //! SSM parameters.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use aws_config::SdkConfig;
+use aws_sdk_ssm::types::ParameterType;
 
 use super::AwsError;
 use super::attempts::Attempts;
@@ -11,6 +13,21 @@ use super::attempts::Attempts;
 #[derive(Debug, Clone)]
 pub struct Ssm {
     client: aws_sdk_ssm::Client,
+}
+
+/// A parameter's value.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// Decrypted.
+    pub value: String,
+    /// Whether it is a SecureString: then the value is nobody's to see.
+    pub is_secure: bool,
+}
+
+impl fmt::Debug for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parameter").field("is_secure", &self.is_secure).finish_non_exhaustive()
+    }
 }
 
 impl Ssm {
@@ -23,7 +40,7 @@ impl Ssm {
     ///
     /// # Errors
     /// AWS's answer, when it is not one.
-    pub async fn parameters_under(&self, path: &str) -> Result<BTreeMap<String, String>, AwsError> {
+    pub async fn parameters_under(&self, path: &str) -> Result<BTreeMap<String, Parameter>, AwsError> {
         let mut found = BTreeMap::new();
         let mut next_token = None;
         // A page holds at most 10, and an empty one may still have a NextToken: only its absence is the end.
@@ -34,7 +51,8 @@ impl Ssm {
             for parameter in answer.parameters() {
                 if let (Some(name), Some(value)) = (parameter.name(), parameter.value()) {
                     let leaf = name.rsplit('/').next().unwrap_or(name);
-                    found.insert(leaf.to_owned(), value.to_owned());
+                    let is_secure = parameter.r#type() == Some(&ParameterType::SecureString);
+                    found.insert(leaf.to_owned(), Parameter { value: value.to_owned(), is_secure });
                 }
             }
             next_token = answer.next_token;

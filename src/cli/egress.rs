@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::future::join_all;
 
-use super::doctor::{Check, Verdict, failed};
+use crate::doctor::Check;
 use crate::domain::with_causes;
 use crate::egress::{DEFAULT_URLS, Finding, ProbeUrl, Trust, probe};
 
@@ -43,7 +43,10 @@ impl EgressArgs {
         }
         let trust = match Trust::load(self.egress_ca_file.as_deref()) {
             Ok(trust) => trust,
-            Err(error) => return vec![failed(NAME, with_causes(&error))],
+            Err(error) => {
+                let fix = "name a PEM file of certificate authorities with --egress-ca-file".to_owned();
+                return vec![Check::fail(NAME, "no_trust", with_causes(&error), Some(fix))];
+            }
         };
         let defaults = || DEFAULT_URLS.iter().filter_map(|url| url.parse().ok()).collect();
         let urls = if self.egress_url.is_empty() { defaults() } else { self.egress_url.clone() };
@@ -55,7 +58,9 @@ impl EgressArgs {
 const NAME: &str = "egress";
 
 fn check(url: &ProbeUrl, finding: &Finding) -> Check {
-    let verdict = if finding.is_good() { Verdict::Pass } else { Verdict::Fail };
-    let fix = finding.fix().map_or_else(String::new, |fix| format!("; {fix}"));
-    Check { name: NAME, verdict, message: format!("{url}: {finding}{fix}"), finding: Some(finding.code()) }
+    let message = format!("{url}: {finding}");
+    match finding.is_good() {
+        true => Check { finding: Some(finding.code()), ..Check::pass(NAME, message) },
+        false => Check::fail(NAME, finding.code(), message, finding.fix().map(str::to_owned)),
+    }
 }

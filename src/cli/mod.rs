@@ -33,7 +33,7 @@ enum Command {
     /// Serve the HTTP API against an embedded AWS emulator: no account, no Docker, no configuration
     #[cfg(feature = "emulator")]
     Dev(Box<dev::DevArgs>),
-    /// Check openclaw-version.json and, where settings are given, what they point at; with --egress the way to ChatGPT
+    /// Check openclaw-version.json, the settings and all that they point at; with --egress the way to ChatGPT
     Doctor(Box<doctor::DoctorArgs>),
     /// What is known of OpenClaw releases
     Version(version::VersionArgs),

@@ -44,13 +44,96 @@ pub struct CoordinatesArgs {
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct MissingSettings(Vec<Invalid>);
 
+/// The coordinates as far as they are given and make sense.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownCoordinates {
+    /// Cluster name or ARN.
+    pub cluster: Option<String>,
+    /// The bare base family.
+    pub base_family: Option<BaseFamily>,
+    /// EFS file system id.
+    pub file_system_id: Option<String>,
+    /// Subnet ids; empty when not given.
+    pub subnets: Vec<String>,
+    /// Security group ids; empty when not given.
+    pub security_groups: Vec<String>,
+    /// ARN of a Cloud Map service.
+    pub cloud_map_service_arn: Option<String>,
+    /// What holds for the whole fleet.
+    pub release: ReleaseDefaults,
+}
+
+impl From<Coordinates> for KnownCoordinates {
+    fn from(at: Coordinates) -> Self {
+        Self {
+            cluster: Some(at.cluster),
+            base_family: Some(at.base_family),
+            file_system_id: Some(at.file_system_id),
+            subnets: at.subnets,
+            security_groups: at.security_groups,
+            cloud_map_service_arn: at.cloud_map_service_arn,
+            release: at.release,
+        }
+    }
+}
+
+/// The problem of a setting that is missing, and not wrong.
+pub const NOT_SET: &str = "is not set";
+
+/// The SSM parameters that are read, by their last name part. The variable of each is called like it:
+/// `PROVISIONER_BASE_FAMILY` for `base-family`.
+pub const PARAMETERS: [&str; 8] = [
+    "cluster",
+    "base-family",
+    "file-system-id",
+    "subnets",
+    "security-groups",
+    "cloud-map-service-arn",
+    "openclaw-version",
+    "auth-profile-secret-arn",
+];
+
 impl CoordinatesArgs {
+    /// The SSM path, if there is one.
+    #[must_use]
+    pub fn ssm_path(&self) -> Option<&str> {
+        self.ssm_path.as_deref().filter(|path| !path.trim().is_empty())
+    }
+
     /// Puts the coordinates together; what is given here wins over `parameters`, the SSM parameters by their last
     /// name part.
     ///
     /// # Errors
     /// Names every setting that is missing or wrong, by its variable and its SSM parameter.
     pub fn resolve(&self, parameters: &BTreeMap<String, String>) -> Result<Coordinates, MissingSettings> {
+        match self.known(parameters) {
+            (
+                KnownCoordinates {
+                    cluster: Some(cluster),
+                    base_family: Some(base_family),
+                    file_system_id: Some(file_system_id),
+                    subnets,
+                    security_groups,
+                    cloud_map_service_arn,
+                    release,
+                },
+                wrong,
+            ) if wrong.is_empty() => Ok(Coordinates {
+                cluster,
+                base_family,
+                file_system_id,
+                subnets,
+                security_groups,
+                cloud_map_service_arn,
+                release,
+            }),
+            (_, wrong) => Err(MissingSettings(wrong)),
+        }
+    }
+
+    /// The same as far as it goes, and what is missing or wrong.
+    #[must_use]
+    pub fn known(&self, parameters: &BTreeMap<String, String>) -> (KnownCoordinates, Vec<Invalid>) {
         let mut wrong = Vec::new();
         let given = |own: &Option<String>, parameter: &str| {
             let own = own.as_deref().map(str::trim).filter(|value| !value.is_empty());
@@ -59,34 +142,27 @@ impl CoordinatesArgs {
         };
         let mut required = |own: &Option<String>, variable: &str, parameter: &str| {
             // A list of commas is as good as nothing.
-            given(own, parameter).filter(|value| value.chars().any(|c| c != ',' && c != ' ')).unwrap_or_else(|| {
+            let found = given(own, parameter).filter(|value| value.chars().any(|c| c != ',' && c != ' '));
+            if found.is_none() {
                 let fix = match &self.ssm_path {
                     Some(path) => format!("set {variable}, or publish the SSM parameter {path}/{parameter}"),
                     None => {
                         format!("set {variable}, or PROVISIONER_SSM_PATH to where infrastructure publishes {parameter}")
                     }
                 };
-                wrong.push(Invalid::new(variable, "is not set", fix));
-                String::new()
-            })
+                wrong.push(Invalid::new(variable, NOT_SET, fix));
+            }
+            found
         };
         let cluster = required(&self.cluster, "PROVISIONER_CLUSTER", "cluster");
         let base_family = required(&self.base_family, "PROVISIONER_BASE_FAMILY", "base-family");
         let file_system_id = required(&self.file_system_id, "PROVISIONER_FILE_SYSTEM_ID", "file-system-id");
         let subnets = required(&self.subnets, "PROVISIONER_SUBNETS", "subnets");
         let security_groups = required(&self.security_groups, "PROVISIONER_SECURITY_GROUPS", "security-groups");
-        let family = match base_family.as_str() {
-            "" => None,
-            text => BaseFamily::parse(text)
-                .map_err(|error| {
-                    wrong.push(Invalid::new(
-                        "PROVISIONER_BASE_FAMILY",
-                        error.problem().to_owned(),
-                        error.fix().to_owned(),
-                    ))
-                })
-                .ok(),
-        };
+        let base_family = base_family.and_then(|text| {
+            let refuse = |error: Invalid| Invalid::new("PROVISIONER_BASE_FAMILY", error.problem(), error.fix());
+            BaseFamily::parse(&text).map_err(|error| wrong.push(refuse(error))).ok()
+        });
         let openclaw_version = given(&self.openclaw_version, "openclaw-version").and_then(|text| {
             let parsed = OpenClawVersion::from_tag(&text).and_then(OpenClawVersion::supported);
             let refuse = |error: Invalid| Invalid::new("PROVISIONER_OPENCLAW_VERSION", error.problem(), error.fix());
@@ -97,18 +173,16 @@ impl CoordinatesArgs {
             let fix = "give the ARN of a Secrets Manager secret or an SSM parameter; never the key itself";
             wrong.push(Invalid::new("PROVISIONER_AUTH_PROFILE_SECRET_ARN", "is not the ARN of a secret", fix));
         }
-        match (family, wrong.is_empty()) {
-            (Some(base_family), true) => Ok(Coordinates {
-                cluster,
-                base_family,
-                file_system_id,
-                subnets: split(&subnets),
-                security_groups: split(&security_groups),
-                cloud_map_service_arn: given(&self.cloud_map_service_arn, "cloud-map-service-arn"),
-                release: ReleaseDefaults { openclaw_version, auth_profile_secret_arn },
-            }),
-            _ => Err(MissingSettings(wrong)),
-        }
+        let known = KnownCoordinates {
+            cluster,
+            base_family,
+            file_system_id,
+            subnets: subnets.as_deref().map(split).unwrap_or_default(),
+            security_groups: security_groups.as_deref().map(split).unwrap_or_default(),
+            cloud_map_service_arn: given(&self.cloud_map_service_arn, "cloud-map-service-arn"),
+            release: ReleaseDefaults { openclaw_version, auth_profile_secret_arn },
+        };
+        (known, wrong)
     }
 }
 

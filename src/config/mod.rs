@@ -5,7 +5,7 @@ mod coordinates;
 mod refresh;
 mod tokens;
 
-pub use coordinates::{CoordinatesArgs, MissingSettings};
+pub use coordinates::{CoordinatesArgs, KnownCoordinates, MissingSettings, NOT_SET, PARAMETERS};
 pub use refresh::{Freshness, Source, refresh};
 pub use tokens::{Scope, TokenFileError, Tokens};
 

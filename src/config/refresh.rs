@@ -38,11 +38,11 @@ impl Source {
     /// # Errors
     /// Says what is missing, or why SSM did not answer.
     pub async fn read(&self) -> Result<Coordinates, String> {
-        let path = self.args.ssm_path.as_ref().filter(|path| !path.trim().is_empty());
-        let parameters = match path {
+        let parameters = match self.args.ssm_path() {
             Some(path) => self.ssm.parameters_under(path).await.map_err(|error| with_causes(&error))?,
             None => BTreeMap::new(),
         };
+        let parameters = parameters.into_iter().map(|(name, parameter)| (name, parameter.value)).collect();
         self.args.resolve(&parameters).map_err(|error| error.to_string())
     }
 }

@@ -26,6 +26,13 @@ impl Clock {
     pub(crate) fn epoch_seconds(&self, offset: Duration) -> f64 {
         ((self.epoch + offset).as_secs_f64() * 1000.0).round() / 1000.0
     }
+
+    /// Now as the `Date` header has it, on a clock that is this much ahead.
+    pub(crate) fn http_date(&self, ahead_seconds: i64) -> Option<String> {
+        let seconds = i64::try_from((self.epoch + self.now()).as_secs()).ok()?.checked_add(ahead_seconds)?;
+        let moment = jiff::Timestamp::from_second(seconds).ok()?;
+        jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&moment).ok()
+    }
 }
 
 /// How long a simulated task and service stay in each phase. AWS needs minutes for what takes two

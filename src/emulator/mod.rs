@@ -59,6 +59,8 @@ pub struct Options {
     pub enforce_rate_limits: bool,
     /// The address every task gets instead of a random private one, for a stand-in of the container.
     pub task_address: Option<Ipv4Addr>,
+    /// How far the clock that dates answers is ahead of this machine's, in seconds; zero by default.
+    pub clock_ahead_seconds: i64,
 }
 
 /// A handle on one emulated AWS account; clones share it.
@@ -109,7 +111,11 @@ impl Emulator {
         }
         let operation = protocol::decode(&request);
         let outcome = self.answer(&operation).await?;
-        Ok(protocol::encode(operation.protocol, &operation.action, &outcome))
+        let mut response = protocol::encode(operation.protocol, &operation.action, &outcome);
+        response
+            .headers
+            .extend(self.inner.clock.http_date(self.inner.options.clock_ahead_seconds).map(|date| ("date", date)));
+        Ok(response)
     }
 
     /// Delay, fault, rate limit, effect, fault: in that order, and all of it in the log.

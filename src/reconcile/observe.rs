@@ -112,9 +112,7 @@ impl Reconciler {
     async fn base(&self, at: &Coordinates) -> Result<BaseDefinition, ConvergeError> {
         let family = at.base_family.as_str();
         let found = self.aws.ecs.describe_task_definition(family).await?;
-        // AWS answers a family with its latest ACTIVE revision or not at all; some emulators with an INACTIVE one.
-        let active = found.filter(|found| found.document["status"].as_str().is_none_or(|status| status == "ACTIVE"));
-        let Some(RegisteredDefinition { document, tags, .. }) = active else {
+        let Some(RegisteredDefinition { document, tags, .. }) = found.filter(RegisteredDefinition::is_active) else {
             return Err(ConvergeError::BaseMissing { family: family.to_owned() });
         };
         let base = BaseDefinition::parse(document, tags, family, &at.file_system_id)?;

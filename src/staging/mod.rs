@@ -9,9 +9,10 @@
 //! ```
 //! `jail` walks, `write` replaces, `places` knows the directories, `credentials` reads and stages, `configuration` merges
 //! into `openclaw.json`, `entry` has the entry script, `locations` describes, `purge` removes, `locks` keeps replicas apart, `stops`
-//! remembers why a container stopped.
+//! remembers why a container stopped, `check` tells whether any of it can work.
 //! Every call opens the root anew, so a file system that was mounted again is found again.
 
+mod check;
 mod configuration;
 mod credentials;
 mod entry;
@@ -29,9 +30,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid};
-use rustix::io::Errno;
+use rustix::fs::{Gid, Uid};
 
+pub use check::Diagnosis;
 pub use error::{StagingError, StagingErrorKind};
 pub use locations::{Location, LocationKind};
 pub use locks::{LockError, UserLock, UserLocks};
@@ -292,7 +293,13 @@ impl Staging {
     /// Whether staging can work at all, for readiness: the root is there and writable, and locks exclude.
     pub async fn check(&self) -> Result<(), StagingError> {
         let root = self.root.clone();
-        join(tokio::task::spawn_blocking(move || check(&root))).await
+        join(tokio::task::spawn_blocking(move || check::check(&root))).await
+    }
+
+    /// The same for an operator who asks what is wrong, with what need not be looked at again and again.
+    pub async fn diagnose(&self) -> Result<Diagnosis, StagingError> {
+        let (root, owner) = (self.root.clone(), self.owner);
+        join(tokio::task::spawn_blocking(move || check::diagnose(&root, owner))).await
     }
 
     /// Reads until the files are sound, or were unsound as often as we are patient.
@@ -362,25 +369,6 @@ impl From<Decision> for Staged {
 
 async fn join<T>(job: tokio::task::JoinHandle<Result<T, StagingError>>) -> Result<T, StagingError> {
     job.await.unwrap_or_else(|why| Err(StagingError::CutShort(why)))
-}
-
-fn check(root: &Path) -> Result<(), StagingError> {
-    places::users(root)?;
-    let directory = locks::directory(root)?;
-    let temporary = write::Temporary::new(&directory);
-    let path = directory.path_of(&temporary.name);
-    let first = directory.create_new(&temporary.name)?;
-    rustix::io::write(&first, b"ok").map_err(StagingError::io("write", &*path))?;
-    rustix::fs::fsync(&first).map_err(StagingError::io("sync", &*path))?;
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let second = directory.open(&temporary.name, flags, Mode::empty()).map_err(StagingError::io("open", &*path))?;
-    let lock = |file| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive);
-    lock(std::os::fd::AsFd::as_fd(&first)).map_err(StagingError::io("lock", &*path))?;
-    match lock(std::os::fd::AsFd::as_fd(&second)) {
-        Err(Errno::WOULDBLOCK) => Ok(()),
-        Ok(()) => Err(StagingError::LocksDoNotExclude),
-        Err(errno) => Err(StagingError::io("lock", path)(errno)),
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod purging;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
+use rustix::fs::{Mode, OFlags};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tempfile::TempDir;

@@ -8,15 +8,29 @@ use std::path::Path;
 use paths::paths_in;
 
 /// Each layer, and the layers that it may import: `main → cli → http → rollout → reconcile → aws, staging → domain`,
-/// with `fleet` above `reconcile` for looking at many, `config` beside them for `cli` and `http`, `metrics` for all that is measured, `probe` below `reconcile`, and
-/// `egress` for `cli` alone.
-const LAYERS: [(&str, &[&str]); 14] = [
+/// with `fleet` above `reconcile` for looking at many, `config` and `doctor` beside them for `cli` and `http`,
+/// `metrics` for all that is measured, `probe` below `reconcile`, and `egress` for `cli` alone.
+const LAYERS: [(&str, &[&str]); 15] = [
     ("main", &["cli"]),
     (
         "cli",
-        &["aws", "config", "domain", "egress", "fleet", "http", "metrics", "probe", "reconcile", "rollout", "staging"],
+        &[
+            "aws",
+            "config",
+            "doctor",
+            "domain",
+            "egress",
+            "fleet",
+            "http",
+            "metrics",
+            "probe",
+            "reconcile",
+            "rollout",
+            "staging",
+        ],
     ),
     ("http", &["aws", "config", "domain", "fleet", "metrics", "reconcile", "rollout", "staging"]),
+    ("doctor", &["aws", "config", "domain", "staging"]),
     ("config", &["aws", "domain", "probe"]),
     ("rollout", &["aws", "domain", "metrics", "reconcile", "staging"]),
     ("reconcile", &["aws", "domain", "metrics", "probe", "staging"]),
@@ -140,7 +154,7 @@ fn sources() -> Vec<(String, String)> {
 #[test]
 fn every_file_imports_only_what_its_layer_may() {
     let sources = sources();
-    for layer in ["cli/", "http/", "reconcile/plan.rs", "aws/", "staging/", "domain/", "emulator/"] {
+    for layer in ["cli/", "http/", "doctor/", "reconcile/plan.rs", "aws/", "staging/", "domain/", "emulator/"] {
         assert!(sources.iter().any(|(path, _)| path.starts_with(layer)), "nothing was read of {layer}");
     }
     let found: Vec<String> = sources.iter().flat_map(|(path, text)| violations(path, text)).collect();
@@ -171,6 +185,8 @@ fn a_planted_violation_is_found() {
         ("aws/error.rs", "use crate::reconcile::Plan;", "aws may not import reconcile"),
         ("fleet/poller.rs", "use crate::http::App;", "fleet may not import http"),
         ("reconcile/status.rs", "use crate::fleet::Watch;", "reconcile may not import fleet"),
+        ("doctor/mod.rs", "use crate::http::App;", "doctor may not import http"),
+        ("reconcile/mod.rs", "use crate::doctor::Check;", "reconcile may not import doctor"),
         ("config/mod.rs", "use crate::http::App;", "config may not import http"),
         ("main.rs", "use openclaw_provisioner::reconcile::plan;", "main may not import reconcile"),
         ("reconcile/error.rs", "use axum::http::StatusCode;", "status codes"),

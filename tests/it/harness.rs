@@ -35,6 +35,8 @@ pub struct TestApp {
     pub file_system_id: String,
     pub reconciler: Arc<Reconciler>,
     pub fleet: Fleet,
+    /// The adapters that the replica calls AWS through.
+    pub sdk: Aws,
     pub coordinates: watch::Sender<Coordinates>,
     pub freshness: watch::Sender<Freshness>,
     root: Arc<TempDir>,
@@ -114,7 +116,7 @@ impl TestApp {
         let aws = Aws::new(&config, &RateLimits::default(), &metrics);
         let (ecs, at) = (aws.ecs.clone(), receiver.clone());
         let reconciler = Arc::new(Reconciler::new(
-            aws,
+            aws.clone(),
             Staging::open(root.path(), owner).unwrap(),
             UserLocks::open(root.path()).unwrap(),
             receiver,
@@ -126,7 +128,17 @@ impl TestApp {
         let (freshness, fresh) = watch::channel(Freshness { read_at: Instant::now(), error: None });
         let (tokens, readiness) = (watch::channel(tokens).1, Readiness::new(fresh));
         let app = App { reconciler: reconciler.clone(), fleet: fleet.clone(), tokens, readiness, metrics };
-        Self { emulator, file_system_id, reconciler, fleet, coordinates, freshness, root, router: router(app) }
+        Self {
+            emulator,
+            file_system_id,
+            reconciler,
+            fleet,
+            sdk: aws,
+            coordinates,
+            freshness,
+            root,
+            router: router(app),
+        }
     }
 
     /// Registers a revision of the base family, as infrastructure would: the fixture after `change`. Returns its ARN.

@@ -12,6 +12,7 @@ mod concurrency;
 mod containers;
 mod credential_plans;
 mod credentials;
+mod doctor;
 mod egress;
 mod gateway;
 mod harness;

@@ -1,6 +1,7 @@
-//! ECS: services, tasks and task definitions, each call behind the bucket that AWS counts it in.
+//! ECS: clusters, services, tasks and task definitions, each call behind the bucket that AWS counts it in.
 
 mod bulk;
+mod clusters;
 mod deployments;
 mod services;
 mod task_definitions;

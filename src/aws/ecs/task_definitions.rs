@@ -25,6 +25,14 @@ pub struct RegisteredDefinition {
     pub tags: Vec<Value>,
 }
 
+impl RegisteredDefinition {
+    /// AWS answers a family with its latest ACTIVE revision or not at all; some emulators with an INACTIVE one.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.document["status"].as_str().is_none_or(|status| status == "ACTIVE")
+    }
+}
+
 impl Ecs {
     /// Describes a revision by ARN, or the latest ACTIVE one of a bare family. `None` when there is none.
     ///

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{BaseDefinition, BaseError, first_container, items, text};
 use crate::domain::credential_plan::{Named, Release, Warning};
-use crate::domain::{Invalid, OpenClawVersion, RawSize, ReleaseDefaults, Size};
+use crate::domain::{Invalid, OpenClawVersion, RawSize, ReleaseDefaults, SignInKind, Size};
 
 /// What the entry script runs where the base names nothing: upstream's own command.
 pub const UPSTREAM_COMMAND: &str = "node openclaw.mjs gateway --allow-unconfigured";
@@ -173,7 +173,7 @@ fn of_release(
     };
     // Rendering adds the key that the settings name.
     let has_key = defaults.auth_profile_secret_arn.is_some();
-    let warnings = release.warnings().into_iter();
+    let warnings = release.warnings(SignInKind::Chatgpt).into_iter();
     let mut findings: Vec<_> = warnings
         .filter(|warning| !(has_key && *warning == Warning::ProfileSecretKeyMissing))
         .map(BaseFinding::Release)

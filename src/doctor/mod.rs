@@ -1,0 +1,159 @@
+//! `doctor`: says what is wrong before a user finds out. It changes nothing but temporary files and the empty
+//! directories that `serve` makes at its start.
+//!
+//! A check that fails hides no other: each looks for itself, all at once, and each within [`DEADLINE`]. What cannot be
+//! looked at is skipped, and says which setting is missing. `settings` reads what the others need, `identity` and
+//! `infrastructure` ask AWS, `files` asks the file system, `version_file` reads `openclaw-version.json`.
+//!
+//! What makes a base definition a good one is not decided here but in [`crate::domain::BaseJudgement`].
+
+mod files;
+mod identity;
+mod infrastructure;
+mod settings;
+mod version_file;
+
+pub use infrastructure::Infrastructure;
+pub use version_file::version_file;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::aws::{Aws, AwsError, ErrorKind};
+use crate::config::{CoordinatesArgs, OwnerArg};
+use crate::domain::with_causes;
+use serde::Serialize;
+
+/// How long one check may take.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Pass,
+    /// It works, and not as well as it could.
+    Warn,
+    /// It does not work.
+    Fail,
+    /// Not looked at.
+    Skip,
+}
+
+impl Verdict {
+    /// The stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+        }
+    }
+}
+
+/// One thing that was looked at. A check that finds several things wrong is there several times, by the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// The stable name of what was looked at.
+    pub name: &'static str,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// What was found. Never a secret.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+    /// For machines, from a closed list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finding: Option<&'static str>,
+}
+
+impl Check {
+    /// As it should be.
+    pub fn pass(name: &'static str, message: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Pass, message: message.into(), fix: None, finding: None }
+    }
+
+    /// Not looked at; `fix` says what would make it looked at.
+    #[must_use]
+    pub fn skip(name: &'static str, why: impl Into<String>, fix: Option<&str>) -> Self {
+        Self { name, verdict: Verdict::Skip, message: why.into(), fix: fix.map(str::to_owned), finding: None }
+    }
+
+    /// Works, and could be better.
+    pub fn warn(name: &'static str, finding: &'static str, message: impl Into<String>, fix: Option<String>) -> Self {
+        Self { name, verdict: Verdict::Warn, message: message.into(), fix, finding: Some(finding) }
+    }
+
+    /// Does not work.
+    pub fn fail(name: &'static str, finding: &'static str, message: impl Into<String>, fix: Option<String>) -> Self {
+        Self { name, verdict: Verdict::Fail, message: message.into(), fix, finding: Some(finding) }
+    }
+
+    /// AWS did not answer what was asked.
+    fn aws(name: &'static str, error: &AwsError) -> Self {
+        let operation = error.operation();
+        let reach =
+            "see whether this network reaches AWS (NAT gateway or VPC endpoint, AWS_ENDPOINT_URL), and try again";
+        let (finding, message, fix) = match error.kind() {
+            ErrorKind::Denied => {
+                let fix = format!("give this service credentials (task role, AWS_PROFILE) that allow {operation}");
+                ("aws_denied", error.to_string(), Some(fix))
+            }
+            ErrorKind::Throttled => ("aws_throttled", error.to_string(), Some("try again".into())),
+            ErrorKind::Quota => ("aws_quota", error.to_string(), Some("have the quota raised".into())),
+            ErrorKind::Unavailable => ("aws_unavailable", error.to_string(), Some("try again later".into())),
+            // The causes tell a refused connection from a name that is not known.
+            ErrorKind::Unanswered => ("aws_unanswered", with_causes(error), Some(reach.into())),
+            ErrorKind::Refused => ("aws_refused", error.to_string(), None),
+        };
+        Self::fail(name, finding, message, fix)
+    }
+}
+
+/// Everything that can be looked at with the settings of `serve`.
+#[derive(Debug)]
+pub struct Doctor {
+    /// Where users' containers live.
+    pub coordinates: CoordinatesArgs,
+    /// AWS.
+    pub aws: Aws,
+    /// Who users' files belong to.
+    pub owner: OwnerArg,
+    /// Where the file system's root is mounted, if that is known.
+    pub efs_root: Option<PathBuf>,
+    /// The file of bearer tokens, if that is known.
+    pub tokens_file: Option<PathBuf>,
+}
+
+impl Doctor {
+    /// Looks at all of it, in a fixed order.
+    pub async fn examine(&self) -> Vec<Check> {
+        let ssm = &self.aws.ssm;
+        let coordinates = async {
+            let read = settings::read(&self.coordinates, ssm).await;
+            let pointed_at = infrastructure::checks(&self.aws, &read.known, self.owner.owner).await;
+            (read, pointed_at)
+        };
+        let is_told_anything = settings::is_told_anything(&self.coordinates);
+        let ((read, pointed_at), identity, files) = tokio::join!(
+            coordinates,
+            identity::checks(&self.aws.sts, is_told_anything),
+            files::efs_root(self.efs_root.as_deref(), self.owner),
+        );
+        let tokens = settings::tokens_file(self.tokens_file.as_deref());
+        let mut checks: Vec<Check> =
+            read.checks.into_iter().chain([tokens]).chain(identity).chain(pointed_at).chain([files]).collect();
+        settings::hide(&mut checks, &read.secrets);
+        checks
+    }
+}
+
+fn timed_out(name: &'static str) -> Check {
+    let message = format!("no answer within {} s", DEADLINE.as_secs());
+    let fix = "see what holds it up (network, VPC endpoint, mount), and try again";
+    Check::fail(name, "timed_out", message, Some(fix.into()))
+}

@@ -1,0 +1,32 @@
+//! `openclaw-version.json`.
+
+use std::path::Path;
+
+use super::Check;
+use crate::domain::VersionFile;
+
+/// Checks the version file, by default the one in the current directory.
+#[must_use]
+pub fn version_file(named: Option<&Path>) -> Check {
+    const NAME: &str = "openclaw_version_file";
+    let path = named.unwrap_or(Path::new("openclaw-version.json"));
+    // On a production host there is no checkout.
+    if named.is_none() && !path.exists() {
+        return Check::skip(NAME, "there is none here", Some("name one with --version-file"));
+    }
+    let shown = path.display();
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let fix = "name it with --version-file".to_owned();
+            return Check::fail(NAME, "unreadable", format!("{shown}: {error}"), Some(fix));
+        }
+    };
+    match VersionFile::parse(&text) {
+        Ok(file) => Check::pass(NAME, format!("{shown}: OpenClaw {}", file.version)),
+        Err(error) => {
+            let message = format!("{shown}: {}: {}", error.field(), error.problem());
+            Check::fail(NAME, "not_valid", message, Some(error.fix().to_owned()))
+        }
+    }
+}

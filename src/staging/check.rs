@@ -1,0 +1,63 @@
+//! Whether staging can work beneath this root at all. Blocking.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::error::StagingError;
+use super::jail::{EVERY_BIT, heal};
+use super::{Owner, locks, places, write};
+
+/// What is to be said of a root that can be written and whose locks work.
+#[derive(Debug)]
+pub struct Diagnosis {
+    /// Whether files can be given to the owner.
+    pub owner: Result<(), StagingError>,
+    /// Whether it is on NFS, as EFS always is.
+    pub is_nfs: bool,
+}
+
+/// Whether the root is there and writable, and locks exclude.
+pub(super) fn check(root: &Path) -> Result<(), StagingError> {
+    places::users(root)?;
+    let directory = locks::directory(root)?;
+    let temporary = write::Temporary::new(&directory);
+    let path = directory.path_of(&temporary.name);
+    let first = directory.create_new(&temporary.name)?;
+    rustix::io::write(&first, b"ok").map_err(StagingError::io("write", &*path))?;
+    rustix::fs::fsync(&first).map_err(StagingError::io("sync", &*path))?;
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let second = directory.open(&temporary.name, flags, Mode::empty()).map_err(StagingError::io("open", &*path))?;
+    let lock = |file| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive);
+    lock(first.as_fd()).map_err(StagingError::io("lock", &*path))?;
+    match lock(second.as_fd()) {
+        Err(Errno::WOULDBLOCK) => Ok(()),
+        Ok(()) => Err(StagingError::LocksDoNotExclude),
+        Err(errno) => Err(StagingError::io("lock", path)(errno)),
+    }
+}
+
+pub(super) fn diagnose(root: &Path, owner: Option<Owner>) -> Result<Diagnosis, StagingError> {
+    check(root)?;
+    let directory = locks::directory(root)?;
+    let temporary = write::Temporary::new(&directory);
+    let path = directory.path_of(&temporary.name);
+    let file = directory.create_new(&temporary.name)?;
+    let owner = heal(&file, &path, Mode::RUSR | Mode::WUSR, EVERY_BIT, owner);
+    let is_nfs = is_nfs(&file).map_err(StagingError::io("look at the file system of", path))?;
+    Ok(Diagnosis { owner, is_nfs })
+}
+
+#[cfg(target_os = "linux")]
+fn is_nfs(file: &File) -> Result<bool, Errno> {
+    rustix::fs::fstatfs(file).map(|found| found.f_type == rustix::fs::NFS_SUPER_MAGIC)
+}
+
+/// Only Linux mounts EFS; what a developer's machine calls its file systems does not matter.
+#[cfg(not(target_os = "linux"))]
+fn is_nfs(_: &File) -> Result<bool, Errno> {
+    Ok(true)
+}
