@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::aws::Aws;
 use crate::config::{FilesArgs, Freshness, Source, Tokens, refresh};
+use crate::doctor::Infrastructure;
 use crate::fleet::{self, Fleet};
 use crate::http::{App, Readiness, router};
 use crate::metrics::Metrics;
@@ -74,11 +75,12 @@ impl Server {
         tokio::spawn(refresh(self.source, coordinates_sender, freshness_sender));
 
         let metrics = self.metrics;
+        let infrastructure = Infrastructure::new(self.aws.clone(), coordinates.clone(), owner.owner);
         let (ecs, at) = (self.aws.ecs.clone(), coordinates.clone());
         let reconciler =
             Arc::new(Reconciler::new(self.aws, staging, locks, coordinates, self.options, metrics.clone()));
         let fleet = Fleet::new(ecs, Arc::clone(&reconciler), at, self.fleet, metrics.clone());
-        let (readiness, tokens) = (Readiness::new(freshness), self.tokens);
+        let (readiness, tokens) = (Readiness::new(freshness, infrastructure), self.tokens);
         Ok(App { reconciler, fleet, tokens, readiness, metrics })
     }
 }

@@ -1,8 +1,8 @@
 //! Bearer authentication and scopes.
 
 use axum::extract::{Request, State};
-use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -27,22 +27,30 @@ pub(super) async fn require_provision(State(app): State<App>, request: Request, 
 }
 
 async fn require(needed: Scope, app: &App, mut request: Request, next: Next) -> Response {
-    let presented = request.headers().get(AUTHORIZATION).and_then(|header| header.to_str().ok());
+    match authorize(needed, app, request.headers()) {
+        Ok(caller) => request.extensions_mut().insert(caller),
+        Err(problem) => return problem.into_response(),
+    };
+    next.run(request).await
+}
+
+/// Whose token it is, when it has the scope.
+pub(super) fn authorize(needed: Scope, app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let presented = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
     let Some(token) = presented.and_then(bearer) else {
         let detail = "send the header Authorization: Bearer <token>";
-        return Problem::new(Code::Unauthorized, detail).into_response();
+        return Err(Problem::new(Code::Unauthorized, detail));
     };
     let found = app.tokens.borrow().find(token).map(|(name, scope)| (name.to_owned(), scope));
     let Some((name, scope)) = found else {
-        return Problem::new(Code::Unauthorized, "the token is not one of the accepted ones").into_response();
+        return Err(Problem::new(Code::Unauthorized, "the token is not one of the accepted ones"));
     };
     if scope < needed {
         let detail = format!("the token {name:?} may not do this; it needs the scope {}", scope_name(needed));
-        return Problem::new(Code::Forbidden, detail).into_response();
+        return Err(Problem::new(Code::Forbidden, detail));
     }
     tracing::debug!(caller = name, "authenticated");
-    request.extensions_mut().insert(Caller(name));
-    next.run(request).await
+    Ok(Caller(name))
 }
 
 fn bearer(header: &str) -> Option<&str> {

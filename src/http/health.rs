@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::App;
-use crate::config::Freshness;
+use super::error::Problem;
+use super::{App, auth};
+use crate::config::{Freshness, Scope};
+use crate::doctor::{self, Infrastructure};
 use crate::domain::with_causes;
 use crate::metrics;
 
@@ -24,14 +26,15 @@ const FILES_WITHIN: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub struct Readiness {
     coordinates: watch::Receiver<Freshness>,
+    infrastructure: Infrastructure,
     checking: Arc<Mutex<()>>,
 }
 
 impl Readiness {
-    /// With the coordinates as fresh as that.
+    /// With the coordinates as fresh as that; `infrastructure` is what `?verbose` adds.
     #[must_use]
-    pub fn new(coordinates: watch::Receiver<Freshness>) -> Self {
-        Self { coordinates, checking: Arc::default() }
+    pub fn new(coordinates: watch::Receiver<Freshness>, infrastructure: Infrastructure) -> Self {
+        Self { coordinates, infrastructure, checking: Arc::default() }
     }
 
     /// Looks at the file system, one look at a time: on a wedged NFS mount each hangs for good and takes a thread with
@@ -66,6 +69,23 @@ struct Check {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finding: Option<&'static str>,
+}
+
+impl Check {
+    const fn new(name: &'static str, status: &'static str, message: Option<String>) -> Self {
+        Self { name, status, message, fix: None, finding: None }
+    }
+}
+
+impl From<doctor::Check> for Check {
+    fn from(check: doctor::Check) -> Self {
+        let doctor::Check { name, verdict, message, fix, finding } = check;
+        Self { name, status: verdict.name(), message: Some(message), fix, finding }
+    }
 }
 
 /// The process answers.
@@ -80,22 +100,43 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
 }
 
 /// Whether requests can be served. Stale coordinates are a warning and no reason to take a replica out: the last good
-/// ones are in force, and all replicas lose SSM together.
-pub(super) async fn readyz(State(app): State<App>) -> Response {
-    let files = match app.readiness.files(&app).await {
-        Ok(()) => Check { name: "efs_root", status: "pass", message: None },
-        Err(message) => Check { name: "efs_root", status: "fail", message: Some(message) },
-    };
-    let freshness = app.readiness.coordinates.borrow().clone();
-    let coordinates = match freshness.error {
-        None => Check { name: "coordinates", status: "pass", message: None },
-        Some(error) => {
-            let age = freshness.read_at.elapsed().as_secs();
-            let message = format!("read {age} s ago; since then: {error}; the last good values are in force");
-            Check { name: "coordinates", status: "warn", message: Some(message) }
+/// ones are in force, and all replicas lose SSM together. For the same reason nothing that `?verbose` adds changes
+/// `ready`; it names the account's resources, so it needs a token.
+pub(super) async fn readyz(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let verbose = query.unwrap_or_default().split('&').any(|pair| pair.split('=').next() == Some("verbose"));
+    if verbose {
+        auth::authorize(Scope::Read, &app, &headers)?;
+    }
+    let infrastructure = async {
+        match verbose {
+            true => app.readiness.infrastructure.checks().await,
+            false => vec![],
         }
     };
+    let (files, infrastructure) = tokio::join!(app.readiness.files(&app), infrastructure);
+    let files = match files {
+        Ok(()) => Check::new("efs_root", "pass", None),
+        Err(message) => Check::new("efs_root", "fail", Some(message)),
+    };
     let ready = files.status != "fail";
+    let coordinates = coordinates(&app.readiness.coordinates.borrow(), verbose);
+    let checks = [files, coordinates].into_iter().chain(infrastructure.into_iter().map(Check::from)).collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Ready { ready, checks: vec![files, coordinates] })).into_response()
+    Ok((status, Json(Ready { ready, checks })).into_response())
+}
+
+fn coordinates(freshness: &Freshness, verbose: bool) -> Check {
+    const NAME: &str = "coordinates";
+    let age = freshness.read_at.elapsed().as_secs();
+    match &freshness.error {
+        None => Check::new(NAME, "pass", verbose.then(|| format!("read {age} s ago"))),
+        Some(error) => {
+            let message = format!("read {age} s ago; since then: {error}; the last good values are in force");
+            Check::new(NAME, "warn", Some(message))
+        }
+    }
 }

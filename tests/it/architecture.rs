@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "staging",
         ],
     ),
-    ("http", &["aws", "config", "domain", "fleet", "metrics", "reconcile", "rollout", "staging"]),
+    ("http", &["aws", "config", "doctor", "domain", "fleet", "metrics", "reconcile", "rollout", "staging"]),
     ("doctor", &["aws", "config", "domain", "staging"]),
     ("config", &["aws", "domain", "probe"]),
     ("rollout", &["aws", "domain", "metrics", "reconcile", "staging"]),

@@ -9,6 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, Response};
 use openclaw_provisioner::aws::{self, Aws, RateLimits, Timeouts};
 use openclaw_provisioner::config::{Freshness, Tokens};
+use openclaw_provisioner::doctor::Infrastructure;
 use openclaw_provisioner::domain::{BaseFamily, Coordinates, ReleaseDefaults, TAG_USER, UserId};
 use openclaw_provisioner::emulator::{Emulator, Options as EmulatorOptions};
 use openclaw_provisioner::fleet::{self, Fleet};
@@ -115,6 +116,7 @@ impl TestApp {
         let metrics = Metrics::default();
         let aws = Aws::new(&config, &RateLimits::default(), &metrics);
         let (ecs, at) = (aws.ecs.clone(), receiver.clone());
+        let infrastructure = Infrastructure::new(aws.clone(), receiver.clone(), options.owner);
         let reconciler = Arc::new(Reconciler::new(
             aws.clone(),
             Staging::open(root.path(), owner).unwrap(),
@@ -126,7 +128,7 @@ impl TestApp {
         let fleet = Fleet::new(ecs, reconciler.clone(), at, fleet, metrics.clone());
         let tokens = Tokens::parse(&format!("backend:admin:{TOKEN}\ndashboard:read:{READ_TOKEN}")).unwrap();
         let (freshness, fresh) = watch::channel(Freshness { read_at: Instant::now(), error: None });
-        let (tokens, readiness) = (watch::channel(tokens).1, Readiness::new(fresh));
+        let (tokens, readiness) = (watch::channel(tokens).1, Readiness::new(fresh, infrastructure));
         let app = App { reconciler: reconciler.clone(), fleet: fleet.clone(), tokens, readiness, metrics };
         Self {
             emulator,

@@ -22,6 +22,7 @@ mod metrics;
 mod orphans;
 mod planner;
 mod providers;
+mod readiness;
 mod registration;
 mod smoke_of_the_harness;
 mod version_check;
