@@ -46,6 +46,12 @@ impl Size {
         Ok(Self { cpu: raw.cpu, memory_mib: raw.memory_mib })
     }
 
+    /// Every size that there is, from the smallest CPU to the largest.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let with_memory = |cpu| memory_for(cpu).into_iter().flatten().map(move |memory_mib| Self { cpu, memory_mib });
+        CPU_UNITS.iter().copied().flat_map(with_memory)
+    }
+
     /// CPU units; 1024 are one vCPU.
     #[must_use]
     pub const fn cpu(self) -> u32 {
@@ -124,6 +130,14 @@ mod tests {
                 assert!(Size::parse(RawSize { cpu, memory_mib }, "size").is_err(), "{cpu}/{memory_mib}");
             }
         }
+    }
+
+    #[test]
+    fn all_sizes_are_those_that_parse() {
+        let all: Vec<RawSize> = Size::all().map(RawSize::from).collect();
+        assert!(all.iter().all(|raw| Size::parse(*raw, "size").is_ok()));
+        let cpus: Vec<u32> = CPU_UNITS.iter().copied().filter(|cpu| all.iter().any(|raw| raw.cpu == *cpu)).collect();
+        assert_eq!((cpus.as_slice(), all.len()), (CPU_UNITS, 3 + 4 + 7 + 13 + 23 + 12 + 12 + 3));
     }
 
     #[test]

@@ -330,6 +330,10 @@ impl From<ListRefused> for Problem {
 }
 
 pub(super) async fn no_such_route() -> Problem {
+    there_is_no_such_route()
+}
+
+pub(super) fn there_is_no_such_route() -> Problem {
     Problem::new(Code::NoSuchRoute, "there is no such route; see README.md for the API")
 }
 

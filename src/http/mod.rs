@@ -12,6 +12,7 @@ mod health;
 mod query;
 mod request_id;
 mod routes;
+mod ui;
 mod watching;
 
 pub use error::{Code, Problem};

@@ -6,7 +6,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{App, auth, body, containers, credentials, error, fleet, gateway, health, request_id, watching};
+use super::{App, auth, body, containers, credentials, error, fleet, gateway, health, request_id, ui, watching};
 
 /// The whole API.
 pub fn router(app: App) -> Router {
@@ -36,6 +36,7 @@ pub fn router(app: App) -> Router {
     guarded
         .merge(secret)
         .merge(open)
+        .merge(ui::routes())
         .method_not_allowed_fallback(error::method_not_allowed)
         .fallback(error::no_such_route)
         .layer(DefaultBodyLimit::max(body::MAX_BYTES))

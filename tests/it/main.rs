@@ -25,5 +25,6 @@ mod providers;
 mod readiness;
 mod registration;
 mod smoke_of_the_harness;
+mod ui;
 mod version_check;
 mod watching;

@@ -1,0 +1,217 @@
+// The page: signs in, loads the fleet, and puts its parts together.
+
+import { forgetToken, hasToken, session, useToken } from "./api.js";
+import { loadSizes } from "./actions.js";
+import { Detail } from "./detail.js";
+import { STATES, byId, count, h, printable, problemBox } from "./dom.js";
+import { Fleet } from "./fleet.js";
+import { showSummary } from "./summary.js";
+import { Table } from "./table.js";
+
+/** How often the list is fetched while the page is looked at, in milliseconds. */
+const LOAD_EVERY = 30_000;
+/** When a failure that may pass is tried again: what the API says in Retry-After, in milliseconds. */
+const TRY_AGAIN = 5_000;
+const THEME = "openclaw-provisioner.theme";
+
+const fleet = new Fleet();
+const view = { text: "", state: "", version: "", sort: "user", descending: false };
+let loading = null;
+let loadedAt = 0;
+let again = null;
+
+const table = new Table(byId("containers"), byId("scroller"), {
+  onOpen: (user) => { location.hash = `#/${encodeURIComponent(user)}`; },
+  onSort: (column) => {
+    view.descending = view.sort === column && !view.descending;
+    view.sort = column;
+    table.toTop();
+    show();
+  },
+});
+
+const detail = new Detail(byId("detail"), {
+  seen: (container) => { fleet.see(container); show(); },
+  gone: (user) => { fleet.remove(user); show(); },
+  closed: () => {
+    history.pushState(null, "", location.pathname + location.search);
+    route();
+    table.focus();
+  },
+});
+
+function show() {
+  const entries = fleet.select(view);
+  table.show(entries, view);
+  const choose = (key) => (value) => {
+    view[key] = value;
+    table.toTop();
+    show();
+  };
+  const [states, versions] = [fleet.counts("state"), fleet.counts("version")];
+  // Where an operator looked the last time: a state keeps its place, however many there are.
+  states.sort(([a], [b]) => Object.keys(STATES).indexOf(a) - Object.keys(STATES).indexOf(b));
+  showSummary(byId("by-state"), "state", states, view.state, choose("state"));
+  showSummary(byId("by-version"), "version", versions, view.version, choose("version"));
+  options(byId("filter-state"), [...new Set([...Object.keys(STATES), ...states.map(([name]) => name)])], view.state);
+  options(byId("filter-version"), versions.map(([name]) => name), view.version);
+  const all = fleet.entries.size;
+  const noun = all === 1 ? "container" : "containers";
+  const shown = entries.length === all ? `${count(all)} ${noun}` : `${count(entries.length)} of ${count(all)} ${noun}`;
+  if (loadedAt > 0 && byId("shown").textContent !== shown) byId("shown").textContent = shown;
+  showEmpty(entries.length);
+}
+
+/** Says why there are no rows, and offers the user who was typed in: one just made is not in the list yet. */
+function showEmpty(rows) {
+  const user = view.text.trim();
+  const canOpen = /^[A-Za-z0-9_-]{1,64}$/.test(user);
+  const text = loadedAt === 0 ? "" : fleet.entries.size === 0 ? "There are no containers yet." : "No container matches.";
+  byId("empty").replaceChildren(...(rows > 0 || !text ? [] : [h("p", { class: "muted" }, text,
+    canOpen ? h("span", {}, " ", h("a", { href: `#/${user}` }, `Look up “${user}”`)) : null)]));
+}
+
+/** Fills a select without closing it under the operator's hand when nothing has changed. */
+function options(select, values, chosen) {
+  const wanted = ["", ...values];
+  if (chosen && !wanted.includes(chosen)) wanted.push(chosen);
+  const present = [...select.options].map((option) => option.value);
+  if (JSON.stringify(present) !== JSON.stringify(wanted)) {
+    select.replaceChildren(...wanted.map((value) => h("option", { value }, value === "" ? "All" : printable(value))));
+  }
+  select.value = chosen;
+}
+
+async function load(isFresh = false) {
+  if (!hasToken() || (loading && !isFresh)) return;
+  loading?.abort();
+  const mine = new AbortController();
+  loading = mine;
+  byId("refresh").setAttribute("aria-busy", "true");
+  try {
+    await fleet.load({
+      signal: mine.signal,
+      isFresh,
+      onPage: (number) => {
+        if (loadedAt === 0) byId("shown").textContent = `Loading: ${count(number)} containers so far …`;
+      },
+    });
+    loadedAt = Date.now();
+    byId("trouble").replaceChildren();
+    show();
+    showAge();
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    if (error.status === undefined) throw error;
+    if (error.status !== 401) byId("trouble").replaceChildren(problemBox(error));
+    clearTimeout(again);
+    if (error.retryable) again = setTimeout(load, TRY_AGAIN);
+  } finally {
+    if (loading === mine) {
+      loading = null;
+      byId("refresh").removeAttribute("aria-busy");
+    }
+  }
+}
+
+function showAge() {
+  const { snapshot } = fleet;
+  const passed = (from) => Math.max(0, Math.round((Date.now() - from) / 1_000));
+  if (!snapshot) return;
+  const unread = snapshot.unread_definitions
+    ? `; version, size and base of ${count(snapshot.unread_definitions)} not read yet` : "";
+  byId("age").textContent = `as of ${passed(snapshot.arrivedAt) + snapshot.age_seconds} s ago${unread}`;
+}
+
+/** The user in the address is the one who is shown, so that a link leads to one and Back closes it. */
+function route() {
+  let user = null;
+  try {
+    user = location.hash.startsWith("#/") ? decodeURIComponent(location.hash.slice(2)) : null;
+  } catch {
+    // An address that somebody cut off names nobody.
+  }
+  table.mark(user);
+  document.body.classList.toggle("has-detail", Boolean(user));
+  if (!user) detail.close();
+  else if (hasToken() && user !== detail.user) detail.open(user);
+}
+
+function signIn(problem) {
+  const dialog = byId("sign-in");
+  byId("sign-in-trouble").replaceChildren(...(problem ? [problemBox(problem)] : []));
+  byId("confirm").close();
+  if (!dialog.open) dialog.showModal();
+  byId("token").focus();
+}
+
+function theme(name) {
+  if (name) document.documentElement.dataset.theme = name;
+  else delete document.documentElement.dataset.theme;
+}
+
+function start() {
+  const chosen = localStorage.getItem(THEME) ?? "";
+  byId("theme").value = chosen;
+  theme(chosen);
+  byId("theme").addEventListener("change", ({ target }) => {
+    localStorage.setItem(THEME, target.value);
+    theme(target.value);
+  });
+
+  byId("sign-in").addEventListener("cancel", (event) => event.preventDefault());
+  byId("sign-in").querySelector("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    useToken(byId("token").value.trim());
+    byId("token").value = "";
+    byId("sign-in").close();
+    detail.resume();
+    route();
+    load();
+  });
+  session.addEventListener("unauthorized", ({ detail: problem }) => {
+    forgetToken();
+    signIn(problem);
+  });
+  session.addEventListener("forbidden", ({ detail: problem }) => detail.refuse(problem.detail));
+  byId("sign-out").addEventListener("click", () => {
+    forgetToken();
+    // Nothing of what the token let one see stays.
+    location.replace(location.pathname + location.search);
+  });
+
+  byId("refresh").addEventListener("click", () => load(true));
+  byId("skip").addEventListener("click", (event) => { event.preventDefault(); table.focus(); });
+  byId("filters").addEventListener("submit", (event) => event.preventDefault());
+  for (const key of ["text", "state", "version"]) {
+    byId(`filter-${key}`).addEventListener("input", ({ target }) => {
+      view[key] = target.value;
+      table.toTop();
+      show();
+    });
+  }
+  byId("filter-clear").addEventListener("click", () => {
+    Object.assign(view, { text: "", state: "", version: "" });
+    byId("filter-text").value = "";
+    show();
+    byId("filter-text").focus();
+  });
+
+  window.addEventListener("hashchange", route);
+  window.addEventListener("popstate", route);
+  setInterval(showAge, 1_000);
+  setInterval(() => { if (!document.hidden) load(); }, LOAD_EVERY);
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && Date.now() - loadedAt > LOAD_EVERY) load();
+  });
+  show();
+  loadSizes();
+  if (hasToken()) {
+    route();
+    load();
+  } else {
+    signIn();
+  }
+}
+
+start();
