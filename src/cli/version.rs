@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde::{Serialize, Serializer};
 
 use crate::domain::credential_plan::{Authority, CredentialPlan, Release};
-use crate::domain::{Compatibility, OpenClawVersion, ReleaseProof, SignInKind, VersionFile};
+use crate::domain::{Compatibility, OpenClawVersion, ReleaseProof, VersionFile};
 
 /// `version`.
 #[derive(Debug, Args)]
@@ -92,23 +92,8 @@ fn report(version: OpenClawVersion, pinned_by: Option<String>, table: &Compatibi
     let release = Release::plain(version);
     let CredentialPlan { authority, needs_entry, needs_profile_secret_key, model, .. } = release.plan();
     let proof = table.of(version);
-    let of_release = release.warnings(SignInKind::Chatgpt);
-    let of_release =
-        of_release.iter().map(|warning| WarningReport { code: warning.code(), message: warning.to_string() });
-    let newest = table
-        .newest_all_yes()
-        .map_or_else(String::new, |newest| format!("; {newest} is the newest of which all is well"));
-    let of_proof = match proof {
-        None => Some(WarningReport {
-            code: "release_not_run",
-            message: format!("{version} was never run; its plan is that of its neighbours{newest}"),
-        }),
-        Some(proof) if !proof.all_yes => Some(WarningReport {
-            code: "release_has_failed_checks",
-            message: format!("{}{newest}", proof.reason.as_deref().unwrap_or("not every check said yes")),
-        }),
-        Some(_) => None,
-    };
+    let doubts = table.doubts(version);
+    let warnings = doubts.into_iter().map(|(code, message)| WarningReport { code, message }).collect();
     Report {
         openclaw_version: version.to_string(),
         pinned_by,
@@ -120,7 +105,7 @@ fn report(version: OpenClawVersion, pinned_by: Option<String>, table: &Compatibi
             runtime: model.runtime,
         },
         compatibility: proof.cloned(),
-        warnings: of_release.chain(of_proof).collect(),
+        warnings,
     }
 }
 

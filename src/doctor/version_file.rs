@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Check;
-use crate::domain::VersionFile;
+use crate::domain::{Compatibility, VersionFile};
 
 /// Checks the version file, by default the one in the current directory.
 #[must_use]
@@ -23,7 +23,14 @@ pub fn version_file(named: Option<&Path>) -> Check {
         }
     };
     match VersionFile::parse(&text) {
-        Ok(file) => Check::pass(NAME, format!("{shown}: OpenClaw {}", file.version)),
+        Ok(file) => match Compatibility::known().doubts(file.version) {
+            doubts if doubts.is_empty() => Check::pass(NAME, format!("{shown}: OpenClaw {}", file.version)),
+            doubts => {
+                let message = doubts.iter().map(|(_, message)| message.as_str()).collect::<Vec<_>>().join("; ");
+                let fix = "see `openclaw-provisioner version check`, and pin a release of which all is well".to_owned();
+                Check::warn(NAME, "release_in_doubt", format!("{shown}: {message}"), Some(fix))
+            }
+        },
         Err(error) => {
             let message = format!("{shown}: {}: {}", error.field(), error.problem());
             Check::fail(NAME, "not_valid", message, Some(error.fix().to_owned()))

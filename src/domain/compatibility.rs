@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::SignInKind;
+use super::credential_plan::Release;
 use super::openclaw_version::OpenClawVersion;
 
 /// The table, as it was when this was built.
@@ -48,6 +50,27 @@ impl Compatibility {
     #[must_use]
     pub fn newest_all_yes(&self) -> Option<OpenClawVersion> {
         self.releases.iter().filter(|proof| proof.all_yes).filter_map(ReleaseProof::version).max()
+    }
+
+    /// What speaks against a release, code and words: what its plan warns of, and what its run came to.
+    #[must_use]
+    pub fn doubts(&self, version: OpenClawVersion) -> Vec<(&'static str, String)> {
+        let of_plan = Release::plain(version).warnings(SignInKind::Chatgpt);
+        let of_plan = of_plan.into_iter().map(|warning| (warning.code(), warning.to_string()));
+        let newest = self.newest_all_yes();
+        let newest = newest.map_or_else(String::new, |newest| format!("; {newest} is the newest of which all is well"));
+        let of_proof = match self.of(version) {
+            None => {
+                let message = format!("{version} was never run; its plan is that of its neighbours{newest}");
+                Some(("release_not_run", message))
+            }
+            Some(proof) if !proof.all_yes => {
+                let reason = proof.reason.as_deref().unwrap_or("not every check said yes");
+                Some(("release_has_failed_checks", format!("{reason}{newest}")))
+            }
+            Some(_) => None,
+        };
+        of_plan.chain(of_proof).collect()
     }
 
     /// What a check looks at.

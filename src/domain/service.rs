@@ -47,6 +47,8 @@ pub struct Deployment {
     pub reason: Option<String>,
     /// When it was created, in seconds of the Unix epoch.
     pub created_at_seconds: Option<i64>,
+    /// When `rollout` last changed, in seconds of the Unix epoch.
+    pub updated_at_seconds: Option<i64>,
 }
 
 /// Where a deployment stands (API reference, Deployment.rolloutState).

@@ -82,6 +82,7 @@ mod tests {
             rollout,
             reason: None,
             created_at_seconds: None,
+            updated_at_seconds: None,
         };
         Service {
             name: "openclaw-alice".into(),

@@ -70,8 +70,9 @@ impl Fleet {
         metrics: Metrics,
     ) -> Self {
         let definitions = Arc::new(Definitions::new(ecs.clone()));
-        let watchers = Watchers::new(ecs.clone(), reconciler, coordinates.clone(), Arc::clone(&definitions), options);
-        Self { watchers, roster: Roster::new(ecs, coordinates, definitions, options, metrics) }
+        let (of_watchers, at) = (Arc::clone(&reconciler), coordinates.clone());
+        let watchers = Watchers::new(ecs.clone(), of_watchers, at, Arc::clone(&definitions), options);
+        Self { watchers, roster: Roster::new(ecs, reconciler, coordinates, definitions, options, metrics) }
     }
 
     /// Ends every watch and all reading.

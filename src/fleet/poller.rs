@@ -281,6 +281,9 @@ impl Poller {
         };
         *status = match refined {
             Ok(refined) => {
+                // Nobody waits for the file system, which may be the very thing that is stuck.
+                let (noter, of, noted) = (Arc::clone(reconciler), user.clone(), refined.clone());
+                tokio::spawn(async move { noter.note_stop(&of, &noted.status, &noted.asked_for).await });
                 known.refined = Some((derived, refined.status.clone()));
                 Ok(Some(refined.status))
             }

@@ -13,14 +13,17 @@ use super::Options;
 use super::definitions::Definitions;
 use super::snapshot::{Page, Query, Snapshot};
 use crate::aws::{AwsError, Ecs};
-use crate::domain::Coordinates;
+use crate::domain::{Coordinates, State, UserId};
 use crate::metrics::Metrics;
+use crate::reconcile::Reconciler;
 
 /// How long a caller waits for a snapshot. Below the 30 s after which common HTTP clients give up; 5,000 services take
 /// about as long at AWS's documented rates.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(25);
 /// How long a failure is answered again before AWS is asked again.
 const FAILURE_COUNTS_FOR: Duration = Duration::from_secs(5);
+/// How many failed containers one snapshot has looked at, at some four calls each; the next one goes on.
+const MOST_STOPS_NOTED: usize = 100;
 
 /// Why there is no list.
 #[derive(Debug, Clone, Error)]
@@ -43,6 +46,7 @@ pub struct Roster(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     ecs: Ecs,
+    reconciler: Arc<Reconciler>,
     coordinates: watch::Receiver<Coordinates>,
     definitions: Arc<Definitions>,
     options: Options,
@@ -53,11 +57,14 @@ struct Inner {
     reading: tokio::sync::Mutex<Option<(Instant, Arc<AwsError>)>>,
     /// Held while definitions are read.
     filling: tokio::sync::Mutex<()>,
+    /// Users whose container failed, with the revision that did, once that was looked at.
+    looked_at: tokio::sync::Mutex<HashSet<(UserId, Box<str>)>>,
 }
 
 impl Roster {
     pub(super) fn new(
         ecs: Ecs,
+        reconciler: Arc<Reconciler>,
         coordinates: watch::Receiver<Coordinates>,
         definitions: Arc<Definitions>,
         options: Options,
@@ -65,6 +72,7 @@ impl Roster {
     ) -> Self {
         Self(Arc::new(Inner {
             ecs,
+            reconciler,
             coordinates,
             definitions,
             options,
@@ -73,6 +81,7 @@ impl Roster {
             current: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             filling: tokio::sync::Mutex::default(),
+            looked_at: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -157,8 +166,12 @@ impl Inner {
                 *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&snapshot));
                 let states = snapshot.entries.iter().map(|entry| entry.state);
                 self.metrics.fleet(states, snapshot.oldest_transition(), snapshot.taken_at);
+                for took in snapshot.entries.iter().filter_map(|entry| entry.came_up_after) {
+                    self.metrics.provisioned_and_running(took);
+                }
                 tracing::debug!(containers = snapshot.entries.len(), "the fleet was read");
                 tokio::spawn(Arc::clone(self).read_definitions());
+                tokio::spawn(Arc::clone(self).note_stops());
                 Ok(snapshot)
             }
             Err(error) => {
@@ -167,6 +180,28 @@ impl Inner {
                 *failed = Some((Instant::now(), Arc::clone(&error)));
                 Err(error)
             }
+        }
+    }
+
+    /// Looks once at every container that has failed, and notes why, before ECS forgets: after about an hour.
+    async fn note_stops(self: Arc<Self>) {
+        let note = async {
+            let mut looked_at = self.looked_at.lock().await;
+            let Some(snapshot) = self.current(Duration::MAX) else { return };
+            let failed = snapshot.entries.iter().filter(|entry| entry.state == State::Failed);
+            let failed: HashSet<_> = failed.map(|entry| (entry.user.clone(), entry.revision.clone())).collect();
+            looked_at.retain(|seen| failed.contains(seen));
+            let new: Vec<_> = failed.difference(&looked_at).take(MOST_STOPS_NOTED).cloned().collect();
+            for seen in new {
+                if let Ok(view) = self.reconciler.look(&seen.0).await {
+                    self.reconciler.note_stop(&seen.0, &view.status, &view.asked_for).await;
+                    looked_at.insert(seen);
+                }
+            }
+        };
+        tokio::select! {
+            () = self.stopping.cancelled() => {}
+            () = note => {}
         }
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub(super) reason: Option<ReasonCode>,
     /// Since when it is in this state, as far as this process knows.
     pub(super) since: Instant,
+    /// How long its rollout took, told once: when it is first seen to run.
+    pub(super) came_up_after: Option<Duration>,
 }
 
 /// Which containers to list.
@@ -172,7 +174,15 @@ fn entry(service: Service, tag: Option<&str>, before: Option<&Snapshot>) -> Opti
     {
         since = since.min(began);
     }
-    Some(Entry { user, revision: service.task_definition.into(), state, reason, since })
+    // Not at the first reading: those came up under another process, and long ago.
+    let came_up = state == State::Running && earlier.is_none() && before.is_some();
+    let came_up_after = service.primary().filter(|_| came_up).and_then(took);
+    Some(Entry { user, revision: service.task_definition.into(), state, reason, since, came_up_after })
+}
+
+fn took(deployment: &Deployment) -> Option<Duration> {
+    let seconds = deployment.updated_at_seconds?.checked_sub(deployment.created_at_seconds?)?;
+    u64::try_from(seconds).ok().map(Duration::from_secs)
 }
 
 fn age(deployment: &Deployment) -> Option<Duration> {

@@ -359,7 +359,7 @@ impl Run<'_> {
                     tracing::warn!(%error, "the tasks could not be looked at");
                     ContainerView::of_new(service, current)
                 });
-                reconciler.note_stop(user, &view).await;
+                reconciler.note_stop(user, &view.status, &view.asked_for).await;
                 Some(view)
             }
         };

@@ -133,8 +133,8 @@ impl Reconciler {
     }
 
     /// Notes why the container does not run, while ECS still knows: for about an hour after its task stopped.
-    pub async fn note_stop(&self, user: &UserId, view: &ContainerView) {
-        let Some(stop) = LastStop::of(&view.status, &view.asked_for, Timestamp::now()) else { return };
+    pub async fn note_stop(&self, user: &UserId, status: &Status, asked_for: &str) {
+        let Some(stop) = LastStop::of(status, asked_for, Timestamp::now()) else { return };
         if let Err(error) = self.staging.note_stop(user, stop).await {
             tracing::warn!(user_id = %user, error = %with_causes(&error), "why the container stopped could not be noted");
         }

@@ -3,7 +3,7 @@
 mod arbitrary;
 mod world;
 
-use openclaw_provisioner::domain::service::{Rollout, ServiceStatus};
+use openclaw_provisioner::domain::service::{Rollout, ServiceStatus, is_newer_revision};
 use openclaw_provisioner::domain::{Spec, SpecPatch, render};
 use openclaw_provisioner::reconcile::{Definition, Desired, IfMissing, Plan, Refusal, Step, Target, plan};
 use proptest::prelude::*;
@@ -159,6 +159,11 @@ impl Run<'_> {
                 assert!(!(keeps_count && desired.is_some()), "a resize changes the desired count");
                 assert!(task_definition.is_some() || desired.is_some() || *restart, "an update of nothing");
                 assert!(!(*restart && restarted), "restarted again in one call");
+            }
+            // What is newer than what runs, and is what was asked for, was asked for once.
+            Step::DeregisterRevision(arn) if present => {
+                let current = observed.current.as_ref().unwrap();
+                assert!(!keeps_definition && is_newer_revision(arn, &current.arn), "{step:?} beside {}", current.arn);
             }
             Step::DeleteService
             | Step::DeregisterRevision(_)

@@ -170,6 +170,7 @@ fn deployment(answer: &sdk::Deployment) -> Deployment {
         },
         reason: answer.rollout_state_reason().map(str::to_owned),
         created_at_seconds: answer.created_at().map(aws_smithy_types::DateTime::secs),
+        updated_at_seconds: answer.updated_at().map(aws_smithy_types::DateTime::secs),
     }
 }
 

@@ -114,8 +114,7 @@ impl Api {
 
     /// One line on standard error whenever it has got further.
     #[expect(clippy::print_stderr, reason = "progress is for people")]
-    pub(super) fn tell_progress(&self, answer: &Answer, told: &mut String) {
-        let message = answer.body["message"].as_str().unwrap_or_default();
+    pub(super) fn tell(&self, message: &str, told: &mut String) {
         if !self.json && message != told {
             message.clone_into(told);
             eprintln!("{message} …");

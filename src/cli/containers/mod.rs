@@ -21,6 +21,8 @@ use api::Api;
 
 /// Longest `GET …/wait` in seconds; short, so that progress shows.
 const SLICE_SECONDS: u64 = 5;
+/// How long `list` goes on reading definitions: 5,000 take about 4 minutes at AWS's documented rates.
+const DEFINITIONS_WITHIN: Duration = Duration::from_secs(600);
 
 /// Settings, as `serve` has them.
 #[derive(Debug, Args)]
@@ -319,7 +321,7 @@ async fn wait(api: &Api, user: &UserId, state: &str, seconds: u64) -> anyhow::Re
         if !answer.is_timeout() || left == 0 {
             return api.finish(answer).await;
         }
-        api.tell_progress(&answer, &mut told);
+        api.tell(answer.body["message"].as_str().unwrap_or_default(), &mut told);
     }
 }
 
@@ -332,7 +334,8 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
             query.push_str(&format!("&{name}={}", api::encoded(&value)));
         }
     }
-    let (mut all, mut cursor) = (Vec::new(), None::<String>);
+    let deadline = Instant::now() + DEFINITIONS_WITHIN;
+    let (mut all, mut cursor, mut told) = (Vec::new(), None::<String>, String::new());
     loop {
         let next = cursor.as_deref().map_or_else(String::new, |cursor| format!("&cursor={}", api::encoded(cursor)));
         let mut answer = api.call("GET", &format!("{query}{next}"), None).await?;
@@ -341,6 +344,14 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         }
         if let Some(Value::Array(page)) = answer.body.get_mut("containers").map(Value::take) {
             all.extend(page);
+        }
+        let unread = answer.body["snapshot"]["unread_definitions"].as_u64().unwrap_or(0);
+        if unread > 0 && Instant::now() < deadline {
+            // This process has just begun, and has yet to read which release each of them runs.
+            api.tell(&format!("reading {unread} definitions"), &mut told);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            (all, cursor) = (Vec::new(), None);
+            continue;
         }
         cursor = answer.body["next_cursor"].as_str().map(str::to_owned);
         if cursor.is_none() {

@@ -23,6 +23,7 @@ fn deployment(task_definition: &str, primary: bool, rollout: Rollout) -> Deploym
         rollout,
         reason: None,
         created_at_seconds: None,
+        updated_at_seconds: None,
     }
 }
 

@@ -1,6 +1,5 @@
 //! Tasks that do not start: what the API says of them, and how they come up again.
 
-use openclaw_provisioner::domain::UserId;
 use openclaw_provisioner::emulator::{Behaviour, Fault, FaultKind};
 use serde_json::{Value, json};
 
@@ -167,8 +166,9 @@ async fn hours_later_a_failed_container_is_still_failed_with_a_reason() {
 async fn what_was_noted_in_time_explains_a_container_for_which_ecs_has_no_task_any_more() {
     let app = TestApp::start().await;
     given_up(&app, "alice", Behaviour::Oom).await;
-    let user: UserId = "alice".parse().unwrap();
-    app.reconciler.note_stop(&user, &app.reconciler.look(&user).await.unwrap()).await;
+    // The sweep.
+    assert_eq!(app.get("/containers?fresh=true").await.status, 200);
+    app.pass_millis(100).await;
     let before = seen(&app, "alice").await["reason"].clone();
     app.pass_seconds(3 * 3600).await;
     assert_eq!(tasks(&app, "alice").await, Vec::<Value>::new());

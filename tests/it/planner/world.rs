@@ -297,6 +297,7 @@ pub fn deployed(service: Service, task_definition: String) -> Service {
         rollout: Rollout::InProgress,
         reason: None,
         created_at_seconds: None,
+        updated_at_seconds: None,
     };
     Service { pending: service.desired, deployments: vec![deployment], task_definition, ..service }
 }

@@ -38,7 +38,8 @@ async fn a_stream_ends_when_the_container_is_stopped_failed_or_deleted() {
     app.emulator.set_behaviour(USER_FAMILY, Some(Behaviour::PullError));
     app.provision("bob").await;
     let failed = follow(&app, "bob", None).await.unwrap().all().await;
-    told.push(lines(&failed));
+    // How often it is seen on its way is chance.
+    told.push(lines(&failed[failed.len() - 2..]));
     let reason = failed.iter().rev().find(|event| event.name == "status").unwrap().data["reason"].clone();
     assert_eq!((&reason["code"], reason["message"].is_string()), (&json!("image_pull"), true), "{reason}");
     app.delete("/containers/alice").await;
@@ -53,8 +54,6 @@ async fn a_stream_ends_when_the_container_is_stopped_failed_or_deleted() {
     stopped - 100 ready false
     done stopped
 
-    provisioning task_pending 40 ready false
-    provisioning service 20 ready false
     failed - - ready false
     done failed
 
