@@ -55,6 +55,8 @@
 //!   call finds what the lost one made; `tests/it/interruptions.rs` loses every single one of them.
 //! - A task definition passes through as raw JSON ([`aws`], `raw.rs`): a clone must keep members that the SDK does not
 //!   know yet.
+//! - An operation is counted and written down for the audit where it ends (`operation.rs`), which may be
+//!   long after its caller was answered; an AWS call in the SDK's interceptor (`aws/attempts.rs`), once an attempt.
 //! - A value that may be a secret has no `Debug`, `Display` or `Serialize` that shows it; errors name fields, never
 //!   values.
 

@@ -1,15 +1,21 @@
-//! Every request to AWS, repeated ones included, is counted here. The SDK repeats a throttled request by itself, so
-//! whoever only sees its last answer does not see that AWS asks to slow down.
+//! Every request to AWS, repeated ones included, is counted, logged and traced here. The SDK repeats a throttled request
+//! by itself, so whoever only sees its last answer does not see that AWS asks to slow down.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::FinalizerInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
+use aws_smithy_runtime_api::client::retries::RequestAttempts;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use serde_json::Value;
+use tokio::time::Instant;
+use tracing::Span;
+use tracing::field::Empty;
 
-use super::error::{ErrorKind, kind_of};
+use super::error::{ErrorKind, kind_of, request_id_in};
 use crate::metrics::Metrics;
 
 /// Counts the attempts of every call of a client.
@@ -27,6 +33,20 @@ impl Intercept for Attempts {
         "Attempts"
     }
 
+    fn read_before_attempt(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let action = config.load::<Metadata>().map_or_else(|| "unknown".to_owned(), action);
+        let attempt = config.load::<RequestAttempts>().map_or(1, RequestAttempts::attempts);
+        let span =
+            tracing::info_span!("aws_call", aws_action = action, attempt, aws_code = Empty, aws_request_id = Empty);
+        config.interceptor_state().store_put(Sent { action, attempt, at: Instant::now(), span });
+        Ok(())
+    }
+
     // Runs also when an attempt timed out, and then there is no response.
     fn read_after_attempt(
         &self,
@@ -34,16 +54,40 @@ impl Intercept for Attempts {
         _components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let action = config.load::<Metadata>().map_or_else(|| "unknown".to_owned(), action);
+        let Some(Sent { action, attempt, at, span }) = config.load::<Sent>() else { return Ok(()) };
         let failed = matches!(context.output_or_error(), Some(Err(_)));
         let answer = match context.response() {
             Some(response) if failed => Answer::of_failure(response),
             Some(_) => Answer { code: "OK".to_owned(), throttled: false },
             None => Answer { code: "no_answer".to_owned(), throttled: false },
         };
-        self.0.aws_call(&action, &answer.code, answer.throttled);
+        self.0.aws_call(action, &answer.code, answer.throttled);
+        let (aws_code, aws_request_id) = (answer.code.as_str(), context.response().and_then(request_id_in));
+        span.record("aws_code", aws_code).record("aws_request_id", aws_request_id);
+        let elapsed_ms = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Never AWS's message, which may repeat what was sent.
+        if failed {
+            tracing::info!(aws_action = action, aws_code, aws_request_id, attempt, elapsed_ms, "an AWS call failed");
+        } else {
+            tracing::debug!(aws_action = action, aws_code, aws_request_id, attempt, elapsed_ms, "AWS call");
+        }
+        // Closes the span.
+        config.interceptor_state().unset::<Sent>();
         Ok(())
     }
+}
+
+/// An attempt under way.
+#[derive(Debug)]
+struct Sent {
+    action: String,
+    attempt: u32,
+    at: Instant,
+    span: Span,
+}
+
+impl Storable for Sent {
+    type Storer = StoreReplace<Self>;
 }
 
 /// The API action as IAM writes it, and as [`super::AwsError::operation`] does.

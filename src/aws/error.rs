@@ -47,8 +47,7 @@ impl AwsError {
         let code = error.code().map(str::to_owned);
         let message = error.message().map(str::to_owned);
         let response = error.raw_response();
-        let header = |name| response.and_then(|response| response.headers().get(name)).map(str::to_owned);
-        let request_id = header("x-amzn-requestid").or_else(|| header("x-amz-request-id"));
+        let request_id = response.and_then(request_id_in).map(str::to_owned);
         let server_fault = response.is_some_and(|response| response.status().is_server_error());
         let kind = match &error {
             SdkError::ServiceError(_) => kind_of(code.as_deref(), message.as_deref(), server_fault),
@@ -168,6 +167,11 @@ impl fmt::Debug for AwsError {
             .field("request_id", request_id)
             .finish_non_exhaustive()
     }
+}
+
+/// AWS's request id, in whichever header the service puts it.
+pub(super) fn request_id_in(response: &HttpResponse) -> Option<&str> {
+    ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|name| response.headers().get(*name))
 }
 
 fn lacks_credentials(error: &(dyn StdError + 'static)) -> bool {

@@ -47,7 +47,7 @@ struct Login {
 
 #[expect(clippy::print_stdout, reason = "the command is this command's output")]
 pub(super) async fn run(args: CodexLoginArgs) -> anyhow::Result<()> {
-    args.logs.start(LogFormat::Text)?;
+    let _exports_nothing = args.logs.start(LogFormat::Text)?;
     let config = aws::load(args.aws.timeouts()).await;
     ensure!(config.region().is_some(), "no AWS region: set AWS_REGION");
     let aws = Aws::new(&config, &args.aws.rate_limits, &Metrics::default());

@@ -52,7 +52,7 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     if let Some(DevCommand::Seed(seed)) = args.command {
         return seed::run(seed).await;
     }
-    args.logs.start(LogFormat::Text)?;
+    let traces = args.logs.start(LogFormat::Text)?;
     let image = args.image.image()?;
     let api = bind("--listen", args.listen).await?;
     let emulator_listener = bind("--emulator-listen", args.emulator_listen).await?;
@@ -81,6 +81,7 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let files = FilesArgs { efs_root, owner };
     let served = Server { aws, source, files, tokens, options, fleet, metrics }.run(api).await;
     emulating.abort();
+    traces.flush().await;
     served
 }
 

@@ -3,8 +3,13 @@
 use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use super::lines::FlatJson;
+use super::traces::Traces;
 
 /// How the service logs.
 #[derive(Debug, Clone, Args)]
@@ -30,29 +35,38 @@ pub(super) enum LogFormat {
 const QUIET: [&str; 7] =
     ["aws_config", "aws_runtime", "aws_sigv4", "aws_smithy_http_client", "aws_smithy_runtime", "hyper", "hyper_util"];
 
+/// What is always logged, whatever the filter says: who changed what.
+const AUDIT: &str = "audit=info";
+
 impl LogArgs {
-    /// Starts logging to standard error.
-    pub(super) fn start(&self, default: LogFormat) -> anyhow::Result<()> {
+    /// Starts logging to standard error, and the export of traces if the environment asks for it.
+    pub(super) fn start(&self, default: LogFormat) -> anyhow::Result<Traces> {
         self.start_at(default, "info")
     }
 
     /// The same, with another filter where none is given.
-    pub(super) fn start_at(&self, default: LogFormat, filter: &str) -> anyhow::Result<()> {
-        let mut filter = EnvFilter::try_new(self.log.as_deref().unwrap_or(filter))?;
+    pub(super) fn start_at(&self, default: LogFormat, filter: &str) -> anyhow::Result<Traces> {
+        let filter = EnvFilter::try_new(self.log.as_deref().unwrap_or(filter))?;
+        let mut filter = filter.add_directive(AUDIT.parse()?);
         for target in QUIET {
             filter = filter.add_directive(format!("{target}=warn").parse()?);
         }
         // Asked for by hand, with_ansi no longer looks at NO_COLOR itself.
         let no_color_is_unset = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let lines = tracing_subscriber::fmt()
-            .with_env_filter(filter)
+        let lines = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal() && no_color_is_unset)
-            .with_span_events(FmtSpan::NONE);
+            .with_ansi(std::io::stderr().is_terminal() && no_color_is_unset);
+        let traces = Traces::from_environment()?;
+        let exported = tracing_subscriber::registry().with(traces.layer());
         match self.log_format.unwrap_or(default) {
-            LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).init(),
-            LogFormat::Text => lines.compact().with_target(false).init(),
+            LogFormat::Json => {
+                let lines = lines.with_ansi(false).fmt_fields(JsonFields::new()).event_format(FlatJson);
+                exported.with(lines.with_filter(filter)).try_init()?;
+            }
+            LogFormat::Text => {
+                exported.with(lines.compact().with_target(false).with_filter(filter)).try_init()?;
+            }
         }
-        Ok(())
+        Ok(traces)
     }
 }

@@ -7,11 +7,13 @@ mod dev;
 mod doctor;
 mod egress;
 mod help;
+mod lines;
 mod logs;
 #[cfg(feature = "emulator")]
 mod seed;
 mod serve;
 mod server;
+mod traces;
 mod version;
 
 use std::process::ExitCode;

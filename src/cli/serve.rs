@@ -38,7 +38,7 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
-    args.logs.start(LogFormat::Json)?;
+    let traces = args.logs.start(LogFormat::Json)?;
     let tokens = Tokens::read(&args.api.tokens_file)?;
     tracing::info!(count = tokens.count(), "tokens read");
     let (sender, tokens) = watch::channel(tokens);
@@ -57,7 +57,9 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let address = args.api.listen;
     let listener = TcpListener::bind(address).await.with_context(|| format!("PROVISIONER_LISTEN {address}"))?;
     let fleet = fleet::Options::default();
-    Server { aws, source, files: args.files, tokens, options, fleet, metrics }.run(listener).await
+    let served = Server { aws, source, files: args.files, tokens, options, fleet, metrics }.run(listener).await;
+    traces.flush().await;
+    served
 }
 
 /// Reads the token file again and again, so that a token can be added or taken back without a restart.

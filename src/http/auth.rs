@@ -9,10 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::App;
 use super::error::{Code, Problem};
 use crate::config::Scope;
-
-/// Who is calling, for logs and audit.
-#[derive(Debug, Clone)]
-pub(super) struct Caller(pub(super) String);
+use crate::reconcile::Caller;
 
 /// Lets a request through when its token has the scope that its method needs: GET reads, everything else changes one
 /// user. Scopes are the token's, never the caller's word (incident 32).
@@ -50,7 +47,7 @@ pub(super) fn authorize(needed: Scope, app: &App, headers: &HeaderMap) -> Result
         return Err(Problem::new(Code::Forbidden, detail));
     }
     tracing::debug!(caller = name, "authenticated");
-    Ok(Caller(name))
+    Ok(Caller::new(&name))
 }
 
 fn bearer(header: &str) -> Option<&str> {

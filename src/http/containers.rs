@@ -6,14 +6,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use tracing::Instrument as _;
 
 use super::App;
-use super::auth::Caller;
 use super::body::{Json, OptionalJson};
 use super::dto::{CancelResponse, ContainerResponse, DeleteQuery, NoFields, ProvisionRequest, RedeployRequest};
 use super::error::{Code, Problem};
 use crate::domain::{RawSize, Size, State as ContainerState, UserId};
-use crate::reconcile::{ConvergeError, Converged, Desired, Outcome, SignInChange, Target};
+use crate::reconcile::{Caller, ConvergeError, Converged, Desired, Outcome, SignInChange, Target};
 
 pub(super) type UserPath = Result<Path<String>, PathRejection>;
 
@@ -83,11 +83,12 @@ pub(super) async fn cancel(
     let user = user_in(path)?;
     // In a task of its own: a caller that goes away leaves nothing half cancelled.
     let (reconciler, of) = (app.reconciler.clone(), user.clone());
-    let cancelled = tokio::spawn(async move { reconciler.cancel(&of).await }).await;
-    let cancelled = cancelled.unwrap_or(Err(ConvergeError::Crashed))?;
-    let outcome = if cancelled.deployment.is_some() || cancelled.operations > 0 { "changed" } else { "unchanged" };
-    tracing::info!(target: "audit", caller = caller.0, operation = "cancel", user_id = %user, outcome, "audit");
-    let status = if outcome == "changed" { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let cancel = async move { reconciler.cancel(&caller, &of).await };
+    let cancelled = tokio::spawn(cancel.in_current_span()).await.unwrap_or(Err(ConvergeError::Crashed))?;
+    let status = match cancelled.outcome() {
+        Outcome::Unchanged => StatusCode::OK,
+        Outcome::Created | Outcome::Changed | Outcome::Waiting => StatusCode::ACCEPTED,
+    };
     Ok((status, axum::Json(CancelResponse::new(&user, cancelled))).into_response())
 }
 
@@ -111,32 +112,6 @@ pub(super) fn user_in(path: UserPath) -> Result<UserId, Problem> {
     Ok(UserId::parse(&text)?)
 }
 
-/// Converges a user, and writes down who asked for it.
-pub(super) async fn apply(
-    app: &App,
-    caller: &Caller,
-    user: &UserId,
-    target: Target,
-    sign_in: SignInChange,
-) -> Result<Converged, Problem> {
-    let operation = match sign_in {
-        SignInChange::Remove => "remove_credentials",
-        SignInChange::None | SignInChange::Send { .. } => target.name(),
-    };
-    let result = app.reconciler.apply(user.clone(), target, sign_in).await;
-    audit(caller, operation, user, &result);
-    Ok(result?)
-}
-
-/// Writes down who asked for what, and what came of it.
-pub(super) fn audit(caller: &Caller, operation: &str, user: &UserId, result: &Result<Converged, ConvergeError>) {
-    let outcome = match result {
-        Ok(converged) => format!("{:?}", converged.outcome).to_lowercase(),
-        Err(_) => "failed".into(),
-    };
-    tracing::info!(target: "audit", caller = caller.0, operation, user_id = %user, outcome, "audit");
-}
-
 async fn respond(
     app: &App,
     caller: &Caller,
@@ -146,7 +121,7 @@ async fn respond(
 ) -> Result<Response, Problem> {
     let on_the_way = target.on_the_way();
     let awaits_state = !matches!(target, Target::Present { desired: Desired::Unchanged, .. });
-    let converged = apply(app, caller, &user, target, sign_in).await?;
+    let converged = app.reconciler.apply(caller, user.clone(), target, sign_in).await?;
     Ok(answer(&user, on_the_way, awaits_state, converged))
 }
 

@@ -11,14 +11,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::App;
-use super::auth::Caller;
 use super::body::{Json, OptionalJson};
-use super::containers::{UserPath, apply, user_in};
+use super::containers::{UserPath, user_in};
 use super::dto::{NoFields, WarningBody, warned};
 use super::error::Problem;
 use crate::domain::ChatGptAuth;
 use crate::domain::user_id::sha256_hex12;
-use crate::reconcile::{Outcome, SignInChange, Target};
+use crate::reconcile::{Caller, Outcome, SignInChange, Target};
 use crate::staging::Location;
 
 /// `PUT /containers/{user_id}/credentials`.
@@ -149,7 +148,7 @@ pub(super) async fn put(
     let user = user_in(path)?;
     let auth = Box::new(ChatGptAuth::parse(request.auth)?);
     let sign_in = SignInChange::Send { auth, force: request.force };
-    let converged = apply(&app, &caller, &user, Target::unchanged(), sign_in).await?;
+    let converged = app.reconciler.apply(&caller, user.clone(), Target::unchanged(), sign_in).await?;
     let placed = converged.sign_in.as_ref().map(|sign_in| &sign_in.placed);
     let staged = placed.and_then(|placed| placed.staged);
     let body = PutResponse {
@@ -172,7 +171,7 @@ pub(super) async fn delete(
     path: UserPath,
 ) -> Result<Response, Problem> {
     let user = user_in(path)?;
-    apply(&app, &caller, &user, Target::unchanged(), SignInChange::Remove).await?;
+    app.reconciler.apply(&caller, user, Target::unchanged(), SignInChange::Remove).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -183,9 +182,7 @@ pub(super) async fn repair(
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, Problem> {
     let user = user_in(path)?;
-    let result = app.reconciler.repair_credentials(&user).await;
-    let outcome = if result.is_ok() { "repaired" } else { "failed" };
-    tracing::info!(target: "audit", caller = caller.0, operation = "repair_credentials", user_id = %user, outcome, "audit");
-    let moved = result?.into_iter().map(|(from, to)| Moved { from, to }).collect();
+    let moved = app.reconciler.repair_credentials(&caller, &user).await?;
+    let moved = moved.into_iter().map(|(from, to)| Moved { from, to }).collect();
     Ok(axum::Json(RepairResponse { user_id: user.to_string(), moved }).into_response())
 }

@@ -10,14 +10,13 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
 use super::App;
-use super::auth::Caller;
 use super::body::OptionalJson;
-use super::containers::{UserPath, answer, audit, user_in};
+use super::containers::{UserPath, answer, user_in};
 use super::dto::NoFields;
 use super::error::Problem;
 use crate::domain::State as ContainerState;
 use crate::domain::credential_plan::openclaw_json::GATEWAY_PORT;
-use crate::reconcile::GatewayAuth;
+use crate::reconcile::{Caller, GatewayAuth};
 
 /// Without `Debug`: it holds the token.
 #[derive(Serialize)]
@@ -58,7 +57,6 @@ pub(super) async fn rotate(
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, Problem> {
     let user = user_in(path)?;
-    let result = app.reconciler.rotate_gateway_token(user.clone()).await;
-    audit(&caller, "rotate_gateway_token", &user, &result);
-    Ok(answer(&user, ContainerState::Provisioning, false, result?))
+    let rotated = app.reconciler.rotate_gateway_token(&caller, user.clone()).await?;
+    Ok(answer(&user, ContainerState::Provisioning, false, rotated))
 }

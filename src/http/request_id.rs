@@ -21,7 +21,8 @@ pub(super) async fn assign(request: Request, next: Next) -> Response {
     let id = accepted(request.headers().get(HEADER)).unwrap_or_else(random_id);
     let method = request.method().clone();
     let path: String = request.uri().path().chars().take(256).collect();
-    let span = tracing::info_span!("request", request_id = %id, %method, path);
+    // An error's level: whatever is logged, its line has these fields.
+    let span = tracing::error_span!("request", request_id = %id, %method, path);
     let started = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -9,7 +9,7 @@ use super::error::ConvergeError;
 use super::plan::Refusal;
 use super::status::ContainerView;
 use super::target::Target;
-use super::{Reconciler, SignInChange};
+use super::{Caller, Outcome, Reconciler, SignInChange};
 use crate::aws::ErrorKind;
 use crate::domain::UserId;
 use crate::domain::service::{Rollout, Service, ServiceDeploymentState, ServiceStatus};
@@ -25,6 +25,17 @@ pub struct Cancelled {
     pub view: ContainerView,
 }
 
+impl Cancelled {
+    /// Whether there was anything to stop.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match (self.operations, self.deployment) {
+            (0, None) => Outcome::Unchanged,
+            (1.., None) | (_, Some(_)) => Outcome::Changed,
+        }
+    }
+}
+
 /// What became of a deployment in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelledDeployment {
@@ -37,10 +48,18 @@ pub enum CancelledDeployment {
 impl Reconciler {
     /// Stops the operations that wait for this user in this process, and the deployment that ECS has in progress: back
     /// to the one before, or to no task where there is none. A step that is being taken is finished first.
+    /// `by` asks for it, also for what it sets off.
     ///
     /// # Errors
     /// `Refused(NotFound)` when the user has no container and nothing waited.
-    pub async fn cancel(self: &Arc<Self>, user: &UserId) -> Result<Cancelled, ConvergeError> {
+    pub async fn cancel(self: &Arc<Self>, by: &Caller, user: &UserId) -> Result<Cancelled, ConvergeError> {
+        let operation = self.begin("cancel", by, user);
+        let result = self.cancel_all(by, user).await;
+        operation.end(result.as_ref().map(Cancelled::outcome));
+        result
+    }
+
+    async fn cancel_all(self: &Arc<Self>, by: &Caller, user: &UserId) -> Result<Cancelled, ConvergeError> {
         let operations = self.cancellations.cancel(user);
         let at = self.coordinates();
         let found = self.aws.ecs.describe_service(&at.cluster, &user.service_name()).await?;
@@ -51,11 +70,11 @@ impl Reconciler {
             false => None,
             true if self.roll_back(&at.cluster, &service).await? => {
                 // The sign-in was placed for the release that does not come.
-                self.apply(user.clone(), Target::unchanged(), SignInChange::None).await?;
+                self.apply(by, user.clone(), Target::unchanged(), SignInChange::None).await?;
                 Some(CancelledDeployment::RolledBack)
             }
             true => {
-                self.apply(user.clone(), Target::stop(), SignInChange::None).await?;
+                self.apply(by, user.clone(), Target::stop(), SignInChange::None).await?;
                 Some(CancelledDeployment::ScaledToZero)
             }
         };

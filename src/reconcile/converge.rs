@@ -6,9 +6,11 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::error::ConvergeError;
 use super::execute::Taken;
+use super::operation::Operation;
 use super::plan::{NotRemoved, Observed, Plan, Refusal, Step, plan};
 use super::status::ContainerView;
 use super::target::{Desired, Target};
@@ -24,25 +26,26 @@ use crate::staging::{Placed, UserLock};
 const MAX_CONFLICTS: u32 = 10;
 
 impl Reconciler {
-    /// Converges a user under their lock.
+    /// Converges the operation's user under their lock.
     pub(super) async fn converge(
         &self,
-        user: &UserId,
         target: &Target,
         sign_in: SignInChange,
+        operation: &mut Operation,
         answer: &mut Answer,
     ) -> Result<Converged, ConvergeError> {
         let started = Instant::now();
-        let cancellable = self.cancellations.enter(user);
+        let user = operation.user().clone();
+        let cancellable = self.cancellations.enter(&user);
         let mut lock = tokio::select! {
             // In this order: what is cancelled lets go of the lock that the next one waits for.
             biased;
             () = cancellable.token.cancelled() => return Err(ConvergeError::Cancelled),
             () = self.stopping.cancelled() => return Err(ConvergeError::ShuttingDown),
-            lock = self.locks.acquire(user, self.options.lock_timeout) => lock?,
+            lock = self.locks.acquire(&user, self.options.lock_timeout) => lock?,
         };
         let is_new = lock.is_new();
-        let result = self.converge_locked(user, target, sign_in, &mut lock, &cancellable.token, answer).await;
+        let result = self.converge_locked(target, sign_in, &mut lock, &cancellable.token, operation, answer).await;
         let is_refused = matches!(result, Err(ConvergeError::Refused(Refusal::NotFound | Refusal::Invalid(_))));
         let never_was = is_new && is_refused;
         // What a forced delete left is remembered, so that the next one tries it again.
@@ -54,22 +57,34 @@ impl Reconciler {
         let elapsed_ms = millis_since(started);
         match &result {
             Ok(converged) => tracing::info!(outcome = ?converged.outcome, elapsed_ms, "converged"),
-            Err(error) => tracing::warn!(error = %with_causes(error), elapsed_ms, "not converged"),
+            Err(error) => {
+                let aws = error.aws();
+                tracing::warn!(
+                    error = %with_causes(error),
+                    reason = error.kind().name(),
+                    aws_action = aws.map(AwsError::operation),
+                    aws_code = aws.and_then(AwsError::code),
+                    aws_request_id = aws.and_then(AwsError::request_id),
+                    elapsed_ms,
+                    "not converged"
+                );
+            }
         }
         result
     }
 
     async fn converge_locked(
         &self,
-        user: &UserId,
         target: &Target,
         sign_in: SignInChange,
         lock: &mut UserLock,
         cancelled: &CancellationToken,
+        operation: &mut Operation,
         answer: &mut Answer,
     ) -> Result<Converged, ConvergeError> {
-        let (at, is_new) = (self.coordinates(), lock.is_new());
+        let (at, is_new, user) = (self.coordinates(), lock.is_new(), &operation.user().clone());
         let mut observed = self.observe(&at, user, target, is_new).await?;
+        operation.saw(&observed);
         observed.revisions = lock.note().iter().cloned().collect();
         observed.done.registered = self.left_over(user, target, &observed).await?;
         // ECS remembers a deleted service for a while; who comes back then is new all the same.
@@ -90,7 +105,7 @@ impl Reconciler {
             did,
             observed,
         };
-        run.complete(answer).await
+        run.complete(operation, answer).await
     }
 
     /// The newest revision that an earlier converge registered and nothing runs: it may be just what this one needs.
@@ -139,13 +154,14 @@ struct Did {
 }
 
 impl Run<'_> {
-    async fn complete(mut self, answer: &mut Answer) -> Result<Converged, ConvergeError> {
+    async fn complete(mut self, operation: &mut Operation, answer: &mut Answer) -> Result<Converged, ConvergeError> {
         let result = self.take_steps(answer).await;
         if let Err(error) = &result {
             self.leave_no_orphan(error).await;
         }
         self.remember().await;
         self.count_sign_in();
+        operation.saw(&self.observed);
         result?;
         Ok(self.converged().await)
     }
@@ -198,9 +214,11 @@ impl Run<'_> {
         }
         self.did.create |= matches!(step, Step::CreateService { .. });
         self.did.change |= step.changes_container();
-        let started = Instant::now();
         let removes = matches!(self.target, Target::Absent { force: true, .. }).then(|| step.removes()).flatten();
-        let taken = self.reconciler.execute(&self.at, self.user, step, &mut self.observed).await;
+        let (started, attempt) = (Instant::now(), self.did.conflicts + 1);
+        let span = tracing::info_span!("step", step = name);
+        let taken = self.reconciler.execute(&self.at, self.user, step, &mut self.observed);
+        let taken = taken.instrument(span).await;
         self.reconciler.metrics.step(name, started.elapsed());
         self.remember().await;
         let taken = match (taken, removes) {
@@ -218,11 +236,11 @@ impl Run<'_> {
                     placed.needs_start = false;
                     placed.pending_since = None;
                 }
-                tracing::info!(step = name, elapsed_ms, "step taken");
+                tracing::info!(step = name, attempt, elapsed_ms, "step taken");
                 Ok(())
             }
             Taken::Conflict(how) => {
-                tracing::info!(step = name, elapsed_ms, how, "conflict; observing again");
+                tracing::info!(step = name, attempt, elapsed_ms, how, "conflict; observing again");
                 self.did.conflicts += 1;
                 if self.did.conflicts == MAX_CONFLICTS {
                     return Err(ConvergeError::Contended);

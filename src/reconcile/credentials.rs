@@ -3,7 +3,7 @@
 use super::error::ConvergeError;
 use super::plan::Refusal;
 use super::status::ContainerView;
-use super::{Outcome, Reconciler};
+use super::{Caller, Outcome, Reconciler};
 use crate::domain::credential_plan::{CredentialPlan, Release};
 use crate::domain::freshness::SignIn;
 use crate::domain::{CurrentDefinition, SignInKind, UserId};
@@ -70,12 +70,12 @@ impl Reconciler {
         })
     }
 
-    /// Moves aside what shadows the sign-in that the release uses. Answers old and new paths.
+    /// Moves aside what shadows the sign-in that the release uses, because `by` asks for it. Answers old and new paths.
     ///
     /// # Errors
     /// `Refused(NotFound)` when the user has no container.
-    pub async fn repair_credentials(&self, user: &UserId) -> Result<Vec<(String, String)>, ConvergeError> {
-        let operation = self.begin("repair_credentials");
+    pub async fn repair_credentials(&self, by: &Caller, user: &UserId) -> Result<Vec<(String, String)>, ConvergeError> {
+        let operation = self.begin("repair_credentials", by, user);
         let result = self.move_shadows_aside(user).await;
         operation.end(result.as_ref().map(|moved| match moved.is_empty() {
             true => Outcome::Unchanged,

@@ -185,6 +185,12 @@ impl ConvergeError {
         }
     }
 
+    /// AWS's answer, where that is what failed.
+    #[must_use]
+    pub const fn aws(&self) -> Option<&AwsError> {
+        if let Self::Aws(error) = self { Some(error) } else { None }
+    }
+
     /// The field that is to blame, where one is.
     #[must_use]
     pub const fn invalid(&self) -> Option<&Invalid> {

@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use secrecy::SecretString;
+use tracing::Instrument as _;
 
 use super::error::ConvergeError;
 use super::plan::Refusal;
 use super::target::Target;
-use super::{Converged, Reconciler, SignInChange};
+use super::{Caller, Converged, Reconciler, SignInChange};
 use crate::domain::UserId;
 use crate::domain::credential_plan::openclaw_json::GatewayToken;
 
@@ -72,22 +73,22 @@ impl Reconciler {
         Ok(Gateway { host: view.host, ready: view.serves, token })
     }
 
-    /// Makes a new token and restarts the container with it. Both in a task of their own: a caller that goes away must
+    /// Makes a new token and restarts the container with it, because `by` asks for it. Both in a task of their own: a caller that goes away must
     /// not leave a gateway that knows another token than its file.
     ///
     /// # Errors
     /// When the token is not in the file, when the file cannot be edited, and as for any converge.
-    pub async fn rotate_gateway_token(self: &Arc<Self>, user: UserId) -> Result<Converged, ConvergeError> {
+    pub async fn rotate_gateway_token(self: &Arc<Self>, by: &Caller, user: UserId) -> Result<Converged, ConvergeError> {
         let this = Arc::clone(self);
-        let operation = self.begin("rotate_gateway_token");
-        let rotated = self.running.spawn(async move {
+        let operation = self.begin("rotate_gateway_token", by, &user);
+        let rotate = async move {
             if let Err(error) = this.renew_gateway_token(&user).await {
                 operation.end(Err(&error));
                 return Err(error);
             }
-            this.carry_out(operation, user, Target::restart(), SignInChange::None).await
-        });
-        rotated.await.unwrap_or(Err(ConvergeError::Crashed))
+            this.carry_out(operation, Target::restart(), SignInChange::None).await
+        };
+        self.running.spawn(rotate.in_current_span()).await.unwrap_or(Err(ConvergeError::Crashed))
     }
 
     async fn renew_gateway_token(&self, user: &UserId) -> Result<(), ConvergeError> {

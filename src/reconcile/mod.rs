@@ -17,6 +17,7 @@ pub use cancel::{Cancelled, CancelledDeployment};
 pub use credentials::Credentials;
 pub use error::{ConvergeError, FailureKind};
 pub use gateway::{Gateway, GatewayAuth};
+pub use operation::Caller;
 pub use plan::{Done, NotRemoved, Observed, Plan, Refusal, Step, plan};
 pub use status::{ContainerView, Refined};
 pub use target::{Definition, Desired, IfMissing, Target};
@@ -180,14 +181,15 @@ impl Reconciler {
         Self { aws, staging, locks, coordinates, options, metrics, running, stopping, cancellations }
     }
 
-    /// Converges a user to `target`, after staging `sign_in`. It runs in a task of its own, so a caller that goes away
-    /// interrupts nothing; the answer comes when all is done, as soon as only waiting is left, or after
-    /// [`Options::answer_within`].
+    /// Converges a user to `target`, after staging `sign_in`, because `by` asks for it. It runs in a task of its own,
+    /// so a caller that goes away interrupts nothing; the answer comes when all is done, as soon as only waiting is
+    /// left, or after [`Options::answer_within`].
     ///
     /// # Errors
     /// What kept it from its target. Calling again goes on from wherever it stopped.
     pub async fn apply(
         self: &Arc<Self>,
+        by: &Caller,
         user: UserId,
         target: Target,
         sign_in: SignInChange,
@@ -196,17 +198,17 @@ impl Reconciler {
             SignInChange::Remove => "remove_credentials",
             SignInChange::None | SignInChange::Send { .. } => target.name(),
         };
-        self.carry_out(self.begin(kind), user, target, sign_in).await
+        let operation = self.begin(kind, by, &user);
+        self.carry_out(operation, target, sign_in).await
     }
 
-    fn begin(&self, kind: &'static str) -> Operation {
-        Operation::begin(kind, self.metrics.clone())
+    fn begin(&self, kind: &'static str, by: &Caller, user: &UserId) -> Operation {
+        Operation::begin(kind, by.clone(), user.clone(), self.metrics.clone())
     }
 
     async fn carry_out(
         self: &Arc<Self>,
-        operation: Operation,
-        user: UserId,
+        mut operation: Operation,
         target: Target,
         sign_in: SignInChange,
     ) -> Result<Converged, ConvergeError> {
@@ -216,10 +218,12 @@ impl Reconciler {
         }
         let (answer, answered) = oneshot::channel();
         let this = Arc::clone(self);
-        let span = tracing::info_span!("converge", operation = target.name(), user_id = %user);
+        // An error's level: whatever is logged, its line has these fields.
+        let (kind, operation_id, user) = (operation.kind(), operation.id(), operation.user());
+        let span = tracing::error_span!("converge", operation = kind, operation_id, user_id = %user);
         let work = async move {
             let mut answer = Answer(Some(answer));
-            let result = this.converge(&user, &target, sign_in, &mut answer).await;
+            let result = this.converge(&target, sign_in, &mut operation, &mut answer).await;
             operation.end(result.as_ref().map(|converged| converged.outcome));
             answer.finish(result);
         };

@@ -1,19 +1,64 @@
-//! An operation on a user, from its beginning to whatever end it comes to.
+//! An operation on a user, from its beginning to whatever end it comes to: counted, and written down for the audit.
 
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::plan::Observed;
 use super::{ConvergeError, Outcome};
+use crate::domain::service::Service;
+use crate::domain::{CurrentDefinition, State, UserId, derive_status};
 use crate::metrics::Metrics;
 
-/// One operation under way. It is written down exactly once: when it ends, or when it is dropped, because its task
-/// panicked or the process went down over it.
+/// Who asks for an operation: the name of a token, never the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller(Arc<str>);
+
+impl Caller {
+    /// A caller of that name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+/// One operation under way. It is counted and written down exactly once: when it ends, also if its caller was
+/// answered long before, or when it is dropped, because its task panicked or the process went down over it.
 pub(super) struct Operation {
     kind: &'static str,
+    /// Ours alone: a request id is the caller's, who may send it twice.
+    id: String,
+    caller: Caller,
+    user: UserId,
     metrics: Metrics,
+    started: Instant,
+    before: Option<Seen>,
+    after: Option<Seen>,
     is_open: bool,
 }
 
 impl Operation {
-    pub(super) const fn begin(kind: &'static str, metrics: Metrics) -> Self {
-        Self { kind, metrics, is_open: true }
+    pub(super) fn begin(kind: &'static str, caller: Caller, user: UserId, metrics: Metrics) -> Self {
+        let (id, started) = (format!("{:016x}", fastrand::u64(..)), Instant::now());
+        Self { kind, id, caller, user, metrics, started, before: None, after: None, is_open: true }
+    }
+
+    pub(super) const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    pub(super) const fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What the user has now: first what it was before the operation, then what has become of it.
+    pub(super) fn saw(&mut self, observed: &Observed) {
+        let seen = Some(Seen::of(observed));
+        if self.before.is_none() { self.before = seen } else { self.after = seen }
     }
 
     pub(super) fn end(mut self, result: Result<Outcome, &ConvergeError>) {
@@ -25,8 +70,32 @@ impl Operation {
 
     fn write_down(&mut self, outcome: &'static str, error: Option<&ConvergeError>) {
         self.is_open = false;
-        let reason = error.map_or("none", |error| error.kind().name());
-        self.metrics.operation(self.kind, outcome, reason);
+        let reason = error.map(|error| error.kind().name());
+        self.metrics.operation(self.kind, outcome, reason.unwrap_or("none"));
+        let (before, after) = (self.before.take().unwrap_or_default(), self.after.take().unwrap_or_default());
+        tracing::info!(
+            target: "audit",
+            caller = &*self.caller.0,
+            operation = self.kind,
+            operation_id = self.id,
+            user_id = %self.user,
+            outcome,
+            reason,
+            elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            before_state = before.state,
+            before_desired = before.desired,
+            before_size = before.size,
+            before_image = before.image,
+            before_task_definition = before.task_definition,
+            before_base = before.base,
+            after_state = after.state,
+            after_desired = after.desired,
+            after_size = after.size,
+            after_image = after.image,
+            after_task_definition = after.task_definition,
+            after_base = after.base,
+            "audit"
+        );
     }
 }
 
@@ -36,4 +105,47 @@ impl Drop for Operation {
             self.write_down("interrupted", None);
         }
     }
+}
+
+/// What the audit says of a user. Nothing of it is secret: variables, secrets and sign-ins are not in it.
+#[derive(Default)]
+struct Seen {
+    state: Option<&'static str>,
+    desired: Option<u32>,
+    size: Option<String>,
+    image: Option<String>,
+    task_definition: Option<String>,
+    base: Option<String>,
+}
+
+impl Seen {
+    fn of(observed: &Observed) -> Self {
+        let state = observed.service.as_ref().and_then(state);
+        // Nothing is left of a service that is gone, though it is still known what it ran.
+        let Some((service, state)) = observed.service.as_ref().zip(state) else {
+            return Self { state: Some("absent"), ..Self::default() };
+        };
+        let current = observed.current.as_ref();
+        let size = |of: &CurrentDefinition| of.cpu.zip(of.memory_mib).map(|(cpu, mib)| format!("{cpu}/{mib}"));
+        Self {
+            state: Some(state.name()),
+            desired: Some(service.desired),
+            size: current.and_then(size),
+            image: current.map(|current| current.image.clone()),
+            task_definition: current.map(|current| revision(&current.arn)),
+            base: current.and_then(|current| current.base.as_deref()).map(revision),
+        }
+    }
+}
+
+/// The state as far as the service itself shows it; its tasks are not asked for.
+fn state(service: &Service) -> Option<State> {
+    let state = derive_status(service, &[], false)?.state;
+    let runs = state == State::Provisioning && service.running > 0;
+    Some(if runs { State::Running } else { state })
+}
+
+/// `openclaw-dev:42` of an ARN.
+fn revision(arn: &str) -> String {
+    arn.rsplit('/').next().unwrap_or(arn).to_owned()
 }

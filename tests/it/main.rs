@@ -25,6 +25,7 @@ mod providers;
 mod readiness;
 mod registration;
 mod smoke_of_the_harness;
+mod telemetry;
 mod ui;
 mod version_check;
 mod watching;
