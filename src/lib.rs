@@ -30,7 +30,7 @@
 //! | [`fleet`] | looking at many containers at a time: one poller for all who wait or follow, a snapshot for the list | `reconcile`, `aws`, `metrics`, `domain` |
 //! | [`config`] | settings from environment and SSM, token file | `aws`, `probe`, `domain` |
 //! | [`doctor`] | checks of all that has to be right before a user comes, for the command and for `/readyz?verbose` | `aws`, `staging`, `config`, `domain` |
-//! | [`http`] | routes, bearer tokens, problem documents; the one place that knows status codes | `reconcile`, `fleet`, `doctor`, `config`, what errors and answers are made of |
+//! | [`http`] | routes, bearer tokens, problem documents, the operators' page; the one place that knows status codes | `reconcile`, `fleet`, `doctor`, `config`, what errors and answers are made of |
 //! | [`metrics`] | what is counted and timed, for `/metrics` | `domain` |
 //! | [`egress`] | can this network reach ChatGPT, and what stands in the way: for `doctor` | nothing of ours |
 //! | [`cli`] | `serve`, `dev`, `doctor`, `codex-login` | all of them |
