@@ -68,10 +68,8 @@ def build(spec: dict) -> None:
     bind(spec["node"], local / "node")
     release(Path(spec["modules"]), root / "app")
     (local / "openclaw").symlink_to("/app/openclaw.mjs")
-    # Several releases install a plugin's packages at start. Without a network npm would try for minutes, with the
-    # gateway waiting; an image has those packages, a release from npm without its install scripts has not.
     for name in ("npm", "npx", "pnpm"):
-        (local / name).write_text(f"#!/bin/sh\necho '{name}: no registry here' >&2\nexit 1\n")
+        (local / name).write_text((Path(__file__).parent / "npm.sh").read_text())
         (local / name).chmod(0o755)
 
     tmpfs(root / "etc")

@@ -23,8 +23,8 @@ const STORE: Layout = Layout { authority: Authority::Store, profile: Some(Provid
 /// openclaw-facts §2, "Plan that follows". A row is in force from its release up to the next row's.
 const LAYOUTS: [(OpenClawVersion, Layout); 6] = [
     (v(4, 7), RECIPE),
-    // 4.7 reads codex/auth.json first and rewrites both files; 4.8 – 4.20 were not run.
-    (v(4, 21), Layout { keeps_own_profile: true, ..RECIPE }),
+    // Up to 4.15 codex/auth.json is read first, and a refresh rewrites both files; no stable release is in between.
+    (v(4, 20), Layout { keeps_own_profile: true, ..RECIPE }),
     (v(4, 22), PROFILES),
     // 5.12 encrypts with it; 5.18 – 5.28 only read what 5.12 encrypted.
     (v(5, 12), Layout { needs_profile_secret_key: true, ..PROFILES }),
@@ -177,6 +177,8 @@ mod tests {
         const STORE: &str = "store openai, entry | openai/gpt-5.5 on openclaw";
         for (release, facts) in [
             (v(4, 7), "A | openai-codex/gpt-5.4"),
+            (v(4, 15), "A | openai-codex/gpt-5.4"),
+            (v(4, 20), "A keeps own | openai-codex/gpt-5.4"),
             (v(4, 21), "A keeps own | openai-codex/gpt-5.4"),
             (v(4, 22), "B openai-codex | openai-codex/gpt-5.4"),
             (v(4, 23), "B openai-codex | openai-codex/gpt-5.4"),

@@ -42,7 +42,7 @@ fn release(month: u16, patch: u16) -> Release {
 }
 
 fn releases() -> Vec<Release> {
-    let plain = [(4, 7), (4, 21), (4, 23), (5, 7), (5, 12), (5, 28), (6, 1), (6, 35), (7, 35), (8, 2), (9, 6)];
+    let plain = [(4, 7), (4, 20), (4, 21), (4, 23), (5, 7), (5, 12), (5, 28), (6, 1), (6, 35), (7, 35), (8, 2), (9, 6)];
     let with_plugin = Release::of_definition(&json!({"containerDefinitions": [{
         "image": "o:2026.9.6", "environment": [{"name": "OPENCLAW_CODEX_PLUGIN", "value": "2026.9.6"}],
     }]}));
@@ -147,7 +147,7 @@ impl World {
             self.import(release);
         }
         match authority {
-            Authority::CodexHome if version < OpenClawVersion::new(2026, 4, 21) => self.in_codex(),
+            Authority::CodexHome if version < OpenClawVersion::new(2026, 4, 20) => self.in_codex(),
             Authority::CodexHome => self.in_profiles(Provider::OpenAiCodex).or(self.in_codex()),
             Authority::CodexPlugin => self.in_codex(),
             Authority::AuthProfiles => {
@@ -181,7 +181,7 @@ impl World {
         match authority {
             Authority::CodexPlugin => self.codex = in_codex,
             Authority::Store => self.store = Some(self.newest),
-            Authority::CodexHome if release.version() < Some(OpenClawVersion::new(2026, 4, 21)) => {
+            Authority::CodexHome if release.version() < Some(OpenClawVersion::new(2026, 4, 20)) => {
                 self.codex = in_codex;
                 self.profiles = Some(auth_profiles::to_bytes(file).expose_secret().to_vec());
             }
