@@ -60,7 +60,8 @@ def sign_in(refresh_token, issued_at=1770000000):
 
 def seed(binary, endpoint, network):
     """What infrastructure would have deployed."""
-    command = [binary, "dev", "seed", "--endpoint", endpoint, "--json"]
+    # A release that rotates its sign-in in a file, so that the file can be looked at.
+    command = [binary, "dev", "seed", "--endpoint", endpoint, "--openclaw-version", "2026.4.21", "--json"]
     if network:
         command += ["--subnets", network[0], "--security-groups", network[1]]
     done = subprocess.run(command, env={**os.environ, **CREDENTIALS}, stdin=subprocess.DEVNULL, capture_output=True,
