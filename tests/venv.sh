@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Prints the directory of a Python virtual environment that has what tests/smoke/requirements.txt pins, and makes it
-# first if need be. It lies below target/, one for each content of that file and each Python.
+# Prints the directory of a Python virtual environment that has what a file pins (tests/smoke/requirements.txt, unless
+# another one is named), and makes it first if need be. It lies below target/, one for each content of that file and each Python.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
-requirements=tests/smoke/requirements.txt
+requirements=${1:-tests/smoke/requirements.txt}
 key=$({ cat "$requirements"; "$python" --version; pwd; } | cksum | cut -d' ' -f1)
 venv=${CARGO_TARGET_DIR:-$PWD/target}/venv-$key
 if [ ! -e "$venv/complete" ]; then

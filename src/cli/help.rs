@@ -1,4 +1,4 @@
-//! Completions for shells, and manual pages: both from the very definition of the command line.
+//! Completions for shells, manual pages and the OpenAPI document: each from the very definition of what it describes.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -29,8 +29,18 @@ pub(super) struct ManArgs {
 pub(super) fn completions(args: &CompletionsArgs) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), NAME, &mut script);
-    // A reader that has had enough is none of our business, but no reason to panic either.
-    std::io::stdout().write_all(&script).context("standard output")
+    print(&script)
+}
+
+pub(super) fn openapi() -> anyhow::Result<()> {
+    let mut document = serde_json::to_vec_pretty(&crate::http::openapi_document())?;
+    document.push(b'\n');
+    print(&document)
+}
+
+/// A reader that has had enough is none of our business, but no reason to panic either.
+fn print(text: &[u8]) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text).context("standard output")
 }
 
 pub(super) fn man(args: &ManArgs) -> anyhow::Result<()> {

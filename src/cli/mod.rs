@@ -39,6 +39,8 @@ enum Command {
     Doctor(Box<doctor::DoctorArgs>),
     /// What is known of OpenClaw releases
     Version(version::VersionArgs),
+    /// Print the OpenAPI document of the HTTP API, as `/openapi.json` serves it
+    Openapi,
     /// Print a shell's completions, to be sourced from its start file
     Completions(help::CompletionsArgs),
     /// Write manual pages
@@ -64,6 +66,7 @@ impl Cli {
                 Command::Dev(args) => dev::run(*args).await.map(|()| ExitCode::SUCCESS),
                 Command::Doctor(args) => doctor::run(*args).await,
                 Command::Version(args) => version::run(args).map(|()| ExitCode::SUCCESS),
+                Command::Openapi => help::openapi().map(|()| ExitCode::SUCCESS),
                 Command::Completions(args) => help::completions(&args).map(|()| ExitCode::SUCCESS),
                 Command::Man(args) => help::man(&args).map(|()| ExitCode::SUCCESS),
                 Command::Container(command) => containers::run(*command).await,

@@ -23,12 +23,13 @@ use crate::aws::{Aws, AwsError, ErrorKind};
 use crate::config::{CoordinatesArgs, OwnerArg};
 use crate::domain::with_causes;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// How long one check may take.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How a check came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// As it should be.

@@ -1,6 +1,7 @@
 //! Fargate sizes: which memory goes with which CPU.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Invalid;
 
@@ -13,8 +14,9 @@ pub struct Size {
 }
 
 /// The size as it travels in JSON, not yet checked.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Size)]
 pub struct RawSize {
     /// CPU units; 1024 are one vCPU.
     pub cpu: u32,

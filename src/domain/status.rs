@@ -4,6 +4,7 @@ mod last_stop;
 mod reason;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 pub use last_stop::LastStop;
 pub use reason::{Reason, ReasonCode};
@@ -13,7 +14,7 @@ use reason::{classify, is_unhealthy, joined, reason};
 use super::service::{Deployment, Health, Rollout, Service, ServiceDeployment, ServiceStatus, Task, is_newer_revision};
 
 /// Where a user's container is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// On its way up.
@@ -50,7 +51,7 @@ impl State {
 }
 
 /// How far a container that is being provisioned has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// The sign-in is in the user directory.

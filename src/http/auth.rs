@@ -15,7 +15,12 @@ use crate::reconcile::Caller;
 /// user. Scopes are the token's, never the caller's word (incident 32).
 pub(super) async fn require_token(State(app): State<App>, request: Request, next: Next) -> Response {
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
-    require(if reads { Scope::Read } else { Scope::Provision }, &app, request, next).await
+    require(needed(reads), &app, request, next).await
+}
+
+/// The scope for a method that reads, and for one that does not.
+pub(super) const fn needed(reads: bool) -> Scope {
+    if reads { Scope::Read } else { Scope::Provision }
 }
 
 /// The same for what is a secret even to look at.
@@ -55,7 +60,8 @@ fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-const fn scope_name(scope: Scope) -> &'static str {
+/// As the tokens file writes it.
+pub(super) const fn scope_name(scope: Scope) -> &'static str {
     match scope {
         Scope::Read => "read",
         Scope::Provision => "provision",

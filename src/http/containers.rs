@@ -12,11 +12,22 @@ use super::App;
 use super::body::{Json, OptionalJson};
 use super::dto::{CancelResponse, ContainerResponse, DeleteQuery, NoFields, ProvisionRequest, RedeployRequest};
 use super::error::{Code, Problem};
+use super::openapi::{self, schemas};
 use crate::domain::{RawSize, Size, State as ContainerState, UserId};
 use crate::reconcile::{Caller, ConvergeError, Converged, Desired, Outcome, SignInChange, Target};
 
 pub(super) type UserPath = Result<Path<String>, PathRejection>;
 
+/// Bring a user's container up
+///
+/// Makes it if need be. The sign-in is on disk before any task can start. Whatever is left out stays as it is.
+#[utoipa::path(post, path = "/provision", operation_id = "provision", tag = "containers",
+    request_body = ProvisionRequest,
+    responses(
+        (status = 201, description = "Made; on its way up", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
+        (status = 200, description = "Already so", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
+        (status = 202, description = "Changed; on its way up", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
+        openapi::Sends))]
 pub(super) async fn provision(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -26,6 +37,12 @@ pub(super) async fn provision(
     respond(&app, &caller, user, target, sign_in).await
 }
 
+/// How a user's container is
+///
+/// From ECS at this moment.
+#[utoipa::path(get, path = "/containers/{user_id}", operation_id = "get_container", tag = "containers",
+    params(openapi::OfUser),
+    responses((status = 200, description = "How it is", body = ContainerResponse), openapi::Looks))]
 pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Response, Problem> {
     let user = user_in(path)?;
     let view = app.reconciler.look(&user).await?;
@@ -33,6 +50,13 @@ pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Respo
     Ok(axum::Json(ContainerResponse::of_view(&user, view, credentials)).into_response())
 }
 
+/// Give a user's container another size
+#[utoipa::path(post, path = "/containers/{user_id}/resize", operation_id = "resize_container", tag = "containers",
+    params(openapi::OfUser), request_body(content = inline(schemas::ResizeRequest)),
+    responses(
+        (status = 202, description = "Changed", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
+        (status = 200, description = "Already so", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
+        openapi::Sends))]
 pub(super) async fn resize(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -44,6 +68,15 @@ pub(super) async fn resize(
     respond(&app, &caller, user, Target::resize(size), SignInChange::None).await
 }
 
+/// Render a user's container anew from the newest base
+///
+/// And pin or unpin its image, or restart it.
+#[utoipa::path(post, path = "/containers/{user_id}/redeploy", operation_id = "redeploy_container", tag = "containers",
+    params(openapi::OfUser), request_body = Option<RedeployRequest>,
+    responses(
+        (status = 202, description = "Changed", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
+        (status = 200, description = "Already so", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
+        openapi::Sends))]
 pub(super) async fn redeploy(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -55,6 +88,13 @@ pub(super) async fn redeploy(
     respond(&app, &caller, user, target, SignInChange::None).await
 }
 
+/// Start a user's container
+#[utoipa::path(post, path = "/containers/{user_id}/start", operation_id = "start_container", tag = "containers",
+    params(openapi::OfUser), request_body = Option<NoFields>,
+    responses(
+        (status = 202, description = "On its way up", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
+        (status = 200, description = "Already so", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
+        openapi::Sends))]
 pub(super) async fn start(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -64,6 +104,15 @@ pub(super) async fn start(
     respond(&app, &caller, user_in(path)?, Target::start(), SignInChange::None).await
 }
 
+/// Stop a user's container
+///
+/// Files, access point and service stay.
+#[utoipa::path(post, path = "/containers/{user_id}/stop", operation_id = "stop_container", tag = "containers",
+    params(openapi::OfUser), request_body = Option<NoFields>,
+    responses(
+        (status = 202, description = "On its way down", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
+        (status = 200, description = "Already so", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
+        openapi::Sends))]
 pub(super) async fn stop(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -73,7 +122,15 @@ pub(super) async fn stop(
     respond(&app, &caller, user_in(path)?, Target::stop(), SignInChange::None).await
 }
 
-/// Stops what waits for the user and the deployment that is in progress: 202, or 200 when there was nothing to stop.
+/// Stop what is under way for a user
+///
+/// What waits in this replica, and the deployment that ECS has in progress: back to the one before it, or to no task.
+#[utoipa::path(post, path = "/containers/{user_id}/cancel", operation_id = "cancel_container", tag = "containers",
+    params(openapi::OfUser), request_body = Option<NoFields>,
+    responses(
+        (status = 202, description = "Stopped", body = CancelResponse),
+        (status = 200, description = "Nothing was under way", body = CancelResponse),
+        openapi::Cancels))]
 pub(super) async fn cancel(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -92,6 +149,16 @@ pub(super) async fn cancel(
     Ok((status, axum::Json(CancelResponse::new(&user, cancelled))).into_response())
 }
 
+/// Delete a user's container
+///
+/// Service, revisions and access point. Repeat it until it answers 404: 202 says that something was left to do.
+#[utoipa::path(delete, path = "/containers/{user_id}", operation_id = "delete_container", tag = "containers",
+    params(openapi::OfUser,
+        ("data" = Option<String>, Query, description = "`purge` removes the user's files, too; `keep` unless told otherwise",
+            pattern = "^(keep|purge)$"),
+        ("force" = Option<bool>, Query,
+            description = "Does not wait for the tasks to stop, and goes on past what cannot be removed: `not_removed` says what")),
+    responses((status = 202, description = "On its way", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))), openapi::Changes))]
 pub(super) async fn delete(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

@@ -9,21 +9,25 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::App;
 use super::body::{Json, OptionalJson};
 use super::containers::{UserPath, user_in};
 use super::dto::{NoFields, WarningBody, warned};
 use super::error::Problem;
-use crate::domain::ChatGptAuth;
+use super::openapi::{self, schemas};
 use crate::domain::user_id::sha256_hex12;
+use crate::domain::{ChatGptAuth, SignInKind};
 use crate::reconcile::{Caller, Outcome, SignInChange, Target};
 use crate::staging::Location;
 
 /// `PUT /containers/{user_id}/credentials`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PutCredentialsRequest)]
 pub(super) struct PutRequest {
+    #[schema(schema_with = schemas::auth)]
     auth: Value,
     /// Write it also over a fresher one.
     #[serde(default)]
@@ -36,64 +40,116 @@ impl fmt::Debug for PutRequest {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct PutResponse {
+/// What became of a sign-in that was sent.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PutCredentials)]
+pub(super) struct PutResponse {
+    #[schema(schema_with = schemas::user_id)]
     user_id: String,
+    /// Written or kept; null while nothing is known yet.
+    #[schema(schema_with = schemas::credentials, required)]
     credentials: Option<&'static str>,
+    /// Why.
+    #[schema(required)]
     credentials_reason: Option<&'static str>,
+    /// The reason as a sentence.
+    #[schema(required)]
     detail: Option<&'static str>,
     /// The container was started again, because its release takes a sign-in up at its start alone.
     restarted: bool,
+    /// Whether the user has to sign in again.
     reauth_required: bool,
     warnings: Vec<WarningBody>,
 }
 
-#[derive(Debug, Serialize)]
-struct ShowResponse {
+/// A user's sign-in.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Credentials)]
+pub(super) struct ShowResponse {
+    #[schema(schema_with = schemas::user_id)]
     user_id: String,
+    /// The release that the plan follows, where it is known.
+    #[schema(required)]
     openclaw_version: Option<String>,
+    #[schema(value_type = SignInKind)]
     provider: &'static str,
     /// Which kind of place the release uses; null where the provider takes no sign-in.
+    #[schema(schema_with = schemas::authority, required)]
     authority: Option<&'static str>,
+    /// Whether there is one.
     present: bool,
     /// The first 12 hex digits of SHA-256 of the account.
+    #[schema(required)]
     account: Option<String>,
+    /// When its tokens were last refreshed or issued.
+    #[schema(required)]
     issued_at: Option<Timestamp>,
+    /// When its access token expires.
+    #[schema(required)]
     expires_at: Option<Timestamp>,
+    /// The first 12 hex digits of SHA-256 of the refresh token.
+    #[schema(required)]
     refresh_token_fingerprint: Option<String>,
+    /// Whether the user has to sign in again.
     reauth_required: bool,
     /// The sign-in is taken up when a task starts.
     waits_for_start: bool,
+    /// Every place that may hold one.
     locations: Vec<LocationBody>,
     warnings: Vec<WarningBody>,
 }
 
-#[derive(Debug, Serialize)]
-struct RepairResponse {
+/// What a repair moved aside.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RepairedCredentials)]
+pub(super) struct RepairResponse {
+    #[schema(schema_with = schemas::user_id)]
     user_id: String,
     moved: Vec<Moved>,
 }
 
-#[derive(Debug, Serialize)]
+/// Paths relative to the user's directory.
+#[derive(Debug, Serialize, ToSchema)]
 struct Moved {
     from: String,
     to: String,
 }
 
-#[derive(Debug, Serialize)]
+/// A place that may hold a sign-in.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CredentialLocation)]
 struct LocationBody {
+    /// Relative to the user's directory; with `#` and the profile's id where a file has several.
     path: String,
+    /// What it is.
     kind: &'static str,
+    /// Whether there is something by that name.
     present: bool,
+    /// Whether it can be read as what it should be.
     readable: bool,
+    /// The first 12 hex digits of SHA-256 of the account.
+    #[schema(required)]
     account: Option<String>,
+    /// When the tokens were last refreshed or issued.
+    #[schema(required)]
     issued_at: Option<Timestamp>,
+    /// When the access token expires.
+    #[schema(required)]
     expires_at: Option<Timestamp>,
+    /// The first 12 hex digits of SHA-256 of the refresh token.
+    #[schema(required)]
     refresh_token_fingerprint: Option<String>,
+    /// Octal.
+    #[schema(required)]
     mode: Option<String>,
+    /// `uid:gid`.
+    #[schema(required)]
     owner: Option<String>,
+    /// Whether the release uses this one.
     authoritative: bool,
+    /// Whether it stands in the way of that one.
     shadowing: bool,
+    /// Whether it is older than that one.
     stale: bool,
 }
 
@@ -117,6 +173,12 @@ impl From<Location> for LocationBody {
     }
 }
 
+/// Where a user's sign-in is
+///
+/// Every place with one, which one counts, and whether the user has to sign in again; never a token.
+#[utoipa::path(get, path = "/containers/{user_id}/credentials", operation_id = "get_credentials", tag = "credentials",
+    params(openapi::OfUser),
+    responses((status = 200, description = "Where it is", body = ShowResponse), openapi::Looks))]
 pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Response, Problem> {
     let user = user_in(path)?;
     let found = app.reconciler.credentials(&user).await?;
@@ -139,6 +201,15 @@ pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Respo
     Ok(axum::Json(body).into_response())
 }
 
+/// Stage a newer sign-in
+///
+/// A fresher one stays, unless `force` is set.
+#[utoipa::path(put, path = "/containers/{user_id}/credentials", operation_id = "put_credentials", tag = "credentials",
+    params(openapi::OfUser), request_body = PutRequest,
+    responses(
+        (status = 200, description = "Written or kept", body = PutResponse),
+        (status = 202, description = "Nothing is known yet; the work goes on", body = PutResponse),
+        openapi::Sends))]
 pub(super) async fn put(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -165,6 +236,10 @@ pub(super) async fn put(
     Ok((status, axum::Json(body)).into_response())
 }
 
+/// Sign a user out
+#[utoipa::path(delete, path = "/containers/{user_id}/credentials", operation_id = "delete_credentials", tag = "credentials",
+    params(openapi::OfUser),
+    responses((status = 204, description = "There is none any more"), openapi::Changes))]
 pub(super) async fn delete(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -175,6 +250,12 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// Move aside what shadows a user's sign-in
+///
+/// Nothing is deleted.
+#[utoipa::path(post, path = "/containers/{user_id}/credentials/repair", operation_id = "repair_credentials", tag = "credentials",
+    params(openapi::OfUser), request_body = Option<NoFields>,
+    responses((status = 200, description = "What was moved", body = RepairResponse), openapi::Sends))]
 pub(super) async fn repair(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

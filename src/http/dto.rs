@@ -5,8 +5,10 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::body::Object;
+use super::openapi::schemas;
 use crate::domain::credential_plan::Warning;
 use crate::domain::{
     ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, Phase, RawSize, Reason, Secrets, SignInKind, Size,
@@ -16,19 +18,32 @@ use crate::reconcile::{Cancelled, CancelledDeployment, ContainerView, Converged,
 use crate::staging::Staged;
 
 /// `POST /provision`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProvisionRequest {
+    #[schema(schema_with = schemas::user_id)]
     user_id: String,
     /// Needed for a ChatGPT user who has none yet.
+    #[schema(schema_with = schemas::optional_auth, required = false)]
     auth: Option<Value>,
     /// Left out: what the user has, and ChatGPT for a new one.
     provider: Option<SignInKind>,
+    #[schema(schema_with = schemas::optional_size, required = false)]
     size: Option<Object<RawSize>>,
+    /// Pins an image, by its tag or digest. Left out or null: as it is.
+    #[schema(schema_with = schemas::image, required = false)]
     image: Option<String>,
+    /// The release of an image whose tag does not say it.
+    #[schema(schema_with = schemas::release, required = false)]
     openclaw_version: Option<String>,
+    /// Environment variables, in plain sight of whoever may describe a task definition. Replaces the former ones.
+    #[schema(schema_with = schemas::variables, required = false)]
     variables: Option<BTreeMap<String, String>>,
+    /// ARNs in Secrets Manager or SSM by variable, fetched when a task starts. Replaces the former ones.
+    #[schema(schema_with = schemas::secrets, required = false)]
     secrets: Option<BTreeMap<String, String>>,
+    /// Docker labels, for the operator's own bookkeeping. Replaces the former ones.
+    #[schema(schema_with = schemas::labels, required = false)]
     labels: Option<BTreeMap<String, String>>,
 }
 
@@ -62,13 +77,17 @@ impl ProvisionRequest {
 }
 
 /// `POST /containers/{user_id}/redeploy`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RedeployRequest {
     /// Left out: keep the pin. Null: unpin.
     #[serde(default, deserialize_with = "given")]
+    #[schema(schema_with = schemas::image, required = false)]
     image: Option<Option<String>>,
+    /// The release of an image whose tag does not say it.
+    #[schema(schema_with = schemas::release, required = false)]
     openclaw_version: Option<String>,
+    /// Restarts the container although nothing changed.
     #[serde(default)]
     force: bool,
 }
@@ -85,7 +104,7 @@ impl RedeployRequest {
 }
 
 /// A body that holds nothing.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NoFields {}
 
@@ -142,42 +161,76 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Str
 }
 
 /// A user's container.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Container)]
 pub(super) struct ContainerResponse {
+    #[schema(schema_with = schemas::user_id)]
     user_id: String,
     state: State,
+    #[schema(required)]
     phase: Option<Phase>,
+    /// Whether a task of the wanted revision runs and is healthy.
     ready: bool,
+    /// Name of the ECS service.
     service: String,
+    /// ARN of the revision that is wanted.
+    #[schema(required)]
     task_definition: Option<String>,
+    /// The user's EFS access point.
+    #[schema(required)]
     access_point_id: Option<String>,
+    /// The image of that revision.
+    #[schema(required)]
     image: Option<String>,
+    /// The release of that image, where it is known.
+    #[schema(required)]
     openclaw_version: Option<String>,
+    #[schema(required, value_type = Option<SignInKind>)]
     provider: Option<&'static str>,
+    #[schema(required)]
     size: Option<RawSize>,
+    /// The base that the revision was rendered from, `<family>:<revision>`.
+    #[schema(required)]
     base_task_definition: Option<String>,
+    /// What became of the sign-in that was sent, or what is there.
+    #[schema(schema_with = schemas::credentials, required)]
     credentials: Option<&'static str>,
+    /// Why it was written or kept.
+    #[schema(required)]
     credentials_reason: Option<&'static str>,
+    /// Whether the user has to sign in again; null where nobody looked.
+    #[schema(required)]
     reauth_required: Option<bool>,
+    /// What may keep the user from being signed in although the call went through.
     warnings: Vec<WarningBody>,
+    #[schema(required)]
     reason: Option<Reason>,
     /// What a forced delete could not remove.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     not_removed: Vec<NotRemovedBody>,
 }
 
 /// Something that a forced delete could not remove.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NotRemoved)]
 struct NotRemovedBody {
+    /// Its kind.
     what: &'static str,
+    /// Its ARN or id, where it has one.
+    #[schema(required)]
     id: Option<String>,
+    /// Why not.
     error: String,
 }
 
 /// Something that the caller should know although the call went through.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Warning)]
 pub(super) struct WarningBody {
+    /// The stable name.
     code: &'static str,
+    /// In words, with what to do about it.
     message: String,
 }
 
@@ -259,16 +312,22 @@ pub(super) fn said(staged: Staged) -> (&'static str, &'static str) {
 }
 
 /// The answer to a cancel.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CancelledContainer)]
 pub(super) struct CancelResponse {
     cancelled: CancelledBody,
     #[serde(flatten)]
     container: ContainerResponse,
 }
 
-#[derive(Debug, Serialize)]
+/// What a cancel stopped.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Cancelled)]
 struct CancelledBody {
+    /// How many operations of this replica.
     operations: usize,
+    /// What became of the deployment that ECS had in progress.
+    #[schema(schema_with = schemas::cancelled_deployment, required)]
     deployment: Option<&'static str>,
 }
 

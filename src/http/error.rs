@@ -6,6 +6,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::aws::AwsError;
 use crate::domain::Invalid;
@@ -16,25 +17,37 @@ use crate::reconcile::{ConvergeError, FailureKind};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem(Box<Document>);
 
-/// The members of a problem document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Document {
+/// Media type of a problem document.
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// What went wrong, after RFC 9457.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Document {
+    /// Always `about:blank`: the code tells problems apart.
     #[serde(rename = "type")]
     kind: &'static str,
+    /// The code in words.
     title: &'static str,
+    /// The HTTP status.
     status: u16,
+    /// What went wrong this time.
     detail: String,
     code: Code,
+    /// Whether the very same request may be sent again, after `Retry-After` seconds.
     retryable: bool,
+    /// Also in `X-Request-Id` and in every log line of the request.
     request_id: String,
+    /// The field that is to blame.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
+    /// What to write there.
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
 }
 
 /// What went wrong, as a closed list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The body is not JSON.
@@ -98,7 +111,7 @@ pub enum Code {
 }
 
 impl Code {
-    const fn status(self) -> StatusCode {
+    pub(super) const fn status(self) -> StatusCode {
         match self {
             Self::InvalidJson => StatusCode::BAD_REQUEST,
             Self::InvalidField | Self::ImageNotFound => StatusCode::UNPROCESSABLE_ENTITY,
@@ -129,7 +142,7 @@ impl Code {
         }
     }
 
-    const fn title(self) -> &'static str {
+    pub(super) const fn title(self) -> &'static str {
         match self {
             Self::InvalidJson => "The body is not JSON",
             Self::InvalidField => "A field is not valid",
@@ -164,7 +177,7 @@ impl Code {
     }
 
     /// Whether the same request can succeed later; and if so, after how many seconds it is worth trying.
-    const fn retry_after_seconds(self) -> Option<u32> {
+    pub(super) const fn retry_after_seconds(self) -> Option<u32> {
         match self {
             Self::OperationInProgress
             | Self::AwsThrottled
@@ -237,7 +250,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.0.code.status(), self.to_json()).into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(seconds) = self.0.code.retry_after_seconds() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -334,11 +347,11 @@ pub(super) async fn no_such_route() -> Problem {
 }
 
 pub(super) fn there_is_no_such_route() -> Problem {
-    Problem::new(Code::NoSuchRoute, "there is no such route; see README.md for the API")
+    Problem::new(Code::NoSuchRoute, "there is no such route; /openapi.json has them all")
 }
 
 pub(super) async fn method_not_allowed() -> Problem {
-    Problem::new(Code::MethodNotAllowed, "the route is there, but not with this method; see README.md for the API")
+    Problem::new(Code::MethodNotAllowed, "the route is there, but not with this method; /openapi.json has them all")
 }
 
 pub(super) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {

@@ -6,9 +6,11 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::App;
 use super::error::Problem;
+use super::openapi::{self, schemas};
 use super::query::Parameters;
 use crate::domain::{OpenClawVersion, RawSize, ReasonCode, State as ContainerState, UserId};
 use crate::fleet::{Listed, Query};
@@ -18,32 +20,62 @@ const MAX_LIMIT: usize = 1_000;
 /// Begins every cursor, so that one of another form can be told from it one day.
 const CURSOR_PREFIX: &str = "after:";
 
-#[derive(Serialize)]
-struct ListResponse {
+/// A page of the list.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ContainerList)]
+pub(super) struct ListResponse {
     containers: Vec<ListedBody>,
+    /// The `cursor` of the next page; null on the last.
+    #[schema(required)]
     next_cursor: Option<String>,
     snapshot: SnapshotBody,
 }
 
-#[derive(Serialize)]
+/// A container as its service shows it, without a look at its tasks.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListedContainer)]
 struct ListedBody {
+    #[schema(schema_with = schemas::user_id)]
     user_id: UserId,
     state: ContainerState,
+    #[schema(required)]
     reason_code: Option<ReasonCode>,
+    /// Null until the definition was read.
+    #[schema(required)]
     openclaw_version: Option<String>,
+    /// Null until the definition was read.
+    #[schema(required)]
     base_revision: Option<String>,
+    #[schema(required)]
     size: Option<RawSize>,
 }
 
-#[derive(Serialize)]
+/// How old the list is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Snapshot)]
 struct SnapshotBody {
-    /// RFC 3339.
+    #[schema(format = DateTime)]
     taken_at: String,
     age_seconds: u64,
+    /// How many containers have null where their definition would tell.
     unread_definitions: usize,
 }
 
-/// `GET /containers`.
+/// All containers, a page at a time
+///
+/// By user id, from a snapshot that is taken every few minutes.
+#[utoipa::path(get, path = "/containers", operation_id = "list_containers", tag = "watching",
+    params(
+        ("state" = Option<ContainerState>, Query, description = "Only containers in this state"),
+        ("openclaw_version" = Option<String>, Query, description = "Only containers of this release, such as `2026.4.25`",
+            pattern = "^v?[2-9][0-9]{3}\\.([1-9]|1[0-2])\\.(0|[1-9][0-9]{0,3})(-.*)?$"),
+        ("base_revision" = Option<String>, Query, description = "Only containers of this base, such as `openclaw-dev:42`, or its number",
+            pattern = "^([A-Za-z0-9_-]+:)?[0-9]{1,9}$"),
+        ("limit" = Option<u32>, Query, description = "How many at most; 50 unless told otherwise", minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before, as it was there", format = "cursor"),
+        ("fresh" = Option<bool>, Query, description = "Takes a new snapshot first, unless the last is younger than 30 s"),
+    ),
+    responses((status = 200, description = "A page", body = ListResponse), openapi::Lists))]
 pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
     const KNOWN: [&str; 6] = ["state", "openclaw_version", "base_revision", "limit", "cursor", "fresh"];
     let parameters = Parameters::parse(&uri, &KNOWN)?;

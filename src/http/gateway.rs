@@ -8,29 +8,48 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::App;
 use super::body::OptionalJson;
 use super::containers::{UserPath, answer, user_in};
-use super::dto::NoFields;
+use super::dto::{ContainerResponse, NoFields};
 use super::error::Problem;
+use super::openapi::{self, schemas};
 use crate::domain::State as ContainerState;
 use crate::domain::credential_plan::openclaw_json::GATEWAY_PORT;
 use crate::reconcile::{Caller, GatewayAuth};
 
-/// Without `Debug`: it holds the token.
-#[derive(Serialize)]
-struct GatewayResponse<'a> {
+// Without `Debug`: it holds the token.
+/// How a web app reaches a user's gateway.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Gateway)]
+pub(super) struct GatewayResponse<'a> {
+    #[schema(schema_with = schemas::user_id)]
     user_id: &'a str,
-    /// The private IPv4 address of the running task.
+    /// The private IPv4 address of the running task; null while none runs.
+    #[schema(required)]
     host: Option<String>,
     port: u16,
+    /// The bearer token of the gateway, where this service knows it.
+    #[schema(required)]
     token: Option<&'a str>,
     /// `openclaw_json`; `environment` or `reference` where this service does not know it; null before it is made.
+    #[schema(schema_with = schemas::token_source, required)]
     token_source: Option<&'static str>,
+    /// Whether a task of the wanted revision runs and is healthy.
     ready: bool,
 }
 
+/// Where a user's gateway is, and its token
+///
+/// The address changes with every task: ask again when a connection breaks.
+#[utoipa::path(get, path = "/containers/{user_id}/gateway", operation_id = "get_gateway", tag = "gateway",
+    params(openapi::OfUser),
+    responses(
+        (status = 200, description = "Where it is; nobody may keep the answer", body = GatewayResponse,
+            headers(("Cache-Control" = String, description = "`no-store`"))),
+        openapi::Looks))]
 pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Response, Problem> {
     let user = user_in(path)?;
     let gateway = app.reconciler.gateway(&user).await?;
@@ -50,6 +69,15 @@ pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Respo
     Ok(response)
 }
 
+/// Give a user's gateway a new token
+///
+/// A running container is restarted with it.
+#[utoipa::path(post, path = "/containers/{user_id}/gateway/rotate", operation_id = "rotate_gateway_token", tag = "gateway",
+    params(openapi::OfUser), request_body = Option<NoFields>,
+    responses(
+        (status = 202, description = "Changed; the container restarts with it", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
+        (status = 200, description = "Changed; the container is stopped", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
+        openapi::Sends))]
 pub(super) async fn rotate(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

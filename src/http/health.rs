@@ -11,9 +11,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
+use utoipa::ToSchema;
 
 use super::error::Problem;
-use super::{App, auth};
+use super::{App, auth, openapi};
 use crate::config::{Freshness, Scope};
 use crate::doctor::{self, Infrastructure};
 use crate::domain::with_causes;
@@ -57,15 +58,26 @@ impl Readiness {
     }
 }
 
-#[derive(Serialize)]
-struct Ready {
+/// The process answers.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Live {
+    /// Always `live`.
+    status: &'static str,
+}
+
+/// Whether requests can be served.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ready {
     ready: bool,
     checks: Vec<Check>,
 }
 
-#[derive(Serialize)]
+/// One thing that was looked at. A check that finds several things is there several times.
+#[derive(Serialize, ToSchema)]
 struct Check {
+    /// The stable name of what was looked at.
     name: &'static str,
+    #[schema(value_type = doctor::Verdict)]
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
@@ -88,20 +100,35 @@ impl From<doctor::Check> for Check {
     }
 }
 
-/// The process answers.
-pub(super) async fn healthz() -> Response {
-    Json(serde_json::json!({"status": "live"})).into_response()
+/// Whether the process answers
+#[utoipa::path(get, path = "/healthz", operation_id = "healthz", tag = "operations",
+    responses((status = 200, description = "It does", body = Live)))]
+pub(super) async fn healthz() -> Json<Live> {
+    Json(Live { status: "live" })
 }
 
-/// What was counted and timed, in OpenMetrics text. Behind a token as everything else: it tells how many users there are
-/// and how they fare.
+/// What was counted and timed
+///
+/// OpenMetrics text, for Prometheus. Behind a token as everything else: it tells how many users there are and how they fare.
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "operations",
+    responses((status = 200, description = "Metrics", body = String, content_type = metrics::CONTENT_TYPE), openapi::Guarded))]
 pub(super) async fn metrics(State(app): State<App>) -> Response {
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], app.metrics.encode()).into_response()
 }
 
-/// Whether requests can be served. Stale coordinates are a warning and no reason to take a replica out: the last good
-/// ones are in force, and all replicas lose SSM together. For the same reason nothing that `?verbose` adds changes
-/// `ready`; it names the account's resources, so it needs a token.
+/// Whether requests can be served
+///
+/// Stale coordinates are a warning and no reason to take a replica out: the last good ones are in force, and all replicas
+/// lose SSM together. For the same reason nothing that `?verbose` adds changes `ready`; it names the account's resources,
+/// so it needs a token that may read.
+#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "operations",
+    params(("verbose" = Option<String>, Query, allow_reserved,
+        description = "Adds what `doctor` says of cluster, base family, image and network; the value does not matter")),
+    security((), ("token" = ["read"])),
+    responses(
+        (status = 200, description = "They can", body = Ready),
+        (status = 503, description = "They cannot", body = Ready),
+        openapi::Guarded))]
 pub(super) async fn readyz(
     State(app): State<App>,
     RawQuery(query): RawQuery,

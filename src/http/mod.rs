@@ -4,11 +4,13 @@ mod auth;
 mod body;
 mod containers;
 mod credentials;
+mod docs;
 mod dto;
 mod error;
 mod fleet;
 mod gateway;
 mod health;
+mod openapi;
 mod query;
 mod request_id;
 mod routes;
@@ -17,7 +19,7 @@ mod watching;
 
 pub use error::{Code, Problem};
 pub use health::Readiness;
-pub use routes::router;
+pub use routes::{openapi_document, router};
 
 use std::sync::Arc;
 

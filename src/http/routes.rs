@@ -3,44 +3,65 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::{App, auth, body, containers, credentials, error, fleet, gateway, health, request_id, ui, watching};
+use super::{
+    App, auth, body, containers, credentials, docs, error, fleet, gateway, health, openapi, request_id, ui, watching,
+};
 
-/// The whole API.
+/// The whole API, its document, and the pages.
 pub fn router(app: App) -> Router {
-    let guarded = Router::new()
-        .route("/provision", post(containers::provision))
-        .route("/containers", get(fleet::list))
-        .route("/containers/{user_id}", get(containers::show).delete(containers::delete))
-        .route(
-            "/containers/{user_id}/credentials",
-            get(credentials::show).put(credentials::put).delete(credentials::delete),
-        )
-        .route("/containers/{user_id}/credentials/repair", post(credentials::repair))
-        .route("/containers/{user_id}/resize", post(containers::resize))
-        .route("/containers/{user_id}/redeploy", post(containers::redeploy))
-        .route("/containers/{user_id}/start", post(containers::start))
-        .route("/containers/{user_id}/stop", post(containers::stop))
-        .route("/containers/{user_id}/cancel", post(containers::cancel))
-        .route("/containers/{user_id}/wait", get(watching::wait))
-        .route("/containers/{user_id}/events", get(watching::events))
-        .route("/metrics", get(health::metrics))
-        .route_layer(from_fn_with_state(app.clone(), auth::require_token));
-    let secret = Router::new()
-        .route("/containers/{user_id}/gateway", get(gateway::show))
-        .route("/containers/{user_id}/gateway/rotate", post(gateway::rotate))
-        .route_layer(from_fn_with_state(app.clone(), auth::require_provision));
-    let open = Router::new().route("/healthz", get(health::healthz)).route("/readyz", get(health::readyz));
+    let (guarded, of_guarded) = guarded().split_for_parts();
+    let (secret, of_secret) = secret().split_for_parts();
+    let (open, of_open) = open().split_for_parts();
+    let document = openapi::document(of_guarded, of_secret, of_open);
     guarded
-        .merge(secret)
+        .route_layer(from_fn_with_state(app.clone(), auth::require_token))
+        .merge(secret.route_layer(from_fn_with_state(app.clone(), auth::require_provision)))
         .merge(open)
         .merge(ui::routes())
+        .merge(docs::routes(&document))
         .method_not_allowed_fallback(error::method_not_allowed)
         .fallback(error::no_such_route)
         .layer(DefaultBodyLimit::max(body::MAX_BYTES))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn(request_id::assign))
         .with_state(app)
+}
+
+/// The OpenAPI document of [`router`].
+#[must_use]
+pub fn openapi_document() -> OpenApi {
+    openapi::document(guarded().into_openapi(), secret().into_openapi(), open().into_openapi())
+}
+
+/// What needs a token whose scope follows from the method.
+fn guarded() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(containers::provision))
+        .routes(routes!(fleet::list))
+        .routes(routes!(containers::show, containers::delete))
+        .routes(routes!(credentials::show, credentials::put, credentials::delete))
+        .routes(routes!(credentials::repair))
+        .routes(routes!(containers::resize))
+        .routes(routes!(containers::redeploy))
+        .routes(routes!(containers::start))
+        .routes(routes!(containers::stop))
+        .routes(routes!(containers::cancel))
+        .routes(routes!(watching::wait))
+        .routes(routes!(watching::events))
+        .routes(routes!(health::metrics))
+}
+
+/// What is a secret even to look at.
+fn secret() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(gateway::show)).routes(routes!(gateway::rotate))
+}
+
+/// What needs no token.
+fn open() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz))
 }

@@ -11,10 +11,12 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
+use utoipa::ToSchema;
 
 use super::App;
 use super::containers::{UserPath, user_in};
 use super::error::{Code, Problem};
+use super::openapi::{self, schemas};
 use super::query::Parameters;
 use crate::domain::user_id::sha256_hex12;
 use crate::domain::{Phase, Reason, State as ContainerState, Status, UserId};
@@ -32,15 +34,22 @@ const COMMENT_EVERY: Duration = Duration::from_secs(10);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// A status as it travels to who waits and who follows.
-#[derive(Debug, Serialize)]
-struct StatusBody<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ContainerStatus)]
+pub(super) struct StatusBody<'a> {
+    #[schema(schema_with = schemas::user_id)]
     user_id: &'a str,
     state: ContainerState,
+    #[schema(required)]
     phase: Option<Phase>,
     /// How far on the way to where it is going; null where it goes nowhere.
+    #[schema(required, maximum = 100)]
     percent: Option<u8>,
+    /// The same in words.
     message: &'static str,
+    /// Whether a task of the wanted revision runs and is healthy.
     ready: bool,
+    #[schema(required)]
     reason: Option<&'a Reason>,
 }
 
@@ -102,9 +111,18 @@ impl End {
     }
 }
 
-/// `GET /containers/{user_id}/wait`: 200 once the container is in the state, 408 with the status as it is otherwise. A
-/// container that failed never comes to run by itself, so who waits for `running` is told at once, with 200 and
-/// `"state": "failed"`.
+/// Wait for a user's container
+///
+/// 200 once it is in the state, 408 with the status as it is otherwise. A container that failed never comes to run by
+/// itself, so who waits for `running` is told at once, with 200 and `"state": "failed"`.
+#[utoipa::path(get, path = "/containers/{user_id}/wait", operation_id = "wait_for_container", tag = "watching",
+    params(openapi::OfUser,
+        ("state" = Option<ContainerState>, Query, description = "For which; `running` unless told otherwise"),
+        ("timeout_seconds" = Option<u32>, Query, description = "For how long; 30 unless told otherwise", minimum = 0, maximum = 60)),
+    responses(
+        (status = 200, description = "It is in the state, or failed", body = StatusBody),
+        (status = 408, description = "It was not in time; this is how it is", body = StatusBody),
+        openapi::Waits))]
 pub(super) async fn wait(State(app): State<App>, path: UserPath, uri: Uri) -> Result<Response, Problem> {
     let user = user_in(path)?;
     let parameters = Parameters::parse(&uri, &["state", "timeout_seconds"])?;
@@ -132,9 +150,19 @@ pub(super) async fn wait(State(app): State<App>, path: UserPath, uri: Uri) -> Re
     }
 }
 
-/// `GET /containers/{user_id}/events`. The id of a `status` event is a digest of what it says, the same from every
-/// replica, so a client that reconnects with it hears of the next change and of no other. The id of `done` ends in
-/// `-done`: one that comes back with it is told by 204 to stay away (that is how EventSource ends).
+/// Follow a user's container
+///
+/// Server-sent events: `status` with a `ContainerStatus` whenever it changes, a comment every 10 s, and at the end `done`
+/// with `user_id` and `state`: `running`, `stopped`, `failed` or `deleted`. The id of a `status` event is a digest of what
+/// it says, the same from every replica, so a client that reconnects with it hears of the next change and of no other.
+/// The id of `done` ends in `-done`: one that comes back with it is told by 204 to stay away (that is how EventSource ends).
+#[utoipa::path(get, path = "/containers/{user_id}/events", operation_id = "follow_container", tag = "watching",
+    params(openapi::OfUser,
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the client has")),
+    responses(
+        (status = 200, description = "Events, until it runs, is stopped, failed or deleted", body = schemas::Event, content_type = "text/event-stream"),
+        (status = 204, description = "Nothing new after `done`"),
+        openapi::Waits))]
 pub(super) async fn events(
     State(app): State<App>,
     path: UserPath,

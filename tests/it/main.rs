@@ -19,6 +19,7 @@ mod harness;
 mod interruptions;
 mod listing;
 mod metrics;
+mod openapi;
 mod orphans;
 mod planner;
 mod providers;

@@ -5,6 +5,7 @@ mod maps;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 pub use maps::{Labels, Secrets, Variables, is_secret_arn};
 
@@ -46,8 +47,9 @@ pub struct Spec {
 }
 
 /// How the user signs in to their model provider.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = Provider)]
 pub enum SignInKind {
     /// A ChatGPT account, by the staged `auth.json`.
     #[default]

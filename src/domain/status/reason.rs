@@ -1,11 +1,12 @@
 //! Why a container does not run: ECS's words, and what they come to.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::service::{Health, Task};
 
 /// Why a container does not run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Reason {
     /// Ours, from a closed list.
     pub code: ReasonCode,
@@ -14,13 +15,15 @@ pub struct Reason {
     /// What to do about it.
     pub hint: &'static str,
     /// When the task stopped, RFC 3339.
+    #[schema(required)]
     pub stopped_at: Option<String>,
     /// Exit code of the container.
+    #[schema(required)]
     pub exit_code: Option<i32>,
 }
 
 /// The closed list of reasons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReasonCode {
     /// The image cannot be pulled.

@@ -82,7 +82,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/ui", get(|| async { (StatusCode::PERMANENT_REDIRECT, [(LOCATION, "ui/")]) }))
         .route("/ui/", get(|headers: HeaderMap| async move { serve(INDEX, &headers) }))
         .route("/ui/{file}", get(|Path(file): Path<String>, headers: HeaderMap| async move { serve(&file, &headers) }))
-        .layer(map_response(guarded))
+        .layer(map_response(|response| async { guarded_by(POLICY, response) }))
 }
 
 fn serve(name: &str, request: &HeaderMap) -> Response {
@@ -100,9 +100,10 @@ fn serve(name: &str, request: &HeaderMap) -> Response {
     (caching, [(CONTENT_TYPE, asset.content_type)], asset.body.as_str()).into_response()
 }
 
-async fn guarded(mut response: Response) -> Response {
+/// With a policy of what the page may do.
+pub(super) fn guarded_by(policy: &'static str, mut response: Response) -> Response {
     let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response

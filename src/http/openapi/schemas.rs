@@ -1,0 +1,239 @@
+//! Schemas that say more than a Rust type does: what the domain's parsers accept.
+
+use serde_json::{Value, json};
+use utoipa::openapi::schema::{
+    AdditionalProperties, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, SchemaType, Type,
+};
+use utoipa::openapi::{KnownFormat, OpenApi, RefOr};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::domain::credential_plan::Authority;
+use crate::domain::{CPU_UNITS, ReasonCode, Size};
+
+/// A user's id.
+pub(in crate::http) fn user_id() -> Object {
+    string().pattern(Some("^[A-Za-z0-9_-]{1,64}$")).examples(["alice"]).build()
+}
+
+/// A request's id.
+pub(super) fn request_id() -> Object {
+    string().max_length(Some(128)).build()
+}
+
+/// Any text.
+pub(super) fn text() -> Object {
+    string().build()
+}
+
+/// A duration.
+pub(super) fn seconds() -> Object {
+    ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).build()
+}
+
+/// A Fargate size: which memory goes with which CPU.
+pub(in crate::http) fn size() -> Schema {
+    let of_cpu = |cpu: &u32| {
+        let memory: Vec<u32> = Size::all().filter(|size| size.cpu() == *cpu).map(Size::memory_mib).collect();
+        let memory_words = "Memory in MiB";
+        closed_object()
+            .property("cpu", number().enum_values(Some([*cpu])).description(Some("CPU units; 1024 are one vCPU")))
+            .property("memory_mib", number().enum_values(Some(memory)).description(Some(memory_words)))
+            .required("cpu")
+            .required("memory_mib")
+    };
+    let words = "A Fargate task size (ECS developer guide, \"Task CPU and memory\")";
+    let sizes = OneOfBuilder::new().description(Some(words));
+    CPU_UNITS.iter().map(of_cpu).fold(sizes, OneOfBuilder::item).into()
+}
+
+/// The body of a resize.
+pub(in crate::http) struct ResizeRequest;
+
+impl PartialSchema for ResizeRequest {
+    fn schema() -> RefOr<Schema> {
+        size().into()
+    }
+}
+
+impl ToSchema for ResizeRequest {}
+
+/// A server-sent event.
+pub(in crate::http) struct Event;
+
+impl PartialSchema for Event {
+    fn schema() -> RefOr<Schema> {
+        let words = "JSON: a `ContainerStatus`, or `{\"user_id\", \"state\"}` with `done`";
+        let data = string().content_media_type("application/json").description(Some(words));
+        closed_object()
+            .property("event", string().enum_values(Some(["status", "done"])))
+            .property("id", string())
+            .property("data", data)
+            .required("event")
+            .required("id")
+            .required("data")
+            .into()
+    }
+}
+
+impl ToSchema for Event {}
+
+/// A Fargate size, or null.
+pub(in crate::http) fn optional_size() -> Schema {
+    match size() {
+        Schema::OneOf(mut sizes) => {
+            sizes.items.insert(0, ObjectBuilder::new().schema_type(Type::Null).into());
+            sizes.into()
+        }
+        other => other,
+    }
+}
+
+/// An image with a tag or a digest, or null.
+pub(in crate::http) fn image() -> Object {
+    nullable_string()
+        .max_length(Some(255))
+        .pattern(Some(
+            "^[A-Za-z0-9._-]+(:[0-9]+)?(/[A-Za-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?@sha256:[0-9a-fA-F]{64})$",
+        ))
+        .examples(["ghcr.io/openclaw/openclaw:2026.9.6"])
+        .build()
+}
+
+/// A release from 2026.4.7 on, or null.
+pub(in crate::http) fn release() -> Object {
+    nullable_string()
+        .pattern(Some(
+            "^v?(2026\\.4\\.([7-9]|[1-9][0-9]{1,3})|2026\\.([5-9]|1[0-2])\\.(0|[1-9][0-9]{0,3})|(202[7-9]|20[3-9][0-9])\\.([1-9]|1[0-2])\\.(0|[1-9][0-9]{0,3}))(-[A-Za-z0-9._-]*)?$",
+        ))
+        .examples(["2026.9.6"])
+        .build()
+}
+
+/// Environment variables by name, or null.
+pub(in crate::http) fn variables() -> Object {
+    let names = "^(?!(CODEX_HOME|OPENAI_API_KEY|ANTHROPIC_API_KEY)$)[A-Za-z_][A-Za-z0-9_]{0,254}$";
+    let values = string().pattern(Some("^[^\\u0000]*$"));
+    map(names, values).examples([json!({"TZ": "Europe/Berlin"})]).build()
+}
+
+/// ARNs of secrets by name, or null.
+pub(in crate::http) fn secrets() -> Object {
+    let names = "^(?!CODEX_HOME$)[A-Za-z_][A-Za-z0-9_]{0,254}$";
+    let arn = "^arn:aws[a-z-]*:(secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[!-~]+|ssm:[a-z0-9-]+:[0-9]{12}:parameter/[!-~]+)$";
+    let values = string().pattern(Some(arn)).max_length(Some(2048));
+    let example = json!({"OPENAI_API_KEY": "arn:aws:secretsmanager:us-east-1:123456789012:secret:openai-AbCdEf"});
+    map(names, values).examples([example]).build()
+}
+
+/// Docker labels by name, or null.
+pub(in crate::http) fn labels() -> Object {
+    let values = string().pattern(Some("^[^\\u0000-\\u001f\\u007f-\\u009f]*$")).max_length(Some(1024));
+    map("^(?!openclaw\\.provisioner\\.)[!-~]{1,128}$", values).examples([json!({"team": "support"})]).build()
+}
+
+/// A ChatGPT sign-in as the Codex CLI writes it.
+pub(in crate::http) fn auth() -> Object {
+    let token = |words: &str| {
+        let token = string().format(Some(SchemaFormat::Custom("chatgpt-token".to_owned())));
+        token.write_only(true).max_length(Some(16 * 1024)).description(Some(words))
+    };
+    let account = nullable_string()
+        .pattern(Some("^[!-~]{1,256}$"))
+        .description(Some("The ChatGPT account; needed where no token has the claim `chatgpt_account_id`"));
+    let tokens = closed_object()
+        .property("access_token", token("A JWT"))
+        .property("refresh_token", token("Used once; the container rotates it"))
+        .property("id_token", token("A JWT; may be left out where the access token is one").schema_type(nullable()))
+        .property("account_id", account)
+        .required("access_token")
+        .required("refresh_token");
+    let last_refresh = nullable_string()
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .description(Some("When the tokens were issued; needed where the access token does not say"));
+    let no_key = ObjectBuilder::new().schema_type(Type::Null);
+    closed_object()
+        .property("auth_mode", string().enum_values(Some(["chatgpt"])))
+        .property("tokens", tokens)
+        .property("last_refresh", last_refresh)
+        .property("OPENAI_API_KEY", no_key)
+        .required("auth_mode")
+        .required("tokens")
+        .description(Some("A ChatGPT sign-in: `auth.json` as the Codex CLI writes it, unchanged"))
+        .build()
+}
+
+/// A ChatGPT sign-in, or null.
+pub(in crate::http) fn optional_auth() -> Object {
+    let mut auth = auth();
+    auth.schema_type = SchemaType::from_iter([Type::Object, Type::Null]);
+    auth
+}
+
+/// What became of a sign-in, or what is there.
+pub(in crate::http) fn credentials() -> Object {
+    names(&["written", "kept_fresher", "present", "access_token_only", "missing", "not_needed"])
+}
+
+/// Which kind of place the release uses.
+pub(in crate::http) fn authority() -> Object {
+    let all = [Authority::CodexHome, Authority::AuthProfiles, Authority::Store, Authority::CodexPlugin];
+    names(&all.map(Authority::name))
+}
+
+/// Where the gateway's token is.
+pub(in crate::http) fn token_source() -> Object {
+    names(&["openclaw_json", "environment", "reference"])
+}
+
+/// What a cancel did to the deployment.
+pub(in crate::http) fn cancelled_deployment() -> Object {
+    names(&["rolled_back", "scaled_to_zero"])
+}
+
+/// One of these, or null.
+fn names(names: &[&str]) -> Object {
+    let values: Vec<Value> = names.iter().map(|name| json!(name)).chain([Value::Null]).collect();
+    nullable_string().enum_values(Some(values)).build()
+}
+
+fn string() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+fn nullable_string() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(nullable())
+}
+
+fn nullable() -> SchemaType {
+    SchemaType::from_iter([Type::String, Type::Null])
+}
+
+fn number() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Integer)
+}
+
+fn closed_object() -> ObjectBuilder {
+    ObjectBuilder::new().additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+}
+
+fn map(names: &str, values: ObjectBuilder) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .property_names(Some(string().pattern(Some(names))))
+        .additional_properties(Some(values))
+}
+
+/// Says what each reason means, from the hint that goes with it.
+pub(super) fn explain_reason_codes(document: &mut OpenApi) {
+    let schemas = document.components.as_mut().map(|components| &mut components.schemas);
+    let Some(RefOr::T(Schema::Object(codes))) = schemas.and_then(|schemas| schemas.get_mut("ReasonCode")) else {
+        return;
+    };
+    let hint = |value: &Value| {
+        let code: ReasonCode = serde_json::from_value(value.clone()).ok()?;
+        Some(format!("\n- `{}`: {}", value.as_str()?, code.hint()))
+    };
+    let hints: String = codes.enum_values.iter().flatten().filter_map(hint).collect();
+    codes.description =
+        Some(format!("Why a container does not run, as a closed list, and what to do about it:\n{hints}"));
+}
