@@ -13,6 +13,7 @@ mod containers;
 mod credential_plans;
 mod credentials;
 mod doctor;
+mod documentation;
 mod egress;
 mod gateway;
 mod harness;

@@ -1,0 +1,167 @@
+//! That the documents are true where a program can tell: links lead somewhere, and the runbook knows what can go wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use openclaw_provisioner::domain::ReasonCode;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// All Markdown files that are ours, from the repository's root.
+fn documents() -> Vec<PathBuf> {
+    let (mut found, mut ahead) = (Vec::new(), vec![root().to_owned()]);
+    while let Some(directory) = ahead.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            // What is built or installed, whatever it is called.
+            let foreign = name.starts_with('.') || ["target", "node_modules", "cdk.out"].contains(&name);
+            if path.is_dir() && !foreign {
+                ahead.push(path);
+            } else if name.ends_with(".md") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// The lines that are neither in a fenced block nor a fence.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut fenced = false;
+    text.lines().filter(move |line| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    })
+}
+
+/// Level and text of each heading.
+fn headings(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    prose(text).filter_map(|line| {
+        let title = line.trim_start_matches('#');
+        let level = line.len() - title.len();
+        title.strip_prefix(' ').filter(|_| level > 0).map(|title| (level, title.trim()))
+    })
+}
+
+/// What a heading is called in a link, as code forges make it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|letter| letter.is_alphanumeric() || [' ', '-', '_'].contains(letter));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+/// The targets of `[text](target)`, without those in code spans.
+fn links(text: &str) -> Vec<String> {
+    // A code span and a link can both go over the end of a line.
+    let text = prose(text).collect::<Vec<_>>().join("\n");
+    let without_code: String = text.split('`').step_by(2).collect::<Vec<_>>().join("code");
+    let targets = without_code.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()));
+    targets.collect()
+}
+
+#[test]
+fn every_link_between_documents_leads_to_a_file_and_a_heading_that_are_there() {
+    let documents = documents();
+    let (mut broken, mut followed) = (Vec::new(), 0);
+    for document in &documents {
+        for link in links(&fs::read_to_string(document).unwrap()) {
+            if link.contains("://") {
+                continue;
+            }
+            followed += 1;
+            let (path, heading) = link.split_once('#').map_or((link.as_str(), None), |(path, name)| (path, Some(name)));
+            let target = if path.is_empty() { document.clone() } else { document.parent().unwrap().join(path) };
+            let leads = match heading {
+                None => target.exists(),
+                Some(name) => fs::read_to_string(&target)
+                    .is_ok_and(|text| headings(&text).any(|(_, heading)| anchor(heading) == name)),
+            };
+            if !leads {
+                broken.push(format!("{}: {link}", document.strip_prefix(root()).unwrap().display()));
+            }
+        }
+    }
+    assert_eq!(broken, Vec::<String>::new());
+    assert!(followed > 20 && documents.contains(&root().join("README.md")), "{followed} links in {documents:?}");
+}
+
+/// The names of the runbook's entries, by section.
+fn runbook() -> BTreeMap<String, BTreeSet<String>> {
+    let (mut entries, mut section) = (BTreeMap::<_, BTreeSet<_>>::new(), String::new());
+    for (level, title) in headings(&read("docs/runbook.md")) {
+        match level {
+            2 => title.clone_into(&mut section),
+            3 => {
+                assert!(entries.entry(section.clone()).or_default().insert(title.to_owned()), "{title} is there twice")
+            }
+            _ => {}
+        }
+    }
+    entries
+}
+
+/// Name and `runbook` annotation of each alert rule.
+fn alerts() -> BTreeMap<String, Option<String>> {
+    let (mut found, mut current) = (BTreeMap::new(), None);
+    for line in read("infra/observability/alerts.yaml").lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("- alert: ") {
+            current = Some(name.to_owned());
+            assert_eq!(found.insert(name.to_owned(), None), None, "{name} is there twice");
+        } else if let (Some(link), Some(name)) = (line.strip_prefix("runbook: "), &current) {
+            found.insert(name.clone(), Some(link.to_owned()));
+        }
+    }
+    found
+}
+
+/// All codes, from the list that serde makes of the enum: one that is added cannot be forgotten here.
+fn reason_codes() -> BTreeSet<String> {
+    let refusal = serde_json::from_str::<ReasonCode>("\"no such code\"").unwrap_err().to_string();
+    let (_, expected) = refusal.split_once("expected one of").unwrap();
+    expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_runbook_has_an_entry_for_each_alert_and_each_alert_points_to_its_own() {
+    let alerts = alerts();
+    for (name, link) in &alerts {
+        let wanted = format!("docs/runbook.md#{}", name.to_lowercase());
+        assert_eq!(link.as_ref(), Some(&wanted), "the annotation `runbook` of {name}");
+    }
+    assert_eq!(runbook()["Alerts"], alerts.into_keys().collect());
+}
+
+#[test]
+fn the_runbook_has_an_entry_for_each_reason_of_a_container() {
+    let codes = reason_codes();
+    assert!(codes.contains("image_pull") && codes.contains("other"), "{codes:?}");
+    assert_eq!(runbook()["Reasons of a container"], codes);
+}
+
+#[test]
+fn the_runbook_has_an_entry_for_each_error_that_pages_an_operator() {
+    let rules = read("infra/observability/alerts.yaml");
+    let (_, rule) = rules.split_once("- alert: OpenClawProvisionerNeedsOperator").unwrap();
+    let (_, pattern) = rule.split_once("reason=~\"").unwrap();
+    let paging: BTreeSet<String> = pattern.split_once('"').unwrap().0.split('|').map(str::to_owned).collect();
+    assert_eq!(runbook()["Errors that need an operator"], paging);
+}
+
+#[test]
+fn each_entry_of_the_runbook_says_what_it_means_how_to_confirm_it_and_what_to_do() {
+    let text = read("docs/runbook.md");
+    for entry in text.split("\n### ").skip(1) {
+        let entry = entry.split("\n## ").next().unwrap();
+        for part in ["**Means**", "**Confirm**", "**Do**"] {
+            assert_eq!(entry.matches(part).count(), 1, "{part} in {}", entry.lines().next().unwrap());
+        }
+    }
+}
