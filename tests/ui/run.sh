@@ -15,7 +15,7 @@ skip() {
     exit 0
 }
 
-command -v node >/dev/null && command -v npm >/dev/null || skip "no node or no npm here"
+if ! command -v node >/dev/null || ! command -v npm >/dev/null; then skip "no node or no npm here"; fi
 find_chromium() { CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v google-chrome || true)}; }
 find_chromium
 if [ -z "$CHROMIUM" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
