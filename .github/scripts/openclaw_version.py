@@ -24,6 +24,8 @@ FILE = Path("openclaw-version.json")
 IMAGE = Path("infra/openclaw")
 RELEASE = re.compile(r"20\d\d\.\d{1,2}\.\d{1,3}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+# A default that is a release, with or without a registry: what `bump` writes into a Dockerfile.
+PINNED_LINE = r"^ARG [A-Za-z_]+=([^ ]*:)?20[0-9]{2}\.[0-9]{1,2}\.[0-9]{1,3}$"
 # As long as a human compares, and longer than git would need to tell commits apart.
 COMMIT_LENGTH = 12
 
@@ -79,7 +81,7 @@ def order(found):
 def unchanged_since(commit):
     """Whether infra/openclaw is now what it was. The release in it does not count: it changes with openclaw-version.json,
     in the very commit that names the image."""
-    changes = subprocess.run(["git", "diff", "-I", "^ARG ", f"{commit}^{{commit}}", "--", str(IMAGE)],
+    changes = subprocess.run(["git", "diff", "-I", PINNED_LINE, f"{commit}^{{commit}}", "--", str(IMAGE)],
                              capture_output=True, text=True, check=False)
     # A commit that is not there (a shallow clone, a tag made by hand) proves nothing.
     return changes.returncode == 0 and not changes.stdout

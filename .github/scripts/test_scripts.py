@@ -12,12 +12,12 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parent
 ROOT = SCRIPTS.parents[1]
-DOCKERFILE = """ARG OPENCLAW_RELEASE=2026.9.6
-ARG BASE="ghcr.io/openclaw/openclaw:2026.9.6@sha256:{digest}"
-ARG NODE=24.1.0
-FROM ${{BASE}}
-RUN echo {step}
+DOCKERFILE = """ARG UPSTREAM=ghcr.io/openclaw/openclaw:2026.9.6
+ARG PACKAGES="curl=7.88 git=1:2.39"
+FROM ${UPSTREAM}
+RUN true
 """
+DIGEST = "@sha256:" + "0" * 64
 GH = """#!/bin/sh
 echo "$*" >>"$GH_NOTES"
 case "$1 $2" in
@@ -37,7 +37,7 @@ class World(unittest.TestCase):
         (self.repository / "infra/openclaw").mkdir(parents=True)
         (self.repository / "docs").mkdir()
         self.dockerfile = self.repository / "infra/openclaw/Dockerfile"
-        self.dockerfile.write_text(DOCKERFILE.format(digest="0" * 64, step=1))
+        self.dockerfile.write_text(DOCKERFILE)
         (self.place / "bin").mkdir()
         (self.place / "bin/gh").write_text(GH)
         (self.place / "bin/gh").chmod(0o755)
@@ -89,9 +89,12 @@ class Bumping(World):
         expected = before.replace("openclaw:2026.9.6", "openclaw:2026.10.1").replace("null", '"2026.10.1-0123456789ab"')
         self.assertEqual((self.repository / "openclaw-version.json").read_text(), expected)
         self.assertIn("2026.10.1", expected)
-        # The digest was that of the former release's image.
-        self.assertEqual(self.dockerfile.read_text().splitlines()[:3], [
-            "ARG OPENCLAW_RELEASE=2026.10.1", 'ARG BASE="ghcr.io/openclaw/openclaw:2026.10.1"', "ARG NODE=24.1.0"])
+        self.assertEqual(self.dockerfile.read_text(), DOCKERFILE.replace("2026.9.6", "2026.10.1"))
+
+    def test_a_digest_goes_with_the_release_that_it_is_of(self):
+        self.dockerfile.write_text(DOCKERFILE.replace("2026.9.6", f"2026.9.6{DIGEST}"))
+        self.version("bump", "2026.10.1")
+        self.assertEqual(self.dockerfile.read_text(), DOCKERFILE.replace("2026.9.6", "2026.10.1"))
 
     def test_a_bump_without_a_tag_takes_the_former_tags_away(self):
         self.version("bump", "2026.9.6", "2026.9.6-0123456789ab")
@@ -124,12 +127,19 @@ class Deciding(World):
 
     def test_a_push_builds_again_when_the_image_is_made_of_something_else(self):
         self.build()
-        self.dockerfile.write_text(DOCKERFILE.format(digest="1" * 64, step=1))
+        for before, after in (("RUN true", "RUN false"), ("7.88", "7.89"), ("2026.9.6", f"2026.9.6{DIGEST}")):
+            self.dockerfile.write_text(DOCKERFILE.replace(before, after))
+            self.commit()
+            self.assertEqual(self.decide("push"), ("2026.9.6", "true"), after)
+        self.dockerfile.write_text(DOCKERFILE)
         self.commit()
         self.assertEqual(self.decide("push"), ("2026.9.6", "false"))
-        self.dockerfile.write_text(DOCKERFILE.format(digest="1" * 64, step=2))
+
+    def test_the_merge_of_a_proposal_builds_nothing(self):
+        commit = self.git("rev-parse", "HEAD")
+        self.version("bump", "2026.10.1", f"2026.10.1-{commit[:12]}")
         self.commit()
-        self.assertEqual(self.decide("push"), ("2026.9.6", "true"))
+        self.assertEqual(self.decide("push"), ("2026.10.1", "false"))
 
     def test_a_commit_that_is_not_known_proves_nothing(self):
         self.version("bump", "2026.9.6", "2026.9.6-0123456789ab")
