@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::egress::EgressArgs;
 use crate::aws::{self, Aws};
-use crate::config::{AwsArgs, CoordinatesArgs, OwnerArg};
+use crate::config::{AwsArgs, CoordinatesArgs, GivenTokens, OwnerArg};
 use crate::doctor::{Check, Doctor, Verdict, version_file};
 use crate::metrics::Metrics;
 
@@ -55,7 +55,7 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
             aws: Aws::new(&config, &args.aws.rate_limits, &Metrics::default()),
             owner: args.owner,
             efs_root: args.efs_root,
-            tokens_file: args.tokens_file,
+            tokens: GivenTokens::beside(args.tokens_file),
         };
         let (examined, egress) = tokio::join!(doctor.examine(), args.egress.checks());
         checks.extend(examined.into_iter().chain(egress));

@@ -1,6 +1,5 @@
 //! `serve`: the HTTP API against AWS.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,7 +11,9 @@ use tokio::time::{Instant, interval_at};
 use super::logs::{LogArgs, LogFormat};
 use super::server::Server;
 use crate::aws::{self, Aws};
-use crate::config::{ApiArgs, AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs, Source, Tokens};
+use crate::config::{
+    ApiArgs, AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs, GivenTokens, Source, TokenSource, Tokens,
+};
 use crate::fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::Options;
@@ -39,10 +40,11 @@ pub(super) struct ServeArgs {
 
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let traces = args.logs.start(LogFormat::Json)?;
-    let tokens = Tokens::read(&args.api.tokens_file)?;
+    let source = GivenTokens::beside(args.api.tokens_file).source()?;
+    let tokens = source.read()?;
     tracing::info!(count = tokens.count(), "tokens read");
     let (sender, tokens) = watch::channel(tokens);
-    tokio::spawn(reread(args.api.tokens_file, sender));
+    tokio::spawn(reread(source, sender));
     let config = aws::load(args.aws.timeouts()).await;
     anyhow::ensure!(config.region().is_some(), "no AWS region: set AWS_REGION (ECS sets it for a task)");
     let metrics = Metrics::default();
@@ -63,14 +65,18 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
 }
 
 /// Reads the token file again and again, so that a token can be added or taken back without a restart.
-async fn reread(path: PathBuf, tokens: watch::Sender<Tokens>) {
+async fn reread(source: TokenSource, tokens: watch::Sender<Tokens>) {
+    if source.file().is_none() {
+        // Nothing to read again; the channel stays open as long as somebody listens.
+        return tokens.closed().await;
+    }
     let mut ticks = interval_at(Instant::now() + TOKENS_EVERY, TOKENS_EVERY);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = tokens.closed() => return,
         }
-        match Tokens::read(&path) {
+        match source.read() {
             Ok(now) => {
                 let changed = tokens.send_if_modified(|before| {
                     let changed = *before != now;

@@ -3,10 +3,12 @@
 
 mod coordinates;
 mod refresh;
+mod token_source;
 mod tokens;
 
 pub use coordinates::{CoordinatesArgs, KnownCoordinates, MissingSettings, NOT_SET, PARAMETERS};
 pub use refresh::{Freshness, Source, refresh};
+pub use token_source::{GivenTokens, TOKENS_VARIABLE, TokenSource};
 pub use tokens::{Scope, TokenFileError, Tokens};
 
 use std::net::SocketAddr;
@@ -25,9 +27,10 @@ pub struct ApiArgs {
     /// Address that the HTTP API listens on
     #[arg(long, env = "PROVISIONER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// File of bearer tokens, a line each: name:scopes:token-or-sha256; scopes are read, provision, admin, with commas
+    /// File of bearer tokens, a line each: name:scopes:token-or-sha256; scopes are read, provision, admin, with commas.
+    /// Or set PROVISIONER_TOKENS to the lines themselves
     #[arg(long, env = "PROVISIONER_TOKENS_FILE", value_name = "FILE")]
-    pub tokens_file: PathBuf,
+    pub tokens_file: Option<PathBuf>,
 }
 
 /// Where users' files are and who owns them.

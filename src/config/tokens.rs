@@ -41,7 +41,7 @@ pub enum TokenFileError {
         source: std::io::Error,
     },
     /// A line is wrong.
-    #[error("line {line} of the token file: {problem}")]
+    #[error("line {line} of the tokens: {problem}")]
     Line {
         /// Counted from 1.
         line: usize,
@@ -49,7 +49,7 @@ pub enum TokenFileError {
         problem: String,
     },
     /// It has no token.
-    #[error("the token file has no token, so nobody could call; add a line name:scope[,scope]:token-or-sha256")]
+    #[error("there is no token, so nobody could call; add a line name:scope[,scope]:token-or-sha256")]
     Empty,
 }
 

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::aws::{Aws, AwsError, ErrorKind};
-use crate::config::{CoordinatesArgs, OwnerArg};
+use crate::config::{CoordinatesArgs, GivenTokens, OwnerArg};
 use crate::domain::with_causes;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -126,8 +126,8 @@ pub struct Doctor {
     pub owner: OwnerArg,
     /// Where the file system's root is mounted, if that is known.
     pub efs_root: Option<PathBuf>,
-    /// The file of bearer tokens, if that is known.
-    pub tokens_file: Option<PathBuf>,
+    /// Bearer tokens, as far as that is known.
+    pub tokens: GivenTokens,
 }
 
 impl Doctor {
@@ -145,7 +145,7 @@ impl Doctor {
             identity::checks(&self.aws.sts, is_told_anything),
             files::efs_root(self.efs_root.as_deref(), self.owner),
         );
-        let tokens = settings::tokens_file(self.tokens_file.as_deref());
+        let tokens = settings::tokens(&self.tokens);
         let mut checks: Vec<Check> =
             read.checks.into_iter().chain([tokens]).chain(identity).chain(pointed_at).chain([files]).collect();
         settings::hide(&mut checks, &read.secrets);

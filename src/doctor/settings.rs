@@ -1,13 +1,12 @@
-//! Settings: what SSM publishes, what the environment says, the token file.
+//! Settings: what SSM publishes, what the environment says, the tokens.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use tokio::time::timeout;
 
 use super::{Check, DEADLINE, Verdict, timed_out};
 use crate::aws::{Parameter, Ssm};
-use crate::config::{CoordinatesArgs, KnownCoordinates, NOT_SET, PARAMETERS, TokenFileError, Tokens};
+use crate::config::{CoordinatesArgs, GivenTokens, KnownCoordinates, NOT_SET, PARAMETERS, TokenFileError};
 use crate::domain::{Invalid, with_causes};
 
 const PARAMETERS_CHECK: &str = "ssm_parameters";
@@ -124,12 +123,20 @@ pub(super) fn hide(checks: &mut [Check], secrets: &[String]) {
     }
 }
 
-/// Whether the token file can be used.
-pub(super) fn tokens_file(path: Option<&Path>) -> Check {
+/// Whether the tokens can be used.
+pub(super) fn tokens(given: &GivenTokens) -> Check {
     const NAME: &str = "tokens_file";
-    let Some(path) = path else { return Check::skip(NAME, "not given", Some("set PROVISIONER_TOKENS_FILE")) };
-    match Tokens::read(path) {
-        Ok(tokens) => Check::pass(NAME, format!("{} accepts tokens of {} callers", path.display(), tokens.count())),
+    let source = match given.clone().source() {
+        Ok(source) => source,
+        Err(error) if error.problem() == NOT_SET => {
+            return Check::skip(NAME, "not given", Some("set PROVISIONER_TOKENS_FILE"));
+        }
+        Err(error) => {
+            return Check::fail(NAME, "set_twice", error.to_string(), Some(error.fix().to_owned()));
+        }
+    };
+    match source.read() {
+        Ok(tokens) => Check::pass(NAME, format!("{source} accepts tokens of {} callers", tokens.count())),
         Err(error) => {
             let fix = match &error {
                 TokenFileError::Read { .. } => "set PROVISIONER_TOKENS_FILE to a file that this service may read",

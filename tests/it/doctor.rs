@@ -4,7 +4,7 @@ mod bases;
 mod command;
 mod settings;
 
-use openclaw_provisioner::config::{CoordinatesArgs, OwnerArg};
+use openclaw_provisioner::config::{CoordinatesArgs, GivenTokens, OwnerArg};
 use openclaw_provisioner::doctor::{Check, Doctor, Verdict};
 use openclaw_provisioner::emulator::{Fault, FaultKind, Options};
 use serde_json::json;
@@ -27,7 +27,7 @@ fn doctor_with(app: &TestApp, change: impl FnOnce(&mut Doctor)) -> Doctor {
         aws: app.sdk.clone(),
         owner: "-".parse().unwrap(),
         efs_root: Some(app.path("")),
-        tokens_file: None,
+        tokens: GivenTokens::default(),
     };
     change(&mut doctor);
     doctor
@@ -95,7 +95,7 @@ async fn a_sound_installation_passes_every_check_without_changing_anything_in_aw
     app.emulator.clear_calls();
     let doctor = doctor_with(&app, |doctor| {
         doctor.coordinates.ssm_path = Some("/openclaw/test".into());
-        doctor.tokens_file = Some(tokens.path().into());
+        doctor.tokens.file = Some(tokens.path().into());
     });
     let checks = doctor.examine().await;
     let told: Vec<_> = checks.iter().map(|check| (check.name, check.verdict)).collect();

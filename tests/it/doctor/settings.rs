@@ -1,6 +1,6 @@
 //! Settings that are missing, wrong or secret.
 
-use openclaw_provisioner::config::CoordinatesArgs;
+use openclaw_provisioner::config::{CoordinatesArgs, GivenTokens};
 use openclaw_provisioner::doctor::Check;
 use openclaw_provisioner::emulator::FaultKind;
 
@@ -113,7 +113,7 @@ async fn a_token_file_is_read_and_no_token_said() {
     let app = TestApp::start().await;
     let file = tempfile::NamedTempFile::new().unwrap();
     let told = async |path: std::path::PathBuf| {
-        let checks = doctor_with(&app, |doctor| doctor.tokens_file = Some(path)).examine().await;
+        let checks = doctor_with(&app, |doctor| doctor.tokens.file = Some(path)).examine().await;
         (of(&checks, "tokens_file"), said(&checks, "tokens_file"))
     };
     std::fs::write(file.path(), "web:provision:sentinel-of-sixteen\ndashboard:read:sentinel-of-another\n").unwrap();
@@ -127,4 +127,20 @@ async fn a_token_file_is_read_and_no_token_said() {
         assert!(!message.contains("sentinel") && message.contains("name:scope[,scope]:token"), "{message}");
     }
     assert_eq!(told("/nowhere/tokens".into()).await.0, [fail("unusable")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_in_the_variable_are_as_good_as_a_file_and_both_are_too_many() {
+    let app = TestApp::start().await;
+    let lines = Some("web:provision:sentinel-of-sixteen\n".to_owned());
+    for (file, outcome, words) in [
+        (None, PASS, "PROVISIONER_TOKENS accepts tokens of 1 callers"),
+        (Some("/run/tokens".into()), fail("set_twice"), "both set"),
+    ] {
+        let given = GivenTokens { file, lines: lines.clone() };
+        let checks = doctor_with(&app, |doctor| doctor.tokens = given).examine().await;
+        assert_eq!(of(&checks, "tokens_file"), [outcome]);
+        let message = said(&checks, "tokens_file");
+        assert!(message.contains(words) && !message.contains("sentinel"), "{message}");
+    }
 }

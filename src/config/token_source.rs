@@ -1,0 +1,141 @@
+//! Where the bearer tokens come from: a file, or the environment, where ECS puts the value of a secret.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::{NOT_SET, TokenFileError, Tokens};
+use crate::domain::Invalid;
+
+/// The variable with the lines of a token file. It has no flag: a command line is there for every process to read.
+pub const TOKENS_VARIABLE: &str = "PROVISIONER_TOKENS";
+const FILE_VARIABLE: &str = "PROVISIONER_TOKENS_FILE";
+
+/// What the settings say of bearer tokens.
+#[derive(Clone, Default)]
+pub struct GivenTokens {
+    /// A file of them.
+    pub file: Option<PathBuf>,
+    /// The lines themselves. A secret.
+    pub lines: Option<String>,
+}
+
+/// Where the bearer tokens are read.
+#[derive(Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// From a file, again and again.
+    File(PathBuf),
+    /// From `PROVISIONER_TOKENS`, once: the environment of a process does not change.
+    Variable(String),
+}
+
+impl GivenTokens {
+    /// With what the environment says beside the file.
+    #[must_use]
+    pub fn beside(file: Option<PathBuf>) -> Self {
+        // What is not Unicode is not what a token file may hold, and becomes something that no line of one can be.
+        let lines = std::env::var_os(TOKENS_VARIABLE).map(|lines| lines.to_string_lossy().into_owned());
+        Self { file, lines }
+    }
+
+    /// The one place that tokens are read from.
+    ///
+    /// # Errors
+    /// When there is none, or two: whoever takes a token out of one of them must not leave it in the other.
+    pub fn source(self) -> Result<TokenSource, Invalid> {
+        // A variable that is set to nothing is not set, as everywhere.
+        match (self.file, self.lines.filter(|lines| !lines.trim().is_empty())) {
+            (Some(path), None) => Ok(TokenSource::File(path)),
+            (None, Some(lines)) => Ok(TokenSource::Variable(lines)),
+            (Some(_), Some(_)) => {
+                Err(Invalid::new(TOKENS_VARIABLE, format!("and {FILE_VARIABLE} are both set"), "take one of them away"))
+            }
+            (None, None) => {
+                let fix = format!("set {FILE_VARIABLE} to a file of tokens, or {TOKENS_VARIABLE} to its lines");
+                Err(Invalid::new(FILE_VARIABLE, NOT_SET, fix))
+            }
+        }
+    }
+}
+
+impl TokenSource {
+    /// Reads the tokens.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a line is wrong.
+    pub fn read(&self) -> Result<Tokens, TokenFileError> {
+        match self {
+            Self::File(path) => Tokens::read(path),
+            Self::Variable(lines) => Tokens::parse(lines),
+        }
+    }
+
+    /// The file, where it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Variable(_) => None,
+        }
+    }
+}
+
+/// For people: the file, or the variable's name.
+impl fmt::Display for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Variable(_) => f.write_str(TOKENS_VARIABLE),
+        }
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for GivenTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GivenTokens").field("file", &self.file).field("lines", &self.lines.is_some()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Scope;
+
+    const LINES: &str = "web:provision:sentinel-of-sixteen\ndashboard:read:sentinel-of-another\n";
+
+    fn given(file: Option<&str>, lines: Option<&str>) -> GivenTokens {
+        GivenTokens { file: file.map(PathBuf::from), lines: lines.map(str::to_owned) }
+    }
+
+    #[test]
+    fn the_variable_holds_the_lines_of_a_token_file() {
+        let tokens = given(None, Some(LINES)).source().unwrap().read().unwrap();
+        assert_eq!(tokens.find("sentinel-of-sixteen"), Some(("web", Scope::Provision)));
+        assert_eq!(tokens.count(), 2);
+    }
+
+    #[test]
+    fn tokens_come_from_one_place() {
+        let file = given(Some("/run/tokens"), Some(" \n")).source().unwrap();
+        assert_eq!(file, TokenSource::File("/run/tokens".into()), "an empty variable is not set");
+        let both = given(Some("/run/tokens"), Some(LINES)).source().unwrap_err().to_string();
+        let neither = given(None, None).source().unwrap_err().to_string();
+        for message in [&both, &neither] {
+            assert!(message.contains(TOKENS_VARIABLE) && message.contains(FILE_VARIABLE), "{message}");
+        }
+        assert!(!both.contains("sentinel"), "{both}");
+    }
+
+    #[test]
+    fn nothing_shows_the_lines() {
+        let given = given(None, Some(LINES));
+        let source = given.clone().source().unwrap();
+        let shown = format!("{given:?} {source:?} {source}");
+        assert!(!shown.contains("sentinel"), "{shown}");
+    }
+}
