@@ -132,7 +132,7 @@ fn depth(path: &str) -> usize {
 }
 
 /// Every Rust file beneath src/, by its path there.
-fn sources() -> Vec<(String, String)> {
+pub fn rust_files() -> Vec<(String, String)> {
     fn walk(directory: &Path, root: &Path, found: &mut Vec<(String, String)>) {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -153,7 +153,7 @@ fn sources() -> Vec<(String, String)> {
 
 #[test]
 fn every_file_imports_only_what_its_layer_may() {
-    let sources = sources();
+    let sources = rust_files();
     for layer in ["cli/", "http/", "doctor/", "reconcile/plan.rs", "aws/", "staging/", "domain/", "emulator/"] {
         assert!(sources.iter().any(|(path, _)| path.starts_with(layer)), "nothing was read of {layer}");
     }

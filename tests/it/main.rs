@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests, too")]
 
 mod architecture;
+mod aws_actions;
 mod bad_input;
 mod budget;
 mod codex_login;

@@ -1,0 +1,19 @@
+// Entry point of the CDK app: settings from context, OpenClaw's image from openclaw-version.json.
+
+import { fileURLToPath } from "node:url";
+import { App } from "aws-cdk-lib";
+import { deployment } from "../lib/deployment.ts";
+import { InvalidSettings, parseSettings } from "../lib/settings.ts";
+import { imageFor, readVersionFile } from "../lib/version-file.ts";
+
+const app = new App();
+const file = readVersionFile(fileURLToPath(new URL("../../openclaw-version.json", import.meta.url)));
+try {
+  const settings = parseSettings(app.node.getAllContext());
+  deployment(app, settings, imageFor(file, settings.env, settings.strict));
+} catch (error) {
+  // What is wrong with the input, without a stack trace.
+  if (!(error instanceof InvalidSettings)) throw error;
+  console.error(error.message);
+  process.exit(1);
+}

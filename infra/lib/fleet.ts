@@ -1,0 +1,78 @@
+// What users' containers are made of: cluster, file system, roles, log group, base task definition, and the parameters
+// that tell the provisioner where all that is.
+
+import { RemovalPolicy, Stack, type StackProps } from "aws-cdk-lib";
+import * as ecs from "aws-cdk-lib/aws-ecs";
+import * as logs from "aws-cdk-lib/aws-logs";
+import * as ssm from "aws-cdk-lib/aws-ssm";
+import type { Construct } from "constructs";
+import { BaseTask } from "./base-task.ts";
+import { FileSystem } from "./file-system.ts";
+import type { NetworkStack } from "./network.ts";
+import type { Settings } from "./settings.ts";
+import { UserRoles } from "./user-roles.ts";
+
+export interface FleetProps extends StackProps {
+  readonly settings: Settings;
+  readonly network: NetworkStack;
+  /** Image of users' containers; without a registry it is in ECR here. */
+  readonly image: string;
+}
+
+export class FleetStack extends Stack {
+  readonly cluster: ecs.Cluster;
+  readonly fileSystem: FileSystem;
+  readonly roles: UserRoles;
+  /** Repository of users' images in ECR of this account; undefined when they come from elsewhere. */
+  readonly repository: string | undefined;
+
+  constructor(scope: Construct, id: string, props: FleetProps) {
+    super(scope, id, props);
+    const { settings, network } = props;
+    this.repository = repositoryOf(props.image);
+    this.cluster = new ecs.Cluster(this, "Cluster", {
+      vpc: network.vpc,
+      clusterName: settings.name,
+      containerInsightsV2: ecs.ContainerInsights.DISABLED,
+    });
+    const logGroup = new logs.LogGroup(this, "Containers", {
+      logGroupName: `/openclaw/${settings.env}/containers`,
+      retention: logs.RetentionDays.ONE_MONTH,
+      removalPolicy: settings.strict ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+    });
+    this.roles = new UserRoles(this, "UserRoles", { settings });
+    this.fileSystem = new FileSystem(this, "FileSystem", {
+      settings,
+      subnets: network.subnets,
+      securityGroup: network.groups.fileSystem,
+      userTaskRole: this.roles.task,
+    });
+    this.roles.mount(this.fileSystem);
+    this.roles.start(logGroup, this.repository);
+    const registry = `${this.account}.dkr.ecr.${this.region}.${this.urlSuffix}`;
+    new BaseTask(this, "BaseTask", {
+      settings,
+      roles: this.roles,
+      logGroup,
+      fileSystemId: this.fileSystem.fileSystemId,
+      image: this.repository === undefined ? props.image : `${registry}/${props.image}`,
+    });
+    const coordinates = {
+      cluster: this.cluster.clusterName,
+      "base-family": settings.name,
+      "file-system-id": this.fileSystem.fileSystemId,
+      subnets: network.subnets.map((subnet) => subnet.subnetId).join(","),
+      "security-groups": network.groups.users.securityGroupId,
+    };
+    for (const [name, value] of Object.entries(coordinates)) {
+      new ssm.CfnParameter(this, `Parameter-${name}`, { name: `${settings.ssmPath}/${name}`, type: "String", value });
+    }
+  }
+}
+
+/** The repository of an image without a registry; a first part with a dot or a port is a registry. */
+export function repositoryOf(image: string): string | undefined {
+  const [first = "", ...rest] = image.split("/");
+  if (rest.length > 0 && /[.:]|^localhost$/.test(first)) return undefined;
+  return image.replace(/[:@].*$/, "");
+}

@@ -1,0 +1,87 @@
+// The network: a VPC of its own or one that is there, and who may talk to whom in it.
+
+import { Stack, type StackProps } from "aws-cdk-lib";
+import * as ec2 from "aws-cdk-lib/aws-ec2";
+import * as logs from "aws-cdk-lib/aws-logs";
+import type { Construct } from "constructs";
+import { SecurityGroups } from "./security-groups.ts";
+import type { Settings } from "./settings.ts";
+
+export interface NetworkProps extends StackProps {
+  readonly settings: Settings;
+}
+
+export class NetworkStack extends Stack {
+  readonly vpc: ec2.IVpc;
+  /** One private subnet a zone: users' containers, the provisioner and the mount targets. */
+  readonly subnets: readonly ec2.ISubnet[];
+  readonly groups: SecurityGroups;
+
+  constructor(scope: Construct, id: string, props: NetworkProps) {
+    super(scope, id, props);
+    const { settings } = props;
+    if (settings.existingVpc) {
+      // By attributes and not by look-up: a synth asks AWS nothing, and gives the same template everywhere.
+      const { vpcId, availabilityZones, privateSubnetIds } = settings.existingVpc;
+      this.vpc = ec2.Vpc.fromVpcAttributes(this, "Vpc", {
+        vpcId,
+        availabilityZones: [...availabilityZones],
+        privateSubnetIds: [...privateSubnetIds],
+      });
+      this.subnets = this.vpc.privateSubnets;
+      this.groups = new SecurityGroups(this, "Groups", { vpc: this.vpc, settings, endpoints: false });
+      return;
+    }
+    const vpc = new ec2.Vpc(this, "Vpc", {
+      vpcName: settings.name,
+      ipAddresses: ec2.IpAddresses.cidr("10.64.0.0/16"),
+      maxAzs: 2,
+      natGateways: settings.natGateways,
+      subnetConfiguration: [
+        // For the NAT gateways alone.
+        { name: "public", subnetType: ec2.SubnetType.PUBLIC, cidrMask: 24, mapPublicIpOnLaunch: false },
+        // An address a container: 4,091 in each of two zones, the quota of services in a cluster being 5,000.
+        { name: "private", subnetType: ec2.SubnetType.PRIVATE_WITH_EGRESS, cidrMask: 20 },
+      ],
+    });
+    this.vpc = vpc;
+    this.subnets = vpc.privateSubnets;
+    this.groups = new SecurityGroups(this, "Groups", { vpc, settings, endpoints: settings.interfaceEndpoints });
+    // Costs nothing, and image layers then come past the NAT gateway.
+    vpc.addGatewayEndpoint("S3", { service: ec2.GatewayVpcEndpointAwsService.S3 });
+    if (this.groups.endpoints) this.interfaceEndpoints(vpc, this.groups.endpoints);
+    // A container that tries its neighbours is seen here: what a security group refused.
+    vpc.addFlowLog("Refused", {
+      trafficType: ec2.FlowLogTrafficType.REJECT,
+      destination: ec2.FlowLogDestination.toCloudWatchLogs(
+        new logs.LogGroup(this, "RefusedTraffic", {
+          logGroupName: `/openclaw/${settings.env}/refused-traffic`,
+          retention: logs.RetentionDays.ONE_MONTH,
+        }),
+      ),
+    });
+  }
+
+  /** What starting a task and the provisioner call, without the way over the NAT gateway. */
+  private interfaceEndpoints(vpc: ec2.Vpc, group: ec2.ISecurityGroup) {
+    const { ECR, ECR_DOCKER, CLOUDWATCH_LOGS, SECRETS_MANAGER, SSM, ECS, ELASTIC_FILESYSTEM } =
+      ec2.InterfaceVpcEndpointAwsService;
+    const services = {
+      Ecr: ECR,
+      EcrDocker: ECR_DOCKER,
+      Logs: CLOUDWATCH_LOGS,
+      Secrets: SECRETS_MANAGER,
+      Ssm: SSM,
+      Ecs: ECS,
+      Efs: ELASTIC_FILESYSTEM,
+    };
+    for (const [id, service] of Object.entries(services)) {
+      vpc.addInterfaceEndpoint(id, {
+        service,
+        securityGroups: [group],
+        open: false,
+        subnets: { subnets: vpc.privateSubnets },
+      });
+    }
+  }
+}

@@ -1,0 +1,183 @@
+// What CloudWatch alone can see: tasks that stop, the load balancer, the file system, and refusals in the provisioner's
+// log. What /metrics says has its rules in infra/observability.
+
+import { Duration, RemovalPolicy, Stack, type StackProps } from "aws-cdk-lib";
+import * as cloudwatch from "aws-cdk-lib/aws-cloudwatch";
+import * as actions from "aws-cdk-lib/aws-cloudwatch-actions";
+import * as elb from "aws-cdk-lib/aws-elasticloadbalancingv2";
+import * as events from "aws-cdk-lib/aws-events";
+import * as logs from "aws-cdk-lib/aws-logs";
+import * as sns from "aws-cdk-lib/aws-sns";
+import * as subscriptions from "aws-cdk-lib/aws-sns-subscriptions";
+import type { Construct } from "constructs";
+import type { FleetStack } from "./fleet.ts";
+import type { ProvisionerStack } from "./provisioner.ts";
+import type { Settings } from "./settings.ts";
+
+export interface ObservabilityProps extends StackProps {
+  readonly settings: Settings;
+  readonly fleet: FleetStack;
+  readonly provisioner?: ProvisionerStack | undefined;
+}
+
+/** Why tasks stop, by the words that ECS uses (ECS developer guide, "Stopped task error messages"). */
+const STOPS = {
+  ImagePullFailed: ['$.detail.stoppedReason = "*CannotPull*"', "An image cannot be pulled"],
+  ResourcesFailed: [
+    '$.detail.stoppedReason = "*ResourceInitializationError*"',
+    "A file system cannot be mounted, or a secret not read",
+  ],
+  OutOfMemory: ['$.detail.containers[0].reason = "*OutOfMemory*"', "A container used up its memory"],
+} as const;
+
+export class ObservabilityStack extends Stack {
+  private readonly settings: Settings;
+  private readonly topic: sns.Topic | undefined;
+
+  constructor(scope: Construct, id: string, props: ObservabilityProps) {
+    super(scope, id, props);
+    this.settings = props.settings;
+    const { alarmEmail, name } = props.settings;
+    if (alarmEmail !== undefined) {
+      this.topic = new sns.Topic(this, "Alarms", { displayName: name, enforceSSL: true });
+      this.topic.addSubscription(new subscriptions.EmailSubscription(alarmEmail));
+    }
+    this.taskEvents(props.fleet);
+    this.fileSystem(props.fleet.fileSystem.fileSystemId);
+    if (props.provisioner) this.service(props.provisioner);
+  }
+
+  /** ECS forgets a stopped task after an hour (incident 21); this remembers it for 90 days. */
+  private taskEvents(fleet: FleetStack) {
+    const group = new logs.LogGroup(this, "TaskEvents", {
+      // EventBridge delivers to groups of this prefix.
+      logGroupName: `/aws/events/openclaw-${this.settings.env}-tasks`,
+      retention: logs.RetentionDays.THREE_MONTHS,
+      removalPolicy: this.settings.strict ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+    });
+    // By hand: the CDK's own target for log groups would bring a Lambda function to make this policy.
+    const rule = new events.CfnRule(this, "TaskStates", {
+      description: `${this.settings.name}: task states`,
+      eventPattern: {
+        source: ["aws.ecs"],
+        "detail-type": ["ECS Task State Change"],
+        detail: { clusterArn: [fleet.cluster.clusterArn] },
+      },
+      targets: [
+        { id: "log", arn: `arn:${this.partition}:logs:${this.region}:${this.account}:log-group:${group.logGroupName}` },
+      ],
+    });
+    const delivers = {
+      Effect: "Allow",
+      Principal: { Service: ["events.amazonaws.com", "delivery.logs.amazonaws.com"] },
+      Resource: group.logGroupArn,
+    };
+    new logs.CfnResourcePolicy(this, "TaskEventsPolicy", {
+      policyName: `${this.settings.name}-task-events`,
+      policyDocument: this.toJsonString({
+        Version: "2012-10-17",
+        Statement: [
+          // Only what is written names the rule (EventBridge user guide, "CloudWatch Logs permissions").
+          { ...delivers, Action: "logs:CreateLogStream" },
+          { ...delivers, Action: "logs:PutLogEvents", Condition: { ArnEquals: { "aws:SourceArn": rule.attrArn } } },
+        ],
+      }),
+    });
+    for (const [name, [pattern, description]] of Object.entries(STOPS)) {
+      const metric = this.count(group, name, `{ $.detail.lastStatus = "STOPPED" && ${pattern} }`);
+      this.alarm(name, description, metric, { threshold: 1, periods: 1 });
+    }
+  }
+
+  private fileSystem(fileSystemId: string) {
+    const metric = (metricName: string, statistic: string) =>
+      new cloudwatch.Metric({
+        namespace: "AWS/EFS",
+        metricName,
+        statistic,
+        period: Duration.minutes(5),
+        dimensionsMap: { FileSystemId: fileSystemId },
+      });
+    this.alarm("FileSystemBusy", "The file system is at its limit of operations", metric("PercentIOLimit", "Average"), {
+      threshold: 95,
+      periods: 3,
+    });
+    if (this.settings.throughputMode === "bursting") {
+      this.alarm(
+        "BurstCreditsLow",
+        "The file system is about to become slow: set throughputMode=elastic",
+        // 1 TiB of the 2.1 TiB that a file system starts with (EFS user guide, "Bursting throughput").
+        metric("BurstCreditBalance", "Minimum"),
+        { threshold: 1024 ** 4, periods: 3, below: true },
+      );
+    }
+  }
+
+  private service({ loadBalancer, targets, logGroup }: ProvisionerStack) {
+    const minute = { period: Duration.minutes(1) };
+    this.alarm(
+      "NoHealthyReplica",
+      "No replica of the provisioner is healthy",
+      targets.metrics.healthyHostCount({ ...minute, statistic: "Maximum" }),
+      { threshold: 1, periods: 3, below: true, missing: cloudwatch.TreatMissingData.BREACHING },
+    );
+    this.alarm(
+      "ApiErrors",
+      "The provisioner answers 5xx",
+      targets.metrics.httpCodeTarget(elb.HttpCodeTarget.TARGET_5XX_COUNT, { period: Duration.minutes(5) }),
+      { threshold: 10, periods: 1 },
+    );
+    this.alarm(
+      "LoadBalancerErrors",
+      "The load balancer finds no replica that answers",
+      loadBalancer.metrics.httpCodeElb(elb.HttpCodeElb.ELB_5XX_COUNT, { period: Duration.minutes(5) }),
+      { threshold: 10, periods: 1 },
+    );
+    // The service's log is flat JSON; this is a permission that its role lacks, or one that a user's task lacks.
+    const denied = this.count(logGroup, "AccessDenied", '{ $.aws_code = "AccessDenied*" }');
+    this.alarm("AccessDenied", "AWS refuses the provisioner a call that it needs", denied, {
+      threshold: 1,
+      periods: 1,
+    });
+  }
+
+  /** Lines of a log group that match, as a metric. */
+  private count(logGroup: logs.ILogGroup, metricName: string, pattern: string): cloudwatch.Metric {
+    const metricNamespace = `OpenClaw/${this.settings.env}`;
+    new logs.CfnMetricFilter(this, `${metricName}Filter`, {
+      logGroupName: logGroup.logGroupName,
+      filterPattern: pattern,
+      metricTransformations: [{ metricNamespace, metricName, metricValue: "1", defaultValue: 0 }],
+    });
+    return new cloudwatch.Metric({
+      namespace: metricNamespace,
+      metricName,
+      statistic: "Sum",
+      period: Duration.minutes(5),
+    });
+  }
+
+  private alarm(
+    id: string,
+    description: string,
+    metric: cloudwatch.IMetric,
+    at: {
+      readonly threshold: number;
+      readonly periods: number;
+      readonly below?: boolean;
+      readonly missing?: cloudwatch.TreatMissingData;
+    },
+  ) {
+    const { GREATER_THAN_OR_EQUAL_TO_THRESHOLD, LESS_THAN_THRESHOLD } = cloudwatch.ComparisonOperator;
+    const alarm = new cloudwatch.Alarm(this, id, {
+      alarmName: `${this.settings.name}-${id}`,
+      alarmDescription: `${description}. See docs/runbook.md`,
+      metric,
+      threshold: at.threshold,
+      evaluationPeriods: at.periods,
+      comparisonOperator: at.below ? LESS_THAN_THRESHOLD : GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+      treatMissingData: at.missing ?? cloudwatch.TreatMissingData.NOT_BREACHING,
+    });
+    if (this.topic) alarm.addAlarmAction(new actions.SnsAction(this.topic));
+  }
+}

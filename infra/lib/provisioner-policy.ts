@@ -1,0 +1,102 @@
+// What the provisioner may do in AWS: the table of README.md ("IAM of this service"), a statement a row. A test compares
+// the actions with infra/aws-actions.json, which is made from the Rust source.
+
+import type { Stack } from "aws-cdk-lib";
+import * as iam from "aws-cdk-lib/aws-iam";
+import type { FileSystem } from "./file-system.ts";
+import type { Settings } from "./settings.ts";
+import type { UserRoles } from "./user-roles.ts";
+
+export interface PolicyProps {
+  readonly settings: Settings;
+  readonly fileSystem: FileSystem;
+  readonly roles: UserRoles;
+  /** Repository of users' images in ECR of this account. */
+  readonly repository: string | undefined;
+}
+
+/**
+ * The statements. A condition is set only where the service authorization reference names its key for that action: one
+ * that AWS does not fill in would refuse every call. That leaves `ecs:cluster` off CreateService, UpdateService and the
+ * two of service deployments, whose resources name the cluster already.
+ */
+export function provisionerStatements(stack: Stack, props: PolicyProps): iam.PolicyStatement[] {
+  const { settings, fileSystem, roles } = props;
+  const ecs = (resource: string, resourceName: string) => stack.formatArn({ service: "ecs", resource, resourceName });
+  const cluster = ecs("cluster", settings.name);
+  const services = ecs("service", `${settings.name}/openclaw-*`);
+  const userDefinitions = ecs("task-definition", `${settings.name}-user:*`);
+  const accessPoints = stack.formatArn({ service: "elasticfilesystem", resource: "access-point", resourceName: "*" });
+  const parameters = (name: string) => stack.formatArn({ service: "ssm", resource: "parameter", resourceName: name });
+  const inCluster = { ArnEquals: { "ecs:cluster": cluster } };
+  // Every service and access point of ours has this tag (src/reconcile/names.rs): other environments are out of reach.
+  const ours = { "openclaw:base-family": settings.name };
+  const tagged = (key: "RequestTag" | "ResourceTag") =>
+    Object.fromEntries(Object.entries(ours).map(([name, value]) => [`aws:${key}/${name}`, value]));
+
+  const allow = (sid: string, actions: string[], resources: string[], conditions?: Record<string, unknown>) =>
+    new iam.PolicyStatement({ sid, actions, resources, ...(conditions && { conditions }) });
+  return [
+    allow("RegisterUserDefinitions", ["ecs:RegisterTaskDefinition"], [userDefinitions], {
+      Null: { "aws:RequestTag/openclaw:user-id": "false" },
+    }),
+    // These two have no resource types.
+    allow("TaskDefinitions", ["ecs:DescribeTaskDefinition", "ecs:DeregisterTaskDefinition"], ["*"]),
+    allow("MakeServices", ["ecs:CreateService"], [services], {
+      StringEquals: tagged("RequestTag"),
+      // Only users' definitions run, so only what is cloned from the base. Not there when a call names none.
+      ArnLikeIfExists: { "ecs:task-definition": userDefinitions },
+    }),
+    allow("ChangeServices", ["ecs:UpdateService"], [services], {
+      StringEquals: tagged("ResourceTag"),
+      ArnLikeIfExists: { "ecs:task-definition": userDefinitions },
+    }),
+    allow("DeleteServices", ["ecs:DeleteService"], [services], { StringEquals: tagged("ResourceTag"), ...inCluster }),
+    allow("DescribeServices", ["ecs:DescribeServices"], [services], inCluster),
+    allow("List", ["ecs:ListServices", "ecs:ListTasks"], ["*"], inCluster),
+    allow("DescribeTasks", ["ecs:DescribeTasks"], [ecs("task", `${settings.name}/*`)], inCluster),
+    allow("DescribeCluster", ["ecs:DescribeClusters"], [cluster]),
+    allow("ListServiceDeployments", ["ecs:ListServiceDeployments"], [services]),
+    allow(
+      "StopServiceDeployments",
+      ["ecs:StopServiceDeployment"],
+      [services, ecs("service-deployment", `${settings.name}/openclaw-*`)],
+    ),
+    allow("TagWhatIsMade", ["ecs:TagResource"], [services, userDefinitions], {
+      StringEquals: { "ecs:CreateAction": ["CreateService", "RegisterTaskDefinition"] },
+    }),
+    allow("MakeAccessPoints", ["elasticfilesystem:CreateAccessPoint"], [fileSystem.arn], {
+      StringEquals: tagged("RequestTag"),
+    }),
+    allow("TagAccessPoints", ["elasticfilesystem:TagResource"], [fileSystem.arn, accessPoints], {
+      StringEquals: { "elasticfilesystem:CreateAction": "CreateAccessPoint" },
+    }),
+    allow("DescribeAccessPoints", ["elasticfilesystem:DescribeAccessPoints"], [fileSystem.arn, accessPoints]),
+    // The tag keeps the root's own access point out.
+    allow("DeleteAccessPoints", ["elasticfilesystem:DeleteAccessPoint"], [accessPoints], {
+      StringEquals: tagged("ResourceTag"),
+    }),
+    allow(
+      "MountTheRoot",
+      ["ClientMount", "ClientWrite", "ClientRootAccess"].map((name) => `elasticfilesystem:${name}`),
+      [fileSystem.arn],
+      {
+        ArnEquals: { "elasticfilesystem:AccessPointArn": fileSystem.rootAccessPointArn },
+      },
+    ),
+    allow(
+      "ReadCoordinates",
+      ["ssm:GetParametersByPath"],
+      [parameters(settings.ssmPath.slice(1)), parameters(`${settings.ssmPath.slice(1)}/*`)],
+    ),
+    allow(
+      "LookImagesUp",
+      ["ecr:DescribeImages"],
+      [stack.formatArn({ service: "ecr", resource: "repository", resourceName: props.repository ?? "openclaw-*" })],
+    ),
+    // Both: a clone names both (incident 9).
+    allow("PassBothRoles", ["iam:PassRole"], [roles.task.roleArn, roles.execution.roleArn], {
+      StringEquals: { "iam:PassedToService": "ecs-tasks.amazonaws.com" },
+    }),
+  ];
+}

@@ -1,0 +1,206 @@
+// The provisioner itself: two replicas behind an internal load balancer, with the file system's root mounted.
+
+import { CfnOutput, Duration, Stack, type StackProps } from "aws-cdk-lib";
+import * as acm from "aws-cdk-lib/aws-certificatemanager";
+import * as ecr from "aws-cdk-lib/aws-ecr";
+import * as ecs from "aws-cdk-lib/aws-ecs";
+import * as elb from "aws-cdk-lib/aws-elasticloadbalancingv2";
+import * as iam from "aws-cdk-lib/aws-iam";
+import * as logs from "aws-cdk-lib/aws-logs";
+import * as secretsmanager from "aws-cdk-lib/aws-secretsmanager";
+import type { Construct } from "constructs";
+import { OWNER } from "./base-task.ts";
+import type { FleetStack } from "./fleet.ts";
+import { PROVISIONER_REPOSITORY } from "./images.ts";
+import type { NetworkStack } from "./network.ts";
+import { provisionerStatements } from "./provisioner-policy.ts";
+import { API_PORT } from "./security-groups.ts";
+import type { ProvisionerSettings, Settings } from "./settings.ts";
+
+/** Where the file system's root is in the provisioner's container. */
+const EFS_ROOT = "/mnt/efs";
+
+export interface ProvisionerProps extends StackProps {
+  readonly settings: Settings;
+  readonly provisioner: ProvisionerSettings;
+  readonly network: NetworkStack;
+  readonly fleet: FleetStack;
+}
+
+export class ProvisionerStack extends Stack {
+  readonly logGroup: logs.LogGroup;
+  readonly loadBalancer: elb.ApplicationLoadBalancer;
+  readonly targets: elb.ApplicationTargetGroup;
+
+  constructor(scope: Construct, id: string, props: ProvisionerProps) {
+    super(scope, id, props);
+    const { settings, network } = props;
+    this.logGroup = new logs.LogGroup(this, "Log", {
+      logGroupName: `/openclaw/${settings.env}/provisioner`,
+      // The audit trail is in it.
+      retention: logs.RetentionDays.THREE_MONTHS,
+    });
+    this.loadBalancer = new elb.ApplicationLoadBalancer(this, "LoadBalancer", {
+      vpc: network.vpc,
+      vpcSubnets: { subnets: [...network.subnets] },
+      internetFacing: false,
+      securityGroup: network.groups.loadBalancer,
+      // `…/wait` answers after 60 s at most, `…/events` says something every 10 s.
+      idleTimeout: Duration.seconds(75),
+      dropInvalidHeaderFields: true,
+      deletionProtection: settings.strict,
+    });
+    this.targets = new elb.ApplicationTargetGroup(this, "Targets", {
+      vpc: network.vpc,
+      port: API_PORT,
+      protocol: elb.ApplicationProtocol.HTTP,
+      targetType: elb.TargetType.IP,
+      // A stream ends when its replica is told to stop, so nothing is gained by waiting for longer.
+      deregistrationDelay: Duration.seconds(30),
+      healthCheck: {
+        path: "/readyz",
+        interval: Duration.seconds(15),
+        timeout: Duration.seconds(5),
+        healthyThresholdCount: 2,
+        unhealthyThresholdCount: 3,
+      },
+    });
+    const { certificateArn } = props.provisioner;
+    this.loadBalancer.addListener("Listener", {
+      // Closed to all but the web application's security groups, see security-groups.ts.
+      open: false,
+      defaultTargetGroups: [this.targets],
+      ...(certificateArn === undefined
+        ? { port: 80, protocol: elb.ApplicationProtocol.HTTP }
+        : {
+            port: 443,
+            protocol: elb.ApplicationProtocol.HTTPS,
+            sslPolicy: elb.SslPolicy.RECOMMENDED_TLS,
+            certificates: [acm.Certificate.fromCertificateArn(this, "Certificate", certificateArn)],
+          }),
+    });
+    const service = new ecs.FargateService(this, "Service", {
+      cluster: props.fleet.cluster,
+      // Not `openclaw-…`: the provisioner may change services of that name, and is none of its own users.
+      serviceName: "provisioner",
+      taskDefinition: this.task(props),
+      desiredCount: 2,
+      // One replica at least while another is replaced.
+      minHealthyPercent: 100,
+      maxHealthyPercent: 200,
+      circuitBreaker: { enable: true, rollback: true },
+      // A start reads settings and mounts the file system.
+      healthCheckGracePeriod: Duration.seconds(60),
+      assignPublicIp: false,
+      vpcSubnets: { subnets: [...network.subnets] },
+      securityGroups: [network.groups.provisioner],
+      propagateTags: ecs.PropagatedTagSource.SERVICE,
+      enableExecuteCommand: false,
+    });
+    service.attachToApplicationTargetGroup(this.targets);
+    new CfnOutput(this, "ApiUrl", {
+      value: `${certificateArn === undefined ? "http" : "https"}://${this.loadBalancer.loadBalancerDnsName}`,
+    });
+  }
+
+  private task({ settings, provisioner, fleet }: ProvisionerProps): ecs.FargateTaskDefinition {
+    const role = (id: string, description: string) =>
+      new iam.Role(this, id, {
+        description,
+        assumedBy: new iam.ServicePrincipal("ecs-tasks.amazonaws.com", {
+          conditions: {
+            StringEquals: { "aws:SourceAccount": this.account },
+            ArnLike: { "aws:SourceArn": `arn:${this.partition}:ecs:${this.region}:${this.account}:*` },
+          },
+        }),
+      });
+    const taskRole = role("TaskRole", `${settings.name}: openclaw-provisioner`);
+    const { fileSystem, roles, repository } = fleet;
+    for (const statement of provisionerStatements(this, { settings, fileSystem, roles, repository }))
+      taskRole.addToPolicy(statement);
+
+    const task = new ecs.FargateTaskDefinition(this, "Task", {
+      family: `${settings.name}-provisioner`,
+      cpu: 256,
+      memoryLimitMiB: 512,
+      taskRole,
+      executionRole: role("ExecutionRole", `${settings.name}: starts openclaw-provisioner`),
+      volumes: [
+        {
+          name: "efs",
+          efsVolumeConfiguration: {
+            fileSystemId: fileSystem.fileSystemId,
+            transitEncryption: "ENABLED",
+            authorizationConfig: { iam: "ENABLED", accessPointId: fileSystem.rootAccessPointId },
+          },
+        },
+      ],
+    });
+    const image = ecr.Repository.fromRepositoryName(this, "Repository", PROVISIONER_REPOSITORY);
+    const tokens = secretsmanager.Secret.fromSecretCompleteArn(this, "Tokens", provisioner.tokensSecretArn);
+    const container = task.addContainer("provisioner", {
+      image: ecs.ContainerImage.fromEcrRepository(image, provisioner.tag),
+      // The image's entry point is the binary.
+      command: ["serve"],
+      // Root, because the file server lets nobody else give files to 1000:1000, and it judges by the number that it is
+      // sent: a capability of another user means nothing to it.
+      user: "0:0",
+      readonlyRootFilesystem: true,
+      linuxParameters: this.rootWithoutPowers(),
+      environment: {
+        PROVISIONER_SSM_PATH: settings.ssmPath,
+        PROVISIONER_EFS_ROOT: EFS_ROOT,
+        PROVISIONER_OWNER: OWNER,
+        PROVISIONER_LISTEN: `0.0.0.0:${API_PORT}`,
+        PROVISIONER_GATEWAY_PROBE: "http",
+        PROVISIONER_ENABLE_EXECUTE_COMMAND: String(settings.executeCommand),
+      },
+      secrets: { PROVISIONER_TOKENS: ecs.Secret.fromSecretsManager(tokens) },
+      portMappings: [{ containerPort: API_PORT }],
+      healthCheck: {
+        command: ["CMD", "/usr/local/bin/openclaw-provisioner", "healthcheck"],
+        interval: Duration.seconds(15),
+        timeout: Duration.seconds(5),
+        retries: 3,
+        startPeriod: Duration.seconds(60),
+      },
+      // SIGTERM lets work under way come to a stop for up to 25 s.
+      stopTimeout: Duration.seconds(40),
+      logging: ecs.LogDrivers.awsLogs({ logGroup: this.logGroup, streamPrefix: "provisioner" }),
+    });
+    container.addMountPoints({ sourceVolume: "efs", containerPath: EFS_ROOT, readOnly: false });
+    return task;
+  }
+
+  /** Of the capabilities that a container's root has, only those for other people's files are left. */
+  private rootWithoutPowers(): ecs.LinuxParameters {
+    const parameters = new ecs.LinuxParameters(this, "Linux", { initProcessEnabled: true });
+    const {
+      FSETID,
+      MKNOD,
+      NET_RAW,
+      SETGID,
+      SETUID,
+      SETFCAP,
+      SETPCAP,
+      NET_BIND_SERVICE,
+      SYS_CHROOT,
+      KILL,
+      AUDIT_WRITE,
+    } = ecs.Capability;
+    parameters.dropCapabilities(
+      FSETID,
+      MKNOD,
+      NET_RAW,
+      SETGID,
+      SETUID,
+      SETFCAP,
+      SETPCAP,
+      NET_BIND_SERVICE,
+      SYS_CHROOT,
+      KILL,
+      AUDIT_WRITE,
+    );
+    return parameters;
+  }
+}

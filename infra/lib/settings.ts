@@ -1,0 +1,282 @@
+// Every setting of the deployment: read from CDK context (`-c env=dev`), checked here and nowhere else.
+
+/** A deployment, checked. */
+export interface Settings {
+  /** Name of the environment, as in openclaw-version.json. */
+  readonly env: string;
+  /** Whether what is lax for a try-out (`dev`) is refused. Every environment but `dev` is strict. */
+  readonly strict: boolean;
+  /** `openclaw-<env>`: name of the cluster and of the base family. */
+  readonly name: string;
+  /** Where the coordinates are published, `/openclaw/<env>`. */
+  readonly ssmPath: string;
+  /** A VPC that is there already; without it one is made. */
+  readonly existingVpc?: ExistingVpc;
+  /** NAT gateways of the VPC that is made, 1 to 2: about 32 USD a month each, and the traffic. */
+  readonly natGateways: number;
+  /** Whether the VPC that is made gets interface endpoints: about 7 USD a month each in each of two zones. */
+  readonly interfaceEndpoints: boolean;
+  /** CPU units and MiB of a user's container that asks for no size. */
+  readonly size: { readonly cpu: number; readonly memoryMib: number };
+  /** Whether users' containers cannot write to their image. */
+  readonly readonlyRoot: boolean;
+  /** How EFS is billed for throughput. */
+  readonly throughputMode: "bursting" | "elastic";
+  /** Whether operators may open a shell in users' containers. */
+  readonly executeCommand: boolean;
+  /** Whether users' containers may call models on Bedrock with the role that they share. */
+  readonly bedrock: boolean;
+  /** Security groups of the web application: they reach the API and users' gateways. */
+  readonly webAppSecurityGroupIds: readonly string[];
+  /** Gets the alarms. */
+  readonly alarmEmail?: string;
+  /** The provisioner's own service; without it only what it works on is deployed. */
+  readonly provisioner?: ProvisionerSettings;
+}
+
+/** Network that somebody else deploys. */
+export interface ExistingVpc {
+  readonly vpcId: string;
+  readonly availabilityZones: readonly string[];
+  readonly privateSubnetIds: readonly string[];
+}
+
+/** What the provisioner's service cannot do without. */
+export interface ProvisionerSettings {
+  /** Tag of its image in the repository `openclaw-provisioner`. */
+  readonly tag: string;
+  /** Secret with its bearer tokens, a line each. */
+  readonly tokensSecretArn: string;
+  /** Certificate of its load balancer; without one it speaks plain HTTP. */
+  readonly certificateArn?: string;
+}
+
+/** Settings that are missing or wrong, all of them at once. */
+export class InvalidSettings extends Error {
+  constructor(problems: readonly string[]) {
+    super(`settings (cdk -c key=value):\n${problems.map((problem) => `  ${problem}`).join("\n")}`);
+    this.name = "InvalidSettings";
+  }
+}
+
+/** The keys that are ours; any other without a colon, slash or dash is a slip of the pen. */
+export const KEYS = [
+  "env",
+  "vpcId",
+  "availabilityZones",
+  "privateSubnetIds",
+  "natGateways",
+  "interfaceEndpoints",
+  "cpu",
+  "memoryMib",
+  "readonlyRoot",
+  "throughputMode",
+  "executeCommand",
+  "bedrock",
+  "webAppSecurityGroupIds",
+  "alarmEmail",
+  "provisionerTag",
+  "tokensSecretArn",
+  "certificateArn",
+] as const;
+
+type Key = (typeof KEYS)[number];
+
+const SECURITY_GROUP = /^sg-[0-9a-f]{8,17}$/;
+const SUBNET = /^subnet-[0-9a-f]{8,17}$/;
+const VPC = /^vpc-[0-9a-f]{8,17}$/;
+const ZONE = /^[a-z]{2}(-[a-z]+)+-\d[a-z]$/;
+const ENVIRONMENT = /^[a-z][a-z0-9-]{0,15}$/;
+const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
+// Complete, with the six characters that Secrets Manager adds: ECS asks for the whole ARN.
+const SECRET = /^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:(.+)-[A-Za-z0-9]{6}$/;
+const CERTIFICATE = /^arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate\/[0-9a-f-]+$/;
+const EMAIL = /^[^@\s]+@[^@\s]+$/;
+
+/** Fargate's sizes up to 4 vCPU (task-definition parameters): CPU units to MiB, from, to, step. */
+const MEMORY: Readonly<Record<number, readonly [number, number, number]>> = {
+  256: [512, 2048, 512],
+  512: [1024, 4096, 1024],
+  1024: [2048, 8192, 1024],
+  2048: [4096, 16384, 1024],
+  4096: [8192, 30720, 1024],
+};
+
+/**
+ * Reads the settings out of CDK context.
+ *
+ * @throws InvalidSettings naming every key that is missing or wrong, and what to write.
+ */
+export function parseSettings(context: Readonly<Record<string, unknown>>): Settings {
+  const problems: string[] = [];
+  const wrong = (key: Key, problem: string, fix: string) => void problems.push(`${key}: ${problem}; ${fix}`);
+
+  for (const key of Object.keys(context)) {
+    if (!/[:/-]/.test(key) && !(KEYS as readonly string[]).includes(key)) {
+      problems.push(`${key}: is no setting; write one of ${KEYS.join(", ")}`);
+    }
+  }
+  const text = (key: Key): string | undefined => {
+    const value = context[key];
+    return value === undefined || value === null || String(value).trim() === "" ? undefined : String(value).trim();
+  };
+  const matching = (key: Key, pattern: RegExp, example: string): string | undefined => {
+    const value = text(key);
+    if (value === undefined || pattern.test(value)) return value;
+    wrong(key, `${JSON.stringify(value)} is not valid`, `write it like ${example}`);
+    return undefined;
+  };
+  const list = (key: Key, pattern: RegExp, example: string): string[] => {
+    const items = (text(key) ?? "")
+      .split(",")
+      .map((item) => item.trim())
+      .filter((item) => item !== "");
+    const bad = items.find((item) => !pattern.test(item));
+    if (bad !== undefined) wrong(key, `${JSON.stringify(bad)} is not valid`, `write ids like ${example}, with commas`);
+    return items;
+  };
+  const flag = (key: Key, otherwise: boolean): boolean => {
+    const value = text(key);
+    if (value === undefined || value === "true" || value === "false")
+      return value === undefined ? otherwise : value === "true";
+    wrong(key, `${JSON.stringify(value)} is neither`, "write true or false");
+    return otherwise;
+  };
+  const number = (key: Key, otherwise: number): number => {
+    const value = text(key);
+    if (value === undefined || /^\d{1,6}$/.test(value)) return value === undefined ? otherwise : Number(value);
+    wrong(key, `${JSON.stringify(value)} is no number`, `write it like ${otherwise}`);
+    return otherwise;
+  };
+
+  const env = matching("env", ENVIRONMENT, "dev or prod") ?? "";
+  if (text("env") === undefined)
+    wrong("env", "is not set", "write -c env=dev, or another environment of openclaw-version.json");
+  const strict = env !== "dev";
+
+  const vpcId = matching("vpcId", VPC, "vpc-0123456789abcdef0");
+  const privateSubnetIds = list("privateSubnetIds", SUBNET, "subnet-0123456789abcdef0");
+  const availabilityZones = list("availabilityZones", ZONE, "eu-central-1a");
+  if (text("vpcId") === undefined) {
+    for (const [key, given] of [
+      ["privateSubnetIds", privateSubnetIds],
+      ["availabilityZones", availabilityZones],
+    ] as const) {
+      if (given.length > 0) wrong(key, "belongs to an existing VPC", "set vpcId as well, or leave it out");
+    }
+  } else {
+    for (const key of ["natGateways", "interfaceEndpoints"] as const) {
+      if (text(key) !== undefined) wrong(key, "belongs to a VPC that is made here", "leave it out with vpcId");
+    }
+    if (privateSubnetIds.length === 0 || privateSubnetIds.length > 16) {
+      wrong(
+        "privateSubnetIds",
+        `${privateSubnetIds.length} of them`,
+        "give 1 to 16 subnets of that VPC with a way out",
+      );
+    }
+    if (availabilityZones.length !== privateSubnetIds.length) {
+      wrong(
+        "availabilityZones",
+        `${availabilityZones.length} of them`,
+        "give one for each of privateSubnetIds, in their order",
+      );
+    }
+    // EFS takes one mount target in a zone; a second subnet there would have none of its own, and needs none.
+    if (new Set(availabilityZones).size !== availabilityZones.length) {
+      wrong("availabilityZones", "a zone is there twice", "give one subnet of each zone");
+    }
+  }
+  const natGateways = number("natGateways", strict ? 2 : 1);
+  if (natGateways < 1 || natGateways > 2) {
+    wrong("natGateways", `${natGateways} is out of range`, "write 1 or 2: without one, no container reaches ChatGPT");
+  }
+
+  const size = { cpu: number("cpu", 512), memoryMib: number("memoryMib", 2048) };
+  const [from, to, step] = MEMORY[size.cpu] ?? [0, 0, 1];
+  if (to === 0) {
+    wrong("cpu", `${size.cpu} is no Fargate size`, `write one of ${Object.keys(MEMORY).join(", ")}`);
+  } else if (size.memoryMib < from || size.memoryMib > to || size.memoryMib % step !== 0) {
+    wrong(
+      "memoryMib",
+      `${size.memoryMib} does not go with cpu ${size.cpu}`,
+      `write ${from} to ${to} in steps of ${step}`,
+    );
+  }
+
+  const throughput = text("throughputMode") ?? (strict ? "elastic" : "bursting");
+  if (throughput !== "bursting" && throughput !== "elastic") {
+    wrong("throughputMode", `${JSON.stringify(throughput)} is not valid`, "write bursting or elastic");
+  }
+
+  const alarmEmail = matching("alarmEmail", EMAIL, "ops@example.com");
+  const webAppSecurityGroupIds = list("webAppSecurityGroupIds", SECURITY_GROUP, "sg-0123456789abcdef0");
+  // Not a range of addresses: users' containers have addresses of the same VPC.
+  if (webAppSecurityGroupIds.length > 5) {
+    wrong("webAppSecurityGroupIds", `${webAppSecurityGroupIds.length} of them`, "give 5 at most");
+  }
+  const interfaceEndpoints = flag("interfaceEndpoints", strict);
+  const readonlyRoot = flag("readonlyRoot", true);
+  const executeCommand = flag("executeCommand", false);
+  if (executeCommand && readonlyRoot) {
+    // The agent of ECS Exec writes beside the programs (ECS developer guide, "Considerations for using ECS Exec").
+    wrong(
+      "executeCommand",
+      "does not go with a root that is read-only",
+      "set readonlyRoot=false as well, or leave it out",
+    );
+  }
+  const bedrock = flag("bedrock", false);
+
+  const tag = matching("provisionerTag", TAG, "0.1.0");
+  const tokensSecretArn = matching(
+    "tokensSecretArn",
+    SECRET,
+    `arn:aws:secretsmanager:REGION:ACCOUNT:secret:openclaw/${env}/tokens-AbCdEf`,
+  );
+  const certificateArn = matching("certificateArn", CERTIFICATE, "arn:aws:acm:REGION:ACCOUNT:certificate/ID");
+  const secretName = tokensSecretArn === undefined ? undefined : SECRET.exec(tokensSecretArn)?.[1];
+  if (secretName?.startsWith(`openclaw/${env}/users/`)) {
+    wrong("tokensSecretArn", "lies where users' containers may read secrets", `name it openclaw/${env}/tokens`);
+  }
+  if (text("provisionerTag") === undefined) {
+    for (const key of ["tokensSecretArn", "certificateArn"] as const) {
+      if (text(key) !== undefined)
+        wrong(key, "goes with the provisioner's service", "set provisionerTag as well, or leave it out");
+    }
+  } else {
+    if (text("tokensSecretArn") === undefined) {
+      wrong("tokensSecretArn", "is not set", "create the secret (infra/README.md) and give its complete ARN");
+    }
+    if (strict && text("certificateArn") === undefined) {
+      wrong(
+        "certificateArn",
+        `is not set, and ${env} takes no tokens over plain HTTP`,
+        "give the ARN of an ACM certificate",
+      );
+    }
+    if (strict && tag === "latest") wrong("provisionerTag", "latest can be pushed over", "give the tag of one build");
+  }
+
+  if (problems.length > 0) throw new InvalidSettings(problems);
+  return {
+    env,
+    strict,
+    name: `openclaw-${env}`,
+    ssmPath: `/openclaw/${env}`,
+    natGateways,
+    interfaceEndpoints,
+    size,
+    readonlyRoot,
+    throughputMode: throughput === "elastic" ? "elastic" : "bursting",
+    executeCommand,
+    bedrock,
+    webAppSecurityGroupIds,
+    ...(vpcId !== undefined && { existingVpc: { vpcId, privateSubnetIds, availabilityZones } }),
+    ...(alarmEmail !== undefined && { alarmEmail }),
+    ...(tag !== undefined &&
+      tokensSecretArn !== undefined && {
+        provisioner: { tag, tokensSecretArn, ...(certificateArn !== undefined && { certificateArn }) },
+      }),
+  };
+}

@@ -1,0 +1,134 @@
+// The two roles of users' containers. Every user's definition is a clone of the base and has both, so neither can tell
+// one user from another; SECURITY.md says what follows.
+
+import { ArnFormat, Stack } from "aws-cdk-lib";
+import * as iam from "aws-cdk-lib/aws-iam";
+import type * as logs from "aws-cdk-lib/aws-logs";
+import { Construct } from "constructs";
+import type { FileSystem } from "./file-system.ts";
+import type { Settings } from "./settings.ts";
+
+export interface UserRolesProps {
+  readonly settings: Settings;
+}
+
+export class UserRoles extends Construct {
+  /** What a user's container can do in AWS, and what the file system is mounted with. */
+  readonly task: iam.Role;
+  /** What ECS does for the container: images, logs, secrets. The container cannot use it. */
+  readonly execution: iam.Role;
+  private readonly settings: Settings;
+
+  constructor(scope: Construct, id: string, props: UserRolesProps) {
+    super(scope, id);
+    this.settings = props.settings;
+    const { account, region, partition } = Stack.of(this);
+    // Tasks of this account and no others: the confused deputy (ECS developer guide, "Task IAM role").
+    const assumedBy = new iam.ServicePrincipal("ecs-tasks.amazonaws.com", {
+      conditions: {
+        StringEquals: { "aws:SourceAccount": account },
+        ArnLike: { "aws:SourceArn": `arn:${partition}:ecs:${region}:${account}:*` },
+      },
+    });
+    const { name } = props.settings;
+    this.task = new iam.Role(this, "Task", { assumedBy, description: `${name}: OpenClaw containers of users` });
+    this.execution = new iam.Role(this, "Execution", { assumedBy, description: `${name}: starts containers of users` });
+  }
+
+  /** Lets users' containers mount through access points, and never the one on the root. */
+  mount(fileSystem: FileSystem) {
+    const accessPoints = Stack.of(this).formatArn({
+      service: "elasticfilesystem",
+      resource: "access-point",
+      resourceName: "*",
+    });
+    this.task.addToPolicy(
+      new iam.PolicyStatement({
+        sid: "MountThroughAccessPoint",
+        actions: ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
+        resources: [fileSystem.arn],
+        conditions: { ArnLike: { "elasticfilesystem:AccessPointArn": accessPoints } },
+      }),
+    );
+    this.task.addToPolicy(
+      new iam.PolicyStatement({
+        sid: "NeverTheRoot",
+        effect: iam.Effect.DENY,
+        actions: [
+          "elasticfilesystem:ClientMount",
+          "elasticfilesystem:ClientWrite",
+          "elasticfilesystem:ClientRootAccess",
+        ],
+        resources: [fileSystem.arn],
+        conditions: { ArnEquals: { "elasticfilesystem:AccessPointArn": fileSystem.rootAccessPointArn } },
+      }),
+    );
+    if (this.settings.executeCommand) {
+      this.task.addToPolicy(
+        new iam.PolicyStatement({
+          sid: "EcsExec",
+          actions: ["CreateControlChannel", "CreateDataChannel", "OpenControlChannel", "OpenDataChannel"].map(
+            (name) => `ssmmessages:${name}`,
+          ),
+          // These have no resource types (service authorization reference).
+          resources: ["*"],
+        }),
+      );
+    }
+    if (this.settings.bedrock) {
+      const { partition } = Stack.of(this);
+      this.task.addToPolicy(
+        new iam.PolicyStatement({
+          sid: "CallModels",
+          actions: ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"],
+          resources: [
+            `arn:${partition}:bedrock:*::foundation-model/*`,
+            `arn:${partition}:bedrock:*:*:inference-profile/*`,
+          ],
+        }),
+      );
+      this.task.addToPolicy(
+        new iam.PolicyStatement({
+          sid: "ListModels",
+          actions: ["bedrock:ListFoundationModels", "bedrock:ListInferenceProfiles"],
+          resources: ["*"],
+        }),
+      );
+    }
+  }
+
+  /** Lets ECS start users' containers: pull from `repository` of this account, log, and fetch users' own keys. */
+  start(logGroup: logs.ILogGroup, repository: string | undefined) {
+    const stack = Stack.of(this);
+    logGroup.grantWrite(this.execution);
+    this.execution.addToPolicy(
+      new iam.PolicyStatement({
+        sid: "UsersSecrets",
+        actions: ["secretsmanager:GetSecretValue"],
+        // A caller of the API names the secret: what lies elsewhere must not end up in a container.
+        resources: [
+          stack.formatArn({
+            service: "secretsmanager",
+            resource: "secret",
+            resourceName: `${userSecrets(this.settings)}*`,
+            arnFormat: ArnFormat.COLON_RESOURCE_NAME,
+          }),
+        ],
+      }),
+    );
+    if (repository === undefined) return;
+    this.execution.addToPolicy(
+      new iam.PolicyStatement({
+        sid: "Pull",
+        actions: ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        resources: [stack.formatArn({ service: "ecr", resource: "repository", resourceName: repository })],
+      }),
+    );
+    this.execution.addToPolicy(
+      new iam.PolicyStatement({ sid: "Registry", actions: ["ecr:GetAuthorizationToken"], resources: ["*"] }),
+    );
+  }
+}
+
+/** Names of the secrets that users' containers may be given begin so. */
+export const userSecrets = (settings: Settings) => `openclaw/${settings.env}/users/`;

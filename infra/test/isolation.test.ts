@@ -1,0 +1,157 @@
+// Tenants: what a user's container can reach and mount.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Template } from "aws-cdk-lib/assertions";
+import { asList, DEV, flat, only, PROD, resources, templates, WEB_APP, type Json } from "./synth.ts";
+
+interface Rule {
+  direction: "in" | "out";
+  group: string;
+  peer: string;
+  port: string;
+}
+
+/** Every rule of a template, inline ones too; groups by the part of their logical id that names them. */
+function rules(template: Template): Rule[] {
+  const name = (id: unknown) => /\{Groups([A-Z][A-Za-z]*?)[0-9A-F]{8}/.exec(flat(id))?.[1] ?? flat(id);
+  const port = (rule: Json) =>
+    `${rule["IpProtocol"]}:${rule["FromPort"]}${rule["FromPort"] === rule["ToPort"] ? "" : `-${rule["ToPort"]}`}`;
+  const peer = (rule: Json) =>
+    rule["CidrIp"] ?? rule["CidrIpv6"] ?? name(rule["SourceSecurityGroupId"] ?? rule["DestinationSecurityGroupId"]);
+  const found: Rule[] = [];
+  for (const [id, group] of Object.entries(resources(template, "AWS::EC2::SecurityGroup"))) {
+    for (const [member, direction] of [
+      ["SecurityGroupIngress", "in"],
+      ["SecurityGroupEgress", "out"],
+    ] as const) {
+      for (const rule of group[member] ?? [])
+        found.push({ direction, group: name({ Ref: id }), peer: flat(peer(rule)), port: port(rule) });
+    }
+  }
+  for (const [type, direction] of [
+    ["AWS::EC2::SecurityGroupIngress", "in"],
+    ["AWS::EC2::SecurityGroupEgress", "out"],
+  ] as const) {
+    for (const rule of Object.values(resources(template, type)))
+      found.push({ direction, group: name(rule["GroupId"]), peer: flat(peer(rule)), port: port(rule) });
+  }
+  // What CDK writes for a group that lets nothing out.
+  return found.filter((rule) => rule.peer !== "255.255.255.255/32");
+}
+
+const said = (found: Rule[]) => found.map(({ group, peer, port }) => `${group} ${peer} ${port}`).sort();
+
+for (const context of [DEV, PROD]) {
+  const { network, fleet, provisioner } = templates(context);
+  const found = rules(network);
+  const listener = context === PROD ? "tcp:443" : "tcp:80";
+
+  test(`${context.env}: users' containers are let in on by the gateway's port, from the provisioner and the web application`, () => {
+    assert.deepEqual(said(found.filter((rule) => rule.direction === "in" && rule.group === "Users")), [
+      `Users Provisioner tcp:18789`,
+      `Users ${WEB_APP} tcp:18789`,
+    ]);
+  });
+
+  test(`${context.env}: users' containers get out to HTTPS and to the file system`, () => {
+    assert.deepEqual(said(found.filter((rule) => rule.direction === "out" && rule.group === "Users")), [
+      "Users 0.0.0.0/0 tcp:443",
+      "Users FileSystem tcp:2049",
+    ]);
+  });
+
+  test(`${context.env}: nothing but the file system and AWS's endpoints lets users' containers in`, () => {
+    const letting = found.filter(
+      (rule) => rule.direction === "in" && (rule.peer === "Users" || rule.peer.includes("/")),
+    );
+    assert.deepEqual(said(letting), [
+      ...(context === PROD ? ["Endpoints Users tcp:443"] : []),
+      "FileSystem Users tcp:2049",
+    ]);
+  });
+
+  test(`${context.env}: the API is reached from the web application through the load balancer`, () => {
+    const of = (group: string) => said(found.filter((rule) => rule.direction === "in" && rule.group === group));
+    assert.deepEqual(
+      [of("LoadBalancer"), of("Provisioner")],
+      [[`LoadBalancer ${WEB_APP} ${listener}`], ["Provisioner LoadBalancer tcp:8080"]],
+    );
+  });
+
+  test(`${context.env}: no other stack adds a rule`, () => {
+    assert.ok(provisioner);
+    assert.deepEqual([...rules(fleet), ...rules(provisioner)], []);
+  });
+
+  test(`${context.env}: the file system refuses mounts without TLS, and without an access point to everybody`, () => {
+    const statements = only(fleet, "AWS::EFS::FileSystem")["FileSystemPolicy"]["Statement"] as Json[];
+    const client = ["ClientMount", "ClientWrite", "ClientRootAccess"].map((name) => `elasticfilesystem:${name}`);
+    assert.ok(
+      statements.every((statement) => statement["Effect"] === "Deny"),
+      "it allows nothing",
+    );
+    for (const condition of [
+      { Bool: { "aws:SecureTransport": "false" } },
+      { Null: { "elasticfilesystem:AccessPointArn": "true" } },
+    ]) {
+      const [statement] = statements.filter((one) => JSON.stringify(one["Condition"]) === JSON.stringify(condition));
+      assert.deepEqual(
+        [statement?.["Principal"], statement?.["Action"], statement?.["Resource"]],
+        [{ AWS: "*" }, client, "*"],
+      );
+    }
+    const keys = statements.flatMap((one) =>
+      Object.values((one["Condition"] ?? {}) as Json).flatMap((test) => Object.keys(test)),
+    );
+    // What EFS enforces for NFS clients; any other key is as good as not there.
+    assert.ok(
+      keys.every((key) => ["aws:SecureTransport", "elasticfilesystem:AccessPointArn"].includes(key)),
+      keys.join(),
+    );
+  });
+
+  test(`${context.env}: users' task role mounts through access points, never the root, and can do nothing else`, () => {
+    const [taskRole] = Object.keys(resources(fleet, "AWS::IAM::Role")).filter((id) => id.startsWith("UserRolesTask"));
+    const statements = Object.values(resources(fleet, "AWS::IAM::Policy"))
+      .filter((policy) => policy["Roles"].some((role: unknown) => flat(role) === `{${taskRole}}`))
+      .flatMap((policy) => policy["PolicyDocument"]["Statement"] as Json[]);
+    const allowed = statements.filter((statement) => statement["Effect"] === "Allow");
+    assert.deepEqual(
+      allowed.flatMap((one) => asList(one["Action"])),
+      ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
+    );
+    assert.match(flat(allowed[0]?.["Condition"]["ArnLike"]["elasticfilesystem:AccessPointArn"]), /:access-point\/\*$/);
+    assert.match(flat(allowed[0]?.["Resource"]), /FileSystem/);
+    const [never] = statements.filter((statement) => statement["Effect"] === "Deny");
+    assert.match(
+      flat(never?.["Condition"]["ArnEquals"]["elasticfilesystem:AccessPointArn"]),
+      /:access-point\/\{FileSystemRoot/,
+    );
+  });
+
+  test(`${context.env}: users' keys come from one prefix of secrets, and the provisioner's tokens are not below it`, () => {
+    const policies = JSON.stringify(resources(fleet, "AWS::IAM::Policy"));
+    assert.ok(policies.includes(`secret:openclaw/${context.env}/users/*`), policies);
+    assert.ok(!context.tokensSecretArn.includes(`openclaw/${context.env}/users/`));
+  });
+}
+
+test("a shell in users' containers and models on Bedrock are allowed only where they are asked for", () => {
+  const actions = (more: object) => JSON.stringify(resources(templates({ ...DEV, ...more }).fleet, "AWS::IAM::Policy"));
+  assert.ok(!/ssmmessages|bedrock/.test(actions({})));
+  assert.match(actions({ executeCommand: "true", readonlyRoot: "false" }), /ssmmessages:OpenDataChannel/);
+  assert.match(actions({ bedrock: "true" }), /bedrock:InvokeModel/);
+});
+
+test("roles are assumed by tasks of this account alone", () => {
+  const { fleet, provisioner } = templates(DEV);
+  assert.ok(provisioner);
+  const roles = [fleet, provisioner].flatMap((template) => Object.values(resources(template, "AWS::IAM::Role")));
+  assert.equal(roles.length, 4);
+  for (const role of roles) {
+    const [statement] = role["AssumeRolePolicyDocument"]["Statement"] as Json[];
+    assert.deepEqual(statement?.["Principal"], { Service: "ecs-tasks.amazonaws.com" });
+    assert.deepEqual(statement?.["Condition"]["StringEquals"], { "aws:SourceAccount": { Ref: "AWS::AccountId" } });
+  }
+});

@@ -1,0 +1,137 @@
+// The proof of least privilege: the provisioner's role allows what the Rust code can call, and nothing else.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { asList, flat, resources, templates, type Json } from "./synth.ts";
+import { DEV, PROD } from "./synth.ts";
+
+const callable = JSON.parse(readFileSync(new URL("../aws-actions.json", import.meta.url), "utf8")) as { actions: Json };
+
+/** The statements of the provisioner's task role, from whatever policy they are in. */
+function statements(context: Record<string, unknown>): Json[] {
+  const { provisioner } = templates(context);
+  assert.ok(provisioner);
+  const [id] =
+    Object.entries(resources(provisioner, "AWS::IAM::Role")).find(([name]) => name.startsWith("TaskRole")) ?? [];
+  assert.ok(id);
+  for (const role of Object.values(resources(provisioner, "AWS::IAM::Role"))) {
+    assert.equal(
+      role["ManagedPolicyArns"] ?? role["Policies"],
+      undefined,
+      "a managed policy allows more than it says here",
+    );
+  }
+  return Object.values(resources(provisioner, "AWS::IAM::Policy"))
+    .filter((policy) => policy["Roles"].some((role: unknown) => flat(role) === `{${id}}`))
+    .flatMap((policy) => policy["PolicyDocument"]["Statement"] as Json[]);
+}
+
+for (const context of [DEV, PROD]) {
+  test(`${context.env}: the role allows what the code can call, no more and no less`, () => {
+    const found = statements(context);
+    assert.ok(found.every((statement) => statement["Effect"] === "Allow" && statement["NotAction"] === undefined));
+    const allowed = found.flatMap((statement) => asList<string>(statement["Action"]));
+    assert.deepEqual([...new Set(allowed)].sort(), Object.keys(callable.actions).sort());
+    assert.equal(new Set(allowed).size, allowed.length, "no action is allowed twice: the second would widen the first");
+  });
+}
+
+/** The statement that allows an action, its resources readable. */
+function allowing(action: string): { resources: string[]; condition: Json } {
+  const statement = statements(DEV).find((one) => asList<string>(one["Action"]).includes(action));
+  assert.ok(statement, action);
+  const condition = JSON.parse(JSON.stringify(statement["Condition"] ?? {}), (_, value) =>
+    value !== null && typeof value === "object" && Object.keys(value).some((key) => /^(Fn::|Ref$)/.test(key))
+      ? flat(value)
+      : value,
+  );
+  return { resources: asList<unknown>(statement["Resource"]).map(flat), condition };
+}
+
+const ecs = (rest: string) => `arn:{Partition}:ecs:{Region}:{AccountId}:${rest}`;
+const inCluster = { ArnEquals: { "ecs:cluster": ecs("cluster/openclaw-dev") } };
+
+test("only three statements are about every resource, and AWS has no narrower one for them", () => {
+  const everywhere = statements(DEV)
+    .filter((one) => asList(one["Resource"]).includes("*"))
+    .flatMap((one) => asList<string>(one["Action"]));
+  assert.deepEqual(everywhere.sort(), [
+    "ecs:DeregisterTaskDefinition",
+    "ecs:DescribeTaskDefinition",
+    "ecs:ListServices",
+    "ecs:ListTasks",
+  ]);
+  assert.deepEqual(allowing("ecs:ListTasks").condition, inCluster);
+});
+
+test("definitions are registered in the user family alone, with a user's name on them", () => {
+  assert.deepEqual(allowing("ecs:RegisterTaskDefinition"), {
+    resources: [ecs("task-definition/openclaw-dev-user:*")],
+    condition: { Null: { "aws:RequestTag/openclaw:user-id": "false" } },
+  });
+});
+
+test("services are those of this environment, and run users' definitions alone", () => {
+  for (const [action, key] of [
+    ["ecs:CreateService", "RequestTag"],
+    ["ecs:UpdateService", "ResourceTag"],
+  ] as const) {
+    assert.deepEqual(allowing(action), {
+      resources: [ecs("service/openclaw-dev/openclaw-*")],
+      condition: {
+        StringEquals: { [`aws:${key}/openclaw:base-family`]: "openclaw-dev" },
+        ArnLikeIfExists: { "ecs:task-definition": ecs("task-definition/openclaw-dev-user:*") },
+      },
+    });
+  }
+});
+
+test("the provisioner's own service is not among those that it may change", () => {
+  const { provisioner } = templates(DEV);
+  assert.ok(provisioner);
+  provisioner.hasResourceProperties("AWS::ECS::Service", { ServiceName: "provisioner" });
+});
+
+test("both roles are passed, to tasks alone", () => {
+  const { resources: passed, condition } = allowing("iam:PassRole");
+  assert.deepEqual(condition, { StringEquals: { "iam:PassedToService": "ecs-tasks.amazonaws.com" } });
+  assert.equal(passed.length, 2);
+  assert.ok(
+    passed.some((arn) => arn.includes("UserRolesTask")) && passed.some((arn) => arn.includes("UserRolesExecution")),
+    passed.join(),
+  );
+});
+
+test("tags are only set on what is made", () => {
+  assert.deepEqual(allowing("ecs:TagResource").condition, {
+    StringEquals: { "ecs:CreateAction": ["CreateService", "RegisterTaskDefinition"] },
+  });
+  assert.deepEqual(allowing("elasticfilesystem:TagResource").condition, {
+    StringEquals: { "elasticfilesystem:CreateAction": "CreateAccessPoint" },
+  });
+});
+
+test("access points of this environment are made and deleted, and the one on the root is none of them", () => {
+  assert.deepEqual(allowing("elasticfilesystem:DeleteAccessPoint").condition, {
+    StringEquals: { "aws:ResourceTag/openclaw:base-family": "openclaw-dev" },
+  });
+  const { fleet } = templates(DEV);
+  const [root] = Object.values(resources(fleet, "AWS::EFS::AccessPoint"));
+  assert.ok(
+    root?.["AccessPointTags"].every((tag: Json) => tag["Key"] !== "openclaw:base-family"),
+    JSON.stringify(root),
+  );
+});
+
+test("the root is mounted through its own access point", () => {
+  const { condition } = allowing("elasticfilesystem:ClientRootAccess");
+  assert.match(condition["ArnEquals"]["elasticfilesystem:AccessPointArn"], /FileSystemRoot/);
+});
+
+test("coordinates are read below the one path", () => {
+  assert.deepEqual(
+    allowing("ssm:GetParametersByPath").resources,
+    ["parameter/openclaw/dev", "parameter/openclaw/dev/*"].map((name) => ecs(name).replace(":ecs:", ":ssm:")),
+  );
+});

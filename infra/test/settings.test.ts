@@ -1,0 +1,134 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { InvalidSettings, parseSettings } from "../lib/settings.ts";
+import { imageFor, releaseOf } from "../lib/version-file.ts";
+import { DEV, PROD, TOKENS, VERSIONS } from "./synth.ts";
+
+/** What is said of a context, a line each. */
+function problems(context: Record<string, unknown>): string[] {
+  try {
+    parseSettings(context);
+  } catch (error) {
+    if (error instanceof InvalidSettings)
+      return error.message
+        .split("\n")
+        .slice(1)
+        .map((line) => line.trim());
+    throw error;
+  }
+  return [];
+}
+
+test("dev needs nothing but its name, and is cheap", () => {
+  const settings = parseSettings({ env: "dev", "aws:cdk:version-reporting": true, "cli-telemetry": false });
+  assert.deepEqual(
+    [
+      settings.name,
+      settings.ssmPath,
+      settings.strict,
+      settings.natGateways,
+      settings.interfaceEndpoints,
+      settings.throughputMode,
+      settings.provisioner,
+    ],
+    ["openclaw-dev", "/openclaw/dev", false, 1, false, "bursting", undefined],
+  );
+});
+
+test("every other environment is strict", () => {
+  assert.deepEqual(problems(PROD), []);
+  assert.equal(parseSettings(PROD).natGateways, 2);
+  const { certificateArn: _, ...plain } = PROD;
+  assert.match(problems(plain).join(), /^certificateArn: is not set, and prod takes no tokens over plain HTTP; give/);
+  assert.match(problems({ ...PROD, provisionerTag: "latest" }).join(), /^provisionerTag: latest can be pushed over/);
+});
+
+test("every mistake is named at once, with its key and the way out", () => {
+  const found = problems({
+    env: "Dev",
+    natgateways: 1,
+    natGateways: 3,
+    cpu: 300,
+    throughputMode: "fast",
+    executeCommand: "yes",
+    webAppSecurityGroupIds: "sg-0123456789abcdef0,10.0.0.0/8",
+    provisionerTag: "a b",
+    certificateArn: "x",
+  });
+  const keys = [
+    "natgateways",
+    "env",
+    "natGateways",
+    "cpu",
+    "throughputMode",
+    "webAppSecurityGroupIds",
+    "executeCommand",
+    "provisionerTag",
+    "certificateArn",
+    "tokensSecretArn",
+  ];
+  assert.deepEqual(found.map((line) => line.split(":")[0]).sort(), keys.sort());
+  assert.ok(
+    found.every((line) => / (write|give|set|create) /.test(line)),
+    found.join("\n"),
+  );
+});
+
+test("an existing VPC needs a subnet a zone, and takes no settings of a new one", () => {
+  const vpc = {
+    env: "dev",
+    vpcId: "vpc-0123456789abcdef0",
+    privateSubnetIds: "subnet-0123456789abcdef0",
+    availabilityZones: "us-east-1a",
+  };
+  assert.deepEqual(problems(vpc), []);
+  assert.match(problems({ ...vpc, natGateways: 1 }).join(), /^natGateways: belongs to a VPC that is made here/);
+  assert.match(problems({ ...vpc, availabilityZones: "" }).join(), /^availabilityZones: 0 of them/);
+  assert.match(
+    problems({ env: "dev", privateSubnetIds: "subnet-0123456789abcdef0" }).join(),
+    /^privateSubnetIds: belongs to an existing VPC/,
+  );
+});
+
+test("the size is one of Fargate's", () => {
+  assert.deepEqual(parseSettings({ env: "dev", cpu: "1024", memoryMib: "4096" }).size, { cpu: 1024, memoryMib: 4096 });
+  assert.match(
+    problems({ env: "dev", cpu: "1024", memoryMib: "1024" }).join(),
+    /^memoryMib: 1024 does not go with cpu 1024; write 2048 to 8192/,
+  );
+});
+
+test("a shell in a container needs a root that can be written to", () => {
+  assert.match(problems({ env: "dev", executeCommand: "true" }).join(), /^executeCommand: .*; set readonlyRoot=false/);
+  assert.deepEqual(problems({ env: "dev", executeCommand: "true", readonlyRoot: "false" }), []);
+});
+
+test("the provisioner's tokens lie where no user's container can be given them", () => {
+  assert.match(
+    problems({ ...DEV, tokensSecretArn: TOKENS.replace("/tokens", "/users/tokens") }).join(),
+    /^tokensSecretArn: lies where users/,
+  );
+  assert.match(
+    problems({ ...DEV, tokensSecretArn: TOKENS.replace("-AbCdEf", "") }).join(),
+    /^tokensSecretArn: .* is not valid/,
+  );
+});
+
+test("a placeholder falls back to upstream in dev and fails elsewhere, saying what to do", () => {
+  const file = { ...VERSIONS, environments: { dev: { tag: "2026.9.6-bootstrap" }, prod: { tag: null } } };
+  const dev = imageFor(file, "dev", false);
+  assert.equal(dev.image, VERSIONS.upstream);
+  assert.match(dev.fallback ?? "", /environments\.dev\.tag is the placeholder 2026\.9\.6-bootstrap/);
+  assert.throws(
+    () => imageFor(file, "prod", true),
+    /environments\.prod\.tag is null; build and push openclaw-extended/,
+  );
+  assert.throws(() => imageFor(file, "staging", true), /has no staging; deploy one of dev, prod/);
+  assert.equal(imageFor(VERSIONS, "prod", true).image, "openclaw-extended:2026.9.6-71624b4");
+});
+
+test("the release is read from the tag", () => {
+  assert.deepEqual(releaseOf("ghcr.io/openclaw/openclaw:2026.4.25-slim"), [2026, 4, 25]);
+  assert.deepEqual(releaseOf("openclaw-extended:2026.9.6-71624b4"), [2026, 9, 6]);
+  assert.equal(releaseOf("localhost:5000/openclaw:main"), undefined);
+});

@@ -1,0 +1,205 @@
+// What the stacks make, as far as something depends on it.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Match } from "aws-cdk-lib/assertions";
+import { app, containerOf, DEV, flat, only, PROD, resources, templates, type Json } from "./synth.ts";
+
+test("the base is bare, for Fargate, and mounts users' directories by IAM without an access point", () => {
+  const base = only(templates(DEV).fleet, "AWS::ECS::TaskDefinition");
+  assert.deepEqual(
+    [base["Family"], base["RequiresCompatibilities"], base["NetworkMode"], base["Cpu"], base["Memory"]],
+    ["openclaw-dev", ["FARGATE"], "awsvpc", "512", "2048"],
+  );
+  assert.ok(base["TaskRoleArn"] && base["ExecutionRoleArn"]);
+  const { FilesystemId: _, ...efs } = base["Volumes"][0]["EFSVolumeConfiguration"];
+  assert.deepEqual(efs, { AuthorizationConfig: { IAM: "ENABLED" }, TransitEncryption: "ENABLED" });
+});
+
+test("the base's container is not root, cannot write to its image, and says when it is healthy", () => {
+  const container = containerOf(templates(DEV).fleet);
+  assert.deepEqual(
+    [
+      container["Image"],
+      container["User"],
+      container["ReadonlyRootFilesystem"],
+      container["StopTimeout"],
+      container["LinuxParameters"]["Capabilities"],
+    ],
+    ["ghcr.io/openclaw/openclaw:2026.9.6", "1000:1000", true, 60, { Drop: ["ALL"] }],
+  );
+  assert.match(
+    container["HealthCheck"]["Command"].join(" "),
+    /^CMD node -e fetch\("http:\/\/127.0.0.1:18789\/healthz"\)/,
+  );
+  assert.equal(container["Secrets"], undefined);
+  const mount = container["MountPoints"][0]["ContainerPath"] as string;
+  // One mount inside another depends on an order that nobody promises; the wrong one hides the user's directory.
+  for (const { ContainerPath: path } of container["LinuxParameters"]["Tmpfs"] as Json[]) {
+    assert.ok(!`${mount}/`.startsWith(`${path}/`) && !path.startsWith(`${mount}/`), path);
+  }
+});
+
+test("a root that can be written to needs nothing beside it", () => {
+  const container = containerOf(templates({ ...DEV, readonlyRoot: "false" }).fleet);
+  assert.deepEqual([container["ReadonlyRootFilesystem"], container["LinuxParameters"]["Tmpfs"]], [false, undefined]);
+});
+
+test("a built image is taken from ECR of the account", () => {
+  const image = flat(containerOf(templates(PROD).fleet)["Image"]);
+  assert.equal(image, "{AccountId}.dkr.ecr.{Region}.{URLSuffix}/openclaw-extended:2026.9.6-71624b4");
+});
+
+test("the coordinates are published under the names that the provisioner reads", () => {
+  const published = Object.values(resources(templates(DEV).fleet, "AWS::SSM::Parameter"));
+  assert.deepEqual(
+    published.map((parameter) => parameter["Name"]).sort(),
+    ["base-family", "cluster", "file-system-id", "security-groups", "subnets"].map((name) => `/openclaw/dev/${name}`),
+  );
+  assert.ok(published.every((parameter) => parameter["Type"] === "String"));
+});
+
+test("the file system is encrypted, and outlives its stack in prod", () => {
+  for (const [context, policy] of [
+    [DEV, "Delete"],
+    [PROD, "Retain"],
+  ] as const) {
+    templates(context).fleet.hasResource("AWS::EFS::FileSystem", {
+      Properties: { Encrypted: true },
+      DeletionPolicy: policy,
+      UpdateReplacePolicy: policy,
+    });
+  }
+  templates(DEV).fleet.resourceCountIs("AWS::EFS::MountTarget", 2);
+});
+
+test("an existing VPC is used, and none made", () => {
+  const { network, fleet } = templates({
+    ...DEV,
+    vpcId: "vpc-0123456789abcdef0",
+    privateSubnetIds: "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
+    availabilityZones: "us-east-1a,us-east-1b",
+  });
+  network.resourceCountIs("AWS::EC2::VPC", 0);
+  network.resourceCountIs("AWS::EC2::NatGateway", 0);
+  fleet.hasResourceProperties("AWS::SSM::Parameter", {
+    Name: "/openclaw/dev/subnets",
+    Value: "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
+  });
+});
+
+test("interface endpoints are made where they are asked for", () => {
+  const count = (context: object) =>
+    Object.values(resources(templates(context as typeof DEV).network, "AWS::EC2::VPCEndpoint")).filter(
+      (one) => one["VpcEndpointType"] === "Interface",
+    ).length;
+  assert.deepEqual([count(DEV), count(PROD), count({ ...DEV, interfaceEndpoints: "true" })], [0, 7, 7]);
+});
+
+test("the provisioner runs as two replicas behind an internal load balancer that waits for long polls", () => {
+  const { provisioner } = templates(DEV);
+  assert.ok(provisioner);
+  provisioner.hasResourceProperties("AWS::ECS::Service", {
+    DesiredCount: 2,
+    DeploymentConfiguration: Match.objectLike({
+      DeploymentCircuitBreaker: { Enable: true, Rollback: true },
+      MinimumHealthyPercent: 100,
+    }),
+    NetworkConfiguration: { AwsvpcConfiguration: Match.objectLike({ AssignPublicIp: "DISABLED" }) },
+  });
+  provisioner.hasResourceProperties("AWS::ElasticLoadBalancingV2::LoadBalancer", {
+    Scheme: "internal",
+    LoadBalancerAttributes: Match.arrayWith([{ Key: "idle_timeout.timeout_seconds", Value: "75" }]),
+  });
+  provisioner.hasResourceProperties("AWS::ElasticLoadBalancingV2::TargetGroup", {
+    HealthCheckPath: "/readyz",
+    Port: 8080,
+  });
+});
+
+test("tokens reach the provisioner as a secret, and its root has few powers", () => {
+  const { provisioner } = templates(PROD);
+  assert.ok(provisioner);
+  const task = only(provisioner, "AWS::ECS::TaskDefinition");
+  const container = containerOf(provisioner);
+  assert.deepEqual(container["Secrets"], [{ Name: "PROVISIONER_TOKENS", ValueFrom: PROD.tokensSecretArn }]);
+  const environment = Object.fromEntries(
+    (container["Environment"] as Json[]).map((pair) => [pair["Name"], pair["Value"]]),
+  );
+  assert.deepEqual(environment, {
+    PROVISIONER_SSM_PATH: "/openclaw/prod",
+    PROVISIONER_EFS_ROOT: "/mnt/efs",
+    PROVISIONER_OWNER: "1000:1000",
+    PROVISIONER_LISTEN: "0.0.0.0:8080",
+    PROVISIONER_GATEWAY_PROBE: "http",
+    PROVISIONER_ENABLE_EXECUTE_COMMAND: "false",
+  });
+  assert.equal(container["ReadonlyRootFilesystem"], true);
+  const dropped = container["LinuxParameters"]["Capabilities"]["Drop"] as string[];
+  for (const kept of ["CHOWN", "DAC_OVERRIDE", "FOWNER"]) assert.ok(!dropped.includes(kept));
+  assert.equal(dropped.length, 11);
+  const [volume] = task["Volumes"] as Json[];
+  assert.equal(volume?.["EFSVolumeConfiguration"]["TransitEncryption"], "ENABLED");
+  assert.match(flat(volume?.["EFSVolumeConfiguration"]["AuthorizationConfig"]["AccessPointId"]), /FileSystemRoot/);
+});
+
+test("without a tag the provisioner's service is left out, and the fleet says so", () => {
+  const { provisioner, fleet } = app({ env: "dev" });
+  assert.equal(provisioner, undefined);
+  const warned = fleet.node.metadata
+    .filter((entry) => entry.type === "aws:cdk:warning")
+    .map((entry) => String(entry.data));
+  assert.ok(
+    warned.some((text) => text.includes("provisionerTag")) && warned.some((text) => text.includes("runs upstream")),
+    warned.join("\n"),
+  );
+});
+
+test("task states are kept for 90 days, and let in by the one rule", () => {
+  const { observability } = templates(DEV);
+  observability.hasResourceProperties("AWS::Logs::LogGroup", {
+    LogGroupName: "/aws/events/openclaw-dev-tasks",
+    RetentionInDays: 90,
+  });
+  const rule = only(observability, "AWS::Events::Rule");
+  assert.deepEqual(
+    [rule["EventPattern"]["source"], rule["EventPattern"]["detail-type"]],
+    [["aws.ecs"], ["ECS Task State Change"]],
+  );
+  assert.match(flat(rule["Targets"][0]["Arn"]), /:log-group:/);
+  observability.resourceCountIs("AWS::Lambda::Function", 0);
+});
+
+test("every alarm is told of where an address is given, and says nothing elsewhere", () => {
+  const alarms = (context: typeof DEV) =>
+    Object.values(resources(templates(context).observability, "AWS::CloudWatch::Alarm"));
+  const names = (context: typeof DEV) =>
+    alarms(context)
+      .map((alarm) => String(alarm["AlarmName"]).replace(/^openclaw-(dev|prod)-/, ""))
+      .sort();
+  assert.deepEqual(names(DEV), [
+    "AccessDenied",
+    "ApiErrors",
+    "BurstCreditsLow",
+    "FileSystemBusy",
+    "ImagePullFailed",
+    "LoadBalancerErrors",
+    "NoHealthyReplica",
+    "OutOfMemory",
+    "ResourcesFailed",
+  ]);
+  assert.ok(!names(PROD).includes("BurstCreditsLow"), "an elastic file system has no credits");
+  assert.ok(alarms(PROD).every((alarm) => alarm["AlarmActions"]?.length === 1));
+  assert.ok(alarms(DEV).every((alarm) => alarm["AlarmActions"] === undefined));
+});
+
+test("image tags cannot be pushed over", () => {
+  const found = Object.values(resources(templates(DEV).images, "AWS::ECR::Repository"));
+  assert.deepEqual(
+    found.map((one) => [one["RepositoryName"], one["ImageTagMutability"]]),
+    [
+      ["openclaw-provisioner", "IMMUTABLE"],
+      ["openclaw-extended", "IMMUTABLE"],
+    ],
+  );
+});
