@@ -116,6 +116,19 @@ fn every_call_names_its_action_in_its_errors() {
     assert_eq!(calls, names);
 }
 
+/// A client of another service, or one in another file, has to be told of in `SERVICES`; the SDK stays in `src/aws/`
+/// (architecture.rs).
+#[test]
+fn every_client_is_in_a_file_that_is_read_here() {
+    let clients: BTreeSet<String> = rust_files()
+        .into_iter()
+        .filter(|(path, text)| path.starts_with("aws/") && code_of(text).contains("::Client"))
+        .map(|(path, _)| path["aws/".len()..].split(['/', '.']).next().unwrap().to_owned())
+        .collect();
+    let known = SERVICES.map(|(folder, _)| folder).into_iter().chain([NOT_IN_PRODUCTION.trim_end_matches(".rs")]);
+    assert_eq!(clients, known.map(str::to_owned).collect());
+}
+
 /// README.md's table and the list name the same actions.
 #[test]
 fn the_readme_lists_the_same_actions() {
