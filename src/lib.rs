@@ -25,7 +25,7 @@
 //! | [`domain`] | words, parsing, rendering, status, freshness of sign-ins: pure | nothing of ours |
 //! | [`aws`] | one adapter an API area, rate limits, errors sorted by what to do about them; SDK types stay inside | `metrics`, `domain` |
 //! | [`staging`] | users' files and locks on EFS, by descriptor, against a hostile tenant | `domain` |
-//! | [`probe`] | does a user's gateway answer | `domain` |
+//! | [`probe`] | does a user's gateway answer, or this service itself | `domain` |
 //! | [`reconcile`] | observe, plan, execute | `aws`, `staging`, `probe`, `metrics`, `domain` |
 //! | [`fleet`] | looking at many containers at a time: one poller for all who wait or follow, a snapshot for the list | `reconcile`, `aws`, `metrics`, `domain` |
 //! | [`config`] | settings from environment and SSM, token file | `aws`, `probe`, `domain` |
@@ -33,7 +33,7 @@
 //! | [`http`] | routes, bearer tokens, problem documents, the operators' page; the one place that knows status codes | `reconcile`, `fleet`, `doctor`, `config`, what errors and answers are made of |
 //! | [`metrics`] | what is counted and timed, for `/metrics` | `domain` |
 //! | [`egress`] | can this network reach ChatGPT, and what stands in the way: for `doctor` | nothing of ours |
-//! | [`cli`] | `serve`, `dev`, `doctor`, `codex-login` | all of them |
+//! | [`cli`] | `serve`, `dev`, `doctor`, `healthcheck`, `codex-login` | all of them |
 //! | `emulator` | AWS in miniature, for `dev` and for tests; feature `emulator` | nothing of ours |
 //!
 //! `tests/it/architecture.rs` holds the code to these imports.

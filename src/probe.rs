@@ -1,12 +1,13 @@
-//! Whether a user's gateway answers, beyond what ECS knows: a container without a health check, or with one that only
-//! looks at the port, is RUNNING and HEALTHY while nobody is served (incident 22).
+//! Whether something answers over HTTP, beyond that its port accepts. A user's gateway, beyond what ECS knows: a container
+//! without a health check, or with one that only looks at the port, is RUNNING and HEALTHY while nobody is served
+//! (incident 22). And this service itself, for `healthcheck`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use hyper::Request;
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST};
+use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -15,8 +16,8 @@ use tokio::time::timeout;
 use crate::domain::OpenClawVersion;
 use crate::domain::credential_plan::openclaw_json::GATEWAY_PORT;
 
-/// The health path that answers without a token (openclaw-facts §5).
-const HEALTH_PATH: &str = "/healthz";
+/// The health path that answers without a token, of gateways (openclaw-facts §5) as of this service.
+pub const HEALTH_PATH: &str = "/healthz";
 /// Before, the health path answers 500 or not at all in a gateway that works.
 const ANSWERS_FROM: OpenClawVersion = OpenClawVersion::new(2026, 5, 0);
 
@@ -60,9 +61,9 @@ impl GatewayProbe {
         let at = SocketAddr::new(host, self.port);
         let speaks_http = release.is_none_or(|release| release >= ANSWERS_FROM);
         let asked = async {
-            let connected = TcpStream::connect(at).await.map_err(|error| format!("cannot be reached: {error}"));
+            let connected = TcpStream::connect(at).await.map_err(unreachable);
             match self.kind {
-                ProbeKind::Http if speaks_http => health(connected?, at).await,
+                ProbeKind::Http if speaks_http => answers_200(connected?, &at.to_string(), HEALTH_PATH).await,
                 ProbeKind::Off | ProbeKind::Tcp | ProbeKind::Http => connected.map(drop),
             }
         };
@@ -73,10 +74,32 @@ impl GatewayProbe {
     }
 }
 
-/// The head of the answer alone: the tenant writes the body.
-async fn health(stream: TcpStream, at: SocketAddr) -> Result<(), String> {
+/// Asks a plain http URL, whatever its scheme says, and wants 200; `within` is for all of it, names included.
+///
+/// # Errors
+/// Says what happened instead of an answer.
+pub async fn ask_url(url: &Uri, within: Duration) -> Result<(), String> {
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    let asked = async {
+        let stream = TcpStream::connect((host, url.port_u16().unwrap_or(80))).await.map_err(unreachable)?;
+        answers_200(stream, authority, path).await
+    };
+    match timeout(within, asked).await {
+        Ok(asked) => asked.map_err(|problem| format!("{authority} {problem}")),
+        Err(_) => Err(format!("{authority} has not answered within {within:?}")),
+    }
+}
+
+fn unreachable(error: std::io::Error) -> String {
+    format!("cannot be reached: {error}")
+}
+
+/// The head of the answer alone: the tenant writes a gateway's body.
+async fn answers_200(stream: TcpStream, authority: &str, path: &str) -> Result<(), String> {
     let not_http = |error: hyper::Error| format!("does not speak HTTP: {error}");
-    let request = Request::get(HEALTH_PATH).header(HOST, at.to_string()).header(CONNECTION, "close");
+    let request = Request::get(path).header(HOST, authority).header(CONNECTION, "close");
     let request = request.body(String::new()).map_err(|error| error.to_string())?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(not_http)?;
     // Ends with this function, also when that is cut short.
@@ -85,7 +108,7 @@ async fn health(stream: TcpStream, at: SocketAddr) -> Result<(), String> {
     let answer = sender.send_request(request).await.map_err(not_http)?;
     match answer.status().as_u16() {
         200 => Ok(()),
-        status => Err(format!("answers {HEALTH_PATH} with {status}")),
+        status => Err(format!("answers {path} with {status}")),
     }
 }
 

@@ -6,6 +6,7 @@ mod containers;
 mod dev;
 mod doctor;
 mod egress;
+mod healthcheck;
 mod help;
 mod lines;
 mod logs;
@@ -37,6 +38,8 @@ enum Command {
     Dev(Box<dev::DevArgs>),
     /// Check openclaw-version.json, the settings and all that they point at; with --egress the way to ChatGPT
     Doctor(Box<doctor::DoctorArgs>),
+    /// Ask the service that runs here whether it is alive: a container's health check
+    Healthcheck(healthcheck::HealthcheckArgs),
     /// What is known of OpenClaw releases
     Version(version::VersionArgs),
     /// Print the OpenAPI document of the HTTP API, as `/openapi.json` serves it
@@ -65,6 +68,7 @@ impl Cli {
                 #[cfg(feature = "emulator")]
                 Command::Dev(args) => dev::run(*args).await.map(|()| ExitCode::SUCCESS),
                 Command::Doctor(args) => doctor::run(*args).await,
+                Command::Healthcheck(args) => healthcheck::run(args).await.map(|()| ExitCode::SUCCESS),
                 Command::Version(args) => version::run(args).map(|()| ExitCode::SUCCESS),
                 Command::Openapi => help::openapi().map(|()| ExitCode::SUCCESS),
                 Command::Completions(args) => help::completions(&args).map(|()| ExitCode::SUCCESS),

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::harness::{BASE, CLUSTER, TestApp, auth};
@@ -104,4 +105,55 @@ async fn what_is_wrong_is_said_with_the_fix_and_an_exit_code() {
         assert!(exit == code && said.contains(words), "{line}: {exit} {said}");
     }
     assert_eq!(terminal.app.services().len(), 0);
+}
+
+/// `healthcheck` beside a service that answers so; without one when there is no answer.
+async fn healthcheck(answer: Option<&'static str>, arguments: &[&str]) -> (i32, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = [0; 1024];
+        let read = stream.read(&mut asked).await.unwrap();
+        let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
+        match answer {
+            Some(answer) => stream.write_all(answer.as_bytes()).await.unwrap(),
+            // Until the other side has had enough.
+            None => drop(stream.read(&mut [0]).await),
+        }
+        asked
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw-provisioner"));
+    command.env_clear().env("PROVISIONER_LISTEN", format!("0.0.0.0:{}", address.port()));
+    command.arg("healthcheck").args(arguments);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(served.await.unwrap().starts_with("GET /healthz HTTP/1.1\r\nhost: 127.0.0.1:"));
+    let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(told.lines().count(), 1, "{told}");
+    (output.status.code().unwrap(), told.replace(&address.port().to_string(), "PORT"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_check_asks_the_service_where_it_listens_and_says_one_line() {
+    let alive = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+    assert_eq!(healthcheck(Some(alive), &[]).await, (0, "http://127.0.0.1:PORT/healthz answers\n".into()));
+    let dead = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
+    let (code, told) = healthcheck(Some(dead), &[]).await;
+    assert_eq!((code, told.as_str()), (1, "error: 127.0.0.1:PORT answers /healthz with 503\n"));
+    let (code, told) = healthcheck(None, &["--timeout-seconds", "1"]).await;
+    assert_eq!((code, told.as_str()), (1, "error: 127.0.0.1:PORT has not answered within 1s\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_check_of_the_real_service_passes_and_of_nothing_fails() {
+    let terminal = Terminal::open().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/healthz", listener.local_addr().unwrap());
+    let serving = tokio::spawn(axum::serve(listener, terminal.app.router.clone()).into_future());
+    let (code, said) = terminal.says(&format!("healthcheck --url {url}")).await;
+    assert_eq!((code, said), (0, format!("{url} answers\n")));
+    serving.abort();
+    assert!(serving.await.is_err());
+    let (code, said) = terminal.says(&format!("healthcheck --url {url}")).await;
+    assert!(code == 1 && said.contains("cannot be reached"), "{code} {said}");
 }

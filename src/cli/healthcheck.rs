@@ -1,0 +1,93 @@
+//! `healthcheck`: asks the service that runs beside it, for a container's health check; the image has no shell and no curl.
+//!
+//! It asks `/healthz` and not `/readyz`. A failed health check gets the task replaced, which mends a process that hangs,
+//! and does not mend a file system or settings, which are what `/readyz` looks at: all replicas would be killed at once for
+//! what they share, with the work that they have under way. Whether a replica gets requests is for the load balancer
+//! to ask `/readyz`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::ensure;
+use clap::Args;
+use hyper::Uri;
+
+use crate::probe::{HEALTH_PATH, ask_url};
+
+/// `healthcheck`.
+#[derive(Debug, Args)]
+pub(super) struct HealthcheckArgs {
+    /// Address that the service listens on; it is asked on loopback where that is every address
+    #[arg(long, env = "PROVISIONER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Ask this instead; plain http alone
+    #[arg(long, value_name = "URL")]
+    url: Option<HttpUrl>,
+    /// Seconds that the answer may take
+    #[arg(long, default_value_t = 3, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
+    timeout_seconds: u64,
+}
+
+#[expect(clippy::print_stdout, reason = "what was found is this command's output")]
+pub(super) async fn run(args: HealthcheckArgs) -> anyhow::Result<()> {
+    let HttpUrl(url) = match args.url {
+        Some(url) => url,
+        None => local(args.listen)?,
+    };
+    ask_url(&url, Duration::from_secs(args.timeout_seconds)).await.map_err(anyhow::Error::msg)?;
+    println!("{url} answers");
+    Ok(())
+}
+
+/// Where a service that listens on the address is reached from its own machine.
+fn local(listen: SocketAddr) -> anyhow::Result<HttpUrl> {
+    let port = listen.port();
+    ensure!(port != 0, "PROVISIONER_LISTEN {listen}: port 0 is another one at each start; name the address with --url");
+    let host = match listen.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        named => named,
+    };
+    let url = format!("http://{}{HEALTH_PATH}", SocketAddr::new(host, port)).parse();
+    url.map_err(anyhow::Error::msg)
+}
+
+/// A URL of scheme http, with a host and without a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct HttpUrl(Uri);
+
+impl FromStr for HttpUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        const FIX: &str = "write http://host[:port]/path; the service speaks no TLS";
+        let url: Uri = text.parse().map_err(|_| FIX)?;
+        let has_user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        if url.scheme_str() == Some("http") && !has_user { Ok(Self(url)) } else { Err(FIX) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_asked_on_loopback_and_one_address_on_itself() {
+        for (listen, url) in [
+            ("0.0.0.0:8080", "http://127.0.0.1:8080/healthz"),
+            ("[::]:8080", "http://[::1]:8080/healthz"),
+            ("10.0.3.7:81", "http://10.0.3.7:81/healthz"),
+        ] {
+            assert_eq!(local(listen.parse().unwrap()).unwrap(), url.parse().unwrap());
+        }
+        assert!(local("0.0.0.0:0".parse().unwrap()).unwrap_err().to_string().contains("--url"));
+    }
+
+    #[test]
+    fn only_a_plain_http_url_is_taken() {
+        for bad in ["https://a/healthz", "127.0.0.1:8080", "/healthz", "http://u:p@a/healthz", ""] {
+            assert!(bad.parse::<HttpUrl>().is_err(), "{bad}");
+        }
+    }
+}
