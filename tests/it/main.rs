@@ -18,6 +18,7 @@ mod documentation;
 mod egress;
 mod gateway;
 mod harness;
+mod images;
 mod interruptions;
 mod listing;
 mod metrics;
