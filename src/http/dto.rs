@@ -326,6 +326,8 @@ pub(super) struct CancelResponse {
 struct CancelledBody {
     /// How many operations of this replica.
     operations: usize,
+    /// Whether another replica is at work on the user; its operations go on.
+    at_work_elsewhere: bool,
     /// What became of the deployment that ECS had in progress.
     #[schema(schema_with = schemas::cancelled_deployment, required)]
     deployment: Option<&'static str>,
@@ -337,7 +339,8 @@ impl CancelResponse {
             CancelledDeployment::RolledBack => "rolled_back",
             CancelledDeployment::ScaledToZero => "scaled_to_zero",
         });
-        let container = ContainerResponse::of_view(user, cancelled.view, None);
-        Self { cancelled: CancelledBody { operations: cancelled.operations, deployment }, container }
+        let Cancelled { operations, at_work_elsewhere, deployment: _, view } = cancelled;
+        let container = ContainerResponse::of_view(user, view, None);
+        Self { cancelled: CancelledBody { operations, at_work_elsewhere, deployment }, container }
     }
 }

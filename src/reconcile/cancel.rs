@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,14 +12,17 @@ use super::status::ContainerView;
 use super::target::Target;
 use super::{Caller, Outcome, Reconciler, SignInChange};
 use crate::aws::ErrorKind;
-use crate::domain::UserId;
 use crate::domain::service::{Rollout, Service, ServiceDeploymentState, ServiceStatus};
+use crate::domain::{UserId, with_causes};
+use crate::staging::LockError;
 
 /// What a cancel came to.
 #[derive(Debug)]
 pub struct Cancelled {
-    /// Operations of this process that waited, for ECS or for their turn, and do no more.
+    /// Operations of this process that were under way or waited, and have ended.
     pub operations: usize,
+    /// Another replica is at work on the user, and is not told: whatever it waits for, it goes on.
+    pub at_work_elsewhere: bool,
     /// What became of the deployment that was in progress; `None`: none was.
     pub deployment: Option<CancelledDeployment>,
     /// The container after it.
@@ -46,12 +50,13 @@ pub enum CancelledDeployment {
 }
 
 impl Reconciler {
-    /// Stops the operations that wait for this user in this process, and the deployment that ECS has in progress: back
-    /// to the one before, or to no task where there is none. A step that is being taken is finished first.
-    /// `by` asks for it, also for what it sets off.
+    /// Stops the operations on this user in this process, and the deployment that ECS has in progress: back to the one
+    /// before, or to no task where there is none. A step that is being taken is finished first, and waited for, so that
+    /// nothing of them comes after the answer. `by` asks for it, also for what it sets off.
     ///
     /// # Errors
-    /// `Refused(NotFound)` when the user has no container and nothing waited.
+    /// `Refused(NotFound)` when there is no container, also when what was to make it has been cancelled. `Busy` when a
+    /// step takes longer than a call waits, or when another replica would have to be stopped first.
     pub async fn cancel(self: &Arc<Self>, by: &Caller, user: &UserId) -> Result<Cancelled, ConvergeError> {
         let operation = self.begin("cancel", by, user);
         let result = self.cancel_all(by, user).await;
@@ -61,25 +66,41 @@ impl Reconciler {
 
     async fn cancel_all(self: &Arc<Self>, by: &Caller, user: &UserId) -> Result<Cancelled, ConvergeError> {
         let operations = self.cancellations.cancel(user);
+        let at_work_elsewhere = match self.locks.is_held_elsewhere(user, self.options.lock_timeout).await {
+            Ok(elsewhere) => elsewhere,
+            Err(busy @ LockError::Busy { .. }) => return Err(busy.into()),
+            // What is stuck may be the file system itself.
+            Err(error @ LockError::Io { .. }) => {
+                tracing::warn!(error = %with_causes(&error), "whether another replica is at work could not be seen");
+                false
+            }
+        };
         let at = self.coordinates();
         let found = self.aws.ecs.describe_service(&at.cluster, &user.service_name()).await?;
         let Some(service) = found.filter(|service| service.status != ServiceStatus::Inactive) else {
-            return Err(Refusal::NotFound.into());
+            return Err(match at_work_elsewhere {
+                // It may be about to make one.
+                true => busy_elsewhere(user),
+                false => Refusal::NotFound.into(),
+            });
         };
         let deployment = match is_deploying(&service) {
             false => None,
             true if self.roll_back(&at.cluster, &service).await? => {
-                // The sign-in was placed for the release that does not come.
-                self.apply(by, user.clone(), Target::unchanged(), SignInChange::None).await?;
+                if !at_work_elsewhere {
+                    // The sign-in was placed for the release that does not come.
+                    self.apply(by, user.clone(), Target::unchanged(), SignInChange::None).await?;
+                }
                 Some(CancelledDeployment::RolledBack)
             }
+            true if at_work_elsewhere => return Err(busy_elsewhere(user)),
             true => {
                 self.apply(by, user.clone(), Target::stop(), SignInChange::None).await?;
                 Some(CancelledDeployment::ScaledToZero)
             }
         };
-        tracing::info!(user_id = %user, operations, ?deployment, "cancelled");
-        Ok(Cancelled { operations, deployment, view: self.look(user).await? })
+        tracing::info!(user_id = %user, operations, at_work_elsewhere, ?deployment, "cancelled");
+        Ok(Cancelled { operations, at_work_elsewhere, deployment, view: self.look(user).await? })
     }
 
     /// Whether ECS goes back to the deployment before the PRIMARY one.
@@ -106,6 +127,10 @@ impl Reconciler {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn busy_elsewhere(user: &UserId) -> ConvergeError {
+    LockError::Busy { user_id: user.clone(), waited: Duration::ZERO, elsewhere: true }.into()
 }
 
 fn is_deploying(service: &Service) -> bool {
@@ -135,7 +160,7 @@ impl Cancellations {
     }
 
     /// Cancels those of a user, and says how many there were. Later ones are not concerned.
-    fn cancel(&self, user: &UserId) -> usize {
+    pub(super) fn cancel(&self, user: &UserId) -> usize {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((token, count)) = all.remove(user) else { return 0 };
         token.cancel();

@@ -196,6 +196,8 @@ impl Run<'_> {
                     self.say_that_it_waits(answer);
                     self.observe_after(self.reconciler.options.poll_interval).await?;
                 }
+                // Between steps, so that none is left half taken.
+                Plan::Step(_) if self.cancelled.is_cancelled() => return Err(ConvergeError::Cancelled),
                 Plan::Step(step) => self.take(*step).await?,
             }
         }
@@ -339,11 +341,14 @@ impl Run<'_> {
     }
 
     /// A revision that was registered and that nothing runs is deregistered when it is certain that the step after it
-    /// had no effect. Where that is not certain (no answer came), a service may be running it: it stays remembered, and
-    /// the user's next converge takes it up.
+    /// had no effect or was not taken. Where that is not certain (no answer came), a service may be running it: it stays
+    /// remembered, and the user's next converge takes it up.
     async fn leave_no_orphan(&mut self, error: &ConvergeError) {
-        let ConvergeError::Aws(error) = error else { return };
-        let Some(unused) = self.observed.done.registered.take().filter(|_| was_refused(error)) else { return };
+        let is_unused = match error {
+            ConvergeError::Aws(error) => was_refused(error),
+            error => matches!(error, ConvergeError::Cancelled),
+        };
+        let Some(unused) = self.observed.done.registered.take_if(|_| is_unused) else { return };
         self.reconciler.deregister_unused(&unused.arn, &mut self.observed).await;
     }
 

@@ -125,7 +125,7 @@ pub enum ConvergeError {
     #[error("the user's files could not be staged")]
     Staging(#[from] StagingError),
     /// Another call for the same user is at work.
-    #[error("another operation on this user is under way")]
+    #[error("another operation on this user is under way{}", elsewhere(.0))]
     Busy(#[source] LockError),
     /// The lock file could not be used.
     #[error("the user's lock could not be taken")]
@@ -199,6 +199,14 @@ impl ConvergeError {
         } else {
             None
         }
+    }
+}
+
+/// Whom to ask to cancel it.
+const fn elsewhere(error: &LockError) -> &'static str {
+    match error {
+        LockError::Busy { elsewhere: true, .. } => ", in another replica",
+        LockError::Busy { elsewhere: false, .. } | LockError::Io { .. } => "",
     }
 }
 

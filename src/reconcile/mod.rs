@@ -183,7 +183,7 @@ impl Reconciler {
 
     /// Converges a user to `target`, after staging `sign_in`, because `by` asks for it. It runs in a task of its own,
     /// so a caller that goes away interrupts nothing; the answer comes when all is done, as soon as only waiting is
-    /// left, or after [`Options::answer_within`].
+    /// left, or after [`Options::answer_within`]. A forced delete cancels what is under way for the user in this process.
     ///
     /// # Errors
     /// What kept it from its target. Calling again goes on from wherever it stopped.
@@ -198,6 +198,10 @@ impl Reconciler {
             SignInChange::Remove => "remove_credentials",
             SignInChange::None | SignInChange::Send { .. } => target.name(),
         };
+        if matches!(target, Target::Absent { force: true, .. }) {
+            // The delete before it holds the lock for as long as the service drains: the very thing to get out of.
+            self.cancellations.cancel(&user);
+        }
         let operation = self.begin(kind, by, &user);
         self.carry_out(operation, target, sign_in).await
     }

@@ -39,12 +39,14 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Somebody else is converging this user; try again later.
-    #[error("user {user_id} was still locked after {waited:?}")]
+    #[error("user {user_id} was still locked after {waited:?}{}", if *elsewhere { ", by another replica" } else { "" })]
     Busy {
         /// The user.
         user_id: UserId,
         /// How long it was tried.
         waited: Duration,
+        /// Whether it is another process that has the lock.
+        elsewhere: bool,
     },
     /// The lock file could not be used.
     #[error("could not lock user {user_id}")]
@@ -100,8 +102,7 @@ impl UserLocks {
     pub async fn acquire(&self, user: &UserId, timeout: Duration) -> Result<UserLock, LockError> {
         let started = Instant::now();
         let deadline = started + timeout.min(LONGEST_TIMEOUT);
-        let busy = || LockError::Busy { user_id: user.clone(), waited: started.elapsed() };
-        let place = timeout_at(deadline, Place::wait(&self.queues, user)).await.map_err(|_| busy())?;
+        let place = self.place(user, started, deadline).await?;
         let mut pause = FIRST_PAUSE;
         loop {
             // Should this future be dropped here, the job's answer is dropped when it comes, and the lock with it.
@@ -114,11 +115,43 @@ impl UserLocks {
             }
             let now = Instant::now();
             if now >= deadline {
-                return Err(busy());
+                return Err(LockError::Busy { user_id: user.clone(), waited: now - started, elsewhere: true });
             }
             sleep_until((now + pause.mul_f64(0.5 + fastrand::f64() / 2.0)).min(deadline)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Waits until nobody in this process holds the user or stands in line, at most `timeout`, and says whether another
+    /// process holds them at this moment. Makes no lock file.
+    pub async fn is_held_elsewhere(&self, user: &UserId, timeout: Duration) -> Result<bool, LockError> {
+        let started = Instant::now();
+        let _place = self.place(user, started, started + timeout.min(LONGEST_TIMEOUT)).await?;
+        let (root, name) = (self.root.clone(), file_name(user));
+        run(user, move || {
+            let directory = directory(&root)?;
+            match directory.open(&name, FLAGS, Mode::empty()) {
+                Ok(file) => Ok(match lock(&directory, &name, &file)? {
+                    Tried::Busy => true,
+                    Tried::Held => {
+                        drop(Locked(Arc::new(file)));
+                        false
+                    }
+                    Tried::Nameless => false,
+                }),
+                Err(Errno::NOENT | Errno::STALE) => Ok(false),
+                Err(errno) => Err(StagingError::io("open", directory.path_of(&name))(errno)),
+            }
+        })
+        .await
+    }
+
+    async fn place(&self, user: &UserId, started: Instant, deadline: Instant) -> Result<Place, LockError> {
+        timeout_at(deadline, Place::wait(&self.queues, user)).await.map_err(|_| LockError::Busy {
+            user_id: user.clone(),
+            waited: started.elapsed(),
+            elsewhere: false,
+        })
     }
 
     /// What is noted in the user's lock file, whoever holds it; nothing when there is none.

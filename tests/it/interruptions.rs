@@ -6,7 +6,7 @@ mod faults;
 mod killed;
 mod world;
 
-pub use cancelled::slow;
+pub use cancelled::{CALL, slow};
 
 use std::collections::HashMap;
 

@@ -123,15 +123,32 @@ async fn waiting_ends_at_the_deadline_and_says_so() {
     let root = tempfile::tempdir().unwrap();
     let (one, two) = (replica(&root), replica(&root));
     let _held = one.acquire(&user(), AT_ONCE).await.unwrap();
-    for locks in [&one, &two] {
+    for (locks, by) in [(&one, ""), (&two, ", by another replica")] {
         let started = Instant::now();
         let error = locks.acquire(&user(), Duration::from_secs(7)).await.unwrap_err();
-        assert_eq!(error.to_string(), "user u was still locked after 7s");
+        assert_eq!(error.to_string(), format!("user u was still locked after 7s{by}"));
         assert_eq!(started.elapsed(), Duration::from_secs(7));
     }
     assert!(two.queues.lock().unwrap().is_empty());
     // A timeout beyond the clock's range does not panic.
     assert!(two.acquire(&UserId::parse("free").unwrap(), Duration::MAX).await.is_ok());
+}
+
+#[tokio::test]
+async fn whether_another_replica_holds_a_user_is_seen_without_a_trace() {
+    let root = tempfile::tempdir().unwrap();
+    let (one, two) = (replica(&root), replica(&root));
+    assert!(!one.is_held_elsewhere(&user(), AT_ONCE).await.unwrap());
+    assert!(!lock_path(&root).exists());
+    let held = one.acquire(&user(), AT_ONCE).await.unwrap();
+    assert!(two.is_held_elsewhere(&user(), AT_ONCE).await.unwrap());
+    // Its own holder is waited for.
+    assert!(is_busy(one.is_held_elsewhere(&user(), AT_ONCE).await));
+    drop(held);
+    for locks in [&one, &two] {
+        assert!(!locks.is_held_elsewhere(&user(), AT_ONCE).await.unwrap());
+        drop(locks.acquire(&user(), AT_ONCE).await.unwrap());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,11 @@
 //! `POST /containers/{user_id}/cancel`.
 
 use openclaw_provisioner::emulator::Behaviour;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{running, seen, service, state, tasks, told};
-use crate::harness::TestApp;
+use crate::harness::{TestApp, provision_body};
+use crate::interruptions::{CALL, slow};
 
 #[tokio::test(start_paused = true)]
 async fn a_first_deployment_that_does_not_come_up_is_scaled_to_zero() {
@@ -12,7 +13,7 @@ async fn a_first_deployment_that_does_not_come_up_is_scaled_to_zero() {
     let name = app.provision("alice").await.body["service"].as_str().unwrap().to_owned();
     app.emulator.set_behaviour(&name, Some(Behaviour::Slow));
     let answer = app.post("/containers/alice/cancel", json!({})).await;
-    let cancelled = json!({"operations": 0, "deployment": "scaled_to_zero"});
+    let cancelled = json!({"operations": 0, "at_work_elsewhere": false, "deployment": "scaled_to_zero"});
     assert_eq!((answer.status, &answer.body["cancelled"]), (202, &cancelled), "{}", answer.body);
     app.pass_seconds(60).await;
     assert_eq!((state(&app, "alice").await.as_str(), tasks(&app, "alice").await.len()), ("stopped", 0));
@@ -71,7 +72,88 @@ async fn where_nothing_is_under_way_nothing_is_cancelled() {
     assert_eq!(told(&app.post("/containers/alice/cancel", json!({})).await), (404, "container_not_found"));
     running(&app, "alice").await;
     let answer = app.post("/containers/alice/cancel", json!({})).await;
-    let nothing = json!({"operations": 0, "deployment": null});
+    let nothing = json!({"operations": 0, "at_work_elsewhere": false, "deployment": null});
     assert_eq!((answer.status, &answer.body["cancelled"]), (200, &nothing), "{}", answer.body);
     assert_eq!(state(&app, "alice").await, "running");
+}
+
+/// A cancel that answers while the next step is yet to come would say "no container" of one that is about to be made.
+#[tokio::test(start_paused = true)]
+async fn nothing_of_what_was_cancelled_comes_after_the_answer() {
+    let undisturbed = TestApp::start().await;
+    undisturbed.provision("alice").await;
+    for nth in 1..=undisturbed.calls().len() {
+        let app = TestApp::with(slow()).await;
+        app.emulator.clear_calls();
+        let cancel = async {
+            while app.emulator.calls().len() < nth {
+                app.pass_millis(1).await;
+            }
+            let answer = app.post("/containers/alice/cancel", json!({})).await;
+            (answer, app.services().len(), app.user_revisions().len())
+        };
+        let (provision, (cancel, services, revisions)) = tokio::join!(app.provision("alice"), cancel);
+        app.pass_seconds(60).await;
+        assert_eq!(app.services().len(), services, "call {nth}: {}", cancel.body);
+        match cancel.status {
+            404 => assert_eq!((told(&provision), services, revisions), ((409, "cancelled"), 0, 0), "call {nth}"),
+            // The last step was being taken.
+            202 => assert_eq!((provision.status, state(&app, "alice").await.as_str()), (201, "stopped"), "call {nth}"),
+            _ => panic!("call {nth}: {}", cancel.body),
+        }
+        app.provision("alice").await;
+        app.pass_seconds(5).await;
+        assert_eq!(state(&app, "alice").await, "running", "call {nth}");
+        assert_eq!((app.access_points().len(), app.user_revisions().len()), (1, 1), "call {nth}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resize_that_is_cancelled_before_it_is_deployed_leaves_the_container_as_it_was() {
+    let app = TestApp::with(slow()).await;
+    running(&app, "alice").await;
+    let before = seen(&app, "alice").await;
+    app.emulator.clear_calls();
+    let cancel = async {
+        while app.count("RegisterTaskDefinition") == 0 {
+            app.pass_millis(1).await;
+        }
+        app.post("/containers/alice/cancel", json!({})).await
+    };
+    let resize = app.post("/containers/alice/resize", json!({"cpu": 1024, "memory_mib": 4096}));
+    let (resize, cancel) = tokio::join!(resize, cancel);
+    let cancelled = json!({"operations": 1, "at_work_elsewhere": false, "deployment": null});
+    assert_eq!((cancel.status, &cancel.body["cancelled"]), (202, &cancelled), "{}", cancel.body);
+    assert_eq!(told(&resize), (409, "cancelled"));
+    app.pass_seconds(60).await;
+    assert_eq!((seen(&app, "alice").await, app.user_revisions().len()), (before, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_in_another_replica_is_told_of_and_goes_on() {
+    let app = TestApp::start().await;
+    running(&app, "alice").await;
+    assert_eq!(app.delete("/containers/alice").await.status, 202);
+    let other = app.replica().await;
+    let answer = other.post("/containers/alice/cancel", json!({})).await;
+    let cancelled = json!({"operations": 0, "at_work_elsewhere": true, "deployment": null});
+    assert_eq!((answer.status, &answer.body["cancelled"]), (200, &cancelled), "{}", answer.body);
+    app.pass_seconds(60).await;
+    assert_eq!(told(&other.post("/containers/alice/cancel", json!({})).await), (404, "container_not_found"));
+    assert_eq!(app.access_points(), Vec::<Value>::new(), "the delete came to its end");
+}
+
+/// What it would have to stop is not its to stop: saying that it had, or that there is no container, would be untrue.
+#[tokio::test(start_paused = true)]
+async fn what_another_replica_is_about_to_make_is_neither_cancelled_nor_said_not_to_be() {
+    let app = TestApp::with(slow()).await;
+    let other = app.replica().await;
+    let cancel = async {
+        app.pass_millis(u64::try_from(CALL.as_millis()).unwrap() / 2).await;
+        other.post("/containers/alice/cancel", json!({})).await
+    };
+    let (provision, cancel) = tokio::join!(app.post("/provision", provision_body("alice")), cancel);
+    assert_eq!((told(&cancel), cancel.header("retry-after")), ((409, "operation_in_progress"), Some("5")));
+    assert!(cancel.body["detail"].as_str().is_some_and(|detail| detail.contains("another replica")), "{}", cancel.body);
+    assert_eq!(provision.status, 201);
 }

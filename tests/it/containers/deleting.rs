@@ -176,8 +176,6 @@ async fn a_forced_delete_does_not_wait_for_a_draining_service() {
     running(&app, "alice").await;
     assert_eq!(app.delete("/containers/alice").await.status, 202);
     assert_eq!(left(&app), (1, 1, 1), "it waits for the tasks");
-    // The first one still has its turn.
-    assert_eq!(app.post("/containers/alice/cancel", json!({})).await.status, 202);
     let answer = app.delete("/containers/alice?data=purge&force=true").await;
     assert_eq!((answer.status, &answer.body["not_removed"]), (202, &Value::Null), "{}", answer.body);
     assert_eq!(state(&app, "alice").await, "deleting");
