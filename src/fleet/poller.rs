@@ -281,10 +281,10 @@ impl Poller {
         };
         *status = match refined {
             Ok(refined) => {
-                // Nobody waits for the file system, which may be the very thing that is stuck.
+                // Nobody waits for it.
                 let (noter, of, noted) = (Arc::clone(reconciler), user.clone(), refined.clone());
                 tokio::spawn(async move { noter.note_stop(&of, &noted.status, &noted.asked_for).await });
-                known.refined = Some((derived, refined.status.clone()));
+                known.refined = refined.is_whole.then(|| (derived, refined.status.clone()));
                 Ok(Some(refined.status))
             }
             Err(error) => Err(Arc::new(error)),
@@ -293,8 +293,8 @@ impl Poller {
 
     fn tell(&self, reading: u64, user: &UserId, sight: Sight) {
         let registry = self.shared.registry();
-        if let Some(sender) = registry.users.get(user) {
-            sender.send_replace(Some(Report { reading, sight }));
+        if let Some(watched) = registry.users.get(user) {
+            watched.reports.send_replace(Some(Report { reading, sight }));
         }
     }
 }

@@ -61,12 +61,21 @@ pub(super) struct Shared {
 /// Who watches what.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    pub(super) users: HashMap<UserId, watch::Sender<Option<Report>>>,
+    pub(super) users: HashMap<UserId, Watched>,
     /// Those for whom somebody waits for a reading that begins after they came.
     pub(super) wanted: BTreeSet<UserId>,
     /// Number of the newest reading.
     pub(super) reading: u64,
     pub(super) is_polling: bool,
+    watchers: usize,
+}
+
+/// A user whom somebody watches.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) reports: watch::Sender<Option<Report>>,
+    /// Counted here and not by the channel, which a watch leaves only after it has let go of the registry: of two that
+    /// leave together, each might take the other for one who stays.
     watchers: usize,
 }
 
@@ -102,7 +111,10 @@ impl Watchers {
             return Err(WatchRefused::TooMany { max: self.0.options.max_watchers });
         }
         registry.watchers += 1;
-        let reports = registry.users.entry(user.clone()).or_insert_with(|| watch::channel(None).0).subscribe();
+        let unwatched = || Watched { reports: watch::channel(None).0, watchers: 0 };
+        let watched = registry.users.entry(user.clone()).or_insert_with(unwatched);
+        watched.watchers += 1;
+        let reports = watched.reports.subscribe();
         // A reading under way may have begun before whatever this caller did last: only the next one counts.
         let not_before = registry.reading + 1;
         registry.wanted.insert(user.clone());
@@ -168,8 +180,9 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut registry = self.shared.registry();
         registry.watchers -= 1;
-        // This watch's own receiver still counts.
-        if registry.users.get(&self.user).is_some_and(|sender| sender.receiver_count() <= 1) {
+        let Some(watched) = registry.users.get_mut(&self.user) else { return };
+        watched.watchers -= 1;
+        if watched.watchers == 0 {
             registry.users.remove(&self.user);
             registry.wanted.remove(&self.user);
         }

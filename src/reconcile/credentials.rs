@@ -61,8 +61,8 @@ impl Reconciler {
         if current.spec.sign_in != SignInKind::Chatgpt {
             return Some("not_needed");
         }
-        let release = &current.release;
-        let found = self.staging.look(user, release).await.ok()?;
+        let (staging, user, release) = (self.staging.clone(), user.clone(), current.release.clone());
+        let found = self.hints.ask(async move { staging.look(&user, &release).await }).await?;
         Some(match (found.live, found.reauth_required) {
             (Some(_), _) => "present",
             (None, false) => "access_token_only",

@@ -6,6 +6,7 @@ mod credentials;
 mod error;
 mod execute;
 mod gateway;
+mod hints;
 mod names;
 mod observe;
 mod operation;
@@ -38,6 +39,7 @@ use crate::probe::GatewayProbe;
 use crate::staging::{Placed, Staging, StagingError, UserLocks};
 use cancel::Cancellations;
 use converge::Answer;
+use hints::Hints;
 use operation::Operation;
 
 /// How the reconciler works.
@@ -86,6 +88,7 @@ pub struct Reconciler {
     running: TaskTracker,
     stopping: CancellationToken,
     cancellations: Cancellations,
+    hints: Hints,
 }
 
 /// What a converge came to.
@@ -177,8 +180,8 @@ impl Reconciler {
         metrics: Metrics,
     ) -> Self {
         let (running, stopping) = (TaskTracker::new(), CancellationToken::new());
-        let cancellations = Cancellations::default();
-        Self { aws, staging, locks, coordinates, options, metrics, running, stopping, cancellations }
+        let (cancellations, hints) = (Cancellations::default(), Hints::default());
+        Self { aws, staging, locks, coordinates, options, metrics, running, stopping, cancellations, hints }
     }
 
     /// Converges a user to `target`, after staging `sign_in`, because `by` asks for it. It runs in a task of its own,

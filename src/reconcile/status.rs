@@ -39,6 +39,8 @@ pub struct Refined {
     pub asked_for: String,
     /// As [`ContainerView::serves`].
     pub serves: bool,
+    /// Whether the files answered. Without them a rollback that is over may look like what was asked for.
+    pub is_whole: bool,
 }
 
 impl Reconciler {
@@ -87,12 +89,13 @@ impl Reconciler {
         }
         let release = current.as_ref().and_then(|current| current.release.version());
         let refined = self.refine(at, user, &service, release, status, tasks).await?;
-        let Refined { status, asked_for, serves } = refined;
+        let Refined { status, asked_for, serves, is_whole: _ } = refined;
         Ok(ContainerView { service, current, status, host, asked_for, serves })
     }
 
     /// Adds to a status what neither the service nor its tasks tell, from which it was derived: whether the gateway
-    /// answers, whether ECS went back from what was asked for, and why a container stopped that ECS has forgotten.
+    /// answers, whether ECS went back from what was asked for, and why a container stopped that ECS has forgotten. The
+    /// latter two are on file, and it goes without them while the file system does not answer.
     ///
     /// # Errors
     /// AWS's answer, when it is not one.
@@ -113,17 +116,23 @@ impl Reconciler {
         }
         let serves = status.ready;
         let mut asked_for = service.task_definition.clone();
-        if let Some((newer, rolled_back)) = self.rolled_back(at, user, service, &status, tasks).await? {
-            (asked_for, status) = (newer, rolled_back);
+        let mut is_whole = true;
+        if matches!(status.state, State::Running | State::Provisioning) {
+            let (locks, of) = (self.locks.clone(), user.clone());
+            let noted = self.hints.ask(async move { locks.peek(&of).await }).await;
+            is_whole = noted.is_some();
+            let noted = noted.unwrap_or_default();
+            if let Some((newer, rolled_back)) = self.rolled_back(at, service, &status, tasks, &noted).await? {
+                (asked_for, status) = (newer, rolled_back);
+            }
         }
         if status.reason.as_ref().is_some_and(|reason| reason.stopped_at.is_none()) {
-            let noted = self.staging.last_stop(user).await.unwrap_or_else(|error| {
-                tracing::warn!(error = %with_causes(&error), "why the container stopped could not be read");
-                None
-            });
-            status = status.recalling(noted, &asked_for, Timestamp::now());
+            let (staging, of) = (self.staging.clone(), user.clone());
+            let noted = self.hints.ask(async move { staging.last_stop(&of).await }).await;
+            is_whole &= noted.is_some();
+            status = status.recalling(noted.flatten(), &asked_for, Timestamp::now());
         }
-        Ok(Refined { status, asked_for, serves })
+        Ok(Refined { status, asked_for, serves, is_whole })
     }
 
     /// Whether [`Self::refine`] asks gateways, and with that needs to know the release.
@@ -135,31 +144,23 @@ impl Reconciler {
     /// Notes why the container does not run, while ECS still knows: for about an hour after its task stopped.
     pub async fn note_stop(&self, user: &UserId, status: &Status, asked_for: &str) {
         let Some(stop) = LastStop::of(status, asked_for, Timestamp::now()) else { return };
-        if let Err(error) = self.staging.note_stop(user, stop).await {
-            tracing::warn!(user_id = %user, error = %with_causes(&error), "why the container stopped could not be noted");
-        }
+        let (staging, user) = (self.staging.clone(), user.clone());
+        self.hints.ask(async move { staging.note_stop(&user, stop).await }).await;
     }
 
     /// The status of a service that looks steady on an older revision than the user's newest, because ECS went back; with
-    /// that newest one.
+    /// that newest one. `noted` are the user's revisions.
     ///
     /// That there is a newer one is only the hint, so that the usual look costs no further call; ECS's record of its
     /// deployments is the truth: an interrupted converge leaves a newer revision too.
     async fn rolled_back(
         &self,
         at: &Coordinates,
-        user: &UserId,
         service: &Service,
         status: &Status,
         mut tasks: Vec<Task>,
+        noted: &[String],
     ) -> Result<Option<(String, Status)>, AwsError> {
-        if !matches!(status.state, State::Running | State::Provisioning) {
-            return Ok(None);
-        }
-        let noted = self.locks.peek(user).await.unwrap_or_else(|error| {
-            tracing::warn!(error = %with_causes(&error), "the user's revisions could not be read");
-            Vec::new()
-        });
         let newer = noted.iter().filter(|arn| is_newer_revision(arn, &service.task_definition));
         let Some(asked_for) = newer.max_by_key(|arn| revision(arn)) else { return Ok(None) };
         let newest = match self.aws.ecs.newest_service_deployment(&at.cluster, &service.name).await {

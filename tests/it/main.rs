@@ -33,3 +33,4 @@ mod telemetry;
 mod ui;
 mod version_check;
 mod watching;
+mod wedged_files;

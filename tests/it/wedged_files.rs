@@ -1,0 +1,62 @@
+//! Incident 22: the file system does not answer any more (NFS wedge). What ECS says can be told all the same.
+
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::harness::TestApp;
+
+/// Longer than anything here may take.
+const LONG: Duration = Duration::from_secs(30);
+
+/// Every file operation from now on hangs, as on a wedged mount, until the answer is dropped: the one thread for them is
+/// taken.
+async fn wedge() -> Sender<()> {
+    let (mend, mended) = channel::<()>();
+    let (begun, begins) = oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        begun.send(()).unwrap();
+        mended.recv()
+    });
+    begins.await.unwrap();
+    mend
+}
+
+#[test]
+fn a_status_is_told_without_the_files_and_with_them_once_they_answer() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let app = TestApp::start().await;
+        app.provision("alice").await;
+        assert_eq!(app.get("/containers/alice/wait").await.body["state"], "running");
+        let before = app.get("/containers/alice").await.body;
+        assert_eq!(before["credentials"], "present");
+
+        let mend = wedge().await;
+        let get = |path: &'static str| async { timeout(LONG, app.get(path)).await.expect(path) };
+        let expected = {
+            let mut body = before.clone();
+            body["credentials"] = Value::Null;
+            body
+        };
+        // More looks than may hang at a time.
+        for _ in 0..20 {
+            let answer = get("/containers/alice").await;
+            assert_eq!((answer.status, answer.body), (200, expected.clone()));
+        }
+        assert_eq!(get("/containers/alice/wait").await.body["state"], "running");
+        assert_eq!(get("/containers?fresh=true").await.body["containers"][0]["state"], "running");
+
+        drop(mend);
+        let answers_again = async {
+            while app.get("/containers/alice").await.body != before {
+                app.pass_millis(10).await;
+            }
+        };
+        timeout(LONG, answers_again).await.expect("the files are read again");
+        assert_eq!(app.post("/containers/alice/stop", json!({})).await.status, 202);
+    });
+}
