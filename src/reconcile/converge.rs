@@ -330,7 +330,9 @@ impl Run<'_> {
     }
 
     fn say_that_it_waits(&self, answer: &mut Answer) {
-        let Some(service) = self.observed.service.clone() else { return };
+        let Some(service) = self.observed.service.clone().filter(|_| self.reconciler.options.answers_early) else {
+            return;
+        };
         answer.send(Ok(Converged {
             outcome: Outcome::Waiting,
             view: Some(ContainerView::of_new(service, None)),

@@ -55,6 +55,8 @@ pub struct Options {
     pub lock_timeout: Duration,
     /// How long a caller waits for its answer; after that it is told that the work goes on.
     pub answer_within: Duration,
+    /// Whether a caller is told so as soon as only waiting is left.
+    pub answers_early: bool,
     /// How often a draining service is looked at.
     pub poll_interval: Duration,
     /// How long a converge may go on, its caller long answered.
@@ -70,6 +72,7 @@ impl Default for Options {
             lock_timeout: Duration::from_secs(20),
             // Below the 30 s after which common HTTP clients give up.
             answer_within: Duration::from_secs(25),
+            answers_early: true,
             poll_interval: Duration::from_secs(2),
             deadline: Duration::from_secs(600),
         }

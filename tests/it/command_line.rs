@@ -2,8 +2,10 @@
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use serde_json::Value;
+use openclaw_provisioner::emulator::{Behaviour, Fault, FaultKind, Options, Pace};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -20,7 +22,11 @@ struct Terminal {
 
 impl Terminal {
     async fn open() -> Self {
-        let app = TestApp::start().await;
+        Self::over(Options::default()).await
+    }
+
+    async fn over(options: Options) -> Self {
+        let app = TestApp::with(options).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let emulator = app.emulator.clone();
@@ -85,7 +91,8 @@ async fn a_user_lives_from_provision_to_delete_on_the_command_line() {
     let (code, said) = terminal.says("wait alice --timeout-seconds 0").await;
     assert!(code == 4 && said.contains("stopped"), "{said}");
     // A terminal's command ends when the work has ended.
-    assert_eq!(terminal.says("delete alice --purge").await.0, 0);
+    let (code, said) = terminal.says("delete alice --purge").await;
+    assert!(code == 0 && said.contains("deleted"), "{said}");
     assert!(!terminal.app.path("users/alice").exists() && terminal.app.access_points().is_empty());
     assert_eq!(terminal.says("status alice").await.0, 3);
 }
@@ -156,4 +163,47 @@ async fn a_health_check_of_the_real_service_passes_and_of_nothing_fails() {
     assert!(serving.await.is_err());
     let (code, said) = terminal.says(&format!("healthcheck --url {url}")).await;
     assert!(code == 1 && said.contains("cannot be reached"), "{code} {said}");
+}
+
+/// Waiting belongs to the command: what comes of it is its answer, and meanwhile it says what it waits for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_takes_long_tells_how_far_it_is_and_how_it_ended() {
+    let pace = Pace { stopping: Duration::from_secs(5), ..Pace::default() };
+    let terminal = Terminal::over(Options { pace, ..Options::default() }).await;
+    let app = &terminal.app;
+    assert_eq!(terminal.says("provision alice --auth-file - --wait").await.0, 0);
+    let service = app.get("/containers/alice").await.body["service"].clone();
+    app.aws("ecs", "DeleteService", json!({"cluster": CLUSTER, "service": service, "force": true}));
+    // The name cannot be used before the last task is gone.
+    let (code, said) = terminal.says("provision alice --auth-file - --wait").await;
+    assert!(code == 0 && said.contains("the service is being deleted …") && said.contains("running"), "{code} {said}");
+
+    let kind = FaultKind::Error { status: 400, code: "AccessDeniedException".into(), message: "no".into() };
+    app.emulator.inject(Fault { service: None, action: "DeleteAccessPoint".into(), skip: 0, times: 1, kind });
+    let (code, said) = terminal.says("delete alice").await;
+    assert!(code == 1 && said.contains("the service is being deleted …") && said.contains("AccessDenied"), "{said}");
+    assert_eq!(terminal.json("delete alice").await["state"], "deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_delete_that_left_something_has_failed() {
+    let terminal = Terminal::open().await;
+    assert_eq!(terminal.says("provision alice --auth-file - --wait").await.0, 0);
+    let kind = FaultKind::Error { status: 400, code: "AccessDeniedException".into(), message: "no".into() };
+    let fault = Fault { service: None, action: "DeleteAccessPoint".into(), skip: 0, times: 1, kind };
+    terminal.app.emulator.inject(fault);
+    let (code, said) = terminal.says("delete alice --force").await;
+    assert!(code == 1 && said.contains("access_point"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_says_why_a_container_failed() {
+    let terminal = Terminal::open().await;
+    terminal.app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::PullError));
+    let (code, said) = terminal.says("provision alice --auth-file - --wait").await;
+    assert!(code == 1 && said.contains("image_pull"), "{said}");
+    let (code, said) = terminal.says("list").await;
+    // The second, as soon as the tasks were looked at.
+    let is_told = ["circuit_breaker", "image_pull"].iter().any(|reason| said.contains(reason));
+    assert!(code == 0 && is_told, "{said}");
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::ensure;
 use axum::Router;
@@ -17,9 +18,15 @@ use super::{LogFormat, SettingsArgs};
 use crate::aws::{self, Aws};
 use crate::cli::server::Server;
 use crate::config::{Source, Tokens};
+use crate::domain::UserId;
 use crate::fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::{Options, Reconciler};
+
+/// How long a command waits for its answer, which is longer than an operation goes on.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3_600);
+/// How often it tells how far the container is meanwhile.
+const TELLS_EVERY: Duration = Duration::from_secs(2);
 
 /// Exit codes beside 0 and 1, which every command has.
 const USAGE: u8 = 2;
@@ -73,6 +80,9 @@ impl Api {
             owner: files.owner.owner,
             enable_execute_command: containers.enable_execute_command,
             gateway_probe: containers.probe(),
+            // A terminal's command ends with the work, and its exit code says how that ended.
+            answer_within: ANSWER_WITHIN,
+            answers_early: false,
             ..Options::default()
         };
         // Known to this process alone.
@@ -97,6 +107,32 @@ impl Api {
         Ok(Answer { status: parts.status.as_u16(), body: serde_json::from_slice(&bytes).unwrap_or_default() })
     }
 
+    /// A change of a user's container, answered when it is done. What takes long is told of on standard error.
+    pub(super) async fn change(
+        &self,
+        user: &UserId,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> anyhow::Result<Answer> {
+        tokio::select! {
+            answer = self.call(method, path, body) => answer,
+            failed = self.tell_of(user) => failed,
+        }
+    }
+
+    /// Tells how far the user's container is, and never ends by itself.
+    async fn tell_of(&self, user: &UserId) -> anyhow::Result<Answer> {
+        let mut told = String::new();
+        loop {
+            tokio::time::sleep(TELLS_EVERY).await;
+            let seen = self.call("GET", &format!("/containers/{user}/wait?timeout_seconds=0"), None).await?;
+            if let Some(message) = seen.body["message"].as_str() {
+                self.tell(message, &mut told);
+            }
+        }
+    }
+
     /// Lets what goes on in the background come to its end, and prints the answer.
     #[expect(clippy::print_stderr, reason = "the answer is this command's output")]
     pub(super) async fn finish(&self, answer: Answer) -> anyhow::Result<ExitCode> {
@@ -108,7 +144,8 @@ impl Api {
         } else {
             eprintln!("{}", show::problem(&answer.body));
         }
-        let failed = answer.is_success() && answer.body["state"] == "failed";
+        let left_something = answer.body["not_removed"].as_array().is_some_and(|left| !left.is_empty());
+        let failed = answer.is_success() && (answer.body["state"] == "failed" || left_something);
         Ok(ExitCode::from(if failed { 1 } else { answer.exit_code() }))
     }
 

@@ -266,13 +266,19 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
         Command::Start(args) => act(args.settings, &args.user, "start", json!({}), &args.wait, "running").await,
         Command::Cancel(args) => {
             let api = Api::open(args.settings).await?;
-            api.finish(api.call("POST", &format!("/containers/{}/cancel", args.user), Some(json!({}))).await?).await
+            let path = format!("/containers/{}/cancel", args.user);
+            api.finish(api.change(&args.user, "POST", &path, Some(json!({}))).await?).await
         }
         Command::Delete(args) => {
             let api = Api::open(args.settings).await?;
             let data = if args.purge { "purge" } else { "keep" };
             let path = format!("/containers/{}?data={data}&force={}", args.user, args.force);
-            api.finish(api.call("DELETE", &path, None).await?).await
+            let mut answer = api.change(&args.user, "DELETE", &path, None).await?;
+            if answer.is_success() && !args.force {
+                // Over HTTP it is on its way; here it was waited for.
+                answer.body["state"] = "deleted".into();
+            }
+            api.finish(answer).await
         }
         Command::Credentials(args) => sign_in::run(args).await,
     }
@@ -303,7 +309,7 @@ async fn change(
     towards: &str,
 ) -> anyhow::Result<ExitCode> {
     let api = Api::open(settings).await?;
-    let answer = api.call("POST", &path, Some(body)).await?;
+    let answer = api.change(user, "POST", &path, Some(body)).await?;
     if !waits.wait || !answer.is_success() {
         return api.finish(answer).await;
     }

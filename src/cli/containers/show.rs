@@ -24,7 +24,7 @@ pub(super) fn problem(body: &Value) -> String {
     let fix = text("fix").map_or_else(String::new, |fix| format!("; {fix}"));
     let detail = text("detail").or_else(|| text("title")).unwrap_or("no answer");
     let code = text("code").map_or_else(String::new, |code| format!(" ({code})"));
-    format!("error: {detail}{fix}{code}")
+    printable(&format!("error: {detail}{fix}{code}"))
 }
 
 fn members(object: &Map<String, Value>) -> String {
@@ -55,7 +55,7 @@ fn flatten(name: &str, value: &Value, lines: &mut Vec<(String, String)>, tables:
 fn table(name: &str, items: &[Value]) -> String {
     let objects = || items.iter().filter_map(Value::as_object);
     let columns: BTreeSet<&String> = objects().flat_map(Map::keys).collect();
-    let header = columns.iter().map(|column| column.to_uppercase().replace('_', " ")).collect();
+    let header = columns.iter().map(|column| heading(column)).collect();
     let row = |item: &Map<String, Value>| {
         columns.iter().map(|column| item.get(*column).map_or_else(|| "-".to_owned(), plain)).collect::<Vec<_>>()
     };
@@ -63,12 +63,11 @@ fn table(name: &str, items: &[Value]) -> String {
 }
 
 fn list(containers: &[Value], snapshot: &Value) -> String {
-    const COLUMNS: [&str; 5] = ["user_id", "state", "openclaw_version", "base_revision", "reason"];
-    let header = COLUMNS.map(|column| column.to_uppercase().replace('_', " ")).to_vec();
+    const COLUMNS: [&str; 5] = ["user_id", "state", "openclaw_version", "base_revision", "reason_code"];
+    let header = COLUMNS.map(heading).to_vec();
     let row = |container: &Value| {
         let cell = |column: &&str| match &container[*column] {
             value if *column == "state" => state(value),
-            Value::Object(reason) => reason.get("code").map_or_else(String::new, plain),
             value => plain(value),
         };
         COLUMNS.iter().map(cell).collect::<Vec<_>>()
@@ -78,13 +77,20 @@ fn list(containers: &[Value], snapshot: &Value) -> String {
     format!("{table}{} containers{age}\n", containers.len())
 }
 
+fn heading(member: &str) -> String {
+    member.to_uppercase().replace('_', " ")
+}
+
 fn plain(value: &Value) -> String {
-    // A control character in what a tenant or an image's author wrote must not reach the terminal.
-    let text = match value {
+    match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+        Value::String(text) => printable(text),
+        other => printable(&other.to_string()),
+    }
+}
+
+/// A control character in what a tenant or an image's author wrote must not reach the terminal.
+fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
