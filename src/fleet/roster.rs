@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Options;
 use super::definitions::Definitions;
-use super::snapshot::{Page, Query, Snapshot};
+use super::snapshot::{Entry, Page, Query, Snapshot};
 use crate::aws::{AwsError, Ecs};
-use crate::domain::{Coordinates, State, UserId};
+use crate::domain::{Coordinates, State};
 use crate::metrics::Metrics;
-use crate::reconcile::Reconciler;
+use crate::reconcile::{ContainerView, Reconciler};
 
 /// How long a caller waits for a snapshot. Below the 30 s after which common HTTP clients give up; 5,000 services take
 /// about as long at AWS's documented rates.
@@ -57,8 +57,8 @@ struct Inner {
     reading: tokio::sync::Mutex<Option<(Instant, Arc<AwsError>)>>,
     /// Held while definitions are read.
     filling: tokio::sync::Mutex<()>,
-    /// Users whose container failed, with the revision that did, once that was looked at.
-    looked_at: tokio::sync::Mutex<HashSet<(UserId, Box<str>)>>,
+    /// Held while failed containers are looked at.
+    noting: tokio::sync::Mutex<()>,
 }
 
 impl Roster {
@@ -81,7 +81,7 @@ impl Roster {
             current: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             filling: tokio::sync::Mutex::default(),
-            looked_at: tokio::sync::Mutex::default(),
+            noting: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -183,19 +183,18 @@ impl Inner {
         }
     }
 
-    /// Looks once at every container that has failed, and notes why, before ECS forgets: after about an hour.
+    /// Looks once at every container that has failed, for the list, and notes why, before ECS forgets: after about an
+    /// hour.
     async fn note_stops(self: Arc<Self>) {
         let note = async {
-            let mut looked_at = self.looked_at.lock().await;
+            let _turn = self.noting.lock().await;
             let Some(snapshot) = self.current(Duration::MAX) else { return };
-            let failed = snapshot.entries.iter().filter(|entry| entry.state == State::Failed);
-            let failed: HashSet<_> = failed.map(|entry| (entry.user.clone(), entry.revision.clone())).collect();
-            looked_at.retain(|seen| failed.contains(seen));
-            let new: Vec<_> = failed.difference(&looked_at).take(MOST_STOPS_NOTED).cloned().collect();
-            for seen in new {
-                if let Ok(view) = self.reconciler.look(&seen.0).await {
-                    self.reconciler.note_stop(&seen.0, &view.status, &view.asked_for).await;
-                    looked_at.insert(seen);
+            let is_new = |entry: &&Entry| entry.state == State::Failed && entry.looked_at.get().is_none();
+            for Entry { user, looked_at, .. } in snapshot.entries.iter().filter(is_new).take(MOST_STOPS_NOTED) {
+                if let Ok(ContainerView { status, asked_for, .. }) = self.reconciler.look(user).await {
+                    self.reconciler.note_stop(user, &status, &asked_for).await;
+                    let reason = status.reason.filter(|_| status.state == State::Failed);
+                    looked_at.get_or_init(|| reason.map(|reason| reason.code));
                 }
             }
         };

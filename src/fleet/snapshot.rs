@@ -1,5 +1,6 @@
 //! The fleet at one moment, in few bytes: at most 5,000 services stand in a cluster (aws-facts §1).
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -29,10 +30,15 @@ pub(super) struct Entry {
     /// ARN of the revision that its service names.
     pub(super) revision: Box<str>,
     pub(super) state: State,
+    /// Why it failed, as far as the service shows.
     pub(super) reason: Option<ReasonCode>,
+    /// Why it failed, once its tasks were looked at; shared with the entries after it, while it is the same failure.
+    pub(super) looked_at: Arc<OnceLock<Option<ReasonCode>>>,
+    /// Whether its deployment was on its way.
+    pub(super) is_rolling_out: bool,
     /// Since when it is in this state, as far as this process knows.
     pub(super) since: Instant,
-    /// How long its rollout took, told once: when it is first seen to run.
+    /// How long its rollout took, told once: when it is first seen to be over.
     pub(super) came_up_after: Option<Duration>,
 }
 
@@ -73,7 +79,7 @@ pub struct Listed {
     pub user: UserId,
     /// Where it is, as far as its service shows.
     pub state: State,
-    /// Why it failed, as far as its service shows.
+    /// Why it failed: what the circuit breaker did, and soon what its tasks came to.
     pub reason: Option<ReasonCode>,
     /// What its revision says; `None` before it was read.
     pub definition: Option<Facts>,
@@ -143,9 +149,9 @@ impl Snapshot {
                 next = containers.last().map(|last: &Listed| last.user.clone());
                 break;
             }
-            let Entry { user, state, reason, .. } = entry;
-            let definition = facts.cloned();
-            containers.push(Listed { user: user.clone(), state: *state, reason: *reason, definition });
+            let Entry { user, state, reason, looked_at, .. } = entry;
+            let (definition, reason) = (facts.cloned(), looked_at.get().copied().flatten().or(*reason));
+            containers.push(Listed { user: user.clone(), state: *state, reason, definition });
         }
         let unread_definitions = self.entries.iter().filter(|entry| remembered.get(&entry.revision).is_none()).count();
         Page { containers, next, taken_at: self.taken_at, age: self.taken.elapsed(), unread_definitions }
@@ -165,19 +171,34 @@ fn entry(service: Service, tag: Option<&str>, before: Option<&Snapshot>) -> Opti
     let user = UserId::parse(tag?).ok().filter(|user| user.service_name() == service.name)?;
     let (state, reason) = outline(&service)?;
     let now = Instant::now();
-    let earlier = before.and_then(|before| before.get(&user)).filter(|earlier| earlier.state == state);
-    let mut since = earlier.map_or(now, |earlier| earlier.since);
-    // A deployment that is on its way says itself when it began, even to a process that has just started.
+    let primary = service.primary();
+    let is_rolling_out = primary.is_some_and(|primary| primary.rollout == Rollout::InProgress);
+    let last = before.and_then(|before| Some((before, before.get(&user)?)));
+    let unchanged = last.map(|(_, earlier)| earlier).filter(|earlier| earlier.state == state);
+    let mut since = unchanged.map_or(now, |earlier| earlier.since);
+    // A deployment that is on its way says itself when it began, even to a process that has just started. It may have
+    // begun long before the container was stopped and started again.
     if state == State::Provisioning
-        && let Some(age) = service.primary().filter(|primary| primary.rollout == Rollout::InProgress).and_then(age)
-        && let Some(began) = now.checked_sub(age)
+        && let Some(began) = primary.filter(|_| is_rolling_out).and_then(age).and_then(|age| now.checked_sub(age))
     {
         since = since.min(began);
+        if let Some((before, _)) = last.filter(|_| unchanged.is_none()) {
+            since = since.max(before.taken);
+        }
     }
-    // Not at the first reading: those came up under another process, and long ago.
-    let came_up = state == State::Running && earlier.is_none() && before.is_some();
-    let came_up_after = service.primary().filter(|_| came_up).and_then(took);
-    Some(Entry { user, revision: service.task_definition.into(), state, reason, since, came_up_after })
+    // Once for each rollout, and so not where one that is long over runs again after a stop; not at the first reading
+    // either: those came up under another process.
+    let is_new = |before: &Snapshot| {
+        let created = primary.and_then(|primary| primary.created_at_seconds);
+        last.is_none_or(|(_, earlier)| earlier.is_rolling_out)
+            || created.is_some_and(|created| created >= before.taken_at.as_second())
+    };
+    let came_up = state == State::Running && before.is_some_and(is_new);
+    let came_up_after = primary.filter(|_| came_up).and_then(took);
+    let same_failure = unchanged.filter(|earlier| *earlier.revision == *service.task_definition);
+    let looked_at = same_failure.map(|earlier| Arc::clone(&earlier.looked_at)).unwrap_or_default();
+    let revision = service.task_definition.into();
+    Some(Entry { user, revision, state, reason, looked_at, is_rolling_out, since, came_up_after })
 }
 
 fn took(deployment: &Deployment) -> Option<Duration> {
@@ -204,4 +225,94 @@ fn outline(service: &Service) -> Option<(State, Option<ReasonCode>)> {
         other => other,
     };
     Some((state, status.reason.map(|reason| reason.code)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::service::ServiceStatus;
+
+    const HOUR: i64 = 3_600;
+
+    fn user() -> UserId {
+        UserId::parse("alice").unwrap()
+    }
+
+    /// A service with one task or none, whose deployment began and ended so many seconds ago.
+    fn service(desired: u32, running: u32, rollout: Rollout, [began, ended]: [i64; 2]) -> Service {
+        let ago = |seconds| Some(Timestamp::now().as_second() - seconds);
+        let deployment = Deployment {
+            id: "ecs-svc/1".into(),
+            primary: true,
+            task_definition: "arn:1".into(),
+            rollout,
+            reason: None,
+            created_at_seconds: ago(began),
+            updated_at_seconds: ago(ended),
+        };
+        Service {
+            name: user().service_name(),
+            status: ServiceStatus::Active,
+            desired,
+            running,
+            pending: 0,
+            task_definition: "arn:1".into(),
+            execute_command: false,
+            deployments: vec![deployment],
+        }
+    }
+
+    /// The entries of one service as it was in one snapshot after the other, five minutes apart; `None`: it was not.
+    fn entries(services: impl IntoIterator<Item = Option<Service>>) -> Vec<Option<Entry>> {
+        let (mut before, mut all) = (None::<Snapshot>, Vec::new());
+        for service in services {
+            let of_now = service.and_then(|service| entry(service, Some("alice"), before.as_ref()));
+            let taken_at = Timestamp::now() - Duration::from_secs(300);
+            let (cluster, taken) = (String::new(), Instant::now());
+            let entries = before.replace(Snapshot { cluster, taken_at, taken, entries: of_now.into_iter().collect() });
+            all.extend(entries.map(|mut snapshot| snapshot.entries.pop()));
+        }
+        all.extend(before.map(|mut snapshot| snapshot.entries.pop()));
+        all
+    }
+
+    fn came_up_after(services: impl IntoIterator<Item = Option<Service>>) -> Vec<Option<u64>> {
+        let took = |entry: Option<Entry>| entry?.came_up_after.map(|took| took.as_secs());
+        entries(services).into_iter().map(took).collect()
+    }
+
+    #[test]
+    fn a_rollout_tells_once_how_long_it_took() {
+        use Rollout::{Completed, InProgress};
+        let up = || Some(service(1, 1, Completed, [60, 20]));
+        let on_its_way = || Some(service(1, 0, InProgress, [HOUR, HOUR]));
+        let old = || Some(service(1, 1, Completed, [HOUR, 3_000]));
+        assert_eq!(came_up_after([old(), old()]), [None, None], "it came up under another process");
+        assert_eq!(came_up_after([None, up(), None]), [None, Some(40), None], "a new user");
+        assert_eq!(came_up_after([on_its_way(), old(), old()]), [None, Some(600), None], "seen on its way");
+        assert_eq!(came_up_after([old(), up()]), [None, Some(40)], "redeployed in between");
+    }
+
+    #[test]
+    fn a_container_that_is_stopped_and_started_again_was_not_provisioned() {
+        use Rollout::Completed;
+        // ECS updates the deployment, which stays the same, when the desired count changes.
+        let stopped = || Some(service(0, 0, Completed, [50 * HOUR, 2 * HOUR]));
+        let starting = || Some(service(1, 0, Completed, [50 * HOUR, 5]));
+        let up = || Some(service(1, 1, Completed, [50 * HOUR, 5]));
+        assert_eq!(came_up_after([stopped(), up()]), [None, None]);
+        assert_eq!(came_up_after([stopped(), starting(), up()]), [None, None, None]);
+    }
+
+    #[test]
+    fn a_start_is_no_older_than_the_snapshot_in_which_the_container_was_stopped() {
+        let ages = |services: Vec<Service>| {
+            let entries = entries(services.into_iter().map(Some));
+            entries.into_iter().map(|entry| entry.unwrap().since.elapsed().as_secs()).collect::<Vec<_>>()
+        };
+        let stopped = service(0, 0, Rollout::Completed, [50, 40]);
+        let starting = || service(1, 0, Rollout::InProgress, [50, 0]);
+        assert_eq!(ages(vec![stopped, starting()]), [0, 0]);
+        assert_eq!(ages(vec![starting(), starting()]), [50, 50]);
+    }
 }
