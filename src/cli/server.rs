@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -36,6 +37,7 @@ pub(super) struct Server {
 impl Server {
     /// Serves until SIGTERM or SIGINT, then lets what is under way come to a stop.
     pub(super) async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
+        raise_file_limit();
         let app = self.assemble().await?;
         let (reconciler, fleet) = (Arc::clone(&app.reconciler), app.fleet.clone());
         fleet.roster.refresh_in_background();
@@ -82,6 +84,15 @@ impl Server {
         let fleet = Fleet::new(ecs, Arc::clone(&reconciler), at, self.fleet, metrics.clone());
         let (readiness, tokens) = (Readiness::new(freshness, infrastructure), self.tokens);
         Ok(App { reconciler, fleet, tokens, readiness, metrics })
+    }
+}
+
+/// As many open files as this process may have. Each watcher has a connection, and the usual soft limit of 1,024 would leave
+/// none for locks and for AWS.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, ?limit, "the limit of open files cannot be raised");
     }
 }
 

@@ -22,6 +22,7 @@ mod images;
 mod interruptions;
 mod listing;
 mod metrics;
+mod open_files;
 mod openapi;
 mod orphans;
 mod planner;
