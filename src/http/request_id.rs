@@ -1,5 +1,5 @@
 //! A request id for every request: the caller's own if it is a sane one, else a new one. It is in the response's
-//! `X-Request-Id`, in every log line of the request and in every problem document.
+//! `X-Request-Id`, in every log line of the request and in every problem document. The caller's trace goes on, too.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -7,8 +7,13 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use opentelemetry::propagation::TextMapPropagator as _;
+use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry_http::HeaderExtractor;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tokio::time::Instant;
 use tracing::Instrument;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::error::Problem;
 
@@ -23,6 +28,12 @@ pub(super) async fn assign(request: Request, next: Next) -> Response {
     let path: String = request.uri().path().chars().take(256).collect();
     // An error's level: whatever is logged, its line has these fields.
     let span = tracing::error_span!("request", request_id = %id, %method, path);
+    // Where spans are exported, the caller's trace goes on here (W3C Trace Context). One that makes no sense begins none.
+    let callers = TraceContextPropagator::new().extract(&HeaderExtractor(request.headers()));
+    if callers.has_active_span() {
+        // Refused only where nothing is exported.
+        drop(span.set_parent(callers));
+    }
     let started = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -23,8 +23,13 @@ fn provision(user_id: &str) -> Value {
 async fn a_provision_is_told_from_the_request_to_each_aws_call_in_flat_lines_and_in_spans() {
     let receiver = Receiver::start(Some(StatusCode::OK)).await;
     let dev = Dev::start(&receiver.url, &[("PROVISIONER_LOG", "info,openclaw_provisioner::aws=debug")]).await;
-    let headers = [("x-request-id", "r-17")];
+    // Ids are bytes in a span, and these are words.
+    let (trace, parent) = ("the-callers-own-", "its-span");
+    let hex = |words: &str| words.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let traceparent = format!("00-{}-{}-01", hex(trace), hex(parent));
+    let headers = [("x-request-id", "r-17"), ("traceparent", traceparent.as_str())];
     assert_eq!(dev.request("POST", "/provision", &headers, &provision("alice")).await.0, 201);
+    let headers = [("x-request-id", "r-17"), ("traceparent", "00-nonsense-01")];
     let resize = json!({"cpu": 1024, "memory_mib": 4096});
     assert_eq!(dev.request("POST", "/containers/alice/resize", &headers, &resize).await.0, 202);
     let log = dev.stop().await;
@@ -57,6 +62,8 @@ async fn a_provision_is_told_from_the_request_to_each_aws_call_in_flat_lines_and
         assert!(spans.contains(word), "the spans say {word}: {spans}");
     }
     assert!(spans.contains("openclaw-provisioner"), "the service has a name");
+    assert!(spans.matches(trace).count() > 3, "all of a request's spans are in the caller's trace");
+    assert_eq!(spans.matches(parent).count(), 1, "the request's span alone is right below the caller's");
 }
 
 #[tokio::test]
