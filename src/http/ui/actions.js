@@ -42,7 +42,7 @@ export const ACTIONS = [
     name: "Cancel",
     isGrave: true,
     makesSense: (state) => state === "provisioning",
-    says: () => "Stops what waits for this user, and the deployment in progress: ECS goes back to the one before it, or to "
+    says: () => "Stops what is under way for this user, and the deployment in progress: ECS goes back to the one before it, or to "
       + "no task where there is none.",
   },
 ];

@@ -240,10 +240,11 @@ export class Detail {
 
 function told(action, { status, body }) {
   if (body.cancelled) {
-    const { operations, deployment } = body.cancelled;
-    if (operations === 0 && !deployment) return "Nothing was under way.";
+    const { operations, deployment, at_work_elsewhere: elsewhere } = body.cancelled;
+    const other = elsewhere ? " Another replica is at work on this user, and goes on." : "";
+    if (operations === 0 && !deployment) return elsewhere ? `Nothing was cancelled.${other}` : "Nothing was under way.";
     const how = deployment ? `; deployment ${deployment.replaceAll("_", " ")}` : "";
-    return `Cancelled ${operations} waiting operation${operations === 1 ? "" : "s"}${how}.`;
+    return `Cancelled ${operations} operation${operations === 1 ? "" : "s"}${how}.${other}`;
   }
   return status === 200 ? `${action.name}: there was nothing to change.` : `${action.name}: accepted, and on its way.`;
 }
