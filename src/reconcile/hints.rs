@@ -23,11 +23,12 @@ const AT_A_TIME: usize = 16;
 pub(super) struct Hints {
     turns: Arc<Semaphore>,
     is_stuck: Arc<AtomicBool>,
+    has_failed: Arc<AtomicBool>,
 }
 
 impl Default for Hints {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(AT_A_TIME)), is_stuck: Arc::default() }
+        Self { turns: Arc::new(Semaphore::new(AT_A_TIME)), is_stuck: Arc::default(), has_failed: Arc::default() }
     }
 }
 
@@ -55,9 +56,15 @@ impl Hints {
             .in_current_span(),
         );
         match timeout_at(deadline, reading).await {
-            Ok(Ok(Ok(found))) => Some(found),
+            Ok(Ok(Ok(found))) => {
+                self.has_failed.store(false, Ordering::Relaxed);
+                Some(found)
+            }
             Ok(Ok(Err(error))) => {
-                tracing::warn!(error = %with_causes(&error), "a file that explains a status could not be used");
+                // Once: a file system that refuses does so for every user whom anybody watches.
+                if !self.has_failed.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(error = %with_causes(&error), "a file that explains a status could not be used");
+                }
                 None
             }
             // Nothing in a read panics; were it to, the panic hook has told.
