@@ -4,17 +4,22 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::error::ConvergeError;
-use super::plan::Refusal;
+use super::operation::Operation;
+use super::plan::{Observed, Refusal};
 use super::status::ContainerView;
 use super::target::Target;
 use super::{Caller, Outcome, Reconciler, SignInChange};
 use crate::aws::ErrorKind;
-use crate::domain::service::{Rollout, Service, ServiceDeploymentState, ServiceStatus};
+use crate::domain::service::{Deployment, Rollout, Service, ServiceDeployment, ServiceDeploymentState, ServiceStatus};
 use crate::domain::{UserId, with_causes};
 use crate::staging::LockError;
+
+/// How long the lock file may take.
+const FILES_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a cancel came to.
 #[derive(Debug)]
@@ -58,23 +63,20 @@ impl Reconciler {
     /// `Refused(NotFound)` when there is no container, also when what was to make it has been cancelled. `Busy` when a
     /// step takes longer than a call waits, or when another replica would have to be stopped first.
     pub async fn cancel(self: &Arc<Self>, by: &Caller, user: &UserId) -> Result<Cancelled, ConvergeError> {
-        let operation = self.begin("cancel", by, user);
-        let result = self.cancel_all(by, user).await;
+        let mut operation = self.begin("cancel", by, user);
+        let result = self.cancel_all(by, user, &mut operation).await;
         operation.end(result.as_ref().map(Cancelled::outcome));
         result
     }
 
-    async fn cancel_all(self: &Arc<Self>, by: &Caller, user: &UserId) -> Result<Cancelled, ConvergeError> {
+    async fn cancel_all(
+        self: &Arc<Self>,
+        by: &Caller,
+        user: &UserId,
+        operation: &mut Operation,
+    ) -> Result<Cancelled, ConvergeError> {
         let operations = self.cancellations.cancel(user);
-        let at_work_elsewhere = match self.locks.is_held_elsewhere(user, self.options.lock_timeout).await {
-            Ok(elsewhere) => elsewhere,
-            Err(busy @ LockError::Busy { .. }) => return Err(busy.into()),
-            // What is stuck may be the file system itself.
-            Err(error @ LockError::Io { .. }) => {
-                tracing::warn!(error = %with_causes(&error), "whether another replica is at work could not be seen");
-                false
-            }
-        };
+        let at_work_elsewhere = self.is_at_work_elsewhere(user).await?;
         let at = self.coordinates();
         let found = self.aws.ecs.describe_service(&at.cluster, &user.service_name()).await?;
         let Some(service) = found.filter(|service| service.status != ServiceStatus::Inactive) else {
@@ -84,37 +86,65 @@ impl Reconciler {
                 false => Refusal::NotFound.into(),
             });
         };
+        operation.saw(&Observed { service: Some(service.clone()), ..Observed::default() });
         let deployment = match is_deploying(&service) {
             false => None,
             true if self.roll_back(&at.cluster, &service).await? => {
                 if !at_work_elsewhere {
                     // The sign-in was placed for the release that does not come.
-                    self.apply(by, user.clone(), Target::unchanged(), SignInChange::None).await?;
+                    self.apply_now(by, user, Target::unchanged()).await?;
                 }
                 Some(CancelledDeployment::RolledBack)
             }
             true if at_work_elsewhere => return Err(busy_elsewhere(user)),
             true => {
-                self.apply(by, user.clone(), Target::stop(), SignInChange::None).await?;
+                self.apply_now(by, user, Target::stop()).await?;
                 Some(CancelledDeployment::ScaledToZero)
             }
         };
         tracing::info!(user_id = %user, operations, at_work_elsewhere, ?deployment, "cancelled");
-        Ok(Cancelled { operations, at_work_elsewhere, deployment, view: self.look(user).await? })
+        let view = self.look(user).await?;
+        let (service, current) = (Some(view.service.clone()), view.current.clone());
+        operation.saw(&Observed { service, current, ..Observed::default() });
+        Ok(Cancelled { operations, at_work_elsewhere, deployment, view })
     }
 
-    /// Whether ECS goes back to the deployment before the PRIMARY one.
-    async fn roll_back(&self, cluster: &str, service: &Service) -> Result<bool, ConvergeError> {
-        let is_before = |rollout| rollout == Rollout::Completed;
-        if !service.deployments.iter().any(|other| !other.primary && is_before(other.rollout)) {
-            return Ok(false);
+    /// Waits for the user's operations in this process to end, and says whether another one is at work.
+    async fn is_at_work_elsewhere(&self, user: &UserId) -> Result<bool, ConvergeError> {
+        let within = self.options.lock_timeout;
+        let problem = match timeout(within + FILES_WITHIN, self.locks.is_held_elsewhere(user, within)).await {
+            Ok(Ok(elsewhere)) => return Ok(elsewhere),
+            Ok(Err(busy @ LockError::Busy { .. })) => return Err(busy.into()),
+            // What is stuck may be the file system itself.
+            Ok(Err(error @ LockError::Io { .. })) => with_causes(&error),
+            Err(_) => "the file system does not answer".to_owned(),
+        };
+        tracing::warn!(problem, "whether another replica is at work could not be seen");
+        Ok(false)
+    }
+
+    /// As [`Self::apply`], and done when it answers.
+    async fn apply_now(self: &Arc<Self>, by: &Caller, user: &UserId, target: Target) -> Result<(), ConvergeError> {
+        match self.apply(by, user.clone(), target, SignInChange::None).await?.outcome {
+            Outcome::Created | Outcome::Changed | Outcome::Unchanged => Ok(()),
+            Outcome::Waiting => Err(ConvergeError::Deadline { seconds: self.options.answer_within.as_secs() }),
         }
+    }
+
+    /// Whether ECS goes back to the deployment before the PRIMARY one. One that is on its way back already is left to it: a
+    /// cancel that is sent twice must not take the task away that comes back.
+    async fn roll_back(&self, cluster: &str, service: &Service) -> Result<bool, ConvergeError> {
+        let is_moving = service.primary().is_some_and(|primary| primary.rollout == Rollout::InProgress);
+        let is_before = |other: &Deployment| !other.primary && other.rollout == Rollout::Completed;
         let stopped = async {
-            match self.aws.ecs.newest_service_deployment(cluster, &service.name).await? {
-                Some(newest) if newest.state == ServiceDeploymentState::InProgress => {
-                    self.aws.ecs.roll_back_service_deployment(&newest.arn).await
+            let newest = self.aws.ecs.newest_service_deployment(cluster, &service.name).await?;
+            let Some(ServiceDeployment { arn, state, .. }) = newest else { return Ok(false) };
+            match state {
+                ServiceDeploymentState::RolledBack => Ok(is_moving),
+                ServiceDeploymentState::InProgress if service.deployments.iter().any(is_before) => {
+                    self.aws.ecs.roll_back_service_deployment(&arn).await
                 }
-                Some(_) | None => Ok(false),
+                ServiceDeploymentState::InProgress | ServiceDeploymentState::Ended => Ok(false),
             }
         };
         match stopped.await {

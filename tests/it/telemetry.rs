@@ -76,6 +76,7 @@ async fn the_audit_says_who_did_what_to_whom_and_what_became_of_it_whatever_the_
     dev.request("POST", "/containers/alice/resize", &headers, &resize).await;
     dev.request("POST", "/containers/alice/gateway/rotate", &headers, &json!({})).await;
     dev.request("POST", "/containers/alice/stop", &headers, &json!({})).await;
+    dev.request("POST", "/containers/alice/cancel", &headers, &json!({})).await;
     dev.request("POST", "/containers/alice/credentials/repair", &headers, &json!({})).await;
     dev.request("POST", "/containers/bob/start", &headers, &json!({})).await;
     let mut log = dev.stop().await;
@@ -111,6 +112,7 @@ async fn the_audit_says_who_did_what_to_whom_and_what_became_of_it_whatever_the_
     alice resize unchanged -: up 1 1024/4096 openclaw-dev-user:2 openclaw-dev:1 > up 1 1024/4096 openclaw-dev-user:2 openclaw-dev:1
     alice rotate_gateway_token changed -: up 1 1024/4096 openclaw-dev-user:2 openclaw-dev:1 > up 1 1024/4096 openclaw-dev-user:2 openclaw-dev:1
     alice stop changed -: up 1 1024/4096 openclaw-dev-user:2 openclaw-dev:1 > down 0 1024/4096 openclaw-dev-user:2 openclaw-dev:1
+    alice cancel unchanged -: down 0 - - - > down 0 1024/4096 openclaw-dev-user:2 openclaw-dev:1
     alice repair_credentials unchanged -: - - - - - > - - - - -
     bob start failed container_not_found: absent - - - - > absent - - - -
     ");

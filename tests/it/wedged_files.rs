@@ -3,6 +3,8 @@
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
+use openclaw_provisioner::emulator::Options as EmulatorOptions;
+use openclaw_provisioner::reconcile::Options;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -26,10 +28,11 @@ async fn wedge() -> Sender<()> {
 }
 
 #[test]
-fn a_status_is_told_without_the_files_and_with_them_once_they_answer() {
+fn what_needs_no_files_goes_on_without_them_and_with_them_once_they_answer() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
     runtime.block_on(async {
-        let app = TestApp::start().await;
+        let options = Options { lock_timeout: Duration::from_secs(1), ..Options::default() };
+        let app = TestApp::with_both(EmulatorOptions::default(), options).await;
         app.provision("alice").await;
         assert_eq!(app.get("/containers/alice/wait").await.body["state"], "running");
         let before = app.get("/containers/alice").await.body;
@@ -49,6 +52,9 @@ fn a_status_is_told_without_the_files_and_with_them_once_they_answer() {
         }
         assert_eq!(get("/containers/alice/wait").await.body["state"], "running");
         assert_eq!(get("/containers?fresh=true").await.body["containers"][0]["state"], "running");
+
+        let cancel = timeout(LONG, app.post("/containers/alice/cancel", json!({}))).await.expect("cancel");
+        assert_eq!((cancel.status, &cancel.body["cancelled"]["deployment"]), (200, &Value::Null), "{}", cancel.body);
 
         drop(mend);
         let answers_again = async {
