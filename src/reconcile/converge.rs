@@ -1,8 +1,9 @@
 //! One converge from lock to answer: observe, then plan and take steps until the planner has nothing left to do.
 
+mod placing;
+
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,13 +14,12 @@ use super::execute::Taken;
 use super::operation::Operation;
 use super::plan::{NotRemoved, Observed, Plan, Refusal, Step, plan};
 use super::status::ContainerView;
-use super::target::{Desired, Target};
+use super::target::Target;
 use super::{Converged, Outcome, PlacedSignIn, Reconciler, SignInChange};
 use crate::aws::{AwsError, ErrorKind};
-use crate::domain::credential_plan::openclaw_json::{Entries, TokenSource};
 use crate::domain::service::{ServiceStatus, revision};
-use crate::domain::{Coordinates, CurrentDefinition, SignInKind, UserId, with_causes};
-use crate::staging::{Placed, UserLock};
+use crate::domain::{Coordinates, CurrentDefinition, UserId, with_causes};
+use crate::staging::UserLock;
 
 /// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
 /// consistency, and both pass in seconds; ten, with their waits, are about 20 s.
@@ -166,18 +166,6 @@ impl Run<'_> {
         Ok(self.converged().await)
     }
 
-    fn count_sign_in(&self) {
-        let Some(PlacedSignIn { placed, .. }) = &self.placed else { return };
-        let outcome = match &self.sign_in {
-            SignInChange::None => None,
-            SignInChange::Send { .. } => placed.staged.map(|staged| staged.outcome.name()),
-            SignInChange::Remove => Some("removed"),
-        };
-        if let Some(outcome) = outcome {
-            self.reconciler.metrics.credentials(outcome);
-        }
-    }
-
     async fn take_steps(&mut self, answer: &mut Answer) -> Result<(), ConvergeError> {
         loop {
             if Instant::now() > self.deadline {
@@ -250,67 +238,6 @@ impl Run<'_> {
                 self.observe_after(Duration::from_millis(100 << self.did.conflicts.min(5))).await
             }
         }
-    }
-
-    /// Puts the sign-in where the service, as it is, looks for it. Not on a stop: a file system that does not answer is
-    /// no reason to let a container run.
-    async fn place_for_current(&mut self) -> Result<(), ConvergeError> {
-        let stops = matches!(self.target, Target::Present { desired: Desired::Stopped, .. } | Target::Absent { .. });
-        if stops { Ok(()) } else { self.place_for(None).await }
-    }
-
-    /// Puts the sign-in where that revision will look for it, or takes it away where the provider is another one; once
-    /// for each release and provider that this converge comes to.
-    async fn place_for(&mut self, task_definition: Option<&str>) -> Result<(), ConvergeError> {
-        let Observed { current, done, .. } = &self.observed;
-        let registered = done.registered.as_ref().filter(|revision| Some(revision.arn.as_str()) == task_definition);
-        let Some(revision) = registered.or(current.as_ref()) else { return Ok(()) };
-        let (release, kind) = (revision.release.clone(), revision.spec.sign_in);
-        if self.placed.as_ref().is_some_and(|before| before.release == release && before.kind == kind) {
-            return Ok(());
-        }
-        let (staging, user) = (&self.reconciler.staging, self.user);
-        let (mut placed, model) = match kind {
-            SignInKind::Chatgpt => {
-                let placed = match &self.sign_in {
-                    SignInChange::None => staging.place(user, &release, None, false).await?,
-                    SignInChange::Send { auth, force } => staging.place(user, &release, Some(auth), *force).await?,
-                    SignInChange::Remove => {
-                        let needs_start = staging.remove_sign_in(user, &release).await?;
-                        Placed { needs_start, ..staging.place(user, &release, None, false).await? }
-                    }
-                };
-                let model = placed.plan.model;
-                (placed, model)
-            }
-            SignInKind::OpenaiKey | SignInKind::AnthropicKey | SignInKind::Bedrock => {
-                if let SignInChange::Send { .. } = self.sign_in {
-                    kind.takes_auth().map_err(Refusal::from)?;
-                }
-                (staging.place_none(user, &release).await?, release.model_entries(kind))
-            }
-        };
-        let token = if release.has_gateway_token() { TokenSource::Environment } else { TokenSource::File };
-        let entries = Entries { model, token };
-        placed.warnings.extend(staging.configure(user, entries).await?);
-        // Placed for one release and then for another, it was written all the same.
-        if let Some(PlacedSignIn { placed: earlier, .. }) = self.placed.take() {
-            placed.staged = earlier.staged;
-            placed.needs_start |= earlier.needs_start;
-        }
-        self.placed = Some(PlacedSignIn { release, kind, placed });
-        Ok(())
-    }
-
-    /// Whether what was staged waits for a task to start, and none is about to.
-    fn needs_start(&self) -> bool {
-        let Some(PlacedSignIn { placed, .. }) = &self.placed else { return false };
-        let Some(service) = self.observed.service.as_ref().filter(|service| service.desired > 0) else { return false };
-        let waits_since = placed.pending_since.map(Timestamp::as_second);
-        let deployed = service.primary().and_then(|primary| primary.created_at_seconds);
-        // Handed over by a converge that did not come to restart the container.
-        let is_left_over = waits_since.zip(deployed).is_some_and(|(since, deployed)| deployed < since);
-        (placed.needs_start || is_left_over) && !self.observed.done.restarted
     }
 
     /// Observes again after a while, unless the deadline passes or the process goes down first.

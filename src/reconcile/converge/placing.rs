@@ -1,0 +1,87 @@
+//! The user's files in the course of a converge: in place before a task can start, and once for each release.
+
+use jiff::Timestamp;
+
+use super::Run;
+use crate::domain::SignInKind;
+use crate::domain::credential_plan::openclaw_json::{Entries, TokenSource};
+use crate::reconcile::error::ConvergeError;
+use crate::reconcile::plan::{Observed, Refusal};
+use crate::reconcile::target::{Desired, Target};
+use crate::reconcile::{PlacedSignIn, SignInChange};
+use crate::staging::Placed;
+
+impl Run<'_> {
+    /// Puts the sign-in where the service, as it is, looks for it. Not on a stop: a file system that does not answer is
+    /// no reason to let a container run.
+    pub(super) async fn place_for_current(&mut self) -> Result<(), ConvergeError> {
+        let stops = matches!(self.target, Target::Present { desired: Desired::Stopped, .. } | Target::Absent { .. });
+        if stops { Ok(()) } else { self.place_for(None).await }
+    }
+
+    /// Puts the sign-in where that revision will look for it, or takes it away where the provider is another one; once
+    /// for each release and provider that this converge comes to.
+    pub(super) async fn place_for(&mut self, task_definition: Option<&str>) -> Result<(), ConvergeError> {
+        let Observed { current, done, .. } = &self.observed;
+        let registered = done.registered.as_ref().filter(|revision| Some(revision.arn.as_str()) == task_definition);
+        let Some(revision) = registered.or(current.as_ref()) else { return Ok(()) };
+        let (release, kind) = (revision.release.clone(), revision.spec.sign_in);
+        if self.placed.as_ref().is_some_and(|before| before.release == release && before.kind == kind) {
+            return Ok(());
+        }
+        let (staging, user) = (&self.reconciler.staging, self.user);
+        let (mut placed, model) = match kind {
+            SignInKind::Chatgpt => {
+                let placed = match &self.sign_in {
+                    SignInChange::None => staging.place(user, &release, None, false).await?,
+                    SignInChange::Send { auth, force } => staging.place(user, &release, Some(auth), *force).await?,
+                    SignInChange::Remove => {
+                        let needs_start = staging.remove_sign_in(user, &release).await?;
+                        Placed { needs_start, ..staging.place(user, &release, None, false).await? }
+                    }
+                };
+                let model = placed.plan.model;
+                (placed, model)
+            }
+            SignInKind::OpenaiKey | SignInKind::AnthropicKey | SignInKind::Bedrock => {
+                if let SignInChange::Send { .. } = self.sign_in {
+                    kind.takes_auth().map_err(Refusal::from)?;
+                }
+                (staging.place_none(user, &release).await?, release.model_entries(kind))
+            }
+        };
+        let token = if release.has_gateway_token() { TokenSource::Environment } else { TokenSource::File };
+        let entries = Entries { model, token };
+        placed.warnings.extend(staging.configure(user, entries).await?);
+        // Placed for one release and then for another, it was written all the same.
+        if let Some(PlacedSignIn { placed: earlier, .. }) = self.placed.take() {
+            placed.staged = earlier.staged;
+            placed.needs_start |= earlier.needs_start;
+        }
+        self.placed = Some(PlacedSignIn { release, kind, placed });
+        Ok(())
+    }
+
+    /// Whether what was staged waits for a task to start, and none is about to.
+    pub(super) fn needs_start(&self) -> bool {
+        let Some(PlacedSignIn { placed, .. }) = &self.placed else { return false };
+        let Some(service) = self.observed.service.as_ref().filter(|service| service.desired > 0) else { return false };
+        let waits_since = placed.pending_since.map(Timestamp::as_second);
+        let deployed = service.primary().and_then(|primary| primary.created_at_seconds);
+        // Handed over by a converge that did not come to restart the container.
+        let is_left_over = waits_since.zip(deployed).is_some_and(|(since, deployed)| deployed < since);
+        (placed.needs_start || is_left_over) && !self.observed.done.restarted
+    }
+
+    pub(super) fn count_sign_in(&self) {
+        let Some(PlacedSignIn { placed, .. }) = &self.placed else { return };
+        let outcome = match &self.sign_in {
+            SignInChange::None => None,
+            SignInChange::Send { .. } => placed.staged.map(|staged| staged.outcome.name()),
+            SignInChange::Remove => Some("removed"),
+        };
+        if let Some(outcome) = outcome {
+            self.reconciler.metrics.credentials(outcome);
+        }
+    }
+}
