@@ -2,234 +2,27 @@
 //! code in this process, with the settings of `serve`.
 
 mod api;
+mod args;
 mod show;
 mod sign_in;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::logs::{LogArgs, LogFormat};
-use crate::config::{AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs};
+use super::logs::LogFormat;
 use crate::domain::UserId;
 use api::Api;
+pub(super) use args::ContainerCommand;
+use args::{ListArgs, OneArgs, ProvisionArgs, SettingsArgs, WaitArgs, user_id};
 
 /// Longest `GET …/wait` in seconds; short, so that progress shows.
 const SLICE_SECONDS: u64 = 5;
 /// How long `list` goes on reading definitions: 5,000 take about 4 minutes at AWS's documented rates.
 const DEFINITIONS_WITHIN: Duration = Duration::from_secs(600);
-
-/// Settings, as `serve` has them.
-#[derive(Debug, Args)]
-struct SettingsArgs {
-    #[command(flatten)]
-    coordinates: CoordinatesArgs,
-    #[command(flatten)]
-    files: FilesArgs,
-    #[command(flatten)]
-    containers: ContainersArgs,
-    #[command(flatten)]
-    aws: AwsArgs,
-    #[command(flatten)]
-    logs: LogArgs,
-    /// Print the answer as one JSON object, as over HTTP
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-struct WaitArgs {
-    /// Wait until the container is where it is going
-    #[arg(long)]
-    wait: bool,
-    /// Seconds to wait with --wait; exit code 4 when they are over
-    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
-    timeout_seconds: u64,
-}
-
-/// The commands on containers.
-#[derive(Debug, Subcommand)]
-pub(super) enum ContainerCommand {
-    /// Show a user's container
-    Status(OneArgs),
-    /// List all containers
-    List(ListArgs),
-    /// Wait until a user's container is in a state
-    Wait(WaitForArgs),
-    /// Make a user's container, or bring it up to date; the sign-in comes from a file or from standard input
-    Provision(Box<ProvisionArgs>),
-    /// Change the size of a user's container
-    Resize(ResizeArgs),
-    /// Deploy the newest base for a user
-    Redeploy(RedeployArgs),
-    /// Stop a user's container; its files stay
-    Stop(ChangeArgs),
-    /// Start a user's container again
-    Start(ChangeArgs),
-    /// Stop the operations and the deployment that are under way for a user
-    Cancel(OneArgs),
-    /// Delete a user's container; its files stay unless they are purged
-    Delete(DeleteArgs),
-    /// Show, replace, remove or repair a user's sign-in
-    Credentials(sign_in::CredentialsArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct OneArgs {
-    /// Whose
-    #[arg(value_name = "USER", value_parser = user_id)]
-    user: UserId,
-    #[command(flatten)]
-    settings: SettingsArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ChangeArgs {
-    /// Whose
-    #[arg(value_name = "USER", value_parser = user_id)]
-    user: UserId,
-    #[command(flatten)]
-    wait: WaitArgs,
-    #[command(flatten)]
-    settings: SettingsArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ListArgs {
-    /// Only containers in this state
-    #[arg(long, value_name = "STATE")]
-    state: Option<String>,
-    /// Only containers of this OpenClaw release
-    #[arg(long, value_name = "RELEASE")]
-    release: Option<String>,
-    /// Only containers that were rendered from this revision of the base
-    #[arg(long, value_name = "REVISION")]
-    base_revision: Option<String>,
-    #[command(flatten)]
-    settings: SettingsArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct WaitForArgs {
-    /// Whose
-    #[arg(value_name = "USER", value_parser = user_id)]
-    user: UserId,
-    /// The state to wait for
-    #[arg(long, default_value = "running", value_name = "STATE")]
-    state: String,
-    /// Seconds to wait; exit code 4 when they are over
-    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
-    timeout_seconds: u64,
-    #[command(flatten)]
-    settings: SettingsArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ProvisionArgs {
-    /// For whom
-    #[arg(value_name = "USER", value_parser = user_id)]
-    user: UserId,
-    /// File with the user's ChatGPT auth.json; "-" reads standard input. Never an argument: others can read those
-    #[arg(long, value_name = "FILE")]
-    auth_file: Option<PathBuf>,
-    /// How the user signs in: chatgpt, openai_key, anthropic_key or bedrock [default: chatgpt for a new user]
-    #[arg(long, value_name = "PROVIDER")]
-    provider: Option<String>,
-    /// CPU units, with --memory-mib
-    #[arg(long, value_name = "UNITS", requires = "memory_mib")]
-    cpu: Option<u32>,
-    /// Memory in MiB, with --cpu
-    #[arg(long, value_name = "MIB", requires = "cpu")]
-    memory_mib: Option<u32>,
-    /// Pin this image
-    #[arg(long, value_name = "IMAGE")]
-    image: Option<String>,
-    /// OpenClaw release of an image whose tag does not say it
-    #[arg(long, value_name = "RELEASE")]
-    release: Option<String>,
-    /// Environment variable of the container; again for more
-    #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = pair)]
-    variables: Vec<(String, String)>,
-    /// Secret of the container, by the ARN it is stored under; again for more
-    #[arg(long = "secret", value_name = "NAME=ARN", value_parser = pair)]
-    secrets: Vec<(String, String)>,
-    /// Docker label of the container; again for more
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = pair)]
-    labels: Vec<(String, String)>,
-    #[command(flatten)]
-    wait: WaitArgs,
-    #[command(flatten)]
-    settings: SettingsArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ResizeArgs {
-    /// Whose
-    #[arg(value_name = "USER", value_parser = user_id)]
-    user: UserId,
-    /// CPU units
-    #[arg(long, value_name = "UNITS")]
-    cpu: u32,
-    /// Memory in MiB
-    #[arg(long, value_name = "MIB")]
-    memory_mib: u32,
-    #[command(flatten)]
-    wait: WaitArgs,
-    #[command(flatten)]
-    settings: SettingsArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct RedeployArgs {
-    /// Whose
-    #[arg(value_name = "USER", value_parser = user_id)]
-    user: UserId,
-    /// Pin this image
-    #[arg(long, value_name = "IMAGE", conflicts_with = "unpin")]
-    image: Option<String>,
-    /// Take the pin away
-    #[arg(long)]
-    unpin: bool,
-    /// OpenClaw release of an image whose tag does not say it
-    #[arg(long, value_name = "RELEASE")]
-    release: Option<String>,
-    /// Replace the task even when nothing has changed
-    #[arg(long)]
-    force: bool,
-    #[command(flatten)]
-    wait: WaitArgs,
-    #[command(flatten)]
-    settings: SettingsArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct DeleteArgs {
-    /// Whose
-    #[arg(value_name = "USER", value_parser = user_id)]
-    user: UserId,
-    /// Remove the user's files, too
-    #[arg(long)]
-    purge: bool,
-    /// Do not wait for the tasks to stop, and go on past what cannot be removed
-    #[arg(long)]
-    force: bool,
-    #[command(flatten)]
-    settings: SettingsArgs,
-}
-
-fn user_id(text: &str) -> Result<UserId, crate::domain::Invalid> {
-    UserId::parse(text)
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
-}
 
 /// Runs the command.
 ///

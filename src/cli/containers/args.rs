@@ -1,0 +1,217 @@
+//! What the commands on containers are told.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::sign_in;
+use crate::cli::logs::LogArgs;
+use crate::config::{AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs};
+use crate::domain::UserId;
+
+/// Settings, as `serve` has them.
+#[derive(Debug, Args)]
+pub(super) struct SettingsArgs {
+    #[command(flatten)]
+    pub(super) coordinates: CoordinatesArgs,
+    #[command(flatten)]
+    pub(super) files: FilesArgs,
+    #[command(flatten)]
+    pub(super) containers: ContainersArgs,
+    #[command(flatten)]
+    pub(super) aws: AwsArgs,
+    #[command(flatten)]
+    pub(super) logs: LogArgs,
+    /// Print the answer as one JSON object, as over HTTP
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WaitArgs {
+    /// Wait until the container is where it is going
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// Seconds to wait with --wait; exit code 4 when they are over
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub(super) timeout_seconds: u64,
+}
+
+/// The commands on containers.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum ContainerCommand {
+    /// Show a user's container
+    Status(OneArgs),
+    /// List all containers
+    List(ListArgs),
+    /// Wait until a user's container is in a state
+    Wait(WaitForArgs),
+    /// Make a user's container, or bring it up to date; the sign-in comes from a file or from standard input
+    Provision(Box<ProvisionArgs>),
+    /// Change the size of a user's container
+    Resize(ResizeArgs),
+    /// Deploy the newest base for a user
+    Redeploy(RedeployArgs),
+    /// Stop a user's container; its files stay
+    Stop(ChangeArgs),
+    /// Start a user's container again
+    Start(ChangeArgs),
+    /// Stop the operations and the deployment that are under way for a user
+    Cancel(OneArgs),
+    /// Delete a user's container; its files stay unless they are purged
+    Delete(DeleteArgs),
+    /// Show, replace, remove or repair a user's sign-in
+    Credentials(sign_in::CredentialsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct OneArgs {
+    /// Whose
+    #[arg(value_name = "USER", value_parser = user_id)]
+    pub(super) user: UserId,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ChangeArgs {
+    /// Whose
+    #[arg(value_name = "USER", value_parser = user_id)]
+    pub(super) user: UserId,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ListArgs {
+    /// Only containers in this state
+    #[arg(long, value_name = "STATE")]
+    pub(super) state: Option<String>,
+    /// Only containers of this OpenClaw release
+    #[arg(long, value_name = "RELEASE")]
+    pub(super) release: Option<String>,
+    /// Only containers that were rendered from this revision of the base
+    #[arg(long, value_name = "REVISION")]
+    pub(super) base_revision: Option<String>,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct WaitForArgs {
+    /// Whose
+    #[arg(value_name = "USER", value_parser = user_id)]
+    pub(super) user: UserId,
+    /// The state to wait for
+    #[arg(long, default_value = "running", value_name = "STATE")]
+    pub(super) state: String,
+    /// Seconds to wait; exit code 4 when they are over
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub(super) timeout_seconds: u64,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ProvisionArgs {
+    /// For whom
+    #[arg(value_name = "USER", value_parser = user_id)]
+    pub(super) user: UserId,
+    /// File with the user's ChatGPT auth.json; "-" reads standard input. Never an argument: others can read those
+    #[arg(long, value_name = "FILE")]
+    pub(super) auth_file: Option<PathBuf>,
+    /// How the user signs in: chatgpt, openai_key, anthropic_key or bedrock [default: chatgpt for a new user]
+    #[arg(long, value_name = "PROVIDER")]
+    pub(super) provider: Option<String>,
+    /// CPU units, with --memory-mib
+    #[arg(long, value_name = "UNITS", requires = "memory_mib")]
+    pub(super) cpu: Option<u32>,
+    /// Memory in MiB, with --cpu
+    #[arg(long, value_name = "MIB", requires = "cpu")]
+    pub(super) memory_mib: Option<u32>,
+    /// Pin this image
+    #[arg(long, value_name = "IMAGE")]
+    pub(super) image: Option<String>,
+    /// OpenClaw release of an image whose tag does not say it
+    #[arg(long, value_name = "RELEASE")]
+    pub(super) release: Option<String>,
+    /// Environment variable of the container; again for more
+    #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = pair)]
+    pub(super) variables: Vec<(String, String)>,
+    /// Secret of the container, by the ARN it is stored under; again for more
+    #[arg(long = "secret", value_name = "NAME=ARN", value_parser = pair)]
+    pub(super) secrets: Vec<(String, String)>,
+    /// Docker label of the container; again for more
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = pair)]
+    pub(super) labels: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ResizeArgs {
+    /// Whose
+    #[arg(value_name = "USER", value_parser = user_id)]
+    pub(super) user: UserId,
+    /// CPU units
+    #[arg(long, value_name = "UNITS")]
+    pub(super) cpu: u32,
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB")]
+    pub(super) memory_mib: u32,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RedeployArgs {
+    /// Whose
+    #[arg(value_name = "USER", value_parser = user_id)]
+    pub(super) user: UserId,
+    /// Pin this image
+    #[arg(long, value_name = "IMAGE", conflicts_with = "unpin")]
+    pub(super) image: Option<String>,
+    /// Take the pin away
+    #[arg(long)]
+    pub(super) unpin: bool,
+    /// OpenClaw release of an image whose tag does not say it
+    #[arg(long, value_name = "RELEASE")]
+    pub(super) release: Option<String>,
+    /// Replace the task even when nothing has changed
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DeleteArgs {
+    /// Whose
+    #[arg(value_name = "USER", value_parser = user_id)]
+    pub(super) user: UserId,
+    /// Remove the user's files, too
+    #[arg(long)]
+    pub(super) purge: bool,
+    /// Do not wait for the tasks to stop, and go on past what cannot be removed
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+pub(super) fn user_id(text: &str) -> Result<UserId, crate::domain::Invalid> {
+    UserId::parse(text)
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
