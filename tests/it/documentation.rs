@@ -122,6 +122,16 @@ fn alerts() -> BTreeMap<String, Option<String>> {
     found
 }
 
+/// The alarms that the infrastructure makes: the first argument of `this.alarm`, and the keys of `STOPS` for the ones that
+/// it makes in a loop.
+fn alarms() -> BTreeSet<String> {
+    let stack = read("infra/lib/observability.ts");
+    let named = stack.split("this.alarm(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let (_, stops) = stack.split_once("const STOPS = {\n").unwrap();
+    let keys = stops.lines().map_while(|line| line.strip_prefix("  ")?.split_once(": [")).map(|(key, _)| key);
+    named.chain(keys).map(str::to_owned).collect()
+}
+
 /// All codes, from the list that serde makes of the enum: one that is added cannot be forgotten here.
 fn reason_codes() -> BTreeSet<String> {
     let refusal = serde_json::from_str::<ReasonCode>("\"no such code\"").unwrap_err().to_string();
@@ -137,6 +147,13 @@ fn the_runbook_has_an_entry_for_each_alert_and_each_alert_points_to_its_own() {
         assert_eq!(link.as_ref(), Some(&wanted), "the annotation `runbook` of {name}");
     }
     assert_eq!(runbook()["Alerts"], alerts.into_keys().collect());
+}
+
+#[test]
+fn the_runbook_has_an_entry_for_each_alarm() {
+    let alarms = alarms();
+    assert!(alarms.contains("NoHealthyReplica") && alarms.contains("OutOfMemory"), "{alarms:?}");
+    assert_eq!(runbook()["Alarms"], alarms);
 }
 
 #[test]
