@@ -142,8 +142,8 @@ pub enum ConvergeError {
     /// Conflict after conflict.
     #[error("the user's resources kept changing while they were being converged")]
     Contended,
-    /// Somebody cancelled it while it waited.
-    #[error("the operation was cancelled while it waited; what it did until then stays done")]
+    /// Somebody cancelled it.
+    #[error("the operation was cancelled; what it did until then stays done")]
     Cancelled,
     /// The deadline passed while something was waited for.
     #[error("not converged within {seconds} s")]
