@@ -126,9 +126,11 @@ fn alerts() -> BTreeMap<String, Option<String>> {
 /// it makes in a loop.
 fn alarms() -> BTreeSet<String> {
     let stack = read("infra/lib/observability.ts");
-    let named = stack.split("this.alarm(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let calls = stack.split("this.alarm(").skip(1).filter_map(|call| call.trim_start().strip_prefix('"'));
+    let named = calls.map(|name| name.split('"').next().unwrap());
     let (_, stops) = stack.split_once("const STOPS = {\n").unwrap();
-    let keys = stops.lines().map_while(|line| line.strip_prefix("  ")?.split_once(": [")).map(|(key, _)| key);
+    let (stops, _) = stops.split_once("\n}").unwrap();
+    let keys = stops.lines().filter_map(|line| line.strip_prefix("  ")?.split_once(": [")).map(|(key, _)| key);
     named.chain(keys).map(str::to_owned).collect()
 }
 
