@@ -199,9 +199,9 @@ fn every_series_has_a_metric_with_words_that_help() {
 }
 
 #[test]
-fn dashboard_alerts_and_readme_name_metrics_that_there_are_and_leave_none_out() {
+fn dashboard_alerts_and_document_name_metrics_that_there_are_and_leave_none_out() {
     let (series, help) = registry();
-    let (dashboard, readme) = (observability("dashboard.json"), observability("../../README.md"));
+    let (dashboard, document) = (observability("dashboard.json"), observability("../../docs/observability.md"));
     for (file, text) in [
         ("dashboard.json", dashboard.clone()),
         ("alerts.yaml", observability("alerts.yaml")),
@@ -214,11 +214,15 @@ fn dashboard_alerts_and_readme_name_metrics_that_there_are_and_leave_none_out() 
     }
     // In words a histogram goes by its own name.
     let unknown = |name: &&String| !series.contains(*name) && help.iter().all(|(metric, _)| metric != *name);
-    assert_eq!(names_in(&readme).iter().find(unknown), None, "README.md tells of it, and it is not measured");
-    let (shown, told) = (names_in(&dashboard), names_in(&readme));
+    assert_eq!(
+        names_in(&document).iter().find(unknown),
+        None,
+        "docs/observability.md tells of it, and it is not measured"
+    );
+    let (shown, told) = (names_in(&dashboard), names_in(&document));
     for (metric, _) in help {
         assert!(shown.iter().any(|name| name.starts_with(&metric)), "{metric} is on no panel");
-        assert!(told.iter().any(|name| name.starts_with(&metric)), "README.md does not tell of {metric}");
+        assert!(told.iter().any(|name| name.starts_with(&metric)), "docs/observability.md does not tell of {metric}");
     }
 }
 
