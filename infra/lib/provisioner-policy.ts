@@ -1,5 +1,5 @@
-// What the provisioner may do in AWS: the table of README.md ("IAM of this service"), a statement a row. A test compares
-// the actions with infra/aws-actions.json, which is made from the Rust source.
+// What the provisioner may do in AWS: the table of docs/own-infrastructure.md ("IAM of this
+// service"), a statement a row. A test compares the actions with infra/aws-actions.json, which is made from the Rust source.
 
 import type { Stack } from "aws-cdk-lib";
 import * as iam from "aws-cdk-lib/aws-iam";

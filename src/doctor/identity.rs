@@ -33,7 +33,12 @@ fn identity(arn: Result<String, AwsError>, region: &str) -> Check {
     match arn {
         Ok(arn) if arn.ends_with(":root") => {
             let message = format!("{arn} in {region}: whatever takes over this service has the whole account");
-            Check::warn(IDENTITY, "root_user", message, Some("use a role with the README's permissions".into()))
+            Check::warn(
+                IDENTITY,
+                "root_user",
+                message,
+                Some("use a role with the permissions of docs/own-infrastructure.md".into()),
+            )
         }
         Ok(arn) => Check::pass(IDENTITY, format!("{arn} in {region}")),
         Err(error) => match error.kind() {

@@ -143,7 +143,7 @@ fn words(error: &serde_json::Error) -> Words {
     } else {
         match expected {
             Some(expected) => ("the value is of the wrong kind", format!("expected {}", plain(expected))),
-            None => ("the value is not valid", "see README.md for the fields".to_owned()),
+            None => ("the value is not valid", "see /openapi.json for the fields".to_owned()),
         }
     };
     Words { member: None, problem: problem.to_owned(), fix }
