@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { App } from "aws-cdk-lib";
 import { deployment } from "../lib/deployment.ts";
 import { InvalidSettings, parseSettings } from "../lib/settings.ts";
-import { imageFor, readVersionFile } from "../lib/version-file.ts";
+import { imageFor, InvalidVersionFile, readVersionFile } from "../lib/version-file.ts";
 
 const app = new App();
 const file = readVersionFile(fileURLToPath(new URL("../../openclaw-version.json", import.meta.url)));
@@ -13,7 +13,7 @@ try {
   deployment(app, settings, imageFor(file, settings.env, settings.strict));
 } catch (error) {
   // What is wrong with the input, without a stack trace.
-  if (!(error instanceof InvalidSettings)) throw error;
+  if (!(error instanceof InvalidSettings || error instanceof InvalidVersionFile)) throw error;
   console.error(error.message);
   process.exit(1);
 }

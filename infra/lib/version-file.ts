@@ -19,6 +19,14 @@ interface VersionFile {
   readonly environments: Readonly<Record<string, { readonly tag: string | null }>>;
 }
 
+/** The file does not say what to deploy. */
+export class InvalidVersionFile extends Error {
+  constructor(problem: string) {
+    super(`openclaw-version.json: ${problem}`);
+    this.name = "InvalidVersionFile";
+  }
+}
+
 /** Reads the file. */
 export function readVersionFile(path: string): VersionFile {
   return JSON.parse(readFileSync(path, "utf8")) as VersionFile;
@@ -27,26 +35,31 @@ export function readVersionFile(path: string): VersionFile {
 /**
  * The image that `env` runs.
  *
- * @throws Error when the file has no such environment; when the extended image is not built and `strict` is set
+ * @throws InvalidVersionFile when the file has no such environment; when the extended image is not built and `strict` is set
  *   (incident 6: a placeholder tag reached production, where no task could pull it).
  */
 export function imageFor(file: VersionFile, env: string, strict: boolean): OpenClawImage {
   const known = file.environments[env];
   if (known === undefined) {
     const names = Object.keys(file.environments).join(", ");
-    throw new Error(`openclaw-version.json: environments has no ${env}; deploy one of ${names}, or add it`);
+    throw new InvalidVersionFile(`environments has no ${env}; deploy one of ${names}, or add it`);
   }
   const { tag } = known;
   const { extendedImage } = file;
   const placeholder = tag !== null && /(^|-)bootstrap$/.test(tag);
   if (tag !== null && !placeholder) return { image: `${extendedImage}:${tag}`, extendedImage };
-  const problem = `openclaw-version.json: environments.${env}.tag is ${tag === null ? "null" : `the placeholder ${tag}`}`;
+  const problem = `environments.${env}.tag is ${tag === null ? "null" : `the placeholder ${tag}`}`;
   if (strict) {
-    throw new Error(
-      `${problem}; build and push ${extendedImage}, and write the tag that was pushed, <release>-<commit>`,
+    throw new InvalidVersionFile(
+      `${problem}; build and push ${extendedImage} (its repository comes with "cdk deploy OpenClawImages -c env=dev"), and ` +
+        "write the tag that was pushed, <release>-<commit>",
     );
   }
-  return { image: file.upstream, extendedImage, fallback: `${problem}, so ${env} runs upstream, ${file.upstream}` };
+  return {
+    image: file.upstream,
+    extendedImage,
+    fallback: `openclaw-version.json: ${problem}, so ${env} runs upstream, ${file.upstream}`,
+  };
 }
 
 /** Year, month and number of a release, from an image's tag; undefined when the tag says none. */
