@@ -3,7 +3,7 @@
 #
 # Takes the running containers that were made from BASE_REVISION to the newest base, one after another, and stops at the
 # first that does not come up: what is broken is broken for one user then. Run it again to go on. Stopped containers stay
-# as they are. TOKEN needs the scope provision; wants curl and jq.
+# as they are. TOKEN needs the scope provision; wants bash 4, curl and jq.
 set -euo pipefail
 if [ $# -ne 1 ] || [ -z "${URL:-}" ] || [ -z "${TOKEN:-}" ]; then
     sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
