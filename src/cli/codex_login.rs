@@ -7,6 +7,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
+use super::SETTINGS;
 use super::logs::{LogArgs, LogFormat};
 use crate::aws::{self, Aws, Ecs, ListedTasks};
 use crate::config::{AwsArgs, CoordinatesArgs, Source};
@@ -27,11 +28,11 @@ pub(super) struct CodexLoginArgs {
     /// Print one JSON object, whose "command" is the one inside the container
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = SETTINGS)]
     coordinates: CoordinatesArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = SETTINGS)]
     aws: AwsArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = SETTINGS)]
     logs: LogArgs,
 }
 

@@ -113,6 +113,7 @@ fn banner(args: &DevArgs, at: &Addresses, image: &str, base: &str, owner: OwnerA
     println!(
         r#"
 openclaw-provisioner dev — API http://{api}   AWS emulator http://{emulator}   token {token}
+In a browser: http://{api}/ui/ for operators, http://{api}/docs/ to read and to try the API.
 Tasks are SIMULATED: they go PENDING, RUNNING, healthy in about two seconds, and no container runs.
 Base {base} runs {image}. Files are under {dir}/efs ({owners}). Emulated AWS state is gone when this stops.
 

@@ -21,7 +21,7 @@ pub(super) struct HealthcheckArgs {
     /// Address that the service listens on; it is asked on loopback where that is every address
     #[arg(long, env = "PROVISIONER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// Ask this instead; plain http alone
+    /// Ask this instead, with its path, such as http://127.0.0.1:8080/healthz; plain http alone
     #[arg(long, value_name = "URL")]
     url: Option<HttpUrl>,
     /// Seconds that the answer may take

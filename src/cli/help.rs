@@ -1,6 +1,6 @@
 //! Completions for shells, manual pages and the OpenAPI document: each from the very definition of what it describes.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -40,7 +40,10 @@ pub(super) fn openapi() -> anyhow::Result<()> {
 
 /// A reader that has had enough is none of our business, but no reason to panic either.
 fn print(text: &[u8]) -> anyhow::Result<()> {
-    std::io::stdout().write_all(text).context("standard output")
+    match std::io::stdout().write_all(text) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("standard output"),
+    }
 }
 
 pub(super) fn man(args: &ManArgs) -> anyhow::Result<()> {

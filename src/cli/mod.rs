@@ -21,6 +21,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Heading in `--help` for what `serve` and the commands on containers share, so that a command's own options come first.
+const SETTINGS: &str = "Settings, as those of serve";
+
 /// Gives every user of a web app a private, always-on OpenClaw container on AWS ECS Fargate.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 110)]

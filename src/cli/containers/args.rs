@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::sign_in;
+use crate::cli::SETTINGS;
 use crate::cli::logs::LogArgs;
 use crate::config::{AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs};
 use crate::domain::UserId;
@@ -12,15 +13,15 @@ use crate::domain::UserId;
 /// Settings, as `serve` has them.
 #[derive(Debug, Args)]
 pub(super) struct SettingsArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = SETTINGS)]
     pub(super) coordinates: CoordinatesArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = SETTINGS)]
     pub(super) files: FilesArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = SETTINGS)]
     pub(super) containers: ContainersArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = SETTINGS)]
     pub(super) aws: AwsArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = SETTINGS)]
     pub(super) logs: LogArgs,
     /// Print the answer as one JSON object, as over HTTP
     #[arg(long)]
