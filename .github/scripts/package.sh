@@ -9,7 +9,8 @@ cd "$(dirname "$0")/../.."
 staged=$(mktemp -d)
 trap 'rm -rf "$staged"' EXIT
 mkdir -p "$staged/$name/man" "$staged/$name/completions"
-cp LICENSE-APACHE LICENSE-MIT README.md CHANGELOG.md "$staged/$name/"
+# With the documents that the README leads to.
+cp -r LICENSE-APACHE LICENSE-MIT README.md SECURITY.md CHANGELOG.md docs "$staged/$name/"
 install -m 755 "$binary" "$staged/$name/openclaw-provisioner"
 "$binary" man "$staged/$name/man"
 for shell in bash zsh fish; do "$binary" completions "$shell" >"$staged/$name/completions/openclaw-provisioner.$shell"; done

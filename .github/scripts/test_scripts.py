@@ -246,7 +246,7 @@ class Packing(unittest.TestCase):
         one, two = (place / directory / "provisioner-1.tar.gz" for directory in ("one", "two"))
         self.assertEqual(one.read_bytes(), two.read_bytes())
         files = subprocess.run(["tar", "-tzf", str(one)], check=True, capture_output=True, text=True).stdout.split()
-        for file in ("openclaw-provisioner", "LICENSE-MIT", "man/openclaw-provisioner.1", "completions/openclaw-provisioner.zsh"):
+        for file in ("openclaw-provisioner", "LICENSE-MIT", "docs/api.md", "man/openclaw-provisioner.1", "completions/openclaw-provisioner.zsh"):
             self.assertIn(f"provisioner-1/{file}", files)
 
 
