@@ -56,10 +56,10 @@ impl Bucket {
     /// AWS's documented default.
     const fn documented(self) -> Rate {
         match self {
-            Self::TaskDefinitionWrite => Rate { burst: 20, per_second: 1 },
-            Self::TaskDefinitionRead | Self::ServiceDeploymentRead => Rate { burst: 50, per_second: 20 },
-            Self::ServiceWrite => Rate { burst: 50, per_second: 5 },
-            Self::ServiceRead | Self::TaskRead => Rate { burst: 100, per_second: 20 },
+            Self::TaskDefinitionWrite => Rate::whole(20, 1),
+            Self::TaskDefinitionRead | Self::ServiceDeploymentRead => Rate::whole(50, 20),
+            Self::ServiceWrite => Rate::whole(50, 5),
+            Self::ServiceRead | Self::TaskRead => Rate::whole(100, 20),
         }
     }
 }
@@ -68,7 +68,14 @@ impl Bucket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Rate {
     burst: u32,
-    per_second: u32,
+    /// Between two tokens.
+    interval: Duration,
+}
+
+impl Rate {
+    const fn whole(burst: u32, per_second: u64) -> Self {
+        Self { burst, interval: Duration::from_millis(1_000 / per_second) }
+    }
 }
 
 /// The sizes of all buckets: AWS's documented ones unless the operator says otherwise, because the account shares
@@ -85,7 +92,7 @@ impl Default for RateLimits {
 /// A rate that does not parse.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{entry:?} is not a rate limit: write <bucket>=<burst>/<per second>, each from 1 to 1000; buckets: {}",
+    "{entry:?} is not a rate limit: write <bucket>=<burst>/<per second>, the burst from 1 to 1000, the rate from 0.01 to 1000; buckets: {}",
     names()
 )]
 pub struct ParseLimitsError {
@@ -99,20 +106,21 @@ fn names() -> String {
 impl FromStr for RateLimits {
     type Err = ParseLimitsError;
 
-    /// `service-write=25/2,task-read=50/10`; what is not named keeps AWS's documented rate.
+    /// `service-write=25/2,task-definition-write=10/0.5`; what is not named keeps AWS's documented rate.
     fn from_str(text: &str) -> Result<Self, ParseLimitsError> {
         let mut limits = Self::default();
         for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
             let error = || ParseLimitsError { entry: entry.to_owned() };
             let (name, rate) = entry.split_once('=').ok_or_else(error)?;
             let (burst, per_second) = rate.split_once('/').ok_or_else(error)?;
-            let number = |digits: &str| match digits.trim().parse() {
-                // The bucket's clock counts milliseconds.
-                Ok(n @ 1..=1_000) => Ok(n),
-                _ => Err(error()),
-            };
+            let burst = burst.trim().parse().ok().filter(|burst| (1..=1_000).contains(burst)).ok_or_else(error)?;
+            let rate: f64 =
+                per_second.trim().parse().ok().filter(|rate| (0.01..=1_000.0).contains(rate)).ok_or_else(error)?;
+            // The bucket's clock counts milliseconds.
+            let interval =
+                Duration::from_millis(Duration::from_secs_f64(1.0 / rate).as_millis().try_into().unwrap_or(1));
             let at = Bucket::ALL.iter().position(|bucket| bucket.name() == name.trim()).ok_or_else(error)?;
-            limits.0[at] = Rate { burst: number(burst)?, per_second: number(per_second)? };
+            limits.0[at] = Rate { burst, interval };
         }
         Ok(limits)
     }
@@ -131,13 +139,7 @@ impl Limiter {
     pub fn new(limits: &RateLimits, metrics: Metrics) -> Self {
         let buckets = limits.0.map(|rate| {
             let burst = rate.burst as usize;
-            RateLimiter::builder()
-                .initial(burst)
-                .max(burst)
-                .refill(1)
-                .interval(Duration::from_secs(1) / rate.per_second)
-                .fair(true)
-                .build()
+            RateLimiter::builder().initial(burst).max(burst).refill(1).interval(rate.interval).fair(true).build()
         });
         Self { buckets, metrics }
     }
@@ -254,16 +256,23 @@ mod tests {
 
     #[test]
     fn limits_are_read_by_bucket_name_and_the_rest_keeps_the_documented_rate() {
-        let limits: RateLimits = "service-write=25/2, task-read=50/10".parse().unwrap();
-        assert_eq!(limits.0[Bucket::ServiceWrite as usize], Rate { burst: 25, per_second: 2 });
-        assert_eq!(limits.0[Bucket::TaskDefinitionWrite as usize], Rate { burst: 20, per_second: 1 });
+        let limits: RateLimits = "service-write=25/2, task-definition-write=10/0.5".parse().unwrap();
+        assert_eq!(limits.0[Bucket::ServiceWrite as usize], Rate::whole(25, 2));
+        // Half of AWS's own, as one of two replicas needs it.
+        let half = Rate { burst: 10, interval: Duration::from_secs(2) };
+        assert_eq!(limits.0[Bucket::TaskDefinitionWrite as usize], half);
+        assert_eq!(limits.0[Bucket::TaskRead as usize], Bucket::TaskRead.documented());
         for bad in [
             "service-write",
             "nope=1/1",
             "service-write=0/1",
             "service-write=1",
             "task-read=a/b",
-            "task-read=5000/5000",
+            "task-read=5000/5",
+            "task-read=5/5000",
+            "task-read=5/0",
+            "task-read=5/NaN",
+            "task-read=5/-1",
         ] {
             assert!(bad.parse::<RateLimits>().unwrap_err().to_string().contains("task-definition-write"), "{bad}");
         }

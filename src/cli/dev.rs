@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use super::logs::{LogArgs, LogFormat};
 use super::seed::{self, ImageArgs};
 use super::server::Server;
-use crate::aws::{self, Aws, PosixOwner, RateLimits, Seeder, Timeouts};
-use crate::config::{CoordinatesArgs, FilesArgs, OwnerArg, Source, Tokens};
+use crate::aws::{self, Aws, PosixOwner, Seeder, Timeouts};
+use crate::config::{CoordinatesArgs, FilesArgs, LimitArgs, OwnerArg, Source, Tokens};
 use crate::emulator::{Emulator, Options as EmulatorOptions};
 use crate::fleet;
 use crate::metrics::Metrics;
@@ -36,6 +36,8 @@ pub(super) struct DevArgs {
     /// The one bearer token
     #[arg(long, default_value = "dev", value_name = "TOKEN")]
     token: String,
+    #[command(flatten)]
+    limits: LimitArgs,
     #[command(flatten)]
     image: ImageArgs,
     #[command(flatten)]
@@ -62,7 +64,7 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let emulator = Emulator::new(EmulatorOptions::default());
     let config = aws::in_process(emulator.http_client(), Timeouts::default()).await;
     let metrics = Metrics::default();
-    let aws = Aws::new(&config, &RateLimits::default(), &metrics);
+    let aws = Aws::new(&config, &args.limits.rate_limits, &metrics);
     let seeded =
         seed::seed(&aws, &Seeder::new(&config), &image, "subnet-0123456789abcdef0", "sg-0123456789abcdef0").await?;
     emulator.clear_calls();

@@ -52,7 +52,7 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         let config = aws::load(args.aws.timeouts()).await;
         let doctor = Doctor {
             coordinates: args.coordinates,
-            aws: Aws::new(&config, &args.aws.rate_limits, &Metrics::default()),
+            aws: Aws::new(&config, &args.aws.limits.rate_limits, &Metrics::default()),
             owner: args.owner,
             efs_root: args.efs_root,
             tokens: GivenTokens::beside(args.tokens_file),

@@ -59,6 +59,14 @@ pub struct AwsArgs {
     #[arg(long, env = "PROVISIONER_AWS_OPERATION_TIMEOUT_SECONDS", default_value_t = 20, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=900))]
     pub aws_operation_timeout_seconds: u64,
+    /// How often AWS may be called.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+/// How often AWS may be called.
+#[derive(Debug, Clone, Args)]
+pub struct LimitArgs {
     /// Client-side rate limits where AWS's documented ones are not yours: bucket=burst/per-second[,…]; buckets
     /// task-definition-write, task-definition-read, service-write, service-read, task-read, service-deployment-read
     #[arg(long, env = "PROVISIONER_RATE_LIMITS", default_value = "", hide_default_value = true, value_name = "LIMITS")]

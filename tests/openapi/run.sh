@@ -6,10 +6,12 @@ cd "$(dirname "$0")/../.."
 binary=$(realpath "${PROVISIONER_BINARY:-${CARGO_TARGET_DIR:-$PWD/target}/debug/openclaw-provisioner}")
 bin=$(tests/venv.sh tests/openapi/requirements.txt)/bin
 directory=$(mktemp -d)
+# The emulator does not count calls, and a queue of registrations would only make it wait.
+export PROVISIONER_RATE_LIMITS=task-definition-write=1000/1000,service-write=1000/1000
 export TOKEN=token-of-a-developer PYTHONPATH=$PWD/tests/openapi PYTHONDONTWRITEBYTECODE=1
 configuration=$PWD/tests/openapi/schemathesis.toml
 
-PROVISIONER_LOG=error "$binary" dev --listen 127.0.0.1:0 --emulator-listen 127.0.0.1:0 --dir "$directory/dev" --token "$TOKEN" \
+PROVISIONER_LOG=${PROVISIONER_LOG:-error} "$binary" dev --listen 127.0.0.1:0 --emulator-listen 127.0.0.1:0 --dir "$directory/dev" --token "$TOKEN" \
     >"$directory/out" 2>&1 &
 server=$!
 trap 'kill "$server" 2>/dev/null; wait "$server" 2>/dev/null || true; rm -rf "$directory"' EXIT

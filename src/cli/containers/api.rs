@@ -74,7 +74,7 @@ impl Api {
         let config = aws::load(aws.timeouts()).await;
         ensure!(config.region().is_some(), "no AWS region: set AWS_REGION");
         let metrics = Metrics::default();
-        let aws = Aws::new(&config, &aws.rate_limits, &metrics);
+        let aws = Aws::new(&config, &aws.limits.rate_limits, &metrics);
         let source = Source { args: coordinates, ssm: aws.ssm.clone() };
         let options = Options {
             owner: files.owner.owner,
