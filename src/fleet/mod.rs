@@ -31,7 +31,7 @@ use definitions::Definitions;
 pub struct Options {
     /// How often watched containers are read.
     pub watch_every: Duration,
-    /// Watchers in this process at a time. Each holds a connection and a few KiB.
+    /// Watchers in this process at a time. Each holds a connection and about 30 KiB.
     pub max_watchers: usize,
     /// How often the whole fleet is read in the background.
     pub list_every: Duration,
