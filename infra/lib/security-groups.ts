@@ -45,11 +45,11 @@ export class SecurityGroups extends Construct {
     // addresses. DNS needs none: security groups do not filter the VPC's resolver, nor the task metadata endpoint
     // (VPC user guide, "Control traffic to your AWS resources using security groups").
     users.addEgressRule(ec2.Peer.anyIpv4(), ec2.Port.tcp(HTTPS), "ChatGPT, providers, registries, AWS");
-    allow(users, fileSystem, NFS, "the user's directory");
+    allow(users, fileSystem, NFS, "directory of the user");
     allow(provisioner, users, GATEWAY_PORT, "gateway probe");
 
     provisioner.addEgressRule(ec2.Peer.anyIpv4(), ec2.Port.tcp(HTTPS), "AWS");
-    allow(provisioner, fileSystem, NFS, "users' directories");
+    allow(provisioner, fileSystem, NFS, "directories of all users");
     allow(loadBalancer, provisioner, API_PORT, "API and its health");
 
     const listener = props.settings.provisioner?.certificateArn === undefined ? HTTP : HTTPS;

@@ -79,6 +79,17 @@ for (const context of [DEV, PROD]) {
     );
   });
 
+  test(`${context.env}: EC2 takes what is said of groups and rules`, () => {
+    const words = JSON.stringify(network.toJSON()).matchAll(/"(?:Group)?Description":("(?:[^"\\]|\\.)*")/g);
+    const said = [...words].map(([, literal = ""]) => JSON.parse(literal) as string);
+    assert.ok(said.length > 10, said.join());
+    // No apostrophes among others (EC2 API reference, CreateSecurityGroup and IpRange). cfn-lint does not look at rules.
+    assert.deepEqual(
+      said.filter((text) => !/^[a-zA-Z0-9. _:/()#,@[\]+=&;{}!$*-]{1,255}$/.test(text)),
+      [],
+    );
+  });
+
   test(`${context.env}: no other stack adds a rule`, () => {
     assert.ok(provisioner);
     assert.deepEqual([...rules(fleet), ...rules(provisioner)], []);
