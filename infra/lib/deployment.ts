@@ -41,9 +41,6 @@ export function deployment(app: App, settings: Settings, openclaw: OpenClawImage
   } else if (settings.provisioner.certificateArn === undefined) {
     warn("plain-http", "tokens go to the load balancer over plain HTTP; set certificateArn");
   }
-  if (settings.webAppSecurityGroupIds.length === 0) {
-    warn("closed", "nothing reaches the API or the gateways; set webAppSecurityGroupIds");
-  }
   for (const stack of [network, fleet, provisioner, observability]) {
     if (stack) Tags.of(stack).add("openclaw:environment", settings.env);
   }

@@ -69,11 +69,11 @@ export class ProvisionerStack extends Stack {
     this.loadBalancer.addListener("Listener", {
       // Closed to all but the web application's security groups, see security-groups.ts.
       open: false,
+      port: network.groups.listenerPort,
       defaultTargetGroups: [this.targets],
       ...(certificateArn === undefined
-        ? { port: 80, protocol: elb.ApplicationProtocol.HTTP }
+        ? { protocol: elb.ApplicationProtocol.HTTP }
         : {
-            port: 443,
             protocol: elb.ApplicationProtocol.HTTPS,
             sslPolicy: elb.SslPolicy.RECOMMENDED_TLS,
             certificates: [acm.Certificate.fromCertificateArn(this, "Certificate", certificateArn)],

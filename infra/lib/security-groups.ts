@@ -25,6 +25,8 @@ export class SecurityGroups extends Construct {
   readonly users: ec2.ISecurityGroup;
   readonly provisioner: ec2.ISecurityGroup;
   readonly loadBalancer: ec2.ISecurityGroup;
+  /** Port that the load balancer listens on. */
+  readonly listenerPort: number;
   readonly fileSystem: ec2.ISecurityGroup;
   readonly endpoints?: ec2.ISecurityGroup;
 
@@ -52,10 +54,16 @@ export class SecurityGroups extends Construct {
     allow(provisioner, fileSystem, NFS, "directories of all users");
     allow(loadBalancer, provisioner, API_PORT, "API and its health");
 
-    const listener = props.settings.provisioner?.certificateArn === undefined ? HTTP : HTTPS;
+    this.listenerPort = props.settings.provisioner?.certificateArn === undefined ? HTTP : HTTPS;
+    // Made here, because in a VPC that is made here there is no group yet that the web application could have. It is one
+    // more beside its own.
+    const webApp = group("WebApp", "Web application, which calls the API and the gateways of users");
+    allow(webApp, loadBalancer, this.listenerPort, "the web application");
+    allow(webApp, users, GATEWAY_PORT, "the web application");
     for (const groupId of props.settings.webAppSecurityGroupIds) {
-      loadBalancer.addIngressRule(ec2.Peer.securityGroupId(groupId), ec2.Port.tcp(listener), "the web application");
-      users.addIngressRule(ec2.Peer.securityGroupId(groupId), ec2.Port.tcp(GATEWAY_PORT), "the web application");
+      const peer = ec2.Peer.securityGroupId(groupId);
+      loadBalancer.addIngressRule(peer, ec2.Port.tcp(this.listenerPort), "the web application");
+      users.addIngressRule(peer, ec2.Port.tcp(GATEWAY_PORT), "the web application");
     }
     if (props.endpoints) {
       const endpoints = group("Endpoints", "Interface endpoints of AWS services");
@@ -71,6 +79,6 @@ export class SecurityGroups extends Construct {
     this.provisioner = fixed("Provisioner", provisioner);
     this.loadBalancer = fixed("LoadBalancer", loadBalancer);
     this.fileSystem = fixed("FileSystem", fileSystem);
-    new CfnOutput(scope, "LoadBalancerSecurityGroup", { value: loadBalancer.securityGroupId });
+    new CfnOutput(scope, "WebAppSecurityGroup", { value: webApp.securityGroupId });
   }
 }

@@ -26,7 +26,7 @@ export interface Settings {
   readonly executeCommand: boolean;
   /** Whether users' containers may call models on Bedrock with the role that they share. */
   readonly bedrock: boolean;
-  /** Security groups of the web application: they reach the API and users' gateways. */
+  /** Groups that reach the API and users' gateways, beside the one that is made for the web application. */
   readonly webAppSecurityGroupIds: readonly string[];
   /** Gets the alarms. */
   readonly alarmEmail?: string;

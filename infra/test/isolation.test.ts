@@ -49,7 +49,8 @@ for (const context of [DEV, PROD]) {
 
   test(`${context.env}: users' containers are let in on by the gateway's port, from the provisioner and the web application`, () => {
     assert.deepEqual(said(found.filter((rule) => rule.direction === "in" && rule.group === "Users")), [
-      `Users Provisioner tcp:18789`,
+      "Users Provisioner tcp:18789",
+      "Users WebApp tcp:18789",
       `Users ${WEB_APP} tcp:18789`,
     ]);
   });
@@ -75,8 +76,25 @@ for (const context of [DEV, PROD]) {
     const of = (group: string) => said(found.filter((rule) => rule.direction === "in" && rule.group === group));
     assert.deepEqual(
       [of("LoadBalancer"), of("Provisioner")],
-      [[`LoadBalancer ${WEB_APP} ${listener}`], ["Provisioner LoadBalancer tcp:8080"]],
+      [
+        [`LoadBalancer WebApp ${listener}`, `LoadBalancer ${WEB_APP} ${listener}`],
+        ["Provisioner LoadBalancer tcp:8080"],
+      ],
     );
+  });
+
+  test(`${context.env}: the group for the web application is told, lets nobody in, and out to these two alone`, () => {
+    const [value] = Object.values(network.findOutputs("*")).filter((output) =>
+      /GroupsWebApp/.test(flat(output["Value"])),
+    );
+    assert.ok(value, "an output");
+    assert.deepEqual(said(found.filter((rule) => rule.group === "WebApp")), [
+      `WebApp LoadBalancer ${listener}`,
+      "WebApp Users tcp:18789",
+    ]);
+    assert.ok(provisioner);
+    const [port] = Object.values(resources(provisioner, "AWS::ElasticLoadBalancingV2::Listener"));
+    assert.equal(`tcp:${port?.["Port"]}`, listener);
   });
 
   test(`${context.env}: EC2 takes what is said of groups and rules`, () => {
