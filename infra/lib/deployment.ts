@@ -22,13 +22,21 @@ export interface Deployment {
 export function deployment(app: App, settings: Settings, openclaw: OpenClawImage): Deployment {
   const suffix = settings.env.replace(/(^|-)([a-z0-9])/g, (_, _dash, letter: string) => letter.toUpperCase());
   const id = (part: string) => `OpenClaw${suffix}${part}`;
+  // Of the stack and not of the load balancer, whose own protection would also keep a first deployment that failed from
+  // being taken back.
   const protect = { terminationProtection: settings.strict };
   const images = new ImagesStack(app, "OpenClawImages", { extendedRepository: repositoryOf(openclaw.extendedImage) });
   const network = new NetworkStack(app, id("Network"), { settings, ...protect });
   const fleet = new FleetStack(app, id("Fleet"), { settings, network, image: openclaw.image, ...protect });
   const provisioner =
     settings.provisioner &&
-    new ProvisionerStack(app, id("Provisioner"), { settings, provisioner: settings.provisioner, network, fleet });
+    new ProvisionerStack(app, id("Provisioner"), {
+      settings,
+      provisioner: settings.provisioner,
+      network,
+      fleet,
+      ...protect,
+    });
   const observability = new ObservabilityStack(app, id("Observability"), { settings, fleet, provisioner });
 
   const warn = (about: string, message: string) => Annotations.of(fleet).addWarningV2(`openclaw:${about}`, message);

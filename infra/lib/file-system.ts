@@ -1,10 +1,11 @@
 // The file system that all users' directories are on, and who may mount what of it.
 
-import { RemovalPolicy, Stack } from "aws-cdk-lib";
+import { Stack } from "aws-cdk-lib";
 import type * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as efs from "aws-cdk-lib/aws-efs";
 import * as iam from "aws-cdk-lib/aws-iam";
 import { Construct } from "constructs";
+import { removalPolicy } from "./removal.ts";
 import type { Settings } from "./settings.ts";
 
 /** Everything that a client of the file system can be allowed. */
@@ -41,7 +42,7 @@ export class FileSystem extends Construct {
       fileSystemTags: [{ key: "Name", value: settings.name }],
     });
     // Losing it signs every user out and loses what they made.
-    fileSystem.applyRemovalPolicy(settings.strict ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY);
+    fileSystem.applyRemovalPolicy(removalPolicy(settings));
     this.fileSystemId = fileSystem.ref;
     this.arn = arn("file-system", fileSystem.ref);
     props.subnets.forEach((subnet, index) => {

@@ -1,7 +1,7 @@
 // What users' containers are made of: cluster, file system, roles, log group, base task definition, and the parameters
 // that tell the provisioner where all that is.
 
-import { RemovalPolicy, Stack, type StackProps } from "aws-cdk-lib";
+import { Stack, type StackProps } from "aws-cdk-lib";
 import * as ecs from "aws-cdk-lib/aws-ecs";
 import * as logs from "aws-cdk-lib/aws-logs";
 import * as ssm from "aws-cdk-lib/aws-ssm";
@@ -9,6 +9,7 @@ import type { Construct } from "constructs";
 import { BaseTask } from "./base-task.ts";
 import { FileSystem } from "./file-system.ts";
 import type { NetworkStack } from "./network.ts";
+import { removalPolicy } from "./removal.ts";
 import type { Settings } from "./settings.ts";
 import { UserRoles } from "./user-roles.ts";
 
@@ -38,7 +39,7 @@ export class FleetStack extends Stack {
     const logGroup = new logs.LogGroup(this, "Containers", {
       logGroupName: `/openclaw/${settings.env}/containers`,
       retention: logs.RetentionDays.ONE_MONTH,
-      removalPolicy: settings.strict ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+      removalPolicy: removalPolicy(settings),
     });
     this.roles = new UserRoles(this, "UserRoles", { settings });
     this.fileSystem = new FileSystem(this, "FileSystem", {

@@ -31,7 +31,7 @@ export class ImagesStack extends Stack {
           },
         ],
         // A running task pulls its image again whenever it is replaced.
-        removalPolicy: RemovalPolicy.RETAIN,
+        removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
       });
     }
   }

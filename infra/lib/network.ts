@@ -4,6 +4,7 @@ import { Stack, type StackProps } from "aws-cdk-lib";
 import * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as logs from "aws-cdk-lib/aws-logs";
 import type { Construct } from "constructs";
+import { removalPolicy } from "./removal.ts";
 import { SecurityGroups } from "./security-groups.ts";
 import type { Settings } from "./settings.ts";
 
@@ -57,6 +58,7 @@ export class NetworkStack extends Stack {
         new logs.LogGroup(this, "RefusedTraffic", {
           logGroupName: `/openclaw/${settings.env}/refused-traffic`,
           retention: logs.RetentionDays.ONE_MONTH,
+          removalPolicy: removalPolicy(settings),
         }),
       ),
     });

@@ -1,7 +1,7 @@
 // What CloudWatch alone can see: tasks that stop, the load balancer, the file system, and refusals in the provisioner's
 // log. What /metrics says has its rules in infra/observability.
 
-import { Duration, RemovalPolicy, Stack, type StackProps } from "aws-cdk-lib";
+import { Duration, Stack, type StackProps } from "aws-cdk-lib";
 import * as cloudwatch from "aws-cdk-lib/aws-cloudwatch";
 import * as actions from "aws-cdk-lib/aws-cloudwatch-actions";
 import * as elb from "aws-cdk-lib/aws-elasticloadbalancingv2";
@@ -12,6 +12,7 @@ import * as subscriptions from "aws-cdk-lib/aws-sns-subscriptions";
 import type { Construct } from "constructs";
 import type { FleetStack } from "./fleet.ts";
 import type { ProvisionerStack } from "./provisioner.ts";
+import { removalPolicy } from "./removal.ts";
 import type { Settings } from "./settings.ts";
 
 export interface ObservabilityProps extends StackProps {
@@ -53,7 +54,7 @@ export class ObservabilityStack extends Stack {
       // EventBridge delivers to groups of this prefix.
       logGroupName: `/aws/events/openclaw-${this.settings.env}-tasks`,
       retention: logs.RetentionDays.THREE_MONTHS,
-      removalPolicy: this.settings.strict ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+      removalPolicy: removalPolicy(this.settings),
     });
     // By hand: the CDK's own target for log groups would bring a Lambda function to make this policy.
     const rule = new events.CfnRule(this, "TaskStates", {

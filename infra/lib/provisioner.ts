@@ -14,6 +14,7 @@ import type { FleetStack } from "./fleet.ts";
 import { PROVISIONER_REPOSITORY } from "./images.ts";
 import type { NetworkStack } from "./network.ts";
 import { provisionerStatements } from "./provisioner-policy.ts";
+import { removalPolicy } from "./removal.ts";
 import { API_PORT } from "./security-groups.ts";
 import type { ProvisionerSettings, Settings } from "./settings.ts";
 
@@ -39,6 +40,7 @@ export class ProvisionerStack extends Stack {
       logGroupName: `/openclaw/${settings.env}/provisioner`,
       // The audit trail is in it.
       retention: logs.RetentionDays.THREE_MONTHS,
+      removalPolicy: removalPolicy(settings),
     });
     this.loadBalancer = new elb.ApplicationLoadBalancer(this, "LoadBalancer", {
       vpc: network.vpc,
@@ -48,7 +50,6 @@ export class ProvisionerStack extends Stack {
       // `…/wait` answers after 60 s at most, `…/events` says something every 10 s.
       idleTimeout: Duration.seconds(75),
       dropInvalidHeaderFields: true,
-      deletionProtection: settings.strict,
     });
     this.targets = new elb.ApplicationTargetGroup(this, "Targets", {
       vpc: network.vpc,

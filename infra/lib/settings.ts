@@ -182,6 +182,10 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
         "give one for each of privateSubnetIds, in their order",
       );
     }
+    // "At least two subnets in two different Availability Zones must be specified" (ELB API reference, CreateLoadBalancer).
+    if (privateSubnetIds.length === 1 && text("provisionerTag") !== undefined) {
+      wrong("privateSubnetIds", "1 of them", "give 2 at least: the provisioner's load balancer wants two zones");
+    }
     // EFS takes one mount target in a zone; a second subnet there would have none of its own, and needs none.
     if (new Set(availabilityZones).size !== availabilityZones.length) {
       wrong("availabilityZones", "a zone is there twice", "give one subnet of each zone");

@@ -85,6 +85,10 @@ test("an existing VPC needs a subnet a zone, and takes no settings of a new one"
   assert.match(problems({ ...vpc, natGateways: 1 }).join(), /^natGateways: belongs to a VPC that is made here/);
   assert.match(problems({ ...vpc, availabilityZones: "" }).join(), /^availabilityZones: 0 of them/);
   assert.match(
+    problems({ ...vpc, provisionerTag: "0.1.0", tokensSecretArn: TOKENS }).join(),
+    /^privateSubnetIds: .*load balancer/,
+  );
+  assert.match(
     problems({ env: "dev", privateSubnetIds: "subnet-0123456789abcdef0" }).join(),
     /^privateSubnetIds: belongs to an existing VPC/,
   );

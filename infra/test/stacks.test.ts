@@ -59,18 +59,38 @@ test("the coordinates are published under the names that the provisioner reads",
   assert.ok(published.every((parameter) => parameter["Type"] === "String"));
 });
 
-test("the file system is encrypted, and outlives its stack in prod", () => {
-  for (const [context, policy] of [
-    [DEV, "Delete"],
-    [PROD, "Retain"],
-  ] as const) {
-    templates(context).fleet.hasResource("AWS::EFS::FileSystem", {
-      Properties: { Encrypted: true },
-      DeletionPolicy: policy,
-      UpdateReplacePolicy: policy,
-    });
-  }
+test("the file system is encrypted, and has a mount target in each zone", () => {
+  templates(DEV).fleet.hasResourceProperties("AWS::EFS::FileSystem", { Encrypted: true });
   templates(DEV).fleet.resourceCountIs("AWS::EFS::MountTarget", 2);
+});
+
+test("files and logs outlive their stacks in prod, and nothing is left of dev or of a deployment that failed", () => {
+  for (const [context, deletion, replacement] of [
+    [DEV, "Delete", "Delete"],
+    [PROD, "RetainExceptOnCreate", "Retain"],
+  ] as const) {
+    const { network, fleet, provisioner, observability } = templates(context);
+    assert.ok(provisioner);
+    const data = [network, fleet, provisioner, observability].flatMap((template) =>
+      ["AWS::EFS::FileSystem", "AWS::Logs::LogGroup"].flatMap((type) => Object.values(template.findResources(type))),
+    );
+    assert.equal(data.length, 5);
+    for (const resource of data)
+      assert.deepEqual([resource["DeletionPolicy"], resource["UpdateReplacePolicy"]], [deletion, replacement]);
+  }
+});
+
+test("stacks of prod cannot be deleted by a slip, and the load balancer does not keep a failed one", () => {
+  const { images: _, ...stacks } = app(PROD);
+  assert.deepEqual(
+    Object.values(stacks).map((stack) => stack.terminationProtection),
+    [true, true, false, true],
+  );
+  const { provisioner } = templates(PROD);
+  assert.ok(provisioner);
+  const balancer = only(provisioner, "AWS::ElasticLoadBalancingV2::LoadBalancer");
+  const attributes = (balancer["LoadBalancerAttributes"] as Json[]).map((one) => `${one["Key"]}=${one["Value"]}`);
+  assert.ok(!attributes.includes("deletion_protection.enabled=true"), attributes.join());
 });
 
 test("an existing VPC is used, and none made", () => {
