@@ -25,9 +25,17 @@ export function deployment(app: App, settings: Settings, openclaw: OpenClawImage
   // Of the stack and not of the load balancer, whose own protection would also keep a first deployment that failed from
   // being taken back.
   const protect = { terminationProtection: settings.strict };
-  const images = new ImagesStack(app, "OpenClawImages", { extendedRepository: repositoryOf(openclaw.extendedImage) });
+  // Also where upstream stands in for it: users are pinned to what is tried out.
+  const extendedRepository = repositoryOf(openclaw.extendedImage);
+  const images = new ImagesStack(app, "OpenClawImages", { extendedRepository });
   const network = new NetworkStack(app, id("Network"), { settings, ...protect });
-  const fleet = new FleetStack(app, id("Fleet"), { settings, network, image: openclaw.image, ...protect });
+  const fleet = new FleetStack(app, id("Fleet"), {
+    settings,
+    network,
+    image: openclaw.image,
+    extendedRepository,
+    ...protect,
+  });
   const provisioner =
     settings.provisioner &&
     new ProvisionerStack(app, id("Provisioner"), {

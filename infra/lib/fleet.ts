@@ -18,19 +18,20 @@ export interface FleetProps extends StackProps {
   readonly network: NetworkStack;
   /** Image of users' containers; without a registry it is in ECR here. */
   readonly image: string;
+  /** Repository of the extended image in ECR of this account; undefined when it is in another registry. */
+  readonly extendedRepository: string | undefined;
 }
 
 export class FleetStack extends Stack {
   readonly cluster: ecs.Cluster;
   readonly fileSystem: FileSystem;
   readonly roles: UserRoles;
-  /** Repository of users' images in ECR of this account; undefined when they come from elsewhere. */
-  readonly repository: string | undefined;
+  readonly extendedRepository: string | undefined;
 
   constructor(scope: Construct, id: string, props: FleetProps) {
     super(scope, id, props);
     const { settings, network } = props;
-    this.repository = repositoryOf(props.image);
+    this.extendedRepository = props.extendedRepository;
     this.cluster = new ecs.Cluster(this, "Cluster", {
       vpc: network.vpc,
       clusterName: settings.name,
@@ -49,14 +50,14 @@ export class FleetStack extends Stack {
       userTaskRole: this.roles.task,
     });
     this.roles.mount(this.fileSystem);
-    this.roles.start(logGroup, this.repository);
+    this.roles.start(logGroup, props.extendedRepository);
     const registry = `${this.account}.dkr.ecr.${this.region}.${this.urlSuffix}`;
     new BaseTask(this, "BaseTask", {
       settings,
       roles: this.roles,
       logGroup,
       fileSystemId: this.fileSystem.fileSystemId,
-      image: this.repository === undefined ? props.image : `${registry}/${props.image}`,
+      image: repositoryOf(props.image) === undefined ? props.image : `${registry}/${props.image}`,
     });
     const coordinates = {
       cluster: this.cluster.clusterName,

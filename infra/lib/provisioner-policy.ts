@@ -11,7 +11,7 @@ export interface PolicyProps {
   readonly settings: Settings;
   readonly fileSystem: FileSystem;
   readonly roles: UserRoles;
-  /** Repository of users' images in ECR of this account. */
+  /** Repository of users' images in ECR of this account; undefined when they come from elsewhere. */
   readonly repository: string | undefined;
 }
 

@@ -116,7 +116,7 @@ export class ProvisionerStack extends Stack {
         }),
       });
     const taskRole = role("TaskRole", `${settings.name}: openclaw-provisioner`);
-    const { fileSystem, roles, repository } = fleet;
+    const { fileSystem, roles, extendedRepository: repository } = fleet;
     for (const statement of provisionerStatements(this, { settings, fileSystem, roles, repository }))
       taskRole.addToPolicy(statement);
 

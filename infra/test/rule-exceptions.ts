@@ -26,6 +26,4 @@ export const EXCEPTIONS: Readonly<Record<string, string>> = {
     "access points' ids are AWS's; deleting is tied to this environment by a tag, tagging to their creation",
   "IAM5[ssm:parameter/openclaw/ENV/*] at Provisioner/TaskRole/DefaultPolicy/Resource":
     "the coordinates of this environment",
-  "IAM5[ecr:repository/openclaw-*] at Provisioner/TaskRole/DefaultPolicy/Resource":
-    "where users' images are upstream's, pins may still name an image of ours",
 };

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Match } from "aws-cdk-lib/assertions";
-import { app, containerOf, DEV, flat, only, PROD, resources, templates, type Json } from "./synth.ts";
+import { app, asList, containerOf, DEV, flat, only, PROD, resources, templates, type Json } from "./synth.ts";
 
 test("the base is bare, for Fargate, and mounts users' directories by IAM without an access point", () => {
   const base = only(templates(DEV).fleet, "AWS::ECS::TaskDefinition");
@@ -48,6 +48,14 @@ test("a root that can be written to needs nothing beside it", () => {
 test("a built image is taken from ECR of the account", () => {
   const image = flat(containerOf(templates(PROD).fleet)["Image"]);
   assert.equal(image, "{AccountId}.dkr.ecr.{Region}.{URLSuffix}/openclaw-extended:2026.9.6-71624b4");
+});
+
+test("a user can be pinned to a built image where everybody else runs upstream's", () => {
+  const policies = Object.values(resources(templates(DEV).fleet, "AWS::IAM::Policy"));
+  const pull = policies
+    .flatMap((policy) => policy["PolicyDocument"]["Statement"] as Json[])
+    .find((statement) => asList<string>(statement["Action"]).includes("ecr:BatchGetImage"));
+  assert.equal(flat(pull?.["Resource"]), "arn:{Partition}:ecr:{Region}:{AccountId}:repository/openclaw-extended");
 });
 
 test("the coordinates are published under the names that the provisioner reads", () => {
