@@ -43,6 +43,10 @@ if grep -q '"prod": *{ *"tag": *null' ../openclaw-version.json; then
 fi
 echo "synthesized: $(cd cdk.out && ls ./*.template.json | tr '\n' ' ')"
 
+# What only strict environments have is linted as well, whether or not there is an image for one.
+rm -rf strict.out
+node --import tsx test/strict-assembly.ts strict.out
+
 venv=$(../tests/venv.sh)
-"$venv/bin/cfn-lint" --regions us-east-1 eu-central-1 -- cdk.out/*.template.json
-"$venv/bin/python" -B ../tests/infra/policies.py cdk.out
+"$venv/bin/cfn-lint" --regions us-east-1 eu-central-1 -- cdk.out/*.template.json strict.out/*.template.json
+"$venv/bin/python" -B ../tests/infra/policies.py cdk.out strict.out
