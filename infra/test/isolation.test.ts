@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Template } from "aws-cdk-lib/assertions";
-import { asList, DEV, flat, only, PROD, resources, templates, WEB_APP, type Json } from "./synth.ts";
+import { asList, DEV, flat, only, PROD, resources, statementsOf, templates, WEB_APP, type Json } from "./synth.ts";
 
 interface Rule {
   direction: "in" | "out";
@@ -43,7 +43,7 @@ function rules(template: Template): Rule[] {
 const said = (found: Rule[]) => found.map(({ group, peer, port }) => `${group} ${peer} ${port}`).sort();
 
 for (const context of [DEV, PROD]) {
-  const { network, fleet, provisioner } = templates(context);
+  const { network, fleet, provisioner, observability } = templates(context);
   const found = rules(network);
   const listener = context === PROD ? "tcp:443" : "tcp:80";
 
@@ -130,6 +130,9 @@ for (const context of [DEV, PROD]) {
         [{ AWS: "*" }, client, "*"],
       );
     }
+    const [asRoot, ...others] = statements.filter((one) => one["Condition"] === undefined);
+    assert.match(flat(asRoot?.["Principal"]["AWS"]), /UserRolesTask/);
+    assert.deepEqual([asRoot?.["Action"], others], ["elasticfilesystem:ClientRootAccess", []]);
     const keys = statements.flatMap((one) =>
       Object.values((one["Condition"] ?? {}) as Json).flatMap((test) => Object.keys(test)),
     );
@@ -141,10 +144,7 @@ for (const context of [DEV, PROD]) {
   });
 
   test(`${context.env}: users' task role mounts through access points, never the root, and can do nothing else`, () => {
-    const [taskRole] = Object.keys(resources(fleet, "AWS::IAM::Role")).filter((id) => id.startsWith("UserRolesTask"));
-    const statements = Object.values(resources(fleet, "AWS::IAM::Policy"))
-      .filter((policy) => policy["Roles"].some((role: unknown) => flat(role) === `{${taskRole}}`))
-      .flatMap((policy) => policy["PolicyDocument"]["Statement"] as Json[]);
+    const statements = statementsOf(fleet, "UserRolesTask");
     const allowed = statements.filter((statement) => statement["Effect"] === "Allow");
     assert.deepEqual(
       allowed.flatMap((one) => asList(one["Action"])),
@@ -159,10 +159,30 @@ for (const context of [DEV, PROD]) {
     );
   });
 
-  test(`${context.env}: users' keys come from one prefix of secrets, and the provisioner's tokens are not below it`, () => {
-    const policies = JSON.stringify(resources(fleet, "AWS::IAM::Policy"));
-    assert.ok(policies.includes(`secret:openclaw/${context.env}/users/*`), policies);
-    assert.ok(!context.tokensSecretArn.includes(`openclaw/${context.env}/users/`));
+  test(`${context.env}: what starts users' containers pulls and logs, and reads the secrets below one prefix`, () => {
+    const statements = statementsOf(fleet, "UserRolesExecution");
+    assert.ok(statements.every((statement) => statement["Effect"] === "Allow"));
+    assert.deepEqual(statements.flatMap((one) => asList<string>(one["Action"])).sort(), [
+      "ecr:BatchCheckLayerAvailability",
+      "ecr:BatchGetImage",
+      "ecr:GetAuthorizationToken",
+      "ecr:GetDownloadUrlForLayer",
+      "logs:CreateLogStream",
+      "logs:PutLogEvents",
+      "secretsmanager:GetSecretValue",
+    ]);
+    const secrets = statements.find((one) => asList(one["Action"]).includes("secretsmanager:GetSecretValue"));
+    assert.match(flat(secrets?.["Resource"]), new RegExp(`:secret:openclaw/${context.env}/users/\\*$`));
+  });
+
+  test(`${context.env}: no other stack gives users' roles anything`, () => {
+    assert.ok(provisioner);
+    for (const template of [network, provisioner, observability])
+      assert.ok(
+        Object.values(resources(template, "AWS::IAM::Policy")).every(
+          (policy) => !policy["Roles"].some((role: unknown) => flat(role).includes("UserRoles")),
+        ),
+      );
   });
 }
 

@@ -3,28 +3,15 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { asList, flat, resources, templates, type Json } from "./synth.ts";
-import { DEV, PROD } from "./synth.ts";
+import { asList, DEV, flat, PROD, resources, statementsOf, templates, type Json } from "./synth.ts";
 
 const callable = JSON.parse(readFileSync(new URL("../aws-actions.json", import.meta.url), "utf8")) as { actions: Json };
 
-/** The statements of the provisioner's task role, from whatever policy they are in. */
+/** The statements of the provisioner's task role. */
 function statements(context: Record<string, unknown>): Json[] {
   const { provisioner } = templates(context);
   assert.ok(provisioner);
-  const [id] =
-    Object.entries(resources(provisioner, "AWS::IAM::Role")).find(([name]) => name.startsWith("TaskRole")) ?? [];
-  assert.ok(id);
-  for (const role of Object.values(resources(provisioner, "AWS::IAM::Role"))) {
-    assert.equal(
-      role["ManagedPolicyArns"] ?? role["Policies"],
-      undefined,
-      "a managed policy allows more than it says here",
-    );
-  }
-  return Object.values(resources(provisioner, "AWS::IAM::Policy"))
-    .filter((policy) => policy["Roles"].some((role: unknown) => flat(role) === `{${id}}`))
-    .flatMap((policy) => policy["PolicyDocument"]["Statement"] as Json[]);
+  return statementsOf(provisioner, "TaskRole");
 }
 
 for (const context of [DEV, PROD]) {

@@ -1,5 +1,6 @@
 // Templates for tests, synthesized in this process.
 
+import assert from "node:assert/strict";
 import { App } from "aws-cdk-lib";
 import { Template } from "aws-cdk-lib/assertions";
 import { deployment, type Deployment } from "../lib/deployment.ts";
@@ -55,6 +56,18 @@ export function resources(template: Template, type: string): Record<string, Json
   return Object.fromEntries(
     Object.entries(template.findResources(type)).map(([id, found]) => [id, found["Properties"] ?? {}]),
   );
+}
+
+/** What the one role whose logical id begins so may do, wherever in the template that stands. */
+export function statementsOf(template: Template, role: string): Json[] {
+  const [[id, properties] = ["", {} as Json], ...others] = Object.entries(resources(template, "AWS::IAM::Role")).filter(
+    ([id]) => id.startsWith(role),
+  );
+  assert.ok(id !== "" && others.length === 0, role);
+  assert.equal(properties["ManagedPolicyArns"] ?? properties["Policies"], undefined, "more than is looked at here");
+  return Object.values(resources(template, "AWS::IAM::Policy"))
+    .filter((policy) => policy["Roles"].some((one: unknown) => flat(one) === `{${id}}`))
+    .flatMap((policy) => policy["PolicyDocument"]["Statement"] as Json[]);
 }
 
 /** The one resource of a type. */
