@@ -4,4 +4,5 @@ import "./settings.test.ts";
 import "./policy.test.ts";
 import "./isolation.test.ts";
 import "./stacks.test.ts";
+import "./images.test.ts";
 import "./rules.test.ts";

@@ -1,0 +1,60 @@
+// What the images and compose.yaml say for other engines, and the task definitions for ECS, which ignores it: the same.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { containerOf, DEV, templates } from "./synth.ts";
+
+const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
+
+/** The one exec form of an instruction, with what it is continued on. */
+function words(dockerfile: string, instruction: string): string[] {
+  const found = [...dockerfile.replaceAll("\\\n", "").matchAll(new RegExp(`^${instruction} .*?(\\[.*\\])$`, "gm"))];
+  assert.equal(found.length, 1, instruction);
+  return JSON.parse(found[0]?.[1] ?? "");
+}
+
+const provisioner = () => {
+  const { provisioner } = templates(DEV);
+  assert.ok(provisioner);
+  return containerOf(provisioner);
+};
+const seconds = (dockerfile: string, flag: string) => Number(new RegExp(`--${flag}=(\\d+)s`).exec(dockerfile)?.[1]);
+
+test("the service is started and checked as its image says", () => {
+  const dockerfile = read("Dockerfile");
+  const container = provisioner();
+  assert.deepEqual(container["HealthCheck"]["Command"], ["CMD", ...words(dockerfile, "HEALTHCHECK")]);
+  assert.deepEqual(words(dockerfile, "ENTRYPOINT").slice(0, 1), words(dockerfile, "HEALTHCHECK").slice(0, 1));
+  assert.deepEqual([container["EntryPoint"], container["Command"]], [undefined, words(dockerfile, "CMD")]);
+  assert.equal(container["User"], /^USER (\S+)$/m.exec(dockerfile)?.[1]);
+});
+
+test("users' containers are started and checked as their image says", () => {
+  const dockerfile = read("infra/openclaw/Dockerfile");
+  const container = containerOf(templates(DEV).fleet);
+  assert.deepEqual(container["HealthCheck"], {
+    Command: ["CMD", ...words(dockerfile, "HEALTHCHECK")],
+    Interval: seconds(dockerfile, "interval"),
+    Timeout: seconds(dockerfile, "timeout"),
+    StartPeriod: seconds(dockerfile, "start-period"),
+    Retries: 3,
+  });
+  assert.deepEqual([container["EntryPoint"], container["Command"]], [undefined, words(dockerfile, "CMD")]);
+  assert.equal(container["User"], [...dockerfile.matchAll(/^USER (\S+)$/gm)].at(-1)?.[1]);
+});
+
+test("the service's root has the powers that compose.yaml leaves it", () => {
+  // Docker's default, and Fargate's (ECS API reference, KernelCapabilities), which lets none be added but SYS_PTRACE.
+  const all =
+    "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW SETFCAP SETGID SETPCAP SETUID SYS_CHROOT";
+  const kept = /cap_add: \[(.*)\]/.exec(read("compose.yaml"))?.[1]?.split(", ") ?? [];
+  const dropped = provisioner()["LinuxParameters"]["Capabilities"]["Drop"] as string[];
+  assert.deepEqual([...kept, ...dropped].sort(), all.split(" "));
+});
+
+test("what is under way comes to a stop before ECS ends the service", () => {
+  const [, grace] = /const GRACE: Duration = Duration::from_secs\((\d+)\)/.exec(read("src/cli/server.rs")) ?? [];
+  // What is written after the grace, traces among it, has 5 s.
+  assert.ok(provisioner()["StopTimeout"] >= Number(grace) + 5, grace);
+});
