@@ -86,7 +86,9 @@ export class ProvisionerStack extends Stack {
       serviceName: "provisioner",
       taskDefinition: this.task(props),
       desiredCount: 2,
-      // One replica at least while another is replaced.
+      // Two while they are replaced. ECS also replaces what the load balancer finds unhealthy, and with this much room it
+      // waits for the replacement to be healthy before it stops the other (ECS developer guide, "Service definition
+      // parameters"): a file system that hangs fails /readyz of all replicas, and ends none.
       minHealthyPercent: 100,
       maxHealthyPercent: 200,
       circuitBreaker: { enable: true, rollback: true },
@@ -99,9 +101,10 @@ export class ProvisionerStack extends Stack {
       enableExecuteCommand: false,
     });
     service.attachToApplicationTargetGroup(this.targets);
-    new CfnOutput(this, "ApiUrl", {
-      value: `${certificateArn === undefined ? "http" : "https"}://${this.loadBalancer.loadBalancerDnsName}`,
-    });
+    // No certificate is for the load balancer's own name: whoever has one has a name of theirs that leads to it.
+    const { loadBalancerDnsName } = this.loadBalancer;
+    if (certificateArn === undefined) new CfnOutput(this, "ApiUrl", { value: `http://${loadBalancerDnsName}` });
+    else new CfnOutput(this, "LoadBalancerDnsName", { value: loadBalancerDnsName });
   }
 
   private task({ settings, provisioner, fleet }: ProvisionerProps): ecs.FargateTaskDefinition {

@@ -132,6 +132,7 @@ test("the provisioner runs as two replicas behind an internal load balancer that
     DeploymentConfiguration: Match.objectLike({
       DeploymentCircuitBreaker: { Enable: true, Rollback: true },
       MinimumHealthyPercent: 100,
+      MaximumPercent: 200,
     }),
     NetworkConfiguration: { AwsvpcConfiguration: Match.objectLike({ AssignPublicIp: "DISABLED" }) },
   });
@@ -143,6 +144,12 @@ test("the provisioner runs as two replicas behind an internal load balancer that
     HealthCheckPath: "/readyz",
     Port: 8080,
   });
+});
+
+test("with a certificate, the load balancer's own name is no URL to call", () => {
+  const outputs = (context: typeof DEV) => Object.keys(templates(context).provisioner?.findOutputs("*") ?? {});
+  assert.ok(outputs(DEV).includes("ApiUrl") && !outputs(DEV).includes("LoadBalancerDnsName"));
+  assert.ok(outputs(PROD).includes("LoadBalancerDnsName") && !outputs(PROD).includes("ApiUrl"));
 });
 
 test("tokens reach the provisioner as a secret, and it mounts the root of the file system", () => {
