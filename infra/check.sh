@@ -11,7 +11,7 @@ skip() {
     exit 0
 }
 
-command -v node >/dev/null && command -v npm >/dev/null || skip "no node or no npm here"
+if ! command -v node >/dev/null || ! command -v npm >/dev/null; then skip "no node or no npm here"; fi
 if ! cmp -s package-lock.json node_modules/installed-lock.json; then
     if ! log=$(npm ci --ignore-scripts --no-audit --no-fund 2>&1); then
         # A lock file that does not go with package.json is ours to mend; a registry that cannot be reached is not.
@@ -41,7 +41,7 @@ if grep -q '"prod": *{ *"tag": *null' ../openclaw-version.json; then
     rm -rf cdk.out/prod
     echo "prod is refused until it has an image"
 fi
-echo "synthesized: $(cd cdk.out && ls ./*.template.json | tr '\n' ' ')"
+(cd cdk.out && echo "synthesized:" ./*.template.json)
 
 # What only strict environments have is linted as well, whether or not there is an image for one.
 rm -rf strict.out
