@@ -26,7 +26,7 @@ done
 code=0
 # It keeps what it found in the directory where it runs.
 cd "$directory"
-"$bin/schemathesis" --config-file "$configuration" run "$api/openapi.json" --no-color "$@" || code=$?
+"$bin/schemathesis" --config-file "$configuration" run "$api/openapi.json" --checks all --no-color "$@" || code=$?
 kill -0 "$server" || { echo "the service ended"; cat "$directory/out"; exit 1; }
 grep -E 'ERROR|panicked' "$directory/out" && code=1
 exit "$code"
