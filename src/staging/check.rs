@@ -20,14 +20,15 @@ pub struct Diagnosis {
     pub is_nfs: bool,
 }
 
-/// Whether the root is there and writable, and locks exclude.
-pub(super) fn check(root: &Path) -> Result<(), StagingError> {
+/// Whether the root is there and writable, files can be given to the owner, and locks exclude.
+pub(super) fn check(root: &Path, owner: Option<Owner>) -> Result<(), StagingError> {
     places::users(root)?;
     let directory = locks::directory(root)?;
     let temporary = write::Temporary::new(&directory);
     let path = directory.path_of(&temporary.name);
     let first = directory.create_new(&temporary.name)?;
     rustix::io::write(&first, b"ok").map_err(StagingError::io("write", &*path))?;
+    heal(&first, &path, Mode::RUSR | Mode::WUSR, EVERY_BIT, owner)?;
     rustix::fs::fsync(&first).map_err(StagingError::io("sync", &*path))?;
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let second = directory.open(&temporary.name, flags, Mode::empty()).map_err(StagingError::io("open", &*path))?;
@@ -41,7 +42,7 @@ pub(super) fn check(root: &Path) -> Result<(), StagingError> {
 }
 
 pub(super) fn diagnose(root: &Path, owner: Option<Owner>) -> Result<Diagnosis, StagingError> {
-    check(root)?;
+    check(root, None)?;
     let directory = locks::directory(root)?;
     let temporary = write::Temporary::new(&directory);
     let path = directory.path_of(&temporary.name);

@@ -290,10 +290,11 @@ impl Staging {
         self.blocking(user, |root, user| purge::purge(&places::users(root)?, &jail::Name::of(user))).await
     }
 
-    /// Whether staging can work at all, for readiness: the root is there and writable, and locks exclude.
+    /// Whether staging can work at all, for readiness: the root is there and writable, files can be given to their owner,
+    /// and locks exclude.
     pub async fn check(&self) -> Result<(), StagingError> {
-        let root = self.root.clone();
-        join(tokio::task::spawn_blocking(move || check::check(&root))).await
+        let (root, owner) = (self.root.clone(), self.owner);
+        join(tokio::task::spawn_blocking(move || check::check(&root, owner))).await
     }
 
     /// The same for an operator who asks what is wrong, with what need not be looked at again and again.

@@ -305,6 +305,17 @@ async fn readiness_leaves_nothing_behind_and_fails_when_the_root_is_gone() {
     assert!(Staging::open(&f.path("nowhere"), None).is_err());
 }
 
+/// A service that may not chown would come up, take traffic, and fail every provision.
+#[tokio::test]
+async fn readiness_fails_where_files_cannot_be_given_to_their_owner() {
+    let root = tempfile::tempdir().unwrap();
+    // Another user: only root may give a file away.
+    let staging = Staging::open(root.path(), Some(Owner { uid: 1, gid: 1 })).unwrap();
+    let checked = staging.check().await;
+    assert_eq!(checked.is_ok(), rustix::process::geteuid().is_root(), "{checked:?}");
+    assert_eq!(files(root.path()), Vec::<PathBuf>::new());
+}
+
 /// Unmounted, the mount point is an empty directory: nothing is written there, and nothing is called purged.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unmounted_file_system_is_noticed_and_nothing_is_written_in_its_place() {

@@ -74,7 +74,8 @@ fn list(containers: &[Value], snapshot: &Value) -> String {
     };
     let table = aligned(std::iter::once(header).chain(containers.iter().map(row)));
     let age = snapshot["age_seconds"].as_u64().map_or_else(String::new, |age| format!(", as of {age} s ago"));
-    format!("{table}{} containers{age}\n", containers.len())
+    let what = if containers.len() == 1 { "container" } else { "containers" };
+    format!("{table}{} {what}{age}\n", containers.len())
 }
 
 fn heading(member: &str) -> String {
