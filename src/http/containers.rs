@@ -23,11 +23,7 @@ pub(super) type UserPath = Result<Path<String>, PathRejection>;
 /// Makes it if need be. The sign-in is on disk before any task can start. Whatever is left out stays as it is.
 #[utoipa::path(post, path = "/provision", operation_id = "provision", tag = "containers",
     request_body = ProvisionRequest,
-    responses(
-        (status = 201, description = "Made; on its way up", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
-        (status = 200, description = "Already so", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
-        (status = 202, description = "Changed; on its way up", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
-        openapi::Sends))]
+    responses(openapi::Creates, openapi::Sends))]
 pub(super) async fn provision(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -53,10 +49,7 @@ pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Respo
 /// Give a user's container another size
 #[utoipa::path(post, path = "/containers/{user_id}/resize", operation_id = "resize_container", tag = "containers",
     params(openapi::OfUser), request_body(content = inline(schemas::ResizeRequest)),
-    responses(
-        (status = 202, description = "Changed", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
-        (status = 200, description = "Already so", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
-        openapi::Sends))]
+    responses(openapi::Converges, openapi::Sends))]
 pub(super) async fn resize(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -73,10 +66,7 @@ pub(super) async fn resize(
 /// And pin or unpin its image, or restart it.
 #[utoipa::path(post, path = "/containers/{user_id}/redeploy", operation_id = "redeploy_container", tag = "containers",
     params(openapi::OfUser), request_body = Option<RedeployRequest>,
-    responses(
-        (status = 202, description = "Changed", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
-        (status = 200, description = "Already so", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
-        openapi::Sends))]
+    responses(openapi::Converges, openapi::Sends))]
 pub(super) async fn redeploy(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -91,10 +81,7 @@ pub(super) async fn redeploy(
 /// Start a user's container
 #[utoipa::path(post, path = "/containers/{user_id}/start", operation_id = "start_container", tag = "containers",
     params(openapi::OfUser), request_body = Option<NoFields>,
-    responses(
-        (status = 202, description = "On its way up", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
-        (status = 200, description = "Already so", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
-        openapi::Sends))]
+    responses(openapi::Converges, openapi::Sends))]
 pub(super) async fn start(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -109,10 +96,7 @@ pub(super) async fn start(
 /// Files, access point and service stay.
 #[utoipa::path(post, path = "/containers/{user_id}/stop", operation_id = "stop_container", tag = "containers",
     params(openapi::OfUser), request_body = Option<NoFields>,
-    responses(
-        (status = 202, description = "On its way down", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
-        (status = 200, description = "Already so", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
-        openapi::Sends))]
+    responses(openapi::Converges, openapi::Sends))]
 pub(super) async fn stop(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

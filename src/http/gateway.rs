@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::App;
 use super::body::OptionalJson;
 use super::containers::{UserPath, answer, user_in};
-use super::dto::{ContainerResponse, NoFields};
+use super::dto::NoFields;
 use super::error::Problem;
 use super::openapi::{self, schemas};
 use crate::domain::State as ContainerState;
@@ -71,13 +71,10 @@ pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Respo
 
 /// Give a user's gateway a new token
 ///
-/// A running container is restarted with it.
+/// A running container is restarted with it, a stopped one has it when it starts.
 #[utoipa::path(post, path = "/containers/{user_id}/gateway/rotate", operation_id = "rotate_gateway_token", tag = "gateway",
     params(openapi::OfUser), request_body = Option<NoFields>,
-    responses(
-        (status = 202, description = "Changed; the container restarts with it", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
-        (status = 200, description = "Changed; the container is stopped", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))),
-        openapi::Sends))]
+    responses(openapi::Converges, openapi::Sends))]
 pub(super) async fn rotate(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

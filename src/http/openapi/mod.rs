@@ -1,7 +1,7 @@
 //! The OpenAPI document. Paths, parameters and bodies come from the handlers and from the types that they read and write;
 //! what holds for all of them is added here.
 
-mod problems;
+mod answers;
 pub(super) mod schemas;
 
 use utoipa::openapi::header::HeaderBuilder;
@@ -15,7 +15,7 @@ use super::auth;
 use super::error::{Code, Document};
 use crate::config::Scope;
 
-pub(super) use problems::{Cancels, Changes, Guarded, Lists, Looks, Sends, Waits};
+pub(super) use answers::{Cancels, Changes, Converges, Creates, Guarded, Lists, Looks, Sends, Waits};
 
 /// Name of the security scheme.
 const TOKEN: &str = "token";

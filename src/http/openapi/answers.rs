@@ -1,4 +1,5 @@
-//! Which handlers refuse with which codes. Status, title and `Retry-After` follow from the code.
+//! Answers that several handlers share: what comes of a converge, and the codes that they refuse with, whose status, title
+//! and `Retry-After` follow from the code.
 
 use std::collections::BTreeMap;
 
@@ -70,6 +71,32 @@ refusals! {
     Lists: GUARDED, READS, &[Code::FleetBeingRead];
     /// Of one that only needs a token.
     Guarded: GUARDED;
+}
+
+/// Of a handler that changes a container that is there.
+pub(in crate::http) struct Converges;
+
+impl IntoResponses for Converges {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let answers = [("200", "Already so"), ("202", "Accepted; on its way")];
+        answers.map(|(status, words)| (status.to_owned(), RefOr::T(container(words)))).into()
+    }
+}
+
+/// Of a handler that may make one.
+pub(in crate::http) struct Creates;
+
+impl IntoResponses for Creates {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let made = ("201".to_owned(), RefOr::T(container("Made; on its way up")));
+        Converges::responses().into_iter().chain([made]).collect()
+    }
+}
+
+fn container(words: &str) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Container"))).build();
+    let location = HeaderBuilder::new().schema(Some(schemas::text())).description(Some("Where to look next")).build();
+    ResponseBuilder::new().description(words).content("application/json", content).header("Location", location).build()
 }
 
 /// A response for each status, naming the codes that have it.
