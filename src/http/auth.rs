@@ -7,7 +7,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
-use super::error::{Code, Problem};
+use super::code::Code;
+use super::error::Problem;
 use crate::config::Scope;
 use crate::reconcile::Caller;
 

@@ -13,7 +13,8 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
-use super::error::{Code, Problem};
+use super::code::Code;
+use super::error::Problem;
 
 /// Largest accepted body. A sign-in has a few KiB; 256 KiB leave room for variables and labels, and a task definition
 /// holds 64 KiB anyway.

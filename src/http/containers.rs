@@ -10,9 +10,11 @@ use tracing::Instrument as _;
 
 use super::App;
 use super::body::{Json, OptionalJson};
-use super::dto::{CancelResponse, ContainerResponse, DeleteQuery, NoFields, ProvisionRequest, RedeployRequest};
-use super::error::{Code, Problem};
+use super::code::Code;
+use super::error::Problem;
 use super::openapi::{self, schemas};
+use super::requests::{DeleteQuery, NoFields, ProvisionRequest, RedeployRequest};
+use super::responses::{CancelResponse, ContainerResponse};
 use crate::domain::{RawSize, Size, State as ContainerState, UserId};
 use crate::reconcile::{Caller, ConvergeError, Converged, Desired, Outcome, SignInChange, Target};
 

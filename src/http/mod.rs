@@ -2,10 +2,10 @@
 
 mod auth;
 mod body;
+mod code;
 mod containers;
 mod credentials;
 mod docs;
-mod dto;
 mod error;
 mod fleet;
 mod gateway;
@@ -13,11 +13,14 @@ mod health;
 mod openapi;
 mod query;
 mod request_id;
+mod requests;
+mod responses;
 mod routes;
 mod ui;
 mod watching;
 
-pub use error::{Code, Problem};
+pub use code::Code;
+pub use error::Problem;
 pub use health::Readiness;
 pub use routes::{openapi_document, router};
 

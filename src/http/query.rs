@@ -3,7 +3,8 @@
 use axum::extract::Query;
 use axum::http::Uri;
 
-use super::error::{Code, Problem};
+use super::code::Code;
+use super::error::Problem;
 use crate::domain::{Invalid, State};
 
 /// The parameters of one request.

@@ -14,8 +14,9 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use super::App;
+use super::code::Code;
 use super::containers::{UserPath, user_in};
-use super::error::{Code, Problem};
+use super::error::Problem;
 use super::openapi::{self, schemas};
 use super::query::Parameters;
 use crate::domain::user_id::sha256_hex12;

@@ -8,7 +8,8 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use super::schemas;
-use crate::http::error::{Code, PROBLEM_JSON};
+use crate::http::code::Code;
+use crate::http::error::PROBLEM_JSON;
 
 /// Behind a token anything can come to these.
 const GUARDED: &[Code] = &[Code::Unauthorized, Code::Forbidden, Code::Internal];

@@ -12,7 +12,8 @@ use utoipa::openapi::{ComponentsBuilder, Info, License, OpenApi, OpenApiBuilder,
 use utoipa::{IntoParams, openapi};
 
 use super::auth;
-use super::error::{Code, Document};
+use super::code::Code;
+use super::error::Document;
 use crate::config::Scope;
 
 pub(super) use answers::{Cancels, Changes, Converges, Creates, Guarded, Lists, Looks, Sends, Waits};

@@ -1,0 +1,159 @@
+//! What travels in requests on a user's container: parsed whole, before anything is touched.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::body::Object;
+use super::openapi::schemas;
+use crate::domain::{
+    ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, RawSize, Secrets, SignInKind, Size, SpecPatch, UserId,
+    Variables,
+};
+use crate::reconcile::{SignInChange, Target};
+
+/// `POST /provision`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProvisionRequest {
+    #[schema(schema_with = schemas::user_id)]
+    user_id: String,
+    /// Needed for a ChatGPT user who has none yet.
+    #[schema(schema_with = schemas::optional_auth, required = false)]
+    auth: Option<Value>,
+    /// Left out: what the user has, and ChatGPT for a new one.
+    provider: Option<SignInKind>,
+    #[schema(schema_with = schemas::optional_size, required = false)]
+    size: Option<Object<RawSize>>,
+    /// Pins an image, by its tag or digest. Left out or null: as it is.
+    #[schema(schema_with = schemas::image, required = false)]
+    image: Option<String>,
+    /// The release of an image whose tag does not say it.
+    #[schema(schema_with = schemas::release, required = false)]
+    openclaw_version: Option<String>,
+    /// Environment variables, in plain sight of whoever may describe a task definition. Replaces the former ones.
+    #[schema(schema_with = schemas::variables, required = false)]
+    variables: Option<BTreeMap<String, String>>,
+    /// ARNs in Secrets Manager or SSM by variable, fetched when a task starts. Replaces the former ones.
+    #[schema(schema_with = schemas::secrets, required = false)]
+    secrets: Option<BTreeMap<String, String>>,
+    /// Docker labels, for the operator's own bookkeeping. Replaces the former ones.
+    #[schema(schema_with = schemas::labels, required = false)]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl fmt::Debug for ProvisionRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProvisionRequest").field("user_id", &self.user_id).finish_non_exhaustive()
+    }
+}
+
+impl ProvisionRequest {
+    /// Parses every field, before anything is touched. An `image` of null is no pin, and takes none away: a caller
+    /// that provisions at every sign-in must not undo what an operator pinned (incident 5).
+    pub(super) fn parse(self) -> Result<(UserId, SignInChange, Target), Invalid> {
+        let user = UserId::parse(&self.user_id)?;
+        let auth = self.auth.map(ChatGptAuth::parse).transpose()?;
+        let patch = SpecPatch {
+            sign_in: self.provider,
+            has_auth: auth.is_some(),
+            size: self.size.map(|Object(raw)| Size::parse(raw, "size")).transpose()?,
+            image: self.image.map(|image| pin(&image)).transpose()?.map(Some),
+            openclaw_version: release(self.openclaw_version)?,
+            variables: self.variables.map(Variables::parse).transpose()?,
+            secrets: self.secrets.map(Secrets::parse).transpose()?,
+            labels: self.labels.map(Labels::parse).transpose()?,
+        };
+        // What this request alone contradicts needs no look at what the user has.
+        patch.check()?;
+        let sign_in = auth.map_or(SignInChange::None, |auth| SignInChange::Send { auth: Box::new(auth), force: false });
+        Ok((user, sign_in, Target::provision(patch)))
+    }
+}
+
+/// `POST /containers/{user_id}/redeploy`.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RedeployRequest {
+    /// Left out: keep the pin. Null: unpin.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(schema_with = schemas::image, required = false)]
+    image: Option<Option<String>>,
+    /// The release of an image whose tag does not say it.
+    #[schema(schema_with = schemas::release, required = false)]
+    openclaw_version: Option<String>,
+    /// Restarts the container although nothing changed.
+    #[serde(default)]
+    force: bool,
+}
+
+impl RedeployRequest {
+    pub(super) fn parse(self) -> Result<Target, Invalid> {
+        let image = match self.image {
+            None => None,
+            Some(None) => Some(None),
+            Some(Some(image)) => Some(Some(pin(&image)?)),
+        };
+        Ok(Target::redeploy(image, release(self.openclaw_version)?, self.force))
+    }
+}
+
+/// A body that holds nothing.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoFields {}
+
+/// `DELETE /containers/{user_id}?data=`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeleteQuery {
+    data: Option<String>,
+    force: Option<String>,
+}
+
+impl DeleteQuery {
+    pub(super) fn parse(&self) -> Result<Target, Invalid> {
+        let purge = match self.data.as_deref() {
+            None | Some("keep") => false,
+            Some("purge") => true,
+            Some(_) => {
+                let fix = "leave it out to keep the user's files, or write data=purge to remove them";
+                return Err(Invalid::new("data", "not keep or purge", fix));
+            }
+        };
+        let force = match self.force.as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => {
+                let fix = "leave it out to wait for the tasks to stop, or write force=true not to";
+                return Err(Invalid::new("force", "not true or false", fix));
+            }
+        };
+        Ok(Target::delete(purge, force))
+    }
+}
+
+/// A pinned image of a release that can be signed in to. A tag that names no release is the operator's own business.
+fn pin(text: &str) -> Result<ImageRef, Invalid> {
+    let image = ImageRef::parse(text, "image")?;
+    if let Ok(version) = OpenClawVersion::from_image(text) {
+        version.supported()?;
+    }
+    Ok(image)
+}
+
+/// The release of an image whose tag does not say it.
+fn release(text: Option<String>) -> Result<Option<OpenClawVersion>, Invalid> {
+    let parsed = text.map(|text| OpenClawVersion::from_tag(&text)?.supported()).transpose();
+    parsed.map_err(|invalid| {
+        let fix = format!("send {} or later, as in 2026.4.25", OpenClawVersion::MINIMUM);
+        Invalid::new("openclaw_version", invalid.problem(), fix)
+    })
+}
+
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
