@@ -41,6 +41,9 @@ class Definition:
     user: str
     mount_path: str
     image: str
+    read_only: bool
+    # Directories in memory: path and mount options.
+    tmpfs: list[tuple[str, str]]
 
     @property
     def start(self) -> list[str]:
@@ -61,6 +64,11 @@ class Definition:
             user=container.get("user", "1000:1000"),
             mount_path=mount["containerPath"],
             image=container["image"],
+            read_only=bool(container.get("readonlyRootFilesystem")),
+            tmpfs=[
+                (one["containerPath"], ",".join([f"size={one['size']}m", *one.get("mountOptions", [])]))
+                for one in (container.get("linuxParameters") or {}).get("tmpfs") or []
+            ],
         )
 
 
@@ -114,6 +122,7 @@ class Container:
             "authority": str(self.world.authority), "certificate": str(self.world.certificate),
             "key": str(self.world.key), "journal": str(self.world.journal),
             "mounts": [[str(self.directory), self.definition.mount_path]],
+            "tmpfs": self.definition.tmpfs, "read_only": self.definition.read_only,
         }
         self.process = subprocess.Popen(
             ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private",

@@ -47,9 +47,9 @@ def release(modules: Path, app: Path) -> None:
     bind(modules, app.parent / "node_modules" if any(own.iterdir()) else app / "node_modules")
 
 
-def tmpfs(target: Path, mode: str = "755") -> None:
+def tmpfs(target: Path, options: str = "mode=755") -> None:
     target.mkdir(parents=True, exist_ok=True)
-    run("mount", "-t", "tmpfs", "-o", f"mode={mode}", "tmpfs", str(target))
+    run("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(target))
 
 
 def build(spec: dict) -> None:
@@ -89,9 +89,8 @@ def build(spec: dict) -> None:
     tmpfs(root / "dev")
     for name in ("null", "zero", "full", "random", "urandom", "tty"):
         bind(Path("/dev", name), root / "dev" / name, writable=True)
-    tmpfs(root / "dev/shm", "1777")
+    tmpfs(root / "dev/shm", "mode=1777")
     (root / "dev/fd").symlink_to("/proc/self/fd")
-    tmpfs(root / "tmp", "1777")
     (root / "proc").mkdir()
     run("mount", "-t", "proc", "proc", str(root / "proc"))
 
@@ -102,6 +101,11 @@ def build(spec: dict) -> None:
     for host, inside in spec["mounts"]:
         target = root / inside.lstrip("/")
         bind(host, target, writable=True)
+    for inside, options in spec["tmpfs"] or [("/tmp", "mode=1777")]:
+        tmpfs(root / inside.lstrip("/"), options)
+    if spec["read_only"]:
+        for mounted in (root, root / "usr/local", root / "etc"):
+            run("mount", "-o", "remount,ro", str(mounted))
 
 
 def main() -> None:

@@ -73,15 +73,38 @@ class Provisioner:
 
     def definition(self, arn: str) -> Definition:
         """What AWS holds, not what the provisioner says of it."""
-        target = "AmazonEC2ContainerServiceV20141113.DescribeTaskDefinition"
-        headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
-        status, answer = request("POST", self.emulator + "/", headers, {"taskDefinition": arn})
+        return Definition.of(self.ecs("DescribeTaskDefinition", {"taskDefinition": arn})["taskDefinition"])
+
+    def restrict(self, template: Path) -> None:
+        """Registers the base anew, with the root file system that infrastructure deploys: what is read-only and what is not."""
+        base = self.ecs("DescribeTaskDefinition", {"taskDefinition": "openclaw-dev"})["taskDefinition"]
+        resources = json.loads(template.read_text())["Resources"].values()
+        [deployed] = [one["Properties"] for one in resources if one["Type"] == "AWS::ECS::TaskDefinition"]
+        [container] = deployed["ContainerDefinitions"]
+        linux = lower(container["LinuxParameters"])
+        restricted = base["containerDefinitions"][0] | {
+            "readonlyRootFilesystem": container["ReadonlyRootFilesystem"], "linuxParameters": linux}
+        kept = ("family", "taskRoleArn", "executionRoleArn", "networkMode", "volumes", "requiresCompatibilities", "cpu", "memory")
+        self.ecs("RegisterTaskDefinition", {name: base[name] for name in kept} | {"containerDefinitions": [restricted]})
+
+    def ecs(self, action: str, body: dict) -> dict:
+        headers = {"X-Amz-Target": f"AmazonEC2ContainerServiceV20141113.{action}", "Content-Type": "application/x-amz-json-1.1"}
+        status, answer = request("POST", self.emulator + "/", headers, body)
         if status != 200:
-            raise RuntimeError(f"the emulator does not know {arn}: {answer}")
-        return Definition.of(answer["taskDefinition"])
+            raise RuntimeError(f"{action}: the emulator answered {status}: {answer}")
+        return answer
 
     def user_directory(self, user: str) -> Path:
         return (self.directory / "efs" / "users" / user).resolve()
+
+
+def lower(value):
+    """CloudFormation's names of members as ECS writes them."""
+    if isinstance(value, list):
+        return [lower(one) for one in value]
+    if isinstance(value, dict):
+        return {name[0].lower() + name[1:]: lower(one) for name, one in value.items()}
+    return value
 
 
 def request(method: str, url: str, headers: dict[str, str], body: dict | None) -> tuple[int, dict]:

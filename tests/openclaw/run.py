@@ -59,6 +59,8 @@ class Run:
 
         def prove(place: Path) -> Report:
             with Provisioner(self.args.binary.resolve(), release, place / "dev") as provisioner:
+                if self.args.template:
+                    provisioner.restrict(self.args.template)
                 return Proof(release, self.world(place, modules), provisioner, place / "container.log", self.args.quick).run()
 
         try:
@@ -122,6 +124,7 @@ def parse() -> argparse.Namespace:
                                         "2026.4.7,2026.5.12,2026.9.6,2026.5.12")
     parser.add_argument("--binary", type=Path, default=ROOT / "target/debug/openclaw-provisioner")
     parser.add_argument("--quick", action="store_true", help="without the scenario's end: `after` and `new_sign_in`")
+    parser.add_argument("--template", type=Path, help="synthesized template of infra's fleet: with its read-only root file system")
     parser.add_argument("--keep", action="store_true", help="keep users' directories and logs, and say where")
     parser.add_argument("--require", action="store_true", help="fail where nothing can be run, rather than skip")
     parser.add_argument("--results", type=Path, help="merge the findings into this JSON file, and the same as .md beside it")
