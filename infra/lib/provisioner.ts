@@ -179,31 +179,18 @@ export class ProvisionerStack extends Stack {
   /** Of the capabilities that a container's root has, only those for other people's files are left. */
   private rootWithoutPowers(): ecs.LinuxParameters {
     const parameters = new ecs.LinuxParameters(this, "Linux", { initProcessEnabled: true });
-    const {
-      FSETID,
-      MKNOD,
-      NET_RAW,
-      SETGID,
-      SETUID,
-      SETFCAP,
-      SETPCAP,
-      NET_BIND_SERVICE,
-      SYS_CHROOT,
-      KILL,
-      AUDIT_WRITE,
-    } = ecs.Capability;
     parameters.dropCapabilities(
-      FSETID,
-      MKNOD,
-      NET_RAW,
-      SETGID,
-      SETUID,
-      SETFCAP,
-      SETPCAP,
-      NET_BIND_SERVICE,
-      SYS_CHROOT,
-      KILL,
-      AUDIT_WRITE,
+      ecs.Capability.FSETID,
+      ecs.Capability.MKNOD,
+      ecs.Capability.NET_RAW,
+      ecs.Capability.SETGID,
+      ecs.Capability.SETUID,
+      ecs.Capability.SETFCAP,
+      ecs.Capability.SETPCAP,
+      ecs.Capability.NET_BIND_SERVICE,
+      ecs.Capability.SYS_CHROOT,
+      ecs.Capability.KILL,
+      ecs.Capability.AUDIT_WRITE,
     );
     return parameters;
   }

@@ -54,12 +54,12 @@ impl Bucket {
     }
 
     /// AWS's documented default.
-    const fn documented(self) -> Rate {
+    fn documented(self) -> Rate {
         match self {
-            Self::TaskDefinitionWrite => Rate::whole(20, 1),
-            Self::TaskDefinitionRead | Self::ServiceDeploymentRead => Rate::whole(50, 20),
-            Self::ServiceWrite => Rate::whole(50, 5),
-            Self::ServiceRead | Self::TaskRead => Rate::whole(100, 20),
+            Self::TaskDefinitionWrite => Rate::new(20, 1.0),
+            Self::TaskDefinitionRead | Self::ServiceDeploymentRead => Rate::new(50, 20.0),
+            Self::ServiceWrite => Rate::new(50, 5.0),
+            Self::ServiceRead | Self::TaskRead => Rate::new(100, 20.0),
         }
     }
 }
@@ -73,8 +73,10 @@ struct Rate {
 }
 
 impl Rate {
-    const fn whole(burst: u32, per_second: u64) -> Self {
-        Self { burst, interval: Duration::from_millis(1_000 / per_second) }
+    fn new(burst: u32, per_second: f64) -> Self {
+        // The bucket's clock counts milliseconds. Up: a rate that does not divide a second must not become a faster one.
+        let interval = Duration::from_secs_f64((1_000.0 / per_second).ceil() / 1_000.0);
+        Self { burst, interval }
     }
 }
 
@@ -116,11 +118,8 @@ impl FromStr for RateLimits {
             let burst = burst.trim().parse().ok().filter(|burst| (1..=1_000).contains(burst)).ok_or_else(error)?;
             let rate: f64 =
                 per_second.trim().parse().ok().filter(|rate| (0.01..=1_000.0).contains(rate)).ok_or_else(error)?;
-            // The bucket's clock counts milliseconds.
-            let interval =
-                Duration::from_millis(Duration::from_secs_f64(1.0 / rate).as_millis().try_into().unwrap_or(1));
             let at = Bucket::ALL.iter().position(|bucket| bucket.name() == name.trim()).ok_or_else(error)?;
-            limits.0[at] = Rate { burst, interval };
+            limits.0[at] = Rate::new(burst, rate);
         }
         Ok(limits)
     }
@@ -257,10 +256,13 @@ mod tests {
     #[test]
     fn limits_are_read_by_bucket_name_and_the_rest_keeps_the_documented_rate() {
         let limits: RateLimits = "service-write=25/2, task-definition-write=10/0.5".parse().unwrap();
-        assert_eq!(limits.0[Bucket::ServiceWrite as usize], Rate::whole(25, 2));
+        assert_eq!(limits.0[Bucket::ServiceWrite as usize], Rate::new(25, 2.0));
         // Half of AWS's own, as one of two replicas needs it.
         let half = Rate { burst: 10, interval: Duration::from_secs(2) };
         assert_eq!(limits.0[Bucket::TaskDefinitionWrite as usize], half);
+        // Never faster than what was written: a third of a second has no whole number of milliseconds.
+        let third = "task-read=1/3".parse::<RateLimits>().unwrap().0[Bucket::TaskRead as usize];
+        assert_eq!(third.interval, Duration::from_millis(334));
         assert_eq!(limits.0[Bucket::TaskRead as usize], Bucket::TaskRead.documented());
         for bad in [
             "service-write",

@@ -116,7 +116,7 @@ pub(super) async fn stop(
     responses(
         (status = 202, description = "Stopped", body = CancelResponse),
         (status = 200, description = "Nothing was under way", body = CancelResponse),
-        openapi::Cancels))]
+        openapi::Sends))]
 pub(super) async fn cancel(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::Path;
-use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -21,8 +22,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 
 /// The routes. Addresses in the page are relative, so it also works below a prefix of a proxy's.
 pub(super) fn routes(document: &OpenApi) -> Router<App> {
-    let json: Arc<str> = serde_json::to_string(document).unwrap_or_default().into();
-    let document = move || async move { ([(CONTENT_TYPE, "application/json")], json.to_string()) };
+    let json = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
+    let document = move || async move { ([(CONTENT_TYPE, "application/json")], json) };
     // No badge of a validator on the net, and what a browser asks for is asked with the token that was typed in.
     let config = Config::new(["../openapi.json"]).validator_url("none").use_base_layout();
     let config = Arc::new(config.try_it_out_enabled(true).display_request_duration(true));
@@ -42,7 +43,7 @@ fn file(name: &str, config: Arc<Config<'static>>) -> Response {
     let headers = [(CONTENT_TYPE, file.content_type), (CACHE_CONTROL, "no-cache".to_owned())];
     let mut response = (headers, file.bytes.into_owned()).into_response();
     if file.gzpipped {
-        response.headers_mut().insert(CONTENT_ENCODING, axum::http::HeaderValue::from_static("gzip"));
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response
 }

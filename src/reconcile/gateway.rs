@@ -73,8 +73,8 @@ impl Reconciler {
         Ok(Gateway { host: view.host, ready: view.serves, token })
     }
 
-    /// Makes a new token and restarts the container with it, because `by` asks for it. Both in a task of their own: a caller that goes away must
-    /// not leave a gateway that knows another token than its file.
+    /// Makes a new token and restarts the container with it, because `by` asks for it. Both in a task of their own: a
+    /// caller that goes away must not leave a gateway that knows another token than its file.
     ///
     /// # Errors
     /// When the token is not in the file, when the file cannot be edited, and as for any converge.

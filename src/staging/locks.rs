@@ -5,20 +5,21 @@
 //! and `flock` belongs to the open file, so unlike `fcntl` it also excludes threads (incident 25). The kernel, or the
 //! NFS lease, releases it when a process is killed.
 
-use std::collections::HashMap;
+mod queue;
+
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::error::StagingError;
 use super::jail::{Dir, Name, identity};
 use crate::domain::user_id::UserId;
+use queue::{Place, Queues};
 
 const PROVISIONER: Name = Name::fixed(".provisioner");
 const LOCKS: Name = Name::fixed("locks");
@@ -58,9 +59,6 @@ pub enum LockError {
         source: StagingError,
     },
 }
-
-type Turn = tokio::sync::Mutex<()>;
-type Queues = Arc<Mutex<HashMap<UserId, Arc<Turn>>>>;
 
 /// The locks of all users. Cheap to clone; clones share the queues.
 #[derive(Clone, Debug)]
@@ -341,37 +339,6 @@ async fn run<T: Send + 'static>(
 ) -> Result<T, LockError> {
     let done = super::join(tokio::task::spawn_blocking(work)).await;
     done.map_err(|source| LockError::Io { user_id: user.clone(), source })
-}
-
-/// A place in a user's queue, at its head once `turn` is there. Removes the queue when nobody else is in it.
-#[derive(Debug)]
-struct Place {
-    turn: Option<OwnedMutexGuard<()>>,
-    queue: Option<Arc<Turn>>,
-    user: UserId,
-    queues: Queues,
-}
-
-impl Place {
-    async fn wait(queues: &Queues, user: &UserId) -> Self {
-        let queue = queues.lock().unwrap_or_else(PoisonError::into_inner).entry(user.clone()).or_default().clone();
-        // Complete before the first await: should the wait be given up, dropping it cleans up.
-        let mut place = Self { turn: None, queue: Some(queue.clone()), user: user.clone(), queues: queues.clone() };
-        place.turn = Some(queue.lock_owned().await);
-        place
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Everybody takes and returns their share of a queue under this lock, so the count cannot change meanwhile.
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        self.turn = None;
-        self.queue = None;
-        if queues.get(&self.user).is_some_and(|queue| Arc::strong_count(queue) == 1) {
-            queues.remove(&self.user);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ async fn the_scope_in_the_document_is_the_one_that_is_asked_for() {
         let token = format!("Bearer {READ_TOKEN}");
         let reader = app.raw(&method, &path, &[("authorization", &token)], Body::empty()).await;
         assert_eq!(reader.status == 403, scope == Some("provision"), "{method} {path}: {scope:?}");
+        assert_eq!(operation["responses"]["403"].is_object(), scope == Some("provision"), "{method} {path}");
         scopes.insert(scope.map(str::to_owned));
     }
     let all = [None, Some("provision".to_owned()), Some("read".to_owned())];

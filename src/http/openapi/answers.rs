@@ -64,8 +64,6 @@ refusals! {
     Changes: GUARDED, READS, OF_USER, CHANGES;
     /// Of one that changes a user by what a body says.
     Sends: GUARDED, READS, OF_USER, CHANGES, BODIES;
-    /// Of a cancel.
-    Cancels: GUARDED, READS, OF_USER, BODIES, &[Code::OperationInProgress, Code::Contended];
     /// Of one that waits for a user or follows one.
     Waits: GUARDED, READS, OF_USER, &[Code::TooManyWatchers];
     /// Of the list.

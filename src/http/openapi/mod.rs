@@ -4,6 +4,7 @@
 mod answers;
 pub(super) mod schemas;
 
+use axum::http::StatusCode;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
@@ -16,7 +17,7 @@ use super::code::Code;
 use super::error::Document;
 use crate::config::Scope;
 
-pub(super) use answers::{Cancels, Changes, Converges, Creates, Guarded, Lists, Looks, Sends, Waits};
+pub(super) use answers::{Changes, Converges, Creates, Guarded, Lists, Looks, Sends, Waits};
 
 /// Name of the security scheme.
 const TOKEN: &str = "token";
@@ -61,8 +62,9 @@ pub(super) fn document(mut guarded: OpenApi, mut secret: OpenApi, mut open: Open
         require(operation, Scope::Provision);
     }
     for (_, operation) in operations(&mut open) {
-        // What a handler says of itself stays: a part of it may need a token.
+        // What a handler says of itself stays: a part of it may need a token, one that reads.
         operation.security.get_or_insert_default();
+        every_token_reads(operation);
     }
     let mut document = OpenApiBuilder::new().info(info()).components(Some(components())).tags(Some(tags())).build();
     for part in [guarded, secret, open] {
@@ -106,13 +108,21 @@ fn no_null_body(operation: &mut Operation) {
 
 fn require(operation: &mut Operation, scope: Scope) {
     operation.security = Some(vec![SecurityRequirement::new(TOKEN, [auth::scope_name(scope)])]);
+    if scope == Scope::Read {
+        every_token_reads(operation);
+    }
+}
+
+/// Each scope includes reading, so that nobody who has a token is refused.
+fn every_token_reads(operation: &mut Operation) {
+    operation.responses.responses.remove(StatusCode::FORBIDDEN.as_str());
 }
 
 fn info() -> Info {
     let mut info = Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     info.description = Some(ABOUT.to_owned());
-    let mut license = License::new("MIT OR Apache-2.0");
-    license.identifier = Some(env!("CARGO_PKG_LICENSE").to_owned());
+    let mut license = License::new(env!("CARGO_PKG_LICENSE"));
+    license.identifier = Some(license.name.clone());
     info.license = Some(license);
     info
 }

@@ -1,0 +1,44 @@
+//! Who stands in line for a user within this process. The lock file excludes other processes, and says nothing of order.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OwnedMutexGuard;
+
+use crate::domain::UserId;
+
+type Turn = tokio::sync::Mutex<()>;
+/// The queues that somebody is in.
+pub(super) type Queues = Arc<Mutex<HashMap<UserId, Arc<Turn>>>>;
+
+/// A place in a user's queue, at its head once `turn` is there. Removes the queue when nobody else is in it.
+#[derive(Debug)]
+pub(super) struct Place {
+    turn: Option<OwnedMutexGuard<()>>,
+    queue: Option<Arc<Turn>>,
+    pub(super) user: UserId,
+    queues: Queues,
+}
+
+impl Place {
+    /// Waits for the head of the queue.
+    pub(super) async fn wait(queues: &Queues, user: &UserId) -> Self {
+        let queue = queues.lock().unwrap_or_else(PoisonError::into_inner).entry(user.clone()).or_default().clone();
+        // Complete before the first await: should the wait be given up, dropping it cleans up.
+        let mut place = Self { turn: None, queue: Some(queue.clone()), user: user.clone(), queues: queues.clone() };
+        place.turn = Some(queue.lock_owned().await);
+        place
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Everybody takes and returns their share of a queue under this lock, so the count cannot change meanwhile.
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        self.turn = None;
+        self.queue = None;
+        if queues.get(&self.user).is_some_and(|queue| Arc::strong_count(queue) == 1) {
+            queues.remove(&self.user);
+        }
+    }
+}
