@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::domain::State;
+use crate::domain::service::Rollout;
 
 /// What every metric's name begins with.
 const PREFIX: &str = "openclaw_provisioner";
@@ -47,6 +48,7 @@ struct Inner {
     queued: Family<Bucket, Gauge>,
     waits: Histograms<Bucket>,
     containers: Family<InState, Gauge>,
+    rollouts: Family<InState, Gauge>,
     // Families without labels, because a family shows nothing before it is set: an age of 0, or of half a century,
     // would be a lie.
     oldest_transition: Family<NoLabels, Gauge>,
@@ -150,6 +152,12 @@ impl Default for Metrics {
                 "Users' containers by state, in the last snapshot of the fleet",
                 Family::default(),
             ),
+            rollouts: add(
+                &mut registry,
+                "rollouts",
+                "Deployments that users' services are going to, by ECS's rollout state, in the last snapshot of the fleet",
+                Family::default(),
+            ),
             oldest_transition: add(
                 &mut registry,
                 "oldest_transition_age_seconds",
@@ -217,16 +225,27 @@ impl Metrics {
         self.0.waits.get_or_create(&Bucket { bucket }).observe(took.as_secs_f64());
     }
 
-    /// A snapshot of the fleet: the state of every container, how long the longest has been in a transitional one
-    /// (`None`: none is), and when that was.
-    pub fn fleet(&self, states: impl IntoIterator<Item = State>, oldest: Option<Duration>, taken_at: Timestamp) {
-        let mut counts = State::ALL.map(|_| 0_i64);
-        for state in states {
-            counts[state as usize] += 1;
+    /// A snapshot of the fleet: the state of every container and of its rollout, how long the longest has been in a
+    /// transitional state (`None`: none is), and when that was.
+    pub fn fleet(
+        &self,
+        containers: impl IntoIterator<Item = (State, Option<Rollout>)>,
+        oldest: Option<Duration>,
+        taken_at: Timestamp,
+    ) {
+        let (mut states, mut rollouts) = (State::ALL.map(|_| 0_i64), Rollout::ALL.map(|_| 0_i64));
+        for (state, rollout) in containers {
+            states[state as usize] += 1;
+            if let Some(rollout) = rollout {
+                rollouts[rollout as usize] += 1;
+            }
         }
         // A state that nobody is in any more is set to 0, or it would stay as it was.
         for state in State::ALL {
-            self.0.containers.get_or_create(&InState { state: state.name() }).set(counts[state as usize]);
+            self.0.containers.get_or_create(&InState { state: state.name() }).set(states[state as usize]);
+        }
+        for rollout in Rollout::ALL {
+            self.0.rollouts.get_or_create(&InState { state: rollout.name() }).set(rollouts[rollout as usize]);
         }
         let seconds = oldest.unwrap_or_default().as_secs();
         self.0.oldest_transition.get_or_create(&[]).set(i64::try_from(seconds).unwrap_or(i64::MAX));

@@ -62,6 +62,21 @@ pub enum Rollout {
     Failed,
 }
 
+impl Rollout {
+    /// All of them, in order.
+    pub const ALL: [Self; 3] = [Self::InProgress, Self::Completed, Self::Failed];
+
+    /// Its name, as in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InProgress => "in_progress",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl Service {
     /// The deployment that the service is going to.
     #[must_use]

@@ -164,8 +164,8 @@ impl Inner {
                 let snapshot = Arc::new(snapshot);
                 self.definitions.keep(&snapshot.entries.iter().map(|entry| &*entry.revision).collect::<HashSet<_>>());
                 *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&snapshot));
-                let states = snapshot.entries.iter().map(|entry| entry.state);
-                self.metrics.fleet(states, snapshot.oldest_transition(), snapshot.taken_at);
+                let containers = snapshot.entries.iter().map(|entry| (entry.state, entry.rollout));
+                self.metrics.fleet(containers, snapshot.oldest_transition(), snapshot.taken_at);
                 for took in snapshot.entries.iter().filter_map(|entry| entry.came_up_after) {
                     self.metrics.provisioned_and_running(took);
                 }

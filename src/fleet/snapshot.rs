@@ -34,8 +34,8 @@ pub(super) struct Entry {
     pub(super) reason: Option<ReasonCode>,
     /// Why it failed, once its tasks were looked at; shared with the entries after it, while it is the same failure.
     pub(super) looked_at: Arc<OnceLock<Option<ReasonCode>>>,
-    /// Whether its deployment was on its way.
-    pub(super) is_rolling_out: bool,
+    /// Where the deployment stands that it is going to.
+    pub(super) rollout: Option<Rollout>,
     /// Since when it is in this state, as far as this process knows.
     pub(super) since: Instant,
     /// How long its rollout took, told once: when it is first seen to be over.
@@ -172,14 +172,15 @@ fn entry(service: Service, tag: Option<&str>, before: Option<&Snapshot>) -> Opti
     let (state, reason) = outline(&service)?;
     let now = Instant::now();
     let primary = service.primary();
-    let is_rolling_out = primary.is_some_and(|primary| primary.rollout == Rollout::InProgress);
+    let rollout = primary.map(|primary| primary.rollout);
     let last = before.and_then(|before| Some((before, before.get(&user)?)));
     let unchanged = last.map(|(_, earlier)| earlier).filter(|earlier| earlier.state == state);
     let mut since = unchanged.map_or(now, |earlier| earlier.since);
     // A deployment that is on its way says itself when it began, even to a process that has just started. It may have
     // begun long before the container was stopped and started again.
     if state == State::Provisioning
-        && let Some(began) = primary.filter(|_| is_rolling_out).and_then(age).and_then(|age| now.checked_sub(age))
+        && let Some(began) =
+            primary.filter(|_| rollout == Some(Rollout::InProgress)).and_then(age).and_then(|age| now.checked_sub(age))
     {
         since = since.min(began);
         if let Some((before, _)) = last.filter(|_| unchanged.is_none()) {
@@ -190,7 +191,7 @@ fn entry(service: Service, tag: Option<&str>, before: Option<&Snapshot>) -> Opti
     // either: those came up under another process.
     let is_new = |before: &Snapshot| {
         let created = primary.and_then(|primary| primary.created_at_seconds);
-        last.is_none_or(|(_, earlier)| earlier.is_rolling_out)
+        last.is_none_or(|(_, earlier)| earlier.rollout == Some(Rollout::InProgress))
             || created.is_some_and(|created| created >= before.taken_at.as_second())
     };
     let came_up = state == State::Running && before.is_some_and(is_new);
@@ -198,7 +199,7 @@ fn entry(service: Service, tag: Option<&str>, before: Option<&Snapshot>) -> Opti
     let same_failure = unchanged.filter(|earlier| *earlier.revision == *service.task_definition);
     let looked_at = same_failure.map(|earlier| Arc::clone(&earlier.looked_at)).unwrap_or_default();
     let revision = service.task_definition.into();
-    Some(Entry { user, revision, state, reason, looked_at, is_rolling_out, since, came_up_after })
+    Some(Entry { user, revision, state, reason, looked_at, rollout, since, came_up_after })
 }
 
 fn took(deployment: &Deployment) -> Option<Duration> {

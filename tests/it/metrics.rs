@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use jiff::Timestamp;
 use openclaw_provisioner::domain::State;
+use openclaw_provisioner::domain::service::Rollout;
 use openclaw_provisioner::emulator::{Fault, FaultKind};
 use openclaw_provisioner::metrics::Metrics;
 use serde_json::{Value, json};
@@ -137,16 +138,22 @@ fn a_snapshot_of_the_fleet_replaces_the_one_before() {
     let metrics = Metrics::default();
     assert!(!metrics.encode().contains("fleet_snapshot"), "an age of nothing would raise an alert");
     let taken = Timestamp::from_second(1_770_000_000).unwrap();
-    let states = [State::Running, State::Running, State::Failed];
-    metrics.fleet(states, Some(Duration::from_secs(90)), taken);
+    let (steady, given_up) = (Some(Rollout::Completed), Some(Rollout::Failed));
+    let containers =
+        [(State::Running, steady), (State::Running, steady), (State::Failed, given_up), (State::Deleting, None)];
+    metrics.fleet(containers, Some(Duration::from_secs(90)), taken);
     let text = metrics.encode();
     let containers = |text: &str, state: &str| value(text, &format!(r#"containers{{state="{state}"}}"#));
     assert_eq!([containers(&text, "running"), containers(&text, "failed")], [Some(2.0), Some(1.0)], "{text}");
+    let rollouts =
+        |text: &str| Rollout::ALL.map(|rollout| value(text, &format!(r#"rollouts{{state="{}"}}"#, rollout.name())));
+    assert_eq!(rollouts(&text), [Some(0.0), Some(2.0), Some(1.0)], "in progress, completed, failed");
     assert_eq!(value(&text, "oldest_transition_age_seconds{}"), Some(90.0));
-    metrics.fleet([State::Stopped], None, taken + Duration::from_secs(60));
+    metrics.fleet([(State::Stopped, Some(Rollout::InProgress))], None, taken + Duration::from_secs(60));
     let text = metrics.encode();
     let counts = State::ALL.map(|state| containers(&text, state.name()).unwrap());
     assert_eq!(counts, [0.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+    assert_eq!(rollouts(&text), [Some(1.0), Some(0.0), Some(0.0)]);
     assert_eq!(value(&text, "oldest_transition_age_seconds{}"), Some(0.0));
     assert_eq!(value(&text, "fleet_snapshot_timestamp_seconds{}"), Some(1_770_000_060.0));
 }
@@ -161,7 +168,7 @@ fn all() -> Metrics {
     metrics.aws_call("ecs:CreateService", "ThrottlingException", true);
     drop(metrics.queued("service-write"));
     metrics.waited("service-write", Duration::ZERO);
-    metrics.fleet([State::Running], None, Timestamp::UNIX_EPOCH);
+    metrics.fleet([(State::Running, Some(Rollout::Completed))], None, Timestamp::UNIX_EPOCH);
     metrics
 }
 
