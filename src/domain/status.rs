@@ -50,7 +50,8 @@ impl State {
     }
 }
 
-/// How far a container that is being provisioned has come.
+/// How far a container that is being provisioned has come. `files_staged`, `access_point` and `task_definition` come before
+/// there is a service, while `GET` still answers 404: they are names of steps that no status is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
