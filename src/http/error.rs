@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::code::Code;
 use crate::aws::AwsError;
-use crate::domain::Invalid;
+use crate::domain::{Invalid, with_causes};
 use crate::fleet::{ListRefused, WatchRefused};
 use crate::reconcile::{ConvergeError, FailureKind};
 
@@ -114,9 +114,9 @@ impl From<ConvergeError> for Problem {
             tracing::error!(%error, "request failed");
         }
         match error {
-            // It names the file, which is what the user has to mend.
+            // It names the file, and says what is the matter with it: the user has to mend it.
             ConvergeError::Staging(unreadable) if code == Code::FilesUnreadable => {
-                Self::new(code, unreadable.to_string())
+                Self::new(code, with_causes(&unreadable))
             }
             error => Self::new(code, error.to_string()),
         }

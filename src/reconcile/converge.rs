@@ -186,6 +186,10 @@ impl Run<'_> {
                 }
                 // Between steps, so that none is left half taken.
                 Plan::Step(_) if self.cancelled.is_cancelled() => return Err(ConvergeError::Cancelled),
+                // One of many slices: whoever calls next goes on with it.
+                Plan::Step(step) if self.reconciler.stopping.is_cancelled() && matches!(*step, Step::PurgeFiles) => {
+                    return Err(ConvergeError::ShuttingDown);
+                }
                 Plan::Step(step) => self.take(*step).await?,
             }
         }

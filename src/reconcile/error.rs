@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::plan::Refusal;
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::{BaseError, CurrentError, EcrImage, Invalid, RenderError};
-use crate::staging::{LockError, StagingError};
+use crate::staging::{LockError, StagingError, StagingErrorKind};
 
 /// What kind of failure it was, as a closed list: for the codes of answers, and for metrics and audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,11 +169,12 @@ impl ConvergeError {
             Self::Refused(Refusal::NoBase) | Self::Base(_) | Self::BaseMissing { .. } => FailureKind::BaseUnusable,
             Self::Current(_) => FailureKind::ForeignService,
             Self::ImageMissing { .. } => FailureKind::ImageNotFound,
-            Self::Staging(StagingError::UnreadableProfiles { .. } | StagingError::UnusableConfiguration { .. }) => {
-                FailureKind::FilesUnreadable
-            }
-            Self::Staging(error) if !error.is_retryable() => FailureKind::FilesMisconfigured,
-            Self::Staging(_) | Self::Lock(_) => FailureKind::FilesUnavailable,
+            Self::Staging(error) | Self::Lock(LockError::Io { source: error, .. }) => match error.kind() {
+                StagingErrorKind::Tenant => FailureKind::FilesUnreadable,
+                StagingErrorKind::Operator => FailureKind::FilesMisconfigured,
+                StagingErrorKind::Retryable => FailureKind::FilesUnavailable,
+            },
+            Self::Lock(LockError::Busy { .. }) => FailureKind::OperationInProgress,
             Self::Busy(_) => FailureKind::OperationInProgress,
             Self::TokenOfEnvironment => FailureKind::GatewayTokenNotOurs,
             Self::Contended => FailureKind::Contended,
@@ -221,5 +222,29 @@ impl From<LockError> for ConvergeError {
             LockError::Busy { .. } => Self::Busy(error),
             LockError::Io { .. } => Self::Lock(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn kinds(path: &str, errno: i32) -> [&'static str; 2] {
+        let io = || StagingError::Io { action: "open", path: path.into(), source: io::Error::from_raw_os_error(errno) };
+        let user_id = crate::domain::UserId::parse("alice").unwrap();
+        let lock = ConvergeError::from(LockError::Io { user_id, source: io() });
+        [ConvergeError::from(io()).kind().name(), lock.kind().name()]
+    }
+
+    /// Whichever call meets it first: a lock is the first that is written for a user.
+    #[test]
+    fn a_read_only_mount_is_the_operators_and_a_tenants_file_the_users() {
+        let (eio, erofs, name_too_long) = (5, 30, if cfg!(target_os = "linux") { 36 } else { 63 });
+        assert_eq!(kinds(".provisioner/locks/alice.lock", erofs), ["files_misconfigured"; 2]);
+        assert_eq!(kinds("users/alice/codex", erofs), ["files_misconfigured"; 2]);
+        assert_eq!(kinds(".provisioner/locks/alice.lock", eio), ["files_unavailable"; 2]);
+        assert_eq!(kinds("users/alice/codex/auth.json", name_too_long), ["files_unreadable"; 2]);
     }
 }

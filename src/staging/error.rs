@@ -31,6 +31,15 @@ pub enum StagingError {
         /// Where, relative to the EFS root.
         path: String,
     },
+    /// Files cannot be given to their owner: this process is not root.
+    #[error("could not give {path} to its owner")]
+    OwnerNotSettable {
+        /// Where, relative to the EFS root.
+        path: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
     /// Someone kept changing or removing the files while they were used.
     #[error("{path} kept changing while it was used (attempts: {attempts})")]
     Contended {
@@ -72,9 +81,11 @@ pub enum StagingError {
 /// Who can do something about a [`StagingError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StagingErrorKind {
-    /// The file system: it passes, or it is full; the same call may succeed later.
+    /// The file system, or a program of the user's that changes the files meanwhile: it passes; the same call may succeed
+    /// later.
     Retryable,
-    /// The user's own files or the programs that run on them; the same call may succeed later.
+    /// A file of the user's own: nothing changes until the user mends it. Never an operator's to mend, whatever a tenant
+    /// has built.
     Tenant,
     /// The mount, its permissions or the settings: nothing changes until an operator acts.
     Operator,
@@ -89,38 +100,60 @@ impl StagingError {
     /// Who can do something about it.
     pub fn kind(&self) -> StagingErrorKind {
         match self {
-            Self::Io { source, .. } => match Errno::from_io_error(source) {
-                // Wrong owner of the mount, a read-only mount, a wrong path, or a file system without locks.
-                Some(
-                    Errno::ACCESS
-                    | Errno::PERM
-                    | Errno::ROFS
-                    | Errno::NOENT
-                    | Errno::NOTDIR
-                    | Errno::LOOP
-                    | Errno::NOSYS
-                    | Errno::OPNOTSUPP
-                    | Errno::INVAL
-                    | Errno::NAMETOOLONG,
-                ) => StagingErrorKind::Operator,
-                // ESTALE, EIO, ETIMEDOUT, ENOLCK, EDQUOT, ENOSPC and whatever else NFS has to say.
-                Some(_) | None => StagingErrorKind::Retryable,
-            },
-            Self::NotADirectory { .. } | Self::LocksDoNotExclude => StagingErrorKind::Operator,
-            Self::Contended { .. } | Self::UnreadableProfiles { .. } | Self::UnusableConfiguration { .. } => {
-                StagingErrorKind::Tenant
+            Self::Io { path, source, .. } => kind_of(Errno::from_io_error(source), is_in_tenants_reach(path)),
+            Self::NotADirectory { .. } | Self::LocksDoNotExclude | Self::OwnerNotSettable { .. } => {
+                StagingErrorKind::Operator
             }
-            Self::NotMounted { .. } | Self::PurgeUnfinished { .. } | Self::CutShort(_) => StagingErrorKind::Retryable,
+            Self::UnreadableProfiles { .. } | Self::UnusableConfiguration { .. } => StagingErrorKind::Tenant,
+            Self::Contended { .. } | Self::NotMounted { .. } | Self::PurgeUnfinished { .. } | Self::CutShort(_) => {
+                StagingErrorKind::Retryable
+            }
         }
     }
 
-    /// Whether the same call may succeed later without anybody changing the set-up.
+    /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
         match self.kind() {
-            StagingErrorKind::Retryable | StagingErrorKind::Tenant => true,
-            StagingErrorKind::Operator => false,
+            StagingErrorKind::Retryable => true,
+            StagingErrorKind::Tenant | StagingErrorKind::Operator => false,
         }
     }
+}
+
+/// The same errno means another thing where the tenant can bring it about: names, kinds and modes of files beneath
+/// `users/<id>` are theirs to choose.
+fn kind_of(errno: Option<Errno>, in_tenants_reach: bool) -> StagingErrorKind {
+    match errno {
+        // A read-only mount, or a file system without what staging needs, wherever that shows.
+        Some(Errno::ROFS | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => StagingErrorKind::Operator,
+        // Somebody was there between two steps of ours.
+        Some(Errno::NOENT | Errno::EXIST) if in_tenants_reach => StagingErrorKind::Retryable,
+        // In the tenant's reach a mode, an attribute, a link, a file in the place of a directory or the other way round, too
+        // many links; outside of it the wrong owner of the mount, or a wrong path.
+        Some(
+            Errno::ACCESS
+            | Errno::PERM
+            | Errno::NOTDIR
+            | Errno::ISDIR
+            | Errno::NOTEMPTY
+            | Errno::LOOP
+            | Errno::MLINK
+            | Errno::XDEV
+            | Errno::NAMETOOLONG
+            | Errno::NOENT,
+        ) => match in_tenants_reach {
+            true => StagingErrorKind::Tenant,
+            false => StagingErrorKind::Operator,
+        },
+        // ESTALE, EIO, ETIMEDOUT, ENOLCK, EDQUOT, ENOSPC and whatever else NFS has to say.
+        Some(_) | None => StagingErrorKind::Retryable,
+    }
+}
+
+/// Whether a path, relative to the EFS root, is beneath a user's directory. The directory itself is not: it stands in
+/// `users`, which is this process's own, and its mode is mended where it is opened.
+fn is_in_tenants_reach(path: &str) -> bool {
+    path.strip_prefix("users/").and_then(|rest| rest.split_once('/')).is_some_and(|(user, _)| !user.is_empty())
 }
 
 #[cfg(test)]
@@ -129,16 +162,48 @@ mod tests {
 
     use super::*;
 
+    fn kind(errno: Errno, path: &str) -> StagingErrorKind {
+        StagingError::io("write", path)(errno).kind()
+    }
+
     #[test]
     fn what_nfs_says_in_passing_is_retryable_and_what_an_operator_did_is_not() {
-        let error = |errno| StagingError::io("write", "users/u/codex/auth.json")(errno);
-        for errno in [Errno::STALE, Errno::IO, Errno::DQUOT, Errno::NOSPC, Errno::TIMEDOUT, Errno::NOLCK] {
-            assert_eq!(error(errno).kind(), StagingErrorKind::Retryable, "{errno}");
+        for path in ["users", "users/u", "users/u/codex/auth.json", ".provisioner/locks/u.lock", "the EFS root /mnt"] {
+            for errno in [Errno::STALE, Errno::IO, Errno::DQUOT, Errno::NOSPC, Errno::TIMEDOUT, Errno::NOLCK] {
+                assert_eq!(kind(errno, path), StagingErrorKind::Retryable, "{errno} {path}");
+            }
+            for errno in [Errno::ROFS, Errno::NOSYS, Errno::OPNOTSUPP] {
+                assert_eq!(kind(errno, path), StagingErrorKind::Operator, "{errno} {path}");
+            }
         }
-        for errno in [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOENT] {
-            assert!(!error(errno).is_retryable(), "{errno}");
+        let error = StagingError::io("write", "users/u/codex/auth.json")(Errno::STALE);
+        assert_eq!(error.to_string(), "could not write users/u/codex/auth.json");
+        assert!(error.source().is_some());
+    }
+
+    #[test]
+    fn what_a_tenant_can_bring_about_in_their_own_directory_is_never_the_operators() {
+        const OF_TENANTS: [Errno; 9] = [
+            Errno::NAMETOOLONG,
+            Errno::NOTDIR,
+            Errno::LOOP,
+            Errno::ISDIR,
+            Errno::ACCESS,
+            Errno::PERM,
+            Errno::NOTEMPTY,
+            Errno::XDEV,
+            Errno::MLINK,
+        ];
+        for errno in OF_TENANTS {
+            assert_eq!(kind(errno, "users/u/codex"), StagingErrorKind::Tenant, "{errno}");
+            assert_eq!(kind(errno, "users/u/a/b"), StagingErrorKind::Tenant, "{errno}");
+            for path in ["users", "users/u", ".provisioner/locks/u.lock", ".provisioner/users/u/x", "/dev/urandom"] {
+                assert_eq!(kind(errno, path), StagingErrorKind::Operator, "{errno} {path}");
+            }
         }
-        assert_eq!(error(Errno::STALE).to_string(), "could not write users/u/codex/auth.json");
-        assert!(error(Errno::STALE).source().is_some());
+        for errno in [Errno::NOENT, Errno::EXIST] {
+            assert_eq!(kind(errno, "users/u/codex"), StagingErrorKind::Retryable, "{errno}");
+        }
+        assert_eq!(kind(Errno::NOENT, "the EFS root /mnt"), StagingErrorKind::Operator);
     }
 }

@@ -23,6 +23,11 @@ use crate::domain::user_id::UserId;
 /// A sign-in has some 10 KiB. A file's own idea of its size is never trusted.
 pub(super) const MAX_FILE_BYTES: u64 = 256 * 1024;
 
+/// Longest name of a file in bytes, on EFS as on Linux's own file systems.
+const LONGEST_NAME: usize = 255;
+/// What follows the old name of what was moved aside, before the time and a random number.
+const DISPLACED: &str = ".displaced-";
+
 /// A directory that vanishes this often right after it was made is somebody's doing.
 const RACES_ENDURED: u32 = 8;
 
@@ -57,6 +62,28 @@ impl Name {
     pub(super) fn plus(&self, suffix: &str) -> Self {
         debug_assert!(!suffix.contains('/'), "a suffix stays within one component");
         Self(Cow::Owned([&self.0, suffix.as_bytes()].concat()))
+    }
+
+    /// This name for what is moved out of the way: as much of it as fits with a suffix that no other name has, so that
+    /// nothing that was moved aside before is ever replaced.
+    pub(super) fn displaced(&self) -> Self {
+        let now = jiff::Timestamp::now().as_second();
+        let suffix = format!("{DISPLACED}{now}-{:016x}", fastrand::u64(..));
+        let fits = LONGEST_NAME.saturating_sub(suffix.len()).min(self.0.len());
+        // Not within a character: what was UTF-8 stays UTF-8.
+        let is_within = |at: &usize| self.0.get(*at).is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000);
+        let end = (fits.saturating_sub(3)..=fits).rev().find(|at| !is_within(at)).unwrap_or(fits);
+        Self(Cow::Owned([&self.0[..end], suffix.as_bytes()].concat()))
+    }
+
+    /// Whether [`Self::displaced`] made it.
+    pub(super) fn is_displaced(&self) -> bool {
+        let name = String::from_utf8_lossy(&self.0);
+        let Some((_, suffix)) = name.rsplit_once(DISPLACED) else { return false };
+        suffix.split_once('-').is_some_and(|(seconds, random)| {
+            let is = |text: &str, digit: fn(&u8) -> bool| !text.is_empty() && text.as_bytes().iter().all(digit);
+            is(seconds, u8::is_ascii_digit) && random.len() == 16 && is(random, u8::is_ascii_hexdigit)
+        })
     }
 
     /// For messages: a tenant may have put anything into a name.
@@ -166,6 +193,18 @@ impl Dir {
         }
     }
 
+    /// The same where a mode that the tenant has set may keep this process out.
+    pub(super) fn unlocked_child(&self, name: &Name) -> Result<Child, StagingError> {
+        match self.child(name) {
+            Err(StagingError::Io { source, .. }) if Errno::from_io_error(&source) == Some(Errno::ACCESS) => {
+                // Without leave to change the mode it stays as it is, and opening it says so.
+                let _unlocked = self.unlock_child(name);
+                self.child(name)
+            }
+            child => child,
+        }
+    }
+
     /// The child directory, which is there as long as the file system is mounted.
     pub(super) fn existing(&self, name: &Name) -> Result<Self, StagingError> {
         match self.child(name)? {
@@ -179,7 +218,7 @@ impl Dir {
     /// `None` when the name is taken by something else.
     pub(super) fn ensure(&self, name: &Name, mode: Mode, owner: Option<Owner>) -> Result<Option<Self>, StagingError> {
         for _ in 0..RACES_ENDURED {
-            match self.child(name)? {
+            match self.unlocked_child(name)? {
                 Child::Directory(directory) => {
                     heal(&directory.fd, &directory.path, mode, EVERY_BIT, owner)?;
                     return Ok(Some(directory));
@@ -266,9 +305,7 @@ impl Dir {
 
     /// Gets the tenant's junk out of the way and keeps it: answers its new name, or `None` if it had gone.
     pub(super) fn move_aside(&self, name: &Name) -> Result<Option<String>, StagingError> {
-        let now = jiff::Timestamp::now().as_second();
-        // Random enough never to meet, and replace, what was moved aside before.
-        let aside = name.plus(&format!(".displaced-{now}-{:016x}", fastrand::u64(..)));
+        let aside = name.displaced();
         match self.rename(name, &aside) {
             Ok(()) => Ok(Some(self.path_of(&aside))),
             Err(Errno::NOENT) => Ok(None),
@@ -287,13 +324,34 @@ impl Dir {
 
     /// At most `limit` names, in no order.
     pub(super) fn names(&self, limit: usize) -> Result<Vec<Name>, StagingError> {
-        let failed = || failed("list", self.path.clone());
-        let entries = rustix::fs::Dir::read_from(&self.fd).map_err(failed())?;
-        let names = entries.filter_map(|entry| match entry {
+        self.entries()?.take(limit).collect()
+    }
+
+    /// All names, in no order, read as they are asked for: a directory may hold millions.
+    pub(super) fn entries(&self) -> Result<impl Iterator<Item = Result<Name, StagingError>> + use<>, StagingError> {
+        let path = self.path.clone();
+        let entries = rustix::fs::Dir::read_from(&self.fd).map_err(failed("list", path.clone()))?;
+        Ok(entries.filter_map(move |entry| match entry {
             Ok(entry) => Name::listed(entry.file_name()).map(Ok),
-            Err(errno) => Some(Err(failed()(errno))),
-        });
-        names.take(limit).collect()
+            Err(errno) => Some(Err(failed("list", path.clone())(errno))),
+        }))
+    }
+
+    /// The same for a child whose mode keeps this process out, where it may change that: as its owner without root.
+    ///
+    /// By its descriptor, because the tenant may put a link in its place.
+    #[cfg(target_os = "linux")]
+    pub(super) fn unlock_child(&self, name: &Name) -> Result<(), Errno> {
+        use std::os::fd::AsRawFd as _;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let child = self.open(name, flags, Mode::empty())?;
+        rustix::fs::chmod(format!("/proc/self/fd/{}", child.as_raw_fd()), Mode::RWXU)
+    }
+
+    /// Where nothing leads to a file that cannot be opened.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn unlock_child(&self, _: &Name) -> Result<(), Errno> {
+        Err(Errno::ACCESS)
     }
 
     /// Lets this process list and change the directory.
@@ -325,8 +383,13 @@ pub(super) fn heal(
 ) -> Result<(), StagingError> {
     let stat = rustix::fs::fstat(&fd).map_err(StagingError::io("stat", path))?;
     if let Some(owner) = owner.filter(|owner| (owner.uid, owner.gid) != (stat.st_uid, stat.st_gid)) {
-        rustix::fs::fchown(&fd, Some(owner.raw_uid()), Some(owner.raw_gid()))
-            .map_err(StagingError::io("change the owner of", path))?;
+        rustix::fs::fchown(&fd, Some(owner.raw_uid()), Some(owner.raw_gid())).map_err(|errno| {
+            // Whoever is not root may give nothing away, whatever the tenant did.
+            match errno == Errno::PERM && !rustix::process::geteuid().is_root() {
+                true => StagingError::OwnerNotSettable { path: path.to_owned(), source: errno.into() },
+                false => StagingError::io("change the owner of", path)(errno),
+            }
+        })?;
     }
     let has = Mode::from_raw_mode(stat.st_mode) & EVERY_BIT;
     if has & within != mode {

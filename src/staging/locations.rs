@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 
 use super::Owner;
-use super::error::StagingError;
+use super::error::{StagingError, StagingErrorKind};
 use super::jail::{Child, Dir, Found, Name};
 use super::places::{self, AUTH_JSON, AUTH_PROFILES, CODEX, OURS};
 use super::write::replace;
@@ -127,14 +127,15 @@ pub(super) fn list(
     Ok(found)
 }
 
-/// Moves what shadows out of the way; see [`super::Staging::repair`].
+/// Moves what shadows out of the way; see [`super::Staging::repair`]. What was moved is in `moved` also when it fails: a
+/// file that the user alone can mend keeps none of the others where it is.
 pub(super) fn repair(
     root: &Path,
     user: &UserId,
     owner: Option<Owner>,
     plan: &CredentialPlan,
-) -> Result<Vec<(String, String)>, StagingError> {
-    let mut moved = Vec::new();
+    moved: &mut Vec<(String, String)>,
+) -> Result<(), StagingError> {
     visit(root, user, |place| {
         let Some(directory) = place.directory else { return Ok(()) };
         let described = describe(&place, plan)?;
@@ -167,10 +168,28 @@ pub(super) fn repair(
         let parent = place.path.rsplit_once('/').map_or("", |(parent, _)| parent);
         moved.push((place.path.clone(), format!("{parent}/{aside}")));
         Ok(())
-    })?;
-    Ok(moved)
+    })
 }
 
+/// The first thing that only the user can mend, kept until the rest is done.
+#[derive(Default)]
+struct Obstacle(Option<StagingError>);
+
+impl Obstacle {
+    /// What is there, unless it cannot be used until the user mends it.
+    fn pass<T>(&mut self, found: Result<T, StagingError>) -> Result<Option<T>, StagingError> {
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.kind() == StagingErrorKind::Tenant => {
+                self.0.get_or_insert(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Shows every place to `see`; an error that only the user can mend comes after all the others were seen.
 fn visit(
     root: &Path,
     user: &UserId,
@@ -180,63 +199,73 @@ fn visit(
         Child::Directory(home) => Some(home),
         Child::Missing | Child::Other => None,
     };
-    let walk = |path: &[Name]| home.as_ref().map_or(Ok(None), |home| places::walk(home, path));
+    let mut obstacle = Obstacle::default();
+    let mut walk = |path: &[Name]| {
+        let found = home.as_ref().map_or(Ok(None), |home| places::walk(home, path));
+        obstacle.pass(found).map(Option::flatten)
+    };
     let (codex, ours, main, state) = (walk(&CODEX)?, walk(&OURS)?, walk(&places::AGENT)?, walk(&STATE)?);
+    let (agents, encrypted) = (walk(&[AGENTS])?, walk(&ENCRYPTED)?);
+    let mut see = |place: Place<'_>, obstacle: &mut Obstacle| obstacle.pass(see(place)).map(drop);
     let file =
         |directory, name, path: &str, kind| Place { directory, name, path: path.to_owned(), kind, is_read: true };
-    see(file(codex.as_ref(), &AUTH_JSON, "codex/auth.json", LocationKind::CodexAuth))?;
+    see(file(codex.as_ref(), &AUTH_JSON, "codex/auth.json", LocationKind::CodexAuth), &mut obstacle)?;
     let profiles = "agents/main/agent/auth-profiles.json";
-    see(file(main.as_ref(), &AUTH_PROFILES, profiles, LocationKind::AuthProfile))?;
-    see(file(ours.as_ref(), &SIGN_IN, ".provisioner/sign-in.json", LocationKind::HandOver))?;
+    see(file(main.as_ref(), &AUTH_PROFILES, profiles, LocationKind::AuthProfile), &mut obstacle)?;
+    see(file(ours.as_ref(), &SIGN_IN, ".provisioner/sign-in.json", LocationKind::HandOver), &mut obstacle)?;
     let store = "agents/main/agent/openclaw-agent.sqlite";
-    see(file(main.as_ref(), &AGENT_STORE, store, LocationKind::Database))?;
-    see(file(state.as_ref(), &STATE_STORE, "state/openclaw.sqlite", LocationKind::Database))?;
-    if let Some(agents) = walk(&[AGENTS])? {
-        for id in agents.names(MOST_COPIES)? {
-            if let Some(agent) = places::walk(&agents, &[id.clone(), AGENT])? {
-                of_agent(&agent, &id.shown(), &mut see)?;
+    see(file(main.as_ref(), &AGENT_STORE, store, LocationKind::Database), &mut obstacle)?;
+    see(file(state.as_ref(), &STATE_STORE, "state/openclaw.sqlite", LocationKind::Database), &mut obstacle)?;
+    if let Some(agents) = agents {
+        for id in obstacle.pass(agents.names(MOST_COPIES))?.unwrap_or_default() {
+            if let Some(agent) = obstacle.pass(places::walk(&agents, &[id.clone(), AGENT]))?.flatten() {
+                of_agent(&agent, &id.shown(), &mut see, &mut obstacle)?;
             }
         }
     }
-    if let Some(encrypted) = walk(&ENCRYPTED)? {
-        for name in encrypted.names(MOST_COPIES)? {
+    if let Some(encrypted) = encrypted {
+        for name in obstacle.pass(encrypted.names(MOST_COPIES))?.unwrap_or_default() {
             let path = format!("credentials/auth-profiles/{}", name.shown());
             let kind = LocationKind::Encrypted;
-            see(Place { directory: Some(&encrypted), name: &name, path, kind, is_read: false })?;
+            see(Place { directory: Some(&encrypted), name: &name, path, kind, is_read: false }, &mut obstacle)?;
         }
     }
-    Ok(())
+    obstacle.0.map_or(Ok(()), Err)
 }
 
 /// What the release itself, an import or the user left beside an agent's profiles.
 fn of_agent(
     agent: &Dir,
     id: &str,
-    see: &mut impl FnMut(Place<'_>) -> Result<(), StagingError>,
+    see: &mut impl FnMut(Place<'_>, &mut Obstacle) -> Result<(), StagingError>,
+    obstacle: &mut Obstacle,
 ) -> Result<(), StagingError> {
     let at = |rest: &str| format!("agents/{id}/agent/{rest}");
     let is_main = id == MAIN;
-    let names = agent.names(NAMES_LOOKED_THROUGH)?.into_iter();
+    let names = obstacle.pass(agent.names(NAMES_LOOKED_THROUGH))?.unwrap_or_default().into_iter();
     let is_copy = |name: &Name| {
         let rest = name.bytes().strip_prefix(AUTH_PROFILES.bytes());
-        rest.is_some_and(|rest| {
-            rest.starts_with(b".migrated-") || rest.ends_with(b".bak") || rest.is_empty() && !is_main
-        })
+        // What was moved aside is out of the way already.
+        !name.is_displaced()
+            && rest.is_some_and(|rest| {
+                rest.starts_with(b".migrated-") || rest.ends_with(b".bak") || rest.is_empty() && !is_main
+            })
     };
     for name in names.filter(is_copy).take(MOST_COPIES) {
         let (path, kind) = (at(&name.shown()), LocationKind::AuthProfile);
-        see(Place { directory: Some(agent), name: &name, path, kind, is_read: false })?;
+        see(Place { directory: Some(agent), name: &name, path, kind, is_read: false }, obstacle)?;
     }
-    let mut codex_auth = |directory: &Dir, path: String| {
-        see(Place { directory: Some(directory), name: &AUTH_JSON, path, kind: LocationKind::CodexAuth, is_read: false })
+    let mut codex_auth = |directory: &Dir, path: String, obstacle: &mut Obstacle| {
+        let kind = LocationKind::CodexAuth;
+        see(Place { directory: Some(directory), name: &AUTH_JSON, path, kind, is_read: false }, obstacle)
     };
-    if let Child::Directory(nested) = agent.child(&CODEX_HOME)? {
-        codex_auth(&nested, at("codex-home/auth.json"))?;
+    if let Some(Child::Directory(nested)) = obstacle.pass(agent.child(&CODEX_HOME))? {
+        codex_auth(&nested, at("codex-home/auth.json"), obstacle)?;
     }
-    if let Some(harness) = places::walk(agent, &HARNESS)? {
-        for name in harness.names(MOST_COPIES)? {
-            if let Child::Directory(nested) = harness.child(&name)? {
-                codex_auth(&nested, at(&format!("harness-auth/codex/{}/auth.json", name.shown())))?;
+    if let Some(harness) = obstacle.pass(places::walk(agent, &HARNESS))?.flatten() {
+        for name in obstacle.pass(harness.names(MOST_COPIES))?.unwrap_or_default() {
+            if let Some(Child::Directory(nested)) = obstacle.pass(harness.child(&name))? {
+                codex_auth(&nested, at(&format!("harness-auth/codex/{}/auth.json", name.shown())), obstacle)?;
             }
         }
     }
@@ -266,7 +295,11 @@ fn describe(place: &Place<'_>, plan: &CredentialPlan) -> Result<Vec<Location>, S
     };
     let found = match place.kind {
         LocationKind::Encrypted | LocationKind::Database => return Ok(vec![bare]),
-        _ => place.directory.map_or(Ok(Found::Missing), |directory| directory.read(place.name))?,
+        // Not readable is something to show, and no reason to show nothing.
+        _ => match place.directory.map_or(Ok(Found::Missing), |directory| directory.read(place.name)) {
+            Err(error) if error.kind() == StagingErrorKind::Tenant => return Ok(vec![bare]),
+            found => found?,
+        },
     };
     let Found::Regular(bytes) = &found else { return Ok(vec![bare]) };
     let one = |sign_in: &SignIn, live: bool| vec![bare.clone().with(sign_in, live)];

@@ -200,10 +200,15 @@ impl Staging {
             Ok((credentials::prepare(root, user, owner, &mut moved_aside)?, moved_aside))
         };
         let mut moved_aside = Vec::new();
-        if release.plan().needs_entry {
-            moved_aside.extend(self.blocking(user, move |root, user| entry::stage(root, user, owner)).await?);
-        }
+        let mut needs_entry = release.plan().needs_entry;
         for _ in 0..ATTEMPTS {
+            if needs_entry {
+                match self.blocking(user, move |root, user| entry::stage(root, user, owner)).await {
+                    Err(StagingError::Contended { .. }) => continue,
+                    staged => moved_aside.extend(staged?),
+                }
+                needs_entry = false;
+            }
             let observed = match self.settled(user, prepare).await {
                 Err(StagingError::Contended { .. }) => continue,
                 observed => observed?,
@@ -241,10 +246,15 @@ impl Staging {
     /// Takes the user's sign-in away wherever it is; what else the user has, stays. Answers whether a task has to start
     /// for it: only the container can take it out of its own store.
     pub async fn remove_sign_in(&self, user: &UserId, release: &Release) -> Result<bool, StagingError> {
-        self.blocking(user, credentials::tidy).await?;
         for _ in 0..ATTEMPTS {
-            let (observed, mut moved_aside) =
-                self.settled(user, |root, user| Ok((credentials::inspect(root, user)?, vec![]))).await?;
+            let tidied = |root: &Path, user: &UserId| {
+                credentials::tidy(root, user)?;
+                Ok((credentials::inspect(root, user)?, vec![]))
+            };
+            let (observed, mut moved_aside) = match self.settled(user, tidied).await {
+                Err(StagingError::Contended { .. }) => continue,
+                observed => observed?,
+            };
             let changes = signed_out(release, &observed.on_disk, Timestamp::now()).map_err(|_| {
                 StagingError::UnreadableProfiles { path: format!("users/{user}/agents/main/agent/auth-profiles.json") }
             })?;
@@ -268,15 +278,39 @@ impl Staging {
     /// Every place where a sign-in was ever seen to be, described without any token.
     pub async fn locations(&self, user: &UserId, release: &Release) -> Result<Vec<Location>, StagingError> {
         let Placement { plan, live, .. } = self.look(user, release).await?;
-        self.blocking(user, move |root, user| locations::list(root, user, &plan, live.as_ref())).await
+        for _ in 0..ATTEMPTS {
+            let live = live.clone();
+            match self.blocking(user, move |root, user| locations::list(root, user, &plan, live.as_ref())).await {
+                Err(StagingError::Contended { .. }) => {}
+                listed => return listed,
+            }
+        }
+        Err(StagingError::Contended { path: format!("users/{user}"), attempts: ATTEMPTS })
     }
 
     /// Moves aside what shadows the sign-in that the release uses; nothing is deleted. Answers old and new paths,
-    /// relative to the user's directory.
+    /// relative to the user's directory. A file that the user alone can mend is an error once all others were moved.
     pub async fn repair(&self, user: &UserId, release: &Release) -> Result<Vec<(String, String)>, StagingError> {
         let plan = self.look(user, release).await?.plan;
-        let owner = self.owner;
-        self.blocking(user, move |root, user| locations::repair(root, user, owner, &plan)).await
+        let (owner, mut moved) = (self.owner, Vec::new());
+        for _ in 0..ATTEMPTS {
+            let repaired = self.blocking(user, move |root, user| {
+                let mut moved = Vec::new();
+                let repaired = locations::repair(root, user, owner, &plan, &mut moved);
+                Ok((repaired, moved))
+            });
+            let (repaired, now) = repaired.await?;
+            moved.extend(now);
+            match repaired {
+                Ok(()) => return Ok(moved),
+                Err(StagingError::Contended { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(user_id = %user, ?moved, "moved aside what could be, and something is left");
+                    return Err(error);
+                }
+            }
+        }
+        Err(StagingError::Contended { path: format!("users/{user}"), attempts: ATTEMPTS })
     }
 
     /// Whether the user has a directory.
@@ -285,9 +319,13 @@ impl Staging {
     }
 
     /// Removes the user's directory with everything in it. Nothing there is success; [`StagingError::PurgeUnfinished`]
-    /// asks for another call. The container must have stopped.
+    /// asks for another call: each removes a slice, in about two seconds, so that whoever asks can stop between two. The
+    /// container must have stopped.
     pub async fn purge(&self, user: &UserId) -> Result<(), StagingError> {
-        self.blocking(user, |root, user| purge::purge(&places::users(root)?, &jail::Name::of(user))).await
+        self.blocking(user, |root, user| {
+            purge::purge(&places::users(root)?, &jail::Name::of(user), purge::Slice::default())
+        })
+        .await
     }
 
     /// Whether staging can work at all, for readiness: the root is there and writable, files can be given to their owner,

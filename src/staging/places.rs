@@ -50,10 +50,10 @@ pub(super) fn users(root: &Path) -> Result<Dir, StagingError> {
     Dir::root(root)?.existing(&USERS)
 }
 
-/// The user's directory if there is one, whatever it is.
+/// The user's directory if there is one, whatever it is. Its mode is the tenant's to set, and keeps nobody out here.
 pub(super) fn home(root: &Path, user: &UserId) -> Result<Child, StagingError> {
     match Dir::root(root)?.child(&USERS)? {
-        Child::Directory(users) => users.child(&Name::of(user)),
+        Child::Directory(users) => users.unlocked_child(&Name::of(user)),
         Child::Missing => Ok(Child::Missing),
         Child::Other => Ok(Child::Other),
     }

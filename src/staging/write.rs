@@ -57,8 +57,8 @@ pub(super) fn replace(
     };
     match renamed {
         Ok(()) => {}
-        // The tenant can delete our temporary file, or put the next directory there.
-        Err(Errno::NOENT | Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
+        // The tenant can delete our temporary file, put a directory in its place, or the next one in the file's.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
             return Ok(Replaced::Disturbed);
         }
         Err(errno) => return Err(StagingError::io("replace", directory.path_of(name))(errno)),

@@ -187,6 +187,90 @@ fn a_codex_that_was_moved_away_while_it_was_open_does_not_count() {
     }
 }
 
+/// A name of 255 bytes leaves no room for a suffix. It is shortened, and no two are ever the same.
+#[test]
+fn what_is_moved_aside_keeps_a_name_that_fits() {
+    for name in ["auth.json".to_owned(), "n".repeat(217), "n".repeat(218), "n".repeat(255), "é".repeat(127)] {
+        let c_name = std::ffi::CString::new(name.as_str()).unwrap();
+        let displaced = || jail::Name::listed(&c_name).unwrap().displaced();
+        let (first, second) = (displaced(), displaced());
+        let text = std::str::from_utf8(first.bytes()).unwrap();
+        let (kept, _) = text.split_once(".displaced-").unwrap();
+        assert!(text.len() <= 255 && name.starts_with(kept), "{text}");
+        assert!(text.len() >= 253 || kept == name, "{text}");
+        assert!(first != second && first.is_displaced() && second.displaced().is_displaced());
+    }
+    let like = ["auth.json", "auth.json.displaced-", "auth.json.displaced-17-0123", "x.displaced-now-0123456789abcdef"];
+    for name in like.map(|name| std::ffi::CString::new(name).unwrap()) {
+        assert!(!jail::Name::listed(&name).unwrap().is_displaced(), "{name:?}");
+    }
+}
+
+/// The longest name that a file can have is no reason to leave its refresh token where a release may import it, and what
+/// was moved aside once is not moved again.
+#[tokio::test]
+async fn a_copy_with_the_longest_name_is_moved_aside_once() {
+    let f = Fixture::new();
+    f.stage(&auth(NEW)).await;
+    let agent = f.own("agents/main/agent");
+    fs::create_dir_all(&agent).unwrap();
+    let profile = json!({"version": 1, "profiles": {"openai-codex:default": {
+        "type": "oauth", "provider": "openai-codex", "access": jwt(&json!({"iat": OLD, "exp": OLD + 864_000})),
+        "refresh": "rt-copy", "expires": (OLD + 864_000) * 1000, "accountId": "acc",
+    }}});
+    let start = "auth-profiles.json.migrated-";
+    let names = [format!("{start}{}", "x".repeat(255 - start.len())), format!("{start}short")];
+    for name in &names {
+        fs::write(agent.join(name), profile.to_string()).unwrap();
+    }
+    let moved = f.staging.repair(&f.user, &recipe()).await.unwrap();
+    let mut from: Vec<String> = moved.iter().map(|(from, _)| from.clone()).collect();
+    from.sort();
+    let mut expected = names.map(|name| format!("agents/main/agent/{name}"));
+    expected.sort();
+    assert_eq!(from, expected);
+    for (_, to) in &moved {
+        assert_eq!(fs::read_to_string(f.own(to)).unwrap(), profile.to_string());
+    }
+    assert_eq!(f.staging.repair(&f.user, &recipe()).await.unwrap(), []);
+    f.assert_staged(&auth(NEW));
+}
+
+/// A release whose entry script is staged, with a tenant who swaps its directory while that happens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn swapping_the_entry_scripts_directory_is_only_ever_a_contention() {
+    let (f, theirs) = Fixture::with_victim().await;
+    let release = Release::plain(OpenClawVersion::new(2026, 9, 6));
+    assert!(release.plan().needs_entry);
+    let (ours, away, target) = (f.own(".provisioner"), f.own("away"), f.path("users/victim"));
+    let swapper = std::thread::spawn(move || {
+        for round in 0..2_000 {
+            // Any of these may fail, and the next round goes on.
+            let _moved = fs::rename(&ours, &away);
+            let _put = match round % 3 {
+                0 => symlink(&target, &ours),
+                1 => fs::write(&ours, ""),
+                _ => fs::create_dir_all(ours.join("entry.sh/import.mjs")),
+            };
+            let _removed = fs::remove_file(&ours).or_else(|_| fs::remove_dir_all(&ours));
+            let _back = fs::rename(&away, &ours);
+        }
+    });
+    let (mut done, mut contended) = (0, 0);
+    while !swapper.is_finished() {
+        match f.staging.place(&f.user, &release, Some(&auth(OLD)), true).await {
+            Ok(_) => done += 1,
+            Err(StagingError::Contended { attempts: ATTEMPTS, .. }) => contended += 1,
+            Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
+        }
+        f.assert_unharmed(&theirs);
+    }
+    swapper.join().unwrap();
+    assert!(done > 0, "{contended} contended");
+    f.staging.place(&f.user, &release, Some(&auth(OLD)), true).await.unwrap();
+    assert!(fs::symlink_metadata(f.own(".provisioner/entry.sh")).unwrap().is_file());
+}
+
 /// Incident 27, with a tenant who swaps `codex` for a link to another tenant's while staging walks through it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn swapping_codex_for_a_link_while_staging_reaches_nobody_else() {

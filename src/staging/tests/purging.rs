@@ -6,6 +6,19 @@ use rustix::fs::CWD;
 
 use super::*;
 
+impl Fixture {
+    /// Slice by slice, to the end.
+    async fn purge(&self) {
+        loop {
+            match self.staging.purge(&self.user).await {
+                Ok(()) => break,
+                Err(StagingError::PurgeUnfinished { removed, .. }) => assert_ne!(removed, 0),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn purging_removes_everything_of_the_user_and_nothing_else() {
     let f = Fixture::new();
@@ -23,11 +36,11 @@ async fn purging_removes_everything_of_the_user_and_nothing_else() {
     for path in ["packages/a/b", "packages/a", "packages"] {
         fs::set_permissions(f.own(path), fs::Permissions::from_mode(0o555)).unwrap();
     }
-    f.staging.purge(&f.user).await.unwrap();
+    f.purge().await;
     assert!(!f.own("").exists());
     assert!(!f.staging.user_directory_exists(&f.user).await.unwrap());
     assert_eq!(files(&f.path("users")), [other.join("codex/auth.json")]);
-    f.staging.purge(&f.user).await.unwrap();
+    f.purge().await;
 }
 
 #[tokio::test]
@@ -36,7 +49,7 @@ async fn purging_a_link_removes_the_link() {
     fs::create_dir_all(f.path("users/other")).unwrap();
     fs::write(f.path("users/other/file"), "theirs").unwrap();
     symlink("other", f.path("users/mallory")).unwrap();
-    f.staging.purge(&f.user).await.unwrap();
+    f.purge().await;
     assert!(fs::symlink_metadata(f.path("users/mallory")).is_err());
     assert_eq!(files(&f.path("users")), [f.path("users/other/file")]);
 }
@@ -55,7 +68,7 @@ async fn a_deep_and_a_wide_tree_are_purged_alike() {
         rustix::fs::mkdirat(&level, "deep", Mode::RWXU).unwrap();
         level = rustix::fs::openat(&level, "deep", flags, Mode::empty()).unwrap();
     }
-    f.staging.purge(&f.user).await.unwrap();
+    f.purge().await;
     assert!(!f.own("").exists());
     assert_eq!(files(f.root.path()), Vec::<PathBuf>::new());
 }
@@ -65,6 +78,58 @@ async fn a_deep_and_a_wide_tree_are_purged_alike() {
 async fn an_interrupted_purge_is_finished_by_the_next() {
     let f = Fixture::new();
     fs::create_dir_all(f.own(".provisioner-purge-0123456789abcdef/deeper/still")).unwrap();
-    f.staging.purge(&f.user).await.unwrap();
+    f.purge().await;
+    assert!(!f.own("").exists());
+}
+
+/// On EFS a million names take hours: whoever asks for it can stop between two slices, and the next call goes on.
+#[test]
+fn a_purge_goes_on_slice_by_slice_and_each_removes_no_more_than_it_may() {
+    let f = Fixture::new();
+    let deep = f.own("a/b/c");
+    fs::create_dir_all(&deep).unwrap();
+    for number in 0..100 {
+        fs::write(deep.join(number.to_string()), "").unwrap();
+        fs::write(f.own(&number.to_string()), "").unwrap();
+    }
+    let users = places::users(f.root.path()).unwrap();
+    let slice = |entries, time| purge::purge(&users, &jail::Name::of(&f.user), purge::Slice { entries, time });
+    let long = Duration::from_secs(3_600);
+    assert!(matches!(slice(1, Duration::ZERO), Err(StagingError::Contended { .. })), "no time, no entry");
+    let (mut calls, mut left) = (0, files(&f.own("")).len());
+    assert_eq!(left, 200);
+    loop {
+        calls += 1;
+        match slice(30, long) {
+            Ok(()) => break,
+            Err(StagingError::PurgeUnfinished { path, removed: 30 }) => assert_eq!(path, "users/mallory"),
+            Err(error) => panic!("{error}"),
+        }
+        let now = files(&f.own("")).len();
+        assert!((left - 30..=left).contains(&now), "{left} files, then {now}");
+        left = now;
+    }
+    // 200 files, and three directories that were first moved up.
+    assert_eq!(calls, 7);
+    assert!(!f.own("").exists());
+}
+
+/// A directory that its owner has closed keeps no owner from removing it, root or not.
+#[tokio::test]
+async fn closed_directories_are_purged_and_closed_homes_are_used() {
+    let f = Fixture::new();
+    let close = |path: &str| fs::set_permissions(f.own(path), fs::Permissions::from_mode(0)).unwrap();
+    f.stage(&auth(OLD)).await;
+    close("");
+    assert_eq!(f.live().await.as_ref(), Some(auth(OLD).sign_in()));
+    close("codex");
+    close("");
+    f.stage(&auth(NEW)).await;
+    f.assert_staged(&auth(NEW));
+    fs::create_dir_all(f.own("closed/inner/most")).unwrap();
+    for path in ["closed/inner/most", "closed/inner", "closed", ""] {
+        close(path);
+    }
+    f.purge().await;
     assert!(!f.own("").exists());
 }
