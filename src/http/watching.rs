@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -24,8 +25,11 @@ use crate::domain::{Phase, Reason, State as ContainerState, Status, UserId};
 use crate::fleet::{Sight, Watch, WatchRefused};
 use crate::reconcile::{ConvergeError, Refusal};
 
-/// Longest wait, in seconds: common proxies give up on a silent connection after a minute.
+/// Longest wait that may be asked for, in seconds.
 const MOST_SECONDS: u64 = 60;
+/// Longest that an answer is held back. Common proxies give up on a silent connection after a minute, and then nobody
+/// hears the answer.
+const HELD_AT_MOST: Duration = Duration::from_secs(55);
 /// Wait of a caller who does not say, in seconds.
 const DEFAULT_SECONDS: u64 = 30;
 /// How long AWS may take to give the first look, even for a caller who waits shorter: without one there is no answer.
@@ -52,6 +56,9 @@ pub(super) struct StatusBody<'a> {
     ready: bool,
     #[schema(required)]
     reason: Option<&'a Reason>,
+    /// Whether it is in the state that was waited for. Only in answers to `on_timeout=200`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reached: Option<bool>,
 }
 
 impl<'a> StatusBody<'a> {
@@ -66,7 +73,12 @@ impl<'a> StatusBody<'a> {
             message,
             ready: *ready,
             reason: reason.as_ref(),
+            reached: None,
         }
+    }
+
+    fn reached(self, reached: bool) -> Self {
+        Self { reached: Some(reached), ..self }
     }
 }
 
@@ -112,31 +124,51 @@ impl End {
     }
 }
 
+/// The status of an answer to a wait that was over before the container was in the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) enum OnTimeout {
+    /// 408, which generic HTTP clients repeat by themselves.
+    #[serde(rename = "408")]
+    RequestTimeout,
+    /// 200, which says in `reached` that it is not.
+    #[serde(rename = "200")]
+    Ok,
+}
+
 /// Wait for a user's container
 ///
 /// 200 once it is in the state, 408 with the status as it is otherwise. A container that failed never comes to run by
-/// itself, so who waits for `running` is told at once, with 200 and `"state": "failed"`.
+/// itself, so who waits for `running` is told at once, with 200 and `"state": "failed"`. No answer is held back for longer than
+/// 55 s, however long was asked for, because common proxies give up after 60. With `on_timeout=200` a wait that is over is 200,
+/// too, and every answer has `reached`: some HTTP clients repeat a 408 by themselves.
 #[utoipa::path(get, path = "/containers/{user_id}/wait", operation_id = "wait_for_container", tag = "watching",
     params(openapi::OfUser,
         ("state" = Option<ContainerState>, Query, description = "For which; `running` unless told otherwise"),
-        ("timeout_seconds" = Option<u32>, Query, description = "For how long; 30 unless told otherwise", minimum = 0, maximum = 60)),
+        ("timeout_seconds" = Option<u32>, Query, description = "For how long; 30 unless told otherwise, and 55 at most", minimum = 0, maximum = 60),
+        ("on_timeout" = Option<OnTimeout>, Query, description = "The status when it was not in time; 408 unless told otherwise")),
     responses(
-        (status = 200, description = "It is in the state, or failed", body = StatusBody),
+        (status = 200, description = "It is in the state, or failed; with `on_timeout=200` also when it was not in time", body = StatusBody),
         (status = 408, description = "It was not in time; this is how it is", body = StatusBody),
         openapi::Waits))]
 pub(super) async fn wait(State(app): State<App>, path: UserPath, uri: Uri) -> Result<Response, Problem> {
     let user = user_in(path)?;
-    let parameters = Parameters::parse(&uri, &["state", "timeout_seconds"])?;
+    let parameters = Parameters::parse(&uri, &["state", "timeout_seconds", "on_timeout"])?;
     let wanted = parameters.state("state")?.unwrap_or(ContainerState::Running);
     let seconds = parameters.get("timeout_seconds", seconds, "a whole number from 0 to 60")?.unwrap_or(DEFAULT_SECONDS);
+    let on_timeout = parameters.get("on_timeout", on_timeout, "200 or 408")?.unwrap_or(OnTimeout::RequestTimeout);
     let started = Instant::now();
-    let deadline = started + Duration::from_secs(seconds);
+    let deadline = started + Duration::from_secs(seconds).min(HELD_AT_MOST);
     let mut watch = app.fleet.watchers.watch(user)?;
     let mut status = first_look(&mut watch, deadline).await?.ok_or_else(no_container)?;
     loop {
         let is_over = status.state == ContainerState::Failed && wanted == ContainerState::Running;
         if status.state == wanted || is_over {
-            return Ok(axum::Json(StatusBody::new(watch.user(), &status)).into_response());
+            let body = StatusBody::new(watch.user(), &status);
+            let body = match on_timeout {
+                OnTimeout::RequestTimeout => body,
+                OnTimeout::Ok => body.reached(status.state == wanted),
+            };
+            return Ok(axum::Json(body).into_response());
         }
         match timeout_at(deadline, watch.next()).await {
             Ok(Some(Sight::Seen(now))) => status = now.as_ref().clone(),
@@ -144,8 +176,11 @@ pub(super) async fn wait(State(app): State<App>, path: UserPath, uri: Uri) -> Re
             Ok(Some(Sight::Gone)) => return Err(no_container()),
             Ok(None) => return Err(shutting_down()),
             Err(_) => {
-                let body = axum::Json(StatusBody::new(watch.user(), &status));
-                return Ok((StatusCode::REQUEST_TIMEOUT, body).into_response());
+                let body = StatusBody::new(watch.user(), &status);
+                return Ok(match on_timeout {
+                    OnTimeout::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, axum::Json(body)).into_response(),
+                    OnTimeout::Ok => axum::Json(body.reached(false)).into_response(),
+                });
             }
         }
     }
@@ -187,8 +222,10 @@ pub(super) async fn events(
     }
     let comments = KeepAlive::new().interval(COMMENT_EVERY).text("still here");
     let mut response = Sse::new(events.into_stream()).keep_alive(comments).into_response();
-    // nginx would hold events back until its buffer is full.
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    let headers = response.headers_mut();
+    // What compresses, and nginx, would hold events back until a buffer is full.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }
 
@@ -267,4 +304,12 @@ fn shutting_down() -> Problem {
 
 fn seconds(text: &str) -> Option<u64> {
     text.parse().ok().filter(|seconds| *seconds <= MOST_SECONDS)
+}
+
+fn on_timeout(text: &str) -> Option<OnTimeout> {
+    match text {
+        "200" => Some(OnTimeout::Ok),
+        "408" => Some(OnTimeout::RequestTimeout),
+        _ => None,
+    }
 }

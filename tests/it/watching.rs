@@ -88,6 +88,9 @@ async fn follow(app: &TestApp, user: &str, last_id: Option<&str>) -> Result<Stre
         return Err(response.status().as_u16());
     }
     assert_eq!(response.headers()["content-type"], "text/event-stream");
+    // A proxy that compresses, and nginx, hold nothing back.
+    assert_eq!(response.headers()["cache-control"], "no-cache, no-transform");
+    assert_eq!(response.headers()["x-accel-buffering"], "no");
     Ok(Stream { body: response.into_body().into_data_stream(), rest: String::new(), comments: 0 })
 }
 

@@ -113,6 +113,9 @@ pub(in crate::cli) struct WaitForArgs {
     pub(super) timeout_seconds: u64,
     #[command(flatten)]
     pub(super) settings: SettingsArgs,
+    /// Status of the answer when they are over: with 200 it has "reached": false, and the exit code is 0
+    #[arg(long, default_value = "408", value_name = "STATUS", value_parser = ["408", "200"])]
+    pub(super) on_timeout: String,
 }
 
 #[derive(Debug, Args)]

@@ -35,7 +35,7 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
         Command::List(args) => list(args).await,
         Command::Wait(args) => {
             let api = Api::open(args.settings).await?;
-            wait(&api, &args.user, &args.state, args.timeout_seconds).await
+            wait(&api, &args.user, &args.state, args.timeout_seconds, &args.on_timeout).await
         }
         Command::Provision(args) => {
             let body = provision_body(&args)?;
@@ -106,18 +106,22 @@ async fn change(
     if !waits.wait || !answer.is_success() {
         return api.finish(answer).await;
     }
-    wait(&api, user, towards, waits.timeout_seconds).await
+    wait(&api, user, towards, waits.timeout_seconds, "408").await
 }
 
 /// Waits in slices, and tells on standard error how far it is.
-async fn wait(api: &Api, user: &UserId, state: &str, seconds: u64) -> anyhow::Result<ExitCode> {
+async fn wait(api: &Api, user: &UserId, state: &str, seconds: u64, on_timeout: &str) -> anyhow::Result<ExitCode> {
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let mut told = String::new();
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).as_secs();
-        let path = format!("/containers/{user}/wait?state={state}&timeout_seconds={}", left.min(SLICE_SECONDS));
+        let slice = left.min(SLICE_SECONDS);
+        let path = format!("/containers/{user}/wait?state={state}&timeout_seconds={slice}&on_timeout={on_timeout}");
         let answer = api.call("GET", &path, None).await?;
-        if !answer.is_timeout() || left == 0 {
+        // What failed does not come to run.
+        let is_over = state == "running" && answer.body["state"] == "failed";
+        let is_not_yet = answer.is_timeout() || answer.body["reached"] == false && !is_over;
+        if !is_not_yet || left == 0 {
             return api.finish(answer).await;
         }
         api.tell(answer.body["message"].as_str().unwrap_or_default(), &mut told);

@@ -118,7 +118,7 @@ fn a_purge_goes_on_slice_by_slice_and_each_removes_no_more_than_it_may() {
 #[tokio::test]
 async fn closed_directories_are_purged_and_closed_homes_are_used() {
     let f = Fixture::new();
-    let close = |path: &str| fs::set_permissions(f.own(path), fs::Permissions::from_mode(0)).unwrap();
+    let close = |path: &str| fs::set_permissions(f.own(path), fs::Permissions::from_mode(0o0)).unwrap();
     f.stage(&auth(OLD)).await;
     close("");
     assert_eq!(f.live().await.as_ref(), Some(auth(OLD).sign_in()));

@@ -40,7 +40,7 @@ async fn a_wait_that_is_over_answers_408_with_the_status_as_it_is() {
     let app = TestApp::start().await;
     app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::Slow));
     app.provision("alice").await;
-    for (query, seconds) in [("", 30), ("timeout_seconds=60", 60), ("timeout_seconds=1&state=stopped", 1)] {
+    for (query, seconds) in [("", 30), ("timeout_seconds=60", 55), ("timeout_seconds=1&state=stopped", 1)] {
         let start = Instant::now();
         let answer = app.get(&format!("/containers/alice/wait?{query}")).await;
         let said = (answer.status, &answer.body["state"], &answer.body["phase"], &answer.body["percent"]);
@@ -49,6 +49,28 @@ async fn a_wait_that_is_over_answers_408_with_the_status_as_it_is() {
     }
     assert_eq!(wait(&app, "alice", "timeout_seconds=0").await, (408, "provisioning".into()));
     assert_eq!(wait(&app, "alice", "timeout_seconds=0&state=provisioning").await, (200, "provisioning".into()));
+}
+
+/// Generic HTTP clients repeat a 408 by themselves.
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_over_is_200_for_who_asks_for_that_and_says_whether_it_is_reached() {
+    let app = TestApp::start().await;
+    app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::Slow));
+    app.provision("alice").await;
+    let ask = async |user: &str, query: &str| {
+        let answer = app.get(&format!("/containers/{user}/wait?{query}")).await;
+        let text = |member: &str| answer.body[member].clone();
+        (answer.status, text("state"), text("reached"))
+    };
+    let is = |state: &str, reached: bool| (200, json!(state), json!(reached));
+    assert_eq!(ask("alice", "timeout_seconds=2&on_timeout=200").await, is("provisioning", false));
+    assert_eq!(ask("alice", "state=provisioning&on_timeout=200").await, is("provisioning", true));
+    assert_eq!(ask("alice", "timeout_seconds=2&on_timeout=408").await, (408, json!("provisioning"), json!(null)));
+    app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::PullError));
+    app.provision("bob").await;
+    // Over, and not reached: the state says which.
+    assert_eq!(ask("bob", "timeout_seconds=60&on_timeout=200").await, is("failed", false));
+    assert_eq!(ask("nobody", "timeout_seconds=2&on_timeout=200").await.0, 404);
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,6 +193,7 @@ async fn bad_parameters_are_named_before_anything_is_asked() {
         "wait?timeout_seconds=soon",
         "wait?state=running&state=stopped",
         "wait?stat=running",
+        "wait?on_timeout=204",
         "events?state=running",
     ] {
         let answer = app.get(&format!("/containers/alice/{path}")).await;
@@ -186,7 +209,8 @@ async fn bad_parameters_are_named_before_anything_is_asked() {
     422 invalid_field timeout_seconds: a whole number from 0 to 60
     422 invalid_field timeout_seconds: a whole number from 0 to 60
     422 invalid_field state: give it once
-    422 invalid_field stat: expected one of state, timeout_seconds
+    422 invalid_field stat: expected one of state, timeout_seconds, on_timeout
+    422 invalid_field on_timeout: 200 or 408
     422 invalid_field state: leave it out; there are none here
     "#);
 }
