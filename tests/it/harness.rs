@@ -78,12 +78,21 @@ impl TestApp {
     }
 
     async fn with_all(emulator: EmulatorOptions, options: Options, fleet: fleet::Options) -> Self {
+        Self::in_directory(tempfile::tempdir().unwrap(), emulator, options, fleet).await
+    }
+
+    /// A replica whose EFS root is that directory.
+    pub async fn in_directory(
+        root: TempDir,
+        emulator: EmulatorOptions,
+        options: Options,
+        fleet: fleet::Options,
+    ) -> Self {
         let emulator = Emulator::new(emulator);
         emulator.call("ecs", "CreateCluster", json!({"clusterName": CLUSTER})).unwrap();
         let made = emulator.call("efs", "CreateFileSystem", json!({"CreationToken": "test"})).unwrap();
         let file_system_id = made["FileSystemId"].as_str().unwrap().to_owned();
-        let root = Arc::new(tempfile::tempdir().unwrap());
-        let app = Self::over(emulator, file_system_id, root, options, fleet).await;
+        let app = Self::over(emulator, file_system_id, Arc::new(root), options, fleet).await;
         app.register_base(|_| {});
         app
     }

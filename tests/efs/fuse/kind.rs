@@ -1,0 +1,83 @@
+//! Kinds of file calls, as the kernel sends them to a FUSE server.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $group:ident $(, $opcode:literal)+;)*) => {
+        /// What a call does. The numbers are FUSE's opcodes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl Kind {
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            pub const fn group(self) -> Group {
+                match self {
+                    $(Self::$kind => Group::$group,)*
+                }
+            }
+
+            /// `None` for what nobody waits for and for what is about the connection itself.
+            pub const fn of(opcode: u32) -> Option<Self> {
+                match opcode {
+                    $($($opcode)|+ => Some(Self::$kind),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Lookup = Look, 1;
+    /// `stat` of what is known by name or open, unless the kernel still believes what it was told last.
+    Getattr = Look, 3;
+    Readlink = Look, 5;
+    Open = Look, 14;
+    Read = Look, 15;
+    Statfs = Look, 17;
+    Opendir = Look, 27;
+    Readdir = Look, 28;
+    Access = Look, 34;
+    /// chmod, chown, truncate.
+    Setattr = Change, 4;
+    Symlink = Change, 6;
+    Mknod = Change, 8;
+    Mkdir = Change, 9;
+    Unlink = Change, 10;
+    Rmdir = Change, 11;
+    Rename = Change, 12, 45;
+    Link = Change, 13;
+    Write = Change, 16;
+    Create = Change, 35;
+    Fsync = Sync, 20;
+    Fsyncdir = Sync, 30;
+    Getlk = Lock, 31;
+    /// `flock`, to lock and to unlock.
+    Lock = Lock, 32, 33;
+    /// `close`: nobody waits for it.
+    Release = End, 18, 29;
+}
+
+/// Kinds that cost alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Changes nothing.
+    Look,
+    /// Changes a name, an attribute or content.
+    Change,
+    /// Makes changes durable.
+    Sync,
+    Lock,
+    /// Nobody waits for it.
+    End,
+}
+
+impl Group {
+    pub fn kinds(self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.iter().copied().filter(move |kind| kind.group() == self)
+    }
+}

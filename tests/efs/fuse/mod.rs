@@ -1,0 +1,27 @@
+//! EFS in miniature: a FUSE file system over a directory, which can be slow, hang, fail, and lose its locks.
+//!
+//! ```text
+//! a process under test ── kernel ── /dev/fuse ── wire ── passthrough ── backing directory
+//!                                                 ▲ rules: count, delay, hang, fail
+//! ```
+//! A server of its own holds each mount, so that a mount can always be ended: the server is killed, and the kernel fails
+//! every call on it. It is this very executable, started once more ([`serve_if_asked`]), told what to do through the
+//! socket that is its standard input, and ends when that closes. Two mounts of one backing directory are two replicas:
+//! locks are locks on the backing files, so they exclude one another.
+//!
+//! How it is like EFS, which is NFS 4.1 mounted hard: a call can take for ever, and only a kill ends the wait; names and
+//! attributes that were looked up are believed for a while, but opening asks the server; what another replica removed is
+//! ESTALE; `flock` goes to the server, and a client that was away too long loses it without being told.
+
+mod kind;
+mod mount;
+mod nodes;
+mod passthrough;
+mod rules;
+mod server;
+mod wire;
+
+pub use kind::{Group, Kind};
+pub use mount::{Mount, missing};
+pub use rules::Failure;
+pub use server::serve_if_asked;

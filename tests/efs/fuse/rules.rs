@@ -1,0 +1,87 @@
+//! What a mount was told to do with calls, and how many there were.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::kind::Kind;
+
+/// How long each kind of call takes, in milliseconds.
+pub(super) type Latencies = BTreeMap<Kind, u64>;
+
+/// An error that calls are answered with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// Which calls count.
+    pub kinds: BTreeSet<Kind>,
+    /// How many of them still go well.
+    pub after: u64,
+    /// How many of them fail; then all go well again.
+    pub times: u64,
+    pub errno: i32,
+}
+
+impl Failure {
+    /// From the n-th call of these kinds on, counted from 1.
+    pub fn from_nth(kinds: impl IntoIterator<Item = Kind>, n: u64, errno: rustix::io::Errno) -> Self {
+        Self { kinds: kinds.into_iter().collect(), after: n - 1, times: u64::MAX, errno: errno.raw_os_error() }
+    }
+
+    /// The n-th call of these kinds alone, counted from 1.
+    pub fn only_nth(kinds: impl IntoIterator<Item = Kind>, n: u64, errno: rustix::io::Errno) -> Self {
+        Self { times: 1, ..Self::from_nth(kinds, n, errno) }
+    }
+}
+
+/// What is in force.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    pub(super) latencies: Latencies,
+    /// Kinds that hang.
+    pub(super) hanging: BTreeSet<Kind>,
+    failures: Vec<Failure>,
+    counts: BTreeMap<Kind, u64>,
+}
+
+/// What to do with a call.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Pass,
+    Delay(Duration),
+    Hang,
+    Fail(i32),
+}
+
+impl Rules {
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.failures.push(failure);
+    }
+
+    pub(super) fn mend(&mut self) {
+        self.failures.clear();
+    }
+
+    pub(super) fn take_counts(&mut self) -> BTreeMap<Kind, u64> {
+        std::mem::take(&mut self.counts)
+    }
+
+    pub(super) fn judge(&mut self, kind: Kind) -> Verdict {
+        *self.counts.entry(kind).or_default() += 1;
+        if self.hanging.contains(&kind) {
+            return Verdict::Hang;
+        }
+        for failure in self.failures.iter_mut().filter(|failure| failure.kinds.contains(&kind)) {
+            if failure.after > 0 {
+                failure.after -= 1;
+            } else if failure.times > 0 {
+                failure.times -= 1;
+                return Verdict::Fail(failure.errno);
+            }
+        }
+        match self.latencies.get(&kind) {
+            None | Some(0) => Verdict::Pass,
+            Some(millis) => Verdict::Delay(Duration::from_millis(*millis)),
+        }
+    }
+}
