@@ -50,6 +50,7 @@
 //! snapshot for it, and the answer says how old that is. Nothing else reads the snapshot, and nothing is decided by it.
 //!
 //! # What to keep in mind
+//! - What is known of AWS, and from where, is in `docs/facts/aws.md`; comments cite it as aws-facts.
 //! - Files first: no step that can start a task is taken before the user's files are in place (incident 23).
 //! - Every AWS call can be lost after it took effect. Tokens, names and digests are deterministic so that the next
 //!   call finds what the lost one made; `tests/it/interruptions.rs` loses every single one of them.
