@@ -33,10 +33,9 @@ await() {
     return 1
 }
 
-# Starts moto and sets `endpoint`. On port 4566, unless something listens there already: then it is not ours to talk to.
-start_moto() {
-    local port
-    port=$("$venv/bin/python" - <<'PY'
+# Prints port 4566, unless something listens there already, which is not ours to talk to: then a free one.
+free_port() {
+    "$venv/bin/python" - <<'PY'
 import socket
 for port in (4566, 0):
     with socket.socket() as free:
@@ -48,11 +47,36 @@ for port in (4566, 0):
         print(free.getsockname()[1])
         break
 PY
-)
+}
+
+# Ends the server before another one is started.
+stop_server() {
+    kill "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true
+    server=
+}
+
+# Starts moto and sets `endpoint`.
+start_moto() {
+    local port
+    port=$(free_port)
     "$venv/bin/moto_server" -H 127.0.0.1 -p "$port" >"$work/out" 2>"$work/err" </dev/null &
     server=$!
     endpoint=http://127.0.0.1:$port
     await curl --silent --fail --output /dev/null "$endpoint/moto-api/data.json"
+}
+
+# Starts ministack and sets `endpoint`. It runs no containers here: there is no Docker for it to talk to.
+start_ministack() {
+    local port python
+    port=$(free_port)
+    python=$(tests/venv.sh tests/smoke/ministack.txt)
+    env HOME="$work" BIND_HOST=127.0.0.1 GATEWAY_PORT="$port" MINISTACK_ACCOUNT_ID=123456789012 \
+        SERVICES=ecs,elasticfilesystem,ssm,ecr,ec2,sts,iam DOCKER_HOST="unix://$work/no-docker.sock" \
+        "$python/bin/ministack" >"$work/out" 2>"$work/err" </dev/null &
+    server=$!
+    endpoint=http://127.0.0.1:$port
+    await curl --silent --fail --output /dev/null "$endpoint/_localstack/health"
 }
 
 # Starts `dev "$@"` on free ports, and sets `api` and `endpoint`, its emulator's address.

@@ -69,6 +69,12 @@ class Cloud:
     def has_tasks(self, name):
         return bool(self.ecs.list_tasks(cluster=CLUSTER, serviceName=name)["taskArns"])
 
+    def checks_health(self, name):
+        """Whether any task of a service has a verdict of its health check, which every user's container has."""
+        tasks = self.ecs.list_tasks(cluster=CLUSTER, serviceName=name)["taskArns"]
+        found = self.ecs.describe_tasks(cluster=CLUSTER, tasks=tasks)["tasks"] if tasks else []
+        return any(task.get("healthStatus", "UNKNOWN") != "UNKNOWN" for task in found)
+
     def definition(self, arn):
         """A revision, and its tags as a dict."""
         answer = self.ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
