@@ -6,6 +6,7 @@
 mod definitions;
 mod known;
 mod poller;
+mod refining;
 mod roster;
 mod snapshot;
 mod watchers;

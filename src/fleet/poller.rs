@@ -5,20 +5,18 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::definitions::Facts;
 use super::known::{Known, Tasks};
-use super::watchers::{Report, Shared, Sight};
+use super::refining::{Refined, Refining};
+use super::watchers::{Shared, Sight};
 use crate::aws::{AwsError, DESCRIBED_SERVICES, DESCRIBED_TASKS, ListedTasks};
 use crate::domain::service::{Health, Service, ServiceStatus, Task};
-use crate::domain::{Coordinates, Status, UserId, derive_status};
+use crate::domain::{Status, UserId, derive_status};
 
 /// How long a newcomer waits for others to share its calls with.
 const GATHERS_FOR: Duration = Duration::from_millis(50);
-/// Users of whom more is asked than ECS knows, at a time.
-const REFINED_AT_A_TIME: usize = 16;
 /// Users that are read together, and told together: as many as one DescribeTasks may serve.
 const READ_TOGETHER: usize = DESCRIBED_TASKS;
 
@@ -29,6 +27,8 @@ pub(super) struct Poller {
     /// Who is still to be read in this cycle.
     cycle: VecDeque<UserId>,
     next_cycle: Instant,
+    /// Of whom more is asked than ECS knows, beside the readings.
+    refining: Refining,
 }
 
 /// One user in the course of a reading.
@@ -46,7 +46,8 @@ struct Reading {
 impl Poller {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let next_cycle = Instant::now() + shared.options.watch_every;
-        Self { shared, known: HashMap::new(), cycle: VecDeque::new(), next_cycle }
+        let (known, cycle, refining) = (HashMap::new(), VecDeque::new(), Refining::new(Arc::clone(&shared)));
+        Self { shared, known, cycle, next_cycle, refining }
     }
 
     pub(super) async fn run(mut self) {
@@ -62,6 +63,9 @@ impl Poller {
             sleep(GATHERS_FOR).await;
             while let Some((reading, users)) = self.next_users() {
                 self.read(reading, users).await;
+                while let Some(refined) = self.refining.ended() {
+                    self.remember(refined);
+                }
             }
             {
                 let mut registry = self.shared.registry();
@@ -70,10 +74,21 @@ impl Poller {
                     return;
                 }
             }
-            tokio::select! {
-                () = sleep_until(self.next_cycle) => {}
-                () = self.shared.arrived.notified() => {}
+            loop {
+                tokio::select! {
+                    () = sleep_until(self.next_cycle) => break,
+                    () = self.shared.arrived.notified() => break,
+                    Some(refined) = self.refining.next() => self.remember(refined),
+                }
             }
+        }
+    }
+
+    /// Spares the next cycles what would come to the same.
+    fn remember(&mut self, refined: Refined) {
+        let Refined { user, service, derived, status } = refined;
+        if let Some(known) = self.known.get_mut(&user).filter(|known| known.service.as_ref() == Some(&service)) {
+            known.refined = Some((derived, status));
         }
     }
 
@@ -84,6 +99,7 @@ impl Poller {
             self.next_cycle = Instant::now() + self.shared.options.watch_every;
             self.cycle.extend(registry.users.keys().cloned());
             self.known.retain(|user, _| registry.users.contains_key(user));
+            self.refining.keep(|user| registry.users.contains_key(user));
         }
         let mut users = Vec::new();
         while users.len() < READ_TOGETHER
@@ -128,25 +144,26 @@ impl Poller {
             }
         }
         self.read_tasks(&cluster, &mut readings).await;
-        // Files and gateways: each is slow by itself, and none is in the way of another.
-        stream::iter(&mut readings).for_each_concurrent(REFINED_AT_A_TIME, |reading| self.refine(&at, reading)).await;
-        for Reading { user, known, status, .. } in readings {
-            let sight = match status {
-                Ok(Some(status)) => Sight::Seen(Arc::new(status)),
-                Ok(None) => Sight::Gone,
+        for Reading { user, service, known, status, .. } in readings {
+            match status {
+                Ok(Some(derived)) => match known.refined(&derived) {
+                    Some(refined) => self.shared.tell(reading, &user, Sight::Seen(Arc::new(refined.clone()))),
+                    // Files and gateways: each is slow by itself, and none is in the way of another or of the next cycle.
+                    None => self.refining.begin(reading, &at, &user, service, derived, known.tasks()),
+                },
+                Ok(None) => self.shared.tell(reading, &user, Sight::Gone),
                 Err(error) => {
                     failed.push((user, error));
                     continue;
                 }
-            };
-            self.tell(reading, &user, sight);
+            }
             self.known.insert(user, known);
         }
         if let Some((_, error)) = failed.first() {
             tracing::warn!(users = failed.len(), %error, "watched containers could not be read");
         }
         for (user, error) in failed {
-            self.tell(reading, &user, Sight::Unreadable(error));
+            self.shared.tell(reading, &user, Sight::Unreadable(error));
         }
     }
 
@@ -174,7 +191,7 @@ impl Poller {
             Some(Some(service)) if service.status == ServiceStatus::Active => {
                 self.known.insert(user.clone(), Known::default());
             }
-            Some(_) => self.tell(reading, user, Sight::Gone),
+            Some(_) => self.shared.tell(reading, user, Sight::Gone),
         }
     }
 
@@ -260,41 +277,5 @@ impl Poller {
             Ok(facts) => Ok(derive_status(service, &tasks, facts.has_health_check)),
             Err(error) => Err(Arc::new(error)),
         };
-    }
-
-    /// Says what a look at the one user would say.
-    async fn refine(&self, at: &Coordinates, reading: &mut Reading) {
-        let Reading { user, service, known, status, .. } = reading;
-        let Ok(Some(derived)) = status.clone() else { return };
-        if let Some(refined) = known.refined(&derived) {
-            *status = Ok(Some(refined.clone()));
-            return;
-        }
-        let reconciler = &self.shared.reconciler;
-        let facts = match derived.ready && reconciler.asks_gateways() {
-            true => self.shared.definitions.facts(&service.task_definition, user).await,
-            false => Ok(Facts::default()),
-        };
-        let refined = match facts {
-            Ok(facts) => reconciler.refine(at, user, service, facts.version, derived.clone(), known.tasks()).await,
-            Err(error) => Err(error),
-        };
-        *status = match refined {
-            Ok(refined) => {
-                // Nobody waits for it.
-                let (noter, of, noted) = (Arc::clone(reconciler), user.clone(), refined.clone());
-                tokio::spawn(async move { noter.note_stop(&of, &noted.status, &noted.asked_for).await });
-                known.refined = refined.is_whole.then(|| (derived, refined.status.clone()));
-                Ok(Some(refined.status))
-            }
-            Err(error) => Err(Arc::new(error)),
-        };
-    }
-
-    fn tell(&self, reading: u64, user: &UserId, sight: Sight) {
-        let registry = self.shared.registry();
-        if let Some(watched) = registry.users.get(user) {
-            watched.reports.send_replace(Some(Report { reading, sight }));
-        }
     }
 }

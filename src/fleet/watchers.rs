@@ -142,6 +142,20 @@ impl Shared {
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Tells the watchers of a user what a reading came to, unless a later one has been told: gateways are asked beside the
+    /// readings, and may answer after the next.
+    pub(super) fn tell(&self, reading: u64, user: &UserId, sight: Sight) {
+        let registry = self.registry();
+        let Some(watched) = registry.users.get(user) else { return };
+        watched.reports.send_if_modified(|told| {
+            let is_newer = told.as_ref().is_none_or(|told| told.reading < reading);
+            if is_newer {
+                *told = Some(Report { reading, sight });
+            }
+            is_newer
+        });
+    }
 }
 
 /// One watcher of one container.

@@ -2,6 +2,7 @@
 
 mod costs;
 mod events;
+mod gateways;
 mod sockets;
 mod waiting;
 

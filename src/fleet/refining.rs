@@ -1,0 +1,132 @@
+//! What ECS does not know of watched containers: whether a gateway answers, and what is on file. Asked beside the readings,
+//! each user by themselves, so that a gateway that is silent until its time is up delays the report on nobody else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::definitions::Facts;
+use super::watchers::{Shared, Sight};
+use crate::aws::AwsError;
+use crate::domain::service::{Service, Task};
+use crate::domain::{Coordinates, Status, UserId};
+use crate::reconcile::Refined as Looked;
+
+/// Users of whom more is asked at a time; each may hold a socket.
+const AT_A_TIME: usize = 256;
+
+/// Everybody of whom more is being asked. Dropping it ends all of it.
+pub(super) struct Refining {
+    shared: Arc<Shared>,
+    turns: Arc<Semaphore>,
+    running: JoinSet<Option<Refined>>,
+    /// From what it was asked, and how to end it.
+    of: HashMap<UserId, (Service, Status, AbortHandle)>,
+}
+
+/// What became of a status that holds as long as the service stays as it was.
+pub(super) struct Refined {
+    pub(super) user: UserId,
+    pub(super) service: Service,
+    pub(super) derived: Status,
+    pub(super) status: Status,
+}
+
+impl Refining {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let turns = Arc::new(Semaphore::new(AT_A_TIME));
+        Self { shared, turns, running: JoinSet::new(), of: HashMap::new() }
+    }
+
+    /// Asks more of a user, and tells their watchers. Where the same is being asked already, that goes on; an answer to
+    /// what holds no more is not waited for.
+    pub(super) fn begin(
+        &mut self,
+        reading: u64,
+        at: &Coordinates,
+        user: &UserId,
+        service: Service,
+        derived: Status,
+        tasks: Vec<Task>,
+    ) {
+        if let Some((of_service, of_status, handle)) = self.of.get(user) {
+            if !handle.is_finished() && *of_service == service && *of_status == derived {
+                return;
+            }
+            handle.abort();
+        }
+        let (shared, turns, at, of) = (Arc::clone(&self.shared), Arc::clone(&self.turns), at.clone(), user.clone());
+        let (from, status) = (service.clone(), derived.clone());
+        let handle = self.running.spawn(async move {
+            // Only closed when nobody asks any more.
+            let _turn = turns.acquire_owned().await.ok()?;
+            match look(&shared, &at, &of, &from, status.clone(), tasks).await {
+                Ok(looked) => {
+                    shared.tell(reading, &of, Sight::Seen(Arc::new(looked.status.clone())));
+                    // Nobody waits for it.
+                    let (noter, user, noted) = (Arc::clone(&shared.reconciler), of.clone(), looked.clone());
+                    tokio::spawn(async move { noter.note_stop(&user, &noted.status, &noted.asked_for).await });
+                    let refined = Refined { user: of, service: from, derived: status, status: looked.status };
+                    looked.is_whole.then_some(refined)
+                }
+                Err(error) => {
+                    tracing::warn!(user_id = %of, %error, "a watched container could not be read");
+                    shared.tell(reading, &of, Sight::Unreadable(Arc::new(error)));
+                    None
+                }
+            }
+        });
+        self.of.insert(user.clone(), (service, derived, handle));
+    }
+
+    /// The next that has ended; pends for ever while none is asked. Cancelling it loses nothing.
+    pub(super) async fn next(&mut self) -> Option<Refined> {
+        loop {
+            match self.running.join_next().await {
+                Some(Ok(Some(refined))) => return Some(refined),
+                // It is told, or was given up.
+                Some(Ok(None) | Err(_)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// One that has ended, if there is one.
+    pub(super) fn ended(&mut self) -> Option<Refined> {
+        loop {
+            if let Ok(Some(refined)) = self.running.try_join_next()? {
+                return Some(refined);
+            }
+        }
+    }
+
+    /// Ends what is asked of everybody else.
+    pub(super) fn keep(&mut self, is_watched: impl Fn(&UserId) -> bool) {
+        self.of.retain(|user, (_, _, handle)| {
+            let keep = is_watched(user);
+            if !keep {
+                handle.abort();
+            }
+            keep && !handle.is_finished()
+        });
+    }
+}
+
+/// Says what a look at the one user would say.
+async fn look(
+    shared: &Shared,
+    at: &Coordinates,
+    user: &UserId,
+    service: &Service,
+    derived: Status,
+    tasks: Vec<Task>,
+) -> Result<Looked, AwsError> {
+    let reconciler = &shared.reconciler;
+    let facts = match derived.ready && reconciler.asks_gateways() {
+        true => shared.definitions.facts(&service.task_definition, user).await?,
+        false => Facts::default(),
+    };
+    reconciler.refine(at, user, service, facts.version, derived, tasks).await
+}
