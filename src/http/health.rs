@@ -23,6 +23,9 @@ use crate::metrics;
 /// How long the file system may take to show that it works.
 const FILES_WITHIN: Duration = Duration::from_secs(3);
 
+/// Whoever shows no token that may read is told what is wrong, and not why: that names paths, roles and the account.
+const ASK: &str = "a token that may read is told why";
+
 /// What `/readyz` looks at.
 #[derive(Debug, Clone)]
 pub struct Readiness {
@@ -119,7 +122,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
 /// Whether requests can be served
 ///
 /// Stale coordinates are a warning and no reason to take a replica out: the last good ones are in force, and all replicas
-/// lose SSM together. For the same reason nothing that `?verbose` adds changes `ready`; it names the account's resources,
+/// lose SSM together. Without a token it says what is wrong, and not why. For the same reason nothing that `?verbose` adds changes `ready`; it names the account's resources,
 /// so it needs a token that may read.
 #[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "operations",
     params(("verbose" = Option<String>, Query, allow_reserved,
@@ -135,8 +138,10 @@ pub(super) async fn readyz(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let verbose = query.unwrap_or_default().split('&').any(|pair| pair.split('=').next() == Some("verbose"));
+    let authorized = auth::authorize(Scope::Read, &app, &headers);
+    let tells = authorized.is_ok();
     if verbose {
-        auth::authorize(Scope::Read, &app, &headers)?;
+        authorized?;
     }
     let infrastructure = async {
         match verbose {
@@ -147,22 +152,28 @@ pub(super) async fn readyz(
     let (files, infrastructure) = tokio::join!(app.readiness.files(&app), infrastructure);
     let files = match files {
         Ok(()) => Check::new("efs_root", "pass", None),
-        Err(message) => Check::new("efs_root", "fail", Some(message)),
+        Err(problem) => {
+            tracing::warn!(problem, "not ready: the file system cannot be used");
+            let message = if tells { problem } else { format!("the file system cannot be used; {ASK}") };
+            Check::new("efs_root", "fail", Some(message))
+        }
     };
     let ready = files.status != "fail";
-    let coordinates = coordinates(&app.readiness.coordinates.borrow(), verbose);
+    let coordinates = coordinates(&app.readiness.coordinates.borrow(), verbose, tells);
     let checks = [files, coordinates].into_iter().chain(infrastructure.into_iter().map(Check::from)).collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, Json(Ready { ready, checks })).into_response())
 }
 
-fn coordinates(freshness: &Freshness, verbose: bool) -> Check {
+fn coordinates(freshness: &Freshness, verbose: bool, tells: bool) -> Check {
     const NAME: &str = "coordinates";
     let age = freshness.read_at.elapsed().as_secs();
     match &freshness.error {
         None => Check::new(NAME, "pass", verbose.then(|| format!("read {age} s ago"))),
         Some(error) => {
-            let message = format!("read {age} s ago; since then: {error}; the last good values are in force");
+            // AWS's words name account, role and path.
+            let since = if tells { error.as_str() } else { ASK };
+            let message = format!("read {age} s ago; since then: {since}; the last good values are in force");
             Check::new(NAME, "warn", Some(message))
         }
     }

@@ -108,3 +108,19 @@ async fn many_who_ask_at_once_cost_one_look() {
     assert!(asked.iter().all(|answer| answer.status == 200 && answer.body == asked[0].body));
     assert_eq!(lookups(&app), 1);
 }
+
+/// Probes come without a token, and from anywhere: what they are told names no account, role or path.
+#[tokio::test(start_paused = true)]
+async fn without_a_token_it_says_what_is_wrong_and_not_why() {
+    let app = TestApp::start().await;
+    let denied = "AccessDenied: arn:aws:iam::123456789012:role/x may not ssm:GetParametersByPath /openclaw/dev";
+    app.freshness.send_modify(|fresh| fresh.error = Some(denied.into()));
+    std::fs::remove_dir_all(app.path("users")).unwrap();
+    let stranger = app.raw("GET", "/readyz", &[("authorization", "")], "").await;
+    assert_eq!((stranger.status, statuses(&stranger)), (503, vec![("efs_root", "fail"), ("coordinates", "warn")]));
+    for secret in ["123456789012", "role/x", "/openclaw/dev", "users"] {
+        assert!(!stranger.text.contains(secret), "{secret} in {}", stranger.text);
+    }
+    let known = app.get("/readyz").await;
+    assert!(known.text.contains(denied) && known.text.contains("users"), "{}", known.text);
+}
