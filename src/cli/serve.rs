@@ -53,6 +53,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let options = Options {
         owner: args.files.owner.owner,
         enable_execute_command: args.containers.enable_execute_command,
+        failure_threshold: args.containers.failed_tasks_threshold,
         gateway_probe: args.containers.probe(),
         ..Options::default()
     };

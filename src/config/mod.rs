@@ -91,6 +91,10 @@ pub struct ContainersArgs {
     /// Let ECS Exec open a shell in users' containers
     #[arg(long, env = "PROVISIONER_ENABLE_EXECUTE_COMMAND")]
     pub enable_execute_command: bool,
+    /// Tasks that may fail before ECS gives a deployment up and goes back to the one before it
+    #[arg(long, env = "PROVISIONER_FAILED_TASKS_THRESHOLD", default_value_t = 2, value_name = "TASKS",
+          value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub failed_tasks_threshold: u32,
     /// Ask users' gateways whether they answer before a container counts as ready
     #[arg(long, env = "PROVISIONER_GATEWAY_PROBE", value_enum, default_value_t = ProbeKind::Off)]
     pub gateway_probe: ProbeKind,

@@ -19,6 +19,8 @@ pub struct Service {
     pub execute_command: bool,
     /// Newest first; the PRIMARY one is where the service is going.
     pub deployments: Vec<Deployment>,
+    /// What its events complain of, newest first; see [`Trouble::among`].
+    pub troubles: Vec<Trouble>,
 }
 
 /// The life of a service (API reference, Service.status).
@@ -90,6 +92,44 @@ impl Service {
     pub fn is_stalled(&self) -> bool {
         let given_up = self.primary().is_some_and(|primary| primary.rollout == Rollout::Failed);
         given_up && self.desired > 0 && self.running == 0 && self.pending == 0
+    }
+}
+
+/// An event of a service that says why it starts no task. Placement and quota failures show nowhere else: no task ever
+/// exists (ECS developer guide, service event messages).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// ECS's own words.
+    pub message: String,
+    /// When it was told, in seconds of the Unix epoch.
+    pub created_at_seconds: Option<i64>,
+    /// Whether the service has started or stopped a task since, or was steady.
+    pub is_over: bool,
+}
+
+impl Trouble {
+    /// Troubles that are kept of a service; ECS shows 100 events.
+    const KEPT: usize = 5;
+
+    /// The troubles among a service's events, each with the time at which it was told; both newest first.
+    pub fn among(events: impl IntoIterator<Item = (String, Option<i64>)>) -> Vec<Self> {
+        let mut is_over = false;
+        let mut troubles = Vec::new();
+        for (message, created_at_seconds) in events {
+            let words = message.to_ascii_lowercase();
+            let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
+            if says(&["has started ", "has stopped ", "steady state", "deployment completed"]) {
+                is_over = true;
+            } else if says(&["deployment failed", "rolling back"]) {
+                // The deployment itself says so, in `rollout` and `reason`.
+            } else if says(&["unable to", "unhealthy", "failed", "throttled", "cannot", "could not"]) {
+                troubles.push(Self { message, created_at_seconds, is_over });
+                if troubles.len() == Self::KEPT {
+                    break;
+                }
+            }
+        }
+        troubles
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod last_stop;
 mod reason;
+mod words;
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,9 +10,13 @@ use utoipa::ToSchema;
 pub use last_stop::LastStop;
 pub use reason::{Reason, ReasonCode};
 
-use reason::{classify, is_unhealthy, joined, reason};
+use jiff::Timestamp;
+use reason::{classify, is_no_failure, is_unhealthy, joined, of_trouble, reason};
+use words::is_general;
 
-use super::service::{Deployment, Health, Rollout, Service, ServiceDeployment, ServiceStatus, Task, is_newer_revision};
+use super::service::{
+    Deployment, Health, Rollout, Service, ServiceDeployment, ServiceStatus, Task, Trouble, is_newer_revision,
+};
 
 /// Where a user's container is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -114,25 +119,63 @@ pub fn derive(service: &Service, tasks: &[Task], has_health_check: bool) -> Opti
         tasks.iter().filter(alive).filter(|task| is_current(service, task) && task.desired_status == "RUNNING");
     let phase = current.map(|task| phase_of(task, has_health_check)).max().unwrap_or(Phase::Service);
     let ready = phase == Phase::Healthy;
-    let stopped = last_failed(tasks.iter().filter(|task| task.task_definition == service.task_definition));
+    let stopped = || tasks.iter().filter(|task| task.task_definition == service.task_definition);
     // ECS starts no more tasks for a deployment that it has given up (incident 16); one that is healthy all the same
     // serves its user.
     if let Some(given_up) = service.primary().filter(|primary| primary.rollout == Rollout::Failed && !ready) {
-        let told = || reason(ReasonCode::CircuitBreaker, given_up.reason.clone().unwrap_or_default());
-        return Some(failed(stopped.map_or_else(told, classify)));
+        let told = || match trouble_of(service, given_up) {
+            Some(trouble) => of_trouble(trouble),
+            None => reason(ReasonCode::CircuitBreaker, given_up.reason.clone().unwrap_or_default()),
+        };
+        return Some(failed(last_failed(stopped()).map_or_else(told, classify)));
     }
     let left = service.deployments.iter().find(|other| !other.primary && other.rollout == Rollout::Failed);
     if let Some(left) = left.filter(|left| !is_retried(service, left)) {
         // The PRIMARY deployment is a way back, not what was asked for: steady is not the same as done.
         let told = left.reason.clone().unwrap_or_default();
-        return Some(failed(rolled_back(told, last_failed(tasks.iter().filter(|task| task.is_of(left))))));
+        let task = last_failed(tasks.iter().filter(|task| task.is_of(left)));
+        return Some(failed(rolled_back(told, task, trouble_of(service, left))));
     }
     Some(Status {
         state: if ready { State::Running } else { State::Provisioning },
         phase: Some(phase),
         ready,
-        reason: if ready { None } else { stopped.map(classify) },
+        reason: if ready { None } else { on_its_way(service, phase, last_stopped(stopped())) },
     })
+}
+
+/// Why a container is not up yet. While there is no task, the newest of what its service's events and its last task say.
+fn on_its_way(service: &Service, phase: Phase, stopped: Option<&Task>) -> Option<Reason> {
+    let since = service.primary().and_then(|primary| primary.created_at_seconds);
+    let is_current = |trouble: &&Trouble| !trouble.is_over && is_since(trouble, since);
+    let trouble = service.troubles.iter().find(is_current).filter(|_| phase == Phase::Service);
+    match (trouble, stopped) {
+        (Some(trouble), None) => Some(of_trouble(trouble)),
+        (Some(trouble), Some(task)) if !is_general(&trouble.message) && is_since(trouble, stopped_at_seconds(task)) => {
+            Some(of_trouble(trouble))
+        }
+        (_, stopped) => stopped.map(classify),
+    }
+}
+
+fn is_since(trouble: &Trouble, seconds: Option<i64>) -> bool {
+    trouble.created_at_seconds.zip(seconds).is_none_or(|(told, seconds)| told >= seconds)
+}
+
+fn stopped_at_seconds(task: &Task) -> Option<i64> {
+    task.stopped_at.as_ref()?.parse().ok().map(Timestamp::as_second)
+}
+
+/// The newest trouble of a deployment that was given up: told after it began and not after it had ended. ECS says that it
+/// gave up when it writes the event, so a few seconds are no difference.
+fn trouble_of<'a>(service: &'a Service, given_up: &Deployment) -> Option<&'a Trouble> {
+    const AT_ONCE_SECONDS: i64 = 5;
+    let is_before_its_end = |trouble: &&Trouble| {
+        let told_and_ended = trouble.created_at_seconds.zip(given_up.updated_at_seconds);
+        told_and_ended.is_none_or(|(told, ended)| told <= ended.saturating_add(AT_ONCE_SECONDS))
+    };
+    let of_it = service.troubles.iter().filter(|trouble| is_since(trouble, given_up.created_at_seconds));
+    of_it.filter(is_before_its_end).find(|trouble| !is_general(&trouble.message))
 }
 
 /// The status of a service that went back from `asked_for` a while ago: DescribeServices has forgotten it, and all looks
@@ -141,7 +184,7 @@ pub fn derive(service: &Service, tasks: &[Task], has_health_check: bool) -> Opti
 pub fn rolled_back_from(asked_for: &str, deployment: &ServiceDeployment, tasks: &[Task]) -> Status {
     let told = deployment.reason.clone().unwrap_or_else(|| "the deployment was rolled back".to_owned());
     let tasks = tasks.iter().filter(|task| task.task_definition == asked_for);
-    failed(rolled_back(told, last_failed(tasks)))
+    failed(rolled_back(told, last_failed(tasks), None))
 }
 
 /// The task that runs what was asked for, if one does.
@@ -172,10 +215,12 @@ fn failed(reason: Reason) -> Status {
     Status { state: State::Failed, phase: None, ready: false, reason: Some(reason) }
 }
 
-/// The circuit breaker says only that tasks failed to start; the last of them says why.
-fn rolled_back(told: String, task: Option<&Task>) -> Reason {
+/// The circuit breaker says only that tasks failed to start; the last of them says why, or where there was none the
+/// service's events.
+fn rolled_back(told: String, task: Option<&Task>, trouble: Option<&Trouble>) -> Reason {
     let Some(task) = task else {
-        return reason(ReasonCode::RolledBack, told);
+        let message = trouble.map_or_else(|| told.clone(), |trouble| joined(&told, &trouble.message));
+        return reason(ReasonCode::RolledBack, message);
     };
     let of_task = classify(task);
     let message = joined(&told, &of_task.message);
@@ -184,13 +229,19 @@ fn rolled_back(told: String, task: Option<&Task>) -> Reason {
 
 fn phase_of(task: &Task, has_health_check: bool) -> Phase {
     match (task.last_status.as_str(), task.health, has_health_check) {
-        ("RUNNING", Health::Healthy, _) | ("RUNNING", _, false) => Phase::Healthy,
-        ("RUNNING", Health::Unhealthy | Health::Unknown, true) => Phase::TaskRunning,
+        ("RUNNING", Health::Healthy, _) | ("RUNNING", Health::Unknown, false) => Phase::Healthy,
+        ("RUNNING", Health::Unhealthy, _) | ("RUNNING", Health::Unknown, true) => Phase::TaskRunning,
         _ => Phase::TaskPending,
     }
 }
 
+/// The last task that failed. One that an operator or AWS stopped did not, and explains no deployment that was given up.
 fn last_failed<'a>(tasks: impl Iterator<Item = &'a Task>) -> Option<&'a Task> {
+    last_stopped(tasks.filter(|task| !is_no_failure(task)))
+}
+
+/// The last task that stopped for anything but what the service was told to do.
+fn last_stopped<'a>(tasks: impl Iterator<Item = &'a Task>) -> Option<&'a Task> {
     tasks
         .filter(|task| task.last_status == "STOPPED")
         // A task that the service stopped for a deployment or for scaling did not fail.
@@ -198,5 +249,7 @@ fn last_failed<'a>(tasks: impl Iterator<Item = &'a Task>) -> Option<&'a Task> {
         .max_by_key(|task| task.created_at_seconds)
 }
 
+#[cfg(test)]
+mod sentences;
 #[cfg(test)]
 mod tests;

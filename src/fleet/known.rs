@@ -93,6 +93,7 @@ mod tests {
             task_definition: "arn:1".into(),
             execute_command: false,
             deployments: vec![deployment],
+            troubles: vec![],
         }
     }
 

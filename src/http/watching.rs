@@ -64,7 +64,12 @@ pub(super) struct StatusBody<'a> {
 impl<'a> StatusBody<'a> {
     fn new(user: &'a UserId, status: &'a Status) -> Self {
         let Status { state, phase, ready, reason } = status;
-        let (percent, message) = progress(*state, *phase);
+        let (percent, message) = match (phase, reason) {
+            (Some(Phase::Service), Some(_)) => {
+                (Some(20), "the service is there, and cannot get a task up; see the reason")
+            }
+            _ => progress(*state, *phase),
+        };
         Self {
             user_id: user.as_str(),
             state: *state,

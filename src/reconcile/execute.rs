@@ -60,6 +60,7 @@ impl Reconciler {
                     security_groups: at.security_groups.clone(),
                     cloud_map_service_arn: at.cloud_map_service_arn.clone(),
                     enable_execute_command: self.options.enable_execute_command,
+                    failure_threshold: self.options.failure_threshold,
                     tags: names::tags(at, user),
                 };
                 match self.aws.ecs.create_service(&wanted).await {
@@ -74,7 +75,10 @@ impl Reconciler {
                 }
             }
             Step::UpdateService { task_definition, desired, restart, superseded } => {
-                let change = ServiceChange { task_definition, desired_count: desired, force_new_deployment: restart };
+                let failure_threshold = Some(self.options.failure_threshold);
+                let force_new_deployment = restart;
+                let change =
+                    ServiceChange { task_definition, desired_count: desired, force_new_deployment, failure_threshold };
                 match self.aws.ecs.update_service(&at.cluster, &name, &change).await {
                     Ok(service) => {
                         observed.service = Some(service);

@@ -49,6 +49,8 @@ pub struct Options {
     pub owner: PosixOwner,
     /// Whether ECS Exec may open a shell in users' containers.
     pub enable_execute_command: bool,
+    /// Tasks that may fail before ECS gives a deployment up and goes back.
+    pub failure_threshold: u32,
     /// How users' gateways are asked whether they answer.
     pub gateway_probe: GatewayProbe,
     /// How long a call waits for another call on the same user.
@@ -68,6 +70,7 @@ impl Default for Options {
         Self {
             owner: PosixOwner { uid: 1000, gid: 1000 },
             enable_execute_command: false,
+            failure_threshold: 2,
             gateway_probe: GatewayProbe::default(),
             lock_timeout: Duration::from_secs(20),
             // Below the 30 s after which common HTTP clients give up.

@@ -3,12 +3,12 @@
 use aws_sdk_ecs::types::{
     self as sdk, AssignPublicIp, AvailabilityZoneRebalancing, AwsVpcConfiguration, DeploymentCircuitBreaker,
     DeploymentConfiguration, DeploymentRolloutState, LaunchType, NetworkConfiguration, PropagateTags, ServiceRegistry,
-    Tag,
+    Tag, ThresholdConfiguration, ThresholdType,
 };
 
 use super::Ecs;
-use crate::aws::{AwsError, Bucket};
-use crate::domain::service::{Deployment, Rollout, Service, ServiceStatus};
+use crate::aws::{AwsError, Bucket, ErrorKind};
+use crate::domain::service::{Deployment, Rollout, Service, ServiceStatus, Trouble};
 
 /// A service to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct CreateService {
     pub cloud_map_service_arn: Option<String>,
     /// Whether ECS Exec may open a shell in the container.
     pub enable_execute_command: bool,
+    /// Tasks that may fail before the circuit breaker gives a deployment up.
+    pub failure_threshold: u32,
     /// Key and value.
     pub tags: Vec<(String, String)>,
 }
@@ -42,6 +44,9 @@ pub struct ServiceChange {
     pub desired_count: Option<u32>,
     /// Start a new deployment even when nothing else changes. It replaces a task that already runs.
     pub force_new_deployment: bool,
+    /// Tasks that may fail before the circuit breaker gives the new deployment up. Sent where there is one, so that services
+    /// which were made with another number get this one; it starts none by itself.
+    pub failure_threshold: Option<u32>,
 }
 
 impl Ecs {
@@ -71,7 +76,7 @@ impl Ecs {
             .build();
         let registry = wanted.cloud_map_service_arn.as_ref();
         let tags = wanted.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-        let answer = self
+        let call = self
             .client
             .create_service()
             .cluster(&wanted.cluster)
@@ -82,16 +87,20 @@ impl Ecs {
             .launch_type(LaunchType::Fargate)
             .network_configuration(NetworkConfiguration::builder().set_awsvpc_configuration(network.ok()).build())
             .set_service_registries(registry.map(|arn| vec![ServiceRegistry::builder().registry_arn(arn).build()]))
-            .deployment_configuration(one_writer())
             // The default, ENABLED, starts a second task before it stops the first.
             .availability_zone_rebalancing(AvailabilityZoneRebalancing::Disabled)
             .enable_ecs_managed_tags(true)
             .propagate_tags(PropagateTags::Service)
             .enable_execute_command(wanted.enable_execute_command)
-            .set_tags(Some(tags))
-            .send()
-            .await;
-        let answer = answer.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
+            .set_tags(Some(tags));
+        let send = async |threshold| {
+            let answer = call.clone().deployment_configuration(one_writer(threshold)).send().await;
+            answer.map_err(|error| AwsError::from_sdk(OPERATION, error))
+        };
+        let answer = match send(Some(wanted.failure_threshold)).await {
+            Err(error) if refuses_threshold(&error) => send(None).await?,
+            answer => answer?,
+        };
         answer.service().map(service).ok_or_else(|| AwsError::malformed(OPERATION, "has no service"))
     }
 
@@ -102,17 +111,24 @@ impl Ecs {
     pub async fn update_service(&self, cluster: &str, name: &str, change: &ServiceChange) -> Result<Service, AwsError> {
         const OPERATION: &str = "ecs:UpdateService";
         self.limiter.acquire(Bucket::ServiceWrite).await;
-        let answer = self
+        let deploys = change.task_definition.is_some() || change.force_new_deployment;
+        let call = self
             .client
             .update_service()
             .cluster(cluster)
             .service(name)
             .set_task_definition(change.task_definition.clone())
             .set_desired_count(change.desired_count.map(|count| i32::try_from(count).unwrap_or(1)))
-            .set_force_new_deployment(change.force_new_deployment.then_some(true))
-            .send()
-            .await;
-        let answer = answer.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
+            .set_force_new_deployment(change.force_new_deployment.then_some(true));
+        let send = async |threshold: Option<u32>| {
+            let configuration = threshold.filter(|_| deploys).map(|threshold| one_writer(Some(threshold)));
+            let answer = call.clone().set_deployment_configuration(configuration).send().await;
+            answer.map_err(|error| AwsError::from_sdk(OPERATION, error))
+        };
+        let answer = match send(change.failure_threshold).await {
+            Err(error) if refuses_threshold(&error) => send(None).await?,
+            answer => answer?,
+        };
         answer.service().map(service).ok_or_else(|| AwsError::malformed(OPERATION, "has no service"))
     }
 
@@ -132,13 +148,24 @@ impl Ecs {
     }
 }
 
-/// One task at a time: the old one stops before the new one starts, because both would write the same user directory.
-fn one_writer() -> DeploymentConfiguration {
+/// One task at a time: the old one stops before the new one starts, because both would write the same user directory. And
+/// few failures are enough: by default ECS takes three for one task, each of which may take five minutes to be one.
+fn one_writer(failure_threshold: Option<u32>) -> DeploymentConfiguration {
+    let threshold = failure_threshold.and_then(|failures| {
+        let value = i32::try_from(failures).unwrap_or(i32::MAX);
+        ThresholdConfiguration::builder().r#type(ThresholdType::Count).value(value).build().ok()
+    });
+    let breaker = DeploymentCircuitBreaker::builder().enable(true).rollback(true);
     DeploymentConfiguration::builder()
         .minimum_healthy_percent(0)
         .maximum_percent(100)
-        .deployment_circuit_breaker(DeploymentCircuitBreaker::builder().enable(true).rollback(true).build())
+        .deployment_circuit_breaker(breaker.set_threshold_configuration(threshold).build())
         .build()
+}
+
+/// `thresholdConfiguration` is younger than some endpoints, and a service without it is better than none.
+fn refuses_threshold(error: &AwsError) -> bool {
+    error.kind() == ErrorKind::Refused && error.says("thresholdConfiguration")
 }
 
 pub(super) fn service(answer: &sdk::Service) -> Service {
@@ -155,7 +182,14 @@ pub(super) fn service(answer: &sdk::Service) -> Service {
         task_definition: answer.task_definition().unwrap_or_default().to_owned(),
         execute_command: answer.enable_execute_command(),
         deployments: answer.deployments().iter().map(deployment).collect(),
+        troubles: Trouble::among(answer.events().iter().filter_map(event)),
     }
+}
+
+/// Words and time of an event. ECS answers with the newest first (API reference, Service.events).
+fn event(answer: &sdk::ServiceEvent) -> Option<(String, Option<i64>)> {
+    let message = answer.message()?.to_owned();
+    Some((message, answer.created_at().map(aws_smithy_types::DateTime::secs)))
 }
 
 fn deployment(answer: &sdk::Deployment) -> Deployment {

@@ -102,13 +102,31 @@ fn private_ip(task: &sdk::Task) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// The container that tells most of why the task stopped. The first is the user's: a sidecar that ended well, or was
-/// told to end because the first had ended, must not speak for it.
+/// Exit codes of a process that was told to end, or killed because it did not.
+const ENDED_BY_SIGNAL: [i32; 2] = [143, 137];
+
+/// The container that tells most of why the task stopped. ECS says neither which one stopped first nor which are essential;
+/// but it tells the others to end when an essential one has, and so an error that ECS names comes first, then a failure of
+/// the container's own, then a clean end, and only then an end by signal. Of equals the first speaks: it is the user's.
 fn telling_container(containers: &[sdk::Container]) -> Option<&sdk::Container> {
     let first = |tells: fn(&sdk::Container) -> bool| containers.iter().find(|container| tells(container));
-    first(|container| container.exit_code().is_some_and(|code| code != 0))
-        .or_else(|| first(|container| container.reason().is_some()))
+    let by_signal =
+        |container: &sdk::Container| container.exit_code().is_some_and(|code| ENDED_BY_SIGNAL.contains(&code));
+    // A clean end of the first speaks only if the others were told to end after it; where it was killed itself, another
+    // one's clean end was the obedient one.
+    let is_first_killed = containers.first().is_some_and(by_signal);
+    first(|container| container.reason().is_some_and(names_an_error))
+        .or_else(|| {
+            first(|container| container.exit_code().is_some_and(|code| code != 0 && !ENDED_BY_SIGNAL.contains(&code)))
+        })
+        .or_else(|| first(|container| container.exit_code().is_none() && container.reason().is_some()))
+        .or_else(|| containers.first().filter(|_| is_first_killed))
         .or_else(|| first(|container| container.exit_code().is_some()))
+}
+
+/// Whether it begins with the name of an error: `OutOfMemoryError: …`.
+fn names_an_error(reason: &str) -> bool {
+    reason.split([':', ' ']).next().is_some_and(|word| word.ends_with("Error"))
 }
 
 #[cfg(test)]
@@ -132,7 +150,15 @@ mod tests {
             with(Some(137), "OutOfMemoryError")
         );
         assert_eq!(told(vec![container(Some(1), None), sidecar()]), (Some(1), None));
-        assert_eq!(told(vec![container(Some(0), None), sidecar()]), with(Some(143), "told to end"));
+        let killed = || container(Some(137), None);
+        assert_eq!(told(vec![container(Some(0), None), sidecar()]), (Some(0), None));
+        assert_eq!(told(vec![sidecar(), container(Some(1), None)]), (Some(1), None));
+        assert_eq!(
+            told(vec![sidecar(), container(Some(137), Some("OutOfMemoryError: x"))]),
+            with(Some(137), "OutOfMemoryError: x")
+        );
+        assert_eq!(told(vec![killed(), container(Some(0), None)]), (Some(137), None));
+        assert_eq!(told(vec![container(Some(0), None), killed()]), (Some(0), None));
         assert_eq!(told(vec![container(Some(0), None), container(None, Some("x"))]), with(None, "x"));
         assert_eq!(told(vec![container(None, None), container(Some(0), None)]), (Some(0), None));
         assert_eq!(told(vec![]), (None, None));

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::reason::joined;
+use super::words::hint;
 use super::{Reason, ReasonCode, Status};
 
 /// Why a task stopped, noted while ECS still knew. Bounded in size; after [`LastStop::KEPT_FOR`] it explains nothing.
@@ -24,11 +25,12 @@ impl LastStop {
     /// Characters of ECS's words that are kept.
     const MESSAGE_CHARACTERS: usize = 1_024;
 
-    /// What is worth noting of a status: a reason that a stopped task gave.
+    /// What is worth noting of a status: a reason that a task gave which failed.
     #[must_use]
     pub fn of(status: &Status, task_definition: &str, now: Timestamp) -> Option<Self> {
         let Reason { code, message, stopped_at, exit_code, hint: _ } = status.reason.clone()?;
-        stopped_at.is_some().then(|| Self {
+        let is_failure = !matches!(code, ReasonCode::StoppedByUser | ReasonCode::RetiredByAws);
+        (stopped_at.is_some() && is_failure).then(|| Self {
             task_definition: task_definition.to_owned(),
             code,
             message: message.chars().take(Self::MESSAGE_CHARACTERS).collect(),
@@ -59,7 +61,8 @@ impl Status {
             ReasonCode::RolledBack => reason.message = joined(&reason.message, &noted.message),
             _ => return self,
         }
-        (reason.hint, reason.stopped_at, reason.exit_code) = (reason.code.hint(), noted.stopped_at, noted.exit_code);
+        (reason.stopped_at, reason.exit_code) = (noted.stopped_at, noted.exit_code);
+        reason.hint = hint(reason.code, &reason.message, reason.exit_code);
         self
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn service(desired: u32, running: u32) -> Service {
+pub(super) fn service(desired: u32, running: u32) -> Service {
     Service {
         name: "s".into(),
         status: ServiceStatus::Active,
@@ -12,10 +12,11 @@ fn service(desired: u32, running: u32) -> Service {
         task_definition: "td:2".into(),
         execute_command: false,
         deployments: vec![deployment("td:2", true, Rollout::InProgress)],
+        troubles: vec![],
     }
 }
 
-fn deployment(task_definition: &str, primary: bool, rollout: Rollout) -> Deployment {
+pub(super) fn deployment(task_definition: &str, primary: bool, rollout: Rollout) -> Deployment {
     Deployment {
         id: "d".into(),
         primary,
@@ -27,7 +28,7 @@ fn deployment(task_definition: &str, primary: bool, rollout: Rollout) -> Deploym
     }
 }
 
-fn task(task_definition: &str, last_status: &str, health: Health) -> Task {
+pub(super) fn task(task_definition: &str, last_status: &str, health: Health) -> Task {
     Task {
         arn: "t".into(),
         task_definition: task_definition.into(),

@@ -4,7 +4,8 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::{
-    LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, first_container, items, text,
+    LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, first_container,
+    has_health_check, items, text,
 };
 use crate::domain::credential_plan::Release;
 use crate::domain::{CODEX_HOME, Spec, UserId};
@@ -117,7 +118,7 @@ impl CurrentDefinition {
             release: Release::of_definition(document),
             cpu: number("cpu"),
             memory_mib: number("memory"),
-            has_health_check: container.get("healthCheck").is_some_and(|check| !check.is_null()),
+            has_health_check: has_health_check(&container),
             arn,
         })
     }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{BaseDefinition, BaseError, first_container, items, text};
+use super::{BaseDefinition, BaseError, first_container, has_health_check, items, text};
 use crate::domain::credential_plan::{Named, Release, Warning};
 use crate::domain::{Invalid, OpenClawVersion, RawSize, ReleaseDefaults, SignInKind, Size};
 
@@ -143,9 +143,7 @@ fn of_task(document: &Value) -> Vec<BaseFinding> {
 
 fn of_container(container: &Value, owner: (u32, u32)) -> Vec<BaseFinding> {
     let mut findings = Vec::new();
-    let check = container.get("healthCheck").map(|check| items(check, "command"));
-    // `NONE` switches a health check off (Docker's HealthConfig, which ECS passes on).
-    if check.is_none_or(|command| command.is_empty() || command[0] == "NONE") {
+    if !has_health_check(container) {
         findings.push(BaseFinding::NoHealthCheck);
     }
     let found = text(container, "user").filter(|user| !user.is_empty());

@@ -80,6 +80,13 @@ fn first_container(definition: &Value) -> Option<&Map<String, Value>> {
     items(definition, "containerDefinitions").first().and_then(Value::as_object)
 }
 
+/// Whether ECS watches the health of a container. The command `NONE` switches a check off (Docker's HealthConfig, which ECS
+/// passes on), and then the container is never called healthy.
+fn has_health_check(container: &Value) -> bool {
+    let command = container.get("healthCheck").map_or(&[][..], |check| items(check, "command"));
+    command.first().is_some_and(|first| first != "NONE")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

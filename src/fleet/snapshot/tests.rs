@@ -30,6 +30,7 @@ fn service(desired: u32, running: u32, rollout: Rollout, [began, ended]: [i64; 2
         task_definition: "arn:1".into(),
         execute_command: false,
         deployments: vec![deployment],
+        troubles: vec![],
     }
 }
 

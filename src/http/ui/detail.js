@@ -190,7 +190,7 @@ export class Detail {
       reason.exit_code == null ? null : `exit code ${reason.exit_code}`,
       reason.stopped_at ? `stopped ${when(reason.stopped_at)}` : null,
     ].filter(Boolean).join(" · ");
-    root.replaceChildren(h("div", { class: "notice bad" },
+    root.replaceChildren(h("div", { class: NOBODYS_FAULT.includes(reason.code) ? "notice warn" : "notice bad" },
       h("strong", {}, printable(String(reason.code).replaceAll("_", " "))),
       h("p", {}, printable(reason.message)),
       reason.hint ? h("p", { class: "hint" }, h("strong", {}, "What to do: "), printable(reason.hint)) : null,
@@ -237,6 +237,9 @@ export class Detail {
     if (document.activeElement === document.body) this.#parts.title.focus();
   }
 }
+
+/** Reasons after which a new task comes by itself. */
+const NOBODYS_FAULT = ["stopped_by_user", "retired_by_aws"];
 
 function told(action, { status, body }) {
   if (body.cancelled) {

@@ -185,3 +185,33 @@ async fn what_was_noted_in_time_explains_a_container_for_which_ecs_has_no_task_a
     let left = app.files().into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "stop"));
     assert_eq!(left.count(), 0);
 }
+
+/// Emulators and endpoints that are older than `thresholdConfiguration` may refuse a request that has it.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_knows_no_threshold_gets_a_service_without_one() {
+    let app = TestApp::start().await;
+    let refusal = |action: &str| Fault {
+        service: None,
+        action: action.into(),
+        skip: 0,
+        times: 1,
+        kind: FaultKind::Error {
+            status: 400,
+            code: "ValidationException".into(),
+            message: "Unknown parameter in deploymentCircuitBreaker: \"thresholdConfiguration\"".into(),
+        },
+    };
+    let sent = |action: &str| {
+        let calls = app.emulator.calls().into_iter().filter(|call| call.action == action);
+        calls.map(|call| call.request["deploymentConfiguration"].to_string().contains("threshold")).collect::<Vec<_>>()
+    };
+    app.emulator.inject(refusal("CreateService"));
+    assert_eq!(app.provision("alice").await.status, 201);
+    assert_eq!(sent("CreateService"), [true, false]);
+    app.emulator.inject(refusal("UpdateService"));
+    assert_eq!(app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": 4096})).await.status, 202);
+    assert_eq!(sent("UpdateService"), [true, false]);
+    // What starts no deployment has none to configure.
+    app.post("/containers/alice/stop", json!({})).await;
+    assert_eq!(sent("UpdateService")[2..], [false]);
+}

@@ -81,7 +81,11 @@ async fn the_service_never_has_two_tasks_and_is_found_by_its_tags() {
         "bakeTimeInMinutes": 0,
         "deploymentCircuitBreaker": {
           "enable": true,
-          "rollback": true
+          "rollback": true,
+          "thresholdConfiguration": {
+            "type": "COUNT",
+            "value": 2
+          }
         },
         "maximumPercent": 100,
         "minimumHealthyPercent": 0,

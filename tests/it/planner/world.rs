@@ -285,6 +285,7 @@ pub fn service(desired: u32) -> Service {
         task_definition: String::new(),
         execute_command: false,
         deployments: vec![],
+        troubles: vec![],
     }
 }
 
