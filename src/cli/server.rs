@@ -14,7 +14,7 @@ use crate::aws::Aws;
 use crate::config::{FilesArgs, Freshness, Source, Tokens, refresh};
 use crate::doctor::Infrastructure;
 use crate::fleet::{self, Fleet};
-use crate::http::{App, Readiness, router};
+use crate::http::{App, Limits, Readiness, router, serve};
 use crate::metrics::Metrics;
 use crate::reconcile::{Options, Reconciler};
 use crate::staging::{Owner, Staging, UserLocks};
@@ -37,18 +37,13 @@ pub(super) struct Server {
 impl Server {
     /// Serves until SIGTERM or SIGINT, then lets what is under way come to a stop.
     pub(super) async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
-        raise_file_limit();
+        let limits = Limits::within(raised_file_limit());
         let app = self.assemble().await?;
         let (reconciler, fleet) = (Arc::clone(&app.reconciler), app.fleet.clone());
         fleet.roster.refresh_in_background();
         tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
-        let (stop, mut stopped) = watch::channel(false);
-        // Put together once: a bare router is put together for each connection anew, at 240 KB.
-        let service = router(app).into_make_service();
-        let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
-            drop(stopped.wait_for(|stopped| *stopped).await);
-        });
-        let serving = tokio::spawn(serving.into_future());
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(serve(listener, router(app), limits, stopped));
         asked_to_stop().await?;
         tracing::info!("stopping");
         stop.send_replace(true);
@@ -59,7 +54,7 @@ impl Server {
             serving.await
         };
         match tokio::time::timeout(GRACE, finish).await {
-            Ok(result) => result??,
+            Ok(result) => result?,
             Err(_) => tracing::warn!("stopped with work under way; the next call on those users goes on from there"),
         }
         Ok(())
@@ -89,13 +84,19 @@ impl Server {
     }
 }
 
-/// As many open files as this process may have. Each watcher has a connection, and the usual soft limit of 1,024 would leave
-/// none for locks and for AWS.
-fn raise_file_limit() {
+/// Has as many open files as this process may have, and says how many. Each watcher has a connection, and the usual soft
+/// limit of 1,024 would leave none for locks and for AWS.
+fn raised_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::warn!(%error, ?limit, "the limit of open files cannot be raised");
-    }
+    let current = match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::warn!(%error, ?limit, "the limit of open files cannot be raised");
+            limit.current
+        }
+    };
+    // None is unlimited.
+    current.unwrap_or(u64::MAX)
 }
 
 /// Waits for SIGTERM (ECS) or SIGINT (a terminal).

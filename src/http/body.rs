@@ -12,9 +12,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
+use tokio::time::timeout_at;
 
 use super::code::Code;
 use super::error::Problem;
+use super::serving::BodyBy;
 
 /// Largest accepted body. A sign-in has a few KiB; 256 KiB leave room for variables and labels, and a task definition
 /// holds 64 KiB anyway.
@@ -55,8 +57,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         require_json(request.headers())?;
-        let bytes = Bytes::from_request(request, state).await.map_err(too_large)?;
-        parse(&bytes).map(Json)
+        parse(&whole(request, state).await?).map(Json)
     }
 }
 
@@ -65,7 +66,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let announced = require_json(request.headers());
-        let bytes = Bytes::from_request(request, state).await.map_err(too_large)?;
+        let bytes = whole(request, state).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
@@ -82,6 +83,21 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
     let problem = "the body must be JSON and say so";
     Err(Problem::of_field(Code::UnsupportedMediaType, "Content-Type", problem, "send Content-Type: application/json"))
+}
+
+/// The whole body, if it comes in time. A client that trickles one would else hold a connection for as long as it likes.
+async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    let by = request.extensions().get::<BodyBy>().copied();
+    let reading = Bytes::from_request(request, state);
+    let read = match by {
+        Some(BodyBy(deadline)) => timeout_at(deadline, reading).await.map_err(|_| {
+            let fix = "send it again, without a pause in it";
+            Problem::of_field(Code::RequestTimeout, "body", "the body did not arrive whole in time", fix)
+        })?,
+        // Of a request that came over no connection.
+        None => reading.await,
+    };
+    read.map_err(too_large)
 }
 
 fn too_large(rejection: BytesRejection) -> Problem {

@@ -18,6 +18,8 @@ pub enum Code {
     UnsupportedMediaType,
     /// The body is too large.
     PayloadTooLarge,
+    /// The request did not arrive whole in time.
+    RequestTimeout,
     /// No token, or not one of ours.
     Unauthorized,
     /// The token's scope is not enough.
@@ -60,6 +62,8 @@ pub enum Code {
     Cancelled,
     /// Too many callers watch containers through this replica.
     TooManyWatchers,
+    /// This replica has as many connections as it can hold.
+    TooManyConnections,
     /// The first list of the fleet is not there yet, or a fresh one.
     FleetBeingRead,
     /// It took too long.
@@ -77,6 +81,7 @@ impl Code {
             Self::InvalidField | Self::ImageNotFound => StatusCode::UNPROCESSABLE_ENTITY,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NoSuchRoute | Self::ContainerNotFound => StatusCode::NOT_FOUND,
@@ -92,6 +97,7 @@ impl Code {
             | Self::AwsUnavailable
             | Self::AwsQuotaExceeded
             | Self::TooManyWatchers
+            | Self::TooManyConnections
             | Self::FleetBeingRead
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::AwsRefused => StatusCode::BAD_GATEWAY,
@@ -108,6 +114,7 @@ impl Code {
             Self::InvalidField => "A field is not valid",
             Self::UnsupportedMediaType => "The body is not announced as JSON",
             Self::PayloadTooLarge => "The body is too large",
+            Self::RequestTimeout => "The request did not arrive in time",
             Self::Unauthorized => "A valid bearer token is needed",
             Self::Forbidden => "The token's scope is not enough",
             Self::NoSuchRoute => "No such route",
@@ -129,6 +136,7 @@ impl Code {
             Self::AwsRefused => "AWS refused a call",
             Self::Cancelled => "The operation was cancelled",
             Self::TooManyWatchers => "Too many callers watch containers",
+            Self::TooManyConnections => "Too many connections",
             Self::FleetBeingRead => "The fleet is still being read",
             Self::DeadlineExceeded => "It took too long",
             Self::ShuttingDown => "This replica is shutting down",
@@ -143,10 +151,11 @@ impl Code {
             | Self::AwsThrottled
             | Self::AwsUnavailable
             | Self::TooManyWatchers
+            | Self::TooManyConnections
             | Self::FleetBeingRead
             | Self::DeadlineExceeded => Some(5),
             Self::FilesUnavailable => Some(10),
-            Self::Contended | Self::ShuttingDown => Some(2),
+            Self::Contended | Self::RequestTimeout | Self::ShuttingDown => Some(2),
             Self::InvalidJson
             | Self::InvalidField
             | Self::UnsupportedMediaType

@@ -16,6 +16,7 @@ mod request_id;
 mod requests;
 mod responses;
 mod routes;
+mod serving;
 mod ui;
 mod watching;
 
@@ -23,6 +24,7 @@ pub use code::Code;
 pub use error::Problem;
 pub use health::Readiness;
 pub use routes::{openapi_document, router};
+pub use serving::{Limits, serve};
 
 use std::sync::Arc;
 

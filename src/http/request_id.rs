@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry_http::HeaderExtractor;
@@ -48,6 +48,16 @@ pub(super) async fn assign(request: Request, next: Next) -> Response {
     response
 }
 
+/// The answer to a request that is refused before it has an id.
+pub(super) fn refused(problem: Problem) -> Response {
+    let id = random_id();
+    let mut response = problem.with_request_id(&id).into_response();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(HEADER, value);
+    }
+    response
+}
+
 /// The problem document is written last, when the request id is known; status and headers stay.
 async fn with_body(response: Response, problem: Problem) -> Response {
     let (mut parts, body) = response.into_parts();
@@ -62,6 +72,7 @@ fn accepted(header: Option<&HeaderValue>) -> Option<String> {
     (!text.is_empty() && text.len() <= MAX_BYTES && text.bytes().all(sane)).then(|| text.to_owned())
 }
 
-fn random_id() -> String {
+/// A new one.
+pub(super) fn random_id() -> String {
     format!("{:032x}", fastrand::u128(..))
 }

@@ -10,6 +10,7 @@ mod budget;
 mod codex_login;
 mod command_line;
 mod concurrency;
+mod connections;
 mod containers;
 mod credential_plans;
 mod credentials;

@@ -25,9 +25,19 @@ impl Drop for Server {
 
 impl Server {
     fn start() -> Self {
+        Self::limited_by("ulimit -Sn 256")
+    }
+
+    fn limited_by(limit: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -Sn 256 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_openclaw-provisioner"), "dev"]);
+        command.args([
+            "-c",
+            &format!("{limit} && exec \"$@\""),
+            "sh",
+            env!("CARGO_BIN_EXE_openclaw-provisioner"),
+            "dev",
+        ]);
         command.args(["--listen", "127.0.0.1:0", "--emulator-listen", "127.0.0.1:0", "--dir"]).arg(directory.path());
         command.env("PROVISIONER_LOG_FORMAT", "json");
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -85,4 +95,28 @@ fn a_connection_costs_little_memory() {
     asked(server.connect());
     let each = server.resident_kib().saturating_sub(before) / CONNECTIONS;
     assert!(each < 64, "{each} KiB for each of {} connections", idle.len());
+}
+
+/// The health check replaces a task that does not answer: more connections than descriptors must not look like that.
+#[test]
+fn more_connections_than_descriptors_leave_enough_for_the_health_check_and_for_work() {
+    let server = Server::limited_by("ulimit -n 200");
+    let held: Vec<TcpStream> = (0..400).map(|_| server.connect()).collect();
+    let mut healthcheck = Command::new(env!("CARGO_BIN_EXE_openclaw-provisioner"));
+    healthcheck.args(["healthcheck", "--listen", &server.address]);
+    let asked = healthcheck.output().unwrap();
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    let mut refused = server.connect();
+    refused.write_all(b"GET /readyz HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    refused.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("too_many_connections"), "{answer}");
+    drop(held);
+    let is_ready = |_| {
+        let mut stream = server.connect();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+    };
+    assert!((0..1_000).any(is_ready), "it is ready when they are gone");
 }

@@ -12,7 +12,7 @@ use crate::http::code::Code;
 use crate::http::error::PROBLEM_JSON;
 
 /// Behind a token anything can come to these.
-const GUARDED: &[Code] = &[Code::Unauthorized, Code::Forbidden, Code::Internal];
+const GUARDED: &[Code] = &[Code::Unauthorized, Code::Forbidden, Code::TooManyConnections, Code::Internal];
 
 const OF_USER: &[Code] = &[
     Code::ContainerNotFound,
@@ -42,7 +42,7 @@ const CHANGES: &[Code] = &[
     Code::Cancelled,
 ];
 
-const BODIES: &[Code] = &[Code::InvalidJson, Code::UnsupportedMediaType, Code::PayloadTooLarge];
+const BODIES: &[Code] = &[Code::InvalidJson, Code::UnsupportedMediaType, Code::PayloadTooLarge, Code::RequestTimeout];
 
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident: $($codes:expr),+;)+) => {$(
