@@ -15,7 +15,7 @@ mkdir "$directory/efs"
 env PROVISIONER_LISTEN=127.0.0.1:0 PROVISIONER_TOKENS_FILE="$directory/tokens" PROVISIONER_EFS_ROOT="$directory/efs" \
   PROVISIONER_OWNER=- PROVISIONER_CLUSTER=c PROVISIONER_BASE_FAMILY=f PROVISIONER_FILE_SYSTEM_ID=fs-1 \
   PROVISIONER_SUBNETS=subnet-1 PROVISIONER_SECURITY_GROUPS=sg-1 AWS_REGION=us-east-1 \
-  "$binary" serve 2> "$directory/log" &
+  "$binary" serve --initialize 2> "$directory/log" &
 server=$!
 until grep -q listening "$directory/log"; do
   kill -0 "$server" || { cat "$directory/log"; exit 1; }

@@ -99,7 +99,7 @@ fn serve(aws: SocketAddr, directory: &std::path::Path) -> Child {
     std::fs::write(&tokens, format!("bench:read:{TOKEN}")).unwrap();
     std::fs::create_dir(&root).unwrap();
     Command::new(env!("CARGO_BIN_EXE_openclaw-provisioner"))
-        .arg("serve")
+        .args(["serve", "--initialize"])
         .env("PROVISIONER_LISTEN", "127.0.0.1:0")
         .env("PROVISIONER_TOKENS_FILE", tokens)
         .env("PROVISIONER_EFS_ROOT", root)

@@ -144,8 +144,9 @@ export class ProvisionerStack extends Stack {
     const tokens = secretsmanager.Secret.fromSecretCompleteArn(this, "Tokens", provisioner.tokensSecretArn);
     const container = task.addContainer("provisioner", {
       image: ecs.ContainerImage.fromEcrRepository(image, provisioner.tag),
-      // The image's entry point is the binary.
-      command: ["serve"],
+      // The image's entry point is the binary. A task whose file system cannot be mounted does not start, so a root
+      // without an identity is a new file system.
+      command: ["serve", "--initialize"],
       // Root, because the file server lets nobody else give files to 1000:1000, and it judges by the number that it is
       // sent: a capability of another user means nothing to it.
       user: "0:0",

@@ -17,6 +17,7 @@ use crate::emulator::{Emulator, Options as EmulatorOptions};
 use crate::fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::Options;
+use crate::staging::Initialize;
 
 /// `dev`.
 #[derive(Debug, Args)]
@@ -81,7 +82,9 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let seconds = std::time::Duration::from_secs;
     let fleet = fleet::Options { list_every: seconds(10), fresh_within: seconds(1), ..fleet::Options::default() };
     let files = FilesArgs { efs_root, owner };
-    let served = Server { aws, source, files, tokens, options, fleet, metrics }.run(api).await;
+    // The emulator has just made another file system, and the directory is the one of the last.
+    let initialize = Initialize::Anew;
+    let served = Server { aws, source, files, initialize, tokens, options, fleet, metrics }.run(api).await;
     emulating.abort();
     traces.flush().await;
     served

@@ -75,6 +75,7 @@ pub(super) async fn run(args: SeedArgs) -> anyhow::Result<()> {
     println!(
         "# settings for `openclaw-provisioner serve`; it also needs PROVISIONER_EFS_ROOT and PROVISIONER_TOKENS_FILE"
     );
+    println!("# and, because this file system is new, --initialize the first time");
     println!("export AWS_ENDPOINT_URL={}", args.endpoint);
     println!("export PROVISIONER_SSM_PATH={SSM_PATH}");
     Ok(())

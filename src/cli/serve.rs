@@ -17,6 +17,7 @@ use crate::config::{
 use crate::fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::Options;
+use crate::staging::Initialize;
 
 /// How often the token file is read again.
 const TOKENS_EVERY: Duration = Duration::from_secs(60);
@@ -30,6 +31,10 @@ pub(super) struct ServeArgs {
     coordinates: CoordinatesArgs,
     #[command(flatten)]
     files: FilesArgs,
+    /// Write the file system's id into a root that has none, as at the very first start; without it such a root is
+    /// refused, because nothing may be mounted on it
+    #[arg(long, env = "PROVISIONER_INITIALIZE")]
+    initialize: bool,
     #[command(flatten)]
     containers: ContainersArgs,
     #[command(flatten)]
@@ -60,7 +65,9 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let address = args.api.listen;
     let listener = TcpListener::bind(address).await.with_context(|| format!("PROVISIONER_LISTEN {address}"))?;
     let fleet = fleet::Options::default();
-    let served = Server { aws, source, files: args.files, tokens, options, fleet, metrics }.run(listener).await;
+    let initialize = if args.initialize { Initialize::IfMissing } else { Initialize::No };
+    let files = args.files;
+    let served = Server { aws, source, files, initialize, tokens, options, fleet, metrics }.run(listener).await;
     traces.flush().await;
     served
 }

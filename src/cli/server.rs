@@ -17,7 +17,7 @@ use crate::fleet::{self, Fleet};
 use crate::http::{App, Limits, Readiness, router, serve};
 use crate::metrics::Metrics;
 use crate::reconcile::{Options, Reconciler};
-use crate::staging::{Owner, Staging, UserLocks};
+use crate::staging::{Initialize, Owner, Staging, UserLocks, identify};
 
 /// How long requests and converges under way may take to come to a stop after SIGTERM. ECS kills after 30 s by
 /// default.
@@ -28,6 +28,7 @@ pub(super) struct Server {
     pub(super) aws: Aws,
     pub(super) source: Source,
     pub(super) files: FilesArgs,
+    pub(super) initialize: Initialize,
     pub(super) tokens: watch::Receiver<Tokens>,
     pub(super) options: Options,
     pub(super) fleet: fleet::Options,
@@ -66,12 +67,14 @@ impl Server {
         let owner = self.files.owner;
         let chown = owner.chown.then_some(Owner { uid: owner.owner.uid, gid: owner.owner.gid });
         let what = || format!("PROVISIONER_EFS_ROOT {}", root.display());
-        let staging = Staging::open(root, chown).with_context(what)?;
-        let locks = UserLocks::open(root).with_context(what)?;
         let coordinates = self.source.read().await.map_err(anyhow::Error::msg).context("settings")?;
+        // Before anything is made in it: it may be a bare mount point, or another file system.
+        identify(root, &coordinates.file_system_id, self.initialize).with_context(what)?;
+        let staging = Staging::open(root, chown).with_context(what)?.with_file_system(&coordinates.file_system_id);
+        let locks = UserLocks::open(root).with_context(what)?;
         let (coordinates_sender, coordinates) = watch::channel(coordinates);
         let (freshness_sender, freshness) = watch::channel(Freshness { read_at: Instant::now(), error: None });
-        tokio::spawn(refresh(self.source, coordinates_sender, freshness_sender));
+        tokio::spawn(refresh(self.source, root.clone(), coordinates_sender, freshness_sender));
 
         let metrics = self.metrics;
         let infrastructure = Infrastructure::new(self.aws.clone(), coordinates.clone(), owner.owner);

@@ -2,6 +2,7 @@
 //! be reached or holds nonsense (incident 2 was a value read once, at start).
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -48,7 +49,14 @@ impl Source {
 }
 
 /// Reads the coordinates again and again and publishes what changed; ends when nobody listens any more.
-pub async fn refresh(source: Source, coordinates: watch::Sender<Coordinates>, freshness: watch::Sender<Freshness>) {
+///
+/// Another file system is never taken up: `efs_root` is the one of the coordinates that the process began with.
+pub async fn refresh(
+    source: Source,
+    efs_root: PathBuf,
+    coordinates: watch::Sender<Coordinates>,
+    freshness: watch::Sender<Freshness>,
+) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
@@ -57,7 +65,19 @@ pub async fn refresh(source: Source, coordinates: watch::Sender<Coordinates>, fr
             _ = ticks.tick() => {}
             () = coordinates.closed() => return,
         }
+        let mounted = coordinates.borrow().file_system_id.clone();
         match source.read().await {
+            Ok(now) if now.file_system_id != mounted => {
+                let error = format!(
+                    "file-system-id is {} now, and file system {mounted} is mounted at {}; publish {mounted} again, or mount \
+                     {} there and restart",
+                    now.file_system_id,
+                    efs_root.display(),
+                    now.file_system_id,
+                );
+                tracing::error!(error, "the coordinates name another file system; the last good ones stay in force");
+                freshness.send_modify(|freshness| freshness.error = Some(error));
+            }
             Ok(now) => {
                 let changed = coordinates.send_if_modified(|before| {
                     let changed = *before != now;

@@ -1,19 +1,62 @@
 //! The file system with users' files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio::time::timeout;
 
 use super::{Check, DEADLINE, timed_out};
 use crate::config::OwnerArg;
 use crate::domain::with_causes;
-use crate::staging::{Diagnosis, Owner, Staging, StagingError, StagingErrorKind};
+use crate::staging::{Diagnosis, Owner, Staging, StagingError, StagingErrorKind, file_system_of, other_file_system};
 
 const NAME: &str = "efs_root";
 
-/// Whether files can be written there, given to their owner, and locked.
-pub(super) async fn efs_root(root: Option<&Path>, owner: OwnerArg) -> Check {
-    let Some(root) = root else { return Check::skip(NAME, "not given", Some("set PROVISIONER_EFS_ROOT")) };
+/// What was found at the root, before it is known which file system should be there.
+pub(super) struct Examined {
+    check: Check,
+    /// The root, and the id that is in it.
+    found: Option<(PathBuf, String)>,
+}
+
+impl Examined {
+    /// The check, where the settings say that file system `expected` is there.
+    pub(super) fn against(self, expected: Option<&str>) -> Check {
+        match (self.found, expected) {
+            (Some((root, found)), Some(expected)) if found != expected => {
+                let error = other_file_system(&root, found, expected).to_string();
+                let (message, fix) = error.split_once("; ").unwrap_or((&error, "mount the right one"));
+                Check::fail(NAME, "other_file_system", message, Some(fix.to_owned()))
+            }
+            (Some(_) | None, _) => self.check,
+        }
+    }
+}
+
+/// Whether it is a file system that `serve` accepts, and files can be written there, given to their owner, and locked.
+pub(super) async fn efs_root(root: Option<&Path>, owner: OwnerArg) -> Examined {
+    let without_id = |check| Examined { check, found: None };
+    let Some(root) = root else {
+        return without_id(Check::skip(NAME, "not given", Some("set PROVISIONER_EFS_ROOT")));
+    };
+    let path = root.to_owned();
+    // On a wedged NFS mount the very first open hangs.
+    let read = timeout(DEADLINE, tokio::task::spawn_blocking(move || file_system_of(&path))).await;
+    match read.map(|read| read.unwrap_or_else(|why| Err(StagingError::CutShort(why)))) {
+        Err(_) => without_id(timed_out(NAME)),
+        Ok(Ok(None)) => {
+            let message =
+                format!("{}: it holds no id of a file system, so nothing may be mounted on it", root.display());
+            let fix = "mount the file system's root there, and start serve with --initialize the first time";
+            without_id(Check::fail(NAME, "not_initialized", message, Some(fix.into())))
+        }
+        Ok(Ok(Some(id))) => Examined { check: usable(root, owner).await, found: Some((root.to_owned(), id)) },
+        Ok(Err(error)) => {
+            without_id(Check::fail(NAME, "unusable", with_causes_at(root, &error), Some(fix(&error).into())))
+        }
+    }
+}
+
+async fn usable(root: &Path, owner: OwnerArg) -> Check {
     let (uid, gid) = (owner.owner.uid, owner.owner.gid);
     let shown = root.display();
     let Ok(found) = timeout(DEADLINE, diagnose(root, owner)).await else { return timed_out(NAME) };

@@ -1,5 +1,5 @@
-//! `doctor`: says what is wrong before a user finds out. It changes nothing but temporary files and the empty
-//! directories that `serve` makes at its start.
+//! `doctor`: says what is wrong before a user finds out. It changes nothing but temporary files, and makes the
+//! empty directories that `serve` makes where a root is its own.
 //!
 //! A check that fails hides no other: each looks for itself, all at once, and each within [`DEADLINE`]. What cannot be
 //! looked at is skipped, and says which setting is missing. `settings` reads what the others need, `identity` and
@@ -146,8 +146,14 @@ impl Doctor {
             files::efs_root(self.efs_root.as_deref(), self.owner),
         );
         let tokens = settings::tokens(&self.tokens);
-        let mut checks: Vec<Check> =
-            read.checks.into_iter().chain([tokens]).chain(identity).chain(pointed_at).chain([files]).collect();
+        let mut checks: Vec<Check> = read
+            .checks
+            .into_iter()
+            .chain([tokens])
+            .chain(identity)
+            .chain(pointed_at)
+            .chain([files.against(read.known.file_system_id.as_deref())])
+            .collect();
         settings::hide(&mut checks, &read.secrets);
         checks
     }

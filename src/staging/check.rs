@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::error::StagingError;
 use super::jail::{EVERY_BIT, heal};
-use super::{Owner, locks, places, write};
+use super::{Owner, identity, locks, places, write};
 
 /// What is to be said of a root that can be written and whose locks work.
 #[derive(Debug)]
@@ -20,8 +20,10 @@ pub struct Diagnosis {
     pub is_nfs: bool,
 }
 
-/// Whether the root is there and writable, files can be given to the owner, and locks exclude.
-pub(super) fn check(root: &Path, owner: Option<Owner>) -> Result<(), StagingError> {
+/// Whether the root is there, of the file system with this id and writable, files can be given to the owner, and locks
+/// exclude.
+pub(super) fn check(root: &Path, owner: Option<Owner>, file_system_id: Option<&str>) -> Result<(), StagingError> {
+    file_system_id.map_or(Ok(()), |id| identity::check(root, id))?;
     places::users(root)?;
     let directory = locks::directory(root)?;
     let temporary = write::Temporary::new(&directory);
@@ -42,7 +44,7 @@ pub(super) fn check(root: &Path, owner: Option<Owner>) -> Result<(), StagingErro
 }
 
 pub(super) fn diagnose(root: &Path, owner: Option<Owner>) -> Result<Diagnosis, StagingError> {
-    check(root, None)?;
+    check(root, None, None)?;
     let directory = locks::directory(root)?;
     let temporary = write::Temporary::new(&directory);
     let path = directory.path_of(&temporary.name);

@@ -31,6 +31,37 @@ pub enum StagingError {
         /// Where, relative to the EFS root.
         path: String,
     },
+    /// The root has no identity: it is new, or nothing is mounted on it.
+    #[error(
+        "{path} is not there, so this may not be file system {expected}; see whether it is mounted, and start `serve` with \
+         --initialize where it is and has never been used"
+    )]
+    NotInitialized {
+        /// The file with the identity.
+        path: String,
+        /// The id in the settings.
+        expected: String,
+    },
+    /// The root is another file system than the settings say.
+    #[error(
+        "{path} says that file system {found} is mounted, and the settings say {expected}; mount {expected} there, or set \
+         PROVISIONER_FILE_SYSTEM_ID (or its SSM parameter file-system-id) to {found}; in a restored copy, write the id of \
+         the copy into that file"
+    )]
+    OtherFileSystem {
+        /// The file with the identity.
+        path: String,
+        /// The id in it.
+        found: String,
+        /// The id in the settings.
+        expected: String,
+    },
+    /// The file with the identity holds none.
+    #[error("{path} does not hold the id of a file system; write the id of the one that is mounted into it")]
+    NoIdentity {
+        /// The file with the identity.
+        path: String,
+    },
     /// Files cannot be given to their owner: this process is not root.
     #[error("could not give {path} to its owner")]
     OwnerNotSettable {
@@ -101,9 +132,12 @@ impl StagingError {
     pub fn kind(&self) -> StagingErrorKind {
         match self {
             Self::Io { path, source, .. } => kind_of(Errno::from_io_error(source), is_in_tenants_reach(path)),
-            Self::NotADirectory { .. } | Self::LocksDoNotExclude | Self::OwnerNotSettable { .. } => {
-                StagingErrorKind::Operator
-            }
+            Self::NotADirectory { .. }
+            | Self::NotInitialized { .. }
+            | Self::OtherFileSystem { .. }
+            | Self::NoIdentity { .. }
+            | Self::LocksDoNotExclude
+            | Self::OwnerNotSettable { .. } => StagingErrorKind::Operator,
             Self::UnreadableProfiles { .. } | Self::UnusableConfiguration { .. } => StagingErrorKind::Tenant,
             Self::Contended { .. } | Self::NotMounted { .. } | Self::PurgeUnfinished { .. } | Self::CutShort(_) => {
                 StagingErrorKind::Retryable

@@ -298,6 +298,11 @@ impl Dir {
         rustix::fs::renameat(&self.fd, from.bytes(), &self.fd, to.bytes())
     }
 
+    /// Gives a file a second name, unless that name is taken.
+    pub(super) fn link(&self, from: &Name, to: &Name) -> Result<(), Errno> {
+        rustix::fs::linkat(&self.fd, from.bytes(), &self.fd, to.bytes(), AtFlags::empty())
+    }
+
     /// Moves an entry of another directory into this one.
     pub(super) fn adopt(&self, from: &Self, name: &Name, to: &Name) -> Result<(), Errno> {
         rustix::fs::renameat(&from.fd, name.bytes(), &self.fd, to.bytes())

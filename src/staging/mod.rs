@@ -5,11 +5,12 @@
 //! <EFS root>/users/<user id>/agents/main/agent/auth-profiles.json   the same, for the releases that read it there
 //! <EFS root>/users/<user id>/openclaw.json       the user's settings, with our entries in them
 //! <EFS root>/users/<user id>/.provisioner/       the entry script, and what it is to import
+//! <EFS root>/.provisioner/file-system            the id of this file system
 //! <EFS root>/.provisioner/locks/<user id>.lock   one converging replica per user; beyond every tenant's root
 //! ```
 //! `jail` walks, `write` replaces, `places` knows the directories, `credentials` reads and stages, `configuration` merges
 //! into `openclaw.json`, `entry` has the entry script, `locations` describes, `purge` removes, `locks` keeps replicas apart, `stops`
-//! remembers why a container stopped, `check` tells whether any of it can work.
+//! remembers why a container stopped, `identity` knows which file system this is, `check` tells whether any of it can work.
 //! Every call opens the root anew, so a file system that was mounted again is found again.
 
 mod check;
@@ -17,6 +18,7 @@ mod configuration;
 mod credentials;
 mod entry;
 mod error;
+mod identity;
 mod jail;
 mod locations;
 mod locks;
@@ -34,6 +36,7 @@ use rustix::fs::{Gid, Uid};
 
 pub use check::Diagnosis;
 pub use error::{StagingError, StagingErrorKind};
+pub use identity::{Initialize, file_system_of, identify, other_file_system};
 pub use locations::{Location, LocationKind};
 pub use locks::{LockError, UserLock, UserLocks};
 
@@ -144,6 +147,7 @@ pub struct Staging {
     root: Arc<Path>,
     owner: Option<Owner>,
     reread: Reread,
+    file_system_id: Option<Arc<str>>,
 }
 
 impl Staging {
@@ -154,7 +158,13 @@ impl Staging {
     pub fn open(efs_root: &Path, owner: Option<Owner>) -> Result<Self, StagingError> {
         places::make_users(efs_root)?;
         locks::make_directory(efs_root)?;
-        Ok(Self { root: Arc::from(PathBuf::from(efs_root)), owner, reread: Reread::default() })
+        Ok(Self { root: Arc::from(PathBuf::from(efs_root)), owner, reread: Reread::default(), file_system_id: None })
+    }
+
+    /// With the id of the file system, which [`Self::check`] looks for.
+    #[must_use]
+    pub fn with_file_system(self, id: &str) -> Self {
+        Self { file_system_id: Some(id.into()), ..self }
     }
 
     /// With another patience for half-written files.
@@ -328,11 +338,11 @@ impl Staging {
         .await
     }
 
-    /// Whether staging can work at all, for readiness: the root is there and writable, files can be given to their owner,
-    /// and locks exclude.
+    /// Whether staging can work at all, for readiness: the root is there, of the right file system and writable, files can
+    /// be given to their owner, and locks exclude.
     pub async fn check(&self) -> Result<(), StagingError> {
-        let (root, owner) = (self.root.clone(), self.owner);
-        join(tokio::task::spawn_blocking(move || check::check(&root, owner))).await
+        let (root, owner, id) = (self.root.clone(), self.owner, self.file_system_id.clone());
+        join(tokio::task::spawn_blocking(move || check::check(&root, owner, id.as_deref()))).await
     }
 
     /// The same for an operator who asks what is wrong, with what need not be looked at again and again.

@@ -243,6 +243,13 @@ async fn the_file_system_has_to_take_files_of_their_owner() {
     let missing = told(&|doctor| doctor.efs_root = Some(app.path("missing"))).await;
     assert_eq!(missing.0, [fail("unusable")], "{}", missing.1);
     assert!(missing.1.contains("No such file or directory") && missing.1.contains("PROVISIONER_EFS_ROOT"));
+    let bare = tempfile::tempdir().unwrap();
+    let unmounted = told(&|doctor| doctor.efs_root = Some(bare.path().into())).await;
+    assert_eq!(unmounted.0, [fail("not_initialized")], "{}", unmounted.1);
+    assert_eq!(std::fs::read_dir(bare.path()).unwrap().count(), 0, "nothing is made where nothing may be mounted");
+    let other = told(&|doctor| doctor.coordinates.file_system_id = Some("fs-other".into())).await;
+    assert_eq!(other.0, [fail("other_file_system")], "{}", other.1);
+    assert!(other.1.contains("fs-other") && other.1.contains(&app.file_system_id), "{}", other.1);
     // Whoever runs the tests can give files to themselves; others are root's to give to.
     let own = std::fs::metadata(app.path("")).unwrap();
     let mut owner: OwnerArg = "1:1".parse().unwrap();

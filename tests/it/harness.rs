@@ -16,7 +16,7 @@ use openclaw_provisioner::fleet::{self, Fleet};
 use openclaw_provisioner::http::{App, Readiness, router};
 use openclaw_provisioner::metrics::Metrics;
 use openclaw_provisioner::reconcile::{Options, Reconciler};
-use openclaw_provisioner::staging::{Owner, Staging, UserLocks};
+use openclaw_provisioner::staging::{Initialize, Owner, Staging, UserLocks, identify};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -126,9 +126,10 @@ impl TestApp {
         let aws = Aws::new(&config, &RateLimits::default(), &metrics);
         let (ecs, at) = (aws.ecs.clone(), receiver.clone());
         let infrastructure = Infrastructure::new(aws.clone(), receiver.clone(), options.owner);
+        identify(root.path(), &file_system_id, Initialize::IfMissing).unwrap();
         let reconciler = Arc::new(Reconciler::new(
             aws.clone(),
-            Staging::open(root.path(), owner).unwrap(),
+            Staging::open(root.path(), owner).unwrap().with_file_system(&file_system_id),
             UserLocks::open(root.path()).unwrap(),
             receiver,
             options,

@@ -17,6 +17,7 @@ mod credentials;
 mod doctor;
 mod documentation;
 mod egress;
+mod file_system;
 mod gateway;
 mod harness;
 mod images;

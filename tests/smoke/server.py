@@ -23,7 +23,7 @@ class Server:
         environment = {**os.environ, **self.environment, "PROVISIONER_LISTEN": "127.0.0.1:0", "PROVISIONER_LOG_FORMAT": "json"}
         began = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([self.binary, "serve"], env=environment, stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([self.binary, "serve", "--initialize"], env=environment, stdin=subprocess.DEVNULL,
                                             stdout=subprocess.DEVNULL, stderr=log)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self.process.poll() is None:

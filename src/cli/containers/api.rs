@@ -22,6 +22,7 @@ use crate::domain::UserId;
 use crate::fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::{Options, Reconciler};
+use crate::staging::Initialize;
 
 /// How long a command waits for its answer, which is longer than an operation goes on.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3_600);
@@ -89,9 +90,8 @@ impl Api {
         // Known to this process alone.
         let token = format!("{:032x}", fastrand::u128(..));
         let tokens = watch::channel(Tokens::single("command-line", &token)).1;
-        let app = Server { aws, source, files, tokens, options, fleet: fleet::Options::default(), metrics }
-            .assemble()
-            .await?;
+        let (initialize, fleet) = (Initialize::No, fleet::Options::default());
+        let app = Server { aws, source, files, initialize, tokens, options, fleet, metrics }.assemble().await?;
         let reconciler = Arc::clone(&app.reconciler);
         Ok(Self { router: crate::http::router(app), reconciler, token, json })
     }
