@@ -22,8 +22,8 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{AbortHandle, yield_now};
-use tokio::time::sleep;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use super::code::Code;
@@ -36,7 +36,10 @@ pub(super) use phase::BodyBy;
 /// What is answered on every connection, see [`super::health`].
 const HEALTH_PATH: &str = "/healthz";
 /// Connections beyond the bound at a time.
-const SPARE: usize = 32;
+const SPARE: usize = 64;
+/// How long each is left alone: its request may be on its way. With [`SPARE`] this makes 3,200 a second, so that who comes
+/// behind a full backlog (1,024) is still answered within a second.
+const SPARE_FOR: Duration = Duration::from_millis(20);
 /// Between two tries to accept when the system has no descriptor or memory for another connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -68,7 +71,7 @@ impl Limits {
     /// for [`SPARE`] connections.
     #[must_use]
     pub fn within(descriptors: u64) -> Self {
-        let reserve = (descriptors / 4).clamp(128, 1_024);
+        let reserve = (descriptors / 4).clamp(160, 1_024);
         // A handful where there are hardly any descriptors; a semaphore takes fewer than that many.
         let connections = descriptors.saturating_sub(reserve).clamp(16, 1_000_000);
         Self { connections: usize::try_from(connections).unwrap_or(16), ..Self::default() }
@@ -99,9 +102,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut st
             }
             Err(_) => {
                 let served = connection::serve(stream, restricted.clone(), Patience::of_spare(), stopping.clone());
+                spare.make_room().await;
                 spare.take(tasks.spawn(served).abort_handle());
-                // Let it be answered before the next ones push it out.
-                yield_now().await;
             }
         }
     }
@@ -133,23 +135,29 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// The spare connections, oldest first.
 #[derive(Default)]
 struct Spare {
-    connections: VecDeque<AbortHandle>,
+    connections: VecDeque<(Instant, AbortHandle)>,
     is_told: bool,
 }
 
 impl Spare {
+    /// Ends the oldest where there is no room for another one.
+    async fn make_room(&mut self) {
+        self.connections.retain(|(_, connection)| !connection.is_finished());
+        if self.connections.len() < SPARE {
+            return;
+        }
+        if let Some((since, oldest)) = self.connections.pop_front() {
+            sleep_until(since + SPARE_FOR).await;
+            oldest.abort();
+        }
+    }
+
     fn take(&mut self, connection: AbortHandle) {
         if !self.is_told {
             tracing::warn!("more connections than descriptors allow; those beyond get 503 until others end");
             self.is_told = true;
         }
-        self.connections.retain(|connection| !connection.is_finished());
-        if self.connections.len() >= SPARE
-            && let Some(oldest) = self.connections.pop_front()
-        {
-            oldest.abort();
-        }
-        self.connections.push_back(connection);
+        self.connections.push_back((Instant::now(), connection));
     }
 
     fn tell_that_there_is_room(&mut self) {
@@ -177,7 +185,7 @@ mod tests {
 
     #[test]
     fn descriptors_are_kept_back_for_files_and_for_aws() {
-        for (descriptors, connections) in [(64, 16), (160, 32), (256, 128), (1_024, 768), (65_536, 64_512)] {
+        for (descriptors, connections) in [(64, 16), (200, 40), (256, 96), (1_024, 768), (65_536, 64_512)] {
             assert_eq!(Limits::within(descriptors).connections, connections, "{descriptors}");
         }
         assert_eq!(Limits::within(u64::MAX).connections, 1_000_000);
