@@ -43,7 +43,7 @@ pub fn identify(root: &Path, id: &str, initialize: Initialize) -> Result<(), Sta
     }
     // As it is now: another replica may have been first.
     check(root, id)?;
-    tracing::warn!(root = %root.display(), file_system_id = id, "wrote the file system's id into its root");
+    tracing::info!(root = %root.display(), file_system_id = id, "wrote the file system's id into its root");
     Ok(())
 }
 

@@ -114,13 +114,16 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut st
 
 /// The next connection.
 async fn accept(listener: &TcpListener) -> TcpStream {
+    let mut is_told = false;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
             // Gone before it was accepted.
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::error!(%error, "no connection can be accepted");
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::error!(%error, "no connection can be accepted; it is tried again");
+                }
                 sleep(PAUSE).await;
             }
         }
