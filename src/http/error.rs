@@ -115,13 +115,15 @@ impl From<ConvergeError> for Problem {
         }
         let code = Code::from(error.kind());
         if code.status().is_server_error() {
-            tracing::error!(%error, "request failed");
+            tracing::error!(error = %with_causes(&error), "request failed");
         }
         match error {
             // It names the file, and says what is the matter with it: the user has to mend it.
             ConvergeError::Staging(unreadable) if code == Code::FilesUnreadable => {
                 Self::new(code, with_causes(&unreadable))
             }
+            // What an operator has to mend is told whole, by path and by the system's own answer.
+            error if code == Code::FilesMisconfigured => Self::new(code, with_causes(&error)),
             error => Self::new(code, error.to_string()),
         }
     }
