@@ -69,6 +69,7 @@ pub mod domain;
 pub mod egress;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+pub mod files;
 pub mod fleet;
 pub mod http;
 pub mod metrics;

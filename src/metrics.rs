@@ -47,6 +47,9 @@ struct Inner {
     aws_throttles: Family<Action, Counter>,
     queued: Family<Bucket, Gauge>,
     waits: Histograms<Bucket>,
+    files_unavailable: Family<Why, Counter>,
+    files_stuck: Gauge,
+    locks_lost: Counter,
     containers: Family<InState, Gauge>,
     rollouts: Family<InState, Gauge>,
     // Families without labels, because a family shows nothing before it is set: an age of 0, or of half a century,
@@ -86,6 +89,11 @@ struct Action {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Bucket {
     bucket: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Why {
+    why: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -145,6 +153,25 @@ impl Default for Metrics {
                 "limiter_wait_seconds",
                 "Time that an AWS call waited for the rate limiter, by bucket",
                 Histograms::new_with_constructor(calls),
+            ),
+            files_unavailable: add(
+                &mut registry,
+                "files_unavailable",
+                "Work on users' files that was not done, by why: the mount does not answer (stuck), did not in time (overdue), or \
+                 too much was asked of it (crowded)",
+                Family::default(),
+            ),
+            files_stuck: add(
+                &mut registry,
+                "files_stuck",
+                "1 while the file system does not answer and work on files fails at once, otherwise 0",
+                Gauge::default(),
+            ),
+            locks_lost: add(
+                &mut registry,
+                "locks_lost",
+                "Operations that stopped because another replica had taken their user's lock",
+                Counter::default(),
             ),
             containers: add(
                 &mut registry,
@@ -223,6 +250,21 @@ impl Metrics {
     /// An AWS call waited that long for the limiter.
     pub fn waited(&self, bucket: &'static str, took: Duration) {
         self.0.waits.get_or_create(&Bucket { bucket }).observe(took.as_secs_f64());
+    }
+
+    /// Work on files was not done.
+    pub fn files_unavailable(&self, why: &'static str) {
+        self.0.files_unavailable.get_or_create(&Why { why }).inc();
+    }
+
+    /// Whether the file system answers at present.
+    pub fn files_stuck(&self, stuck: bool) {
+        self.0.files_stuck.set(i64::from(stuck));
+    }
+
+    /// An operation noticed that it no longer had its user's lock.
+    pub fn lock_lost(&self) {
+        self.0.locks_lost.inc();
     }
 
     /// A snapshot of the fleet: the state of every container and of its rollout, how long the longest has been in a

@@ -1,0 +1,367 @@
+//! Runs all work on files, and nothing else does.
+//!
+//! EFS is a hard mount: a call on it can take for ever (incident 22). So file work runs on threads of its own, of which
+//! there is a bounded number; every call has a deadline; one user takes only a few turns at a time; and while the mount
+//! does not answer, calls fail at once and one call at a time looks whether it is back.
+//!
+//! Work is a closure that is given the [`Root`]. There is no other way to one, so a file beneath the root cannot be
+//! reached from a thread that serves others.
+
+mod clock;
+mod turns;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+pub use clock::{Clock, boot_time};
+
+use crate::domain::UserId;
+use crate::metrics::Metrics;
+use turns::{Turn, Turns};
+
+/// Calls at a time, and so threads that a mount which does not answer can take.
+const AT_A_TIME: usize = 32;
+/// Beside them: the look whether the mount is back, and unlocks, which nobody waits for.
+const THREADS: usize = AT_A_TIME + 4;
+/// While as many calls as this hang, the mount counts as stuck, whatever a single look says.
+const TOO_MANY_HANG: usize = AT_A_TIME / 2;
+/// Between two looks whether the mount is back.
+const LOOKS_EVERY: Duration = Duration::from_secs(1);
+/// How long a call may take unless it says less. EFS answers in milliseconds, and a user's whole staging is some fifty
+/// calls.
+pub const WITHIN: Duration = Duration::from_secs(10);
+
+/// Why file work was not done, or is not known to be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// The mount does not answer, so nothing was tried.
+    #[error("the file system does not answer")]
+    Stuck,
+    /// Too many other calls are under way, so nothing was tried.
+    #[error("the file system is too slow for what is asked of it")]
+    Crowded,
+    /// It was begun and had not ended in time. It changes nothing any more once a call of it returns.
+    #[error("the file system has not answered within {} s", .within.as_secs_f32())]
+    Overdue {
+        /// How long it was waited for.
+        within: Duration,
+    },
+    /// The work panicked, or the process is going down.
+    #[error("work on files was cut short")]
+    CutShort(#[source] tokio::task::JoinError),
+}
+
+impl Unavailable {
+    const fn why(&self) -> &'static str {
+        match self {
+            Self::Stuck => "stuck",
+            Self::Crowded => "crowded",
+            Self::Overdue { .. } => "overdue",
+            Self::CutShort(_) => "cut_short",
+        }
+    }
+}
+
+/// The lock under which work is done, and which it may have lost meanwhile.
+pub trait Fence: fmt::Debug + Send + Sync {
+    /// Whether the lock is still held. It is asked before every change, and looks again when its last look is old. It may
+    /// block: only file work calls it.
+    fn holds(&self, root: &Root) -> bool;
+}
+
+/// What a piece of file work is for.
+#[derive(Debug, Clone)]
+pub struct Job {
+    user: Option<UserId>,
+    fence: Option<Arc<dyn Fence>>,
+    within: Duration,
+}
+
+impl Job {
+    /// Work that is no user's.
+    #[must_use]
+    pub const fn ours() -> Self {
+        Self { user: None, fence: None, within: WITHIN }
+    }
+
+    /// Work for a user.
+    #[must_use]
+    pub fn of(user: &UserId) -> Self {
+        Self { user: Some(user.clone()), ..Self::ours() }
+    }
+
+    /// Work under a lock, where there is one: nothing is changed any more once it is lost. The lock lives as long as the
+    /// work, also when nobody waits for that any more.
+    #[must_use]
+    pub fn under(self, fence: Option<Arc<dyn Fence>>) -> Self {
+        Self { fence, ..self }
+    }
+
+    /// Work with another deadline.
+    #[must_use]
+    pub fn within(self, within: Duration) -> Self {
+        Self { within, ..self }
+    }
+}
+
+/// The root of the file system, in the hands of file work.
+#[derive(Debug)]
+pub struct Root(Permit);
+
+impl Root {
+    /// Where it is mounted.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// What has to be asked before each change.
+    #[must_use]
+    pub const fn permit(&self) -> &Permit {
+        &self.0
+    }
+}
+
+/// Whether file work may still change something. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Permit {
+    root: Arc<Path>,
+    fence: Option<Arc<dyn Fence>>,
+    progress: Arc<AtomicU8>,
+}
+
+impl Permit {
+    /// Whether somebody still waits for the work, and its lock is held.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        if self.progress.load(Ordering::Acquire) != RUNNING {
+            return false;
+        }
+        // Looking at the lock is reading, which needs no permission itself.
+        self.fence.as_ref().is_none_or(|fence| fence.holds(&Root(Self { fence: None, ..self.clone() })))
+    }
+}
+
+/// How far a call is: [`RUNNING`], [`OVERDUE`] or [`ENDED`].
+const RUNNING: u8 = 0;
+/// Nobody waits for it any more.
+const OVERDUE: u8 = 1;
+const ENDED: u8 = 2;
+
+/// The threads that file work runs on.
+enum Threads {
+    /// Its own.
+    Own(Option<Runtime>),
+    /// Those of a runtime that somebody else has.
+    Of(Handle),
+}
+
+impl Threads {
+    fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        match self {
+            Self::Own(Some(runtime)) => runtime.spawn_blocking(work),
+            Self::Own(None) => Handle::current().spawn_blocking(work),
+            Self::Of(handle) => handle.spawn_blocking(work),
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Self::Own(runtime) = self
+            && let Some(runtime) = runtime.take()
+        {
+            // Never waits: a thread that hangs in the kernel ends with the process.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Runs file work beneath one root. Cheap to clone; clones share threads and turns.
+#[derive(Clone)]
+pub struct Files(Arc<Inner>);
+
+struct Inner {
+    threads: Threads,
+    root: Arc<Path>,
+    turns: Turns,
+    stuck: watch::Sender<bool>,
+    /// Calls that nobody waits for any more and that have not ended.
+    hanging: AtomicUsize,
+    metrics: Metrics,
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files").field("root", &self.0.root).finish_non_exhaustive()
+    }
+}
+
+impl Files {
+    /// File work beneath `root`, on threads of its own, counted in `metrics`.
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
+    pub fn new(root: &Path, metrics: Metrics) -> std::io::Result<Self> {
+        let threads = Builder::new_current_thread().thread_name("files").max_blocking_threads(THREADS).build()?;
+        Ok(Self::with(Threads::Own(Some(threads)), root, metrics))
+    }
+
+    /// File work on the blocking threads of the runtime that calls. A paused clock waits for it then: for tests.
+    #[must_use]
+    pub fn on_this_runtime(root: &Path, metrics: Metrics) -> Self {
+        Self::with(Threads::Of(Handle::current()), root, metrics)
+    }
+
+    fn with(threads: Threads, root: &Path, metrics: Metrics) -> Self {
+        let (stuck, _) = watch::channel(false);
+        let turns = Turns::new(AT_A_TIME);
+        metrics.files_stuck(false);
+        Self(Arc::new(Inner { threads, root: root.into(), turns, stuck, hanging: AtomicUsize::new(0), metrics }))
+    }
+
+    /// Where the root is mounted, for messages.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// Whether the mount does not answer at present.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        *self.0.stuck.borrow()
+    }
+
+    /// Does `work`, and waits for it at most as long as the job says. Dropping the future does not stop work that has
+    /// begun.
+    ///
+    /// # Errors
+    /// What the work says; [`Unavailable`] when it could not be begun or has not ended in time.
+    pub async fn run<T, E>(
+        &self,
+        job: Job,
+        work: impl FnOnce(&Root) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Unavailable> + Send + 'static,
+    {
+        match self.run_in_time(job, work).await {
+            Ok(result) => result,
+            Err(unavailable) => {
+                self.0.metrics.files_unavailable(unavailable.why());
+                Err(unavailable.into())
+            }
+        }
+    }
+
+    async fn run_in_time<T: Send + 'static>(
+        &self,
+        Job { user, fence, within }: Job,
+        work: impl FnOnce(&Root) -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let deadline = Instant::now() + within;
+        let turn = self.turn(user.as_ref(), deadline).await?;
+        let progress = Arc::new(AtomicU8::new(RUNNING));
+        let root = Root(Permit { root: Arc::clone(&self.0.root), fence, progress: Arc::clone(&progress) });
+        let this = Arc::downgrade(&self.0);
+        let mut begun = self.0.threads.spawn(move || {
+            let result = work(&root);
+            if root.0.progress.swap(ENDED, Ordering::AcqRel) == OVERDUE
+                && let Some(inner) = this.upgrade()
+            {
+                inner.hanging.fetch_sub(1, Ordering::AcqRel);
+            }
+            // The lock first: whoever is given the turn may want it.
+            drop(root);
+            drop(turn);
+            result
+        });
+        match timeout_at(deadline, &mut begun).await {
+            Ok(ended) => ended.map_err(Unavailable::CutShort),
+            Err(_) => {
+                // Counted first: it may end at this very moment, and is taken off the count then.
+                self.0.hanging.fetch_add(1, Ordering::AcqRel);
+                if progress.compare_exchange(RUNNING, OVERDUE, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                    self.0.hanging.fetch_sub(1, Ordering::AcqRel);
+                    return begun.await.map_err(Unavailable::CutShort);
+                }
+                self.report_stuck();
+                Err(Unavailable::Overdue { within })
+            }
+        }
+    }
+
+    /// Does `work` after all that is under way, without anybody waiting for it: for what a `Drop` has to do.
+    pub fn detach(&self, work: impl FnOnce() + Send + 'static) {
+        drop(self.0.threads.spawn(work));
+    }
+
+    async fn turn(&self, user: Option<&UserId>, deadline: Instant) -> Result<Turn, Unavailable> {
+        let mut stuck = self.0.stuck.subscribe();
+        let turn = async {
+            tokio::select! {
+                // In this order: with the mount stuck, a free turn is no reason to lose a thread.
+                biased;
+                _ = stuck.wait_for(|stuck| *stuck) => Err(Unavailable::Stuck),
+                turn = self.0.turns.take(user) => Ok(turn),
+            }
+        };
+        timeout_at(deadline, turn).await.unwrap_or(Err(Unavailable::Crowded))
+    }
+
+    /// From now on calls fail at once, until a look has shown that the mount answers.
+    fn report_stuck(&self) {
+        if self.0.stuck.send_replace(true) {
+            return;
+        }
+        tracing::warn!(root = %self.0.root.display(), "the file system does not answer; calls on it fail until it does");
+        self.0.metrics.files_stuck(true);
+        let this = Arc::downgrade(&self.0);
+        let since = Instant::now();
+        tokio::spawn(async move {
+            loop {
+                let Some(inner) = this.upgrade() else { return };
+                let root = Arc::clone(&inner.root);
+                // One at a time: it may hang as the others do.
+                let look = inner.threads.spawn(move || look(&root));
+                drop(inner);
+                let looked = look.await;
+                let Some(inner) = this.upgrade() else { return };
+                if looked.is_ok() && inner.hanging.load(Ordering::Acquire) < TOO_MANY_HANG {
+                    let seconds = since.elapsed().as_secs_f32();
+                    tracing::info!(root = %inner.root.display(), seconds, "the file system answers again");
+                    inner.metrics.files_stuck(false);
+                    inner.stuck.send_replace(false);
+                    return;
+                }
+                drop(inner);
+                tokio::time::sleep(LOOKS_EVERY).await;
+            }
+        });
+    }
+}
+
+/// Writes a byte and syncs it: what a client has in its cache proves nothing. An error is an answer too.
+fn look(root: &Path) {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let looked = rustix::fs::open(root.join(".provisioner/probe"), flags, Mode::RUSR | Mode::WUSR).and_then(|file| {
+        rustix::io::pwrite(&file, b"\n", 0)?;
+        rustix::fs::fsync(&file)
+    });
+    if let Err(errno) = looked {
+        tracing::debug!(%errno, "the file system answers a look with an error");
+    }
+}
+
+#[cfg(test)]
+mod tests;
