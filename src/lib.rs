@@ -24,12 +24,14 @@
 //! |---|---|---|
 //! | [`domain`] | words, parsing, rendering, status, freshness of sign-ins: pure | nothing of ours |
 //! | [`aws`] | one adapter an API area, rate limits, errors sorted by what to do about them; SDK types stay inside | `metrics`, `domain` |
-//! | [`staging`] | users' files and locks on EFS, by descriptor, against a hostile tenant | `domain` |
+//! | [`files`] | runs all file work: threads of its own, turns, deadlines, and what happens while the mount does not answer | `metrics`, `domain` |
+//! | [`staging`] | users' files on EFS, by descriptor, against a hostile tenant | `files`, `metrics`, `domain` |
+//! | [`ledger`] | who works on a user, and what is remembered of them beside AWS | `staging`, `files`, `metrics`, `domain` |
 //! | [`probe`] | does a user's gateway answer, or this service itself | `domain` |
-//! | [`reconcile`] | observe, plan, execute | `aws`, `staging`, `probe`, `metrics`, `domain` |
+//! | [`reconcile`] | observe, plan, execute | `aws`, `ledger`, `staging`, `files`, `probe`, `metrics`, `domain` |
 //! | [`fleet`] | looking at many containers at a time: one poller for all who wait or follow, a snapshot for the list | `reconcile`, `aws`, `metrics`, `domain` |
 //! | [`config`] | settings from environment and SSM, token file | `aws`, `probe`, `domain` |
-//! | [`doctor`] | checks of all that has to be right before a user comes, for the command and for `/readyz?verbose` | `aws`, `staging`, `config`, `domain` |
+//! | [`doctor`] | checks of all that has to be right before a user comes, for the command and for `/readyz?verbose` | `aws`, `staging`, `files`, `config`, `domain` |
 //! | [`http`] | routes, bearer tokens, problem documents, the operators' page; the one place that knows status codes | `reconcile`, `fleet`, `doctor`, `config`, what errors and answers are made of |
 //! | [`metrics`] | what is counted and timed, for `/metrics` | `domain` |
 //! | [`egress`] | can this network reach ChatGPT, and what stands in the way: for `doctor` | nothing of ours |
@@ -41,8 +43,8 @@
 //! # Where state is
 //! In AWS and nowhere else. A task definition describes itself (labels `openclaw.provisioner.*`), the service's name is
 //! a function of the user id, and the access point is found by a deterministic ClientToken. Beside users' directories
-//! the file system holds one lock file a user under `.provisioner/locks`. Its existence says that the user may have
-//! resources in AWS, and in it stand the ARNs of revisions that were registered for them: those that no service names
+//! the file system holds the [`ledger`]: one lock file a user. Its existence says that the user may have resources in AWS,
+//! and in it stand who holds it and the ARNs of revisions that were registered for them: those that no service names
 //! would be found by nothing else. Beside it, `<user>.stop` keeps why the container last stopped, which ECS forgets after
 //! an hour. The end of a delete removes both. Losing them loses no user, only such revisions and explanations.
 //!
@@ -54,6 +56,8 @@
 //! - Files first: no step that can start a task is taken before the user's files are in place (incident 23).
 //! - Every AWS call can be lost after it took effect. Tokens, names and digests are deterministic so that the next
 //!   call finds what the lost one made; `tests/it/interruptions.rs` loses every single one of them.
+//! - A lock can be lost while its holder does not run. So it is verified before every step, before every change of a file
+//!   and before every request that changes something in AWS is sent; whoever has lost it stops at once.
 //! - A task definition passes through as raw JSON ([`aws`], `raw.rs`): a clone must keep members that the SDK does not
 //!   know yet.
 //! - An operation is counted and written down for the audit where it ends (`operation.rs`), which may be
@@ -72,6 +76,7 @@ pub mod emulator;
 pub mod files;
 pub mod fleet;
 pub mod http;
+pub mod ledger;
 pub mod metrics;
 pub mod probe;
 pub mod reconcile;

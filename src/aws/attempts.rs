@@ -1,6 +1,8 @@
 //! Every request to AWS, repeated ones included, is counted, logged and traced here. The SDK repeats a throttled request
 //! by itself, so whoever only sees its last answer does not see that AWS asks to slow down.
 
+use std::sync::Arc;
+
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
@@ -11,12 +13,36 @@ use aws_smithy_runtime_api::client::retries::RequestAttempts;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use serde_json::Value;
+use thiserror::Error;
 use tokio::time::Instant;
 use tracing::Span;
 use tracing::field::Empty;
 
 use super::error::{ErrorKind, kind_of, request_id_in};
 use crate::metrics::Metrics;
+
+/// Whether a call that changes something may be sent now.
+pub type MaySend = Arc<dyn Fn() -> bool + Send + Sync>;
+
+tokio::task_local! {
+    static MAY_SEND: MaySend;
+}
+
+/// Runs `work`, and sends no call of its that changes something unless `may_send` says so at that moment: for work under a
+/// lock that may be lost while a call waits for its turn, for a connection or to be repeated.
+pub async fn fenced<T>(may_send: MaySend, work: impl Future<Output = T>) -> T {
+    MAY_SEND.scope(may_send, work).await
+}
+
+/// An attempt that was not sent.
+#[derive(Debug, Error)]
+#[error("the lock under which the call is made has to be looked at first")]
+pub(super) struct Fenced;
+
+/// Whether a call of that name changes nothing.
+fn only_reads(name: &str) -> bool {
+    ["Describe", "List", "Get", "BatchGet"].iter().any(|verb| name.starts_with(verb))
+}
 
 /// Counts the attempts of every call of a client.
 #[derive(Debug, Clone)]
@@ -39,6 +65,10 @@ impl Intercept for Attempts {
         _components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        let changes = config.load::<Metadata>().is_none_or(|call| !only_reads(call.name()));
+        if changes && !MAY_SEND.try_with(|may_send| may_send()).unwrap_or(true) {
+            return Err(Fenced.into());
+        }
         let action = config.load::<Metadata>().map_or_else(|| "unknown".to_owned(), action);
         let attempt = config.load::<RequestAttempts>().map_or(1, RequestAttempts::attempts);
         let span =

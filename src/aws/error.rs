@@ -7,6 +7,7 @@ use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use thiserror::Error;
 
+use super::attempts::Fenced;
 use crate::domain::with_causes;
 
 /// A failed AWS call.
@@ -37,6 +38,8 @@ pub enum ErrorKind {
     Unanswered,
     /// AWS understood the call and refused it.
     Refused,
+    /// It was not sent, or not again: the lock under which it is made has to be looked at first.
+    Fenced,
 }
 
 impl AwsError {
@@ -50,6 +53,7 @@ impl AwsError {
         let request_id = response.and_then(request_id_in).map(str::to_owned);
         let server_fault = response.is_some_and(|response| response.status().is_server_error());
         let kind = match &error {
+            _ if is_fenced(&error) => ErrorKind::Fenced,
             SdkError::ServiceError(_) => kind_of(code.as_deref(), message.as_deref(), server_fault),
             // Nothing was sent, or what was sent could not be built: mostly missing credentials.
             SdkError::ConstructionFailure(_) => ErrorKind::Denied,
@@ -99,7 +103,7 @@ impl AwsError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self.kind {
-            ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Unanswered => true,
+            ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Unanswered | ErrorKind::Fenced => true,
             ErrorKind::Quota | ErrorKind::Denied | ErrorKind::Refused => false,
         }
     }
@@ -147,6 +151,7 @@ impl AwsError {
     fn summary(&self) -> String {
         let message = self.message.clone().unwrap_or_default();
         match (self.kind, &self.code) {
+            (ErrorKind::Fenced, _) => "it was not sent: the user's lock has to be looked at first".to_owned(),
             (ErrorKind::Unanswered, _) => "no answer came, so it may have taken effect".to_owned(),
             (_, Some(code)) => format!("{code}: {message}"),
             (ErrorKind::Denied, None) => "the request could not be signed; are there credentials and a region?".into(),
@@ -172,6 +177,17 @@ impl fmt::Debug for AwsError {
 /// AWS's request id, in whichever header the service puts it.
 pub(super) fn request_id_in(response: &HttpResponse) -> Option<&str> {
     ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|name| response.headers().get(*name))
+}
+
+fn is_fenced(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<Fenced>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn lacks_credentials(error: &(dyn StdError + 'static)) -> bool {

@@ -14,6 +14,7 @@ mod seed;
 mod ssm;
 mod sts;
 
+pub use attempts::{MaySend, fenced};
 pub use ecr::{Ecr, ImageLookup};
 pub use ecs::{
     CreateService, DESCRIBED_SERVICES, DESCRIBED_TASKS, Ecs, ListedTasks, RegisteredDefinition, ServiceChange,

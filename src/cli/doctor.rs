@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
 
 use super::egress::EgressArgs;
 use crate::aws::{self, Aws};
 use crate::config::{AwsArgs, CoordinatesArgs, GivenTokens, OwnerArg};
 use crate::doctor::{Check, Doctor, Verdict, version_file};
+use crate::files::Files;
 use crate::metrics::Metrics;
 
 /// `doctor`.
@@ -50,11 +52,12 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         checks.extend(args.egress.checks().await);
     } else {
         let config = aws::load(args.aws.timeouts()).await;
+        let files = args.efs_root.map(|root| Files::new(&root, Metrics::default())).transpose();
         let doctor = Doctor {
             coordinates: args.coordinates,
             aws: Aws::new(&config, &args.aws.limits.rate_limits, &Metrics::default()),
             owner: args.owner,
-            efs_root: args.efs_root,
+            files: files.context("threads for file work")?,
             tokens: GivenTokens::beside(args.tokens_file),
         };
         let (examined, egress) = tokio::join!(doctor.examine(), args.egress.checks());

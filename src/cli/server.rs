@@ -13,11 +13,13 @@ use tokio::time::Instant;
 use crate::aws::Aws;
 use crate::config::{FilesArgs, Freshness, Source, Tokens, refresh};
 use crate::doctor::Infrastructure;
+use crate::files::Files;
 use crate::fleet::{self, Fleet};
 use crate::http::{App, Limits, Readiness, router, serve};
+use crate::ledger::FileLedger;
 use crate::metrics::Metrics;
 use crate::reconcile::{Options, Reconciler};
-use crate::staging::{Initialize, Owner, Staging, UserLocks, identify};
+use crate::staging::{Initialize, Owner, Staging, identify};
 
 /// How long requests and converges under way may take to come to a stop after SIGTERM. ECS kills after 30 s by
 /// default.
@@ -67,20 +69,22 @@ impl Server {
         let owner = self.files.owner;
         let chown = owner.chown.then_some(Owner { uid: owner.owner.uid, gid: owner.owner.gid });
         let what = || format!("PROVISIONER_EFS_ROOT {}", root.display());
+        let metrics = self.metrics;
+        let files = Files::new(root, metrics.clone()).context("threads for file work")?;
         let coordinates = self.source.read().await.map_err(anyhow::Error::msg).context("settings")?;
         // Before anything is made in it: it may be a bare mount point, or another file system.
-        identify(root, &coordinates.file_system_id, self.initialize).with_context(what)?;
-        let staging = Staging::open(root, chown).with_context(what)?.with_file_system(&coordinates.file_system_id);
-        let locks = UserLocks::open(root).with_context(what)?;
+        identify(&files, &coordinates.file_system_id, self.initialize).await.with_context(what)?;
+        let staging = Staging::open(&files, chown).await.with_context(what)?;
+        let staging = staging.with_file_system(&coordinates.file_system_id);
+        let ledger = Arc::new(FileLedger::new(files, metrics.clone()));
         let (coordinates_sender, coordinates) = watch::channel(coordinates);
         let (freshness_sender, freshness) = watch::channel(Freshness { read_at: Instant::now(), error: None });
         tokio::spawn(refresh(self.source, root.clone(), coordinates_sender, freshness_sender));
 
-        let metrics = self.metrics;
         let infrastructure = Infrastructure::new(self.aws.clone(), coordinates.clone(), owner.owner);
         let (ecs, at) = (self.aws.ecs.clone(), coordinates.clone());
         let reconciler =
-            Arc::new(Reconciler::new(self.aws, staging, locks, coordinates, self.options, metrics.clone()));
+            Arc::new(Reconciler::new(self.aws, staging, ledger, coordinates, self.options, metrics.clone()));
         let fleet = Fleet::new(ecs, Arc::clone(&reconciler), at, self.fleet, metrics.clone());
         let (readiness, tokens) = (Readiness::new(freshness, infrastructure), self.tokens);
         Ok(App { reconciler, fleet, tokens, readiness, metrics })

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use super::{Check, DEADLINE, timed_out};
 use crate::config::OwnerArg;
 use crate::domain::with_causes;
+use crate::files::Files;
 use crate::staging::{Diagnosis, Owner, Staging, StagingError, StagingErrorKind, file_system_of, other_file_system};
 
 const NAME: &str = "efs_root";
@@ -33,15 +34,14 @@ impl Examined {
 }
 
 /// Whether it is a file system that `serve` accepts, and files can be written there, given to their owner, and locked.
-pub(super) async fn efs_root(root: Option<&Path>, owner: OwnerArg) -> Examined {
+pub(super) async fn efs_root(files: Option<&Files>, owner: OwnerArg) -> Examined {
     let without_id = |check| Examined { check, found: None };
-    let Some(root) = root else {
+    let Some(files) = files else {
         return without_id(Check::skip(NAME, "not given", Some("set PROVISIONER_EFS_ROOT")));
     };
-    let path = root.to_owned();
+    let root = files.root();
     // On a wedged NFS mount the very first open hangs.
-    let read = timeout(DEADLINE, tokio::task::spawn_blocking(move || file_system_of(&path))).await;
-    match read.map(|read| read.unwrap_or_else(|why| Err(StagingError::CutShort(why)))) {
+    match timeout(DEADLINE, file_system_of(files)).await {
         Err(_) => without_id(timed_out(NAME)),
         Ok(Ok(None)) => {
             let message =
@@ -49,17 +49,18 @@ pub(super) async fn efs_root(root: Option<&Path>, owner: OwnerArg) -> Examined {
             let fix = "mount the file system's root there, and start serve with --initialize the first time";
             without_id(Check::fail(NAME, "not_initialized", message, Some(fix.into())))
         }
-        Ok(Ok(Some(id))) => Examined { check: usable(root, owner).await, found: Some((root.to_owned(), id)) },
+        Ok(Ok(Some(id))) => Examined { check: usable(files, owner).await, found: Some((root.to_owned(), id)) },
         Ok(Err(error)) => {
             without_id(Check::fail(NAME, "unusable", with_causes_at(root, &error), Some(fix(&error).into())))
         }
     }
 }
 
-async fn usable(root: &Path, owner: OwnerArg) -> Check {
+async fn usable(files: &Files, owner: OwnerArg) -> Check {
     let (uid, gid) = (owner.owner.uid, owner.owner.gid);
+    let root = files.root();
     let shown = root.display();
-    let Ok(found) = timeout(DEADLINE, diagnose(root, owner)).await else { return timed_out(NAME) };
+    let Ok(found) = timeout(DEADLINE, diagnose(files, owner)).await else { return timed_out(NAME) };
     let Diagnosis { owner: given, is_nfs } = match found {
         Ok(diagnosis) => diagnosis,
         Err(error) => return Check::fail(NAME, "unusable", with_causes_at(root, &error), Some(fix(&error).into())),
@@ -89,12 +90,9 @@ async fn usable(root: &Path, owner: OwnerArg) -> Check {
     Check::pass(NAME, message)
 }
 
-async fn diagnose(root: &Path, owner: OwnerArg) -> Result<Diagnosis, StagingError> {
-    let path = root.to_owned();
+async fn diagnose(files: &Files, owner: OwnerArg) -> Result<Diagnosis, StagingError> {
     let chown = owner.chown.then_some(Owner { uid: owner.owner.uid, gid: owner.owner.gid });
-    // On a wedged NFS mount the very first open hangs, and so would the deadline if it were asked for on this thread.
-    let opened = tokio::task::spawn_blocking(move || Staging::open(&path, chown)).await;
-    opened.map_err(StagingError::CutShort)??.diagnose().await
+    Staging::open(files, chown).await?.diagnose().await
 }
 
 fn with_causes_at(root: &Path, error: &StagingError) -> String {

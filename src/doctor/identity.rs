@@ -48,9 +48,11 @@ fn identity(arn: Result<String, AwsError>, region: &str) -> Check {
                 let fix = "give this service valid credentials (task role, AWS_PROFILE)".to_owned();
                 Check::fail(IDENTITY, "aws_denied", error.to_string(), Some(fix))
             }
-            ErrorKind::Throttled | ErrorKind::Quota | ErrorKind::Unavailable | ErrorKind::Refused => {
-                Check::aws(IDENTITY, &error)
-            }
+            ErrorKind::Throttled
+            | ErrorKind::Quota
+            | ErrorKind::Unavailable
+            | ErrorKind::Refused
+            | ErrorKind::Fenced => Check::aws(IDENTITY, &error),
         },
     }
 }

@@ -16,12 +16,12 @@ mod version_file;
 pub use infrastructure::Infrastructure;
 pub use version_file::version_file;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::aws::{Aws, AwsError, ErrorKind};
 use crate::config::{CoordinatesArgs, GivenTokens, OwnerArg};
 use crate::domain::with_causes;
+use crate::files::Files;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -109,7 +109,7 @@ impl Check {
             ErrorKind::Unavailable => ("aws_unavailable", error.to_string(), Some("try again later".into())),
             // The causes tell a refused connection from a name that is not known.
             ErrorKind::Unanswered => ("aws_unanswered", with_causes(error), Some(reach.into())),
-            ErrorKind::Refused => ("aws_refused", error.to_string(), None),
+            ErrorKind::Refused | ErrorKind::Fenced => ("aws_refused", error.to_string(), None),
         };
         Self::fail(name, finding, message, fix)
     }
@@ -124,8 +124,8 @@ pub struct Doctor {
     pub aws: Aws,
     /// Who users' files belong to.
     pub owner: OwnerArg,
-    /// Where the file system's root is mounted, if that is known.
-    pub efs_root: Option<PathBuf>,
+    /// File work beneath the file system's root, if it is known where that is mounted.
+    pub files: Option<Files>,
     /// Bearer tokens, as far as that is known.
     pub tokens: GivenTokens,
 }
@@ -143,7 +143,7 @@ impl Doctor {
         let ((read, pointed_at), identity, files) = tokio::join!(
             coordinates,
             identity::checks(&self.aws.sts, is_told_anything),
-            files::efs_root(self.efs_root.as_deref(), self.owner),
+            files::efs_root(self.files.as_ref(), self.owner),
         );
         let tokens = settings::tokens(&self.tokens);
         let mut checks: Vec<Check> = read

@@ -12,8 +12,8 @@ mod turns;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -39,6 +39,8 @@ const LOOKS_EVERY: Duration = Duration::from_secs(1);
 /// How long a call may take unless it says less. EFS answers in milliseconds, and a user's whole staging is some fifty
 /// calls.
 pub const WITHIN: Duration = Duration::from_secs(10);
+/// How long a hint may take: whoever asks for a status wants it now.
+const HINTED_WITHIN: Duration = Duration::from_millis(500);
 
 /// Why file work was not done, or is not known to be done.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +78,9 @@ pub trait Fence: fmt::Debug + Send + Sync {
     /// Whether the lock is still held. It is asked before every change, and looks again when its last look is old. It may
     /// block: only file work calls it.
     fn holds(&self, root: &Root) -> bool;
+
+    /// Whether the last look is recent and found the lock held. Never blocks.
+    fn is_recent(&self) -> bool;
 }
 
 /// What a piece of file work is for.
@@ -84,13 +89,14 @@ pub struct Job {
     user: Option<UserId>,
     fence: Option<Arc<dyn Fence>>,
     within: Duration,
+    is_hint: bool,
 }
 
 impl Job {
     /// Work that is no user's.
     #[must_use]
     pub const fn ours() -> Self {
-        Self { user: None, fence: None, within: WITHIN }
+        Self { user: None, fence: None, within: WITHIN, is_hint: false }
     }
 
     /// Work for a user.
@@ -104,6 +110,13 @@ impl Job {
     #[must_use]
     pub fn under(self, fence: Option<Arc<dyn Fence>>) -> Self {
         Self { fence, ..self }
+    }
+
+    /// Work that an answer can go without: it has less time, and while the mount is slow it is not tried. It never makes other
+    /// work fail.
+    #[must_use]
+    pub fn as_hint(self) -> Self {
+        Self { within: HINTED_WITHIN, is_hint: true, ..self }
     }
 
     /// Work with another deadline.
@@ -151,6 +164,16 @@ impl Permit {
     }
 }
 
+/// How the mount answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Health {
+    Answers,
+    /// A hint was late: hints are not tried.
+    Slow,
+    /// A call was late: nothing is tried.
+    Stuck,
+}
+
 /// How far a call is: [`RUNNING`], [`OVERDUE`] or [`ENDED`].
 const RUNNING: u8 = 0;
 /// Nobody waits for it any more.
@@ -194,7 +217,7 @@ struct Inner {
     threads: Threads,
     root: Arc<Path>,
     turns: Turns,
-    stuck: watch::Sender<bool>,
+    health: watch::Sender<Health>,
     /// Calls that nobody waits for any more and that have not ended.
     hanging: AtomicUsize,
     metrics: Metrics,
@@ -223,10 +246,10 @@ impl Files {
     }
 
     fn with(threads: Threads, root: &Path, metrics: Metrics) -> Self {
-        let (stuck, _) = watch::channel(false);
+        let (health, _) = watch::channel(Health::Answers);
         let turns = Turns::new(AT_A_TIME);
         metrics.files_stuck(false);
-        Self(Arc::new(Inner { threads, root: root.into(), turns, stuck, hanging: AtomicUsize::new(0), metrics }))
+        Self(Arc::new(Inner { threads, root: root.into(), turns, health, hanging: AtomicUsize::new(0), metrics }))
     }
 
     /// Where the root is mounted, for messages.
@@ -238,7 +261,7 @@ impl Files {
     /// Whether the mount does not answer at present.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
-        *self.0.stuck.borrow()
+        *self.0.health.borrow() == Health::Stuck
     }
 
     /// Does `work`, and waits for it at most as long as the job says. Dropping the future does not stop work that has
@@ -246,11 +269,7 @@ impl Files {
     ///
     /// # Errors
     /// What the work says; [`Unavailable`] when it could not be begun or has not ended in time.
-    pub async fn run<T, E>(
-        &self,
-        job: Job,
-        work: impl FnOnce(&Root) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
+    pub async fn run<T, E>(&self, job: Job, work: impl FnOnce(&Root) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Unavailable> + Send + 'static,
@@ -266,11 +285,12 @@ impl Files {
 
     async fn run_in_time<T: Send + 'static>(
         &self,
-        Job { user, fence, within }: Job,
+        Job { user, fence, within, is_hint }: Job,
         work: impl FnOnce(&Root) -> T + Send + 'static,
     ) -> Result<T, Unavailable> {
         let deadline = Instant::now() + within;
-        let turn = self.turn(user.as_ref(), deadline).await?;
+        let late = if is_hint { Health::Slow } else { Health::Stuck };
+        let turn = self.turn(user.as_ref(), deadline, late).await?;
         let progress = Arc::new(AtomicU8::new(RUNNING));
         let root = Root(Permit { root: Arc::clone(&self.0.root), fence, progress: Arc::clone(&progress) });
         let this = Arc::downgrade(&self.0);
@@ -295,7 +315,7 @@ impl Files {
                     self.0.hanging.fetch_sub(1, Ordering::AcqRel);
                     return begun.await.map_err(Unavailable::CutShort);
                 }
-                self.report_stuck();
+                self.report(late);
                 Err(Unavailable::Overdue { within })
             }
         }
@@ -306,48 +326,58 @@ impl Files {
         drop(self.0.threads.spawn(work));
     }
 
-    async fn turn(&self, user: Option<&UserId>, deadline: Instant) -> Result<Turn, Unavailable> {
-        let mut stuck = self.0.stuck.subscribe();
+    /// Waits for a turn, unless the mount answers as badly as `late`.
+    async fn turn(&self, user: Option<&UserId>, deadline: Instant, late: Health) -> Result<Turn, Unavailable> {
+        let mut health = self.0.health.subscribe();
         let turn = async {
             tokio::select! {
                 // In this order: with the mount stuck, a free turn is no reason to lose a thread.
                 biased;
-                _ = stuck.wait_for(|stuck| *stuck) => Err(Unavailable::Stuck),
+                _ = health.wait_for(|health| *health >= late) => Err(Unavailable::Stuck),
                 turn = self.0.turns.take(user) => Ok(turn),
             }
         };
         timeout_at(deadline, turn).await.unwrap_or(Err(Unavailable::Crowded))
     }
 
-    /// From now on calls fail at once, until a look has shown that the mount answers.
-    fn report_stuck(&self) {
-        if self.0.stuck.send_replace(true) {
+    /// The mount answers as badly as that, until a look has shown that it answers.
+    fn report(&self, late: Health) {
+        let mut before = late;
+        self.0.health.send_if_modified(|health| {
+            before = *health;
+            *health = late.max(before);
+            *health != before
+        });
+        if before < Health::Stuck && late == Health::Stuck {
+            tracing::warn!(root = %self.0.root.display(), "the file system does not answer; calls on it fail until it does");
+            self.0.metrics.files_stuck(true);
+        }
+        if before == Health::Answers {
+            tokio::spawn(look_until_it_answers(Arc::downgrade(&self.0)));
+        }
+    }
+}
+
+/// One look at a time: it may hang as other calls do.
+async fn look_until_it_answers(files: Weak<Inner>) {
+    let since = Instant::now();
+    loop {
+        let Some(inner) = files.upgrade() else { return };
+        let root = Arc::clone(&inner.root);
+        let look = inner.threads.spawn(move || look(&root));
+        drop(inner);
+        let looked = look.await;
+        let Some(inner) = files.upgrade() else { return };
+        if looked.is_ok() && inner.hanging.load(Ordering::Acquire) < TOO_MANY_HANG {
+            if inner.health.send_replace(Health::Answers) == Health::Stuck {
+                let seconds = since.elapsed().as_secs_f32();
+                tracing::info!(root = %inner.root.display(), seconds, "the file system answers again");
+                inner.metrics.files_stuck(false);
+            }
             return;
         }
-        tracing::warn!(root = %self.0.root.display(), "the file system does not answer; calls on it fail until it does");
-        self.0.metrics.files_stuck(true);
-        let this = Arc::downgrade(&self.0);
-        let since = Instant::now();
-        tokio::spawn(async move {
-            loop {
-                let Some(inner) = this.upgrade() else { return };
-                let root = Arc::clone(&inner.root);
-                // One at a time: it may hang as the others do.
-                let look = inner.threads.spawn(move || look(&root));
-                drop(inner);
-                let looked = look.await;
-                let Some(inner) = this.upgrade() else { return };
-                if looked.is_ok() && inner.hanging.load(Ordering::Acquire) < TOO_MANY_HANG {
-                    let seconds = since.elapsed().as_secs_f32();
-                    tracing::info!(root = %inner.root.display(), seconds, "the file system answers again");
-                    inner.metrics.files_stuck(false);
-                    inner.stuck.send_replace(false);
-                    return;
-                }
-                drop(inner);
-                tokio::time::sleep(LOOKS_EVERY).await;
-            }
-        });
+        drop(inner);
+        tokio::time::sleep(LOOKS_EVERY).await;
     }
 }
 

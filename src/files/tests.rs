@@ -38,7 +38,7 @@ fn hanging() -> (mpsc::Sender<()>, impl FnOnce(&Root) -> Result<(), Error> + Sen
 }
 
 async fn until_back(files: &Files) {
-    files.0.stuck.subscribe().wait_for(|stuck| !stuck).await.unwrap();
+    files.0.health.subscribe().wait_for(|health| *health == Health::Answers).await.unwrap();
 }
 
 #[tokio::test]
@@ -134,6 +134,10 @@ impl Fence for Lock {
     fn holds(&self, _root: &Root) -> bool {
         self.0.load(Ordering::Acquire)
     }
+
+    fn is_recent(&self) -> bool {
+        true
+    }
 }
 
 #[tokio::test]
@@ -162,5 +166,20 @@ fn the_process_ends_although_a_call_hangs() {
     });
     // Would wait here for ever, were the call on one of its own threads.
     drop(runtime);
+    drop(release);
+}
+
+#[tokio::test]
+async fn a_late_hint_stops_hints_and_nothing_else() {
+    let f = fixture();
+    f.files.0.hanging.fetch_add(TOO_MANY_HANG, Ordering::AcqRel);
+    let (release, work) = hanging();
+    f.files.run(Job::ours().as_hint().within(SHORT), work).await.unwrap_err();
+    let error = f.files.run(Job::ours().as_hint(), |_| Ok::<_, Error>(())).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(Unavailable::Stuck)));
+    f.files.run(Job::ours(), |_| Ok::<_, Error>(())).await.unwrap();
+    f.files.0.hanging.fetch_sub(TOO_MANY_HANG, Ordering::AcqRel);
+    until_back(&f.files).await;
+    f.files.run(Job::ours().as_hint(), |_| Ok::<_, Error>(())).await.unwrap();
     drop(release);
 }

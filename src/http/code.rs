@@ -46,6 +46,8 @@ pub enum Code {
     FilesUnreadable,
     /// The gateway's token is not this service's to change.
     GatewayTokenNotOurs,
+    /// Another replica took the user's lock.
+    LockLost,
     /// The user's resources kept changing.
     Contended,
     /// AWS asks to slow down.
@@ -92,6 +94,7 @@ impl Code {
             | Self::GatewayTokenNotOurs
             | Self::Cancelled => StatusCode::CONFLICT,
             Self::FilesUnavailable
+            | Self::LockLost
             | Self::Contended
             | Self::AwsThrottled
             | Self::AwsUnavailable
@@ -128,6 +131,7 @@ impl Code {
             Self::FilesMisconfigured => "The user's files cannot be written",
             Self::FilesUnreadable => "A file of the user's own cannot be read",
             Self::GatewayTokenNotOurs => "The gateway's token is not kept here",
+            Self::LockLost => "Another replica took over the user",
             Self::Contended => "The user's resources kept changing",
             Self::AwsThrottled => "AWS asks to slow down",
             Self::AwsUnavailable => "AWS did not answer",
@@ -155,7 +159,7 @@ impl Code {
             | Self::FleetBeingRead
             | Self::DeadlineExceeded => Some(5),
             Self::FilesUnavailable => Some(10),
-            Self::Contended | Self::RequestTimeout | Self::ShuttingDown => Some(2),
+            Self::LockLost | Self::Contended | Self::RequestTimeout | Self::ShuttingDown => Some(2),
             Self::InvalidJson
             | Self::InvalidField
             | Self::UnsupportedMediaType
@@ -193,6 +197,7 @@ impl From<FailureKind> for Code {
             FailureKind::FilesMisconfigured => Self::FilesMisconfigured,
             FailureKind::FilesUnreadable => Self::FilesUnreadable,
             FailureKind::GatewayTokenNotOurs => Self::GatewayTokenNotOurs,
+            FailureKind::LockLost => Self::LockLost,
             FailureKind::Contended => Self::Contended,
             FailureKind::AwsThrottled => Self::AwsThrottled,
             FailureKind::AwsUnavailable => Self::AwsUnavailable,

@@ -240,15 +240,26 @@ pub(super) async fn put(
 /// Sign a user out
 #[utoipa::path(delete, path = "/containers/{user_id}/credentials", operation_id = "delete_credentials", tag = "credentials",
     params(openapi::OfUser),
-    responses((status = 204, description = "There is none any more"), openapi::Changes))]
+    responses(
+        (status = 204, description = "There is none any more"),
+        (status = 202, description = "Nothing is known yet; the work goes on"),
+        openapi::Changes))]
 pub(super) async fn delete(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     path: UserPath,
 ) -> Result<Response, Problem> {
     let user = user_in(path)?;
-    app.reconciler.apply(&caller, user, Target::unchanged(), SignInChange::Remove).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let converged = app.reconciler.apply(&caller, user, Target::unchanged(), SignInChange::Remove).await?;
+    Ok(known_or_accepted(converged.outcome, StatusCode::NO_CONTENT).into_response())
+}
+
+/// What is done is answered with `done`, and what still goes on never.
+const fn known_or_accepted(outcome: Outcome, done: StatusCode) -> StatusCode {
+    match outcome {
+        Outcome::Waiting => StatusCode::ACCEPTED,
+        Outcome::Created | Outcome::Changed | Outcome::Unchanged => done,
+    }
 }
 
 /// Move aside what shadows a user's sign-in
@@ -256,7 +267,10 @@ pub(super) async fn delete(
 /// Nothing is deleted.
 #[utoipa::path(post, path = "/containers/{user_id}/credentials/repair", operation_id = "repair_credentials", tag = "credentials",
     params(openapi::OfUser), request_body = Option<NoFields>,
-    responses((status = 200, description = "What was moved", body = RepairResponse), openapi::Sends))]
+    responses(
+        (status = 200, description = "What was moved", body = RepairResponse),
+        (status = 202, description = "Nothing is known yet; the work goes on", body = RepairResponse),
+        openapi::Sends))]
 pub(super) async fn repair(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -264,7 +278,9 @@ pub(super) async fn repair(
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, Problem> {
     let user = user_in(path)?;
-    let moved = app.reconciler.repair_credentials(&caller, &user).await?;
+    let converged = app.reconciler.repair_credentials(&caller, user.clone()).await?;
+    let status = known_or_accepted(converged.outcome, StatusCode::OK);
+    let moved = converged.sign_in.map(|sign_in| sign_in.moved_aside).unwrap_or_default();
     let moved = moved.into_iter().map(|(from, to)| Moved { from, to }).collect();
-    Ok(axum::Json(RepairResponse { user_id: user.to_string(), moved }).into_response())
+    Ok((status, axum::Json(RepairResponse { user_id: user.to_string(), moved })).into_response())
 }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::error::ConvergeError;
@@ -16,10 +15,7 @@ use super::{Caller, Outcome, Reconciler, SignInChange};
 use crate::aws::ErrorKind;
 use crate::domain::service::{Deployment, Rollout, Service, ServiceDeployment, ServiceDeploymentState, ServiceStatus};
 use crate::domain::{UserId, with_causes};
-use crate::staging::LockError;
-
-/// How long the lock file may take.
-const FILES_WITHIN: Duration = Duration::from_secs(2);
+use crate::ledger::LedgerError;
 
 /// What a cancel came to.
 #[derive(Debug)]
@@ -111,16 +107,15 @@ impl Reconciler {
 
     /// Waits for the user's operations in this process to end, and says whether another one is at work.
     async fn is_at_work_elsewhere(&self, user: &UserId) -> Result<bool, ConvergeError> {
-        let within = self.options.lock_timeout;
-        let problem = match timeout(within + FILES_WITHIN, self.locks.is_held_elsewhere(user, within)).await {
-            Ok(Ok(elsewhere)) => return Ok(elsewhere),
-            Ok(Err(busy @ LockError::Busy { .. })) => return Err(busy.into()),
+        match self.ledger.is_held_elsewhere(user, self.options.lock_timeout).await {
+            Ok(elsewhere) => Ok(elsewhere),
+            Err(busy @ LedgerError::Busy { .. }) => Err(busy.into()),
             // What is stuck may be the file system itself.
-            Ok(Err(error @ LockError::Io { .. })) => with_causes(&error),
-            Err(_) => "the file system does not answer".to_owned(),
-        };
-        tracing::warn!(problem, "whether another replica is at work could not be seen");
-        Ok(false)
+            Err(error) => {
+                tracing::warn!(error = %with_causes(&error), "whether another replica is at work could not be seen");
+                Ok(false)
+            }
+        }
     }
 
     /// As [`Self::apply`], and done when it answers.
@@ -160,7 +155,7 @@ impl Reconciler {
 }
 
 fn busy_elsewhere(user: &UserId) -> ConvergeError {
-    LockError::Busy { user_id: user.clone(), waited: Duration::ZERO, elsewhere: true }.into()
+    LedgerError::Busy { user_id: user.clone(), waited: Duration::ZERO, elsewhere: true }.into()
 }
 
 fn is_deploying(service: &Service) -> bool {

@@ -1,5 +1,6 @@
 //! One converge from lock to answer: observe, then plan and take steps until the planner has nothing left to do.
 
+mod lock;
 mod placing;
 
 use std::time::Duration;
@@ -16,10 +17,12 @@ use super::plan::{NotRemoved, Observed, Plan, Refusal, Step, plan};
 use super::status::ContainerView;
 use super::target::Target;
 use super::{Converged, Outcome, PlacedSignIn, Reconciler, SignInChange};
-use crate::aws::{AwsError, ErrorKind};
+use crate::aws::{AwsError, ErrorKind, fenced};
 use crate::domain::service::{ServiceStatus, revision};
 use crate::domain::{Coordinates, CurrentDefinition, UserId, with_causes};
-use crate::staging::UserLock;
+use crate::ledger::{Hold, LedgerError};
+use crate::staging::Staging;
+use lock::Lock;
 
 /// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
 /// consistency, and both pass in seconds; ten, with their waits, are about 20 s.
@@ -37,22 +40,40 @@ impl Reconciler {
         let started = Instant::now();
         let user = operation.user().clone();
         let cancellable = self.cancellations.enter(&user);
-        let mut lock = tokio::select! {
+        let lock = tokio::select! {
             // In this order: what is cancelled lets go of the lock that the next one waits for.
             biased;
             () = cancellable.token.cancelled() => return Err(ConvergeError::Cancelled),
             () = self.stopping.cancelled() => return Err(ConvergeError::ShuttingDown),
-            lock = self.locks.acquire(&user, self.options.lock_timeout) => lock?,
+            lock = self.ledger.acquire(&user, self.options.lock_timeout) => lock,
+        };
+        let mut lock = match lock {
+            Ok(held) => Lock::Held(held),
+            // It stays possible to stop what runs while the file system does not answer.
+            Err(LedgerError::Unusable { source, .. }) if target.needs_no_files() => {
+                tracing::warn!(error = %with_causes(&source), "going on without the user's lock");
+                Lock::Without { error: with_causes(&source) }
+            }
+            Err(error) => return Err(error.into()),
         };
         let is_new = lock.is_new();
-        let result = self.converge_locked(target, sign_in, &mut lock, &cancellable.token, operation, answer).await;
+        let (may_send, lost) = (lock.may_send(), lock.lost());
+        let work = self.converge_locked(target, sign_in, &mut lock, &cancellable.token, operation, answer);
+        let result = tokio::select! {
+            // In this order: once it is lost, nothing more is done.
+            biased;
+            () = lost => Err(ConvergeError::LockLost),
+            result = fenced(may_send, work) => result,
+        };
         let is_refused = matches!(result, Err(ConvergeError::Refused(Refusal::NotFound | Refusal::Invalid(_))));
         let never_was = is_new && is_refused;
         // What a forced delete left is remembered, so that the next one tries it again.
         let is_gone = result.as_ref().is_ok_and(|converged| converged.not_removed.is_empty())
             && matches!(target, Target::Absent { .. });
-        if never_was || is_gone {
-            retire(lock).await;
+        if (never_was || is_gone)
+            && let Lock::Held(held) = lock
+        {
+            forget(held).await;
         }
         let elapsed_ms = millis_since(started);
         match &result {
@@ -77,7 +98,7 @@ impl Reconciler {
         &self,
         target: &Target,
         sign_in: SignInChange,
-        lock: &mut UserLock,
+        lock: &mut Lock,
         cancelled: &CancellationToken,
         operation: &mut Operation,
         answer: &mut Answer,
@@ -85,7 +106,8 @@ impl Reconciler {
         let (at, is_new, user) = (self.coordinates(), lock.is_new(), &operation.user().clone());
         let mut observed = self.observe(&at, user, target, is_new).await?;
         operation.saw(&observed);
-        observed.revisions = lock.note().iter().cloned().collect();
+        observed.revisions = lock.revisions(&at, user);
+        observed.done.not_removed = lock.not_removed(target);
         observed.done.registered = self.left_over(user, target, &observed).await?;
         // ECS remembers a deleted service for a while; who comes back then is new all the same.
         let existed = observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
@@ -132,7 +154,7 @@ impl Reconciler {
 /// A converge under way.
 struct Run<'a> {
     reconciler: &'a Reconciler,
-    lock: &'a mut UserLock,
+    lock: &'a mut Lock,
     cancelled: &'a CancellationToken,
     at: Coordinates,
     user: &'a UserId,
@@ -150,6 +172,8 @@ struct Run<'a> {
 struct Did {
     create: bool,
     change: bool,
+    /// A step was tried that makes the service run what this converge registered.
+    ran: bool,
     conflicts: u32,
 }
 
@@ -159,7 +183,10 @@ impl Run<'_> {
         if let Err(error) = &result {
             self.leave_no_orphan(error).await;
         }
-        self.remember().await;
+        if let Err(error) = self.remember().await {
+            // It costs at worst a revision that stays registered.
+            tracing::warn!(error = %with_causes(&error), "the user's revisions could not be written down");
+        }
         self.count_sign_in();
         operation.saw(&self.observed);
         result?;
@@ -197,9 +224,11 @@ impl Run<'_> {
 
     async fn take(&mut self, step: Step) -> Result<(), ConvergeError> {
         let name = step.name();
-        if matches!(step, Step::RegisterTaskDefinition(_)) {
+        self.lock.verify().await?;
+        let registers = matches!(step, Step::RegisterTaskDefinition(_));
+        if registers {
             // Where no files can be staged, nothing is registered either.
-            self.reconciler.staging.prepare(self.user).await?;
+            self.staging().prepare(self.user).await?;
         }
         let starts_task = step.starts_task();
         if starts_task {
@@ -208,18 +237,31 @@ impl Run<'_> {
         }
         self.did.create |= matches!(step, Step::CreateService { .. });
         self.did.change |= step.changes_container();
+        self.did.ran |= step.task_definition().is_some();
         let removes = matches!(self.target, Target::Absent { force: true, .. }).then(|| step.removes()).flatten();
         let (started, attempt) = (Instant::now(), self.did.conflicts + 1);
         let span = tracing::info_span!("step", step = name);
         let taken = self.reconciler.execute(&self.at, self.user, step, &mut self.observed);
         let taken = taken.instrument(span).await;
         self.reconciler.metrics.step(name, started.elapsed());
-        self.remember().await;
+        match self.remember().await {
+            // What nobody remembers is not gone on with: were this process killed now, nothing would find it.
+            Err(error) if registers => return Err(error),
+            Err(error) => {
+                tracing::warn!(error = %with_causes(&error), "the user's revisions could not be written down")
+            }
+            Ok(()) => {}
+        }
         let taken = match (taken, removes) {
             (Err(error), Some((what, id))) => {
                 tracing::warn!(what, id, error = %with_causes(&error), "could not be removed; going on with the rest");
                 self.observed.done.not_removed.push(NotRemoved { what, id, error: error.to_string() });
                 Taken::Folded
+            }
+            // Between the last look at the lock and this call lies a pause. What was planned before it may be out of date.
+            (Err(ConvergeError::Aws(error)), None) if error.kind() == ErrorKind::Fenced => {
+                self.lock.verify().await?;
+                Taken::Conflict(error.to_string())
             }
             (taken, _) => taken?,
         };
@@ -273,27 +315,39 @@ impl Run<'_> {
         }));
     }
 
-    /// A revision that was registered and that nothing runs is deregistered when it is certain that the step after it
-    /// had no effect or was not taken. Where that is not certain (no answer came), a service may be running it: it stays
-    /// remembered, and the user's next converge takes it up.
+    /// A revision that was registered is deregistered when it is certain that nothing runs it: no step after it was tried, or
+    /// AWS refused that. Where it is not certain (no answer came), a service may be running it: it stays remembered, and the
+    /// user's next converge takes it up.
     async fn leave_no_orphan(&mut self, error: &ConvergeError) {
         let is_unused = match error {
-            ConvergeError::Aws(error) => was_refused(error),
-            error => matches!(error, ConvergeError::Cancelled),
+            ConvergeError::LockLost => false,
+            ConvergeError::Aws(error) => !self.did.ran || was_refused(error),
+            error => !self.did.ran || matches!(error, ConvergeError::Cancelled),
         };
         let Some(unused) = self.observed.done.registered.take_if(|_| is_unused) else { return };
-        self.reconciler.deregister_unused(&unused.arn, &mut self.observed).await;
+        let is_remembered = self.lock.remembers(&unused.arn);
+        if is_remembered {
+            self.reconciler.deregister_unused(self.user, &unused.arn, &mut self.observed).await;
+        } else {
+            // Nothing finds it later, so it is not left to spare capacity.
+            match self.reconciler.aws.ecs.deregister_task_definition(&unused.arn).await {
+                Ok(()) => {
+                    self.observed.revisions.remove(&unused.arn);
+                }
+                Err(error) => {
+                    tracing::error!(task_definition = unused.arn, %error, "a revision stays registered that nothing remembers");
+                }
+            }
+        }
     }
 
-    /// Writes down which revisions are the user's, when that has changed. A failure costs at worst a revision that
-    /// stays registered.
-    async fn remember(&mut self) {
-        let now: Vec<String> = self.observed.revisions.iter().cloned().collect();
-        if now != self.lock.note()
-            && let Err(error) = self.lock.write_note(now).await
-        {
-            tracing::warn!(error = %with_causes(&error), "the user's revisions could not be written down");
-        }
+    /// Writes down which revisions are the user's, when that has changed.
+    async fn remember(&mut self) -> Result<(), ConvergeError> {
+        self.lock.remember(&self.observed.revisions).await
+    }
+
+    fn staging(&self) -> Staging {
+        self.reconciler.staging.under(self.lock.fence())
     }
 
     async fn converged(self) -> Converged {
@@ -328,7 +382,7 @@ impl Run<'_> {
 const fn was_refused(error: &AwsError) -> bool {
     match error.kind() {
         ErrorKind::Refused | ErrorKind::Denied | ErrorKind::Quota => true,
-        ErrorKind::Unavailable | ErrorKind::Unanswered | ErrorKind::Throttled => false,
+        ErrorKind::Unavailable | ErrorKind::Unanswered | ErrorKind::Throttled | ErrorKind::Fenced => false,
     }
 }
 
@@ -352,10 +406,10 @@ impl Answer {
     }
 }
 
-/// Removes the lock file of a user of whom nothing is left. That it stays is harmless: the next call only looks a
+/// Removes what is remembered of a user of whom nothing is left. That it stays is harmless: the next call only looks a
 /// little longer.
-async fn retire(lock: UserLock) {
-    if let Err(error) = lock.retire().await {
-        tracing::warn!(%error, "a lock file stays behind");
+async fn forget(held: Box<dyn Hold>) {
+    if let Err(error) = held.remove().await {
+        tracing::warn!(error = %with_causes(&error), "a lock file stays behind");
     }
 }

@@ -1,9 +1,11 @@
 //! A user's sign-in by itself: shown and repaired. Changes to it are converges like any other.
 
+use std::sync::Arc;
+
 use super::error::ConvergeError;
 use super::plan::Refusal;
 use super::status::ContainerView;
-use super::{Caller, Outcome, Reconciler};
+use super::{Caller, Converged, Reconciler, SignInChange, Target};
 use crate::domain::credential_plan::{CredentialPlan, Release};
 use crate::domain::freshness::SignIn;
 use crate::domain::{CurrentDefinition, SignInKind, UserId};
@@ -34,6 +36,10 @@ impl Reconciler {
     /// # Errors
     /// `Refused(NotFound)` when the user has no container.
     pub async fn credentials(&self, user: &UserId) -> Result<Credentials, ConvergeError> {
+        self.in_time(self.credentials_of(user)).await
+    }
+
+    async fn credentials_of(&self, user: &UserId) -> Result<Credentials, ConvergeError> {
         let CurrentDefinition { release, spec, .. } = self.current_of(user).await?;
         let found = self.staging.look(user, &release).await?;
         let mut locations = self.staging.locations(user, &release).await?;
@@ -61,8 +67,7 @@ impl Reconciler {
         if current.spec.sign_in != SignInKind::Chatgpt {
             return Some("not_needed");
         }
-        let (staging, user, release) = (self.staging.clone(), user.clone(), current.release.clone());
-        let found = self.hints.ask(async move { staging.look(&user, &release).await }).await?;
+        let found = self.hints.take(self.staging.as_hint().look(user, &current.release).await)?;
         Some(match (found.live, found.reauth_required) {
             (Some(_), _) => "present",
             (None, false) => "access_token_only",
@@ -70,27 +75,13 @@ impl Reconciler {
         })
     }
 
-    /// Moves aside what shadows the sign-in that the release uses, because `by` asks for it. Answers old and new paths.
+    /// Moves aside what shadows the sign-in that the release uses, because `by` asks for it, and puts that where the release
+    /// looks for it.
     ///
     /// # Errors
-    /// `Refused(NotFound)` when the user has no container.
-    pub async fn repair_credentials(&self, by: &Caller, user: &UserId) -> Result<Vec<(String, String)>, ConvergeError> {
-        let operation = self.begin("repair_credentials", by, user);
-        let result = self.move_shadows_aside(user).await;
-        operation.end(result.as_ref().map(|moved| match moved.is_empty() {
-            true => Outcome::Unchanged,
-            false => Outcome::Changed,
-        }));
-        result
-    }
-
-    async fn move_shadows_aside(&self, user: &UserId) -> Result<Vec<(String, String)>, ConvergeError> {
-        let release = self.current_of(user).await?.release;
-        let _lock = self.locks.acquire(user, self.options.lock_timeout).await?;
-        let moved = self.staging.repair(user, &release).await?;
-        tracing::info!(user_id = %user, ?moved, "repaired a user's sign-in");
-        self.metrics.credentials("repaired");
-        Ok(moved)
+    /// `Refused(NotFound)` when the user has no container, and as for any converge.
+    pub async fn repair_credentials(self: &Arc<Self>, by: &Caller, user: UserId) -> Result<Converged, ConvergeError> {
+        self.apply(by, user, Target::unchanged(), SignInChange::Repair).await
     }
 
     async fn current_of(&self, user: &UserId) -> Result<CurrentDefinition, ConvergeError> {

@@ -5,7 +5,8 @@ use thiserror::Error;
 use super::plan::Refusal;
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::{BaseError, CurrentError, EcrImage, Invalid, RenderError};
-use crate::staging::{LockError, StagingError, StagingErrorKind};
+use crate::ledger::LedgerError;
+use crate::staging::{StagingError, StagingErrorKind};
 
 /// What kind of failure it was, as a closed list: for the codes of answers, and for metrics and audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub enum FailureKind {
     FilesUnreadable,
     /// The gateway's token is not this service's to change.
     GatewayTokenNotOurs,
+    /// Another replica took the user's lock.
+    LockLost,
     /// The user's resources kept changing.
     Contended,
     /// AWS asks to slow down.
@@ -62,6 +65,7 @@ impl FailureKind {
             ErrorKind::Denied => Self::AwsAccessDenied,
             ErrorKind::Unavailable | ErrorKind::Unanswered => Self::AwsUnavailable,
             ErrorKind::Refused => Self::AwsRefused,
+            ErrorKind::Fenced => Self::LockLost,
         }
     }
 
@@ -79,6 +83,7 @@ impl FailureKind {
             Self::FilesMisconfigured => "files_misconfigured",
             Self::FilesUnreadable => "files_unreadable",
             Self::GatewayTokenNotOurs => "gateway_token_not_ours",
+            Self::LockLost => "lock_lost",
             Self::Contended => "contended",
             Self::AwsThrottled => "aws_throttled",
             Self::AwsUnavailable => "aws_unavailable",
@@ -126,10 +131,13 @@ pub enum ConvergeError {
     Staging(#[from] StagingError),
     /// Another call for the same user is at work.
     #[error("another operation on this user is under way{}", elsewhere(.0))]
-    Busy(#[source] LockError),
+    Busy(#[source] LedgerError),
     /// The lock file could not be used.
     #[error("the user's lock could not be taken")]
-    Lock(#[source] LockError),
+    Lock(#[source] LedgerError),
+    /// Another replica has taken the user's lock: what was planned here is out of date.
+    #[error("the user's lock was lost to another replica; what was done until then stays done, call again")]
+    LockLost,
     /// The task definition brings the gateway's token.
     #[error(
         "OPENCLAW_GATEWAY_TOKEN in the task definition brings the gateway's token: change that secret and redeploy with \
@@ -169,12 +177,15 @@ impl ConvergeError {
             Self::Refused(Refusal::NoBase) | Self::Base(_) | Self::BaseMissing { .. } => FailureKind::BaseUnusable,
             Self::Current(_) => FailureKind::ForeignService,
             Self::ImageMissing { .. } => FailureKind::ImageNotFound,
-            Self::Staging(error) | Self::Lock(LockError::Io { source: error, .. }) => match error.kind() {
+            Self::LockLost | Self::Staging(StagingError::LockLost { .. }) => FailureKind::LockLost,
+            Self::Staging(error)
+            | Self::Lock(LedgerError::Unusable { source: error, .. } | LedgerError::Unlisted(error)) => match error.kind() {
                 StagingErrorKind::Tenant => FailureKind::FilesUnreadable,
                 StagingErrorKind::Operator => FailureKind::FilesMisconfigured,
                 StagingErrorKind::Retryable => FailureKind::FilesUnavailable,
             },
-            Self::Lock(LockError::Busy { .. }) => FailureKind::OperationInProgress,
+            Self::Lock(LedgerError::Busy { .. }) => FailureKind::OperationInProgress,
+            Self::Lock(LedgerError::Lost { .. }) => FailureKind::LockLost,
             Self::Busy(_) => FailureKind::OperationInProgress,
             Self::TokenOfEnvironment => FailureKind::GatewayTokenNotOurs,
             Self::Contended => FailureKind::Contended,
@@ -204,10 +215,13 @@ impl ConvergeError {
 }
 
 /// Whom to ask to cancel it.
-const fn elsewhere(error: &LockError) -> &'static str {
+const fn elsewhere(error: &LedgerError) -> &'static str {
     match error {
-        LockError::Busy { elsewhere: true, .. } => ", in another replica",
-        LockError::Busy { elsewhere: false, .. } | LockError::Io { .. } => "",
+        LedgerError::Busy { elsewhere: true, .. } => ", in another replica",
+        LedgerError::Busy { elsewhere: false, .. }
+        | LedgerError::Lost { .. }
+        | LedgerError::Unusable { .. }
+        | LedgerError::Unlisted(_) => "",
     }
 }
 
@@ -216,11 +230,12 @@ fn missing_image(image: &EcrImage, repository_exists: bool) -> String {
     format!("{problem}: {fix}")
 }
 
-impl From<LockError> for ConvergeError {
-    fn from(error: LockError) -> Self {
+impl From<LedgerError> for ConvergeError {
+    fn from(error: LedgerError) -> Self {
         match error {
-            LockError::Busy { .. } => Self::Busy(error),
-            LockError::Io { .. } => Self::Lock(error),
+            LedgerError::Busy { .. } => Self::Busy(error),
+            LedgerError::Lost { .. } => Self::LockLost,
+            LedgerError::Unusable { .. } | LedgerError::Unlisted(_) => Self::Lock(error),
         }
     }
 }

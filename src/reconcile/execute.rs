@@ -87,7 +87,7 @@ impl Reconciler {
                             adopt_registered(observed);
                         }
                         for arn in superseded {
-                            self.deregister_unused(&arn, observed).await;
+                            self.deregister_unused(user, &arn, observed).await;
                         }
                     }
                     Err(error) if error.is_service_gone() => return Ok(Taken::Conflict(error.to_string())),
@@ -97,7 +97,9 @@ impl Reconciler {
             }
             Step::DeleteService => observed.service = self.aws.ecs.delete_service(&at.cluster, &name).await?,
             Step::DeregisterRevision(arn) => {
-                self.aws.ecs.deregister_task_definition(&arn).await?;
+                if self.is_of(&arn, user, observed).await? {
+                    self.aws.ecs.deregister_task_definition(&arn).await?;
+                }
                 if let Some(current) = observed.current.as_mut().filter(|current| current.arn == arn) {
                     current.active = false;
                 }
@@ -132,8 +134,33 @@ impl Reconciler {
         Ok(found.and_then(|found| CurrentDefinition::parse(&found.document, user).ok()))
     }
 
+    /// Whether a revision says itself that it is this user's. Only then it is deregistered: an ARN that was remembered
+    /// wrongly may be that of anybody.
+    async fn is_of(&self, arn: &str, user: &UserId, observed: &Observed) -> Result<bool, ConvergeError> {
+        let known = [&observed.current, &observed.done.registered];
+        if known.into_iter().flatten().any(|known| known.arn == arn) {
+            return Ok(true);
+        }
+        let is_of = self.revision_of(arn, user).await?.is_some();
+        if !is_of {
+            tracing::warn!(task_definition = arn, user_id = %user, "gone, or not this user's; it is left alone and forgotten");
+        }
+        Ok(is_of)
+    }
+
     /// Only from left-over capacity, and no failure: a revision that stays registered is remembered.
-    pub(super) async fn deregister_unused(&self, arn: &str, observed: &mut Observed) {
+    pub(super) async fn deregister_unused(&self, user: &UserId, arn: &str, observed: &mut Observed) {
+        match self.is_of(arn, user, observed).await {
+            Ok(true) => {}
+            Ok(false) => {
+                observed.revisions.remove(arn);
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(task_definition = arn, %error, "a revision that nothing runs stays registered");
+                return;
+            }
+        }
         match self.aws.ecs.deregister_with_spare_capacity(arn).await {
             Ok(true) => {
                 observed.revisions.remove(arn);

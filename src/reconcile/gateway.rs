@@ -4,10 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use secrecy::SecretString;
-use tracing::Instrument as _;
 
 use super::error::ConvergeError;
-use super::plan::Refusal;
 use super::target::Target;
 use super::{Caller, Converged, Reconciler, SignInChange};
 use crate::domain::UserId;
@@ -60,6 +58,10 @@ impl Reconciler {
     /// # Errors
     /// `Refused(NotFound)` when the user has no container; when `openclaw.json` cannot be read.
     pub async fn gateway(&self, user: &UserId) -> Result<Gateway, ConvergeError> {
+        self.in_time(self.gateway_of(user)).await
+    }
+
+    async fn gateway_of(&self, user: &UserId) -> Result<Gateway, ConvergeError> {
         let view = self.look(user).await?;
         let from_environment = view.current.as_ref().is_some_and(|current| current.release.has_gateway_token());
         let token = match from_environment {
@@ -73,32 +75,11 @@ impl Reconciler {
         Ok(Gateway { host: view.host, ready: view.serves, token })
     }
 
-    /// Makes a new token and restarts the container with it, because `by` asks for it. Both in a task of their own: a
-    /// caller that goes away must not leave a gateway that knows another token than its file.
+    /// Makes a new token and restarts the container with it, because `by` asks for it.
     ///
     /// # Errors
     /// When the token is not in the file, when the file cannot be edited, and as for any converge.
     pub async fn rotate_gateway_token(self: &Arc<Self>, by: &Caller, user: UserId) -> Result<Converged, ConvergeError> {
-        let this = Arc::clone(self);
-        let operation = self.begin("rotate_gateway_token", by, &user);
-        let rotate = async move {
-            if let Err(error) = this.renew_gateway_token(&user).await {
-                operation.end(Err(&error));
-                return Err(error);
-            }
-            this.carry_out(operation, Target::restart(), SignInChange::None).await
-        };
-        self.running.spawn(rotate.in_current_span()).await.unwrap_or(Err(ConvergeError::Crashed))
-    }
-
-    async fn renew_gateway_token(&self, user: &UserId) -> Result<(), ConvergeError> {
-        let current = self.look(user).await?.current.ok_or(Refusal::NotFound)?;
-        if current.release.has_gateway_token() {
-            return Err(ConvergeError::TokenOfEnvironment);
-        }
-        let _lock = self.locks.acquire(user, self.options.lock_timeout).await?;
-        self.staging.rotate_gateway_token(user).await?;
-        tracing::info!(user_id = %user, "made a new gateway token");
-        Ok(())
+        self.apply(by, user, Target::restart(), SignInChange::RotateGatewayToken).await
     }
 }

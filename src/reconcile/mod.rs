@@ -34,9 +34,10 @@ use tracing::Instrument;
 use crate::aws::{Aws, PosixOwner};
 use crate::domain::credential_plan::{Release, Warning};
 use crate::domain::{ChatGptAuth, Coordinates, SignInKind, UserId};
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::probe::GatewayProbe;
-use crate::staging::{Placed, Staging, StagingError, UserLocks};
+use crate::staging::{Placed, Staging, StagingError};
 use cancel::Cancellations;
 use converge::Answer;
 use hints::Hints;
@@ -87,7 +88,7 @@ impl Default for Options {
 pub struct Reconciler {
     aws: Aws,
     staging: Staging,
-    locks: UserLocks,
+    ledger: Arc<dyn Ledger>,
     coordinates: watch::Receiver<Coordinates>,
     options: Options,
     metrics: Metrics,
@@ -121,13 +122,15 @@ pub struct PlacedSignIn {
     pub kind: SignInKind,
     /// What was done.
     pub placed: Placed,
+    /// Old and new paths of what a repair moved aside, relative to the user's directory.
+    pub moved_aside: Vec<(String, String)>,
 }
 
 impl Converged {
     /// What the caller should know although it went through.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
-        let Some(PlacedSignIn { release, kind, placed }) = &self.sign_in else { return Vec::new() };
+        let Some(PlacedSignIn { release, kind, placed, moved_aside: _ }) = &self.sign_in else { return Vec::new() };
         [release.warnings(*kind), placed.warnings.clone()].concat()
     }
 }
@@ -146,6 +149,10 @@ pub enum SignInChange {
     },
     /// Take it away.
     Remove,
+    /// Move aside what shadows it.
+    Repair,
+    /// Leave it, and give the gateway a new token.
+    RotateGatewayToken,
 }
 
 /// What a converge did.
@@ -180,14 +187,14 @@ impl Reconciler {
     pub fn new(
         aws: Aws,
         staging: Staging,
-        locks: UserLocks,
+        ledger: Arc<dyn Ledger>,
         coordinates: watch::Receiver<Coordinates>,
         options: Options,
         metrics: Metrics,
     ) -> Self {
         let (running, stopping) = (TaskTracker::new(), CancellationToken::new());
         let (cancellations, hints) = (Cancellations::default(), Hints::default());
-        Self { aws, staging, locks, coordinates, options, metrics, running, stopping, cancellations, hints }
+        Self { aws, staging, ledger, coordinates, options, metrics, running, stopping, cancellations, hints }
     }
 
     /// Converges a user to `target`, after staging `sign_in`, because `by` asks for it. It runs in a task of its own,
@@ -205,6 +212,8 @@ impl Reconciler {
     ) -> Result<Converged, ConvergeError> {
         let kind = match sign_in {
             SignInChange::Remove => "remove_credentials",
+            SignInChange::Repair => "repair_credentials",
+            SignInChange::RotateGatewayToken => "rotate_gateway_token",
             SignInChange::None | SignInChange::Send { .. } => target.name(),
         };
         if matches!(target, Target::Absent { force: true, .. }) {
@@ -253,6 +262,13 @@ impl Reconciler {
                 not_removed: Vec::new(),
             }),
         }
+    }
+
+    /// A look that a caller waits for, at most as long as for anything else.
+    async fn in_time<T>(&self, look: impl Future<Output = Result<T, ConvergeError>>) -> Result<T, ConvergeError> {
+        let within = self.options.answer_within;
+        let late = Err(ConvergeError::Deadline { seconds: within.as_secs() });
+        tokio::time::timeout(within, look).await.unwrap_or(late)
     }
 
     /// Takes no more work, and waits for what goes on in the background to come to its end.

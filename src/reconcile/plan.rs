@@ -60,7 +60,7 @@ impl Done {
 /// Something of the user that a forced delete could not remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotRemoved {
-    /// `task_definition`, `access_point` or `files`.
+    /// `task_definition`, `access_point`, `files` or `lock`.
     pub what: &'static str,
     /// ARN or id, where it has one.
     pub id: Option<String>,
@@ -68,6 +68,15 @@ pub struct NotRemoved {
     pub error: String,
 }
 
+impl NotRemoved {
+    /// Without the user's lock, what is remembered beside it is not known, and files are left alone.
+    pub(super) fn without_lock(purge: bool, error: &str) -> Vec<Self> {
+        let left = |what| Self { what, id: None, error: error.to_owned() };
+        [LOCK].into_iter().chain(purge.then_some(FILES)).map(left).collect()
+    }
+}
+
+const LOCK: &str = "lock";
 const TASK_DEFINITION: &str = "task_definition";
 const ACCESS_POINT: &str = "access_point";
 const FILES: &str = "files";

@@ -1,5 +1,7 @@
 //! Looking at a user. Reading changes nothing (incident 17).
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::Reconciler;
@@ -118,17 +120,15 @@ impl Reconciler {
         let mut asked_for = service.task_definition.clone();
         let mut is_whole = true;
         if matches!(status.state, State::Running | State::Provisioning) {
-            let (locks, of) = (self.locks.clone(), user.clone());
-            let noted = self.hints.ask(async move { locks.peek(&of).await }).await;
+            let noted = self.hints.take(self.ledger.read(user).await);
             is_whole = noted.is_some();
-            let noted = noted.unwrap_or_default();
+            let noted = noted.flatten().unwrap_or_default().revisions;
             if let Some((newer, rolled_back)) = self.rolled_back(at, service, &status, tasks, &noted).await? {
                 (asked_for, status) = (newer, rolled_back);
             }
         }
         if status.reason.as_ref().is_some_and(|reason| reason.stopped_at.is_none()) {
-            let (staging, of) = (self.staging.clone(), user.clone());
-            let noted = self.hints.ask(async move { staging.last_stop(&of).await }).await;
+            let noted = self.hints.take(self.ledger.last_stop(user).await);
             is_whole &= noted.is_some();
             status = status.recalling(noted.flatten(), &asked_for, Timestamp::now());
         }
@@ -144,8 +144,7 @@ impl Reconciler {
     /// Notes why the container does not run, while ECS still knows: for about an hour after its task stopped.
     pub async fn note_stop(&self, user: &UserId, status: &Status, asked_for: &str) {
         let Some(stop) = LastStop::of(status, asked_for, Timestamp::now()) else { return };
-        let (staging, user) = (self.staging.clone(), user.clone());
-        self.hints.ask(async move { staging.note_stop(&user, stop).await }).await;
+        self.hints.take(self.ledger.note_stop(user, stop).await);
     }
 
     /// The status of a service that looks steady on an older revision than the user's newest, because ECS went back; with
@@ -159,7 +158,7 @@ impl Reconciler {
         service: &Service,
         status: &Status,
         mut tasks: Vec<Task>,
-        noted: &[String],
+        noted: &BTreeSet<String>,
     ) -> Result<Option<(String, Status)>, AwsError> {
         let newer = noted.iter().filter(|arn| is_newer_revision(arn, &service.task_definition));
         let Some(asked_for) = newer.max_by_key(|arn| revision(arn)) else { return Ok(None) };

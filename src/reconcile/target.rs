@@ -133,6 +133,16 @@ impl Target {
         matches!(self, Self::Present { definition: Definition::Render(_), .. })
     }
 
+    /// Whether it stops what runs, which has to be possible also while the user's files cannot be reached.
+    #[must_use]
+    pub const fn needs_no_files(&self) -> bool {
+        match self {
+            Self::Present { definition: Definition::Keep, desired: Desired::Stopped, .. } => true,
+            Self::Present { .. } => false,
+            Self::Absent { force, .. } => *force,
+        }
+    }
+
     /// Whether it makes a service where there is none; not when what it asks for is refused to a new user.
     #[must_use]
     pub fn makes_new_user(&self) -> bool {

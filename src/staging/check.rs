@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::StagingError;
-use super::jail::{EVERY_BIT, heal};
-use super::{Owner, identity, locks, places, write};
+use super::jail::EVERY_BIT;
+use super::{Owner, identity, places, write};
+use crate::files::Root;
 
 /// What is to be said of a root that can be written and whose locks work.
 #[derive(Debug)]
@@ -22,15 +22,15 @@ pub struct Diagnosis {
 
 /// Whether the root is there, of the file system with this id and writable, files can be given to the owner, and locks
 /// exclude.
-pub(super) fn check(root: &Path, owner: Option<Owner>, file_system_id: Option<&str>) -> Result<(), StagingError> {
+pub(super) fn check(root: &Root, owner: Option<Owner>, file_system_id: Option<&str>) -> Result<(), StagingError> {
     file_system_id.map_or(Ok(()), |id| identity::check(root, id))?;
     places::users(root)?;
-    let directory = locks::directory(root)?;
+    let directory = places::locks(root)?;
     let temporary = write::Temporary::new(&directory);
     let path = directory.path_of(&temporary.name);
     let first = directory.create_new(&temporary.name)?;
     rustix::io::write(&first, b"ok").map_err(StagingError::io("write", &*path))?;
-    heal(&first, &path, Mode::RUSR | Mode::WUSR, EVERY_BIT, owner)?;
+    directory.heal(&first, &path, Mode::RUSR | Mode::WUSR, EVERY_BIT, owner)?;
     rustix::fs::fsync(&first).map_err(StagingError::io("sync", &*path))?;
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let second = directory.open(&temporary.name, flags, Mode::empty()).map_err(StagingError::io("open", &*path))?;
@@ -43,13 +43,13 @@ pub(super) fn check(root: &Path, owner: Option<Owner>, file_system_id: Option<&s
     }
 }
 
-pub(super) fn diagnose(root: &Path, owner: Option<Owner>) -> Result<Diagnosis, StagingError> {
+pub(super) fn diagnose(root: &Root, owner: Option<Owner>) -> Result<Diagnosis, StagingError> {
     check(root, None, None)?;
-    let directory = locks::directory(root)?;
+    let directory = places::locks(root)?;
     let temporary = write::Temporary::new(&directory);
     let path = directory.path_of(&temporary.name);
     let file = directory.create_new(&temporary.name)?;
-    let owner = heal(&file, &path, Mode::RUSR | Mode::WUSR, EVERY_BIT, owner);
+    let owner = directory.heal(&file, &path, Mode::RUSR | Mode::WUSR, EVERY_BIT, owner);
     let is_nfs = is_nfs(&file).map_err(StagingError::io("look at the file system of", path))?;
     Ok(Diagnosis { owner, is_nfs })
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
 
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
@@ -17,6 +16,7 @@ use crate::domain::credential_plan::openclaw_json::{
     Entries, GatewayToken, Merged, gateway_token, merge, with_gateway_token,
 };
 use crate::domain::user_id::UserId;
+use crate::files::Root;
 
 const OPENCLAW_JSON: Name = Name::fixed("openclaw.json");
 /// What the gateway's token is made of, in bytes.
@@ -85,7 +85,7 @@ enum Edited {
 }
 
 fn edit_once(
-    root: &Path,
+    root: &Root,
     user: &UserId,
     owner: Option<Owner>,
     edit: impl Fn(Option<&[u8]>, &SecretString) -> Merged,

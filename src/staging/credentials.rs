@@ -1,8 +1,6 @@
 //! A user's sign-in on disk: read, and changed as the placement says. Blocking; `Staging` runs these off the runtime's
 //! threads.
 
-use std::path::Path;
-
 use rustix::io::Errno;
 use secrecy::ExposeSecret as _;
 
@@ -13,6 +11,7 @@ use super::places::{self, PLACES, path_of};
 use super::write::{Replaced, remove_leftovers, replace};
 use crate::domain::credential_plan::{Change, HandOver, OnDisk, Place, Profiles, Stored};
 use crate::domain::user_id::UserId;
+use crate::files::Root;
 
 /// What was found where a sign-in may be.
 pub(super) struct Observed {
@@ -75,7 +74,7 @@ fn read(home: Option<&Dir>, place: Place) -> Result<Found, StagingError> {
 
 /// Makes `codex`, heals owners and modes, removes leftovers, and reads what is there.
 pub(super) fn prepare(
-    root: &Path,
+    root: &Root,
     user: &UserId,
     owner: Option<Owner>,
     moved_aside: &mut Vec<String>,
@@ -94,7 +93,7 @@ pub(super) fn prepare(
 }
 
 /// Reads what is there and changes nothing.
-pub(super) fn inspect(root: &Path, user: &UserId) -> Result<Observed, StagingError> {
+pub(super) fn inspect(root: &Root, user: &UserId) -> Result<Observed, StagingError> {
     match places::home(root, user)? {
         Child::Directory(home) => Observed::read(Some(&home)),
         Child::Missing | Child::Other => Observed::read(None),
@@ -102,7 +101,7 @@ pub(super) fn inspect(root: &Path, user: &UserId) -> Result<Observed, StagingErr
 }
 
 /// Removes what a killed process left, which holds tokens.
-pub(super) fn tidy(root: &Path, user: &UserId) -> Result<(), StagingError> {
+pub(super) fn tidy(root: &Root, user: &UserId) -> Result<(), StagingError> {
     let Child::Directory(home) = places::home(root, user)? else { return Ok(()) };
     for place in PLACES {
         if let Some(directory) = places::walk(&home, path_of(place).0)? {
@@ -114,7 +113,7 @@ pub(super) fn tidy(root: &Path, user: &UserId) -> Result<(), StagingError> {
 
 /// Takes the changes one after the other; `Disturbed` as soon as a file is not what was observed any more.
 pub(super) fn commit(
-    root: &Path,
+    root: &Root,
     user: &UserId,
     owner: Option<Owner>,
     observed: &Observed,

@@ -2,14 +2,13 @@
 //!
 //! It is the tenant's to change, and runs as the tenant in the tenant's own container: nobody else is harmed.
 
-use std::path::Path;
-
 use super::Owner;
 use super::error::StagingError;
 use super::jail::{Found, Name};
 use super::places::{self, OURS};
 use super::write::{Replaced, replace};
 use crate::domain::user_id::UserId;
+use crate::files::Root;
 
 /// Name and content of each file.
 static FILES: [(Name, &str); 2] = [
@@ -18,7 +17,7 @@ static FILES: [(Name, &str); 2] = [
 ];
 
 /// Writes the files that are missing or not of this build; answers what was in the way.
-pub(super) fn stage(root: &Path, user: &UserId, owner: Option<Owner>) -> Result<Vec<String>, StagingError> {
+pub(super) fn stage(root: &Root, user: &UserId, owner: Option<Owner>) -> Result<Vec<String>, StagingError> {
     let home = places::make_home(root, user, owner)?;
     let mut moved_aside = Vec::new();
     let directory = places::make(&home, &OURS, owner, &mut moved_aside)?;

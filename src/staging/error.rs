@@ -4,6 +4,9 @@ use std::io;
 
 use rustix::io::Errno;
 
+use super::jail::LOCK_LOST;
+use crate::files::Unavailable;
+
 /// A failure of staging. `Display` says what failed, with the path relative to the EFS root; `source()` says why.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -104,9 +107,15 @@ pub enum StagingError {
     /// Two descriptors locked one file at once: replicas would converge one user together (incident 31).
     #[error("file locks beneath the EFS root exclude nobody")]
     LocksDoNotExclude,
-    /// The runtime shut down, or the blocking job panicked.
-    #[error("staging was cut short")]
-    CutShort(#[source] tokio::task::JoinError),
+    /// Another replica has taken the user's lock, or nobody waits for the work any more: nothing more is changed.
+    #[error("{path} was not changed: the user's lock is no longer held")]
+    LockLost {
+        /// Where, relative to the EFS root.
+        path: String,
+    },
+    /// The file system does not answer.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
 }
 
 /// Who can do something about a [`StagingError`].
@@ -123,9 +132,12 @@ pub enum StagingErrorKind {
 }
 
 impl StagingError {
-    pub(super) fn io(action: &'static str, path: impl Into<String>) -> impl FnOnce(Errno) -> Self {
+    pub(crate) fn io(action: &'static str, path: impl Into<String>) -> impl FnOnce(Errno) -> Self {
         let path = path.into();
-        move |errno| Self::Io { action, path, source: errno.into() }
+        move |errno| match errno {
+            LOCK_LOST => Self::LockLost { path },
+            errno => Self::Io { action, path, source: errno.into() },
+        }
     }
 
     /// Who can do something about it.
@@ -139,9 +151,11 @@ impl StagingError {
             | Self::LocksDoNotExclude
             | Self::OwnerNotSettable { .. } => StagingErrorKind::Operator,
             Self::UnreadableProfiles { .. } | Self::UnusableConfiguration { .. } => StagingErrorKind::Tenant,
-            Self::Contended { .. } | Self::NotMounted { .. } | Self::PurgeUnfinished { .. } | Self::CutShort(_) => {
-                StagingErrorKind::Retryable
-            }
+            Self::Contended { .. }
+            | Self::NotMounted { .. }
+            | Self::PurgeUnfinished { .. }
+            | Self::LockLost { .. }
+            | Self::Unavailable(_) => StagingErrorKind::Retryable,
         }
     }
 

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::error::StagingError;
 use super::jail::{Child, Dir, Found, Name};
 use super::write::Temporary;
+use crate::files::{Files, Job, Root};
 
 const PROVISIONER: Name = Name::fixed(".provisioner");
 const FILE_SYSTEM: Name = Name::fixed("file-system");
@@ -33,7 +34,12 @@ pub enum Initialize {
 ///
 /// # Errors
 /// [`StagingError::NotInitialized`], [`StagingError::OtherFileSystem`], or what kept the file from being read or written.
-pub fn identify(root: &Path, id: &str, initialize: Initialize) -> Result<(), StagingError> {
+pub async fn identify(files: &Files, id: &str, initialize: Initialize) -> Result<(), StagingError> {
+    let id = id.to_owned();
+    files.run(Job::ours(), move |root| identify_at(root, &id, initialize)).await
+}
+
+fn identify_at(root: &Root, id: &str, initialize: Initialize) -> Result<(), StagingError> {
     let at = Dir::root(root)?;
     match (read(root, &at)?, initialize) {
         (Some(found), _) if found == id => return Ok(()),
@@ -43,7 +49,7 @@ pub fn identify(root: &Path, id: &str, initialize: Initialize) -> Result<(), Sta
     }
     // As it is now: another replica may have been first.
     check(root, id)?;
-    tracing::info!(root = %root.display(), file_system_id = id, "wrote the file system's id into its root");
+    tracing::info!(root = %root.path().display(), file_system_id = id, "wrote the file system's id into its root");
     Ok(())
 }
 
@@ -51,16 +57,16 @@ pub fn identify(root: &Path, id: &str, initialize: Initialize) -> Result<(), Sta
 ///
 /// # Errors
 /// When it cannot be read, or is no id.
-pub fn file_system_of(root: &Path) -> Result<Option<String>, StagingError> {
-    read(root, &Dir::root(root)?)
+pub async fn file_system_of(files: &Files) -> Result<Option<String>, StagingError> {
+    files.run(Job::ours(), |root| read(root, &Dir::root(root)?)).await
 }
 
 /// Whether the file system at `root` is the one with this id.
-pub(super) fn check(root: &Path, id: &str) -> Result<(), StagingError> {
-    match file_system_of(root)? {
+pub(super) fn check(root: &Root, id: &str) -> Result<(), StagingError> {
+    match read(root, &Dir::root(root)?)? {
         Some(found) if found == id => Ok(()),
-        Some(found) => Err(other_file_system(root, found, id)),
-        None => Err(StagingError::NotInitialized { path: shown(root), expected: id.to_owned() }),
+        Some(found) => Err(other_file_system(root.path(), found, id)),
+        None => Err(StagingError::NotInitialized { path: shown(root.path()), expected: id.to_owned() }),
     }
 }
 
@@ -70,7 +76,7 @@ pub fn other_file_system(root: &Path, found: String, expected: &str) -> StagingE
     StagingError::OtherFileSystem { path: shown(root), found, expected: expected.to_owned() }
 }
 
-fn read(root: &Path, at: &Dir) -> Result<Option<String>, StagingError> {
+fn read(root: &Root, at: &Dir) -> Result<Option<String>, StagingError> {
     let directory = match at.child(&PROVISIONER)? {
         Child::Directory(directory) => directory,
         Child::Missing => return Ok(None),
@@ -79,11 +85,11 @@ fn read(root: &Path, at: &Dir) -> Result<Option<String>, StagingError> {
     let bytes = match directory.read(&FILE_SYSTEM)? {
         Found::Regular(bytes) => bytes,
         Found::Missing => return Ok(None),
-        Found::TooLarge(_) | Found::Other(_) => return Err(StagingError::NoIdentity { path: shown(root) }),
+        Found::TooLarge(_) | Found::Other(_) => return Err(StagingError::NoIdentity { path: shown(root.path()) }),
     };
     let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
     let is_id = !text.is_empty() && text.len() <= LONGEST_ID && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_id { Ok(Some(text.to_owned())) } else { Err(StagingError::NoIdentity { path: shown(root) }) }
+    if is_id { Ok(Some(text.to_owned())) } else { Err(StagingError::NoIdentity { path: shown(root.path()) }) }
 }
 
 /// Writes the id whole or not at all; with `once`, never over one that is there.
@@ -125,13 +131,22 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::metrics::Metrics;
     use crate::staging::{Staging, StagingErrorKind};
 
     const ID: &str = "fs-0123456789abcdef0";
 
-    fn refused(root: &Path, id: &str, initialize: Initialize) -> String {
+    fn files(root: &Path) -> Files {
+        Files::new(root, Metrics::default()).unwrap()
+    }
+
+    async fn identify(root: &Path, id: &str, initialize: Initialize) -> Result<(), StagingError> {
+        super::identify(&files(root), id, initialize).await
+    }
+
+    async fn refused(root: &Path, id: &str, initialize: Initialize) -> String {
         let before = paths(root);
-        let error = identify(root, id, initialize).unwrap_err();
+        let error = identify(root, id, initialize).await.unwrap_err();
         assert_eq!(error.kind(), StagingErrorKind::Operator);
         assert_eq!(paths(root), before, "a root that is refused stays as it is");
         error.to_string()
@@ -141,61 +156,60 @@ mod tests {
         fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 
-    #[test]
-    fn a_root_without_an_identity_is_refused_until_it_is_given_one() {
+    #[tokio::test]
+    async fn a_root_without_an_identity_is_refused_until_it_is_given_one() {
         let root = tempfile::tempdir().unwrap();
-        let message = refused(root.path(), ID, Initialize::No);
+        let message = refused(root.path(), ID, Initialize::No).await;
         for part in [root.path().to_str().unwrap(), ID, "--initialize", "mounted"] {
             assert!(message.contains(part), "{message}");
         }
-        identify(root.path(), ID, Initialize::IfMissing).unwrap();
+        identify(root.path(), ID, Initialize::IfMissing).await.unwrap();
         for initialize in [Initialize::No, Initialize::IfMissing, Initialize::Anew] {
-            identify(root.path(), ID, initialize).unwrap();
+            identify(root.path(), ID, initialize).await.unwrap();
         }
         let inside: Vec<_> = fs::read_dir(root.path().join(".provisioner")).unwrap().collect();
         assert_eq!(inside.len(), 1, "nothing temporary is left: {inside:?}");
     }
 
-    #[test]
-    fn a_root_of_another_file_system_is_refused_with_both_ids() {
+    #[tokio::test]
+    async fn a_root_of_another_file_system_is_refused_with_both_ids() {
         let root = tempfile::tempdir().unwrap();
-        identify(root.path(), ID, Initialize::IfMissing).unwrap();
+        identify(root.path(), ID, Initialize::IfMissing).await.unwrap();
         for initialize in [Initialize::No, Initialize::IfMissing] {
-            let message = refused(root.path(), "fs-other", initialize);
+            let message = refused(root.path(), "fs-other", initialize).await;
             for part in [root.path().to_str().unwrap(), ID, "fs-other", "PROVISIONER_FILE_SYSTEM_ID"] {
                 assert!(message.contains(part), "{message}");
             }
         }
-        assert_eq!(file_system_of(root.path()).unwrap().as_deref(), Some(ID));
-        identify(root.path(), "fs-other", Initialize::Anew).unwrap();
-        assert_eq!(file_system_of(root.path()).unwrap().as_deref(), Some("fs-other"));
+        assert_eq!(file_system_of(&files(root.path())).await.unwrap().as_deref(), Some(ID));
+        identify(root.path(), "fs-other", Initialize::Anew).await.unwrap();
+        assert_eq!(file_system_of(&files(root.path())).await.unwrap().as_deref(), Some("fs-other"));
     }
 
-    #[test]
-    fn what_is_no_id_is_never_taken_for_one_nor_written_over() {
+    #[tokio::test]
+    async fn what_is_no_id_is_never_taken_for_one_nor_written_over() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join(".provisioner")).unwrap();
         let file = root.path().join(".provisioner/file-system");
         for content in ["", "\n", "fs-1 fs-2", "fs-\u{e9}", &"x".repeat(129)] {
             fs::write(&file, content).unwrap();
-            let message = refused(root.path(), ID, Initialize::IfMissing);
+            let message = refused(root.path(), ID, Initialize::IfMissing).await;
             assert!(message.contains(file.to_str().unwrap()), "{message}");
             assert_eq!(fs::read_to_string(&file).unwrap(), content);
         }
         fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink("/etc/hostname", &file).unwrap();
-        refused(root.path(), ID, Initialize::IfMissing);
+        refused(root.path(), ID, Initialize::IfMissing).await;
     }
 
-    #[test]
-    fn of_two_who_write_at_once_one_is_refused() {
+    #[tokio::test]
+    async fn of_two_who_write_at_once_one_is_refused() {
         for _ in 0..20 {
             let root = tempfile::tempdir().unwrap();
             let path = root.path();
-            let results = std::thread::scope(|scope| {
-                let write = |id| scope.spawn(move || identify(path, id, Initialize::IfMissing));
-                ["fs-a", "fs-b"].map(write).map(|thread| thread.join().unwrap())
-            });
+            let write = |id| identify(path, id, Initialize::IfMissing);
+            let (one, two) = tokio::join!(write("fs-a"), write("fs-b"));
+            let results = [one, two];
             let refused: Vec<&StagingError> = results.iter().filter_map(|result| result.as_ref().err()).collect();
             assert!(matches!(refused[..], [StagingError::OtherFileSystem { .. }]), "{results:?}");
         }
@@ -205,8 +219,8 @@ mod tests {
     #[tokio::test]
     async fn a_file_system_that_is_exchanged_while_it_is_used_is_noticed() {
         let root = tempfile::tempdir().unwrap();
-        identify(root.path(), ID, Initialize::IfMissing).unwrap();
-        let staging = Staging::open(root.path(), None).unwrap().with_file_system(ID);
+        identify(root.path(), ID, Initialize::IfMissing).await.unwrap();
+        let staging = Staging::open(&files(root.path()), None).await.unwrap().with_file_system(ID);
         staging.check().await.unwrap();
         fs::write(root.path().join(".provisioner/file-system"), "fs-other\n").unwrap();
         assert!(matches!(staging.check().await, Err(StagingError::OtherFileSystem { .. })));

@@ -10,7 +10,6 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
@@ -19,9 +18,10 @@ use secrecy::zeroize::Zeroizing;
 use super::Owner;
 use super::error::StagingError;
 use crate::domain::user_id::UserId;
+use crate::files::{Permit, Root};
 
 /// A sign-in has some 10 KiB. A file's own idea of its size is never trusted.
-pub(super) const MAX_FILE_BYTES: u64 = 256 * 1024;
+pub(crate) const MAX_FILE_BYTES: u64 = 256 * 1024;
 
 /// Longest name of a file in bytes, on EFS as on Linux's own file systems.
 const LONGEST_NAME: usize = 255;
@@ -34,32 +34,35 @@ const RACES_ENDURED: u32 = 8;
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
+/// What a change is refused with once its lock is lost: no file system answers so.
+pub(crate) const LOCK_LOST: Errno = Errno::CANCELED;
+
 /// What `heal` sets when the mode has to be exactly so.
-pub(super) const EVERY_BIT: Mode = Mode::from_raw_mode(0o7777);
+pub(crate) const EVERY_BIT: Mode = Mode::from_raw_mode(0o7777);
 
 /// One path component that cannot lead anywhere: not empty, not `.` or `..`, without `/` and NUL.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Name(Cow<'static, [u8]>);
+pub(crate) struct Name(Cow<'static, [u8]>);
 
 impl Name {
     /// A name of our own; a wrong one does not compile where it is a `const`.
-    pub(super) const fn fixed(name: &'static str) -> Self {
+    pub(crate) const fn fixed(name: &'static str) -> Self {
         let bytes = name.as_bytes();
         assert!(is_component(bytes));
         Self(Cow::Borrowed(bytes))
     }
 
-    pub(super) fn of(user: &UserId) -> Self {
+    pub(crate) fn of(user: &UserId) -> Self {
         Self(Cow::Owned(user.as_str().as_bytes().to_vec()))
     }
 
     /// A name from a directory listing; `None` for `.` and `..`.
-    pub(super) fn listed(name: &CStr) -> Option<Self> {
+    pub(crate) fn listed(name: &CStr) -> Option<Self> {
         is_component(name.to_bytes()).then(|| Self(Cow::Owned(name.to_bytes().to_vec())))
     }
 
     /// This name with something appended, which may not contain a slash.
-    pub(super) fn plus(&self, suffix: &str) -> Self {
+    pub(crate) fn plus(&self, suffix: &str) -> Self {
         debug_assert!(!suffix.contains('/'), "a suffix stays within one component");
         Self(Cow::Owned([&self.0, suffix.as_bytes()].concat()))
     }
@@ -87,11 +90,11 @@ impl Name {
     }
 
     /// For messages: a tenant may have put anything into a name.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         self.0.escape_ascii().to_string()
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 }
@@ -111,10 +114,10 @@ const fn is_component(name: &[u8]) -> bool {
 }
 
 /// Which file it is, whatever its name: device and inode.
-pub(super) type Identity = (i128, i128);
+pub(crate) type Identity = (i128, i128);
 
 /// The types differ between Linux and macOS; all fit.
-pub(super) fn identity(stat: &Stat) -> Identity {
+pub(crate) fn identity(stat: &Stat) -> Identity {
     (i128::from(stat.st_dev), i128::from(stat.st_ino))
 }
 
@@ -123,7 +126,7 @@ fn is_regular(stat: &Stat) -> bool {
 }
 
 /// What a name in a directory turned out to be when a directory was wanted.
-pub(super) enum Child {
+pub(crate) enum Child {
     Directory(Dir),
     Missing,
     /// A link, a file, a FIFO …; never opened.
@@ -132,7 +135,7 @@ pub(super) enum Child {
 
 /// What a name in a directory turned out to be when a file was wanted.
 #[derive(PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     Missing,
     Regular(Zeroizing<Vec<u8>>),
     /// Larger than [`MAX_FILE_BYTES`].
@@ -142,22 +145,28 @@ pub(super) enum Found {
 }
 
 /// An open directory beneath the root, with its path for messages.
-pub(super) struct Dir {
+pub(crate) struct Dir {
     fd: OwnedFd,
     path: String,
+    permit: Permit,
 }
 
 impl Dir {
     /// The root itself. Its path is the operator's, so links in it are followed.
-    pub(super) fn root(path: &Path) -> Result<Self, StagingError> {
+    pub(crate) fn root(root: &Root) -> Result<Self, StagingError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
-            .map_err(StagingError::io("open", format!("the EFS root {}", path.display())))?;
-        Ok(Self { fd, path: String::new() })
+        let fd = retry_on_intr(|| rustix::fs::open(root.path(), flags, Mode::empty()))
+            .map_err(StagingError::io("open", format!("the EFS root {}", root.path().display())))?;
+        Ok(Self { fd, path: String::new(), permit: root.permit().clone() })
+    }
+
+    /// Asked before every change: the lock that it is made under may have been lost.
+    fn may_change(&self) -> Result<(), Errno> {
+        if self.permit.holds() { Ok(()) } else { Err(LOCK_LOST) }
     }
 
     /// The path of an entry relative to the root, for messages.
-    pub(super) fn path_of(&self, name: &Name) -> String {
+    pub(crate) fn path_of(&self, name: &Name) -> String {
         if self.path.is_empty() { name.shown() } else { format!("{}/{}", self.path, name.shown()) }
     }
 
@@ -165,12 +174,12 @@ impl Dir {
         failed(action, self.path_of(name))
     }
 
-    pub(super) fn identity(&self) -> Result<Identity, StagingError> {
+    pub(crate) fn identity(&self) -> Result<Identity, StagingError> {
         rustix::fs::fstat(&self.fd).map(|stat| identity(&stat)).map_err(StagingError::io("stat", &*self.path))
     }
 
     /// What the name is, without following it.
-    pub(super) fn stat(&self, name: &Name) -> Result<Option<Stat>, StagingError> {
+    pub(crate) fn stat(&self, name: &Name) -> Result<Option<Stat>, StagingError> {
         match rustix::fs::statat(&self.fd, name.bytes(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
@@ -179,13 +188,13 @@ impl Dir {
     }
 
     /// Whether there is something that is not a directory.
-    pub(super) fn is_file(&self, name: &Name) -> Result<bool, StagingError> {
+    pub(crate) fn is_file(&self, name: &Name) -> Result<bool, StagingError> {
         Ok(self.stat(name)?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory))
     }
 
-    pub(super) fn child(&self, name: &Name) -> Result<Child, StagingError> {
+    pub(crate) fn child(&self, name: &Name) -> Result<Child, StagingError> {
         match self.open(name, DIRECTORY, Mode::empty()) {
-            Ok(fd) => Ok(Child::Directory(Self { fd, path: self.path_of(name) })),
+            Ok(fd) => Ok(Child::Directory(Self { fd, path: self.path_of(name), permit: self.permit.clone() })),
             Err(Errno::NOENT) => Ok(Child::Missing),
             // A link is ELOOP or ENOTDIR, depending on the system; EMLINK on some BSDs.
             Err(Errno::LOOP | Errno::NOTDIR | Errno::MLINK) => Ok(Child::Other),
@@ -206,7 +215,7 @@ impl Dir {
     }
 
     /// The child directory, which is there as long as the file system is mounted.
-    pub(super) fn existing(&self, name: &Name) -> Result<Self, StagingError> {
+    pub(crate) fn existing(&self, name: &Name) -> Result<Self, StagingError> {
         match self.child(name)? {
             Child::Directory(directory) => Ok(directory),
             Child::Missing => Err(StagingError::NotMounted { path: self.path_of(name) }),
@@ -216,27 +225,29 @@ impl Dir {
 
     /// The child directory, made if missing, with exactly this mode and owner: healed when they are not (incident 24).
     /// `None` when the name is taken by something else.
-    pub(super) fn ensure(&self, name: &Name, mode: Mode, owner: Option<Owner>) -> Result<Option<Self>, StagingError> {
+    pub(crate) fn ensure(&self, name: &Name, mode: Mode, owner: Option<Owner>) -> Result<Option<Self>, StagingError> {
         for _ in 0..RACES_ENDURED {
             match self.unlocked_child(name)? {
                 Child::Directory(directory) => {
-                    heal(&directory.fd, &directory.path, mode, EVERY_BIT, owner)?;
+                    directory.heal(&directory.fd, &directory.path, mode, EVERY_BIT, owner)?;
                     return Ok(Some(directory));
                 }
                 Child::Other => return Ok(None),
-                Child::Missing => match rustix::fs::mkdirat(&self.fd, name.bytes(), mode) {
-                    Ok(()) => self.sync()?,
-                    // Another replica, or the container.
-                    Err(Errno::EXIST) => {}
-                    Err(errno) => return Err(self.io("create", name)(errno)),
-                },
+                Child::Missing => {
+                    match self.may_change().and_then(|()| rustix::fs::mkdirat(&self.fd, name.bytes(), mode)) {
+                        Ok(()) => self.sync()?,
+                        // Another replica, or the container.
+                        Err(Errno::EXIST) => {}
+                        Err(errno) => return Err(self.io("create", name)(errno)),
+                    }
+                }
             }
         }
         Err(StagingError::Contended { path: self.path_of(name), attempts: RACES_ENDURED })
     }
 
     /// Reads a regular file of bounded size. Anything else is neither followed nor opened.
-    pub(super) fn read(&self, name: &Name) -> Result<Found, StagingError> {
+    pub(crate) fn read(&self, name: &Name) -> Result<Found, StagingError> {
         let Some(before) = self.stat(name)? else {
             return Ok(Found::Missing);
         };
@@ -266,7 +277,7 @@ impl Dir {
     /// Gives a file the right owner and makes it readable by them, if it is theirs alone.
     ///
     /// A file with a second name stays as it is: nobody knows whose the other name is.
-    pub(super) fn heal_file(&self, name: &Name, owner: Option<Owner>) -> Result<(), StagingError> {
+    pub(crate) fn heal_file(&self, name: &Name, owner: Option<Owner>) -> Result<(), StagingError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = match self.open(name, flags, Mode::empty()) {
             Ok(fd) => fd,
@@ -279,22 +290,24 @@ impl Dir {
             return Ok(());
         }
         let owner_can = Mode::RUSR | Mode::WUSR;
-        heal(&fd, &self.path_of(name), owner_can, owner_can, owner)
+        self.heal(&fd, &self.path_of(name), owner_can, owner_can, owner)
     }
 
     /// Opens with exactly these flags; for callers that know what the errors mean.
-    pub(super) fn open(&self, name: &Name, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    pub(crate) fn open(&self, name: &Name, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         retry_on_intr(|| rustix::fs::openat(&self.fd, name.bytes(), flags, mode))
     }
 
     /// A new file, private to this process's user; never one that is already there.
-    pub(super) fn create_new(&self, name: &Name) -> Result<File, StagingError> {
+    pub(crate) fn create_new(&self, name: &Name) -> Result<File, StagingError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        self.open(name, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(self.io("create", name))
+        let created = self.may_change().and_then(|()| self.open(name, flags, Mode::RUSR | Mode::WUSR));
+        created.map(File::from).map_err(self.io("create", name))
     }
 
     /// Renames within this directory. Links are renamed, never followed.
-    pub(super) fn rename(&self, from: &Name, to: &Name) -> Result<(), Errno> {
+    pub(crate) fn rename(&self, from: &Name, to: &Name) -> Result<(), Errno> {
+        self.may_change()?;
         rustix::fs::renameat(&self.fd, from.bytes(), &self.fd, to.bytes())
     }
 
@@ -304,12 +317,13 @@ impl Dir {
     }
 
     /// Moves an entry of another directory into this one.
-    pub(super) fn adopt(&self, from: &Self, name: &Name, to: &Name) -> Result<(), Errno> {
+    pub(crate) fn adopt(&self, from: &Self, name: &Name, to: &Name) -> Result<(), Errno> {
+        self.may_change()?;
         rustix::fs::renameat(&from.fd, name.bytes(), &self.fd, to.bytes())
     }
 
     /// Gets the tenant's junk out of the way and keeps it: answers its new name, or `None` if it had gone.
-    pub(super) fn move_aside(&self, name: &Name) -> Result<Option<String>, StagingError> {
+    pub(crate) fn move_aside(&self, name: &Name) -> Result<Option<String>, StagingError> {
         let aside = name.displaced();
         match self.rename(name, &aside) {
             Ok(()) => Ok(Some(self.path_of(&aside))),
@@ -319,16 +333,18 @@ impl Dir {
     }
 
     /// Removes a name that is not a directory. Links are removed, never followed.
-    pub(super) fn unlink(&self, name: &Name) -> Result<(), Errno> {
+    pub(crate) fn unlink(&self, name: &Name) -> Result<(), Errno> {
+        self.may_change()?;
         rustix::fs::unlinkat(&self.fd, name.bytes(), AtFlags::empty())
     }
 
-    pub(super) fn remove_directory(&self, name: &Name) -> Result<(), Errno> {
+    pub(crate) fn remove_directory(&self, name: &Name) -> Result<(), Errno> {
+        self.may_change()?;
         rustix::fs::unlinkat(&self.fd, name.bytes(), AtFlags::REMOVEDIR)
     }
 
     /// At most `limit` names, in no order.
-    pub(super) fn names(&self, limit: usize) -> Result<Vec<Name>, StagingError> {
+    pub(crate) fn names(&self, limit: usize) -> Result<Vec<Name>, StagingError> {
         self.entries()?.take(limit).collect()
     }
 
@@ -350,6 +366,7 @@ impl Dir {
         use std::os::fd::AsRawFd as _;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let child = self.open(name, flags, Mode::empty())?;
+        self.may_change()?;
         rustix::fs::chmod(format!("/proc/self/fd/{}", child.as_raw_fd()), Mode::RWXU)
     }
 
@@ -360,13 +377,43 @@ impl Dir {
     }
 
     /// Lets this process list and change the directory.
-    pub(super) fn unlock_permissions(&self) -> Result<(), Errno> {
+    pub(crate) fn unlock_permissions(&self) -> Result<(), Errno> {
+        self.may_change()?;
         rustix::fs::fchmod(&self.fd, Mode::RWXU)
     }
 
     /// Makes names durable: EFS keeps them after fsync of the directory.
-    pub(super) fn sync(&self) -> Result<(), StagingError> {
+    pub(crate) fn sync(&self) -> Result<(), StagingError> {
         rustix::fs::fsync(&self.fd).map_err(StagingError::io("sync", &*self.path))
+    }
+
+    /// Sets the owner, and of the mode the bits in `within` to `mode`, when they are not so already.
+    pub(crate) fn heal(
+        &self,
+        fd: impl AsFd,
+        path: &str,
+        mode: Mode,
+        within: Mode,
+        owner: Option<Owner>,
+    ) -> Result<(), StagingError> {
+        let stat = rustix::fs::fstat(&fd).map_err(StagingError::io("stat", path))?;
+        if let Some(owner) = owner.filter(|owner| (owner.uid, owner.gid) != (stat.st_uid, stat.st_gid)) {
+            let (uid, gid) = (Some(owner.raw_uid()), Some(owner.raw_gid()));
+            self.may_change().and_then(|()| rustix::fs::fchown(&fd, uid, gid)).map_err(|errno| {
+                // Whoever is not root may give nothing away, whatever the tenant did.
+                match errno == Errno::PERM && !rustix::process::geteuid().is_root() {
+                    true => StagingError::OwnerNotSettable { path: path.to_owned(), source: errno.into() },
+                    false => StagingError::io("change the owner of", path)(errno),
+                }
+            })?;
+        }
+        let has = Mode::from_raw_mode(stat.st_mode) & EVERY_BIT;
+        if has & within != mode {
+            self.may_change()
+                .and_then(|()| rustix::fs::fchmod(&fd, (has - within) | mode))
+                .map_err(StagingError::io("change the mode of", path))?;
+        }
+        Ok(())
     }
 }
 
@@ -376,29 +423,4 @@ fn failed(action: &'static str, path: String) -> impl FnOnce(Errno) -> StagingEr
         Errno::NOENT => StagingError::Contended { path, attempts: 1 },
         errno => StagingError::io(action, path)(errno),
     }
-}
-
-/// Sets the owner, and of the mode the bits in `within` to `mode`, when they are not so already.
-pub(super) fn heal(
-    fd: impl AsFd,
-    path: &str,
-    mode: Mode,
-    within: Mode,
-    owner: Option<Owner>,
-) -> Result<(), StagingError> {
-    let stat = rustix::fs::fstat(&fd).map_err(StagingError::io("stat", path))?;
-    if let Some(owner) = owner.filter(|owner| (owner.uid, owner.gid) != (stat.st_uid, stat.st_gid)) {
-        rustix::fs::fchown(&fd, Some(owner.raw_uid()), Some(owner.raw_gid())).map_err(|errno| {
-            // Whoever is not root may give nothing away, whatever the tenant did.
-            match errno == Errno::PERM && !rustix::process::geteuid().is_root() {
-                true => StagingError::OwnerNotSettable { path: path.to_owned(), source: errno.into() },
-                false => StagingError::io("change the owner of", path)(errno),
-            }
-        })?;
-    }
-    let has = Mode::from_raw_mode(stat.st_mode) & EVERY_BIT;
-    if has & within != mode {
-        rustix::fs::fchmod(&fd, (has - within) | mode).map_err(StagingError::io("change the mode of", path))?;
-    }
-    Ok(())
 }

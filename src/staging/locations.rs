@@ -1,7 +1,5 @@
 //! Every place where a sign-in of a user was ever seen to be (openclaw-facts §2), described without any token. Blocking.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 
@@ -14,6 +12,7 @@ use crate::domain::credential_plan::auth_profiles::{self, ProfileContent};
 use crate::domain::credential_plan::{Authority, CredentialPlan, HandOver, Profiles, Stored};
 use crate::domain::freshness::SignIn;
 use crate::domain::user_id::{UserId, sha256_hex12};
+use crate::files::Root;
 
 const AGENTS: Name = Name::fixed("agents");
 const AGENT: Name = Name::fixed("agent");
@@ -102,7 +101,7 @@ struct Place<'a> {
 
 /// All places of a user. The three files of ours and the databases are listed also when they are missing.
 pub(super) fn list(
-    root: &Path,
+    root: &Root,
     user: &UserId,
     plan: &CredentialPlan,
     live: Option<&SignIn>,
@@ -130,7 +129,7 @@ pub(super) fn list(
 /// Moves what shadows out of the way; see [`super::Staging::repair`]. What was moved is in `moved` also when it fails: a
 /// file that the user alone can mend keeps none of the others where it is.
 pub(super) fn repair(
-    root: &Path,
+    root: &Root,
     user: &UserId,
     owner: Option<Owner>,
     plan: &CredentialPlan,
@@ -191,7 +190,7 @@ impl Obstacle {
 
 /// Shows every place to `see`; an error that only the user can mend comes after all the others were seen.
 fn visit(
-    root: &Path,
+    root: &Root,
     user: &UserId,
     mut see: impl FnMut(Place<'_>) -> Result<(), StagingError>,
 ) -> Result<(), StagingError> {

@@ -9,9 +9,9 @@
 //! <EFS root>/.provisioner/locks/<user id>.lock   one converging replica per user; beyond every tenant's root
 //! ```
 //! `jail` walks, `write` replaces, `places` knows the directories, `credentials` reads and stages, `configuration` merges
-//! into `openclaw.json`, `entry` has the entry script, `locations` describes, `purge` removes, `locks` keeps replicas apart, `stops`
-//! remembers why a container stopped, `identity` knows which file system this is, `check` tells whether any of it can work.
-//! Every call opens the root anew, so a file system that was mounted again is found again.
+//! into `openclaw.json`, `entry` has the entry script, `locations` describes, `purge` removes, `identity` knows which file system
+//! this is, `check` tells whether any of it can work. All of it is done by [`Files`], which alone has the root. Every call opens
+//! it anew, so a file system that was mounted again is found again.
 
 mod check;
 mod configuration;
@@ -19,15 +19,12 @@ mod credentials;
 mod entry;
 mod error;
 mod identity;
-mod jail;
+pub(crate) mod jail;
 mod locations;
-mod locks;
-mod places;
+pub(crate) mod places;
 mod purge;
-mod stops;
-mod write;
+pub(crate) mod write;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +35,6 @@ pub use check::Diagnosis;
 pub use error::{StagingError, StagingErrorKind};
 pub use identity::{Initialize, file_system_of, identify, other_file_system};
 pub use locations::{Location, LocationKind};
-pub use locks::{LockError, UserLock, UserLocks};
 
 use crate::domain::auth_json::ChatGptAuth;
 use crate::domain::credential_plan::{
@@ -46,10 +42,14 @@ use crate::domain::credential_plan::{
 };
 use crate::domain::freshness::{Decision, Reason, SignIn};
 use crate::domain::user_id::UserId;
+use crate::files::{Fence, Files, Job, Root};
 
 /// The mode of a user's directory, for the access point's `CreationInfo`. EFS applies it only when the directory is
 /// missing at the first mount (aws-facts §2), so staging sets the very same.
 pub const USER_DIRECTORY_PERMISSIONS: &str = "0700";
+
+/// How long the file system may take to show that it works.
+const CHECKED_WITHIN: Duration = Duration::from_secs(3);
 
 /// How often staging starts over when the files change under it.
 const ATTEMPTS: u32 = 8;
@@ -140,11 +140,13 @@ pub struct Placed {
 
 /// Access to the users' directories beneath the EFS root. Cheap to clone.
 ///
-/// Methods that change something expect the caller to hold the user's [`UserLock`], and run to their end even when
-/// their future is dropped: converge in a task of its own, so that a lock outlives the work that it guards.
+/// What changes a user's files is called [`under`](Self::under) their lock, and runs to its end, or until the lock is lost,
+/// even when its future is dropped. The lock lives as long as that.
 #[derive(Clone, Debug)]
 pub struct Staging {
-    root: Arc<Path>,
+    files: Files,
+    fence: Option<Arc<dyn Fence>>,
+    is_hint: bool,
     owner: Option<Owner>,
     reread: Reread,
     file_system_id: Option<Arc<str>>,
@@ -155,16 +157,36 @@ impl Staging {
     /// directory of locks in it: that they are there later tells the file system from its bare mount point.
     ///
     /// Without `owner` nothing is chowned: files belong to this process's user (local development without root).
-    pub fn open(efs_root: &Path, owner: Option<Owner>) -> Result<Self, StagingError> {
-        places::make_users(efs_root)?;
-        locks::make_directory(efs_root)?;
-        Ok(Self { root: Arc::from(PathBuf::from(efs_root)), owner, reread: Reread::default(), file_system_id: None })
+    ///
+    /// # Errors
+    /// When the root cannot be used.
+    pub async fn open(files: &Files, owner: Option<Owner>) -> Result<Self, StagingError> {
+        files
+            .run(Job::ours(), |root| {
+                places::make_users(root)?;
+                places::make_locks(root)
+            })
+            .await?;
+        let (files, reread) = (files.clone(), Reread::default());
+        Ok(Self { files, fence: None, is_hint: false, owner, reread, file_system_id: None })
     }
 
     /// With the id of the file system, which [`Self::check`] looks for.
     #[must_use]
     pub fn with_file_system(self, id: &str) -> Self {
         Self { file_system_id: Some(id.into()), ..self }
+    }
+
+    /// The same for changes under a user's lock.
+    #[must_use]
+    pub fn under(&self, fence: Option<Arc<dyn Fence>>) -> Self {
+        Self { fence, ..self.clone() }
+    }
+
+    /// The same for looks that an answer can go without.
+    #[must_use]
+    pub fn as_hint(&self) -> Self {
+        Self { is_hint: true, ..self.clone() }
     }
 
     /// With another patience for half-written files.
@@ -205,7 +227,7 @@ impl Staging {
         decide: impl Fn(&OnDisk, Timestamp) -> Placement,
     ) -> Result<Placed, StagingError> {
         let owner = self.owner;
-        let prepare = move |root: &Path, user: &UserId| {
+        let prepare = move |root: &Root, user: &UserId| {
             let mut moved_aside = Vec::new();
             Ok((credentials::prepare(root, user, owner, &mut moved_aside)?, moved_aside))
         };
@@ -341,20 +363,21 @@ impl Staging {
     /// Whether staging can work at all, for readiness: the root is there, of the right file system and writable, files can
     /// be given to their owner, and locks exclude.
     pub async fn check(&self) -> Result<(), StagingError> {
-        let (root, owner, id) = (self.root.clone(), self.owner, self.file_system_id.clone());
-        join(tokio::task::spawn_blocking(move || check::check(&root, owner, id.as_deref()))).await
+        let (owner, id) = (self.owner, self.file_system_id.clone());
+        let job = Job::ours().within(CHECKED_WITHIN);
+        self.files.run(job, move |root| check::check(root, owner, id.as_deref())).await
     }
 
     /// The same for an operator who asks what is wrong, with what need not be looked at again and again.
     pub async fn diagnose(&self) -> Result<Diagnosis, StagingError> {
-        let (root, owner) = (self.root.clone(), self.owner);
-        join(tokio::task::spawn_blocking(move || check::diagnose(&root, owner))).await
+        let owner = self.owner;
+        self.files.run(Job::ours(), move |root| check::diagnose(root, owner)).await
     }
 
     /// Reads until the files are sound, or were unsound as often as we are patient.
     async fn settled<F>(&self, user: &UserId, read: F) -> Result<(credentials::Observed, Vec<String>), StagingError>
     where
-        F: Fn(&Path, &UserId) -> Result<(credentials::Observed, Vec<String>), StagingError> + Copy + Send + 'static,
+        F: Fn(&Root, &UserId) -> Result<(credentials::Observed, Vec<String>), StagingError> + Copy + Send + 'static,
     {
         let (mut observed, mut moved_aside) = self.blocking(user, read).await?;
         for _ in 0..self.reread.times {
@@ -396,14 +419,15 @@ impl Staging {
         }
     }
 
-    /// NFS may take its time; never on a thread that serves others.
+    /// Work on a user's files, under their lock where there is one.
     async fn blocking<T, F>(&self, user: &UserId, work: F) -> Result<T, StagingError>
     where
         T: Send + 'static,
-        F: FnOnce(&Path, &UserId) -> Result<T, StagingError> + Send + 'static,
+        F: FnOnce(&Root, &UserId) -> Result<T, StagingError> + Send + 'static,
     {
-        let (root, user) = (self.root.clone(), user.clone());
-        join(tokio::task::spawn_blocking(move || work(&root, &user))).await
+        let job = Job::of(user).under(self.fence.clone());
+        let (job, user) = (if self.is_hint { job.as_hint() } else { job }, user.clone());
+        self.files.run(job, move |root| work(root, &user)).await
     }
 }
 
@@ -414,10 +438,6 @@ impl From<Decision> for Staged {
             Decision::KeepFresher { reason } => Self { outcome: Outcome::KeptFresher, reason },
         }
     }
-}
-
-async fn join<T>(job: tokio::task::JoinHandle<Result<T, StagingError>>) -> Result<T, StagingError> {
-    job.await.unwrap_or_else(|why| Err(StagingError::CutShort(why)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The directories and files of a user that staging knows: walked, made and healed.
 
-use std::path::Path;
-
 use rustix::fs::Mode;
 
 use super::Owner;
@@ -9,8 +7,12 @@ use super::error::StagingError;
 use super::jail::{Child, Dir, Name};
 use crate::domain::credential_plan::Place;
 use crate::domain::user_id::UserId;
+use crate::files::Root;
 
 const USERS: Name = Name::fixed("users");
+/// This service's own, beyond every tenant's root.
+const PROVISIONER: Name = Name::fixed(".provisioner");
+const LOCKS: Name = Name::fixed("locks");
 pub(super) static CODEX: [Name; 1] = [Name::fixed("codex")];
 pub(super) static AUTH_JSON: Name = Name::fixed("auth.json");
 /// `agents/main/agent`, where OpenClaw keeps the sign-ins of its agent `main`.
@@ -39,19 +41,32 @@ pub(super) fn path_of(place: Place) -> (&'static [Name], &'static Name) {
 }
 
 /// Makes `users/` if it is missing: at start alone, see [`users`].
-pub(super) fn make_users(root: &Path) -> Result<(), StagingError> {
+pub(super) fn make_users(root: &Root) -> Result<(), StagingError> {
     let root = Dir::root(root)?;
     root.ensure(&USERS, LISTABLE, None)?.map(drop).ok_or_else(|| not_a_directory(&root, &USERS))
 }
 
 /// `users/`. It is never made here: were the file system unmounted, files would be written to the bare mount point, and
 /// a purge would find nothing to remove.
-pub(super) fn users(root: &Path) -> Result<Dir, StagingError> {
+pub(super) fn users(root: &Root) -> Result<Dir, StagingError> {
     Dir::root(root)?.existing(&USERS)
 }
 
+/// Makes `.provisioner/locks` if it is missing: at start alone, see [`locks`].
+pub(super) fn make_locks(root: &Root) -> Result<(), StagingError> {
+    let make =
+        |parent: &Dir, name: &Name| parent.ensure(name, PRIVATE, None)?.ok_or_else(|| not_a_directory(parent, name));
+    make(&make(&Dir::root(root)?, &PROVISIONER)?, &LOCKS).map(drop)
+}
+
+/// `.provisioner/locks`. It is never made here: locks on a bare mount point, its file system unmounted, would exclude no
+/// other replica.
+pub(crate) fn locks(root: &Root) -> Result<Dir, StagingError> {
+    Dir::root(root)?.existing(&PROVISIONER)?.existing(&LOCKS)
+}
+
 /// The user's directory if there is one, whatever it is. Its mode is the tenant's to set, and keeps nobody out here.
-pub(super) fn home(root: &Path, user: &UserId) -> Result<Child, StagingError> {
+pub(super) fn home(root: &Root, user: &UserId) -> Result<Child, StagingError> {
     match Dir::root(root)?.child(&USERS)? {
         Child::Directory(users) => users.unlocked_child(&Name::of(user)),
         Child::Missing => Ok(Child::Missing),
@@ -60,7 +75,7 @@ pub(super) fn home(root: &Path, user: &UserId) -> Result<Child, StagingError> {
 }
 
 /// The user's directory, made or healed.
-pub(super) fn make_home(root: &Path, user: &UserId, owner: Option<Owner>) -> Result<Dir, StagingError> {
+pub(super) fn make_home(root: &Root, user: &UserId, owner: Option<Owner>) -> Result<Dir, StagingError> {
     let users = users(root)?;
     let name = Name::of(user);
     // Nobody but an operator can put something else here.

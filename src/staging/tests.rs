@@ -8,6 +8,7 @@ mod purging;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use secrecy::ExposeSecret as _;
@@ -18,6 +19,7 @@ use super::*;
 use crate::domain::OpenClawVersion;
 use crate::domain::freshness::Existing;
 use crate::domain::jwt::tests::jwt;
+use crate::metrics::Metrics;
 
 /// A root directory with staging on it, and one user.
 struct Fixture {
@@ -35,10 +37,15 @@ fn container_user() -> Owner {
     }
 }
 
+/// A paused clock waits for work on this runtime's threads.
+async fn open(root: &Path, owner: Option<Owner>) -> Result<Staging, StagingError> {
+    Staging::open(&Files::on_this_runtime(root, Metrics::default()), owner).await
+}
+
 impl Fixture {
-    fn new() -> Self {
+    async fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let staging = Staging::open(root.path(), Some(container_user())).unwrap();
+        let staging = open(root.path(), Some(container_user())).await.unwrap();
         let staging = staging.with_reread(Reread { times: 1, pause: Duration::ZERO });
         Self { root, staging, user: UserId::parse("mallory").unwrap() }
     }
@@ -121,7 +128,7 @@ fn files(beneath: &Path) -> Vec<PathBuf> {
 /// Incident 23: the service started before its files were written; staging that has answered is complete.
 #[tokio::test]
 async fn a_new_users_sign_in_is_there_private_and_the_containers_own() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     assert!(!f.staging.user_directory_exists(&f.user).await.unwrap());
     let staged = f.stage(&auth(OLD)).await;
     assert_eq!(staged.staged, Some(Staged { outcome: Outcome::Written, reason: Reason::Missing }));
@@ -141,7 +148,7 @@ async fn a_new_users_sign_in_is_there_private_and_the_containers_own() {
 #[tokio::test]
 async fn owner_and_mode_are_healed_whether_the_sign_in_is_written_or_kept() {
     for (second, outcome) in [(NEW + 1, Outcome::Written), (OLD, Outcome::KeptFresher)] {
-        let f = Fixture::new();
+        let f = Fixture::new().await;
         f.stage(&auth(NEW)).await;
         for path in [f.auth_json(), f.own("codex"), f.own("")] {
             if rustix::process::geteuid().is_root() {
@@ -158,8 +165,8 @@ async fn owner_and_mode_are_healed_whether_the_sign_in_is_written_or_kept() {
 
 #[tokio::test]
 async fn without_an_owner_files_belong_to_this_process() {
-    let f = Fixture::new();
-    let staging = Staging::open(f.root.path(), None).unwrap();
+    let f = Fixture::new().await;
+    let staging = open(f.root.path(), None).await.unwrap();
     staging.place(&f.user, &recipe(), Some(&auth(OLD)), false).await.unwrap();
     assert_eq!(owner(&f.auth_json()).uid, rustix::process::geteuid().as_raw());
 }
@@ -167,7 +174,7 @@ async fn without_an_owner_files_belong_to_this_process() {
 /// Incident 26: a crash between truncate and write left a 0-byte auth.json.
 #[tokio::test]
 async fn an_empty_file_is_replaced_and_leftovers_of_a_crash_are_removed() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     fs::create_dir_all(f.own("codex")).unwrap();
     fs::write(f.auth_json(), "").unwrap();
     let leftover = f.own("codex/.provisioner-0123456789abcdef.tmp");
@@ -184,7 +191,7 @@ async fn an_empty_file_is_replaced_and_leftovers_of_a_crash_are_removed() {
 /// Incident 26: whoever reads meanwhile sees a whole file, old or new.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_never_sees_a_half_written_file() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     f.stage(&auth(OLD)).await;
     let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (path, stop) = (f.auth_json(), done.clone());
@@ -206,7 +213,7 @@ async fn a_reader_never_sees_a_half_written_file() {
 /// Incident 28: re-provisioning wrote an older refresh token over one that the container had rotated.
 #[tokio::test]
 async fn a_sign_in_that_the_container_rotated_is_kept_until_forced() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     f.stage(&auth(OLD)).await;
     // As Codex does: in place, with fields of its own.
     let mut rotated: serde_json::Value = serde_json::from_slice(auth(NEW).to_file_bytes().expose_secret()).unwrap();
@@ -223,14 +230,18 @@ async fn a_sign_in_that_the_container_rotated_is_kept_until_forced() {
 }
 
 /// Incident 28: the container may rotate between our judgement and our rename.
-#[test]
-fn a_rotation_after_the_judgement_stops_the_write() {
-    let f = Fixture::new();
-    let (root, owner) = (f.root.path(), Some(container_user()));
-    let observed = credentials::prepare(root, &f.user, owner, &mut vec![]).unwrap();
-    fs::write(f.auth_json(), auth(NEW).to_file_bytes().expose_secret()).unwrap();
-    let changes = [Change::Write(crate::domain::credential_plan::Place::Codex, auth(OLD).to_file_bytes())];
-    let replaced = credentials::commit(root, &f.user, owner, &observed, &changes, &mut vec![]).unwrap();
+#[tokio::test]
+async fn a_rotation_after_the_judgement_stops_the_write() {
+    let f = Fixture::new().await;
+    let path = f.auth_json();
+    let work = f.staging.blocking(&f.user, move |root, user| {
+        let owner = Some(container_user());
+        let observed = credentials::prepare(root, user, owner, &mut vec![])?;
+        fs::write(path, auth(NEW).to_file_bytes().expose_secret()).unwrap();
+        let changes = [Change::Write(crate::domain::credential_plan::Place::Codex, auth(OLD).to_file_bytes())];
+        credentials::commit(root, user, owner, &observed, &changes, &mut vec![])
+    });
+    let replaced = work.await.unwrap();
     assert!(matches!(replaced, write::Replaced::Disturbed));
     f.assert_staged(&auth(NEW));
     assert_eq!(files(&f.own("")), [f.auth_json()]);
@@ -239,7 +250,7 @@ fn a_rotation_after_the_judgement_stops_the_write() {
 /// Incident 28, and openclaw-facts §3: Codex 0.130 rewrites in place, so a half-written file is read again.
 #[tokio::test(start_paused = true)]
 async fn a_file_that_is_half_written_at_the_first_reading_is_not_overwritten() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     let staging = f.staging.clone().with_reread(Reread { times: 1, pause: Duration::from_millis(200) });
     for half in [0, 40] {
         let whole = auth(NEW).to_file_bytes();
@@ -259,7 +270,7 @@ async fn a_file_that_is_half_written_at_the_first_reading_is_not_overwritten() {
 /// Incident 29: the same refresh token in two files; whichever copy refreshed second was dead.
 #[tokio::test]
 async fn the_refresh_token_is_in_exactly_one_file() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     for second in [OLD, NEW] {
         f.stage(&auth(second)).await;
         f.stage(&auth(second)).await;
@@ -269,7 +280,7 @@ async fn the_refresh_token_is_in_exactly_one_file() {
 
 #[tokio::test]
 async fn the_same_sign_in_is_kept_and_inspecting_changes_nothing() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     assert_eq!(f.live().await, None);
     assert_eq!(files(f.root.path()), Vec::<PathBuf>::new());
     f.stage(&auth(OLD)).await;
@@ -281,7 +292,7 @@ async fn the_same_sign_in_is_kept_and_inspecting_changes_nothing() {
 
 #[tokio::test]
 async fn removing_a_sign_in_removes_leftovers_too_and_can_be_repeated() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     assert!(!f.staging.remove_sign_in(&f.user, &recipe()).await.unwrap());
     f.stage(&auth(OLD)).await;
     fs::write(f.own("codex/config.toml"), "").unwrap();
@@ -294,7 +305,7 @@ async fn removing_a_sign_in_removes_leftovers_too_and_can_be_repeated() {
 
 #[tokio::test]
 async fn readiness_leaves_nothing_behind_and_fails_when_the_root_is_gone() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     f.staging.check().await.unwrap();
     assert_eq!(files(f.root.path()), Vec::<PathBuf>::new());
     assert_eq!(mode(&f.path(".provisioner")), 0o700);
@@ -302,7 +313,7 @@ async fn readiness_leaves_nothing_behind_and_fails_when_the_root_is_gone() {
     let error = f.staging.check().await.unwrap_err();
     fs::rename(f.root.path().with_extension("gone"), f.root.path()).unwrap();
     assert!(!error.is_retryable() && error.to_string().starts_with("could not open the EFS root /"), "{error}");
-    assert!(Staging::open(&f.path("nowhere"), None).is_err());
+    assert!(open(&f.path("nowhere"), None).await.is_err());
 }
 
 /// A service that may not chown would come up, take traffic, and fail every provision.
@@ -310,7 +321,7 @@ async fn readiness_leaves_nothing_behind_and_fails_when_the_root_is_gone() {
 async fn readiness_fails_where_files_cannot_be_given_to_their_owner() {
     let root = tempfile::tempdir().unwrap();
     // Another user: only root may give a file away.
-    let staging = Staging::open(root.path(), Some(Owner { uid: 1, gid: 1 })).unwrap();
+    let staging = open(root.path(), Some(Owner { uid: 1, gid: 1 })).await.unwrap();
     let checked = staging.check().await;
     assert_eq!(checked.is_ok(), rustix::process::geteuid().is_root(), "{checked:?}");
     assert_eq!(files(root.path()), Vec::<PathBuf>::new());
@@ -320,8 +331,8 @@ async fn readiness_fails_where_files_cannot_be_given_to_their_owner() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unmounted_file_system_is_noticed_and_nothing_is_written_in_its_place() {
     let root = tempfile::tempdir().unwrap();
-    let staging = Staging::open(root.path(), None).unwrap();
-    let locks = UserLocks::open(root.path()).unwrap();
+    let files = Files::on_this_runtime(root.path(), Metrics::default());
+    let staging = Staging::open(&files, None).await.unwrap();
     let user = UserId::parse("alice").unwrap();
     for made in ["users", ".provisioner"] {
         std::fs::rename(root.path().join(made), root.path().join(format!("{made}.unmounted"))).unwrap();
@@ -330,6 +341,5 @@ async fn an_unmounted_file_system_is_noticed_and_nothing_is_written_in_its_place
     assert!(gone(staging.check().await));
     assert!(gone(staging.purge(&user).await));
     assert!(gone(staging.place(&user, &recipe(), Some(&auth(OLD)), false).await.map(drop)));
-    assert!(matches!(locks.acquire(&user, Duration::ZERO).await, Err(LockError::Io { .. })));
     assert!(!root.path().join("users").exists() && !root.path().join(".provisioner").exists());
 }

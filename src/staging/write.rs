@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::Owner;
 use super::error::StagingError;
-use super::jail::{Dir, EVERY_BIT, Name, heal, identity};
+use super::jail::{Dir, EVERY_BIT, Name, identity};
 
 /// What begins and ends the names of our temporary files. Only such names are ever cleaned up.
 const TEMPORARY: (&str, &str) = (".provisioner-", ".tmp");
@@ -15,7 +15,7 @@ const TEMPORARY: (&str, &str) = (".provisioner-", ".tmp");
 const NAMES_LOOKED_THROUGH: usize = 10_000;
 
 /// How a replacement ended.
-pub(super) enum Replaced {
+pub(crate) enum Replaced {
     /// The name is our file now. What was in its way as a directory is at this path.
     Done { moved_aside: Option<String> },
     /// Somebody else changed the directory meanwhile; nothing is known to be written.
@@ -26,7 +26,7 @@ pub(super) enum Replaced {
 ///
 /// `still_wanted` is asked after everything slow is done and right before the rename, because the container may rotate
 /// the very token that is about to be overwritten (incident 28).
-pub(super) fn replace(
+pub(crate) fn replace(
     directory: &Dir,
     name: &Name,
     bytes: &[u8],
@@ -39,7 +39,7 @@ pub(super) fn replace(
     let mut file = directory.create_new(&temporary.name)?;
     file.write_all(bytes).map_err(failed("write", path.clone()))?;
     // Owner and mode before the name exists: a container that starts right now can read it (incident 24).
-    heal(&file, &path, Mode::RUSR | Mode::WUSR, EVERY_BIT, owner)?;
+    directory.heal(&file, &path, Mode::RUSR | Mode::WUSR, EVERY_BIT, owner)?;
     file.sync_all().map_err(failed("sync", path.clone()))?;
     let written = identity(&rustix::fs::fstat(&file).map_err(StagingError::io("stat", path))?);
 
@@ -72,7 +72,7 @@ pub(super) fn replace(
 }
 
 /// Removes temporary files that a killed process left, which hold tokens. The caller holds the user's lock.
-pub(super) fn remove_leftovers(directory: &Dir) -> Result<(), StagingError> {
+pub(crate) fn remove_leftovers(directory: &Dir) -> Result<(), StagingError> {
     for name in directory.names(NAMES_LOOKED_THROUGH)? {
         if is_temporary(&name) {
             match directory.unlink(&name) {
@@ -94,13 +94,13 @@ fn is_temporary(name: &Name) -> bool {
 }
 
 /// A temporary name that is removed again, unless it was renamed.
-pub(super) struct Temporary<'a> {
+pub(crate) struct Temporary<'a> {
     directory: &'a Dir,
-    pub(super) name: Name,
+    pub(crate) name: Name,
 }
 
 impl<'a> Temporary<'a> {
-    pub(super) fn new(directory: &'a Dir) -> Self {
+    pub(crate) fn new(directory: &'a Dir) -> Self {
         let (start, end) = TEMPORARY;
         let name = Name::fixed(start).plus(&format!("{:016x}{end}", fastrand::u64(..)));
         Self { directory, name }

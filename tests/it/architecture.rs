@@ -7,10 +7,10 @@ use std::path::Path;
 
 use paths::paths_in;
 
-/// Each layer, and the layers that it may import: `main → cli → http → rollout → reconcile → aws, staging → domain`,
+/// Each layer, and the layers that it may import: `main → cli → http → rollout → reconcile → aws, ledger, staging → files → domain`,
 /// with `fleet` above `reconcile` for looking at many, `config` and `doctor` beside them for `cli` and `http`,
 /// `metrics` for all that is measured, `probe` below `reconcile`, and `egress` for `cli` alone.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("main", &["cli"]),
     (
         "cli",
@@ -20,8 +20,10 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "doctor",
             "domain",
             "egress",
+            "files",
             "fleet",
             "http",
+            "ledger",
             "metrics",
             "probe",
             "reconcile",
@@ -30,14 +32,16 @@ const LAYERS: [(&str, &[&str]); 15] = [
         ],
     ),
     ("http", &["aws", "config", "doctor", "domain", "fleet", "metrics", "reconcile", "rollout", "staging"]),
-    ("doctor", &["aws", "config", "domain", "staging"]),
+    ("doctor", &["aws", "config", "domain", "files", "metrics", "staging"]),
     ("config", &["aws", "domain", "probe"]),
     ("rollout", &["aws", "domain", "metrics", "reconcile", "staging"]),
-    ("reconcile", &["aws", "domain", "metrics", "probe", "staging"]),
+    ("reconcile", &["aws", "domain", "files", "ledger", "metrics", "probe", "staging"]),
     ("fleet", &["aws", "domain", "metrics", "reconcile"]),
     ("aws", &["domain", "metrics"]),
     ("metrics", &["domain"]),
-    ("staging", &["domain"]),
+    ("staging", &["domain", "files", "metrics"]),
+    ("ledger", &["domain", "files", "metrics", "staging"]),
+    ("files", &["domain", "metrics"]),
     ("domain", &[]),
     ("probe", &["domain"]),
     ("egress", &[]),

@@ -7,6 +7,8 @@ mod settings;
 use openclaw_provisioner::config::{CoordinatesArgs, GivenTokens, OwnerArg};
 use openclaw_provisioner::doctor::{Check, Doctor, Verdict};
 use openclaw_provisioner::emulator::{Fault, FaultKind, Options};
+use openclaw_provisioner::files::Files;
+use openclaw_provisioner::metrics::Metrics;
 use serde_json::json;
 
 use crate::harness::{BASE, CLUSTER, TestApp};
@@ -26,7 +28,7 @@ fn doctor_with(app: &TestApp, change: impl FnOnce(&mut Doctor)) -> Doctor {
         },
         aws: app.sdk.clone(),
         owner: "-".parse().unwrap(),
-        efs_root: Some(app.path("")),
+        files: Some(app.file_work("")),
         tokens: GivenTokens::default(),
     };
     change(&mut doctor);
@@ -239,12 +241,12 @@ async fn the_file_system_has_to_take_files_of_their_owner() {
         (of(&checks, "efs_root"), said(&checks, "efs_root"))
     };
     assert_eq!(told(&|_| {}).await.0, [PASS]);
-    assert_eq!(told(&|doctor| doctor.efs_root = None).await.0, [SKIP]);
-    let missing = told(&|doctor| doctor.efs_root = Some(app.path("missing"))).await;
+    assert_eq!(told(&|doctor| doctor.files = None).await.0, [SKIP]);
+    let missing = told(&|doctor| doctor.files = Some(app.file_work("missing"))).await;
     assert_eq!(missing.0, [fail("unusable")], "{}", missing.1);
     assert!(missing.1.contains("No such file or directory") && missing.1.contains("PROVISIONER_EFS_ROOT"));
     let bare = tempfile::tempdir().unwrap();
-    let unmounted = told(&|doctor| doctor.efs_root = Some(bare.path().into())).await;
+    let unmounted = told(&|doctor| doctor.files = Some(Files::on_this_runtime(bare.path(), Metrics::default()))).await;
     assert_eq!(unmounted.0, [fail("not_initialized")], "{}", unmounted.1);
     assert_eq!(std::fs::read_dir(bare.path()).unwrap().count(), 0, "nothing is made where nothing may be mounted");
     let other = told(&|doctor| doctor.coordinates.file_system_id = Some("fs-other".into())).await;

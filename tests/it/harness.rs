@@ -12,11 +12,13 @@ use openclaw_provisioner::config::{Freshness, Tokens};
 use openclaw_provisioner::doctor::Infrastructure;
 use openclaw_provisioner::domain::{BaseFamily, Coordinates, ReleaseDefaults, TAG_USER, UserId};
 use openclaw_provisioner::emulator::{Emulator, Options as EmulatorOptions};
+use openclaw_provisioner::files::Files;
 use openclaw_provisioner::fleet::{self, Fleet};
 use openclaw_provisioner::http::{App, Readiness, router};
+use openclaw_provisioner::ledger::FileLedger;
 use openclaw_provisioner::metrics::Metrics;
 use openclaw_provisioner::reconcile::{Options, Reconciler};
-use openclaw_provisioner::staging::{Initialize, Owner, Staging, UserLocks, identify};
+use openclaw_provisioner::staging::{Initialize, Owner, Staging, identify};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -126,11 +128,13 @@ impl TestApp {
         let aws = Aws::new(&config, &RateLimits::default(), &metrics);
         let (ecs, at) = (aws.ecs.clone(), receiver.clone());
         let infrastructure = Infrastructure::new(aws.clone(), receiver.clone(), options.owner);
-        identify(root.path(), &file_system_id, Initialize::IfMissing).unwrap();
+        // A paused clock waits for work on this runtime's threads.
+        let files = Files::on_this_runtime(root.path(), metrics.clone());
+        identify(&files, &file_system_id, Initialize::IfMissing).await.unwrap();
         let reconciler = Arc::new(Reconciler::new(
             aws.clone(),
-            Staging::open(root.path(), owner).unwrap().with_file_system(&file_system_id),
-            UserLocks::open(root.path()).unwrap(),
+            Staging::open(&files, owner).await.unwrap().with_file_system(&file_system_id),
+            Arc::new(FileLedger::new(files, metrics.clone())),
             receiver,
             options,
             metrics.clone(),
@@ -151,6 +155,11 @@ impl TestApp {
             root,
             router: router(app),
         }
+    }
+
+    /// File work beneath a directory of the root.
+    pub fn file_work(&self, beneath: &str) -> Files {
+        Files::on_this_runtime(&self.path(beneath), Metrics::default())
     }
 
     /// Registers a revision of the base family, as infrastructure would: the fixture after `change`. Returns its ARN.

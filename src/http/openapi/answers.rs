@@ -38,6 +38,7 @@ const CHANGES: &[Code] = &[
     Code::BaseUnusable,
     Code::ImageNotFound,
     Code::GatewayTokenNotOurs,
+    Code::LockLost,
     Code::Contended,
     Code::Cancelled,
 ];

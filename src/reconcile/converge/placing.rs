@@ -29,11 +29,27 @@ impl Run<'_> {
         if self.placed.as_ref().is_some_and(|before| before.release == release && before.kind == kind) {
             return Ok(());
         }
-        let (staging, user) = (&self.reconciler.staging, self.user);
+        let (staging, user) = (&self.staging(), self.user);
+        if matches!(self.sign_in, SignInChange::RotateGatewayToken) && release.has_gateway_token() {
+            return Err(ConvergeError::TokenOfEnvironment);
+        }
+        if matches!(self.sign_in, SignInChange::RotateGatewayToken) {
+            staging.rotate_gateway_token(user).await?;
+            tracing::info!(user_id = %user, "made a new gateway token");
+        }
+        let moved_aside = match self.sign_in {
+            SignInChange::Repair => staging.repair(user, &release).await?,
+            SignInChange::None
+            | SignInChange::Send { .. }
+            | SignInChange::Remove
+            | SignInChange::RotateGatewayToken => Vec::new(),
+        };
         let (mut placed, model) = match kind {
             SignInKind::Chatgpt => {
                 let placed = match &self.sign_in {
-                    SignInChange::None => staging.place(user, &release, None, false).await?,
+                    SignInChange::None | SignInChange::Repair | SignInChange::RotateGatewayToken => {
+                        staging.place(user, &release, None, false).await?
+                    }
                     SignInChange::Send { auth, force } => staging.place(user, &release, Some(auth), *force).await?,
                     SignInChange::Remove => {
                         let needs_start = staging.remove_sign_in(user, &release).await?;
@@ -54,11 +70,13 @@ impl Run<'_> {
         let entries = Entries { model, token };
         placed.warnings.extend(staging.configure(user, entries).await?);
         // Placed for one release and then for another, it was written all the same.
-        if let Some(PlacedSignIn { placed: earlier, .. }) = self.placed.take() {
+        let mut moved_aside = moved_aside;
+        if let Some(PlacedSignIn { placed: earlier, moved_aside: before, .. }) = self.placed.take() {
             placed.staged = earlier.staged;
             placed.needs_start |= earlier.needs_start;
+            moved_aside.splice(..0, before);
         }
-        self.placed = Some(PlacedSignIn { release, kind, placed });
+        self.placed = Some(PlacedSignIn { release, kind, placed, moved_aside });
         Ok(())
     }
 
@@ -76,7 +94,8 @@ impl Run<'_> {
     pub(super) fn count_sign_in(&self) {
         let Some(PlacedSignIn { placed, .. }) = &self.placed else { return };
         let outcome = match &self.sign_in {
-            SignInChange::None => None,
+            SignInChange::None | SignInChange::RotateGatewayToken => None,
+            SignInChange::Repair => Some("repaired"),
             SignInChange::Send { .. } => placed.staged.map(|staged| staged.outcome.name()),
             SignInChange::Remove => Some("removed"),
         };

@@ -26,7 +26,7 @@ impl Fixture {
 
 #[tokio::test]
 async fn a_gateway_gets_its_token_once_and_the_file_is_the_containers() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     assert!(matches!(fixture.staging.gateway_token(&fixture.user).await.unwrap(), GatewayToken::Missing));
     assert_eq!(fixture.configure().await, None);
     let (first, token) = (fixture.configuration(), fixture.token().await);
@@ -40,7 +40,7 @@ async fn a_gateway_gets_its_token_once_and_the_file_is_the_containers() {
 
 #[tokio::test]
 async fn a_rotated_token_replaces_the_old_one_and_nothing_else() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     fixture.configure().await;
     let (before, old) = (fixture.configuration(), fixture.token().await);
     fixture.staging.rotate_gateway_token(&fixture.user).await.unwrap();
@@ -51,14 +51,14 @@ async fn a_rotated_token_replaces_the_old_one_and_nothing_else() {
 
 #[tokio::test]
 async fn no_token_is_made_where_the_environment_brings_it() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     fixture.staging.configure(&fixture.user, entries(TokenSource::Environment)).await.unwrap();
     assert!(matches!(fixture.staging.gateway_token(&fixture.user).await.unwrap(), GatewayToken::Missing));
 }
 
 #[tokio::test]
 async fn what_is_no_file_of_theirs_is_neither_read_nor_replaced() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     fixture.staging.prepare(&fixture.user).await.unwrap();
     let elsewhere = fixture.path("elsewhere.json");
     fs::write(&elsewhere, "{\"gateway\": {\"auth\": {\"token\": \"another's\"}}}").unwrap();
@@ -90,7 +90,7 @@ async fn what_is_no_file_of_theirs_is_neither_read_nor_replaced() {
 /// OpenClaw writes the file too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_keeps_changing_stays_whole() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     fixture.configure().await;
     let path = fixture.own("openclaw.json");
     let writer = std::thread::spawn(move || {

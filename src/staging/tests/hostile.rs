@@ -10,7 +10,7 @@ use super::*;
 impl Fixture {
     /// The user's directories as they are after a first provision, and another tenant with a sign-in.
     async fn with_victim() -> (Self, PathBuf) {
-        let f = Self::new();
+        let f = Self::new().await;
         fs::create_dir_all(f.own("codex")).unwrap();
         let victim = UserId::parse("victim").unwrap();
         f.try_stage(&victim, &auth(NEW), false).await.unwrap();
@@ -79,7 +79,7 @@ async fn a_link_in_the_place_of_the_user_directory_is_refused() {
 
 #[tokio::test]
 async fn what_is_not_a_regular_file_is_replaced_without_being_opened() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     fs::create_dir_all(f.own("codex")).unwrap();
     // Opening a FIFO without a writer would hang this test.
     rustix::fs::mkfifoat(CWD, f.auth_json(), Mode::RWXU).unwrap();
@@ -114,7 +114,7 @@ async fn what_is_not_a_regular_file_is_replaced_without_being_opened() {
 
 #[tokio::test]
 async fn a_directory_at_auth_json_is_moved_aside_with_what_is_in_it() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     for inside in [None, Some("keep me")] {
         let _none = fs::remove_file(f.auth_json());
         fs::create_dir_all(f.auth_json()).unwrap();
@@ -131,7 +131,7 @@ async fn a_directory_at_auth_json_is_moved_aside_with_what_is_in_it() {
 
 #[tokio::test]
 async fn a_hard_link_is_never_written_through_nor_chowned() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     fs::create_dir_all(f.own("codex")).unwrap();
     let elsewhere = f.path("somebody-elses");
     fs::write(&elsewhere, auth(NEW).to_file_bytes().expose_secret()).unwrap();
@@ -149,7 +149,7 @@ async fn a_hard_link_is_never_written_through_nor_chowned() {
 
 #[tokio::test]
 async fn a_huge_file_is_read_no_further_than_its_limit() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     fs::create_dir_all(f.own("codex")).unwrap();
     // Sparse: reading all of it would exhaust memory.
     fs::File::create(f.auth_json()).unwrap().set_len(1 << 40).unwrap();
@@ -167,24 +167,29 @@ async fn a_huge_file_is_read_no_further_than_its_limit() {
 }
 
 /// Incident 23: what was written into a directory that is `codex` no more is not staged.
-#[test]
-fn a_codex_that_was_moved_away_while_it_was_open_does_not_count() {
-    let f = Fixture::new();
-    let (root, owner) = (f.root.path(), Some(container_user()));
-    let home = places::make_home(root, &f.user, owner).unwrap();
-    let codex = places::make(&home, &places::CODEX, owner, &mut vec![]).unwrap();
-    fs::rename(f.own("codex"), f.own("away")).unwrap();
-    for replacement in [false, true] {
-        if replacement {
-            fs::remove_file(f.own("away/auth.json")).unwrap();
-            fs::create_dir(f.own("codex")).unwrap();
+#[tokio::test]
+async fn a_codex_that_was_moved_away_while_it_was_open_does_not_count() {
+    let f = Fixture::new().await;
+    let (own, away, made) = (f.own(""), f.own("away"), f.own("codex"));
+    let work = f.staging.blocking(&f.user, move |root, user| {
+        let owner = Some(container_user());
+        let home = places::make_home(root, user, owner)?;
+        let codex = places::make(&home, &places::CODEX, owner, &mut vec![])?;
+        fs::rename(&made, &away).unwrap();
+        for replacement in [false, true] {
+            if replacement {
+                fs::remove_file(away.join("auth.json")).unwrap();
+                fs::create_dir(&made).unwrap();
+            }
+            let bytes = auth(OLD).to_file_bytes();
+            let (place, before) = (crate::domain::credential_plan::Place::Codex, jail::Found::Missing);
+            let replaced = credentials::write_into(&home, &codex, place, owner, bytes.expose_secret(), &before)?;
+            assert!(matches!(replaced, write::Replaced::Disturbed));
+            assert_eq!(files(&own), [away.join("auth.json")]);
         }
-        let bytes = auth(OLD).to_file_bytes();
-        let (place, before) = (crate::domain::credential_plan::Place::Codex, jail::Found::Missing);
-        let replaced = credentials::write_into(&home, &codex, place, owner, bytes.expose_secret(), &before).unwrap();
-        assert!(matches!(replaced, write::Replaced::Disturbed));
-        assert_eq!(files(&f.own("")), [f.own("away/auth.json")]);
-    }
+        Ok(())
+    });
+    work.await.unwrap();
 }
 
 /// A name of 255 bytes leaves no room for a suffix. It is shortened, and no two are ever the same.

@@ -21,7 +21,7 @@ impl Fixture {
 
 #[tokio::test]
 async fn purging_removes_everything_of_the_user_and_nothing_else() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     f.stage(&auth(OLD)).await;
     let other = f.path("users/other");
     fs::create_dir_all(other.join("codex")).unwrap();
@@ -45,7 +45,7 @@ async fn purging_removes_everything_of_the_user_and_nothing_else() {
 
 #[tokio::test]
 async fn purging_a_link_removes_the_link() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     fs::create_dir_all(f.path("users/other")).unwrap();
     fs::write(f.path("users/other/file"), "theirs").unwrap();
     symlink("other", f.path("users/mallory")).unwrap();
@@ -57,7 +57,7 @@ async fn purging_a_link_removes_the_link() {
 /// 3,000 levels are more than the descriptors of a process and more than the longest path.
 #[tokio::test]
 async fn a_deep_and_a_wide_tree_are_purged_alike() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     fs::create_dir_all(f.own("wide")).unwrap();
     for number in 0..1_500 {
         fs::write(f.own(&format!("wide/{number}")), "").unwrap();
@@ -76,7 +76,7 @@ async fn a_deep_and_a_wide_tree_are_purged_alike() {
 /// Incident 19, as far as files go: an interrupted delete is finished by the next one.
 #[tokio::test]
 async fn an_interrupted_purge_is_finished_by_the_next() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     fs::create_dir_all(f.own(".provisioner-purge-0123456789abcdef/deeper/still")).unwrap();
     f.purge().await;
     assert!(!f.own("").exists());

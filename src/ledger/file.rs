@@ -1,0 +1,546 @@
+//! The ledger on EFS: a lock file a user beneath `.provisioner/locks`.
+//!
+//! Two layers: within this process a fair queue per user, so that tasks wait in order instead of polling; between
+//! replicas `flock` on the lock file. It is never one that rename replaces, and `flock` belongs to the open file, so
+//! unlike `fcntl` it also excludes threads (incident 25). The kernel, or the NFS lease, releases it when a process is
+//! killed, and the lease alone when it is stopped: so the file also says whose it is, see [`Holding::look`].
+
+use std::error::Error;
+use std::fmt;
+use std::future::pending;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::queue::{Place, Queues};
+use super::slots::{Entry, Newest};
+use super::{Hold, Ledger, LedgerError, Record, VERIFIED_FOR, stops};
+use crate::domain::{LastStop, UserId};
+use crate::files::{Clock, Fence, Files, Job, Root, boot_time};
+use crate::metrics::Metrics;
+use crate::staging::jail::{Dir, Name, identity};
+use crate::staging::{StagingError, places};
+
+/// flock on NFS becomes a write lock on the server, which needs a file that is open for writing.
+const FLAGS: OFlags =
+    OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+/// What ends the name of a lock file. No user id has a full stop in it.
+const SUFFIX: &str = ".lock";
+/// Between tries of a lock that another replica holds. Jittered, so that waiting replicas do not try in step.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A lock file that vanishes this often in one try counts as busy.
+const RACES_ENDURED: u32 = 16;
+/// A longer timeout means "wait for ever", without overflowing the clock.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long it may take to see whether another replica has a lock.
+const SEEN_WITHIN: Duration = Duration::from_secs(2);
+/// Names of users that are listed at most: EFS has room for ten thousand access points.
+const MOST_NAMES: usize = 200_000;
+
+/// The ledger on EFS. Cheap to clone; clones share the queues.
+#[derive(Clone)]
+pub struct FileLedger {
+    files: Files,
+    queues: Queues,
+    clock: Clock,
+    metrics: Metrics,
+    #[cfg(test)]
+    held: Arc<Mutex<std::collections::HashMap<UserId, std::sync::Weak<Holding>>>>,
+}
+
+impl fmt::Debug for FileLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileLedger").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+/// A user who is held.
+#[derive(Debug)]
+pub(super) struct FileHold {
+    holding: Arc<Holding>,
+    is_new: bool,
+    record: Record,
+    /// The first write to the file, while it goes on beside other work.
+    announcing: tokio::sync::Mutex<Option<JoinHandle<Result<(), LedgerError>>>>,
+}
+
+/// The locked file, shared with file work that goes on under it: it is let go when the last of that has ended.
+pub(super) struct Holding {
+    locked: Locked,
+    /// Dropped after the file was let go: the next in line finds it free.
+    place: Option<Place>,
+    user: UserId,
+    /// Says in the file that it is held by this acquisition.
+    generation: String,
+    newest: Mutex<Newest>,
+    lost: AtomicBool,
+    /// When the last look began that found it held, in milliseconds of `clock`.
+    looked_at: AtomicU64,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+impl fmt::Debug for Holding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Holding").field("user", &self.user).field("lost", &self.lost).finish_non_exhaustive()
+    }
+}
+
+/// A locked file.
+struct Locked {
+    /// `None` once it is handed on.
+    file: Option<OwnedFd>,
+    files: Files,
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            self.files.detach(move || unlock(&file));
+        }
+    }
+}
+
+fn unlock(file: &OwnedFd) {
+    // Closing is not enough: a process that is being spawned just now has a copy of the descriptor until it execs.
+    let _closing_follows = rustix::fs::flock(file, FlockOperation::Unlock);
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        // Never here: an unlock takes as long as the mount likes, and this may be a thread that serves everybody.
+        let (file, place) = (self.locked.file.take(), self.place.take());
+        self.locked.files.detach(move || {
+            if let Some(file) = file {
+                unlock(&file);
+            }
+            drop(place);
+        });
+    }
+}
+
+impl FileLedger {
+    /// The ledger beneath the root of `files`.
+    #[must_use]
+    pub fn new(files: Files, metrics: Metrics) -> Self {
+        let (queues, clock) = (Queues::default(), Arc::new(boot_time));
+        Self {
+            files,
+            queues,
+            clock,
+            metrics,
+            #[cfg(test)]
+            held: Arc::default(),
+        }
+    }
+
+    pub(super) async fn hold(&self, user: &UserId, timeout: Duration) -> Result<FileHold, LedgerError> {
+        let started = Instant::now();
+        let deadline = started + timeout.min(LONGEST_TIMEOUT);
+        let place = self.place(user, started, deadline).await?;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let (files, clock) = (self.files.clone(), Arc::clone(&self.clock));
+            // Should this future be dropped here, the job's answer is dropped when it comes, and the lock with it.
+            if let Some(taken) = self.run(user, move |root, user| try_lock(root, user, files, &clock)).await? {
+                return Ok(self.taken(place, taken));
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(LedgerError::Busy { user_id: user.clone(), waited: now - started, elsewhere: true });
+            }
+            sleep_until((now + pause.mul_f64(0.5 + fastrand::f64() / 2.0)).min(deadline)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn taken(&self, place: Place, Taken { locked, is_new, newest, looked_at }: Taken) -> FileHold {
+        let record = newest.entry.record.clone();
+        let holding = Arc::new(Holding {
+            locked,
+            user: place.user.clone(),
+            place: Some(place),
+            generation: format!("{:016x}", fastrand::u64(..)),
+            newest: Mutex::new(newest),
+            lost: AtomicBool::new(false),
+            looked_at: AtomicU64::new(looked_at),
+            clock: Arc::clone(&self.clock),
+            metrics: self.metrics.clone(),
+        });
+        #[cfg(test)]
+        self.held.lock().unwrap().insert(holding.user.clone(), Arc::downgrade(&holding));
+        let (writer, entry) = (Arc::clone(&holding), record.clone());
+        let (files, job) = (self.files.clone(), Job::of(&holding.user));
+        let user = holding.user.clone();
+        let announcing = tokio::spawn(async move {
+            let written = files.run(job, move |root| writer.put(root, entry)).await;
+            written.map_err(|source| unusable(&user, source))
+        });
+        FileHold { holding, is_new, record, announcing: tokio::sync::Mutex::new(Some(announcing)) }
+    }
+
+    async fn place(&self, user: &UserId, started: Instant, deadline: Instant) -> Result<Place, LedgerError> {
+        timeout_at(deadline, Place::wait(&self.queues, user)).await.map_err(|_| LedgerError::Busy {
+            user_id: user.clone(),
+            waited: started.elapsed(),
+            elsewhere: false,
+        })
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        user: &UserId,
+        work: impl FnOnce(&Root, &UserId) -> Result<T, StagingError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        self.run_as(Job::of(user), user, work).await
+    }
+
+    async fn run_as<T: Send + 'static>(
+        &self,
+        job: Job,
+        user: &UserId,
+        work: impl FnOnce(&Root, &UserId) -> Result<T, StagingError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let of = user.clone();
+        let done = self.files.run(job, move |root| work(root, &of)).await;
+        done.map_err(|source| unusable(user, source))
+    }
+}
+
+fn unusable(user: &UserId, source: StagingError) -> LedgerError {
+    LedgerError::Unusable { user_id: user.clone(), source }
+}
+
+#[async_trait]
+impl Ledger for FileLedger {
+    async fn acquire(&self, user: &UserId, timeout: Duration) -> Result<Box<dyn Hold>, LedgerError> {
+        Ok(Box::new(self.hold(user, timeout).await?))
+    }
+
+    async fn is_held_elsewhere(&self, user: &UserId, timeout: Duration) -> Result<bool, LedgerError> {
+        let started = Instant::now();
+        let _place = self.place(user, started, started + timeout.min(LONGEST_TIMEOUT)).await?;
+        let locked = self.run_as(Job::of(user).within(SEEN_WITHIN), user, |root, user| {
+            let (directory, name) = (places::locks(root)?, file_name(user));
+            let Some(file) = open(&directory, &name)? else { return Ok(false) };
+            Ok(match lock(&directory, &name, &file)? {
+                Tried::Busy => true,
+                Tried::Held => {
+                    unlock(&file);
+                    false
+                }
+                Tried::Nameless => false,
+            })
+        });
+        locked.await
+    }
+
+    async fn read(&self, user: &UserId) -> Result<Option<Record>, LedgerError> {
+        let read = self.run_as(Job::of(user).as_hint(), user, |root, user| {
+            let (directory, name) = (places::locks(root)?, file_name(user));
+            let Some(file) = open(&directory, &name)? else { return Ok(None) };
+            let newest = Newest::read(&file).map_err(StagingError::io("read", directory.path_of(&name)))?;
+            Ok(Some(newest.entry.record))
+        });
+        read.await
+    }
+
+    async fn list(&self) -> Result<Vec<UserId>, LedgerError> {
+        let listed = self.files.run(Job::ours(), |root| places::locks(root)?.names(MOST_NAMES)).await;
+        let names = listed.map_err(LedgerError::Unlisted)?;
+        Ok(names.iter().filter_map(|name| user_of(name.bytes())).collect())
+    }
+
+    async fn last_stop(&self, user: &UserId) -> Result<Option<LastStop>, LedgerError> {
+        self.run_as(Job::of(user).as_hint(), user, stops::read).await
+    }
+
+    async fn note_stop(&self, user: &UserId, stop: LastStop) -> Result<(), LedgerError> {
+        let job = Job::of(user).as_hint();
+        self.run_as(job, user, move |root, user| stops::note(root, user, &stop)).await
+    }
+}
+
+impl Holding {
+    fn failed(&self, action: &'static str) -> impl FnOnce(Errno) -> StagingError + use<> {
+        StagingError::io(action, format!(".provisioner/locks/{}", file_name(&self.user).shown()))
+    }
+
+    fn lose(&self) -> StagingError {
+        if !self.lost.swap(true, Ordering::AcqRel) {
+            self.metrics.lock_lost();
+            tracing::error!(user_id = %self.user, "the user's lock was lost; nothing more is changed under it");
+        }
+        StagingError::LockLost { path: format!("users/{}", self.user) }
+    }
+
+    /// Whoever cannot see that the lock is theirs does not have it.
+    fn doubt(&self, error: &StagingError) -> StagingError {
+        if !matches!(error, StagingError::LockLost { .. }) {
+            tracing::warn!(user_id = %self.user, error = error as &dyn Error, "the user's lock could not be verified");
+        }
+        self.lose()
+    }
+
+    /// Writes to the file that it is held by this acquisition, and what is remembered.
+    fn put(&self, root: &Root, record: Record) -> Result<(), StagingError> {
+        if !self.is_recent() {
+            self.look(root)?;
+        }
+        let Some(file) = &self.locked.file else { return Err(self.lose()) };
+        let entry = Entry { generation: self.generation.clone(), record };
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = newest.replace(file, entry).map_err(self.failed("write"))?;
+        // Stopped since the look, it may have been overtaken, and have overwritten what the other one had announced. Then
+        // neither can tell who is right, and both lose.
+        if self.is_recent() { Ok(()) } else { Err(self.lose()) }
+    }
+
+    /// Looks whether the lock is still this process's, whether the path still leads to the file that is locked here, and
+    /// whether that still says that it is this acquisition's: another one may have come and gone. Opening anew asks the NFS server, where a descriptor is answered from what this client believes.
+    fn look(&self, root: &Root) -> Result<(), StagingError> {
+        if self.lost.load(Ordering::Acquire) {
+            return Err(self.lose());
+        }
+        let now = (self.clock)();
+        let (directory, name) = (places::locks(root)?, file_name(&self.user));
+        let Some(named) = open(&directory, &name)? else { return Err(self.lose()) };
+        let Some(file) = &self.locked.file else { return Err(self.lose()) };
+        // Whoever has it still is given it again. Another one may have taken it and not yet have written that.
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(self.lose()),
+            Err(errno) => return Err(self.failed("lock")(errno)),
+        }
+        let stat = |file: &OwnedFd| rustix::fs::fstat(file).map(|stat| identity(&stat)).map_err(self.failed("stat"));
+        let is_ours = {
+            // Not while one of its own writes is half done.
+            let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+            Newest::read(&named).map_err(self.failed("read"))?.entry.generation == newest.entry.generation
+        };
+        if stat(file)? != stat(&named)? || !is_ours {
+            return Err(self.lose());
+        }
+        self.looked_at.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Fence for Holding {
+    fn holds(&self, root: &Root) -> bool {
+        self.is_recent() || self.look(root).map_err(|error| self.doubt(&error)).is_ok()
+    }
+
+    fn is_recent(&self) -> bool {
+        if self.lost.load(Ordering::Acquire) {
+            return false;
+        }
+        let now = u64::try_from((self.clock)().as_millis()).unwrap_or(u64::MAX);
+        let age = now.saturating_sub(self.looked_at.load(Ordering::Acquire));
+        u128::from(age) < VERIFIED_FOR.as_millis()
+    }
+}
+
+impl FileHold {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Holding, &Root) -> Result<T, StagingError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let (holding, user) = (Arc::clone(&self.holding), &self.holding.user);
+        let done = self.holding.locked.files.run(Job::of(user), move |root| work(&holding, root)).await;
+        done.map_err(|source| match source {
+            StagingError::LockLost { .. } => LedgerError::Lost { user_id: user.clone() },
+            source => unusable(user, source),
+        })
+    }
+
+    /// Waits for the first write.
+    async fn announced(&self) -> Result<(), LedgerError> {
+        let mut announcing = self.announcing.lock().await;
+        let Some(handle) = announcing.as_mut() else { return Ok(()) };
+        let written = handle.await;
+        *announcing = None;
+        match written {
+            Ok(Err(LedgerError::Unusable { source: StagingError::LockLost { .. }, user_id })) => {
+                Err(LedgerError::Lost { user_id })
+            }
+            Ok(result) => result,
+            Err(_) => Err(LedgerError::Lost { user_id: self.holding.user.clone() }),
+        }
+    }
+}
+
+#[async_trait]
+impl Hold for FileHold {
+    fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    fn record(&self) -> &Record {
+        &self.record
+    }
+
+    async fn verify(&self) -> Result<(), LedgerError> {
+        self.announced().await?;
+        if self.holding.is_recent() {
+            return Ok(());
+        }
+        let lost = |error| match error {
+            LedgerError::Unusable { source, user_id } => {
+                self.holding.doubt(&source);
+                LedgerError::Lost { user_id }
+            }
+            lost => lost,
+        };
+        self.run(Holding::look).await.map_err(lost)
+    }
+
+    fn fence(&self) -> Arc<dyn Fence> {
+        Arc::<Holding>::clone(&self.holding)
+    }
+
+    fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let holding = Arc::downgrade(&self.holding);
+        Box::pin(async move {
+            loop {
+                sleep(VERIFIED_FOR / 2).await;
+                let Some(holding) = holding.upgrade() else { return pending().await };
+                let (files, job) = (holding.locked.files.clone(), Job::of(&holding.user));
+                let looking = Arc::clone(&holding);
+                if let Err(error) = files.run(job, move |root| looking.look(root)).await {
+                    holding.doubt(&error);
+                    return;
+                }
+            }
+        })
+    }
+
+    async fn write(&mut self, record: Record) -> Result<(), LedgerError> {
+        self.verify().await?;
+        let written = record.clone();
+        self.run(move |holding, root| holding.put(root, written)).await?;
+        self.record = record;
+        Ok(())
+    }
+
+    async fn remove(self: Box<Self>) -> Result<(), LedgerError> {
+        self.verify().await?;
+        let removed = self.run(|holding, root| {
+            holding.look(root)?;
+            let (directory, name) = (places::locks(root)?, file_name(&holding.user));
+            stops::remove(&directory, &holding.user);
+            match directory.unlink(&name) {
+                Ok(()) | Err(Errno::NOENT) => Ok(()),
+                Err(errno) => Err(StagingError::io("remove", directory.path_of(&name))(errno)),
+            }
+        });
+        removed.await
+    }
+}
+
+fn file_name(user: &UserId) -> Name {
+    Name::of(user).plus(SUFFIX)
+}
+
+fn user_of(name: &[u8]) -> Option<UserId> {
+    UserId::parse(std::str::from_utf8(name).ok()?.strip_suffix(SUFFIX)?).ok()
+}
+
+/// The lock file, if there is one.
+fn open(directory: &Dir, name: &Name) -> Result<Option<OwnedFd>, StagingError> {
+    match directory.open(name, FLAGS, Mode::empty()) {
+        Ok(file) => Ok(Some(file)),
+        Err(Errno::NOENT | Errno::STALE) => Ok(None),
+        Err(errno) => Err(StagingError::io("open", directory.path_of(name))(errno)),
+    }
+}
+
+/// What an acquisition begins with.
+struct Taken {
+    locked: Locked,
+    is_new: bool,
+    newest: Newest,
+    looked_at: u64,
+}
+
+/// `None` when somebody else holds it.
+fn try_lock(root: &Root, user: &UserId, files: Files, clock: &Clock) -> Result<Option<Taken>, StagingError> {
+    let (directory, name) = (places::locks(root)?, file_name(user));
+    let failed = |action| StagingError::io(action, directory.path_of(&name));
+    for _ in 0..RACES_ENDURED {
+        let (file, is_new) = match open(&directory, &name)? {
+            Some(file) => (file, false),
+            None => {
+                let created = directory.open(&name, FLAGS | OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR);
+                match created {
+                    Ok(file) => (file, true),
+                    Err(Errno::EXIST) => continue,
+                    Err(errno) => return Err(failed("create")(errno)),
+                }
+            }
+        };
+        let looked_at = u64::try_from(clock().as_millis()).unwrap_or(u64::MAX);
+        match lock(&directory, &name, &file)? {
+            Tried::Held => {
+                let locked = Locked { file: Some(file), files };
+                let read = locked.file.as_ref().map_or_else(|| Ok(Newest::default()), Newest::read);
+                let newest = read.map_err(failed("read"))?;
+                return Ok(Some(Taken { locked, is_new, newest, looked_at }));
+            }
+            Tried::Busy => return Ok(None),
+            Tried::Nameless => {}
+        }
+    }
+    Ok(None)
+}
+
+/// What trying to lock an open lock file came to.
+#[derive(Debug, PartialEq, Eq)]
+enum Tried {
+    Held,
+    Busy,
+    /// It is no longer the file that the name stands for: the lock is worth nothing.
+    Nameless,
+}
+
+fn lock(directory: &Dir, name: &Name, file: &OwnedFd) -> Result<Tried, StagingError> {
+    let failed = |action| StagingError::io(action, directory.path_of(name));
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(Tried::Busy),
+        // Removed on the server between opening and locking.
+        Err(Errno::STALE | Errno::INTR) => return Ok(Tried::Nameless),
+        Err(errno) => return Err(failed("lock")(errno)),
+    }
+    // Its holder may have removed it after we opened it: then we hold a file without a name, and the next one makes a
+    // new file and locks that. Opening anew asks the NFS server, where a stat may be answered from the cache.
+    let Some(named_now) = open(directory, name)? else { return Ok(Tried::Nameless) };
+    let stat = |file: &OwnedFd| rustix::fs::fstat(file).map(|stat| identity(&stat)).map_err(failed("stat"));
+    Ok(if stat(file)? == stat(&named_now)? { Tried::Held } else { Tried::Nameless })
+}
+
+#[cfg(test)]
+impl FileLedger {
+    pub(super) fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.queues.lock().unwrap().is_empty()
+    }
+
+    /// Loses a user's lock as a client does whose lease ran out: without being told.
+    pub(super) fn lose_lease(&self, user: &UserId) {
+        let held = self.held.lock().unwrap().remove(user).and_then(|held| held.upgrade()).unwrap();
+        unlock(held.locked.file.as_ref().unwrap());
+    }
+}

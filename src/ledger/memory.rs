@@ -1,0 +1,210 @@
+//! A ledger in memory, as a store with conditional writes would keep it: so that the sentences in `tests.rs` are not
+//! about files.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::queue::{Place, Queues};
+use super::{Hold, Ledger, LedgerError, Record};
+use crate::domain::{LastStop, UserId};
+use crate::files::{Fence, Root};
+
+type Rows = Arc<Mutex<HashMap<UserId, Row>>>;
+
+#[derive(Default)]
+struct Row {
+    record: Record,
+    stop: Option<LastStop>,
+    generation: u64,
+    is_held: bool,
+}
+
+/// One replica's way to the rows that all share.
+#[derive(Clone, Default)]
+pub(super) struct MemoryLedger {
+    rows: Rows,
+    queues: Queues,
+}
+
+impl std::fmt::Debug for MemoryLedger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryLedger").finish_non_exhaustive()
+    }
+}
+
+impl MemoryLedger {
+    pub(super) fn replica(&self) -> Self {
+        Self { rows: Arc::clone(&self.rows), queues: Queues::default() }
+    }
+
+    pub(super) fn lose_lease(&self, user: &UserId) {
+        self.rows.lock().unwrap().get_mut(user).unwrap().is_held = false;
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.queues.lock().unwrap().is_empty()
+    }
+
+    async fn place(&self, user: &UserId, started: Instant, timeout: Duration) -> Result<Place, LedgerError> {
+        let deadline = started + timeout.min(Duration::from_secs(1 << 20));
+        let late = || LedgerError::Busy { user_id: user.clone(), waited: started.elapsed(), elsewhere: false };
+        timeout_at(deadline, Place::wait(&self.queues, user)).await.map_err(|_| late())
+    }
+}
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    async fn acquire(&self, user: &UserId, timeout: Duration) -> Result<Box<dyn Hold>, LedgerError> {
+        let started = Instant::now();
+        let place = self.place(user, started, timeout).await?;
+        loop {
+            {
+                let mut rows = self.rows.lock().unwrap();
+                let is_new = !rows.contains_key(user);
+                let row = rows.entry(user.clone()).or_default();
+                if !row.is_held {
+                    row.is_held = true;
+                    row.generation += 1;
+                    let held = Arc::new(Held {
+                        rows: Arc::clone(&self.rows),
+                        user: user.clone(),
+                        generation: AtomicU64::new(row.generation),
+                        _place: place,
+                    });
+                    return Ok(Box::new(MemoryHold { held, is_new, record: row.record.clone() }));
+                }
+            }
+            let waited = started.elapsed();
+            if waited >= timeout {
+                return Err(LedgerError::Busy { user_id: user.clone(), waited, elsewhere: true });
+            }
+            sleep(Duration::from_millis(10).min(timeout - waited)).await;
+        }
+    }
+
+    async fn is_held_elsewhere(&self, user: &UserId, timeout: Duration) -> Result<bool, LedgerError> {
+        let _place = self.place(user, Instant::now(), timeout).await?;
+        Ok(self.rows.lock().unwrap().get(user).is_some_and(|row| row.is_held))
+    }
+
+    async fn read(&self, user: &UserId) -> Result<Option<Record>, LedgerError> {
+        Ok(self.rows.lock().unwrap().get(user).map(|row| row.record.clone()))
+    }
+
+    async fn list(&self) -> Result<Vec<UserId>, LedgerError> {
+        Ok(self.rows.lock().unwrap().keys().cloned().collect())
+    }
+
+    async fn last_stop(&self, user: &UserId) -> Result<Option<LastStop>, LedgerError> {
+        Ok(self.rows.lock().unwrap().get(user).and_then(|row| row.stop.clone()))
+    }
+
+    async fn note_stop(&self, user: &UserId, stop: LastStop) -> Result<(), LedgerError> {
+        if let Some(row) = self.rows.lock().unwrap().get_mut(user) {
+            row.stop = Some(stop);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct MemoryHold {
+    held: Arc<Held>,
+    is_new: bool,
+    record: Record,
+}
+
+struct Held {
+    rows: Rows,
+    user: UserId,
+    generation: AtomicU64,
+    _place: Place,
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl Held {
+    /// The condition of every write.
+    fn with_row<T>(&self, change: impl FnOnce(&mut HashMap<UserId, Row>) -> T) -> Result<T, LedgerError> {
+        let mut rows = self.rows.lock().unwrap();
+        let generation = self.generation.load(Ordering::Acquire);
+        let is_ours = rows.get(&self.user).is_some_and(|row| row.generation == generation);
+        if is_ours { Ok(change(&mut rows)) } else { Err(LedgerError::Lost { user_id: self.user.clone() }) }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let user = self.user.clone();
+        let _lost = self.with_row(|rows| {
+            if let Some(row) = rows.get_mut(&user) {
+                row.is_held = false;
+            }
+        });
+    }
+}
+
+impl Fence for Held {
+    fn holds(&self, _root: &Root) -> bool {
+        self.is_recent()
+    }
+
+    fn is_recent(&self) -> bool {
+        self.with_row(|_| ()).is_ok()
+    }
+}
+
+#[async_trait]
+impl Hold for MemoryHold {
+    fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    fn record(&self) -> &Record {
+        &self.record
+    }
+
+    async fn verify(&self) -> Result<(), LedgerError> {
+        self.held.with_row(|_| ())
+    }
+
+    fn fence(&self) -> Arc<dyn Fence> {
+        Arc::<Held>::clone(&self.held)
+    }
+
+    fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let held = Arc::downgrade(&self.held);
+        Box::pin(async move {
+            while let Some(held) = held.upgrade() {
+                if !held.is_recent() {
+                    return;
+                }
+                drop(held);
+                sleep(super::VERIFIED_FOR / 2).await;
+            }
+            pending().await
+        })
+    }
+
+    async fn write(&mut self, record: Record) -> Result<(), LedgerError> {
+        let user = self.held.user.clone();
+        self.held.with_row(|rows| rows.entry(user).or_default().record = record.clone())?;
+        self.record = record;
+        Ok(())
+    }
+
+    async fn remove(self: Box<Self>) -> Result<(), LedgerError> {
+        self.held.with_row(|rows| rows.remove(&self.held.user)).map(drop)
+    }
+}

@@ -1,0 +1,151 @@
+//! What this service remembers of a user beside AWS, and who of its replicas works on them.
+//!
+//! One user is held by one operation of one replica at a time. A holder that was stopped for longer than its lease may find
+//! that another one has taken its place: it asks before every change, see [`Hold::verify`] and [`Fence`].
+//!
+//! [`FileLedger`] keeps all of it on EFS, and nothing outside this module knows. Another store takes its place by
+//! implementing [`Ledger`] and passing the sentences in `tests.rs`. It has to promise that of two holders only the later
+//! one passes `verify`, and that a record is read whole as it was before a write or after it.
+
+mod file;
+mod queue;
+mod slots;
+mod stops;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use file::FileLedger;
+
+use crate::domain::{LastStop, UserId};
+use crate::files::Fence;
+use crate::staging::StagingError;
+
+/// How old a look at the lock may be when something is changed. Far below the time after which EFS gives the lock of a
+/// client that it does not hear of to another (aws-facts §2).
+pub const VERIFIED_FOR: Duration = Duration::from_secs(5);
+
+/// What is remembered of a user. Losing it loses no user, only revisions that no service names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// ARNs of task-definition revisions that were registered for the user and may still be.
+    #[serde(default)]
+    pub revisions: BTreeSet<String>,
+    /// What another version of this service remembers: carried along, or a roll-out of this service would lose it.
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+impl Record {
+    /// The same with other revisions.
+    #[must_use]
+    pub fn with_revisions(&self, revisions: BTreeSet<String>) -> Self {
+        Self { revisions, rest: self.rest.clone() }
+    }
+}
+
+/// Why something about a user could not be remembered, or the user not be held.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Somebody else works on this user; try again later.
+    #[error("user {user_id} was still locked after {waited:?}{}", if *elsewhere { ", by another replica" } else { "" })]
+    Busy {
+        /// The user.
+        user_id: UserId,
+        /// How long it was tried.
+        waited: Duration,
+        /// Whether it is another process that has the lock.
+        elsewhere: bool,
+    },
+    /// Another replica has taken the user's lock meanwhile. Whatever was planned under it is out of date.
+    #[error("the lock of user {user_id} was lost to another replica")]
+    Lost {
+        /// The user.
+        user_id: UserId,
+    },
+    /// The store could not be used.
+    #[error("could not lock user {user_id}")]
+    Unusable {
+        /// The user.
+        user_id: UserId,
+        /// What failed.
+        #[source]
+        source: StagingError,
+    },
+    /// The store could not be used for a question about all users.
+    #[error("the locks could not be listed")]
+    Unlisted(#[source] StagingError),
+}
+
+/// Records and locks of all users.
+#[async_trait]
+pub trait Ledger: Debug + Send + Sync {
+    /// Waits for the user, at most `timeout`; with zero it is tried once. Dropping the future gives up cleanly.
+    async fn acquire(&self, user: &UserId, timeout: Duration) -> Result<Box<dyn Hold>, LedgerError>;
+
+    /// Waits until nobody in this process holds the user or stands in line, at most `timeout`, and says whether another
+    /// process holds them at this moment. Leaves no trace.
+    async fn is_held_elsewhere(&self, user: &UserId, timeout: Duration) -> Result<bool, LedgerError>;
+
+    /// What is remembered of the user, whoever holds them; `None` when they were never held, or removed since. This and the
+    /// notes of stops only explain what AWS says: while the store is slow they fail at once.
+    async fn read(&self, user: &UserId) -> Result<Option<Record>, LedgerError>;
+
+    /// Every user of whom something is remembered, in no order.
+    async fn list(&self) -> Result<Vec<UserId>, LedgerError>;
+
+    /// Why the user's container last stopped, as it was noted last: ECS forgets a stopped task after about an hour.
+    async fn last_stop(&self, user: &UserId) -> Result<Option<LastStop>, LedgerError>;
+
+    /// Notes a stop, unless the very same is noted. It is only ever an explanation, so it needs no lock.
+    async fn note_stop(&self, user: &UserId, stop: LastStop) -> Result<(), LedgerError>;
+}
+
+/// Holds a user; dropping it lets go.
+#[async_trait]
+pub trait Hold: Debug + Send + Sync {
+    /// Whether nothing was remembered of the user before: no replica has seen them.
+    ///
+    /// `false` proves nothing (somebody may have held them once and died); `true` is right.
+    fn is_new(&self) -> bool;
+
+    /// What is remembered of the user.
+    fn record(&self) -> &Record;
+
+    /// Makes sure that the user is still held; to be asked before each change of theirs. It looks again when the last look
+    /// is older than [`VERIFIED_FOR`].
+    ///
+    /// # Errors
+    /// [`LedgerError::Lost`]: stop at once.
+    async fn verify(&self) -> Result<(), LedgerError>;
+
+    /// The same question for changes of files; and, without a look, for whoever cannot wait.
+    fn fence(&self) -> Arc<dyn Fence>;
+
+    /// Completes when the user is no longer held, and looks often enough that a look is always recent.
+    fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// Remembers something else of the user, durable when it returns.
+    ///
+    /// # Errors
+    /// [`LedgerError::Lost`], and what the store says. The former record is in force then.
+    async fn write(&mut self, record: Record) -> Result<(), LedgerError>;
+
+    /// Forgets the user and lets go: the last step of deleting them completely.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    async fn remove(self: Box<Self>) -> Result<(), LedgerError>;
+}
+
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod tests;
