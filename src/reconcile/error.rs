@@ -179,11 +179,13 @@ impl ConvergeError {
             Self::ImageMissing { .. } => FailureKind::ImageNotFound,
             Self::LockLost | Self::Staging(StagingError::LockLost { .. }) => FailureKind::LockLost,
             Self::Staging(error)
-            | Self::Lock(LedgerError::Unusable { source: error, .. } | LedgerError::Unlisted(error)) => match error.kind() {
-                StagingErrorKind::Tenant => FailureKind::FilesUnreadable,
-                StagingErrorKind::Operator => FailureKind::FilesMisconfigured,
-                StagingErrorKind::Retryable => FailureKind::FilesUnavailable,
-            },
+            | Self::Lock(LedgerError::Unusable { source: error, .. } | LedgerError::Unlisted(error)) => {
+                match error.kind() {
+                    StagingErrorKind::Tenant => FailureKind::FilesUnreadable,
+                    StagingErrorKind::Operator => FailureKind::FilesMisconfigured,
+                    StagingErrorKind::Retryable => FailureKind::FilesUnavailable,
+                }
+            }
             Self::Lock(LedgerError::Busy { .. }) => FailureKind::OperationInProgress,
             Self::Lock(LedgerError::Lost { .. }) => FailureKind::LockLost,
             Self::Busy(_) => FailureKind::OperationInProgress,
@@ -249,7 +251,7 @@ mod tests {
     fn kinds(path: &str, errno: i32) -> [&'static str; 2] {
         let io = || StagingError::Io { action: "open", path: path.into(), source: io::Error::from_raw_os_error(errno) };
         let user_id = crate::domain::UserId::parse("alice").unwrap();
-        let lock = ConvergeError::from(LockError::Io { user_id, source: io() });
+        let lock = ConvergeError::from(LedgerError::Unusable { user_id, source: io() });
         [ConvergeError::from(io()).kind().name(), lock.kind().name()]
     }
 

@@ -279,7 +279,7 @@ impl Staging {
     /// for it: only the container can take it out of its own store.
     pub async fn remove_sign_in(&self, user: &UserId, release: &Release) -> Result<bool, StagingError> {
         for _ in 0..ATTEMPTS {
-            let tidied = |root: &Path, user: &UserId| {
+            let tidied = |root: &Root, user: &UserId| {
                 credentials::tidy(root, user)?;
                 Ok((credentials::inspect(root, user)?, vec![]))
             };

@@ -215,7 +215,7 @@ fn what_is_moved_aside_keeps_a_name_that_fits() {
 /// was moved aside once is not moved again.
 #[tokio::test]
 async fn a_copy_with_the_longest_name_is_moved_aside_once() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     f.stage(&auth(NEW)).await;
     let agent = f.own("agents/main/agent");
     fs::create_dir_all(&agent).unwrap();

@@ -83,24 +83,27 @@ async fn an_interrupted_purge_is_finished_by_the_next() {
 }
 
 /// On EFS a million names take hours: whoever asks for it can stop between two slices, and the next call goes on.
-#[test]
-fn a_purge_goes_on_slice_by_slice_and_each_removes_no_more_than_it_may() {
-    let f = Fixture::new();
+#[tokio::test]
+async fn a_purge_goes_on_slice_by_slice_and_each_removes_no_more_than_it_may() {
+    let f = Fixture::new().await;
     let deep = f.own("a/b/c");
     fs::create_dir_all(&deep).unwrap();
     for number in 0..100 {
         fs::write(deep.join(number.to_string()), "").unwrap();
         fs::write(f.own(&number.to_string()), "").unwrap();
     }
-    let users = places::users(f.root.path()).unwrap();
-    let slice = |entries, time| purge::purge(&users, &jail::Name::of(&f.user), purge::Slice { entries, time });
+    let slice = async |entries, time| {
+        let slice = purge::Slice { entries, time };
+        let purge = move |root: &Root, user: &UserId| purge::purge(&places::users(root)?, &jail::Name::of(user), slice);
+        f.staging.blocking(&f.user, purge).await
+    };
     let long = Duration::from_secs(3_600);
-    assert!(matches!(slice(1, Duration::ZERO), Err(StagingError::Contended { .. })), "no time, no entry");
+    assert!(matches!(slice(1, Duration::ZERO).await, Err(StagingError::Contended { .. })), "no time, no entry");
     let (mut calls, mut left) = (0, files(&f.own("")).len());
     assert_eq!(left, 200);
     loop {
         calls += 1;
-        match slice(30, long) {
+        match slice(30, long).await {
             Ok(()) => break,
             Err(StagingError::PurgeUnfinished { path, removed: 30 }) => assert_eq!(path, "users/mallory"),
             Err(error) => panic!("{error}"),
@@ -117,7 +120,7 @@ fn a_purge_goes_on_slice_by_slice_and_each_removes_no_more_than_it_may() {
 /// A directory that its owner has closed keeps no owner from removing it, root or not.
 #[tokio::test]
 async fn closed_directories_are_purged_and_closed_homes_are_used() {
-    let f = Fixture::new();
+    let f = Fixture::new().await;
     let close = |path: &str| fs::set_permissions(f.own(path), fs::Permissions::from_mode(0o0)).unwrap();
     f.stage(&auth(OLD)).await;
     close("");
