@@ -332,6 +332,19 @@ impl Dir {
         }
     }
 
+    /// Gives a file its former name back, unless something is there by now; answers whether it did.
+    pub(crate) fn restore(&self, from: &Name, to: &Name) -> Result<bool, StagingError> {
+        let linked = self.may_change().and_then(|()| {
+            // A link never replaces, where a rename would. NFS has no rename that does not.
+            rustix::fs::linkat(&self.fd, from.bytes(), &self.fd, to.bytes(), AtFlags::empty())
+        });
+        match linked {
+            Ok(()) => self.unlink(from).map(|()| true).map_err(self.io("remove", from)),
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => Err(self.io("put back", to)(errno)),
+        }
+    }
+
     /// Removes a name that is not a directory. Links are removed, never followed.
     pub(crate) fn unlink(&self, name: &Name) -> Result<(), Errno> {
         self.may_change()?;

@@ -1,13 +1,14 @@
 //! Every place where a sign-in of a user was ever seen to be (openclaw-facts §2), described without any token. Blocking.
 
 use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
+use rustix::io::Errno;
+use secrecy::{ExposeSecret as _, SecretSlice};
 
-use super::Owner;
 use super::error::{StagingError, StagingErrorKind};
 use super::jail::{Child, Dir, Found, Name};
 use super::places::{self, AUTH_JSON, AUTH_PROFILES, CODEX, OURS};
-use super::write::replace;
+use super::write::{Replaced, replace};
+use super::{ATTEMPTS, Owner};
 use crate::domain::credential_plan::auth_profiles::{self, ProfileContent};
 use crate::domain::credential_plan::{Authority, CredentialPlan, HandOver, Profiles, Stored};
 use crate::domain::freshness::SignIn;
@@ -136,38 +137,73 @@ pub(super) fn repair(
     moved: &mut Vec<(String, String)>,
 ) -> Result<(), StagingError> {
     visit(root, user, |place| {
-        let Some(directory) = place.directory else { return Ok(()) };
-        let described = describe(&place, plan)?;
+        let Some(aside) = repair_one(&place, owner, plan)? else { return Ok(()) };
+        let parent = place.path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        moved.push((place.path.clone(), format!("{parent}/{}", aside.shown())));
+        Ok(())
+    })
+}
+
+/// Moves a place's file aside where it shadows or cannot be read; answers its new name. The container may write to it at any
+/// moment, so what was judged is compared right before it is replaced: a token that was rotated meanwhile is never put back.
+fn repair_one(place: &Place<'_>, owner: Option<Owner>, plan: &CredentialPlan) -> Result<Option<Name>, StagingError> {
+    let Some(directory) = place.directory else { return Ok(None) };
+    for _ in 0..ATTEMPTS {
+        let before = directory.read(place.name)?;
+        let described = describe(place, plan)?;
         let is_broken = place.is_read
             && matches!(place.kind, LocationKind::AuthProfile | LocationKind::CodexAuth)
             && described.iter().all(|location| location.present && !location.readable);
         if !is_broken && !described.iter().any(|location| location.shadowing) {
-            return Ok(());
+            return Ok(None);
         }
-        let before = directory.read(place.name)?;
-        let Some(aside) = directory.move_aside(place.name)? else { return Ok(()) };
-        // Other providers' keys, and a sign-in that the release uses, stay in force.
-        if let (LocationKind::AuthProfile, true, Found::Regular(bytes)) = (place.kind, place.is_read, &before)
-            && let Some(mut file) = auth_profiles::parse(bytes)
-        {
-            let shadows = |id: &String| {
-                let path = format!("{}#{id}", place.path);
-                described.iter().any(|location| location.shadowing && location.path == path)
-            };
-            let ids: Vec<String> =
-                auth_profiles::read(&file).into_iter().map(|profile| profile.id).filter(shadows).collect();
-            auth_profiles::remove(&mut file, &ids);
-            if !auth_profiles::is_empty(&file) {
-                let bytes = auth_profiles::to_bytes(file);
-                replace(directory, place.name, bytes.expose_secret(), owner, || Ok(true))?;
+        if directory.read(place.name)? != before {
+            continue;
+        }
+        let aside = place.name.displaced();
+        let is_done = match (&before, kept(place, &before, &described)) {
+            (Found::Regular(bytes), Some(kept)) => {
+                let unchanged = || Ok(directory.read(place.name)? == before);
+                replace(directory, &aside, bytes, owner, || Ok(true))?;
+                match replace(directory, place.name, kept.expose_secret(), owner, unchanged)? {
+                    Replaced::Done { .. } => true,
+                    Replaced::Disturbed => {
+                        directory.unlink(&aside).map_err(StagingError::io("remove", directory.path_of(&aside)))?;
+                        false
+                    }
+                }
             }
+            (Found::Missing | Found::Regular(_) | Found::TooLarge(_) | Found::Other(_), _) => {
+                match directory.rename(place.name, &aside) {
+                    Ok(()) => {}
+                    Err(Errno::NOENT) => return Ok(None),
+                    Err(errno) => return Err(StagingError::io("move aside", directory.path_of(place.name))(errno)),
+                }
+                // What came between is somebody's who is at work: it goes back, unless they have put another one there.
+                directory.read(&aside)? == before || !directory.restore(&aside, place.name)?
+            }
+        };
+        if is_done {
+            directory.sync()?;
+            return Ok(Some(aside));
         }
-        directory.sync()?;
-        let aside = aside.rsplit_once('/').map_or(aside.as_str(), |(_, name)| name).to_owned();
-        let parent = place.path.rsplit_once('/').map_or("", |(parent, _)| parent);
-        moved.push((place.path.clone(), format!("{parent}/{aside}")));
-        Ok(())
-    })
+    }
+    Err(StagingError::Contended { path: directory.path_of(place.name), attempts: ATTEMPTS })
+}
+
+/// What stays of a file that is moved aside: other providers' keys, and a sign-in that the release uses.
+fn kept(place: &Place<'_>, before: &Found, described: &[Location]) -> Option<SecretSlice<u8>> {
+    let (LocationKind::AuthProfile, true, Found::Regular(bytes)) = (place.kind, place.is_read, before) else {
+        return None;
+    };
+    let mut file = auth_profiles::parse(bytes)?;
+    let shadows = |id: &String| {
+        let path = format!("{}#{id}", place.path);
+        described.iter().any(|location| location.shadowing && location.path == path)
+    };
+    let ids: Vec<String> = auth_profiles::read(&file).into_iter().map(|profile| profile.id).filter(shadows).collect();
+    auth_profiles::remove(&mut file, &ids);
+    (!auth_profiles::is_empty(&file)).then(|| auth_profiles::to_bytes(file))
 }
 
 /// The first thing that only the user can mend, kept until the rest is done.
