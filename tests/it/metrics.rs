@@ -167,6 +167,8 @@ fn all() -> Metrics {
     metrics.credentials("written");
     metrics.aws_call("ecs:CreateService", "ThrottlingException", true);
     drop(metrics.queued("service-write"));
+    metrics.files_unavailable("stuck");
+    metrics.lock_lost();
     metrics.waited("service-write", Duration::ZERO);
     metrics.fleet([(State::Running, Some(Rollout::Completed))], None, Timestamp::UNIX_EPOCH);
     metrics
