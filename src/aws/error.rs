@@ -7,6 +7,7 @@ use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use thiserror::Error;
 
+use super::NotInTime;
 use super::attempts::Fenced;
 use crate::domain::with_causes;
 
@@ -36,6 +37,8 @@ pub enum ErrorKind {
     Unavailable,
     /// No answer came: the call may or may not have taken effect.
     Unanswered,
+    /// The operation's deadline came before the call's turn at the rate limit: nothing was sent.
+    NotSent,
     /// AWS understood the call and refused it.
     Refused,
     /// It was not sent, or not again: the lock under which it is made has to be looked at first.
@@ -75,6 +78,12 @@ impl AwsError {
         Self { kind: ErrorKind::Refused, ..Self::malformed(operation, problem) }
     }
 
+    /// A call whose turn did not come in time.
+    pub(super) fn not_sent(operation: &'static str, late: NotInTime) -> Self {
+        let message = Some(format!("it was not sent: {late}"));
+        Self { operation, kind: ErrorKind::NotSent, code: None, message, request_id: None, source: None }
+    }
+
     /// The API action, `ecs:CreateService`.
     #[must_use]
     pub const fn operation(&self) -> &'static str {
@@ -103,7 +112,11 @@ impl AwsError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self.kind {
-            ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Unanswered | ErrorKind::Fenced => true,
+            ErrorKind::Throttled
+            | ErrorKind::Unavailable
+            | ErrorKind::Unanswered
+            | ErrorKind::NotSent
+            | ErrorKind::Fenced => true,
             ErrorKind::Quota | ErrorKind::Denied | ErrorKind::Refused => false,
         }
     }
@@ -114,6 +127,11 @@ impl AwsError {
 
     pub(super) fn says(&self, words: &str) -> bool {
         self.message.as_deref().is_some_and(|message| message.to_lowercase().contains(&words.to_lowercase()))
+    }
+
+    /// RegisterTaskDefinition met too many others in the same family.
+    pub(super) fn is_too_many_registrations(&self) -> bool {
+        self.says(TOO_MANY_REGISTRATIONS)
     }
 
     /// CreateService met a service of that name. The code depends on who answers (`InvalidParameterException` or
@@ -195,7 +213,7 @@ fn lacks_credentials(error: &(dyn StdError + 'static)) -> bool {
     words.contains("credentials") || words.contains("identity")
 }
 
-/// What ECS says to two registrations in one family at once. It comes as a plain ClientException, and it passes.
+/// What ECS says to more registrations in one family at once than it takes. It comes as a plain ClientException, and it passes.
 const TOO_MANY_REGISTRATIONS: &str = "Too many concurrent attempts to create a new revision";
 
 pub(super) fn kind_of(code: Option<&str>, message: Option<&str>, server_fault: bool) -> ErrorKind {

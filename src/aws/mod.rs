@@ -22,7 +22,7 @@ pub use ecs::{
 };
 pub use efs::{AccessPoint, Efs, PosixOwner};
 pub use error::{AwsError, ErrorKind};
-pub use limiter::{Bucket, Limiter, ParseLimitsError, RateLimits};
+pub use limiter::{Bucket, Class, Limiter, NotInTime, ParseLimitsError, QueueFull, RateLimits, Scope};
 pub use sdk::{Timeouts, load};
 #[cfg(feature = "emulator")]
 pub use sdk::{for_endpoint, in_process};

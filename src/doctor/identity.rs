@@ -51,6 +51,7 @@ fn identity(arn: Result<String, AwsError>, region: &str) -> Check {
             ErrorKind::Throttled
             | ErrorKind::Quota
             | ErrorKind::Unavailable
+            | ErrorKind::NotSent
             | ErrorKind::Refused
             | ErrorKind::Fenced => Check::aws(IDENTITY, &error),
         },

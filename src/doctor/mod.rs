@@ -104,7 +104,7 @@ impl Check {
                 let fix = format!("give this service credentials (task role, AWS_PROFILE) that allow {operation}");
                 ("aws_denied", error.to_string(), Some(fix))
             }
-            ErrorKind::Throttled => ("aws_throttled", error.to_string(), Some("try again".into())),
+            ErrorKind::Throttled | ErrorKind::NotSent => ("aws_throttled", error.to_string(), Some("try again".into())),
             ErrorKind::Quota => ("aws_quota", error.to_string(), Some("have the quota raised".into())),
             ErrorKind::Unavailable => ("aws_unavailable", error.to_string(), Some("try again later".into())),
             // The causes tell a refused connection from a name that is not known.

@@ -19,6 +19,7 @@ mod input;
 mod limits;
 mod paging;
 mod protocol;
+mod registering;
 mod server;
 mod simulation;
 mod ssm;
@@ -42,8 +43,10 @@ use faults::Faults;
 use input::Input;
 use limits::Limits;
 use protocol::Operation;
+use registering::Registering;
 use serde_json::{Map, Value};
 use state::{Action, State};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -57,6 +60,8 @@ pub struct Options {
     pub per_call_delay: Duration,
     /// Whether the documented request rates of ECS are enforced; false by default.
     pub enforce_rate_limits: bool,
+    /// Registrations of one family at once above which ECS refuses; `None`, the default, never does.
+    pub most_registrations_at_once: Option<usize>,
     /// The address every task gets instead of a random private one, for a stand-in of the container.
     pub task_address: Option<Ipv4Addr>,
     /// How far the clock that dates answers is ahead of this machine's, in seconds; zero by default.
@@ -81,6 +86,7 @@ struct Inner {
     state: Mutex<State>,
     faults: Mutex<Faults>,
     limits: Mutex<Limits>,
+    registrations: Mutex<BTreeMap<String, usize>>,
     log: Mutex<CallLog>,
 }
 
@@ -96,6 +102,7 @@ impl Emulator {
                 state: Mutex::new(state),
                 faults: Mutex::default(),
                 limits: Mutex::default(),
+                registrations: Mutex::default(),
                 log: Mutex::default(),
             }),
         }
@@ -121,6 +128,7 @@ impl Emulator {
     /// Delay, fault, rate limit, effect, fault: in that order, and all of it in the log.
     async fn answer(&self, operation: &Operation) -> Result<Outcome, Dropped> {
         let record = self.log_call(operation);
+        let under_way = Registering::begin(self, operation);
         if !self.inner.options.per_call_delay.is_zero() {
             tokio::time::sleep(self.inner.options.per_call_delay).await;
         }
@@ -134,7 +142,7 @@ impl Emulator {
             Some(FaultKind::Hang) => std::future::pending().await,
             Some(FaultKind::ErrorAfter { .. } | FaultKind::DropAfter) | None => {}
         }
-        let outcome = self.perform(operation);
+        let outcome = under_way.and_then(|_registering| self.perform(operation));
         match fault {
             Some(FaultKind::ErrorAfter { status, code, message }) => {
                 Ok(record.finish(Err(ApiError::new(status, &code, message))))

@@ -381,7 +381,7 @@ impl Run<'_> {
 /// of the last attempt only, after one that took effect and was not answered.
 const fn was_refused(error: &AwsError) -> bool {
     match error.kind() {
-        ErrorKind::Refused | ErrorKind::Denied | ErrorKind::Quota => true,
+        ErrorKind::Refused | ErrorKind::Denied | ErrorKind::Quota | ErrorKind::NotSent => true,
         ErrorKind::Unavailable | ErrorKind::Unanswered | ErrorKind::Throttled | ErrorKind::Fenced => false,
     }
 }

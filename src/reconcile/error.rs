@@ -68,6 +68,7 @@ impl FailureKind {
             ErrorKind::Fenced => Self::LockLost,
         }
     }
+            ErrorKind::NotSent => Self::DeadlineExceeded,
 
     /// Its name, which is also the `code` of the answer.
     #[must_use]

@@ -164,7 +164,7 @@ impl Reconciler {
         let Some(asked_for) = newer.max_by_key(|arn| revision(arn)) else { return Ok(None) };
         let newest = match self.aws.ecs.newest_service_deployment(&at.cluster, &service.name).await {
             Ok(newest) => newest,
-            Err(error) if matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Unanswered) => {
+            Err(error) if matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Unanswered | ErrorKind::NotSent) => {
                 return Err(error);
             }
             // Not every role may ask, and not every emulator answers.

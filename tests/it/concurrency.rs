@@ -83,7 +83,9 @@ async fn fifty_users_at_once_are_all_made_within_the_accounts_rates() {
     // Our bucket is refilled on its own beat, AWS's from its first call: a token may come up to one refill too early.
     assert!(throttled <= 1, "{throttled} calls were throttled, though nobody else draws from the account's buckets");
     let registrations: Vec<_> = calls.iter().filter(|call| call.action == "RegisterTaskDefinition").collect();
-    assert!(registrations.windows(2).all(|pair| pair[0].finished <= pair[1].started), "{registrations:?}");
+    let at_once = |at| registrations.iter().filter(|call| call.started <= at && at < call.finished).count();
+    let most = registrations.iter().map(|call| at_once(call.started)).max();
+    assert!((2..=8).contains(&most.unwrap()), "side by side, and never too many: {most:?}, {registrations:?}");
     let counts = (app.access_points().len(), app.services().len(), app.user_revisions().len());
     assert_eq!(counts, (50, 50, 50));
     app.pass_seconds(10).await;

@@ -1,4 +1,4 @@
-//! Reading many services and tasks at a time. Every call waits for spare capacity, so that whoever reads in bulk is
+//! Reading many services and tasks at a time. Every call is one in the background, so that whoever reads in bulk is
 //! never in the way of a call for one user.
 
 use aws_sdk_ecs::types::ServiceField;
@@ -31,7 +31,7 @@ impl Ecs {
     /// # Errors
     /// AWS's answer, when it is not one.
     pub async fn describe_services(&self, cluster: &str, names: &[String]) -> Result<Vec<Service>, AwsError> {
-        self.limiter.acquire_spare(Bucket::ServiceRead).await;
+        self.turn_in_background(Bucket::ServiceRead, "ecs:DescribeServices").await?;
         let call = self.client.describe_services().cluster(cluster).set_services(Some(names.to_vec()));
         let answer = call.send().await.map_err(|error| AwsError::from_sdk("ecs:DescribeServices", error))?;
         Ok(answer.services().iter().map(service).collect())
@@ -47,7 +47,7 @@ impl Ecs {
         names: &[String],
         tag: &str,
     ) -> Result<Vec<(Service, Option<String>)>, AwsError> {
-        self.limiter.acquire_spare(Bucket::ServiceRead).await;
+        self.turn_in_background(Bucket::ServiceRead, "ecs:DescribeServices").await?;
         let call = self.client.describe_services().cluster(cluster).set_services(Some(names.to_vec()));
         let answer = call.include(ServiceField::Tags).send().await;
         let answer = answer.map_err(|error| AwsError::from_sdk("ecs:DescribeServices", error))?;
@@ -63,7 +63,7 @@ impl Ecs {
     /// # Errors
     /// AWS's answer, when it is not one.
     pub async fn list_services(&self, cluster: &str, page: Option<String>) -> Result<ServicePage, AwsError> {
-        self.limiter.acquire_spare(Bucket::ServiceRead).await;
+        self.turn_in_background(Bucket::ServiceRead, "ecs:ListServices").await?;
         let call = self.client.list_services().cluster(cluster).max_results(LISTED_SERVICES).set_next_token(page);
         let answer = call.send().await.map_err(|error| AwsError::from_sdk("ecs:ListServices", error))?;
         let name = |arn: &String| arn.rsplit_once('/').map_or(arn.as_str(), |(_, name)| name).to_owned();
@@ -75,7 +75,7 @@ impl Ecs {
     /// # Errors
     /// AWS's answer, when it is not one. A service that is gone has no tasks, which is not an error.
     pub async fn list_tasks(&self, cluster: &str, service: &str, listed: ListedTasks) -> Result<Vec<String>, AwsError> {
-        self.limiter.acquire_spare(Bucket::TaskRead).await;
+        self.turn_in_background(Bucket::TaskRead, "ecs:ListTasks").await?;
         self.listed(cluster, service, listed).await
     }
 
@@ -84,7 +84,7 @@ impl Ecs {
     /// # Errors
     /// AWS's answer, when it is not one.
     pub async fn describe_tasks(&self, cluster: &str, arns: &[String]) -> Result<Vec<Task>, AwsError> {
-        self.limiter.acquire_spare(Bucket::TaskRead).await;
+        self.turn_in_background(Bucket::TaskRead, "ecs:DescribeTasks").await?;
         self.described_tasks(cluster, arns.to_vec()).await
     }
 
@@ -93,7 +93,7 @@ impl Ecs {
     /// # Errors
     /// AWS's answer, when it is not one.
     pub async fn describe_definition_in_bulk(&self, arn: &str) -> Result<Option<RegisteredDefinition>, AwsError> {
-        self.limiter.acquire_spare(Bucket::TaskDefinitionRead).await;
+        self.turn_in_background(Bucket::TaskDefinitionRead, "ecs:DescribeTaskDefinition").await?;
         self.described(arn).await
     }
 }

@@ -16,7 +16,7 @@ impl Ecs {
         cluster: &str,
         service: &str,
     ) -> Result<Option<ServiceDeployment>, AwsError> {
-        self.limiter.acquire(Bucket::ServiceDeploymentRead).await;
+        self.turn(Bucket::ServiceDeploymentRead, "ecs:ListServiceDeployments").await?;
         let answer = self.client.list_service_deployments().cluster(cluster).service(service).send().await;
         let answer = answer.map_err(|error| AwsError::from_sdk("ecs:ListServiceDeployments", error))?;
         // No order is documented.
@@ -29,7 +29,7 @@ impl Ecs {
     /// # Errors
     /// AWS's answer, when it is not one.
     pub async fn roll_back_service_deployment(&self, arn: &str) -> Result<bool, AwsError> {
-        self.limiter.acquire(Bucket::ServiceWrite).await;
+        self.turn(Bucket::ServiceWrite, "ecs:StopServiceDeployment").await?;
         let call = self.client.stop_service_deployment().service_deployment_arn(arn);
         match call.stop_type(StopServiceDeploymentStopType::Rollback).send().await {
             Ok(_) => Ok(true),

@@ -9,30 +9,53 @@ mod tasks;
 
 pub use bulk::{DESCRIBED_SERVICES, DESCRIBED_TASKS, ServicePage};
 pub use services::{CreateService, ServiceChange};
+use task_definitions::Newest;
 pub use task_definitions::RegisteredDefinition;
 pub use tasks::ListedTasks;
 
 use std::sync::Arc;
 
-use aws_config::SdkConfig;
-use tokio::sync::Mutex;
+use std::time::Duration;
 
-use super::Limiter;
+use aws_config::SdkConfig;
+
 use super::attempts::Attempts;
+use super::{AwsError, Bucket, Limiter, QueueFull};
 
 /// ECS, as far as the service uses it.
 #[derive(Debug, Clone)]
 pub struct Ecs {
     client: aws_sdk_ecs::Client,
     limiter: Arc<Limiter>,
-    /// One registration at a time: concurrent ones in one family fail each other, and the bucket gives one a second
-    /// anyway.
-    registrations: Arc<Mutex<()>>,
+    newest: Arc<Newest>,
 }
 
 impl Ecs {
     pub(super) fn new(config: &SdkConfig, limiter: Arc<Limiter>, attempts: Attempts) -> Self {
         let config = aws_sdk_ecs::config::Builder::from(config).interceptor(attempts).build();
-        Self { client: aws_sdk_ecs::Client::from_conf(config), limiter, registrations: Arc::default() }
+        Self { client: aws_sdk_ecs::Client::from_conf(config), limiter, newest: Arc::default() }
+    }
+
+    /// Lets the operation at hand in, which will change a service and, if it `registers`, a task definition before it;
+    /// unless it would have to wait for longer than `longest`.
+    ///
+    /// # Errors
+    /// Where the wait is too long.
+    pub fn admit(&self, registers: bool, longest: Duration) -> Result<(), QueueFull> {
+        let buckets = [Bucket::TaskDefinitionWrite, Bucket::ServiceWrite];
+        self.limiter.admit(&buckets[usize::from(!registers)..], longest)
+    }
+
+    /// The operation at hand needs none of what it was let in for.
+    pub fn give_up_places(&self) {
+        self.limiter.give_up_places();
+    }
+
+    async fn turn(&self, bucket: Bucket, operation: &'static str) -> Result<(), AwsError> {
+        self.limiter.acquire(bucket).await.map_err(|late| AwsError::not_sent(operation, late))
+    }
+
+    async fn turn_in_background(&self, bucket: Bucket, operation: &'static str) -> Result<(), AwsError> {
+        self.limiter.acquire_in_background(bucket).await.map_err(|late| AwsError::not_sent(operation, late))
     }
 }

@@ -56,7 +56,7 @@ impl Ecs {
     /// # Errors
     /// AWS's answer, when it is not one.
     pub async fn describe_service(&self, cluster: &str, name: &str) -> Result<Option<Service>, AwsError> {
-        self.limiter.acquire(Bucket::ServiceRead).await;
+        self.turn(Bucket::ServiceRead, "ecs:DescribeServices").await?;
         let answer = self.client.describe_services().cluster(cluster).services(name).send().await;
         let answer = answer.map_err(|error| AwsError::from_sdk("ecs:DescribeServices", error))?;
         Ok(answer.services().first().map(service))
@@ -68,7 +68,6 @@ impl Ecs {
     /// `is_service_conflict` when the name is in use or still draining.
     pub async fn create_service(&self, wanted: &CreateService) -> Result<Service, AwsError> {
         const OPERATION: &str = "ecs:CreateService";
-        self.limiter.acquire(Bucket::ServiceWrite).await;
         let network = AwsVpcConfiguration::builder()
             .set_subnets(Some(wanted.subnets.clone()))
             .set_security_groups(Some(wanted.security_groups.clone()))
@@ -94,6 +93,7 @@ impl Ecs {
             .enable_execute_command(wanted.enable_execute_command)
             .set_tags(Some(tags));
         let send = async |threshold| {
+            self.turn(Bucket::ServiceWrite, OPERATION).await?;
             let answer = call.clone().deployment_configuration(one_writer(threshold)).send().await;
             answer.map_err(|error| AwsError::from_sdk(OPERATION, error))
         };
@@ -110,7 +110,6 @@ impl Ecs {
     /// `is_service_gone` when it is not there or not ACTIVE.
     pub async fn update_service(&self, cluster: &str, name: &str, change: &ServiceChange) -> Result<Service, AwsError> {
         const OPERATION: &str = "ecs:UpdateService";
-        self.limiter.acquire(Bucket::ServiceWrite).await;
         let deploys = change.task_definition.is_some() || change.force_new_deployment;
         let call = self
             .client
@@ -121,6 +120,7 @@ impl Ecs {
             .set_desired_count(change.desired_count.map(|count| i32::try_from(count).unwrap_or(1)))
             .set_force_new_deployment(change.force_new_deployment.then_some(true));
         let send = async |threshold: Option<u32>| {
+            self.turn(Bucket::ServiceWrite, OPERATION).await?;
             let configuration = threshold.filter(|_| deploys).map(|threshold| one_writer(Some(threshold)));
             let answer = call.clone().set_deployment_configuration(configuration).send().await;
             answer.map_err(|error| AwsError::from_sdk(OPERATION, error))
@@ -137,7 +137,7 @@ impl Ecs {
     /// # Errors
     /// AWS's answer, when it is not one.
     pub async fn delete_service(&self, cluster: &str, name: &str) -> Result<Option<Service>, AwsError> {
-        self.limiter.acquire(Bucket::ServiceWrite).await;
+        self.turn(Bucket::ServiceWrite, "ecs:DeleteService").await?;
         match self.client.delete_service().cluster(cluster).service(name).force(true).send().await {
             Ok(answer) => Ok(answer.service().map(service)),
             Err(error) => match AwsError::from_sdk("ecs:DeleteService", error) {

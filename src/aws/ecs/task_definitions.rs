@@ -1,5 +1,6 @@
 //! DescribeTaskDefinition, RegisterTaskDefinition, DeregisterTaskDefinition.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ecs::config::retry::RetryConfig;
@@ -7,12 +8,43 @@ use aws_sdk_ecs::types::{ContainerDefinition, TaskDefinitionField};
 use serde_json::Value;
 
 use super::Ecs;
+use crate::aws::limiter::Place;
 use crate::aws::raw::{CaptureAnswer, replace_body};
 use crate::aws::{AwsError, Bucket, ErrorKind};
+use crate::domain::service::revision;
 
 /// Attempts of one registration. Between them the waits add up to 5 to 10 s: longer than any burst of registrations
 /// by other replicas, shorter than a caller's patience.
 const REGISTER_ATTEMPTS: u32 = 7;
+
+const DEREGISTER: &str = "ecs:DeregisterTaskDefinition";
+
+/// How far behind the newest revision of the family one is looked for whose registration was not answered: as far as a
+/// burst of registrations by everybody goes.
+const LOOKED_BACK: u64 = 20;
+
+/// The newest revision of the family of users that this process knows of.
+#[derive(Debug, Default)]
+pub(super) struct Newest(Mutex<(String, u64)>);
+
+impl Newest {
+    /// Its number; 0 where none is known.
+    fn of(&self, family: &str) -> u64 {
+        let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.0 == family { newest.1 } else { 0 }
+    }
+
+    fn saw(&self, arn: &str) {
+        let short = arn.rsplit('/').next().unwrap_or(arn);
+        let Some((family, number)) = revision(short) else { return };
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.0 == family {
+            newest.1 = newest.1.max(number);
+        } else {
+            *newest = (family.to_owned(), number);
+        }
+    }
+}
 
 /// What DescribeTaskDefinition and RegisterTaskDefinition answer: the definition, and the tags that stand beside it.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +71,7 @@ impl Ecs {
     /// # Errors
     /// AWS's answer, when it is not one.
     pub async fn describe_task_definition(&self, name: &str) -> Result<Option<RegisteredDefinition>, AwsError> {
-        self.limiter.acquire(Bucket::TaskDefinitionRead).await;
+        self.turn(Bucket::TaskDefinitionRead, "ecs:DescribeTaskDefinition").await?;
         self.described(name).await
     }
 
@@ -57,21 +89,27 @@ impl Ecs {
         }
     }
 
-    /// Registers a definition. One at a time in this process; another replica's concurrent registration and AWS's
+    /// Registers a definition. Few at a time in this process; another replica's concurrent registrations and AWS's
     /// throttling are waited out, a used-up quota (`LimitExceededException`, which the SDK would retry) is not.
     ///
     /// # Errors
     /// AWS's answer, when the attempts are used up or it is final.
     pub async fn register_task_definition(&self, request: &Value) -> Result<RegisteredDefinition, AwsError> {
         let mut attempt = 1;
+        let newest_before = self.newest.of(request["family"].as_str().unwrap_or_default());
+        // Kept for all attempts: whoever is refused was first all the same.
+        let place = self.limiter.place_of_registration();
         loop {
-            let error = match self.register_once(request).await {
-                Ok(registered) => return Ok(registered),
+            let error = match self.register_once(request, place).await {
+                Ok(registered) => {
+                    self.newest.saw(&registered.arn);
+                    return Ok(registered);
+                }
                 Err(error) => error,
             };
             // AWS's own failure may have come after the effect, as a lost answer does.
             if matches!(error.kind(), ErrorKind::Unanswered | ErrorKind::Unavailable)
-                && let Some(registered) = self.registered_unanswered(request).await
+                && let Some(registered) = self.registered_unanswered(request, newest_before).await
             {
                 return Ok(registered);
             }
@@ -85,11 +123,11 @@ impl Ecs {
         }
     }
 
-    async fn register_once(&self, request: &Value) -> Result<RegisteredDefinition, AwsError> {
+    async fn register_once(&self, request: &Value, place: Place) -> Result<RegisteredDefinition, AwsError> {
         const OPERATION: &str = "ecs:RegisterTaskDefinition";
         // Held for this attempt alone: one that gets no answer must not keep all other users waiting.
-        let _turn = self.registrations.lock().await;
-        self.limiter.acquire(Bucket::TaskDefinitionWrite).await;
+        let turn = self.limiter.acquire_registration(place).await;
+        let mut turn = turn.map_err(|late| AwsError::not_sent(OPERATION, late))?;
         let answer = CaptureAnswer::default();
         let body = request.clone();
         // The SDK's own request is only the envelope (target, endpoint, retries off, signature); its body is
@@ -104,25 +142,47 @@ impl Ecs {
             .mutate_request(move |http| replace_body(http, &body))
             .send()
             .await;
-        sent.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
+        match sent.map_err(|error| AwsError::from_sdk(OPERATION, error)) {
+            Ok(_) => turn.taken(),
+            Err(error) => {
+                if error.is_too_many_registrations() {
+                    turn.refused();
+                }
+                return Err(error);
+            }
+        }
         definition_in(OPERATION, &answer)
     }
 
-    /// After a lost or failed answer: the family's newest revision, if it is what we asked for. Registering again would leave
-    /// it behind as an orphan. A failure here only means that it is registered again.
-    async fn registered_unanswered(&self, request: &Value) -> Option<RegisteredDefinition> {
-        let newest = self.describe_task_definition(request.get("family")?.as_str()?).await.ok()??;
+    /// After a lost or failed answer: the revision that is what we asked for, among those that have come since
+    /// `newest_before`, the newest that was known when it was sent. Registering again would leave it behind as an orphan. A
+    /// failure here only means that it is registered again.
+    async fn registered_unanswered(&self, request: &Value, newest_before: u64) -> Option<RegisteredDefinition> {
+        let family = request["family"].as_str()?;
         let labels = |document: &Value| document.pointer("/containerDefinitions/0/dockerLabels").cloned();
-        let asked_for = labels(request).filter(|labels| labels.is_object());
-        (asked_for.is_some() && labels(&newest.document) == asked_for).then_some(newest)
+        let asked_for = labels(request).filter(Value::is_object)?;
+        let newest = self.describe_task_definition(family).await.ok()??;
+        let (_, number) = revision(&newest.arn)?;
+        self.newest.saw(&newest.arn);
+        // Those of others that were registered side by side with it.
+        let oldest = newest_before.saturating_add(1).max(number.saturating_sub(LOOKED_BACK));
+        let (mut number, mut found) = (number, Some(newest));
+        loop {
+            match found.filter(|found| labels(&found.document).as_ref() == Some(&asked_for)) {
+                Some(ours) => return ours.is_active().then_some(ours),
+                None if number <= oldest => return None,
+                None => number -= 1,
+            }
+            found = self.describe_task_definition(&format!("{family}:{number}")).await.ok()?;
+        }
     }
 
-    /// Deregisters a revision; one that is deregistered or deleted already is as good.
+    /// Deregisters a revision, in the background; one that is deregistered or deleted already is as good.
     ///
     /// # Errors
     /// AWS's answer, when it is not one.
     pub async fn deregister_task_definition(&self, arn: &str) -> Result<(), AwsError> {
-        self.limiter.acquire(Bucket::TaskDefinitionWrite).await;
+        self.turn_in_background(Bucket::TaskDefinitionWrite, DEREGISTER).await?;
         self.deregister(arn).await
     }
 
@@ -140,7 +200,7 @@ impl Ecs {
     async fn deregister(&self, arn: &str) -> Result<(), AwsError> {
         match self.client.deregister_task_definition().task_definition(arn).send().await {
             Ok(_) => Ok(()),
-            Err(error) => match AwsError::from_sdk("ecs:DeregisterTaskDefinition", error) {
+            Err(error) => match AwsError::from_sdk(DEREGISTER, error) {
                 gone if gone.is_definition_unknown() || gone.is_definition_inactive() => Ok(()),
                 error => Err(error),
             },

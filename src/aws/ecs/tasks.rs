@@ -23,12 +23,12 @@ impl Ecs {
     /// # Errors
     /// AWS's answer, when it is not one. A service that is gone has no tasks, which is not an error.
     pub async fn tasks_of(&self, cluster: &str, service: &str, listed: ListedTasks) -> Result<Vec<Task>, AwsError> {
-        self.limiter.acquire(Bucket::TaskRead).await;
+        self.turn(Bucket::TaskRead, "ecs:ListTasks").await?;
         let arns = self.listed(cluster, service, listed).await?;
         if arns.is_empty() {
             return Ok(Vec::new());
         }
-        self.limiter.acquire(Bucket::TaskRead).await;
+        self.turn(Bucket::TaskRead, "ecs:DescribeTasks").await?;
         self.described_tasks(cluster, arns).await
     }
 

@@ -1,0 +1,151 @@
+//! The categories that AWS throttles together, and how much of each there is.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// A category that AWS throttles as one (ECS API reference, "Request throttling").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bucket {
+    /// RegisterTaskDefinition and DeregisterTaskDefinition.
+    TaskDefinitionWrite,
+    /// DescribeTaskDefinition.
+    TaskDefinitionRead,
+    /// CreateService, UpdateService, DeleteService.
+    ServiceWrite,
+    /// DescribeServices.
+    ServiceRead,
+    /// ListTasks, DescribeTasks.
+    TaskRead,
+    /// ListServiceDeployments.
+    ServiceDeploymentRead,
+}
+
+impl Bucket {
+    pub(super) const ALL: [Self; 6] = [
+        Self::TaskDefinitionWrite,
+        Self::TaskDefinitionRead,
+        Self::ServiceWrite,
+        Self::ServiceRead,
+        Self::TaskRead,
+        Self::ServiceDeploymentRead,
+    ];
+
+    /// The name in settings and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TaskDefinitionWrite => "task-definition-write",
+            Self::TaskDefinitionRead => "task-definition-read",
+            Self::ServiceWrite => "service-write",
+            Self::ServiceRead => "service-read",
+            Self::TaskRead => "task-read",
+            Self::ServiceDeploymentRead => "service-deployment-read",
+        }
+    }
+
+    /// AWS's documented default.
+    fn documented(self) -> Rate {
+        match self {
+            Self::TaskDefinitionWrite => Rate::new(20, 1.0),
+            Self::TaskDefinitionRead | Self::ServiceDeploymentRead => Rate::new(50, 20.0),
+            Self::ServiceWrite => Rate::new(50, 5.0),
+            Self::ServiceRead | Self::TaskRead => Rate::new(100, 20.0),
+        }
+    }
+}
+
+/// The size of one bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rate {
+    /// Tokens in a full bucket, at least 1.
+    pub(super) burst: u32,
+    /// Between two tokens, at least a nanosecond.
+    pub(super) interval: Duration,
+}
+
+impl Rate {
+    pub(super) fn new(burst: u32, per_second: f64) -> Self {
+        // Up: a rate that does not divide a second must not become a faster one.
+        let interval = Duration::from_secs_f64((1e9 / per_second).ceil() / 1e9);
+        Self { burst, interval }
+    }
+}
+
+/// The sizes of all buckets: AWS's documented ones unless the operator says otherwise, because the account shares
+/// them with everything else that runs in it, other replicas of this service included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimits(pub(super) [Rate; Bucket::ALL.len()]);
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self(Bucket::ALL.map(Bucket::documented))
+    }
+}
+
+/// A rate that does not parse.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "{entry:?} is not a rate limit: write <bucket>=<burst>/<per second>, the burst from 1 to 1000, the rate from 0.01 to 1000; buckets: {}",
+    names()
+)]
+pub struct ParseLimitsError {
+    entry: String,
+}
+
+fn names() -> String {
+    Bucket::ALL.map(Bucket::name).join(", ")
+}
+
+impl FromStr for RateLimits {
+    type Err = ParseLimitsError;
+
+    /// `service-write=25/2,task-definition-write=10/0.5`; what is not named keeps AWS's documented rate.
+    fn from_str(text: &str) -> Result<Self, ParseLimitsError> {
+        let mut limits = Self::default();
+        for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            let error = || ParseLimitsError { entry: entry.to_owned() };
+            let (name, rate) = entry.split_once('=').ok_or_else(error)?;
+            let (burst, per_second) = rate.split_once('/').ok_or_else(error)?;
+            let burst = burst.trim().parse().ok().filter(|burst| (1..=1_000).contains(burst)).ok_or_else(error)?;
+            let rate: f64 =
+                per_second.trim().parse().ok().filter(|rate| (0.01..=1_000.0).contains(rate)).ok_or_else(error)?;
+            let at = Bucket::ALL.iter().position(|bucket| bucket.name() == name.trim()).ok_or_else(error)?;
+            limits.0[at] = Rate::new(burst, rate);
+        }
+        Ok(limits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_by_bucket_name_and_the_rest_keeps_the_documented_rate() {
+        let limits: RateLimits = "service-write=25/2, task-definition-write=10/0.5".parse().unwrap();
+        assert_eq!(limits.0[Bucket::ServiceWrite as usize], Rate::new(25, 2.0));
+        // Half of AWS's own, as one of two replicas needs it.
+        let half = Rate { burst: 10, interval: Duration::from_secs(2) };
+        assert_eq!(limits.0[Bucket::TaskDefinitionWrite as usize], half);
+        // Never faster than what was written: a third of a second has no whole number of nanoseconds.
+        let third = "task-read=1/3".parse::<RateLimits>().unwrap().0[Bucket::TaskRead as usize];
+        assert_eq!(third.interval, Duration::from_nanos(333_333_334));
+        assert_eq!(limits.0[Bucket::TaskRead as usize], Bucket::TaskRead.documented());
+        for bad in [
+            "service-write",
+            "nope=1/1",
+            "service-write=0/1",
+            "service-write=1",
+            "task-read=a/b",
+            "task-read=5000/5",
+            "task-read=5/5000",
+            "task-read=5/0",
+            "task-read=5/NaN",
+            "task-read=5/-1",
+        ] {
+            assert!(bad.parse::<RateLimits>().unwrap_err().to_string().contains("task-definition-write"), "{bad}");
+        }
+    }
+}
