@@ -77,7 +77,8 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let (_sender, tokens) = watch::channel(Tokens::single("dev", &args.token));
     let coordinates = CoordinatesArgs { ssm_path: Some(seed::SSM_PATH.into()), ..CoordinatesArgs::default() };
     let source = Source { args: coordinates, ssm: aws.ssm.clone() };
-    let options = Options { poll_interval: std::time::Duration::from_millis(250), ..Options::default() };
+    let max_queue = args.limits.max_queue();
+    let options = Options { poll_interval: std::time::Duration::from_millis(250), max_queue, ..Options::default() };
     // Nothing here is large, and whoever tries things out lists what they have just made.
     let seconds = std::time::Duration::from_secs;
     let fleet = fleet::Options { list_every: seconds(10), fresh_within: seconds(1), ..fleet::Options::default() };

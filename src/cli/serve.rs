@@ -60,6 +60,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         enable_execute_command: args.containers.enable_execute_command,
         failure_threshold: args.containers.failed_tasks_threshold,
         gateway_probe: args.containers.probe(),
+        max_queue: args.aws.limits.max_queue(),
         ..Options::default()
     };
     let address = args.api.listen;

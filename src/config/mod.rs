@@ -71,6 +71,18 @@ pub struct LimitArgs {
     /// task-definition-write, task-definition-read, service-write, service-read, task-read, service-deployment-read
     #[arg(long, env = "PROVISIONER_RATE_LIMITS", default_value = "", hide_default_value = true, value_name = "LIMITS")]
     pub rate_limits: RateLimits,
+    /// Seconds that a new operation may have to wait for AWS's rate limits; one that would wait longer gets 429
+    #[arg(long, env = "PROVISIONER_MAX_QUEUE_SECONDS", default_value_t = 60, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub max_queue_seconds: u64,
+}
+
+impl LimitArgs {
+    /// How long an operation may have to wait for AWS's rate limits.
+    #[must_use]
+    pub const fn max_queue(&self) -> Duration {
+        Duration::from_secs(self.max_queue_seconds)
+    }
 }
 
 impl AwsArgs {

@@ -32,6 +32,8 @@ pub enum Code {
     ContainerNotFound,
     /// Another call for the user is at work.
     OperationInProgress,
+    /// Too many operations wait before it for AWS's rate limits.
+    QueueFull,
     /// The service is not one of ours.
     ForeignService,
     /// The image is not in its registry.
@@ -93,6 +95,7 @@ impl Code {
             | Self::FilesUnreadable
             | Self::GatewayTokenNotOurs
             | Self::Cancelled => StatusCode::CONFLICT,
+            Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
             Self::FilesUnavailable
             | Self::LockLost
             | Self::Contended
@@ -124,6 +127,7 @@ impl Code {
             Self::MethodNotAllowed => "The route has no such method",
             Self::ContainerNotFound => "The user has no container",
             Self::OperationInProgress => "Another operation on this user is under way",
+            Self::QueueFull => "Too many operations wait for AWS",
             Self::ForeignService => "The user's service was not made by this product",
             Self::ImageNotFound => "The image does not exist",
             Self::BaseUnusable => "The base task definition cannot be used",
@@ -159,6 +163,8 @@ impl Code {
             | Self::FleetBeingRead
             | Self::DeadlineExceeded => Some(5),
             Self::FilesUnavailable => Some(10),
+            // What is said is when the queue of the moment is served, see `Problem::queue_full`.
+            Self::QueueFull => Some(60),
             Self::LockLost | Self::Contended | Self::RequestTimeout | Self::ShuttingDown => Some(2),
             Self::InvalidJson
             | Self::InvalidField
@@ -190,6 +196,7 @@ impl From<FailureKind> for Code {
             FailureKind::InvalidField => Self::InvalidField,
             FailureKind::ContainerNotFound => Self::ContainerNotFound,
             FailureKind::OperationInProgress => Self::OperationInProgress,
+            FailureKind::QueueFull => Self::QueueFull,
             FailureKind::ForeignService => Self::ForeignService,
             FailureKind::ImageNotFound => Self::ImageNotFound,
             FailureKind::BaseUnusable => Self::BaseUnusable,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::code::Code;
-use crate::aws::AwsError;
+use crate::aws::{AwsError, QueueFull};
 use crate::domain::{Invalid, with_causes};
 use crate::fleet::{ListRefused, WatchRefused};
 use crate::reconcile::{ConvergeError, FailureKind};
@@ -45,6 +45,12 @@ pub(super) struct Document {
     /// What to write there.
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
+    /// With `queue_full`: the place in the queue that the operation would have had, 1 being the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u64>,
+    /// Of the header.
+    #[serde(skip)]
+    retry_after_seconds: Option<u32>,
 }
 
 impl Problem {
@@ -60,6 +66,8 @@ impl Problem {
             request_id: String::new(),
             field: None,
             fix: None,
+            position: None,
+            retry_after_seconds: code.retry_after_seconds(),
         }))
     }
 
@@ -69,6 +77,17 @@ impl Problem {
         let mut document = Self::new(code, detail);
         document.0.field = Some(field.to_owned());
         document.0.fix = Some(fix.to_owned());
+        document
+    }
+
+    /// Of an operation that was refused, with the place it would have had. It may try again when those who wait now have
+    /// had their turn.
+    fn queue_full(full: &QueueFull, detail: String) -> Self {
+        let mut document = Self::new(Code::QueueFull, detail);
+        document.0.position = Some(full.position);
+        // Up, as whoever comes too early is refused again.
+        let seconds = full.wait.as_secs() + u64::from(full.wait.subsec_nanos() > 0);
+        document.0.retry_after_seconds = Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
         document
     }
 
@@ -87,7 +106,7 @@ impl IntoResponse for Problem {
         let mut response = (self.0.code.status(), self.to_json()).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if let Some(seconds) = self.0.code.retry_after_seconds() {
+        if let Some(seconds) = self.0.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.0.code == Code::RequestTimeout {
@@ -118,6 +137,7 @@ impl From<ConvergeError> for Problem {
             tracing::error!(error = %with_causes(&error), "request failed");
         }
         match error {
+            ConvergeError::QueueFull(full) => Self::queue_full(&full, error.to_string()),
             // It names the file, and says what is the matter with it: the user has to mend it.
             ConvergeError::Staging(unreadable) if code == Code::FilesUnreadable => {
                 Self::new(code, with_causes(&unreadable))

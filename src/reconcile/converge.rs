@@ -65,7 +65,10 @@ impl Reconciler {
             () = lost => Err(ConvergeError::LockLost),
             result = fenced(may_send, work) => result,
         };
-        let is_refused = matches!(result, Err(ConvergeError::Refused(Refusal::NotFound | Refusal::Invalid(_))));
+        let is_refused = matches!(
+            result,
+            Err(ConvergeError::Refused(Refusal::NotFound | Refusal::Invalid(_)) | ConvergeError::QueueFull(_))
+        );
         let never_was = is_new && is_refused;
         // What a forced delete left is remembered, so that the next one tries it again.
         let is_gone = result.as_ref().is_ok_and(|converged| converged.not_removed.is_empty())
@@ -104,6 +107,7 @@ impl Reconciler {
         answer: &mut Answer,
     ) -> Result<Converged, ConvergeError> {
         let (at, is_new, user) = (self.coordinates(), lock.is_new(), &operation.user().clone());
+        self.admit_before_it_looks(target, is_new)?;
         let mut observed = self.observe(&at, user, target, is_new).await?;
         operation.saw(&observed);
         observed.revisions = lock.revisions(&at, user);
@@ -194,11 +198,18 @@ impl Run<'_> {
     }
 
     async fn take_steps(&mut self, answer: &mut Answer) -> Result<(), ConvergeError> {
+        let mut is_let_in = false;
         loop {
             if Instant::now() > self.deadline {
                 return Err(ConvergeError::Deadline { seconds: self.reconciler.options.deadline.as_secs() });
             }
-            match plan(self.user, self.target, &self.observed)? {
+            let next = plan(self.user, self.target, &self.observed)?;
+            // Before anything is changed; and a caller who was answered already is not refused any more.
+            if !is_let_in && !answer.is_given() {
+                self.reconciler.admit_before_it_changes(&next, self.target)?;
+            }
+            is_let_in = true;
+            match next {
                 Plan::Converged => {
                     self.place_for_current().await?;
                     if !self.needs_start() {
@@ -377,7 +388,7 @@ impl Run<'_> {
     }
 }
 
-/// Whether AWS understood and refused the call, so that it had no effect. Throttling is no such answer: it may be that
+/// Whether AWS understood and refused the call, or was never sent it, so that it had no effect. Throttling is no such answer: it may be that
 /// of the last attempt only, after one that took effect and was not answered.
 const fn was_refused(error: &AwsError) -> bool {
     match error.kind() {
@@ -399,6 +410,11 @@ impl Answer {
             // A caller that went away wants no answer; the work goes on.
             drop(sender.send(result));
         }
+    }
+
+    /// Whether the caller has an answer, or has stopped waiting for one.
+    fn is_given(&self) -> bool {
+        self.0.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
     pub(super) fn finish(mut self, result: Result<Converged, ConvergeError>) {

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::plan::Refusal;
-use crate::aws::{AwsError, ErrorKind};
+use crate::aws::{AwsError, ErrorKind, QueueFull};
 use crate::domain::{BaseError, CurrentError, EcrImage, Invalid, RenderError};
 use crate::ledger::LedgerError;
 use crate::staging::{StagingError, StagingErrorKind};
@@ -17,6 +17,8 @@ pub enum FailureKind {
     ContainerNotFound,
     /// Another call for the user is at work.
     OperationInProgress,
+    /// Too many wait before it for AWS's rate limits.
+    QueueFull,
     /// The service is not one of ours.
     ForeignService,
     /// The image is not in its registry.
@@ -66,9 +68,9 @@ impl FailureKind {
             ErrorKind::Unavailable | ErrorKind::Unanswered => Self::AwsUnavailable,
             ErrorKind::Refused => Self::AwsRefused,
             ErrorKind::Fenced => Self::LockLost,
+            ErrorKind::NotSent => Self::DeadlineExceeded,
         }
     }
-            ErrorKind::NotSent => Self::DeadlineExceeded,
 
     /// Its name, which is also the `code` of the answer.
     #[must_use]
@@ -77,6 +79,7 @@ impl FailureKind {
             Self::InvalidField => "invalid_field",
             Self::ContainerNotFound => "container_not_found",
             Self::OperationInProgress => "operation_in_progress",
+            Self::QueueFull => "queue_full",
             Self::ForeignService => "foreign_service",
             Self::ImageNotFound => "image_not_found",
             Self::BaseUnusable => "base_unusable",
@@ -145,6 +148,9 @@ pub enum ConvergeError {
          force, or take the variable out of the base and of `secrets` and redeploy, so that it is kept in openclaw.json"
     )]
     TokenOfEnvironment,
+    /// Too many wait before it. Nothing was changed.
+    #[error("too many operations wait for their turn at AWS: {0}")]
+    QueueFull(#[from] QueueFull),
     /// AWS said no, or nothing.
     #[error(transparent)]
     Aws(#[from] AwsError),
@@ -190,6 +196,7 @@ impl ConvergeError {
             Self::Lock(LedgerError::Busy { .. }) => FailureKind::OperationInProgress,
             Self::Lock(LedgerError::Lost { .. }) => FailureKind::LockLost,
             Self::Busy(_) => FailureKind::OperationInProgress,
+            Self::QueueFull(_) => FailureKind::QueueFull,
             Self::TokenOfEnvironment => FailureKind::GatewayTokenNotOurs,
             Self::Contended => FailureKind::Contended,
             Self::Cancelled => FailureKind::Cancelled,

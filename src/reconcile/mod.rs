@@ -1,5 +1,6 @@
 //! One way for everything: observe, plan, execute, until the planner has nothing left to do.
 
+mod admission;
 mod cancel;
 mod converge;
 mod credentials;
@@ -27,11 +28,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::aws::{Aws, PosixOwner};
+use crate::aws::{Aws, Class, PosixOwner, Scope};
 use crate::domain::credential_plan::{Release, Warning};
 use crate::domain::{ChatGptAuth, Coordinates, SignInKind, UserId};
 use crate::ledger::Ledger;
@@ -64,6 +66,8 @@ pub struct Options {
     pub poll_interval: Duration,
     /// How long a converge may go on, its caller long answered.
     pub deadline: Duration,
+    /// How long a converge may have to wait for AWS's rate limits; one that would wait longer is refused at its start.
+    pub max_queue: Duration,
 }
 
 impl Default for Options {
@@ -79,6 +83,7 @@ impl Default for Options {
             answers_early: true,
             poll_interval: Duration::from_secs(2),
             deadline: Duration::from_secs(600),
+            max_queue: Duration::from_secs(60),
         }
     }
 }
@@ -249,7 +254,9 @@ impl Reconciler {
             operation.end(result.as_ref().map(|converged| converged.outcome));
             answer.finish(result);
         };
-        self.running.spawn(work.instrument(span.or_current()));
+        // Nothing that it asks of AWS waits for longer than it may go on.
+        let scope = Scope::new(Class::Interactive, Instant::now() + self.options.deadline);
+        self.running.spawn(scope.run(work).instrument(span.or_current()));
         match tokio::time::timeout(self.options.answer_within, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) if self.stopping.is_cancelled() => Err(ConvergeError::ShuttingDown),

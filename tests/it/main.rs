@@ -29,6 +29,7 @@ mod openapi;
 mod orphans;
 mod planner;
 mod providers;
+mod queue;
 mod readiness;
 mod registration;
 mod smoke_of_the_harness;

@@ -75,6 +75,7 @@ impl Api {
         let config = aws::load(aws.timeouts()).await;
         ensure!(config.region().is_some(), "no AWS region: set AWS_REGION");
         let metrics = Metrics::default();
+        let max_queue = aws.limits.max_queue();
         let aws = Aws::new(&config, &aws.limits.rate_limits, &metrics);
         let source = Source { args: coordinates, ssm: aws.ssm.clone() };
         let options = Options {
@@ -85,6 +86,7 @@ impl Api {
             // A terminal's command ends with the work, and its exit code says how that ended.
             answer_within: ANSWER_WITHIN,
             answers_early: false,
+            max_queue,
             ..Options::default()
         };
         // Known to this process alone.

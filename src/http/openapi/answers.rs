@@ -35,6 +35,7 @@ const READS: &[Code] = &[
 
 const CHANGES: &[Code] = &[
     Code::OperationInProgress,
+    Code::QueueFull,
     Code::BaseUnusable,
     Code::ImageNotFound,
     Code::GatewayTokenNotOurs,

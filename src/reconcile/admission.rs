@@ -1,0 +1,54 @@
+//! Whether a converge is let in: one whose turn at AWS's rate limits is too far away is refused before it changes anything.
+//!
+//! It runs under the user's lock, so that many requests for one user are one in the queue.
+
+use super::Reconciler;
+use super::plan::{Plan, Step};
+use super::target::{Definition, Target};
+use crate::aws::QueueFull;
+
+impl Reconciler {
+    /// Lets in, before anything is read or made, a converge that is sure to register: that of a new user, whose access
+    /// point is made beside the first reading; and a change that was asked for by name. Those that wait to be read are no
+    /// use to anybody who is refused in the end.
+    pub(super) fn admit_before_it_looks(&self, target: &Target, is_new: bool) -> Result<(), QueueFull> {
+        let is_change = match target {
+            Target::Present { definition: Definition::Render(_), .. } => !target.may_create(),
+            Target::Present { definition: Definition::Keep, .. } | Target::Absent { .. } => false,
+        };
+        if (is_new && target.makes_new_user()) || (is_change && !is_new) {
+            self.aws.ecs.admit(true, self.options.max_queue)?;
+        }
+        Ok(())
+    }
+
+    /// Lets in, before its first step, a converge that was read and turns out to need AWS to change something. One that
+    /// needs nothing gives up what was kept for it.
+    pub(super) fn admit_before_it_changes(&self, plan: &Plan, target: &Target) -> Result<(), QueueFull> {
+        match plan {
+            Plan::Converged => {
+                self.aws.ecs.give_up_places();
+                Ok(())
+            }
+            Plan::WaitForDrain => Ok(()),
+            Plan::Step(step) => match (&**step, target) {
+                (Step::RegisterTaskDefinition(_), _)
+                | (Step::EnsureAccessPoint | Step::CheckImage(_), Target::Present { .. }) => {
+                    self.aws.ecs.admit(true, self.options.max_queue)
+                }
+                (Step::CreateService { .. } | Step::UpdateService { .. } | Step::DeleteService, _) => {
+                    self.aws.ecs.admit(false, self.options.max_queue)
+                }
+                (
+                    Step::EnsureAccessPoint
+                    | Step::CheckImage(_)
+                    | Step::DeregisterRevision(_)
+                    | Step::FollowToPrevious(_)
+                    | Step::DeleteAccessPoint(_)
+                    | Step::PurgeFiles,
+                    _,
+                ) => Ok(()),
+            },
+        }
+    }
+}
