@@ -37,10 +37,19 @@ pub enum ProbeKind {
 pub struct GatewayProbe {
     /// How.
     pub kind: ProbeKind,
-    /// Where; the port that `openclaw.json` is staged with.
+    /// Where, unless the definition names another one: the port that `openclaw.json` is staged with.
     pub port: u16,
     /// From the first packet to the head of the answer.
     pub timeout: Duration,
+}
+
+/// What a definition says of its gateway.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GatewayAt {
+    /// The port that command or environment name; `None` leaves it to `openclaw.json`.
+    pub port: Option<u16>,
+    /// The release, if anything names it.
+    pub release: Option<OpenClawVersion>,
 }
 
 impl Default for GatewayProbe {
@@ -54,12 +63,12 @@ impl GatewayProbe {
     ///
     /// # Errors
     /// Says what happened instead of an answer.
-    pub async fn ask(self, host: IpAddr, release: Option<OpenClawVersion>) -> Result<(), String> {
+    pub async fn ask(self, host: IpAddr, gateway: GatewayAt) -> Result<(), String> {
         if self.kind == ProbeKind::Off {
             return Ok(());
         }
-        let at = SocketAddr::new(host, self.port);
-        let speaks_http = release.is_none_or(|release| release >= ANSWERS_FROM);
+        let at = SocketAddr::new(host, gateway.port.unwrap_or(self.port));
+        let speaks_http = gateway.release.is_none_or(|release| release >= ANSWERS_FROM);
         let asked = async {
             let connected = TcpStream::connect(at).await.map_err(unreachable);
             match self.kind {
@@ -143,8 +152,8 @@ mod tests {
     }
 
     async fn ask(kind: ProbeKind, port: u16, release: OpenClawVersion) -> Result<(), String> {
-        let probe = GatewayProbe { kind, port, timeout: Duration::from_millis(300) };
-        probe.ask([127, 0, 0, 1].into(), Some(release)).await
+        let probe = GatewayProbe { kind, port: 1, timeout: Duration::from_millis(300) };
+        probe.ask([127, 0, 0, 1].into(), GatewayAt { port: Some(port), release: Some(release) }).await
     }
 
     /// Incident 22: the port was open, the gateway behind it dead.

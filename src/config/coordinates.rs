@@ -37,6 +37,9 @@ pub struct CoordinatesArgs {
     /// ARN of the secret that OpenClaw 2026.5.12 to 2026.5.28 encrypts sign-ins with, optional [SSM: auth-profile-secret-arn]
     #[arg(long, env = "PROVISIONER_AUTH_PROFILE_SECRET_ARN", value_name = "ARN")]
     pub auth_profile_secret_arn: Option<String>,
+    /// Container of the base that runs OpenClaw, where the base does not tell, optional [SSM: container]
+    #[arg(long, env = "PROVISIONER_CONTAINER", value_name = "NAME")]
+    pub container: Option<String>,
 }
 
 /// Settings that are missing or wrong, all of them at once.
@@ -82,7 +85,7 @@ pub const NOT_SET: &str = "is not set";
 
 /// The SSM parameters that are read, by their last name part. The variable of each is called like it:
 /// `PROVISIONER_BASE_FAMILY` for `base-family`.
-pub const PARAMETERS: [&str; 8] = [
+pub const PARAMETERS: [&str; 9] = [
     "cluster",
     "base-family",
     "file-system-id",
@@ -91,6 +94,7 @@ pub const PARAMETERS: [&str; 8] = [
     "cloud-map-service-arn",
     "openclaw-version",
     "auth-profile-secret-arn",
+    "container",
 ];
 
 impl CoordinatesArgs {
@@ -180,7 +184,11 @@ impl CoordinatesArgs {
             subnets: subnets.as_deref().map(split).unwrap_or_default(),
             security_groups: security_groups.as_deref().map(split).unwrap_or_default(),
             cloud_map_service_arn: given(&self.cloud_map_service_arn, "cloud-map-service-arn"),
-            release: ReleaseDefaults { openclaw_version, auth_profile_secret_arn },
+            release: ReleaseDefaults {
+                openclaw_version,
+                auth_profile_secret_arn,
+                container: given(&self.container, "container"),
+            },
         };
         (known, wrong)
     }

@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout};
 use super::{Check, DEADLINE, Verdict, timed_out};
 use crate::aws::{Aws, Ecr, Ecs, ErrorKind, ImageLookup, PosixOwner, RegisteredDefinition};
 use crate::config::KnownCoordinates;
-use crate::domain::{BaseJudgement, Coordinates, Expected, ImageRef, Severity};
+use crate::domain::credential_plan::openclaw_json::GATEWAY_PORT;
+use crate::domain::{BaseJudgement, Coordinates, Expected, ImageRef, NamedPort, Severity};
 
 /// How long a look is believed: probes come every few seconds, and from several places.
 const BELIEVED_FOR: Duration = Duration::from_secs(30);
@@ -117,8 +118,17 @@ async fn base_family(ecs: &Ecs, at: &KnownCoordinates, owner: PosixOwner) -> (Ve
     let mut checks: Vec<Check> = described.collect();
     if let Some(base) = base.filter(|_| checks.iter().all(|check| check.verdict != Verdict::Fail)) {
         let release = release.map_or_else(|| "an unknown release".into(), |release| format!("OpenClaw {release}"));
-        let message =
-            format!("{revision} can be cloned; it runs {release}, and CODEX_HOME will be {}", base.codex_home());
+        let (container, (state, codex)) = (base.openclaw(), (base.state_dir(), base.codex_home()));
+        let port = base.named_port().map_or_else(
+            || GATEWAY_PORT.to_string(),
+            |NamedPort { port, named_by }| format!("{port}, which is named by {named_by}"),
+        );
+        let message = format!(
+            "{revision} can be cloned; it runs {release} in container {}, because {}, and its gateway listens on {port}; \
+             OPENCLAW_STATE_DIR will be {state}, and CODEX_HOME will be {codex}",
+            container.name,
+            container.told_by.because(),
+        );
         checks.insert(0, Check::pass(NAME, message));
     }
     (checks, image)

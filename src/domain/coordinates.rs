@@ -28,6 +28,8 @@ pub struct ReleaseDefaults {
     pub openclaw_version: Option<OpenClawVersion>,
     /// ARN of the secret that OpenClaw 2026.5.12 – 5.28 encrypts sign-ins with.
     pub auth_profile_secret_arn: Option<String>,
+    /// Name of the base's container that runs OpenClaw, where the base does not tell.
+    pub container: Option<String>,
 }
 
 /// The name of a base family, without a revision.

@@ -152,6 +152,13 @@ impl ImageRef {
     }
 }
 
+/// The registry in an image reference, Docker Hub where it names none. Any text that ECS takes will do.
+pub(in crate::domain) fn registry_of(image: &str) -> &str {
+    // As Docker tells them apart: a registry has a dot or a port, or is this machine.
+    let first = image.split_once('/').map(|(first, _)| first);
+    first.filter(|first| first.contains(['.', ':']) || *first == "localhost").unwrap_or("docker.io")
+}
+
 impl fmt::Display for ImageRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -212,6 +219,19 @@ mod tests {
             "123456789012.dkr.ecr.eu-west-1.amazonaws.com.evil.example/x:1",
         ] {
             assert_eq!(image(other).ecr(), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_registry_is_what_is_before_the_first_slash_if_it_looks_like_one() {
+        for (image, registry) in [
+            ("openclaw:1", "docker.io"),
+            ("openclaw/openclaw:1", "docker.io"),
+            ("ghcr.io/openclaw/openclaw:1", "ghcr.io"),
+            ("localhost:5000/a@sha256:00", "localhost:5000"),
+            ("localhost/a", "localhost"),
+        ] {
+            assert_eq!(registry_of(image), registry, "{image}");
         }
     }
 

@@ -32,8 +32,9 @@ pub use status::{
 };
 pub use task_definition::{
     BaseDefinition, BaseError, BaseFinding, BaseJudgement, CurrentDefinition, CurrentError, Expected,
-    LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, OUTPUT_MEMBERS, RenderError,
-    Rendered, Severity, TAG_USER, UPSTREAM_COMMAND, render, user_family,
+    LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_ROLE, LABEL_SPEC, LABEL_USER, NamedPort,
+    OUTPUT_MEMBERS, OpenClawContainer, ROLE_OPENCLAW, RenderError, Rendered, Severity, TAG_BASE_FAMILY, TAG_USER,
+    ToldBy, UPSTREAM_COMMAND, render, user_family,
 };
 pub use user_id::UserId;
 pub use version_file::VersionFile;

@@ -196,13 +196,89 @@ pub struct Task {
     pub container_reason: Option<String>,
     /// Exit code of that container.
     pub exit_code: Option<i32>,
+    /// Name of that container, where it is not OpenClaw's; see [`Self::follow`].
+    pub failed_sidecar: Option<String>,
+    /// Each of its containers.
+    pub containers: Vec<TaskContainer>,
     /// When it stopped, RFC 3339.
     pub stopped_at: Option<String>,
     /// When it was created, in seconds of the Unix epoch, for picking the newest.
     pub created_at_seconds: i64,
 }
 
+/// A container of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskContainer {
+    /// Its name in the definition.
+    pub name: String,
+    /// The verdict of its health check.
+    pub health: Health,
+    /// Its exit code, once it has ended.
+    pub exit_code: Option<i32>,
+    /// ECS's words on it.
+    pub reason: Option<String>,
+}
+
+/// Exit codes of a process that was told to end, or killed because it did not.
+const ENDED_BY_SIGNAL: [i32; 2] = [143, 137];
+
+impl TaskContainer {
+    fn ended_by_signal(&self) -> bool {
+        self.exit_code.is_some_and(|code| ENDED_BY_SIGNAL.contains(&code))
+    }
+
+    /// Whether it failed of its own, rather than being told to end.
+    fn failed(&self) -> bool {
+        self.exit_code.is_some_and(|code| code != 0) && !self.ended_by_signal()
+    }
+
+    /// Whether its reason begins with the name of an error: `OutOfMemoryError: …`.
+    fn names_an_error(&self) -> bool {
+        let first = self.reason.as_deref().and_then(|reason| reason.split([':', ' ']).next());
+        first.is_some_and(|word| word.ends_with("Error"))
+    }
+}
+
 impl Task {
+    /// Makes health, exit code and reason those of the container of that name, OpenClaw's: a proxy's health is not the
+    /// gateway's. Where another container tells more of why the task stopped, its name is kept.
+    pub fn follow(&mut self, openclaw: &str) {
+        let Some(own) = self.containers.iter().position(|container| container.name == openclaw) else { return };
+        if self.containers.len() == 1 {
+            return;
+        }
+        self.health = self.containers[own].health;
+        self.tell(own);
+    }
+
+    /// Takes exit code and reason from the container that tells most of why the task stopped; `own` is OpenClaw's. ECS says
+    /// neither which one stopped first nor which are essential; but it tells the others to end when an essential one has, and
+    /// so an error that ECS names comes first, then a failure of the container's own, then a clean end, and only then an end by
+    /// signal. Of equals OpenClaw's speaks.
+    pub fn tell(&mut self, own: usize) {
+        // A clean end of another one speaks only if OpenClaw was not killed itself: else it was the obedient one.
+        let is_own_killed = self.containers.get(own).is_some_and(TaskContainer::ended_by_signal);
+        let tells: [fn(&TaskContainer) -> bool; 5] = [
+            TaskContainer::names_an_error,
+            TaskContainer::failed,
+            |container| container.exit_code.is_none() && container.reason.is_some(),
+            |container| container.exit_code.is_some(),
+            |_| true,
+        ];
+        let in_order = || [own].into_iter().chain((0..self.containers.len()).filter(|other| *other != own));
+        let found = tells.iter().enumerate().find_map(|(rank, tells)| {
+            in_order().find(|index| {
+                let is_meant = self.containers.get(*index).is_some_and(tells);
+                is_meant && !(rank == 3 && is_own_killed && *index != own)
+            })
+        });
+        let told = found.and_then(|index| self.containers.get(index).map(|container| (index, container)));
+        let of_sidecar = told.filter(|(index, _)| *index != own).map(|(_, container)| container.name.clone());
+        self.failed_sidecar = of_sidecar.filter(|name| !name.is_empty());
+        self.container_reason = told.and_then(|(_, container)| container.reason.clone());
+        self.exit_code = told.and_then(|(_, container)| container.exit_code);
+    }
+
     /// Whether that deployment started it. The revision does not tell: a forced redeploy keeps it, and the old task is
     /// RUNNING and HEALTHY while the new deployment has none (incident 15). A new desired count keeps the deployment.
     #[must_use]
@@ -226,4 +302,76 @@ pub enum Health {
     Unhealthy,
     /// Not known yet, or there is no check.
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(name: &str, health: Health, exit_code: Option<i32>, reason: Option<&str>) -> TaskContainer {
+        TaskContainer { name: name.into(), health, exit_code, reason: reason.map(str::to_owned) }
+    }
+
+    fn task(containers: Vec<TaskContainer>) -> Task {
+        Task {
+            arn: "t".into(),
+            task_definition: "td:1".into(),
+            started_by: None,
+            last_status: "RUNNING".into(),
+            desired_status: "RUNNING".into(),
+            private_ip: None,
+            execute_command: false,
+            health: Health::Unhealthy,
+            stop_code: None,
+            stopped_reason: None,
+            container_reason: None,
+            exit_code: None,
+            failed_sidecar: None,
+            containers,
+            stopped_at: None,
+            created_at_seconds: 0,
+        }
+    }
+
+    #[test]
+    fn health_is_that_of_the_container_that_runs_openclaw() {
+        let proxy = |health| container("proxy", health, None, None);
+        let openclaw = |health| container("openclaw", health, None, None);
+        for health in [Health::Healthy, Health::Unhealthy, Health::Unknown] {
+            let mut followed = task(vec![proxy(Health::Unhealthy), openclaw(health)]);
+            followed.follow("openclaw");
+            assert_eq!(followed.health, health);
+        }
+        // What is not there tells nothing.
+        let mut other = task(vec![proxy(Health::Healthy), openclaw(Health::Healthy)]);
+        other.follow("gone");
+        assert_eq!(other.health, Health::Unhealthy);
+    }
+
+    #[test]
+    fn why_a_task_stopped_is_said_by_openclaw_unless_another_container_failed() {
+        let told = |containers: &[(&str, Option<i32>, Option<&str>)]| {
+            let of = |(name, code, reason): &(&str, Option<i32>, Option<&str>)| {
+                container(name, Health::Unknown, *code, *reason)
+            };
+            let mut task = task(containers.iter().map(of).collect());
+            task.follow("openclaw");
+            (task.failed_sidecar, task.exit_code, task.container_reason)
+        };
+        let oom = "OutOfMemoryError: Container killed due to memory usage";
+        assert_eq!(
+            told(&[("router", Some(143), None), ("openclaw", Some(137), Some(oom))]),
+            (None, Some(137), Some(oom.into()))
+        );
+        assert_eq!(told(&[("router", Some(1), None), ("openclaw", Some(2), None)]), (None, Some(2), None));
+        for own in [Some(0), Some(143), None] {
+            assert_eq!(
+                told(&[("init", Some(1), None), ("openclaw", own, None)]),
+                (Some("init".into()), Some(1), None),
+                "{own:?}"
+            );
+        }
+        assert_eq!(told(&[("init", Some(0), None), ("openclaw", Some(0), None)]), (None, Some(0), None));
+        assert_eq!(told(&[("init", Some(0), None), ("openclaw", None, Some("x"))]), (None, None, Some("x".into())));
+    }
 }

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::aws::{AwsError, Ecs};
 use crate::domain::{CurrentDefinition, OpenClawVersion, RawSize, UserId};
+use crate::reconcile::Watched;
 
-/// Revisions remembered at most; one takes about 200 bytes. A cluster has at most 5,000 services (aws-facts §1), and
+/// Revisions remembered at most; one takes about 250 bytes. A cluster has at most 5,000 services (aws-facts §1), and
 /// whenever they are listed, revisions that none of them runs are forgotten.
 const REMEMBERED: usize = 20_000;
 
@@ -15,11 +16,13 @@ const REMEMBERED: usize = 20_000;
 pub struct Facts {
     /// The release, if anything names it.
     pub version: Option<OpenClawVersion>,
+    /// What a status follows.
+    pub watched: Watched,
     /// The base revision that it was rendered from, `family:revision`.
     pub base: Option<Arc<str>>,
     /// Its size.
     pub size: Option<RawSize>,
-    /// Whether ECS watches the health of the first container.
+    /// Whether ECS watches the health of the container that runs OpenClaw.
     pub has_health_check: bool,
 }
 
@@ -53,6 +56,7 @@ impl Definitions {
         let mut remembered = self.remembered();
         let facts = current.map_or_else(Facts::default, |current| Facts {
             version: current.release.version(),
+            watched: Watched::of(&current),
             base: current.base.as_deref().map(|arn| remembered.base(arn)),
             size: current.cpu.zip(current.memory_mib).map(|(cpu, memory_mib)| RawSize { cpu, memory_mib }),
             has_health_check: current.has_health_check,

@@ -111,6 +111,8 @@ mod tests {
             stopped_reason: None,
             container_reason: None,
             exit_code: None,
+            failed_sidecar: None,
+            containers: Vec::new(),
             stopped_at: None,
             created_at_seconds: 0,
         }

@@ -266,15 +266,21 @@ impl Poller {
         }
         let Reading { user, service, known, described, .. } = reading;
         known.take_in(described.clone());
-        let tasks = known.tasks();
-        // A verdict says that there is a health check; only without one is the definition needed.
-        let in_doubt = tasks.iter().any(|task| task.last_status == "RUNNING" && task.health == Health::Unknown);
+        let mut tasks = known.tasks();
+        // A verdict says that there is a health check; only without one is the definition needed, and where there are several
+        // containers, for it says which one counts.
+        let in_doubt = tasks
+            .iter()
+            .any(|task| task.containers.len() > 1 || task.last_status == "RUNNING" && task.health == Health::Unknown);
         let facts = match in_doubt {
             true => self.shared.definitions.facts(&service.task_definition, user).await,
             false => Ok(Facts::default()),
         };
         reading.status = match facts {
-            Ok(facts) => Ok(derive_status(service, &tasks, facts.has_health_check)),
+            Ok(facts) => {
+                facts.watched.follow(&mut tasks);
+                Ok(derive_status(service, &tasks, facts.has_health_check))
+            }
             Err(error) => Err(Arc::new(error)),
         };
     }

@@ -121,12 +121,14 @@ async fn look(
     user: &UserId,
     service: &Service,
     derived: Status,
-    tasks: Vec<Task>,
+    mut tasks: Vec<Task>,
 ) -> Result<Looked, AwsError> {
     let reconciler = &shared.reconciler;
-    let facts = match derived.ready && reconciler.asks_gateways() {
+    let has_several = tasks.iter().any(|task| task.containers.len() > 1);
+    let facts = match has_several || derived.ready && reconciler.asks_gateways() {
         true => shared.definitions.facts(&service.task_definition, user).await?,
         false => Facts::default(),
     };
-    reconciler.refine(at, user, service, facts.version, derived, tasks).await
+    facts.watched.follow(&mut tasks);
+    reconciler.refine(at, user, service, &facts.watched, derived, tasks).await
 }

@@ -60,7 +60,9 @@ pub(super) async fn resize(
 ) -> Result<Response, Problem> {
     let user = user_in(path)?;
     let size = Size::parse(raw, "")?;
-    respond(&app, &caller, user, Target::resize(size), SignInChange::None).await
+    let resized = respond(&app, &caller, user, Target::resize(size), SignInChange::None).await;
+    // Here the size is the whole body.
+    resized.map_err(|problem| problem.without_field_prefix("size."))
 }
 
 /// Render a user's container anew from the newest base

@@ -99,6 +99,15 @@ impl Problem {
     pub(super) fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(&self.0).unwrap_or_default()
     }
+
+    /// For a request whose body is what another one has below `prefix`.
+    pub(super) fn without_field_prefix(mut self, prefix: &str) -> Self {
+        if let Some(field) = self.0.field.as_mut().filter(|field| field.starts_with(prefix)) {
+            field.drain(..prefix.len());
+            self.0.detail = self.0.detail.strip_prefix(prefix).unwrap_or(&self.0.detail).to_owned();
+        }
+        self
+    }
 }
 
 impl IntoResponse for Problem {

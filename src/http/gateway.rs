@@ -17,7 +17,6 @@ use super::error::Problem;
 use super::openapi::{self, schemas};
 use super::requests::NoFields;
 use crate::domain::State as ContainerState;
-use crate::domain::credential_plan::openclaw_json::GATEWAY_PORT;
 use crate::reconcile::{Caller, GatewayAuth};
 
 // Without `Debug`: it holds the token.
@@ -30,6 +29,7 @@ pub(super) struct GatewayResponse<'a> {
     /// The private IPv4 address of the running task; null while none runs.
     #[schema(required)]
     host: Option<String>,
+    /// The port that the gateway listens on, by its command, its environment or `openclaw.json`.
     port: u16,
     /// The bearer token of the gateway, where this service knows it.
     #[schema(required)]
@@ -56,7 +56,7 @@ pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Respo
     let body = GatewayResponse {
         user_id: user.as_str(),
         host: gateway.host,
-        port: GATEWAY_PORT,
+        port: gateway.port,
         token: match &gateway.token {
             GatewayAuth::File(token) => Some(token.expose_secret()),
             GatewayAuth::Environment | GatewayAuth::Reference | GatewayAuth::Missing => None,

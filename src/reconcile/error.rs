@@ -216,7 +216,7 @@ impl ConvergeError {
     /// The field that is to blame, where one is.
     #[must_use]
     pub const fn invalid(&self) -> Option<&Invalid> {
-        if let Self::Refused(Refusal::Invalid(invalid) | Refusal::Render(RenderError::Release(invalid))) = self {
+        if let Self::Refused(Refusal::Invalid(invalid) | Refusal::Render(RenderError::Field(invalid))) = self {
             Some(invalid)
         } else {
             None

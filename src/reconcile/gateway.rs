@@ -9,12 +9,14 @@ use super::error::ConvergeError;
 use super::target::Target;
 use super::{Caller, Converged, Reconciler, SignInChange};
 use crate::domain::UserId;
-use crate::domain::credential_plan::openclaw_json::GatewayToken;
+use crate::domain::credential_plan::openclaw_json::{GATEWAY_PORT, GatewayToken};
 
 /// How to reach a user's gateway.
 pub struct Gateway {
     /// The private IPv4 address of the task that runs what was asked for; `None` while none does.
     pub host: Option<String>,
+    /// The port that it listens on.
+    pub port: u16,
     /// Whether that task is healthy.
     pub ready: bool,
     /// The token.
@@ -64,15 +66,25 @@ impl Reconciler {
     async fn gateway_of(&self, user: &UserId) -> Result<Gateway, ConvergeError> {
         let view = self.look(user).await?;
         let from_environment = view.current.as_ref().is_some_and(|current| current.release.has_gateway_token());
-        let token = match from_environment {
-            true => GatewayAuth::Environment,
-            false => match self.staging.gateway_token(user).await? {
-                GatewayToken::Text(token) => GatewayAuth::File(token),
-                GatewayToken::Reference => GatewayAuth::Reference,
-                GatewayToken::Missing => GatewayAuth::Missing,
-            },
+        // Command and environment count before the file.
+        let named_port = view.current.as_ref().and_then(|current| current.named_port);
+        let (token, port) = match (from_environment, named_port) {
+            (true, Some(_)) => (GatewayAuth::Environment, None),
+            (true, None) => {
+                (GatewayAuth::Environment, self.staging.gateway(user).await.ok().and_then(|(_, port)| port))
+            }
+            (false, _) => {
+                let (token, port) = self.staging.gateway(user).await?;
+                let token = match token {
+                    GatewayToken::Text(token) => GatewayAuth::File(token),
+                    GatewayToken::Reference => GatewayAuth::Reference,
+                    GatewayToken::Missing => GatewayAuth::Missing,
+                };
+                (token, port)
+            }
         };
-        Ok(Gateway { host: view.host, ready: view.serves, token })
+        let port = named_port.or(port).unwrap_or(GATEWAY_PORT);
+        Ok(Gateway { host: view.host, port, ready: view.serves, token })
     }
 
     /// Makes a new token and restarts the container with it, because `by` asks for it.

@@ -21,7 +21,7 @@ pub use error::{ConvergeError, FailureKind};
 pub use gateway::{Gateway, GatewayAuth};
 pub use operation::Caller;
 pub use plan::{Done, NotRemoved, Observed, Plan, Refusal, Step, plan};
-pub use status::{ContainerView, Refined};
+pub use status::{ContainerView, Refined, Watched};
 pub use target::{Definition, Desired, IfMissing, Target};
 
 use std::sync::Arc;

@@ -3,10 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::aws::PosixOwner;
-use crate::domain::{Coordinates, TAG_USER, UserId};
-
-/// The tag that names the environment a resource belongs to.
-const TAG_BASE_FAMILY: &str = "openclaw:base-family";
+use crate::domain::{Coordinates, TAG_BASE_FAMILY, TAG_USER, UserId};
 
 /// The ClientToken of a user's access point: the same for the same access point, whoever asks and however often, so
 /// that a retry finds the first one (incident 20). 64 characters, the most that EFS takes.

@@ -115,8 +115,7 @@ impl Reconciler {
         let Some(RegisteredDefinition { document, tags, .. }) = found.filter(RegisteredDefinition::is_active) else {
             return Err(ConvergeError::BaseMissing { family: family.to_owned() });
         };
-        let base = BaseDefinition::parse(document, tags, family, &at.file_system_id)?;
-        Ok(base.with_defaults(at.release.clone()))
+        Ok(BaseDefinition::parse_with(document, tags, family, &at.file_system_id, at.release.clone())?)
     }
 
     /// Creates the user's access point or finds it.

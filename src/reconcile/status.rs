@@ -1,6 +1,7 @@
 //! Looking at a user. Reading changes nothing (incident 17).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -10,10 +11,10 @@ use super::plan::Refusal;
 use crate::aws::{AwsError, ErrorKind, ListedTasks, RegisteredDefinition};
 use crate::domain::service::{Service, ServiceDeploymentState, ServiceStatus, Task, is_newer_revision, revision};
 use crate::domain::{
-    Coordinates, CurrentDefinition, LastStop, OpenClawVersion, State, Status, UserId, derive_status, rolled_back_from,
-    running_task, with_causes,
+    Coordinates, CurrentDefinition, LastStop, State, Status, UserId, derive_status, rolled_back_from, running_task,
+    with_causes,
 };
-use crate::probe::ProbeKind;
+use crate::probe::{GatewayAt, ProbeKind};
 
 /// A user's container as ECS shows it at this moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +44,31 @@ pub struct Refined {
     pub serves: bool,
     /// Whether the files answered. Without them a rollback that is over may look like what was asked for.
     pub is_whole: bool,
+}
+
+/// What of a definition a status follows: the container that runs OpenClaw, and its gateway.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// Name of the container.
+    pub container: Option<Arc<str>>,
+    /// Its gateway.
+    pub gateway: GatewayAt,
+}
+
+impl Watched {
+    /// What a user's revision says.
+    #[must_use]
+    pub fn of(current: &CurrentDefinition) -> Self {
+        let gateway = GatewayAt { port: current.named_port, release: current.release.version() };
+        Self { container: Some(current.container.as_str().into()), gateway }
+    }
+
+    /// Makes tasks tell of that container.
+    pub fn follow(&self, tasks: &mut [Task]) {
+        if let Some(container) = &self.container {
+            tasks.iter_mut().for_each(|task| task.follow(container));
+        }
+    }
 }
 
 impl Reconciler {
@@ -80,6 +106,8 @@ impl Reconciler {
         };
         let running = async { Ok(self.aws.ecs.tasks_of(&at.cluster, &service.name, ListedTasks::Running).await?) };
         let (current, mut tasks) = tokio::try_join!(current, running)?;
+        let watched = current.as_ref().map_or_else(Watched::default, Watched::of);
+        watched.follow(&mut tasks);
         let has_health_check = current.as_ref().is_some_and(|current| current.has_health_check);
         let derive = |tasks: &[Task]| derive_status(&service, tasks, has_health_check).ok_or(Refusal::NotFound);
         let mut status = derive(&tasks)?;
@@ -87,10 +115,10 @@ impl Reconciler {
         if !status.ready {
             // A task that stopped tells why; ListTasks hides it unless it is asked for.
             tasks.extend(self.aws.ecs.tasks_of(&at.cluster, &service.name, ListedTasks::Stopped).await?);
+            watched.follow(&mut tasks);
             status = derive(&tasks)?;
         }
-        let release = current.as_ref().and_then(|current| current.release.version());
-        let refined = self.refine(at, user, &service, release, status, tasks).await?;
+        let refined = self.refine(at, user, &service, &watched, status, tasks).await?;
         let Refined { status, asked_for, serves, is_whole: _ } = refined;
         Ok(ContainerView { service, current, status, host, asked_for, serves })
     }
@@ -106,13 +134,13 @@ impl Reconciler {
         at: &Coordinates,
         user: &UserId,
         service: &Service,
-        release: Option<OpenClawVersion>,
+        watched: &Watched,
         mut status: Status,
         tasks: Vec<Task>,
     ) -> Result<Refined, AwsError> {
         let host = running_task(service, &tasks).and_then(|task| task.private_ip.as_deref());
         if let Some(address) = host.filter(|_| status.ready).and_then(|host| host.parse().ok())
-            && let Err(problem) = self.options.gateway_probe.ask(address, release).await
+            && let Err(problem) = self.options.gateway_probe.ask(address, watched.gateway).await
         {
             status = status.unanswered(problem);
         }
@@ -123,7 +151,7 @@ impl Reconciler {
             let noted = self.hints.take(self.ledger.read(user).await);
             is_whole = noted.is_some();
             let noted = noted.flatten().unwrap_or_default().revisions;
-            if let Some((newer, rolled_back)) = self.rolled_back(at, service, &status, tasks, &noted).await? {
+            if let Some((newer, rolled_back)) = self.rolled_back(at, service, &status, watched, tasks, &noted).await? {
                 (asked_for, status) = (newer, rolled_back);
             }
         }
@@ -135,7 +163,7 @@ impl Reconciler {
         Ok(Refined { status, asked_for, serves, is_whole })
     }
 
-    /// Whether [`Self::refine`] asks gateways, and with that needs to know the release.
+    /// Whether [`Self::refine`] asks gateways, and with that needs to know release and port.
     #[must_use]
     pub fn asks_gateways(&self) -> bool {
         self.options.gateway_probe.kind != ProbeKind::Off
@@ -157,6 +185,7 @@ impl Reconciler {
         at: &Coordinates,
         service: &Service,
         status: &Status,
+        watched: &Watched,
         mut tasks: Vec<Task>,
         noted: &BTreeSet<String>,
     ) -> Result<Option<(String, Status)>, AwsError> {
@@ -178,6 +207,7 @@ impl Reconciler {
         };
         if status.ready {
             tasks.extend(self.aws.ecs.tasks_of(&at.cluster, &service.name, ListedTasks::Stopped).await?);
+            watched.follow(&mut tasks);
         }
         Ok(Some((asked_for.clone(), rolled_back_from(asked_for, &went_back, &tasks))))
     }

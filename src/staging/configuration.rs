@@ -13,7 +13,7 @@ use super::write::{Replaced, remove_leftovers, replace};
 use super::{ATTEMPTS, Owner, Staging};
 use crate::domain::credential_plan::Warning;
 use crate::domain::credential_plan::openclaw_json::{
-    Entries, GatewayToken, Merged, gateway_token, merge, with_gateway_token,
+    Entries, GatewayToken, Merged, Surroundings, gateway_port, gateway_token, merge_for, with_gateway_token,
 };
 use crate::domain::user_id::UserId;
 use crate::files::Root;
@@ -26,17 +26,34 @@ impl Staging {
     /// Merges our entries into the user's `openclaw.json`, and makes the gateway's token where there is none. What cannot
     /// be merged is left alone, with a warning; what says all that it should is not written.
     pub async fn configure(&self, user: &UserId, entries: Entries) -> Result<Option<Warning>, StagingError> {
-        let problem = self.edit(user, move |existing, fresh_token| merge(existing, &entries, fresh_token)).await?;
+        self.configure_for(user, entries, Surroundings::default()).await
+    }
+
+    /// As [`Self::configure`], with what goes with the user's definition.
+    pub async fn configure_for(
+        &self,
+        user: &UserId,
+        entries: Entries,
+        around: Surroundings,
+    ) -> Result<Option<Warning>, StagingError> {
+        let merged = move |existing: Option<&[u8]>, token: &SecretString| merge_for(existing, &entries, &around, token);
+        let problem = self.edit(user, merged).await?;
         Ok(problem.map(|problem| Warning::ConfigurationLeftAlone { problem }))
     }
 
     /// What the user's `openclaw.json` says of the gateway's token; changes nothing.
     pub async fn gateway_token(&self, user: &UserId) -> Result<GatewayToken, StagingError> {
+        self.gateway(user).await.map(|(token, _)| token)
+    }
+
+    /// What the user's `openclaw.json` says of the gateway: its token and, where it names one, its port; changes nothing.
+    pub async fn gateway(&self, user: &UserId) -> Result<(GatewayToken, Option<u16>), StagingError> {
         self.blocking(user, |root, user| {
-            let Child::Directory(home) = places::home(root, user)? else { return Ok(GatewayToken::Missing) };
+            let Child::Directory(home) = places::home(root, user)? else { return Ok((GatewayToken::Missing, None)) };
             let found = home.read(&OPENCLAW_JSON)?;
-            let token = content(&found).and_then(|existing| existing.map_or(Ok(GatewayToken::Missing), gateway_token));
-            token.map_err(|problem| unusable(user, problem))
+            let existing = content(&found).map_err(|problem| unusable(user, problem))?;
+            let token = existing.map_or(Ok(GatewayToken::Missing), gateway_token);
+            Ok((token.map_err(|problem| unusable(user, problem))?, existing.and_then(gateway_port)))
         })
         .await
     }

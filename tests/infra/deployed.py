@@ -125,9 +125,9 @@ class Deployed:
         container, of_base = definition["containerDefinitions"][0], base["containerDefinitions"][0]
         for name in ("user", "readonlyRootFilesystem", "linuxParameters", "healthCheck", "stopTimeout", "mountPoints", "logConfiguration", "image"):
             self.checks.equal(f"the clone's container has the base's {name}", container.get(name), of_base.get(name))
-        # The entry script, then the base's command.
-        self.checks.equal("the clone starts with the entry script", (container["entryPoint"], container["command"]),
-                          (["/bin/sh", "/home/node/.openclaw/.provisioner/entry.sh"], of_base["command"]))
+        # The image's own entry point, the entry script, then the base's command.
+        self.checks.equal("the clone starts with the entry script", (container.get("entryPoint"), container["command"]),
+                          (of_base.get("entryPoint"), ["/bin/sh", "/home/node/.openclaw/.provisioner/entry.sh", *of_base["command"]]))
         volume = definition["volumes"][0]["efsVolumeConfiguration"]
         self.checks.equal("the clone mounts through the user's access point", volume["authorizationConfig"], {"accessPointId": made.body["access_point_id"], "iam": "ENABLED"})
         self.checks.equal("the clone is tagged", (tags.get("openclaw:user-id"), tags.get("openclaw:role")), ("alice", "base"))

@@ -6,6 +6,7 @@
 mod architecture;
 mod aws_actions;
 mod bad_input;
+mod bases;
 mod budget;
 mod codex_login;
 mod command_line;

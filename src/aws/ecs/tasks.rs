@@ -6,7 +6,7 @@ use aws_sdk_ecs::types::{self as sdk, DesiredStatus, HealthStatus};
 
 use super::Ecs;
 use crate::aws::{AwsError, Bucket};
-use crate::domain::service::{Health, Task};
+use crate::domain::service::{Health, Task, TaskContainer};
 
 /// Which tasks of a service to list: ListTasks hides stopped ones unless it is asked for them alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,18 @@ impl Ecs {
 }
 
 fn task(answer: &sdk::Task) -> Task {
-    let container = telling_container(answer.containers());
-    Task {
+    let health = |health: Option<&HealthStatus>| match health {
+        Some(HealthStatus::Healthy) => Health::Healthy,
+        Some(HealthStatus::Unhealthy) => Health::Unhealthy,
+        _ => Health::Unknown,
+    };
+    let containers = answer.containers().iter().map(|container| TaskContainer {
+        name: container.name().unwrap_or_default().to_owned(),
+        health: health(container.health_status()),
+        exit_code: container.exit_code(),
+        reason: container.reason().map(str::to_owned),
+    });
+    let mut task = Task {
         arn: answer.task_arn().unwrap_or_default().to_owned(),
         task_definition: answer.task_definition_arn().unwrap_or_default().to_owned(),
         started_by: answer.started_by().map(str::to_owned),
@@ -72,18 +82,19 @@ fn task(answer: &sdk::Task) -> Task {
         desired_status: answer.desired_status().unwrap_or_default().to_owned(),
         private_ip: private_ip(answer),
         execute_command: answer.enable_execute_command(),
-        health: match answer.health_status() {
-            Some(HealthStatus::Healthy) => Health::Healthy,
-            Some(HealthStatus::Unhealthy) => Health::Unhealthy,
-            _ => Health::Unknown,
-        },
+        health: health(answer.health_status()),
         stop_code: answer.stop_code().map(|code| code.as_str().to_owned()),
         stopped_reason: answer.stopped_reason().map(str::to_owned),
-        container_reason: container.and_then(sdk::Container::reason).map(str::to_owned),
-        exit_code: container.and_then(sdk::Container::exit_code),
+        container_reason: None,
+        exit_code: None,
+        failed_sidecar: None,
+        containers: containers.collect(),
         stopped_at: answer.stopped_at().map(|at| at.to_string()),
         created_at_seconds: answer.created_at().map_or(0, |at| at.secs()),
-    }
+    };
+    // The definition, which says which of them is OpenClaw, is not known here: see `Task::follow`.
+    task.tell(0);
+    task
 }
 
 /// The address of its elastic network interface (API reference, Attachment.details). Not every emulator has attachments;
@@ -100,33 +111,6 @@ fn private_ip(task: &sdk::Task) -> Option<String> {
         .chain(named.filter_map(sdk::NetworkInterface::private_ipv4_address))
         .find(|text| text.parse::<Ipv4Addr>().is_ok())
         .map(str::to_owned)
-}
-
-/// Exit codes of a process that was told to end, or killed because it did not.
-const ENDED_BY_SIGNAL: [i32; 2] = [143, 137];
-
-/// The container that tells most of why the task stopped. ECS says neither which one stopped first nor which are essential;
-/// but it tells the others to end when an essential one has, and so an error that ECS names comes first, then a failure of
-/// the container's own, then a clean end, and only then an end by signal. Of equals the first speaks: it is the user's.
-fn telling_container(containers: &[sdk::Container]) -> Option<&sdk::Container> {
-    let first = |tells: fn(&sdk::Container) -> bool| containers.iter().find(|container| tells(container));
-    let by_signal =
-        |container: &sdk::Container| container.exit_code().is_some_and(|code| ENDED_BY_SIGNAL.contains(&code));
-    // A clean end of the first speaks only if the others were told to end after it; where it was killed itself, another
-    // one's clean end was the obedient one.
-    let is_first_killed = containers.first().is_some_and(by_signal);
-    first(|container| container.reason().is_some_and(names_an_error))
-        .or_else(|| {
-            first(|container| container.exit_code().is_some_and(|code| code != 0 && !ENDED_BY_SIGNAL.contains(&code)))
-        })
-        .or_else(|| first(|container| container.exit_code().is_none() && container.reason().is_some()))
-        .or_else(|| containers.first().filter(|_| is_first_killed))
-        .or_else(|| first(|container| container.exit_code().is_some()))
-}
-
-/// Whether it begins with the name of an error: `OutOfMemoryError: …`.
-fn names_an_error(reason: &str) -> bool {
-    reason.split([':', ' ']).next().is_some_and(|word| word.ends_with("Error"))
 }
 
 #[cfg(test)]

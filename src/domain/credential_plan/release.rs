@@ -9,10 +9,11 @@ use super::{CredentialPlan, ModelEntries, PlanInputs, Warning, credential_plan};
 use crate::domain::invalid::{Invalid, shown};
 use crate::domain::openclaw_version::OpenClawVersion;
 use crate::domain::spec::SignInKind;
+use crate::domain::task_definition::container;
 
 /// Names the release of an image whose tag does not.
 const OPENCLAW_VERSION: &str = "OPENCLAW_VERSION";
-/// The same as a docker label of the base's first container (OCI image spec, "Pre-Defined Annotation Keys").
+/// The same as a docker label of the base's container (OCI image spec, "Pre-Defined Annotation Keys").
 const OCI_VERSION: &str = "org.opencontainers.image.version";
 /// Names the release of the `codex` plugin that an image has baked in. It counts only for the very same release of
 /// OpenClaw, so that a pin to another image does not inherit the base's plugin.
@@ -57,13 +58,13 @@ pub(in crate::domain) struct Named {
 }
 
 impl Release {
-    /// The release of a definition that is about to be registered: by the image's tag, else by what the base says of
+    /// The release of a container that is about to be registered: by the image's tag, else by what the base says of
     /// its image, else by the request, else by the settings.
     ///
     /// # Errors
     /// Names `image` when the release is too old for any plan.
-    pub(in crate::domain) fn resolve(definition: &Value, named: Named) -> Result<Self, Invalid> {
-        let container = Container::of(definition);
+    pub(in crate::domain) fn resolve(container: &Value, named: Named) -> Result<Self, Invalid> {
+        let container = Container(container);
         let by_base = || if named.is_pinned { None } else { container.says() };
         let by_tag = OpenClawVersion::from_image(container.image()).ok();
         let version = by_tag.or_else(by_base).or(named.by_spec).or(named.by_settings);
@@ -175,12 +176,12 @@ impl Release {
     }
 }
 
-/// The first container of a definition.
+/// The container that runs OpenClaw.
 struct Container<'a>(&'a Value);
 
 impl<'a> Container<'a> {
     fn of(definition: &'a Value) -> Self {
-        Self(definition.pointer("/containerDefinitions/0").unwrap_or(&Value::Null))
+        Self(container::of_registered(definition).unwrap_or(&Value::Null))
     }
 
     fn image(&self) -> &'a str {
@@ -228,7 +229,7 @@ mod tests {
     }
 
     fn release(image: &str, environment: &[(&str, &str)]) -> Result<Release, Invalid> {
-        Release::resolve(&definition(image, environment), Named::default())
+        Release::resolve(&definition(image, environment)["containerDefinitions"][0], Named::default())
     }
 
     fn codes(release: &Release) -> Vec<&'static str> {
@@ -239,7 +240,7 @@ mod tests {
     fn the_tag_names_the_release_before_the_base_the_request_and_the_settings_do() {
         let named = Named { is_pinned: false, by_spec: Some(v(6, 35)), by_settings: Some(v(7, 35)) };
         let at = |image: &str, environment: &[(&str, &str)], named| {
-            Release::resolve(&definition(image, environment), named).unwrap().version()
+            Release::resolve(&definition(image, environment)["containerDefinitions"][0], named).unwrap().version()
         };
         let base = [(OPENCLAW_VERSION, "2026.5.7")];
         assert_eq!(at("openclaw:2026.4.21-slim", &base, named), Some(v(4, 21)));

@@ -21,7 +21,7 @@ pub struct Spec {
     /// The task size; `None` = the base's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
-    /// The image pin of the first container; `None` = the base's image.
+    /// The image pin of the container that runs OpenClaw; `None` = the base's image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageRef>,
     /// The release of an image whose tag does not say it.
@@ -30,14 +30,14 @@ pub struct Spec {
     /// How the user signs in.
     #[serde(default)]
     pub sign_in: SignInKind,
-    /// Plain environment variables of the first container. Not for secrets: anybody who may describe a task
+    /// Plain environment variables of that container. Not for secrets: anybody who may describe a task
     /// definition reads them.
     #[serde(default, skip_serializing_if = "Variables::is_empty")]
     pub variables: Variables,
     /// Environment variables whose values ECS fetches when a task starts.
     #[serde(default, skip_serializing_if = "Secrets::is_empty")]
     pub secrets: Secrets,
-    /// Docker labels of the first container, for the operator's own bookkeeping.
+    /// Docker labels of that container, for the operator's own bookkeeping.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
     /// Members that a newer release of this service wrote: kept, so that an old replica in the middle of a rolling

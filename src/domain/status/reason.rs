@@ -108,15 +108,23 @@ pub(super) fn is_no_failure(task: &Task) -> bool {
 fn words(task: &Task) -> String {
     let container_reason =
         task.container_reason.as_deref().filter(|said| Some(*said) != task.stopped_reason.as_deref());
-    let said = [task.stopped_reason.as_deref(), container_reason];
+    let sidecar = task.failed_sidecar.as_ref().map(|name| format!("container {name}"));
+    let said = [task.stopped_reason.as_deref(), sidecar.as_deref(), container_reason];
     said.into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
+
+/// What helps where a container beside OpenClaw ran out of its own memory: a resize gives OpenClaw what is added.
+const SIDECAR_OUT_OF_MEMORY: &str =
+    "raise the memory limit of that container in the base task definition, then redeploy; a resize is OpenClaw's alone";
 
 /// Classifies a stopped task: by its stop code where that says all, then by the error that ECS's agent put in front (the
 /// container's before the task's, and what it wraps does not count), then by how the container ended.
 pub(super) fn classify(task: &Task) -> Reason {
     let (message, code) = (words(task), code_of(task));
-    let hint = hint(code, &message, task.exit_code);
+    let hint = match (code, &task.failed_sidecar) {
+        (ReasonCode::OutOfMemory, Some(_)) => SIDECAR_OUT_OF_MEMORY,
+        _ => hint(code, &message, task.exit_code),
+    };
     Reason { code, message, hint, stopped_at: task.stopped_at.clone(), exit_code: task.exit_code }
 }
 

@@ -42,6 +42,8 @@ pub(super) fn task(task_definition: &str, last_status: &str, health: Health) -> 
         stopped_reason: None,
         container_reason: None,
         exit_code: None,
+        failed_sidecar: None,
+        containers: Vec::new(),
         stopped_at: None,
         created_at_seconds: 0,
     }
@@ -222,6 +224,19 @@ fn stopped_tasks_are_classified_by_the_prefixes_of_ecs() {
     assert_eq!(
         class(exited, Some("OutOfMemoryError: Container killed due to memory usage"), Some(137)),
         ReasonCode::OutOfMemory
+    );
+    let mut sidecar = task("td:2", "STOPPED", Health::Unknown);
+    sidecar.stopped_reason = Some(exited.into());
+    sidecar.container_reason = Some("OutOfMemoryError: Container killed due to memory usage".into());
+    let of_openclaw = classify(&sidecar);
+    sidecar.failed_sidecar = Some("router".into());
+    let of_sidecar = classify(&sidecar);
+    // A resize helps the one and not the other.
+    assert_eq!((of_openclaw.code, of_sidecar.code), (ReasonCode::OutOfMemory, ReasonCode::OutOfMemory));
+    assert!(of_openclaw.hint.starts_with("resize to more memory_mib"), "{}", of_openclaw.hint);
+    assert!(
+        of_sidecar.hint.contains("in the base") && of_sidecar.message.contains("container router"),
+        "{of_sidecar:?}"
     );
     assert_eq!(class(exited, None, Some(1)), ReasonCode::ContainerExited);
     assert_eq!(class("Task failed container health checks", None, None), ReasonCode::Unhealthy);

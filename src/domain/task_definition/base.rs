@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use super::base_error::BaseError;
-use super::{family_of, first_container, items, text};
+use super::container::{self, Mount, OpenClawContainer, efs_mounts};
+use super::lookout::{self, Elsewhere};
+use super::port::{NamedPort, named_port};
+use super::{OUR_TAGS, RESERVED_TAG_PREFIX, family_of, items, text};
 use crate::domain::ReleaseDefaults;
 
 /// What runs before the gateway where the release needs it, in the user directory; `staging` writes it.
@@ -19,72 +22,46 @@ pub struct BaseDefinition {
     file_system_id: String,
     container_path: String,
     image: String,
+    openclaw: OpenClawContainer,
     defaults: ReleaseDefaults,
 }
 
 impl BaseDefinition {
-    /// Reads what DescribeTaskDefinition answered for `family`; `tags` stand beside the definition in the response.
+    /// Reads what DescribeTaskDefinition answered for `family`; `tags` stand beside the definition in the response. Which
+    /// container is OpenClaw is read from the base itself.
     ///
     /// # Errors
     /// When a user's definition cannot be rendered from it; says what infrastructure has to change.
     pub fn parse(document: Value, tags: Vec<Value>, family: &str, file_system_id: &str) -> Result<Self, BaseError> {
-        let arn = text(&document, "taskDefinitionArn").unwrap_or(family).to_owned();
-        let labels = first_container(&document).and_then(|container| container.get("dockerLabels"));
-        if family_of(&arn) != family || labels.is_some_and(|labels| labels.get(super::LABEL_USER).is_some()) {
-            return Err(BaseError::NotBare { family: family.to_owned(), found: arn });
-        }
-        let Some(container) = first_container(&document) else { return Err(BaseError::NoContainer { arn }) };
-        let container = Value::Object(container.clone());
-        let image = text(&container, "image").unwrap_or_default().to_owned();
-
-        let efs_of = |volume: &str| {
-            let mut named = items(&document, "volumes").iter().filter(|other| text(other, "name") == Some(volume));
-            named.find_map(|volume| volume.get("efsVolumeConfiguration").filter(|efs| efs.is_object()))
-        };
-        let mounts: Vec<(&Value, &Value)> = items(&container, "mountPoints")
-            .iter()
-            .filter_map(|mount| Some((mount, efs_of(text(mount, "sourceVolume")?)?)))
-            .collect();
-        let ours: Vec<_> = mounts.iter().filter(|(_, efs)| text(efs, "fileSystemId") == Some(file_system_id)).collect();
-        // A volume with an access point of its own is shared on purpose; the user directory's is the other one.
-        let has_own = |efs: &Value| efs.pointer("/authorizationConfig/accessPointId").is_some_and(Value::is_string);
-        let open: Vec<_> = ours.iter().filter(|(_, efs)| !has_own(efs)).collect();
-        let mount = match (open.as_slice(), ours.as_slice()) {
-            ([(mount, _)], _) | ([], [(mount, _)]) => *mount,
-            ([], []) => {
-                let file_system_id = file_system_id.to_owned();
-                return Err(match mounts.first().and_then(|(_, efs)| text(efs, "fileSystemId")) {
-                    Some(mounted) => BaseError::OtherFileSystem { arn, mounted: mounted.to_owned(), file_system_id },
-                    None => BaseError::NoEfsMount { arn, file_system_id },
-                });
-            }
-            _ => return Err(BaseError::AmbiguousMount { arn, file_system_id: file_system_id.to_owned() }),
-        };
-        if mount.get("readOnly").and_then(Value::as_bool) == Some(true) {
-            return Err(BaseError::UnusableMount { arn, why: "read-only".into() });
-        }
-        let container_path = text(mount, "containerPath").unwrap_or_default().trim_end_matches('/').to_owned();
-        if !container_path.is_empty() && !container_path.starts_with('/') {
-            return Err(BaseError::UnusableMount { arn, why: format!("at the relative path {container_path:?}") });
-        }
-        let volume = text(mount, "sourceVolume").unwrap_or_default().to_owned();
-        let file_system_id = file_system_id.to_owned();
-        Ok(Self {
-            arn,
-            tags,
-            volume,
-            file_system_id,
-            container_path,
-            image,
-            document,
-            defaults: ReleaseDefaults::default(),
-        })
+        Self::parse_with(document, tags, family, file_system_id, ReleaseDefaults::default())
     }
 
-    /// With what holds for the whole fleet.
-    #[must_use]
-    pub fn with_defaults(self, defaults: ReleaseDefaults) -> Self {
-        Self { defaults, ..self }
+    /// As [`Self::parse`], with what holds for the whole fleet.
+    ///
+    /// # Errors
+    /// When a user's definition cannot be rendered from it; says what infrastructure has to change.
+    pub fn parse_with(
+        document: Value,
+        tags: Vec<Value>,
+        family: &str,
+        file_system_id: &str,
+        defaults: ReleaseDefaults,
+    ) -> Result<Self, BaseError> {
+        let arn = text(&document, "taskDefinitionArn").unwrap_or(family).to_owned();
+        let containers = items(&document, "containerDefinitions");
+        if family_of(&arn) != family || containers.iter().any(container::carries_our_labels) {
+            return Err(BaseError::NotBare { family: family.to_owned(), found: arn });
+        }
+        let openclaw = container::choose(&document, &arn, file_system_id, defaults.container.as_deref())?;
+        let chosen = &containers[openclaw.index];
+        let (volume, container_path) = users_mount(&document, chosen, &openclaw.name, &arn, file_system_id)?;
+        refuse_other_volumes(&document, &volume, &arn, file_system_id)?;
+        refuse_tags(&tags, &arn)?;
+        if let Some(Elsewhere { variable, looks_at, staged_at }) = lookout::elsewhere(chosen, &container_path) {
+            return Err(BaseError::LooksElsewhere { arn, container: openclaw.name, variable, looks_at, staged_at });
+        }
+        let (image, file_system_id) = (text(chosen, "image").unwrap_or_default().to_owned(), file_system_id.to_owned());
+        Ok(Self { arn, tags, volume, file_system_id, container_path, image, document, openclaw, defaults })
     }
 
     pub(super) const fn defaults(&self) -> &ReleaseDefaults {
@@ -103,7 +80,24 @@ impl BaseDefinition {
         family_of(&self.arn)
     }
 
-    /// The image of the first container.
+    /// The container that runs OpenClaw, and what tells.
+    #[must_use]
+    pub const fn openclaw(&self) -> &OpenClawContainer {
+        &self.openclaw
+    }
+
+    /// That container, as the base has it.
+    pub(super) fn container(&self) -> &Value {
+        items(&self.document, "containerDefinitions").get(self.openclaw.index).unwrap_or(&Value::Null)
+    }
+
+    /// The port that its command or environment names, where one does.
+    #[must_use]
+    pub fn named_port(&self) -> Option<NamedPort> {
+        named_port(self.container())
+    }
+
+    /// The image of the container that runs OpenClaw.
     #[must_use]
     pub fn image(&self) -> &str {
         &self.image
@@ -113,6 +107,12 @@ impl BaseDefinition {
     #[must_use]
     pub fn codex_home(&self) -> String {
         format!("{}/codex", self.container_path)
+    }
+
+    /// Where OpenClaw has to look for its state: where the users' files are mounted.
+    #[must_use]
+    pub fn state_dir(&self) -> &str {
+        if self.container_path.is_empty() { "/" } else { &self.container_path }
     }
 
     /// The entry script, as the container sees it.
@@ -145,6 +145,76 @@ impl BaseDefinition {
             items(&self.document, "volumes").iter().filter(|volume| text(volume, "name") == Some(self.volume()));
         named.map(|volume| &volume["efsVolumeConfiguration"]).find(|efs| efs.is_object()).unwrap_or(&Value::Null)
     }
+}
+
+/// Volume and path of the users' files in the container that runs OpenClaw.
+fn users_mount(
+    document: &Value,
+    container: &Value,
+    name: &str,
+    arn: &str,
+    file_system_id: &str,
+) -> Result<(String, String), BaseError> {
+    let arn = arn.to_owned();
+    let mounts = efs_mounts(document, container);
+    let ours: Vec<&Mount> = mounts.iter().filter(|mount| mount.is_of(file_system_id)).collect();
+    // A volume with an access point of its own is shared on purpose; the user directory's is the other one.
+    let open: Vec<&Mount> = ours.iter().copied().filter(|mount| !mount.has_access_point()).collect();
+    let mount = match (open.as_slice(), ours.as_slice()) {
+        ([mount], _) | ([], [mount]) => **mount,
+        ([], []) => {
+            let file_system_id = file_system_id.to_owned();
+            return Err(match mounts.first().and_then(|mount| text(mount.efs, "fileSystemId")) {
+                Some(mounted) => BaseError::OtherFileSystem { arn, mounted: mounted.to_owned(), file_system_id },
+                None => BaseError::NoEfsMount { arn, containers: vec![name.to_owned()], file_system_id },
+            });
+        }
+        _ => return Err(BaseError::AmbiguousMount { arn, file_system_id: file_system_id.to_owned() }),
+    };
+    if mount.is_read_only() {
+        return Err(BaseError::UnusableMount { arn, why: "read-only".into() });
+    }
+    let path = text(mount.point, "containerPath").unwrap_or_default().trim_end_matches('/').to_owned();
+    if !path.is_empty() && !path.starts_with('/') {
+        return Err(BaseError::UnusableMount { arn, why: format!("at the relative path {path:?}") });
+    }
+    Ok((text(mount.point, "sourceVolume").unwrap_or_default().to_owned(), path))
+}
+
+/// Refuses volumes that would show users' files to others, or that ECS would not start.
+fn refuse_other_volumes(document: &Value, users: &str, arn: &str, file_system_id: &str) -> Result<(), BaseError> {
+    for container in items(document, "containerDefinitions") {
+        let open = efs_mounts(document, container).into_iter().find(|mount| {
+            let is_users = text(mount.point, "sourceVolume") == Some(users);
+            mount.is_of(file_system_id) && !mount.has_access_point() && !is_users
+        });
+        if let Some(mount) = open {
+            return Err(BaseError::OpenVolume {
+                arn: arn.to_owned(),
+                container: text(container, "name").unwrap_or_default().to_owned(),
+                volume: text(mount.point, "sourceVolume").unwrap_or_default().to_owned(),
+                file_system_id: file_system_id.to_owned(),
+            });
+        }
+    }
+    let at_launch = |volume: &&Value| volume.get("configuredAtLaunch").and_then(Value::as_bool) == Some(true);
+    match items(document, "volumes").iter().find(at_launch) {
+        Some(volume) => Err(BaseError::LaunchVolume {
+            arn: arn.to_owned(),
+            volume: text(volume, "name").unwrap_or_default().to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// ECS takes so many tags of a resource (service quotas); those of AWS itself do not count.
+const MAX_TAGS: usize = 50;
+
+fn refuse_tags(tags: &[Value], arn: &str) -> Result<(), BaseError> {
+    let is_kept = |key: &&str| !key.starts_with(RESERVED_TAG_PREFIX) && !OUR_TAGS.contains(key);
+    let found = tags.iter().filter_map(|tag| text(tag, "key")).filter(is_kept).count();
+    let most = MAX_TAGS - OUR_TAGS.len();
+    if found > most { Err(BaseError::TooManyTags { arn: arn.to_owned(), most, found }) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -204,6 +274,67 @@ mod tests {
         let shared = json!({"fileSystemId": "fs-1", "authorizationConfig": {"accessPointId": "fsap-shared"}});
         assert_eq!(with(shared).unwrap().codex_home(), "/home/node/.openclaw/codex");
         assert!(matches!(with(json!({"fileSystemId": "fs-1"})), Err(BaseError::AmbiguousMount { .. })));
+    }
+
+    #[test]
+    fn a_volume_that_shows_every_users_files_is_refused_in_any_container() {
+        let with_sidecar = |efs: Value, mount: &str| {
+            let mut document = base(json!({"sourceVolume": "home", "containerPath": "/data"}));
+            let sidecar = json!({"name": "router", "mountPoints": [{"sourceVolume": mount, "containerPath": "/conf"}]});
+            document["containerDefinitions"].as_array_mut().unwrap().push(sidecar);
+            document["volumes"].as_array_mut().unwrap().push(json!({"name": "conf", "efsVolumeConfiguration": efs}));
+            parse(document)
+        };
+        for efs in [
+            json!({"fileSystemId": "fs-1", "rootDirectory": "/"}),
+            json!({"fileSystemId": "fs-1", "rootDirectory": "/conf"}),
+            json!({"fileSystemId": "fs-1", "transitEncryption": "ENABLED", "authorizationConfig": {"iam": "ENABLED"}}),
+        ] {
+            let mut document = base(json!({"sourceVolume": "home", "containerPath": "/home/node/.openclaw"}));
+            let sidecar =
+                json!({"name": "router", "mountPoints": [{"sourceVolume": "conf", "containerPath": "/conf"}]});
+            document["containerDefinitions"].as_array_mut().unwrap().push(sidecar);
+            document["volumes"].as_array_mut().unwrap().push(json!({"name": "conf", "efsVolumeConfiguration": efs}));
+            let error = parse(document).unwrap_err();
+            assert_eq!(error.code(), "open_volume", "{error}");
+            assert!(error.to_string().contains("router") && error.to_string().contains("conf"), "{error}");
+        }
+        let own = json!({"fileSystemId": "fs-1", "authorizationConfig": {"accessPointId": "fsap-2"}});
+        assert!(with_sidecar(own, "conf").is_ok());
+        assert!(with_sidecar(json!({"fileSystemId": "fs-2", "rootDirectory": "/"}), "conf").is_ok());
+        // Nobody mounts it.
+        assert!(with_sidecar(json!({"fileSystemId": "fs-1"}), "scratch").is_ok());
+    }
+
+    #[test]
+    fn what_no_service_of_ours_could_run_is_refused() {
+        let document = || base(json!({"sourceVolume": "home", "containerPath": "/data"}));
+        let mut at_launch = document();
+        at_launch["volumes"].as_array_mut().unwrap().push(json!({"name": "ebs", "configuredAtLaunch": true}));
+        assert_eq!(parse(at_launch).unwrap_err().code(), "launch_volume");
+        let tags = |count: usize| -> Vec<Value> {
+            let own = (0..count).map(|n| json!({"key": format!("key-{n}"), "value": "v"}));
+            // Neither those that are replaced nor AWS's own count.
+            let others = ["openclaw:user-id", "openclaw:base-family", "aws:cloudformation:stack-name"];
+            own.chain(others.map(|key| json!({"key": key, "value": "v"}))).collect()
+        };
+        let with = |count: usize| BaseDefinition::parse(document(), tags(count), "openclaw-dev", "fs-1");
+        assert!(with(48).is_ok());
+        assert_eq!(with(49).unwrap_err().code(), "too_many_tags");
+    }
+
+    #[test]
+    fn an_environment_that_points_elsewhere_is_refused_with_both_paths() {
+        let with = |name: &str, value: &str| {
+            let mut document = base(json!({"sourceVolume": "home", "containerPath": "/data"}));
+            document["containerDefinitions"][0]["environment"] = json!([{"name": name, "value": value}]);
+            parse(document)
+        };
+        let error = with("OPENCLAW_STATE_DIR", "/data/.openclaw").unwrap_err();
+        let message = error.to_string();
+        assert_eq!(error.code(), "looks_elsewhere");
+        assert!(message.contains("look at /data/.openclaw,") && message.contains("staged at /data:"), "{message}");
+        assert_eq!(with("OPENCLAW_STATE_DIR", "/data/").unwrap().state_dir(), "/data");
     }
 
     #[test]

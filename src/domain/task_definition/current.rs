@@ -3,11 +3,13 @@
 use serde_json::Value;
 use thiserror::Error;
 
+use super::port::named_port;
 use super::{
-    LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, first_container,
-    has_health_check, items, text,
+    LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, container, has_health_check,
+    items, text,
 };
 use crate::domain::credential_plan::Release;
+use crate::domain::credential_plan::openclaw_json::{GATEWAY_PORT, Surroundings};
 use crate::domain::{CODEX_HOME, Spec, UserId};
 
 /// What a user's registered revision says of itself.
@@ -29,11 +31,15 @@ pub struct CurrentDefinition {
     pub access_point_id: Option<String>,
     /// The file system of that volume.
     pub file_system_id: Option<String>,
-    /// Name of the first container.
+    /// Name of the container that runs OpenClaw.
     pub container: String,
+    /// The port that its command or environment names; `None` leaves it to `openclaw.json`.
+    pub named_port: Option<u16>,
+    /// Where its environment says that OpenClaw's state is; an earlier build did not say it.
+    pub state_dir: Option<String>,
     /// `CODEX_HOME` in its environment.
     pub codex_home: Option<String>,
-    /// Image of the first container.
+    /// Image of that container.
     pub image: String,
     /// The release that it runs, and what the plan depends on beside.
     pub release: Release,
@@ -41,7 +47,7 @@ pub struct CurrentDefinition {
     pub cpu: Option<u32>,
     /// Memory in MiB.
     pub memory_mib: Option<u32>,
-    /// Whether ECS watches the health of the first container.
+    /// Whether ECS watches the health of that container.
     pub has_health_check: bool,
 }
 
@@ -84,7 +90,7 @@ impl CurrentDefinition {
     /// When it is not one of ours or belongs to somebody else.
     pub fn parse(document: &Value, user: &UserId) -> Result<Self, CurrentError> {
         let arn = text(document, "taskDefinitionArn").unwrap_or_default().to_owned();
-        let container = first_container(document).cloned().map(Value::Object).unwrap_or_default();
+        let container = container::of_registered(document).cloned().unwrap_or_default();
         let label = |name: &str| container.get("dockerLabels").and_then(|labels| text(labels, name)).map(str::to_owned);
         let (Some(owner), Some(spec)) = (label(LABEL_USER), label(LABEL_SPEC)) else {
             return Err(CurrentError::NoSpec { arn });
@@ -102,7 +108,10 @@ impl CurrentDefinition {
             let id = text(efs.get("authorizationConfig")?, "accessPointId")?;
             text(efs, "fileSystemId").filter(|_| Some(id) == access_point_id.as_deref()).map(str::to_owned)
         });
-        let codex_home = items(&container, "environment").iter().find(|entry| text(entry, "name") == Some(CODEX_HOME));
+        let variable = |name: &str| {
+            let mut environment = items(&container, "environment").iter();
+            environment.find(|entry| text(entry, "name") == Some(name)).and_then(|entry| text(entry, "value"))
+        };
         let number = |member: &str| text(document, member).and_then(|digits| digits.parse().ok());
         Ok(Self {
             active: text(document, "status").is_none_or(|status| status == "ACTIVE"),
@@ -112,8 +121,10 @@ impl CurrentDefinition {
             previous: label(LABEL_PREVIOUS),
             access_point_id,
             file_system_id,
+            named_port: named_port(&container).map(|named| named.port),
             container: text(&container, "name").unwrap_or_default().to_owned(),
-            codex_home: codex_home.and_then(|entry| text(entry, "value")).map(str::to_owned),
+            state_dir: variable(container::STATE_DIR).map(str::to_owned),
+            codex_home: variable(CODEX_HOME).map(str::to_owned),
             image: text(&container, "image").unwrap_or_default().to_owned(),
             release: Release::of_definition(document),
             cpu: number("cpu"),
@@ -121,5 +132,20 @@ impl CurrentDefinition {
             has_health_check: has_health_check(&container),
             arn,
         })
+    }
+
+    /// What the user's `openclaw.json` has to go with.
+    #[must_use]
+    pub fn surroundings(&self) -> Surroundings {
+        // In a home's own `.openclaw` the workspace of every release is below the mount anyway.
+        let is_in_a_home = |state: &&String| state.rsplit('/').next() == Some(container::STATE_DIRECTORY);
+        Surroundings {
+            port: self.named_port.unwrap_or(GATEWAY_PORT),
+            workspace: self
+                .state_dir
+                .as_ref()
+                .filter(|state| !is_in_a_home(state))
+                .map(|state| format!("{state}/workspace")),
+        }
     }
 }

@@ -3,7 +3,9 @@
 
 use serde_json::Value;
 
-use super::{BaseDefinition, BaseError, first_container, has_health_check, items, text};
+use super::port::{health_check_port, mapped_ports, named_port};
+use super::{BaseDefinition, BaseError, container, has_health_check, items, text};
+use crate::domain::credential_plan::openclaw_json::GATEWAY_PORT;
 use crate::domain::credential_plan::{Named, Release, Warning};
 use crate::domain::{Invalid, OpenClawVersion, RawSize, ReleaseDefaults, SignInKind, Size};
 
@@ -28,7 +30,7 @@ pub struct Expected<'a> {
 pub struct BaseJudgement {
     /// The base, if it can be cloned.
     pub base: Option<BaseDefinition>,
-    /// Image of the first container, also of a base that cannot be cloned.
+    /// Image of the container that runs OpenClaw, also of a base that cannot be cloned.
     pub image: Option<String>,
     /// The release that it runs, if anything names it.
     pub release: Option<OpenClawVersion>,
@@ -83,6 +85,22 @@ pub enum BaseFinding {
     },
     /// The entry script has to guess what to run after it.
     RunsDefaultCommand,
+    /// The health check asks another port than OpenClaw listens on.
+    HealthCheckPort {
+        /// What it asks.
+        asks: u16,
+        /// What OpenClaw listens on.
+        port: u16,
+    },
+    /// Ports are mapped, and OpenClaw's is not among them.
+    PortNotMapped {
+        /// What is mapped.
+        mapped: Vec<u16>,
+        /// What OpenClaw listens on.
+        port: u16,
+    },
+    /// Files in S3 may say what this service cannot see.
+    EnvironmentFiles,
     /// What the release makes of it.
     Release(Warning),
 }
@@ -91,14 +109,19 @@ impl BaseJudgement {
     /// Judges what DescribeTaskDefinition answered for the base family; `tags` stand beside the definition.
     #[must_use]
     pub fn of(document: &Value, tags: Vec<Value>, expected: Expected<'_>) -> Self {
-        let parsed = BaseDefinition::parse(document.clone(), tags, expected.family, expected.file_system_id);
-        let container = first_container(document).cloned().map(Value::Object);
-        let image = container.as_ref().and_then(|container| text(container, "image")).map(str::to_owned);
+        let Expected { family, file_system_id, release: defaults, owner } = expected;
+        let parsed = BaseDefinition::parse_with(document.clone(), tags, family, file_system_id, defaults.clone());
+        let containers = items(document, "containerDefinitions");
+        let named = defaults.container.as_deref();
+        let chosen = container::choose(document, family, file_system_id, named).ok();
+        // One that cannot be chosen is judged as the first, so that all that is wrong is told at once.
+        let container = chosen.map_or_else(|| containers.first(), |chosen| containers.get(chosen.index));
+        let image = container.and_then(|container| text(container, "image")).map(str::to_owned);
         let mut findings = of_task(document);
         let mut release = None;
-        if let Some(container) = &container {
-            findings.extend(of_container(container, expected.owner));
-            let (found, of_release) = of_release(document, container, expected.release);
+        if let Some(container) = container {
+            findings.extend(of_container(container, owner));
+            let (found, of_release) = of_release(container, defaults);
             release = found;
             findings.extend(of_release);
         }
@@ -106,7 +129,7 @@ impl BaseJudgement {
             Ok(base) => {
                 let iam = base.efs().pointer("/authorizationConfig/iam").and_then(Value::as_str);
                 findings.extend((iam != Some("ENABLED")).then_some(BaseFinding::NoIamOnVolume));
-                Some(base.with_defaults(expected.release.clone()))
+                Some(base)
             }
             Err(error) => {
                 findings.insert(0, BaseFinding::Unusable(error));
@@ -150,6 +173,14 @@ fn of_container(container: &Value, owner: (u32, u32)) -> Vec<BaseFinding> {
     if !found.is_some_and(|user| is_owner(user, owner)) {
         findings.push(BaseFinding::OtherUser { found: found.map(str::to_owned), owner });
     }
+    let port = named_port(container).map_or(GATEWAY_PORT, |named| named.port);
+    let other = health_check_port(container).filter(|asks| *asks != port);
+    findings.extend(other.map(|asks| BaseFinding::HealthCheckPort { asks, port }));
+    let mapped = mapped_ports(container);
+    if !mapped.is_empty() && !mapped.contains(&port) {
+        findings.push(BaseFinding::PortNotMapped { mapped, port });
+    }
+    findings.extend((!items(container, "environmentFiles").is_empty()).then_some(BaseFinding::EnvironmentFiles));
     findings
 }
 
@@ -159,13 +190,9 @@ fn is_owner(user: &str, (uid, gid): (u32, u32)) -> bool {
     user.parse() == Ok(uid) && group.is_none_or(|group| group.parse() == Ok(gid))
 }
 
-fn of_release(
-    document: &Value,
-    container: &Value,
-    defaults: &ReleaseDefaults,
-) -> (Option<OpenClawVersion>, Vec<BaseFinding>) {
+fn of_release(container: &Value, defaults: &ReleaseDefaults) -> (Option<OpenClawVersion>, Vec<BaseFinding>) {
     let named = Named { is_pinned: false, by_spec: None, by_settings: defaults.openclaw_version };
-    let release = match Release::resolve(document, named) {
+    let release = match Release::resolve(container, named) {
         Ok(release) => release,
         Err(error) => return (None, vec![BaseFinding::ReleaseTooOld(error)]),
     };
@@ -197,6 +224,9 @@ impl BaseFinding {
             Self::NoIamOnVolume => "no_iam_on_volume",
             Self::OtherUser { .. } => "other_user",
             Self::RunsDefaultCommand => "runs_default_command",
+            Self::HealthCheckPort { .. } => "health_check_asks_other_port",
+            Self::PortNotMapped { .. } => "port_not_mapped",
+            Self::EnvironmentFiles => "environment_files",
             Self::Release(warning) => warning.code(),
         }
     }
@@ -216,6 +246,9 @@ impl BaseFinding {
             | Self::NoIamOnVolume
             | Self::OtherUser { .. }
             | Self::RunsDefaultCommand
+            | Self::HealthCheckPort { .. }
+            | Self::PortNotMapped { .. }
+            | Self::EnvironmentFiles
             | Self::Release(_) => Severity::Warn,
         }
     }
@@ -239,7 +272,7 @@ impl BaseFinding {
             Self::NoTaskRole => "no task role, with which the file system is mounted".into(),
             Self::ReleaseTooOld(error) => error.problem().to_owned(),
             Self::NoHealthCheck => {
-                "the first container has no health check, so a container counts as ready as soon as \
+                "the container of OpenClaw has no health check, so a container counts as ready as soon as \
                  it runs; ECS ignores the image's own"
                     .into()
             }
@@ -249,15 +282,27 @@ impl BaseFinding {
                     .into()
             }
             Self::OtherUser { found: Some(found), owner: (uid, gid) } => {
-                format!("the first container runs as {found}, and users' files belong to {uid}:{gid}")
+                format!("the container of OpenClaw runs as {found}, and users' files belong to {uid}:{gid}")
             }
             Self::OtherUser { found: None, owner: (uid, gid) } => {
-                format!("nothing says whom the first container runs as; users' files belong to {uid}:{gid}")
+                format!("nothing says whom the container of OpenClaw runs as; users' files belong to {uid}:{gid}")
             }
             Self::RunsDefaultCommand => format!(
-                "the first container names neither command nor entry point, so the entry script will run upstream's: \
-                 {UPSTREAM_COMMAND}"
+                "the container of OpenClaw names neither command nor entry point: the image's own entry point stays, and is \
+                 given the entry script, which runs upstream's command: {UPSTREAM_COMMAND}"
             ),
+            Self::HealthCheckPort { asks, port } => {
+                format!("the health check asks port {asks}, and OpenClaw will listen on {port}")
+            }
+            Self::PortNotMapped { mapped, port } => {
+                let mapped = mapped.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+                format!("portMappings has {mapped}, and OpenClaw will listen on {port}")
+            }
+            Self::EnvironmentFiles => {
+                "environmentFiles may set variables that make OpenClaw look or listen elsewhere, which cannot be seen here; \
+                 OPENCLAW_STATE_DIR and CODEX_HOME are set for each user and win"
+                    .into()
+            }
             Self::Release(warning) => warning.problem(),
         }
     }
@@ -279,7 +324,14 @@ impl BaseFinding {
             Self::NoTaskRole => "set taskRoleArn",
             Self::NoHealthCheck => "add a healthCheck that asks http://127.0.0.1:18789/healthz",
             Self::NoIamOnVolume => "set authorizationConfig.iam to ENABLED there",
-            Self::RunsDefaultCommand => "set command, unless this image starts its gateway so",
+            Self::RunsDefaultCommand => {
+                "set command, unless this image starts its gateway so; where the image's entry point is OpenClaw itself, set \
+                 entryPoint and command to what the image has (docker inspect)"
+            }
+            Self::HealthCheckPort { .. } | Self::PortNotMapped { .. } => {
+                "let command, OPENCLAW_GATEWAY_PORT, health check and port mappings name one port"
+            }
+            Self::EnvironmentFiles => "see that they set no OPENCLAW_ variable and no HOME",
         };
         Some(fix.into())
     }

@@ -5,22 +5,37 @@
 
 mod base;
 mod base_error;
+pub(super) mod container;
 mod current;
 mod environment;
 mod judgement;
+mod lookout;
+mod port;
 mod render;
+mod scale;
 
 pub use base::BaseDefinition;
 pub use base_error::BaseError;
+pub use container::{LABEL_ROLE, OpenClawContainer, ROLE_OPENCLAW, ToldBy};
 pub use current::{CurrentDefinition, CurrentError};
 pub use judgement::{BaseFinding, BaseJudgement, Expected, Severity, UPSTREAM_COMMAND};
-pub use render::{RenderError, Rendered, TAG_USER, render};
+pub use port::NamedPort;
+pub use render::{RenderError, Rendered, render};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Every dockerLabel of ours starts so.
 pub(super) const LABEL_PREFIX: &str = "openclaw.provisioner.";
+/// The tag that names the user on revision, service and tasks.
+pub const TAG_USER: &str = "openclaw:user-id";
+/// The tag that names the environment a resource belongs to.
+pub const TAG_BASE_FAMILY: &str = "openclaw:base-family";
+/// The tags that a revision gets beside the base's.
+const OUR_TAGS: [&str; 2] = [TAG_USER, TAG_BASE_FAMILY];
+/// Tag keys that AWS keeps for itself; a registration that carries one is refused.
+const RESERVED_TAG_PREFIX: &str = "aws:";
+
 /// The spec as JSON.
 pub const LABEL_SPEC: &str = "openclaw.provisioner.spec";
 /// The user id.
@@ -74,10 +89,6 @@ fn text<'a>(value: &'a Value, member: &str) -> Option<&'a str> {
 
 fn items<'a>(value: &'a Value, member: &str) -> &'a [Value] {
     value.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn first_container(definition: &Value) -> Option<&Map<String, Value>> {
-    items(definition, "containerDefinitions").first().and_then(Value::as_object)
 }
 
 /// Whether ECS watches the health of a container. The command `NONE` switches a check off (Docker's HealthConfig, which ECS

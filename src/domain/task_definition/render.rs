@@ -7,23 +7,25 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::base::ENTRY_SCRIPT;
+use super::container::STATE_DIR;
 use super::environment::merge_into;
+use super::lookout::{self, Elsewhere, GATEWAY_PORT_VARIABLE};
+use super::scale::scale;
 use super::{
-    BaseDefinition, LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER,
-    OUTPUT_MEMBERS, sha256_of, user_family,
+    BaseDefinition, LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, OUR_TAGS,
+    OUTPUT_MEMBERS, RESERVED_TAG_PREFIX, TAG_BASE_FAMILY, TAG_USER, port, sha256_of, user_family,
 };
+use crate::domain::credential_plan::openclaw_json::GATEWAY_PORT;
 use crate::domain::credential_plan::{AUTH_PROFILE_SECRET_KEY, LABEL_OPENCLAW_VERSION, Named, Release};
+use crate::domain::image::registry_of;
 use crate::domain::spec::CODEX_HOME;
 use crate::domain::{ImageRef, Invalid, Spec, UserId};
 
 /// ECS's limit for one task definition (service quotas): 64 KiB.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Tag keys that AWS keeps for itself; a registration that carries one is refused.
-const RESERVED_TAG_PREFIX: &str = "aws:";
-
-/// The tag that names the user on revision, service and tasks.
-pub const TAG_USER: &str = "openclaw:user-id";
+/// What containerd takes of a label, name and value together.
+const MAX_LABEL_BYTES: usize = 4096;
 
 /// A user's definition, ready to register.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +34,7 @@ pub struct Rendered {
     pub request: Value,
     /// Digest of what was rendered; equal digests mean that there is nothing to register.
     pub digest: String,
-    /// The image of the first container.
+    /// The image of the container that runs OpenClaw.
     pub image: String,
     /// The spec it was rendered from.
     pub spec: Spec,
@@ -57,16 +59,18 @@ pub enum RenderError {
         /// Its size.
         bytes: usize,
     },
-    /// The release is too old.
+    /// A field of the spec does not go with the base.
     #[error(transparent)]
-    Release(#[from] Invalid),
+    Field(#[from] Invalid),
 }
 
 /// Renders the definition of one user from the live base. `previous` is the user's current revision, if any: it is
 /// only named in a label, never read from.
 ///
 /// # Errors
-/// When the result is larger than ECS takes, or the release too old for any plan.
+/// When the result is larger than ECS takes, the release too old for any plan, a variable points OpenClaw elsewhere than where
+/// files are staged, the size leaves OpenClaw too little beside the base's other containers, or the spec does not fit into
+/// a label.
 pub fn render(
     base: &BaseDefinition,
     user: &UserId,
@@ -83,48 +87,40 @@ pub fn render(
             mount_through(volume, access_point_id);
         }
     }
-    let old_memory = number(request.get("memory"));
-    let old_cpu = number(request.get("cpu"));
+    refuse_what_points_elsewhere(base, spec)?;
+    let index = base.openclaw().index;
     if let Some(size) = spec.size {
-        request.insert("cpu".into(), json!(size.cpu().to_string()));
-        request.insert("memory".into(), json!(size.memory_mib().to_string()));
+        scale(&mut request, index, size)?;
     }
 
     let mut image = base.image().to_owned();
-    let first = request.get_mut("containerDefinitions").and_then(|containers| containers.get_mut(0));
-    if let Some(container) = first.and_then(Value::as_object_mut) {
-        if let Some(pin) = &spec.image {
-            image = pin.to_string();
-            container.insert("image".into(), json!(image));
-        }
-        if let Some(size) = spec.size {
-            scale(container, "memory", old_memory, size.memory_mib());
-            scale(container, "memoryReservation", old_memory, size.memory_mib());
-            scale(container, "cpu", old_cpu, size.cpu());
-        }
-        merge_environment(container, spec, &base.codex_home());
-        merge_labels(container, user, spec, access_point_id);
+    let spec_label = label_of(spec)?;
+    let chosen = request.get_mut("containerDefinitions").and_then(|containers| containers.get_mut(index));
+    let Some(container) = chosen.and_then(Value::as_object_mut) else {
+        // The base was parsed with this container in it.
+        return Err(Invalid::new("base", "has no container", "define the container that runs OpenClaw").into());
+    };
+    if let Some(pin) = &spec.image {
+        image = pin.to_string();
+        container.insert("image".into(), json!(image));
     }
+    keep_credentials_of(container, base.image(), &image);
+    merge_environment(container, base, spec);
+    merge_labels(container, user, spec, access_point_id, spec_label);
     let named = Named {
         is_pinned: spec.image.is_some(),
         by_spec: spec.openclaw_version,
         by_settings: base.defaults().openclaw_version,
     };
-    let mut definition = Value::Object(request);
-    let release = Release::resolve(&definition, named)?;
-    if let Some(container) = definition.pointer_mut("/containerDefinitions/0").and_then(Value::as_object_mut) {
-        fit_to_release(container, base, &release);
-    }
-    let mut request = match definition {
-        Value::Object(request) => request,
-        _ => Map::new(),
-    };
+    let release = Release::resolve(&Value::Object(container.clone()), named)?;
+    fit_to_release(container, base, &release);
 
     // Base, previous and the resolved release stay out of the digest: a base that was registered again unchanged is no reason to restart
     // anybody's container.
     let digest = sha256_of(&Value::Object(request.clone()));
-    let first = request.get_mut("containerDefinitions").and_then(|containers| containers.get_mut(0));
-    if let Some(labels) = first.and_then(|container| container.get_mut("dockerLabels")).and_then(Value::as_object_mut) {
+    let chosen = request.get_mut("containerDefinitions").and_then(|containers| containers.get_mut(index));
+    if let Some(labels) = chosen.and_then(|container| container.get_mut("dockerLabels")).and_then(Value::as_object_mut)
+    {
         labels.insert(LABEL_DIGEST.into(), json!(digest));
         labels.insert(LABEL_BASE.into(), json!(base.arn()));
         if let Some(version) = release.version() {
@@ -155,28 +151,86 @@ fn fit_to_release(container: &mut Map<String, Value>, base: &BaseDefinition, rel
     }
 }
 
+/// Refuses variables and secrets of a caller's that make OpenClaw look or listen elsewhere than the base does.
+fn refuse_what_points_elsewhere(base: &BaseDefinition, spec: &Spec) -> Result<(), Invalid> {
+    if let Some((name, _)) = spec.secrets.iter().find(|(name, _)| lookout::decides(name)) {
+        return Err(Invalid::new(
+            format!("secrets.{name}"),
+            "decides where OpenClaw looks and listens, and nobody could say where that is",
+            LEAVE_IT_OUT,
+        ));
+    }
+    if let Some(Elsewhere { variable, looks_at, staged_at }) =
+        lookout::misdirected_by(spec.variables.iter(), base.container(), base.state_dir())
+    {
+        let looks_at = crate::domain::invalid::shown(&looks_at.unwrap_or_default());
+        let problem = format!("makes OpenClaw look at {looks_at}, but the user's files are staged at {staged_at}");
+        return Err(Invalid::new(format!("variables.{variable}"), problem, LEAVE_IT_OUT));
+    }
+    let wanted = spec.variables.iter().find(|(name, _)| *name == GATEWAY_PORT_VARIABLE);
+    let port = base.named_port().map_or(GATEWAY_PORT, |named| named.port);
+    match wanted {
+        Some((name, value)) if port::parse(value) != Some(port) => {
+            let problem =
+                format!("the gateway listens on {port}, which is what the base says and its network lets through");
+            Err(Invalid::new(format!("variables.{name}"), problem, LEAVE_IT_OUT))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+const LEAVE_IT_OUT: &str = "leave it out: it is for the base to say";
+
+/// Takes out credentials for a registry that the image is not in: ECS would send them to another one, and refuses them
+/// beside an image in ECR, for which the execution role counts.
+fn keep_credentials_of(container: &mut Map<String, Value>, base_image: &str, image: &str) {
+    let is_in_ecr = registry_of(image).contains(".dkr.ecr");
+    if is_in_ecr || registry_of(image) != registry_of(base_image) {
+        container.remove("repositoryCredentials");
+    }
+}
+
 /// Puts the entry script before whatever the base runs: it ends with `exec` of its arguments, so it does not matter how
-/// the base's command is written. A base that names no command runs the image's own; the script knows upstream's.
+/// the base's command is written.
+///
+/// Where the base names no entry point, the image's own stays: the script goes into the command, which is what an entry
+/// point of the usual kind (`tini --`, Node's `docker-entrypoint.sh`, anything that ends with `exec "$@"`) runs. Only a command that
+/// makes sense to nothing but an entry point that is OpenClaw itself (`gateway …`, `--port …`) tells that it has to be replaced.
 fn run_entry_first(container: &mut Map<String, Value>, script: &str) {
     let words = |member: &str| container.get(member).and_then(Value::as_array).cloned().unwrap_or_default();
-    let command = [words("entryPoint"), words("command")].concat();
-    if command.iter().any(|word| word.as_str().is_some_and(|word| word.ends_with(ENTRY_SCRIPT))) {
+    let (entry_point, command) = (words("entryPoint"), words("command"));
+    let runs = [entry_point.clone(), command.clone()].concat();
+    if runs.iter().any(|word| word.as_str().is_some_and(|word| word.ends_with(ENTRY_SCRIPT))) {
         return;
     }
-    container.insert("entryPoint".into(), json!(["/bin/sh", script]));
-    match command.is_empty() {
+    let first = [json!("/bin/sh"), json!(script)];
+    let is_for_openclaw = command
+        .first()
+        .and_then(Value::as_str)
+        .is_some_and(|word| word.starts_with('-') || OPENCLAW_COMMANDS.contains(&word));
+    if entry_point.is_empty() && !is_for_openclaw {
+        container.insert("command".into(), Value::Array([first.to_vec(), command].concat()));
+        return;
+    }
+    container.insert("entryPoint".into(), json!(first));
+    match runs.is_empty() {
         true => container.remove("command"),
-        false => container.insert("command".into(), Value::Array(command)),
+        false => container.insert("command".into(), Value::Array(runs)),
     };
 }
+
+/// Commands of OpenClaw's own command line that start a gateway: what a base says of an image whose entry point is OpenClaw.
+const OPENCLAW_COMMANDS: [&str; 2] = ["gateway", "daemon"];
 
 /// The base's tags without the reserved ones, and the user's; by key, because AWS promises no order, and another order
 /// is no change.
 fn tags(base: &BaseDefinition, user: &UserId) -> Vec<Value> {
     let kept = base.tags().iter().filter(|tag| {
-        super::text(tag, "key").is_some_and(|key| !key.starts_with(RESERVED_TAG_PREFIX) && key != TAG_USER)
+        super::text(tag, "key").is_some_and(|key| !key.starts_with(RESERVED_TAG_PREFIX) && !OUR_TAGS.contains(&key))
     });
-    let mut tags: Vec<Value> = kept.cloned().chain([json!({"key": TAG_USER, "value": user.as_str()})]).collect();
+    let ours = [(TAG_USER, user.as_str()), (TAG_BASE_FAMILY, base.family())];
+    let ours = ours.map(|(key, value)| json!({"key": key, "value": value}));
+    let mut tags: Vec<Value> = kept.cloned().chain(ours).collect();
     tags.sort_by(|one, other| super::text(one, "key").cmp(&super::text(other, "key")));
     tags
 }
@@ -194,36 +248,54 @@ fn mount_through(volume: &mut Value, access_point_id: &str) {
     authorization["accessPointId"] = json!(access_point_id);
 }
 
-/// A container limit that was the whole task's follows the task; any other is the base's own choice, cut down to
-/// what the task has, because ECS refuses a container that is larger than its task.
-fn scale(container: &mut Map<String, Value>, member: &str, old_task: Option<u64>, new_task: u32) {
-    let Some(limit) = container.get(member).and_then(Value::as_u64).filter(|&limit| limit > 0) else { return };
-    let new_task = u64::from(new_task);
-    let scaled = if Some(limit) == old_task { new_task } else { limit.min(new_task) };
-    container.insert(member.to_owned(), json!(scaled));
-}
-
-fn merge_environment(container: &mut Map<String, Value>, spec: &Spec, codex_home: &str) {
+fn merge_environment(container: &mut Map<String, Value>, base: &BaseDefinition, spec: &Spec) {
+    let codex_home = base.codex_home();
     let mut variables: BTreeMap<&str, &str> = spec.variables.iter().collect();
-    variables.insert(CODEX_HOME, codex_home);
+    variables.insert(CODEX_HOME, &codex_home);
+    // The mount decides where OpenClaw looks, whatever home the image has.
+    variables.insert(STATE_DIR, base.state_dir());
     let secrets: BTreeMap<&str, &str> = spec.secrets.iter().collect();
     merge_into(container, "environment", "value", &variables, &secrets);
     merge_into(container, "secrets", "valueFrom", &secrets, &variables);
 }
 
-fn merge_labels(container: &mut Map<String, Value>, user: &UserId, spec: &Spec, access_point_id: &str) {
+/// The spec as the label has it.
+fn label_of(spec: &Spec) -> Result<String, Invalid> {
+    let text = serde_json::to_value(spec).unwrap_or_default().to_string();
+    let most = MAX_LABEL_BYTES - LABEL_SPEC.len();
+    if text.len() <= most {
+        return Ok(text);
+    }
+    let size = |map: &mut dyn Iterator<Item = (&str, &str)>| map.map(|(name, value)| name.len() + value.len()).sum();
+    let maps: [(&str, usize); 3] = [
+        ("variables", size(&mut spec.variables.iter())),
+        ("secrets", size(&mut spec.secrets.iter())),
+        ("labels", size(&mut spec.labels.iter())),
+    ];
+    let (field, _) = maps.into_iter().max_by_key(|(_, bytes)| *bytes).unwrap_or(maps[0]);
+    let problem = format!(
+        "all that was asked for is kept in one docker label, which takes {most} bytes, and would have {}",
+        text.len()
+    );
+    let fix = "send fewer or shorter variables, secrets and labels; what all users have belongs into the base";
+    Err(Invalid::new(field, problem, fix))
+}
+
+fn merge_labels(
+    container: &mut Map<String, Value>,
+    user: &UserId,
+    spec: &Spec,
+    access_point_id: &str,
+    spec_label: String,
+) {
     let mut labels = container.get("dockerLabels").and_then(Value::as_object).cloned().unwrap_or_default();
     for (name, value) in spec.labels.iter() {
         labels.insert(name.to_owned(), json!(value));
     }
     labels.insert(LABEL_USER.into(), json!(user.as_str()));
     labels.insert(LABEL_ACCESS_POINT.into(), json!(access_point_id));
-    labels.insert(LABEL_SPEC.into(), json!(serde_json::to_value(spec).unwrap_or_default().to_string()));
+    labels.insert(LABEL_SPEC.into(), json!(spec_label));
     container.insert("dockerLabels".into(), Value::Object(labels));
-}
-
-fn number(value: Option<&Value>) -> Option<u64> {
-    value.and_then(Value::as_str).and_then(|digits| digits.parse().ok())
 }
 
 #[cfg(test)]

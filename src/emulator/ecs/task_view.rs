@@ -124,16 +124,27 @@ fn container(region: &Region, task: &Task, task_arn: &str, index: usize, definit
         put("runtimeId", json!(format!("{}-{}", task.id, 2_531_612_879u64 + index as u64)));
     }
     if let Some(ending) = task.ending.as_ref().filter(|_| last_status == "STOPPED") {
-        // The first container is the one that fails; the others are told to end.
-        let exit_code = if index == 0 { ending.exit_code } else { ending.exit_code.map(|_| 143) };
+        // One container fails; the others are told to end.
+        let fails = index == failing(task);
+        let exit_code = if fails { ending.exit_code } else { ending.exit_code.map(|_| 143) };
         if let Some(code) = exit_code {
             put("exitCode", json!(code));
         }
-        if let Some(reason) = ending.container_reason.as_ref().filter(|_| index == 0) {
+        if let Some(reason) = ending.container_reason.as_ref().filter(|_| fails) {
             put("reason", json!(reason));
         }
     }
     Value::Object(body)
+}
+
+/// The container that a task's end begins with: the first essential one that mounts something, as the one that a service
+/// is there for does, else the first.
+fn failing(task: &Task) -> usize {
+    let containers = task.definition.get("containerDefinitions").and_then(Value::as_array);
+    let mounts = |container: &Value| {
+        container["essential"] != false && container["mountPoints"].as_array().is_some_and(|points| !points.is_empty())
+    };
+    containers.and_then(|containers| containers.iter().position(mounts)).unwrap_or(0)
 }
 
 /// A stable UUID-like id of a part of the task.

@@ -25,7 +25,7 @@ impl Run<'_> {
         let Observed { current, done, .. } = &self.observed;
         let registered = done.registered.as_ref().filter(|revision| Some(revision.arn.as_str()) == task_definition);
         let Some(revision) = registered.or(current.as_ref()) else { return Ok(()) };
-        let (release, kind) = (revision.release.clone(), revision.spec.sign_in);
+        let (release, kind, around) = (revision.release.clone(), revision.spec.sign_in, revision.surroundings());
         if self.placed.as_ref().is_some_and(|before| before.release == release && before.kind == kind) {
             return Ok(());
         }
@@ -68,7 +68,7 @@ impl Run<'_> {
         };
         let token = if release.has_gateway_token() { TokenSource::Environment } else { TokenSource::File };
         let entries = Entries { model, token };
-        placed.warnings.extend(staging.configure(user, entries).await?);
+        placed.warnings.extend(staging.configure_for(user, entries, around).await?);
         // Placed for one release and then for another, it was written all the same.
         let mut moved_aside = moved_aside;
         if let Some(PlacedSignIn { placed: earlier, moved_aside: before, .. }) = self.placed.take() {

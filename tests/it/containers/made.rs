@@ -172,6 +172,10 @@ async fn the_definition_is_the_base_with_what_is_the_users_own() {
             {
               "name": "LANG",
               "value": "de"
+            },
+            {
+              "name": "OPENCLAW_STATE_DIR",
+              "value": "/home/node/.openclaw"
             }
           ],
           "essential": true,
@@ -230,6 +234,10 @@ async fn the_definition_is_the_base_with_what_is_the_users_own() {
         "operatingSystemFamily": "LINUX"
       },
       "tags": [
+        {
+          "key": "openclaw:base-family",
+          "value": "openclaw-dev"
+        },
         {
           "key": "openclaw:user-id",
           "value": "alice"

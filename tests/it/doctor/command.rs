@@ -79,7 +79,7 @@ async fn people_get_a_line_a_check_and_what_to_do_about_it() {
     pass  cluster                openclaw-dev is ACTIVE
     FAIL  base_family            openclaw-dev:2: no task role, with which the file system is mounted
                                  fix: set taskRoleArn
-    WARN  base_family            openclaw-dev:2: the first container has no health check, so a container counts as ready as soon as it runs; ECS ignores the image's own
+    WARN  base_family            openclaw-dev:2: the container of OpenClaw has no health check, so a container counts as ready as soon as it runs; ECS ignores the image's own
                                  fix: add a healthCheck that asks http://127.0.0.1:18789/healthz
     skip  image                  ghcr.io/openclaw/openclaw:2026.4.21 is in no private ECR registry, and others are not asked
     pass  network                subnets subnet-0a, subnet-0b; security groups sg-0a
@@ -135,14 +135,14 @@ async fn machines_get_one_json_object() {
           "verdict": "pass"
         },
         {
-          "message": "openclaw-dev:2 can be cloned; it runs OpenClaw 2026.4.21, and CODEX_HOME will be /home/node/.openclaw/codex",
+          "message": "openclaw-dev:2 can be cloned; it runs OpenClaw 2026.4.21 in container openclaw, because there is no other container, and its gateway listens on 18789; OPENCLAW_STATE_DIR will be /home/node/.openclaw, and CODEX_HOME will be /home/node/.openclaw/codex",
           "name": "base_family",
           "verdict": "pass"
         },
         {
           "finding": "other_user",
           "fix": "set user to \"1000:1000\" there, or make PROVISIONER_OWNER agree",
-          "message": "openclaw-dev:2: the first container runs as node, and users' files belong to 1000:1000",
+          "message": "openclaw-dev:2: the container of OpenClaw runs as node, and users' files belong to 1000:1000",
           "name": "base_family",
           "verdict": "warn"
         },

@@ -15,12 +15,13 @@ use super::ModelEntries;
 use super::table::our_references;
 use document::{Document, Member, Problem};
 
-/// The gateway's port; the base definition maps it.
+/// The gateway's port, where a definition names no other; the base definition maps it.
 pub const GATEWAY_PORT: u16 = 18_789;
 
 const TOKEN: [&str; 3] = ["gateway", "auth", "token"];
 const MODEL: [&str; 3] = ["agents", "defaults", "model"];
 const PRIMARY: [&str; 4] = ["agents", "defaults", "model", "primary"];
+const WORKSPACE: [&str; 3] = ["agents", "defaults", "workspace"];
 const HOME_SCOPE: [&str; 6] = ["plugins", "entries", "codex", "config", "appServer", "homeScope"];
 const DISCOVERY: [&str; 6] = ["plugins", "entries", "amazon-bedrock", "config", "discovery", "enabled"];
 /// The only value of [`HOME_SCOPE`] that a plan ever sets.
@@ -37,6 +38,22 @@ pub struct Entries {
     pub model: ModelEntries,
     /// Where the gateway's token comes from.
     pub token: TokenSource,
+}
+
+/// What the definition says that the file has to go with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The port that command or environment make the gateway listen on; what else reads the file has to find it there.
+    pub port: u16,
+    /// Where the workspace has to be, where it would otherwise be in a home that ends with the task: before 2026.9 it is in
+    /// the home, whatever the state directory (`resolveDefaultAgentWorkspaceDir`).
+    pub workspace: Option<String>,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self { port: GATEWAY_PORT, workspace: None }
+    }
 }
 
 /// Where the gateway's token comes from.
@@ -70,11 +87,26 @@ pub enum GatewayToken {
     Reference,
 }
 
-/// Merges our entries into the file. `fresh_token` is used only where a token is wanted and there is none.
+/// Merges our entries into the file, for a definition that says nothing of its own. `fresh_token` is used only where a token is
+/// wanted and there is none.
 #[must_use]
 pub fn merge(existing: Option<&[u8]>, entries: &Entries, fresh_token: &SecretString) -> Merged {
+    merge_for(existing, entries, &Surroundings::default(), fresh_token)
+}
+
+/// Merges our entries into the file, as they go with the definition.
+#[must_use]
+pub fn merge_for(
+    existing: Option<&[u8]>,
+    entries: &Entries,
+    around: &Surroundings,
+    fresh_token: &SecretString,
+) -> Merged {
     edited(existing, |file| {
-        set_gateway(file, entries.token, fresh_token)?;
+        set_gateway(file, entries.token, fresh_token, around.port)?;
+        if let Some(workspace) = around.workspace.as_deref().filter(|_| file.get(&WORKSPACE) == Ok(Member::Missing)) {
+            file.set_text(&WORKSPACE, workspace)?;
+        }
         set_model(file, entries.model)?;
         set_codex(file, entries.model.codex_user_scope)
     })
@@ -95,6 +127,15 @@ pub fn with_gateway_token(existing: Option<&[u8]>, token: &SecretString) -> Merg
 /// Why it could not be read.
 pub fn gateway_token(existing: &[u8]) -> Result<GatewayToken, &'static str> {
     token_in(&Document::parse(existing)?)
+}
+
+/// The port that the file names, which the gateway listens on where neither command nor environment name one.
+#[must_use]
+pub fn gateway_port(existing: &[u8]) -> Option<u16> {
+    match Document::parse(existing).ok()?.get(&["gateway", "port"]).ok()? {
+        Member::Other(number) => number.parse().ok().filter(|port| *port > 0),
+        Member::Missing | Member::Null | Member::Text(_) | Member::Object | Member::List => None,
+    }
 }
 
 fn token_in(file: &Document) -> Result<GatewayToken, Problem> {
@@ -132,8 +173,8 @@ fn edited(existing: Option<&[u8]>, edit: impl Fn(&mut Document) -> Result<(), Pr
     }
 }
 
-fn set_gateway(file: &mut Document, source: TokenSource, fresh_token: &SecretString) -> Result<(), Problem> {
-    let port = GATEWAY_PORT.to_string();
+fn set_gateway(file: &mut Document, source: TokenSource, fresh_token: &SecretString, port: u16) -> Result<(), Problem> {
+    let port = port.to_string();
     file.set_text(&["gateway", "mode"], "local")?;
     file.set_literal(&["gateway", "port"], &port, CstInputValue::Number(port.clone()))?;
     file.set_text(&["gateway", "bind"], "lan")?;

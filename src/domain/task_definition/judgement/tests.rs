@@ -102,7 +102,7 @@ fn the_user_of_the_container_is_compared_in_numbers() {
     let silent = judged(|base| base["containerDefinitions"][0]["user"] = Value::Null);
     assert_eq!(
         silent.findings[0].problem(),
-        "nothing says whom the first container runs as; users' files belong to 1000:1000"
+        "nothing says whom the container of OpenClaw runs as; users' files belong to 1000:1000"
     );
 }
 
@@ -148,6 +148,7 @@ fn what_the_release_lacks_is_found_unless_the_settings_bring_it() {
     let settings = ReleaseDefaults {
         openclaw_version: Some(OpenClawVersion::new(2026, 5, 12)),
         auth_profile_secret_arn: Some("arn:aws:secretsmanager:us-east-1:123456789012:secret:key".into()),
+        container: None,
     };
     let judgement = judged_with(&settings, |base| base["containerDefinitions"][0]["image"] = json!("openclaw:main"));
     assert_eq!((judgement.findings, judgement.release), (vec![], settings.openclaw_version));
@@ -176,4 +177,43 @@ fn whatever_is_found_says_what_to_change() {
         assert!(finding.fix().is_some_and(|fix| !fix.is_empty()), "{finding:?}");
     }
     assert_eq!(judgement.findings.len(), 10, "{:?}", judgement.findings);
+}
+
+#[test]
+fn the_container_that_runs_openclaw_is_judged_wherever_it_stands() {
+    let judgement = judged(|base| {
+        let router = json!({"name": "router", "image": "router:1", "user": "0"});
+        base["containerDefinitions"].as_array_mut().unwrap().insert(0, router);
+    });
+    assert_eq!(judgement.findings, []);
+    assert_eq!(judgement.image.as_deref(), Some("openclaw:2026.6.35"));
+    assert_eq!(judgement.base.unwrap().openclaw().name, "openclaw");
+}
+
+#[test]
+fn a_port_that_health_check_or_mappings_do_not_know_is_found() {
+    let found = |command: Value, check: &str, mapped: Value| {
+        found(|base| {
+            let first = &mut base["containerDefinitions"][0];
+            (first["command"], first["portMappings"]) = (command, mapped);
+            first["healthCheck"]["command"] = json!(["CMD-SHELL", check]);
+        })
+    };
+    let other = || json!(["node", "openclaw.mjs", "gateway", "--port", "8080"]);
+    let asks = |port: u16| format!("curl -f http://127.0.0.1:{port}/healthz");
+    let maps = |port: u16| json!([{"containerPort": port}]);
+    assert_eq!(found(json!(COMMAND), &asks(18789), maps(18789)), []);
+    assert_eq!(found(other(), &asks(8080), maps(8080)), []);
+    assert_eq!(found(other(), "pgrep node", json!([])), []);
+    let both = [warn("health_check_asks_other_port"), warn("port_not_mapped")];
+    assert_eq!(found(other(), &asks(18789), maps(18789)), both);
+    assert_eq!(found(json!(COMMAND), &asks(8080), maps(8080)), both);
+}
+
+#[test]
+fn files_in_s3_may_say_anything() {
+    assert_eq!(
+        of_first("environmentFiles", json!([{"value": "arn:aws:s3:::b/e.env", "type": "s3"}])),
+        [warn("environment_files")]
+    );
 }
