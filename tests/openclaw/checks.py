@@ -50,10 +50,10 @@ class Proof:
         definition, directory = self.provision("ann", auth)
         report["staged"] = self.require("staged", self.staged(definition, directory, "ann"))
         with Container(self.world, definition, directory, self.log) as container:
-            if not definition.entry_point:
+            if not definition.has_entry_script:
                 report["config"] = self.validated(container)
             self.gateway(container, "gateway")
-            if definition.entry_point:
+            if definition.has_entry_script:
                 # Not sooner: the entry point has to find the directory as it was staged.
                 report["config"] = self.validated(container)
             report["import"] = self.imported(container)
@@ -154,6 +154,8 @@ class Proof:
         codex = f"{definition.mount_path}/codex"
         if definition.environment.get("CODEX_HOME") != codex:
             return no(f"CODEX_HOME is {definition.environment.get('CODEX_HOME')}, not {codex}")
+        if definition.environment.get("OPENCLAW_STATE_DIR") != definition.mount_path:
+            return no(f"OPENCLAW_STATE_DIR is {definition.environment.get('OPENCLAW_STATE_DIR')}, not {definition.mount_path}")
         if not definition.image.endswith(f":{self.release}"):
             return no(f"the definition's image is {definition.image}")
         files = {str(path.relative_to(directory)): path.lstat() for path in sorted(directory.rglob("*"))}

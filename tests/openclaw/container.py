@@ -17,6 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 # What the image itself says; a task definition that names its own wins.
+IMAGE_ENTRY_POINT = ["docker-entrypoint.sh"]
 IMAGE_COMMAND = ["node", "openclaw.mjs", "gateway", "--allow-unconfigured"]
 IMAGE_WORKING_DIRECTORY = "/app"
 IMAGE_ENVIRONMENT = {
@@ -47,7 +48,11 @@ class Definition:
 
     @property
     def start(self) -> list[str]:
-        return [*self.entry_point, *self.command]
+        return [*(self.entry_point or IMAGE_ENTRY_POINT), *self.command]
+
+    @property
+    def has_entry_script(self) -> bool:
+        return any(word.endswith("/.provisioner/entry.sh") for word in self.start)
 
     @classmethod
     def of(cls, registered: dict) -> "Definition":
@@ -110,8 +115,8 @@ class Ran:
 class Container:
     """One start; leaving the `with` block kills it."""
 
-    def __init__(self, world: World, definition: Definition, directory: Path, log: Path):
-        self.world, self.definition, self.directory, self.log = world, definition, directory, log
+    def __init__(self, world: World, definition: Definition, directory: Path, log: Path, port: int = PORT):
+        self.world, self.definition, self.directory, self.log, self.port = world, definition, directory, log, port
         self.gateway: subprocess.Popen | None = None
 
     def __enter__(self) -> "Container":
@@ -190,7 +195,7 @@ class Container:
             if self.gateway.poll() is not None:
                 return {"died": self.gateway.returncode}
             probe = subprocess.run(["nsenter", "--target", str(self.init), "--net", "--", sys.executable,
-                                    str(HERE / "probe.py"), str(PORT), "5"], capture_output=True, text=True)
+                                    str(HERE / "probe.py"), str(self.port), "5"], capture_output=True, text=True)
             if probe.returncode == 0:
                 return {"seconds": round(time.monotonic() - started, 1)} | json.loads(probe.stdout)
         return {"silent": seconds}

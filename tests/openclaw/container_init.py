@@ -68,6 +68,9 @@ def build(spec: dict) -> None:
     bind(spec["node"], local / "node")
     release(Path(spec["modules"]), root / "app")
     (local / "openclaw").symlink_to("/app/openclaw.mjs")
+    # As Node's image has one: it runs its arguments.
+    (local / "docker-entrypoint.sh").write_text('#!/bin/sh\necho "the image\'s entry point: $*" >&2\nexec "$@"\n')
+    (local / "docker-entrypoint.sh").chmod(0o755)
     for name in ("npm", "npx", "pnpm"):
         (local / name).write_text((Path(__file__).parent / "npm.sh").read_text())
         (local / name).chmod(0o755)

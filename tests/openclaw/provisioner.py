@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Callable
 
 from container import Definition
 
@@ -65,6 +66,10 @@ class Provisioner:
         """Which kind of place the release uses, such as `store`."""
         return self.call("GET", f"/containers/{user}/credentials")[1]["authority"]
 
+    def gateway(self, user: str) -> dict:
+        """Where the API says that the gateway is."""
+        return self.call("GET", f"/containers/{user}/gateway")[1]
+
     def gateway_token(self, user: str) -> str:
         status, answer = self.call("GET", f"/containers/{user}/gateway")
         if not answer.get("token"):
@@ -86,6 +91,15 @@ class Provisioner:
             "readonlyRootFilesystem": container["ReadonlyRootFilesystem"], "linuxParameters": linux}
         kept = ("family", "taskRoleArn", "executionRoleArn", "networkMode", "volumes", "requiresCompatibilities", "cpu", "memory")
         self.ecs("RegisterTaskDefinition", {name: base[name] for name in kept} | {"containerDefinitions": [restricted]})
+
+    def rebase(self, change: Callable[[dict, dict], None]) -> None:
+        """Registers the base anew after a change to it and to its container."""
+        base = self.ecs("DescribeTaskDefinition", {"taskDefinition": "openclaw-dev"})["taskDefinition"]
+        kept = ("family", "taskRoleArn", "executionRoleArn", "networkMode", "volumes", "requiresCompatibilities", "cpu",
+                "memory", "containerDefinitions")
+        base = {name: base[name] for name in kept}
+        change(base, base["containerDefinitions"][0])
+        self.ecs("RegisterTaskDefinition", base)
 
     def ecs(self, action: str, body: dict) -> dict:
         headers = {"X-Amz-Target": f"AmazonEC2ContainerServiceV20141113.{action}", "Content-Type": "application/x-amz-json-1.1"}

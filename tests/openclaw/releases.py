@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Iterator
 
 NODE = "node@24.21.0"
-# linkedom is held back: a newer one depends on a package that the registry does not have.
-OVERRIDES = {"linkedom": "0.18.12"}
+# linkedom is held back: a newer one depends on a package that the registry does not have. libsignal, of a channel that is not
+# run here, is otherwise fetched from GitHub by releases before 2026.4.20.
+OVERRIDES = {"linkedom": "0.18.12", "libsignal": "2.0.1"}
 
 
 class Unreachable(Exception):

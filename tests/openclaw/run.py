@@ -14,8 +14,9 @@ from typing import Callable, TypeVar
 sys.dont_write_bytecode = True
 
 import chain  # noqa: E402
+import situations  # noqa: E402
 import table  # noqa: E402
-from checks import Proof  # noqa: E402
+from checks import Proof, Stopped  # noqa: E402
 from container import World  # noqa: E402
 from findings import Finding, Report, checks  # noqa: E402
 from provisioner import Provisioner  # noqa: E402
@@ -39,7 +40,7 @@ def main() -> int:
         return skip(args, str(error))
     run = Run(args, cache, node)
     for release in dict.fromkeys(args.releases.split(",") if args.releases else []):
-        run.release(release)
+        run.release(release) if not args.situations else run.situations(release, args.situations.split(","))
     if args.chain:
         run.chain(args.chain.split(","))
     print(", ".join(f"{count} {word}" for word, count in run.counts.items()), flush=True)
@@ -74,6 +75,32 @@ class Run:
         self.counts["passed" if report.all_yes else "failed" if table.unexplained(report) else "with a known limit"] += 1
         if self.args.results:
             table.write(self.args.results, releases=[table.release(report, self.args.date, self.args.about)])
+
+    def situations(self, release: str, names: list[str]) -> None:
+        """The second table's cells of a release."""
+        installed = self.installed(release)
+        if not installed:
+            return
+        found = {}
+        for name in names:
+            def prove(place: Path, how: situations.Situation = situations.HOW[name]) -> Finding:
+                with Provisioner(self.args.binary.resolve(), release, place / "dev") as provisioner:
+                    proof = Proof(release, self.world(place, installed[0]), provisioner, place / "container.log", True)
+                    try:
+                        return how(proof)
+                    except Stopped:
+                        missed = [finding for finding in proof.report.findings.values() if not finding]
+                        return missed[-1] if missed else Finding("no", "stopped")
+
+            try:
+                found[name] = self.in_a_place(f"{release}-{name}", prove)
+            except Exception as error:
+                found[name] = Finding("no", f"the harness failed: {type(error).__name__}: {error}")
+            print(f"{release:12} {name:24} {found[name].verdict:4} {found[name].note}", flush=True)
+        entry = table.situations(release, found, self.args.date, self.args.about)
+        self.counts["failed" if entry["unexplained"] else "passed" if all(found.values()) else "with a known limit"] += 1
+        if self.args.results:
+            table.write(self.args.results, situations=entry)
 
     def chain(self, releases: list[str]) -> None:
         installed = [self.installed(release) for release in releases]
@@ -122,6 +149,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--releases", help="comma-separated, such as 2026.4.7,2026.4.21")
     parser.add_argument("--chain", help="one user's directory over these releases, one after another, such as "
                                         "2026.4.7,2026.5.12,2026.9.6,2026.5.12")
+    parser.add_argument("--situations", help=f"instead of the whole proof, comma-separated: {', '.join(situations.HOW)}")
     parser.add_argument("--binary", type=Path, default=ROOT / "target/debug/openclaw-provisioner")
     parser.add_argument("--quick", action="store_true", help="without the scenario's end: `after` and `new_sign_in`")
     parser.add_argument("--template", type=Path, help="synthesized template of infra's fleet: with its read-only root file system")
@@ -133,6 +161,8 @@ def parse() -> argparse.Namespace:
     args = parser.parse_args()
     if not args.releases and not args.chain:
         parser.error("nothing to run: give --releases or --chain")
+    if unknown := set(args.situations.split(",") if args.situations else []) - situations.HOW.keys():
+        parser.error(f"no such situation: {', '.join(unknown)}")
     if args.results and (args.quick or not args.date or not args.about):
         parser.error("--results needs --date and --about, and a whole run rather than a --quick one")
     return args

@@ -1,21 +1,24 @@
 """The findings as files: `docs/compatibility.json`, and `docs/compatibility.md`, which says the same to people.
 
-    {"date": the newest run's, "checks": {check: what it says}, "releases": [RELEASE, …], "chains": [CHAIN, …]}
+    {"date": the newest run's, "checks": {check: what it says}, "releases": [RELEASE, …], "chains": [CHAIN, …],
+     "situations": {situation: what it says}, "situation_runs": {release: {situation: RUN}}}
 
     RELEASE = {"openclaw_version": "2026.9.6", "plan": "store", "all_yes": true,
                "checks": {check: "yes" | "no" | "n/a"}, "reason": null or why not all are yes,
                "date": "2026-11-21", "build": the provisioner's commit, "notes": [remarks], "facts": {…}}
+    RUN = {"verdict": "yes" | "no" | "n/a", "reason": null or why not, "date", "build"}
     CHAIN = {"date", "build", "steps": [{"release", "signed_in": "yes" | "anew" | "no", "note"}]}
 
 Oldest release first. `anew`: a new sign-in had to be sent, as the service said (chain.py).
 A reason that somebody understood stands for the bare finding. `docs/known-limits.json` has them:
-`{"limits": [{"from": release, "to": release, "checks": [those that miss], "reason": "…"}]}`.
+`{"limits": [{"from": release, "to": release, "checks": [those that miss], "reason": "…"}]}`, where checks may be situations.
 """
 
 import json
 from pathlib import Path
 
 from findings import CHECKS, NOT_REACHED, Finding, Report
+from situations import SITUATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = ROOT / "docs/known-limits.json"
@@ -35,6 +38,15 @@ def release(report: Report, date: str, build: str) -> dict:
         "notes": list(dict.fromkeys(report.remarks)),
         "facts": {name: report.figures[name] for name in FACTS if name in report.figures},
     }
+
+
+def situations(release: str, found: dict[str, Finding], date: str, build: str) -> dict:
+    """`{"release", "runs": {situation: RUN}, "unexplained"}`."""
+    report = Report(release, found)
+    known = {check: limit["reason"] for limit in limits(report) for check in limit["checks"]}
+    runs = {name: {"verdict": finding.verdict, "reason": None if finding else known.get(name, finding.note), "date": date,
+                   "build": build} for name, finding in found.items()}
+    return {"release": release, "runs": runs, "unexplained": bool(unexplained(report))}
 
 
 def reason(report: Report) -> str | None:
@@ -64,16 +76,22 @@ def number(version: str) -> list[int]:
     return [int(part) for part in version.split("-")[0].split(".")]
 
 
-def write(place: Path, releases: list[dict] = [], chain: dict | None = None) -> None:
+def write(place: Path, releases: list[dict] = [], chain: dict | None = None, situations: dict | None = None) -> None:
     """Puts these entries in place of elder ones of the same releases, and renders the file."""
     known = json.loads(place.read_text()) if place.exists() else {"releases": [], "chains": []}
     of = {entry["openclaw_version"]: entry for entry in [*known["releases"], *releases]}
     chains = {route(entry): entry for entry in [*known["chains"], *([chain] if chain else [])]}
+    runs = {version: dict(cells) for version, cells in known.get("situation_runs", {}).items()}
+    if situations:
+        runs.setdefault(situations["release"], {}).update(situations["runs"])
+    dates = [entry["date"] for entry in [*of.values(), *chains.values(), *(run for cells in runs.values() for run in cells.values())]]
     document = {
-        "date": max(entry["date"] for entry in [*of.values(), *chains.values()]),
+        "date": max(dates),
         "checks": CHECKS,
         "releases": sorted(of.values(), key=lambda entry: number(entry["openclaw_version"])),
         "chains": list(chains.values()),
+        "situations": SITUATIONS,
+        "situation_runs": dict(sorted(runs.items(), key=lambda entry: number(entry[0]))),
     }
     place.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     place.with_suffix(".md").write_text(markdown(document))
@@ -100,6 +118,7 @@ def markdown(document: dict) -> str:
     lines += ["", "## Why not", ""]
     missed = [entry for entry in document["releases"] if entry["reason"]]
     lines += [f"- **{entry['openclaw_version']}**: {plain(entry['reason'])}" for entry in missed] or ["All are yes."]
+    lines += in_situations(document)
     lines += ["", "## One directory from release to release", ""]
     for chain in document["chains"]:
         lines.append(f"{route(chain)}, by `redeploy`, run {chain['date']}, build {chain['build']}:")
@@ -110,6 +129,25 @@ def markdown(document: dict) -> str:
         lines.append(f"- **{entry['openclaw_version']}**: {'; '.join(facts(entry['facts']))}.")
         lines += [f"  - {plain(note)}" for note in entry["notes"]]
     return "\n".join(lines) + "\n"
+
+
+def in_situations(document: dict) -> list[str]:
+    """The second table: situations that people are in, each proved by itself."""
+    runs = document.get("situation_runs") or {}
+    if not runs:
+        return []
+    mark = {"yes": "yes", "no": "**no**", "n/a": "–"}
+    lines = ["", "## In people's situations", "", "Each cell is a run of its own; an empty one was not run.",
+             "", "| release | " + " | ".join(words(name) for name in SITUATIONS) + " | run | build |",
+             "|" + "---|" * (len(SITUATIONS) + 3)]
+    for version, cells in runs.items():
+        newest = max(cells.values(), key=lambda run: run["date"])
+        found = [mark[cells[name]["verdict"]] if name in cells else "" for name in SITUATIONS]
+        lines.append("| " + " | ".join([version, *found, newest["date"], newest["build"]]) + " |")
+    lines += [""] + [f"- **{words(name)}**: {meaning}." for name, meaning in SITUATIONS.items()]
+    missed = [(version, name, run["reason"]) for version, cells in runs.items() for name, run in cells.items() if run["reason"]]
+    lines += [""] * bool(missed) + [f"- {version}, {words(name)}: {plain(reason)}" for version, name, reason in missed]
+    return lines
 
 
 def facts(figures: dict) -> list[str]:
