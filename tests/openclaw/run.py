@@ -82,10 +82,12 @@ class Run:
         if not installed:
             return
         found = {}
+        remarks: list[list[str]] = []
         for name in names:
             def prove(place: Path, how: situations.Situation = situations.HOW[name]) -> Finding:
                 with Provisioner(self.args.binary.resolve(), release, place / "dev") as provisioner:
                     proof = Proof(release, self.world(place, installed[0]), provisioner, place / "container.log", True)
+                    remarks.append(proof.report.remarks)
                     try:
                         return how(proof)
                     except Stopped:
@@ -96,7 +98,8 @@ class Run:
                 found[name] = self.in_a_place(f"{release}-{name}", prove)
             except Exception as error:
                 found[name] = Finding("no", f"the harness failed: {type(error).__name__}: {error}")
-            print(f"{release:12} {name:24} {found[name].verdict:4} {found[name].note}", flush=True)
+            print(f"{release:12} {name:24} {found[name].verdict:4} {found[name].note}")
+            print("".join(f"  remark: {remark}\n" for remark in dict.fromkeys(remarks[-1] if remarks else [])), end="", flush=True)
         entry = table.situations(release, found, self.args.date, self.args.about)
         self.counts["failed" if entry["unexplained"] else "passed" if all(found.values()) else "with a known limit"] += 1
         if self.args.results:

@@ -11,6 +11,7 @@ import signin
 from checks import Proof
 from container import Container
 from findings import Finding, no, yes
+from turns import refreshes
 
 SITUATIONS = {
     "two_accounts": "a user with two ChatGPT accounts keeps both, and each call is about its own",
@@ -49,15 +50,19 @@ def mount_at_data(proof: Proof) -> Finding:
             if not staged:
                 return no(f"{path}: {staged.note}")
             for round in ("first", "second"):
+                before = len(proof.world.lines())
                 with Container(proof.world, definition, directory, proof.log) as container:
                     if not proof.gateway(container):
                         return no(f"{path}, {name}, {round} container: {proof.why_no_gateway}")
                     turn = proof.turn(container)
-                    bearer, granted = expected(name, round)
+                    # The import may refresh what is over before there is a turn.
+                    granted, refused = refreshes(proof.world.lines()[before:])
+                    bearer, due = expected(name, round)
                     # A refreshed token is named after all rotations so far.
                     bearer = f"{name}.r{proof.rotations()}" if bearer is None else bearer
-                    if not turn.proves(bearer) or turn.granted != granted or turn.refused:
-                        return no(f"{path}, {name}, {round} container: {turn.story()}")
+                    if not turn.proves(bearer) or granted != due or refused:
+                        return no(f"{path}, {name}, {round} container: {turn.story()}; in all {len(granted)} rotations, "
+                                  f"{len(refused)} refused")
                     left = container.run(["sh", "-c", "find /home/node -type f | head -5"]).out.split()
                     left = [place for place in left if "/.openclaw" in place]
                     if left:
