@@ -154,6 +154,18 @@ async fn the_mount_decides_where_openclaw_looks() {
     assert!(words.contains("/elsewhere") && words.contains("/home/node/.openclaw"), "{words}");
 }
 
+/// As templates of hosters have it.
+#[tokio::test(start_paused = true)]
+async fn a_workspace_that_the_base_names_is_left_to_it() {
+    let app = TestApp::start().await;
+    app.register_base(|base| {
+        containers(base)[0]["mountPoints"][0]["containerPath"] = json!("/data");
+        containers(base)[0]["environment"] = json!([{"name": "OPENCLAW_WORKSPACE_DIR", "value": "/data/work"}]);
+    });
+    running(&app).await;
+    assert!(!app.file("users/alice/openclaw.json").contains("workspace"));
+}
+
 /// Whoever mounts at a home's own `.openclaw` has the workspace there anyway.
 #[tokio::test(start_paused = true)]
 async fn a_workspace_is_named_only_where_it_would_be_lost() {

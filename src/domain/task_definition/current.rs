@@ -12,6 +12,9 @@ use crate::domain::credential_plan::Release;
 use crate::domain::credential_plan::openclaw_json::{GATEWAY_PORT, Surroundings};
 use crate::domain::{CODEX_HOME, Spec, UserId};
 
+/// Where a base may say that the workspace is.
+const WORKSPACE_DIR: &str = "OPENCLAW_WORKSPACE_DIR";
+
 /// What a user's registered revision says of itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CurrentDefinition {
@@ -37,6 +40,8 @@ pub struct CurrentDefinition {
     pub named_port: Option<u16>,
     /// Where its environment says that OpenClaw's state is; an earlier build did not say it.
     pub state_dir: Option<String>,
+    /// Whether its environment says where the workspace is.
+    pub names_workspace: bool,
     /// `CODEX_HOME` in its environment.
     pub codex_home: Option<String>,
     /// Image of that container.
@@ -124,6 +129,7 @@ impl CurrentDefinition {
             named_port: named_port(&container).map(|named| named.port),
             container: text(&container, "name").unwrap_or_default().to_owned(),
             state_dir: variable(container::STATE_DIR).map(str::to_owned),
+            names_workspace: variable(WORKSPACE_DIR).is_some(),
             codex_home: variable(CODEX_HOME).map(str::to_owned),
             image: text(&container, "image").unwrap_or_default().to_owned(),
             release: Release::of_definition(document),
@@ -138,14 +144,12 @@ impl CurrentDefinition {
     #[must_use]
     pub fn surroundings(&self) -> Surroundings {
         // In a home's own `.openclaw` the workspace of every release is below the mount anyway.
-        let is_in_a_home = |state: &&String| state.rsplit('/').next() == Some(container::STATE_DIRECTORY);
+        let is_in_a_home = |state: &String| state.rsplit('/').next() == Some(container::STATE_DIRECTORY);
+        // What a base says itself counts less than the file, and is its own choice.
+        let is_due = |state: &&String| !is_in_a_home(state) && !self.names_workspace;
         Surroundings {
             port: self.named_port.unwrap_or(GATEWAY_PORT),
-            workspace: self
-                .state_dir
-                .as_ref()
-                .filter(|state| !is_in_a_home(state))
-                .map(|state| format!("{state}/workspace")),
+            workspace: self.state_dir.as_ref().filter(is_due).map(|state| format!("{state}/workspace")),
         }
     }
 }
