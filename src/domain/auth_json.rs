@@ -8,14 +8,18 @@ use serde_json::{Map, Value, json};
 
 use super::credential_plan::CodexRefreshToken;
 use super::freshness::SignIn;
+use super::identity::Identity;
 use super::invalid::{Invalid, shown};
 use super::jwt::Claims;
+use super::relaxed_time;
 use super::user_id::sha256_hex12;
 
 /// Real tokens have 2 to 4 KiB; more than this is a mistake or an attack.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 const MAX_ACCOUNT_ID_BYTES: usize = 256;
 const COPY_FIX: &str = "copy it unchanged from the sign-in's auth.json";
+/// Extra members are named in a warning, so many of them.
+const MOST_NAMED: usize = 8;
 
 /// A complete sign-in, good enough that the Codex CLI and OpenClaw accept and can refresh it (openclaw-facts §3).
 ///
@@ -28,27 +32,39 @@ pub struct ChatGptAuth {
     account_id: String,
     last_refresh: Timestamp,
     sign_in: SignIn,
+    /// Names of members that are not staged, fit to be shown.
+    dropped: Vec<String>,
+    claimed_accounts: Vec<String>,
+    access_claims_account: bool,
 }
 
 impl ChatGptAuth {
-    /// Reads the `auth` member of a request. Errors name paths that begin with `auth` and never quote a value.
+    /// Reads the `auth` member of a request: an `auth.json` as any release of Codex wrote it. Errors name paths that
+    /// begin with `auth` and never quote a value. Members that are not known are dropped, see [`Self::dropped`].
     pub fn parse(value: Value) -> Result<Self, Invalid> {
         let mut auth = object(value, "auth")?;
         check_mode(auth.remove("auth_mode"))?;
         if !matches!(auth.remove("OPENAI_API_KEY"), None | Some(Value::Null)) {
-            let fix = "leave it out or send null; provider keys go into `secrets`";
-            return Err(Invalid::new("auth.OPENAI_API_KEY", "has a value beside a ChatGPT sign-in", fix));
+            // Without `auth_mode` the CLI uses the key and not the tokens (seen on 0.171.0).
+            let fix = "take it out of the file, or send null, to stage the ChatGPT sign-in; an API key goes into \
+                       `secrets`, with the provider openai_key";
+            return Err(Invalid::new(
+                "auth.OPENAI_API_KEY",
+                "has a value: an API key is no part of a ChatGPT sign-in",
+                fix,
+            ));
         }
         let sent_last_refresh = auth.remove("last_refresh").map_or(Ok(None), last_refresh)?;
         let tokens = auth.remove("tokens").ok_or_else(|| missing("auth.tokens", COPY_FIX))?;
-        nothing_left(&auth, "auth")?;
+        let mut dropped = names_left(&auth, "auth");
 
         let mut tokens = object(tokens, "auth.tokens")?;
         let mut take = |name: &str| tokens.remove(name).filter(|value| !value.is_null());
         let access_token = token(take("access_token"), "auth.tokens.access_token")?;
         let refresh_token = token(take("refresh_token"), "auth.tokens.refresh_token")?;
         let (id_token, account_id) = (take("id_token"), take("account_id"));
-        nothing_left(&tokens, "auth.tokens")?;
+        dropped.extend(names_left(&tokens, "auth.tokens"));
+        dropped.truncate(MOST_NAMED);
 
         let access_claims = Claims::read(access_token.expose_secret());
         let (id_token, id_claims) = match id_token {
@@ -68,10 +84,11 @@ impl ChatGptAuth {
         };
         let access_claims = access_claims.unwrap_or_default();
 
+        let claimed = Identity::new(None, &access_claims, &id_claims);
         let account_id = match account_id {
             Some(sent) => visible(sent, "auth.tokens.account_id", MAX_ACCOUNT_ID_BYTES)?,
             // Without it Codex is "logged in" and never refreshes (openclaw-facts §3).
-            None => access_claims.account_id.or(id_claims.account_id).ok_or_else(|| {
+            None => claimed.account().map(str::to_owned).ok_or_else(|| {
                 missing("auth.tokens.account_id", "send it: no token has the claim chatgpt_account_id")
             })?,
         };
@@ -80,14 +97,41 @@ impl ChatGptAuth {
             missing("auth.last_refresh", "send when the tokens were issued: the access token does not say")
         })?;
         let sign_in = SignIn {
-            account_id: Some(account_id.clone()),
-            email: id_claims.email.or(access_claims.email),
+            identity: Identity::new(Some(&account_id), &access_claims, &id_claims),
             last_refresh: sent_last_refresh,
             issued_at: access_claims.issued_at,
             expires_at: access_claims.expires_at,
             fingerprint: fingerprint(refresh_token.expose_secret()),
         };
-        Ok(Self { access_token, refresh_token, id_token, account_id, last_refresh: filled_last_refresh, sign_in })
+        Ok(Self {
+            access_token,
+            refresh_token,
+            id_token,
+            account_id,
+            last_refresh: filled_last_refresh,
+            sign_in,
+            dropped,
+            claimed_accounts: claimed.accounts().to_vec(),
+            access_claims_account: access_claims.account_id.is_some(),
+        })
+    }
+
+    /// The names of what was sent beside the sign-in and is not staged, such as `auth.agent_identity`.
+    #[must_use]
+    pub fn dropped(&self) -> &[String] {
+        &self.dropped
+    }
+
+    /// Whether the tokens name accounts, and the one that is written beside them is none of these.
+    #[must_use]
+    pub fn account_is_not_in_tokens(&self) -> bool {
+        !self.claimed_accounts.is_empty() && !self.claimed_accounts.contains(&self.account_id)
+    }
+
+    /// Whether the access token has the claim that OpenClaw takes the account from at each turn.
+    #[must_use]
+    pub fn access_token_names_account(&self) -> bool {
+        self.access_claims_account
     }
 
     /// What freshness is judged by: what the caller *sent*, before a missing `last_refresh` was filled in.
@@ -129,7 +173,9 @@ impl ChatGptAuth {
         let names = ["access_token", "refresh_token", "id_token", "account_id"];
         let tokens: Map<String, Value> =
             names.into_iter().filter_map(|name| Some((name.to_owned(), token(name)?))).collect();
-        let last_refresh = file.get("last_refresh").cloned();
+        // What cannot be read is filled in anew, or the sign-in could never be carried to where it can be used.
+        let last_refresh = file.get("last_refresh").and_then(Value::as_str).and_then(relaxed_time::parse);
+        let last_refresh = last_refresh.map(|time| time.to_string());
         Self::parse(json!({"auth_mode": "chatgpt", "tokens": tokens, "last_refresh": last_refresh})).ok()
     }
 
@@ -195,40 +241,23 @@ pub(super) fn fingerprint(refresh_token: &str) -> String {
     sha256_hex12(refresh_token.as_bytes())
 }
 
-/// RFC 3339 with seconds and a zone. jiff alone also reads looser forms, which Codex then refuses (openclaw-facts §3).
-pub(super) fn rfc3339(text: &str) -> Option<Timestamp> {
-    let bytes = text.as_bytes();
-    let shaped = bytes.len() >= 20
-        && bytes.iter().zip(b"0000-00-00T00:00:00").all(|(byte, shape)| match shape {
-            b'0' => byte.is_ascii_digit(),
-            b'T' => matches!(byte, b'T' | b't'),
-            mark => byte == mark,
-        });
-    let zone = text.get(19..)?.trim_start_matches(['.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
-    let zoned = match zone.as_bytes() {
-        [b'Z' | b'z'] => true,
-        [b'+' | b'-', h1, h2, b':', m1, m2] => [h1, h2, m1, m2].iter().all(|digit| digit.is_ascii_digit()),
-        _ => false,
-    };
-    if shaped && zoned { text.parse().ok() } else { None }
-}
-
 fn last_refresh(value: Value) -> Result<Option<Timestamp>, Invalid> {
     let parsed = match &value {
         Value::Null => return Ok(None),
-        Value::String(text) => rfc3339(text),
+        Value::String(text) => relaxed_time::parse(text),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
     };
     let fix = "use a form such as 2026-04-25T10:00:00Z, or leave it out";
     parsed.map(Some).ok_or_else(|| Invalid::new("auth.last_refresh", "is not an RFC 3339 time with a zone", fix))
 }
 
+/// The mode, as the CLI resolves it: without one, tokens are a ChatGPT sign-in unless a key is beside them.
 fn check_mode(mode: Option<Value>) -> Result<(), Invalid> {
-    let fix = "send \"chatgpt\"; other sign-ins are not staged as auth.json";
+    let fix = "send \"chatgpt\" or leave it out; other sign-ins are not staged as auth.json";
     match mode {
         Some(Value::String(mode)) if mode == "chatgpt" => Ok(()),
+        None | Some(Value::Null) => Ok(()),
         Some(_) => Err(Invalid::new("auth.auth_mode", "is not \"chatgpt\"", fix)),
-        None => Err(missing("auth.auth_mode", fix)),
     }
 }
 
@@ -272,14 +301,11 @@ fn missing(field: &str, fix: &str) -> Invalid {
     Invalid::new(field, "is missing", fix)
 }
 
-/// Unknown members are errors: a misspelt `refresh_token` must not pass for an absent one.
-fn nothing_left(rest: &Map<String, Value>, parent: &str) -> Result<(), Invalid> {
-    let Some(name) = rest.keys().next() else {
-        return Ok(());
-    };
-    let plain = name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    let name = if plain { name.clone() } else { shown(name) };
-    Err(Invalid::new(format!("{parent}.{name}"), "is not a known field", "leave it out"))
+/// The names of members that nobody asked for. Codex and tools around it add some with every release.
+fn names_left(rest: &Map<String, Value>, parent: &str) -> Vec<String> {
+    let plain = |name: &str| name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let shown_name = |name: &String| if plain(name) { name.clone() } else { shown(name) };
+    rest.keys().take(MOST_NAMED).map(|name| format!("{parent}.{}", shown_name(name))).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Refresh tokens are single-use and the running container rotates them, so writing an older sign-in over a newer one
 //! signs the user out (incident 28). The rule is openclaw-facts §4, to the letter:
 //!
-//! 1. nothing usable is stored, or another account: write;
+//! 1. nothing usable is stored, or another identity (`identity`): write;
 //! 2. the later `last_refresh` wins; when either lacks one (or both are equal), the later `iat` of the access token;
 //!    when that does not tell either, the later `exp`;
 //! 3. nothing tells: keep what is there;
@@ -23,16 +23,16 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::auth_json::{fingerprint, rfc3339};
+use super::auth_json::fingerprint;
+use super::identity::Identity;
 use super::jwt::Claims;
+use super::relaxed_time;
 
 /// What a sign-in says about itself, without any token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignIn {
-    /// The ChatGPT account id, as written or from the tokens' claim.
-    pub account_id: Option<String>,
-    /// The email claim.
-    pub email: Option<String>,
+    /// Whose it is.
+    pub identity: Identity,
     /// When the tokens were last refreshed, if the sign-in says so itself.
     pub last_refresh: Option<Timestamp>,
     /// `iat` of the access token.
@@ -43,22 +43,9 @@ pub struct SignIn {
     pub fingerprint: String,
 }
 
-/// Whom a sign-in belongs to.
-#[derive(PartialEq, Eq)]
-enum Account<'a> {
-    Id(&'a str),
-    Email(String),
-}
-
-impl SignIn {
-    fn account(&self) -> Option<Account<'_>> {
-        let id = self.account_id.as_deref().map(Account::Id);
-        id.or_else(|| self.email.as_ref().map(|email| Account::Email(email.to_ascii_lowercase())))
-    }
-}
-
 /// What is at `codex/auth.json`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Existing {
     /// No file.
     Missing,
@@ -90,15 +77,10 @@ fn sign_in(file: &Value) -> Option<SignIn> {
     let access = Claims::read(text("access_token")?).unwrap_or_default();
     let refresh_token = text("refresh_token")?;
     let id = text("id_token").and_then(Claims::read).unwrap_or_default();
-    let last_refresh = match file.get("last_refresh") {
-        None | Some(Value::Null) => None,
-        // Codex refuses the whole file over a malformed one (openclaw-facts §3), so nothing can have rotated it.
-        Some(value) => Some(rfc3339(value.as_str()?)?),
-    };
     Some(SignIn {
-        account_id: text("account_id").map(str::to_owned).or(access.account_id).or(id.account_id),
-        email: id.email.or(access.email),
-        last_refresh,
+        identity: Identity::new(text("account_id"), &access, &id),
+        // The times of the token tell where this one cannot be read: its refresh token may be the live one all the same.
+        last_refresh: file.get("last_refresh").and_then(Value::as_str).and_then(relaxed_time::parse),
         issued_at: access.issued_at,
         expires_at: access.expires_at,
         fingerprint: fingerprint(refresh_token),
@@ -114,7 +96,7 @@ pub enum Reason {
     Empty,
     /// Written: what was there could not sign anybody in.
     Unreadable,
-    /// Written: what was there belongs to another account, or does not say to which.
+    /// Written: what was there belongs to another account or person, or does not say to whom.
     OtherAccount,
     /// Written: the sent `last_refresh` is later.
     RefreshedLater,
@@ -162,7 +144,7 @@ impl Reason {
             Self::Missing => "The user had no sign-in yet.",
             Self::Empty => "The stored sign-in was an empty file.",
             Self::Unreadable => "What was stored could not sign anybody in.",
-            Self::OtherAccount => "The stored sign-in does not belong to the account that was sent.",
+            Self::OtherAccount => "The stored sign-in does not belong to the account and person that was sent.",
             Self::RefreshedLater => "The sign-in that was sent has been refreshed later than the stored one.",
             Self::IssuedLater => "The access token that was sent was issued later than the stored one.",
             Self::ExpiresLater => "The access token that was sent expires later than the stored one.",
@@ -200,8 +182,7 @@ pub fn decide(existing: &Existing, incoming: &SignIn, force: bool) -> Decision {
         Existing::Unreadable => return write(Reason::Unreadable),
         Existing::Parsed(stored) => stored,
     };
-    // A file that names no account at all has never been refreshed either (openclaw-facts §3): nothing is lost.
-    if stored.account().is_none() || stored.account() != incoming.account() {
+    if !stored.identity.same(&incoming.identity) {
         return write(Reason::OtherAccount);
     }
     let kept = match compare(incoming, stored) {

@@ -14,6 +14,9 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// The claim that OpenAI keeps what it knows of an account in.
+const AUTH: &str = "https://api.openai.com/auth";
+
 /// What of a token's claims matters here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
@@ -25,6 +28,12 @@ pub struct Claims {
     pub email: Option<String>,
     /// `https://api.openai.com/auth`.`chatgpt_account_id`.
     pub account_id: Option<String>,
+    /// `https://api.openai.com/auth`.`chatgpt_account_user_id`: a person in one workspace.
+    pub account_user_id: Option<String>,
+    /// `https://api.openai.com/auth`.`chatgpt_user_id`, else its elder name `user_id`, as the Codex CLI reads it.
+    pub user_id: Option<String>,
+    /// `sub`.
+    pub subject: Option<String>,
     /// `scp`, or `scope` at its spaces; `None` where the token does not say.
     pub scopes: Option<Vec<String>>,
 }
@@ -49,7 +58,10 @@ impl Claims {
             issued_at: claims.get("iat").and_then(instant),
             expires_at: claims.get("exp").and_then(instant),
             email: text(claims.get("email")).or_else(|| within("https://api.openai.com/profile", "email")),
-            account_id: within("https://api.openai.com/auth", "chatgpt_account_id"),
+            account_id: within(AUTH, "chatgpt_account_id"),
+            account_user_id: within(AUTH, "chatgpt_account_user_id"),
+            user_id: within(AUTH, "chatgpt_user_id").or_else(|| within(AUTH, "user_id")),
+            subject: text(claims.get("sub")),
             scopes: claims.get("scp").or_else(|| claims.get("scope")).and_then(scopes),
         })
     }
@@ -88,12 +100,17 @@ pub(crate) mod tests {
         let token = jwt(&json!({
             "iat": 1_777_000_000, "exp": 1_777_864_000.75,
             "https://api.openai.com/profile": {"email": "a@example.com"},
-            "https://api.openai.com/auth": {"chatgpt_account_id": "acc-1"},
+            "sub": "auth0|1",
+            "https://api.openai.com/auth": {
+                "chatgpt_account_id": "acc-1", "chatgpt_account_user_id": "user-1__acc-1", "user_id": "user-1",
+            },
         }));
         let claims = Claims::read(&token).unwrap();
         assert_eq!(claims.issued_at.unwrap().as_second(), 1_777_000_000);
         assert_eq!(claims.expires_at.unwrap().as_second(), 1_777_864_000);
         assert_eq!((claims.email.as_deref(), claims.account_id.as_deref()), (Some("a@example.com"), Some("acc-1")));
+        let person = [&claims.account_user_id, &claims.user_id, &claims.subject].map(Option::as_deref);
+        assert_eq!(person, [Some("user-1__acc-1"), Some("user-1"), Some("auth0|1")]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio::time::timeout_at;
 use super::code::Code;
 use super::error::Problem;
 use super::serving::BodyBy;
+use crate::domain::encoding::not_json_because_of;
 
 /// Largest accepted body. A sign-in has a few KiB; 256 KiB leave room for variables and labels, and a task definition
 /// holds 64 KiB anyway.
@@ -109,6 +110,9 @@ fn too_large(rejection: BytesRejection) -> Problem {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if let Some((problem, fix)) = not_json_because_of(bytes) {
+        return Err(Problem::of_field(Code::InvalidJson, "body", problem, fix));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let Object(parsed) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

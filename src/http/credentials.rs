@@ -190,14 +190,14 @@ pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Respo
         provider: found.kind.name(),
         authority: found.plan.map(|plan| plan.authority.name()),
         present: live.is_some(),
-        account: live.and_then(|live| live.account_id.as_ref()).map(|account| sha256_hex12(account.as_bytes())),
+        account: live.and_then(|live| live.identity.account()).map(|account| sha256_hex12(account.as_bytes())),
         issued_at: live.and_then(|live| live.last_refresh.or(live.issued_at)),
         expires_at: live.and_then(|live| live.expires_at),
         refresh_token_fingerprint: live.map(|live| live.fingerprint.clone()).filter(|text| !text.is_empty()),
         reauth_required: found.reauth_required,
         waits_for_start: found.waits_for_start,
         locations: found.locations.into_iter().map(LocationBody::from).collect(),
-        warnings: warned(&found.release.warnings(found.kind)),
+        warnings: warned(&found.warnings),
     };
     Ok(axum::Json(body).into_response())
 }

@@ -6,7 +6,7 @@ use super::error::ConvergeError;
 use super::plan::Refusal;
 use super::status::ContainerView;
 use super::{Caller, Converged, Reconciler, SignInChange, Target};
-use crate::domain::credential_plan::{CredentialPlan, Release};
+use crate::domain::credential_plan::{CredentialPlan, Release, Warning};
 use crate::domain::freshness::SignIn;
 use crate::domain::{CurrentDefinition, SignInKind, UserId};
 use crate::staging::Location;
@@ -28,6 +28,8 @@ pub struct Credentials {
     pub waits_for_start: bool,
     /// Every known place.
     pub locations: Vec<Location>,
+    /// What may keep the release from using the sign-in.
+    pub warnings: Vec<Warning>,
 }
 
 impl Reconciler {
@@ -50,7 +52,14 @@ impl Reconciler {
                 location.shadowing = location.refresh_token_fingerprint.is_some();
             }
         }
+        let mut warnings = release.warnings(spec.sign_in);
+        if is_used {
+            let of_files = |warning: &Warning| matches!(warning, Warning::CodexConfiguration { .. });
+            warnings.extend(found.warnings.into_iter().filter(of_files));
+            warnings.extend(self.staging.agent_elsewhere(user, found.plan.profile_in_use()).await?);
+        }
         Ok(Credentials {
+            warnings,
             kind: spec.sign_in,
             plan: is_used.then_some(found.plan),
             live: found.live,

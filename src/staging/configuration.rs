@@ -11,21 +11,25 @@ use super::jail::{Child, Found, Name};
 use super::places;
 use super::write::{Replaced, remove_leftovers, replace};
 use super::{ATTEMPTS, Owner, Staging};
-use crate::domain::credential_plan::Warning;
 use crate::domain::credential_plan::openclaw_json::{
-    Entries, GatewayToken, Merged, Surroundings, gateway_port, gateway_token, merge_for, with_gateway_token,
+    Agent, Entries, GatewayToken, Merged, Noted, Surroundings, default_agent, gateway_port, gateway_token, merge_for,
+    with_gateway_token,
 };
+use crate::domain::credential_plan::{Provider, Warning, auth_profiles};
 use crate::domain::user_id::UserId;
 use crate::files::Root;
 
 const OPENCLAW_JSON: Name = Name::fixed("openclaw.json");
+/// The agent whose sign-in is staged.
+const MAIN: &str = "main";
 /// What the gateway's token is made of, in bytes.
 const GATEWAY_TOKEN_BYTES: usize = 32;
 
 impl Staging {
     /// Merges our entries into the user's `openclaw.json`, and makes the gateway's token where there is none. What cannot
-    /// be merged is left alone, with a warning; what says all that it should is not written.
-    pub async fn configure(&self, user: &UserId, entries: Entries) -> Result<Option<Warning>, StagingError> {
+    /// be merged is left alone, with a warning; what says all that it should is not written. Answers what the caller
+    /// should know.
+    pub async fn configure(&self, user: &UserId, entries: Entries) -> Result<Vec<Warning>, StagingError> {
         self.configure_for(user, entries, Surroundings::default()).await
     }
 
@@ -35,10 +39,57 @@ impl Staging {
         user: &UserId,
         entries: Entries,
         around: Surroundings,
+    ) -> Result<Vec<Warning>, StagingError> {
+        let profile = entries.profile;
+        let edit = move |existing: Option<&[u8]>, token: &SecretString| merge_for(existing, &entries, &around, token);
+        match self.edit(user, edit).await? {
+            Ok(Noted { mut warnings, agent }) => {
+                warnings.extend(self.reads_elsewhere(user, agent, profile).await?);
+                Ok(warnings)
+            }
+            Err(problem) => Ok(vec![Warning::ConfigurationLeftAlone { problem }]),
+        }
+    }
+
+    /// Whether the agent that answers, where it is not `main`, has a sign-in of its own that may be used before the staged
+    /// one. Agents without one use that of `main` (`ensureAuthProfileStore` of all releases).
+    pub async fn agent_elsewhere(
+        &self,
+        user: &UserId,
+        profile: Option<Provider>,
     ) -> Result<Option<Warning>, StagingError> {
-        let merged = move |existing: Option<&[u8]>, token: &SecretString| merge_for(existing, &entries, &around, token);
-        let problem = self.edit(user, merged).await?;
-        Ok(problem.map(|problem| Warning::ConfigurationLeftAlone { problem }))
+        let agent = self.blocking(user, move |root, user| {
+            let Child::Directory(home) = places::home(root, user)? else { return Ok(None) };
+            let found = home.read(&OPENCLAW_JSON)?;
+            Ok(content(&found).ok().flatten().and_then(|existing| default_agent(existing).ok().flatten()))
+        });
+        self.reads_elsewhere(user, agent.await?, profile).await
+    }
+
+    async fn reads_elsewhere(
+        &self,
+        user: &UserId,
+        agent: Option<Agent>,
+        profile: Option<Provider>,
+    ) -> Result<Option<Warning>, StagingError> {
+        let Some((provider, agent)) = profile.zip(agent) else { return Ok(None) };
+        if let Some(directory) = agent.directory {
+            return Ok(Some(Warning::AgentReadsElsewhere { path: directory }));
+        }
+        let Some(id) = Name::of_agent(&agent.id).filter(|_| agent.id != MAIN) else { return Ok(None) };
+        self.blocking(user, move |root, user| {
+            let Child::Directory(home) = places::home(root, user)? else { return Ok(None) };
+            let [agents, _, inner] = &places::AGENT;
+            let Some(directory) = places::walk(&home, &[agents.clone(), id, inner.clone()])? else { return Ok(None) };
+            let has_own = match directory.read(&places::AUTH_PROFILES)? {
+                Found::Regular(bytes) => auth_profiles::parse(&bytes)
+                    .is_some_and(|file| auth_profiles::read(&file).iter().any(|profile| profile.provider == provider)),
+                Found::Missing | Found::TooLarge(_) | Found::Other(_) => false,
+            };
+            let path = format!("agents/{}/agent/auth-profiles.json", agent.id);
+            Ok(has_own.then_some(Warning::AgentReadsElsewhere { path }))
+        })
+        .await
     }
 
     /// What the user's `openclaw.json` says of the gateway's token; changes nothing.
@@ -60,22 +111,25 @@ impl Staging {
 
     /// Makes a new token for the gateway, which takes it up when it starts.
     pub async fn rotate_gateway_token(&self, user: &UserId) -> Result<(), StagingError> {
-        match self.edit(user, with_gateway_token).await? {
-            None => Ok(()),
-            Some(problem) => Err(unusable(user, problem)),
+        let edit = |existing: Option<&[u8]>, token: &SecretString| (with_gateway_token(existing, token), ());
+        match self.edit(user, edit).await? {
+            Ok(()) => Ok(()),
+            Err(problem) => Err(unusable(user, problem)),
         }
     }
 
-    /// Edits the file, unless it changes meanwhile; then it is looked at anew. Answers why it was left alone.
-    async fn edit<F>(&self, user: &UserId, edit: F) -> Result<Option<&'static str>, StagingError>
+    /// Edits the file, unless it changes meanwhile; then it is looked at anew. Answers what the edit noted, or why the file
+    /// was left alone.
+    async fn edit<F, T>(&self, user: &UserId, edit: F) -> Result<Result<T, &'static str>, StagingError>
     where
-        F: Fn(Option<&[u8]>, &SecretString) -> Merged + Clone + Send + 'static,
+        F: Fn(Option<&[u8]>, &SecretString) -> (Merged, T) + Clone + Send + 'static,
+        T: Send + 'static,
     {
         let mut patience = self.reread.times;
         for _ in 0..ATTEMPTS {
             let (owner, edit) = (self.owner, edit.clone());
             match self.blocking(user, move |root, user| edit_once(root, user, owner, edit)).await {
-                Ok(Edited::Done) => return Ok(None),
+                Ok(Edited::Done(noted)) => return Ok(Ok(noted)),
                 // It may be half written.
                 Ok(Edited::LeftAlone(_)) if patience > 0 => {
                     patience -= 1;
@@ -83,7 +137,7 @@ impl Staging {
                 }
                 Ok(Edited::LeftAlone(problem)) => {
                     tracing::warn!(user_id = %user, problem, "openclaw.json was left alone");
-                    return Ok(Some(problem));
+                    return Ok(Err(problem));
                 }
                 Ok(Edited::Disturbed) | Err(StagingError::Contended { .. }) => {}
                 Err(error) => return Err(error),
@@ -94,29 +148,30 @@ impl Staging {
 }
 
 /// What one try came to.
-enum Edited {
-    Done,
+enum Edited<T> {
+    Done(T),
     LeftAlone(&'static str),
     /// The file changed meanwhile.
     Disturbed,
 }
 
-fn edit_once(
+fn edit_once<T>(
     root: &Root,
     user: &UserId,
     owner: Option<Owner>,
-    edit: impl Fn(Option<&[u8]>, &SecretString) -> Merged,
-) -> Result<Edited, StagingError> {
+    edit: impl Fn(Option<&[u8]>, &SecretString) -> (Merged, T),
+) -> Result<Edited<T>, StagingError> {
     let home = places::make_home(root, user, owner)?;
     let found = home.read(&OPENCLAW_JSON)?;
     let existing = match content(&found) {
         Ok(existing) => existing,
         Err(problem) => return Ok(Edited::LeftAlone(problem)),
     };
-    let bytes = match edit(existing, &random_token()?) {
+    let (merged, noted) = edit(existing, &random_token()?);
+    let bytes = match merged {
         Merged::Unchanged => {
             home.heal_file(&OPENCLAW_JSON, owner)?;
-            return Ok(Edited::Done);
+            return Ok(Edited::Done(noted));
         }
         Merged::LeftAlone(problem) => return Ok(Edited::LeftAlone(problem)),
         Merged::Write(bytes) => Zeroizing::new(bytes),
@@ -124,7 +179,7 @@ fn edit_once(
     remove_leftovers(&home)?;
     let unchanged = || Ok(home.read(&OPENCLAW_JSON)? == found);
     Ok(match replace(&home, &OPENCLAW_JSON, &bytes, owner, unchanged)? {
-        Replaced::Done { .. } => Edited::Done,
+        Replaced::Done { .. } => Edited::Done(noted),
         Replaced::Disturbed => Edited::Disturbed,
     })
 }

@@ -5,11 +5,13 @@ use rustix::io::Errno;
 use secrecy::ExposeSecret as _;
 
 use super::Owner;
-use super::error::StagingError;
-use super::jail::{Child, Dir, Found};
+use super::error::{StagingError, StagingErrorKind};
+use super::jail::{Child, Dir, Found, Name};
 use super::places::{self, PLACES, path_of};
 use super::write::{Replaced, remove_leftovers, replace};
-use crate::domain::credential_plan::{Change, HandOver, OnDisk, Place, Profiles, Stored};
+use crate::domain::credential_plan::{
+    Aside, AsideName, AuthState, Change, CodexConfig, HandOver, OnDisk, Place, Profiles, Stored,
+};
 use crate::domain::user_id::UserId;
 use crate::files::Root;
 
@@ -18,6 +20,7 @@ pub(super) struct Observed {
     pub(super) on_disk: OnDisk,
     codex: Found,
     profiles: Found,
+    auth_state: Found,
     hand_over: Found,
 }
 
@@ -25,6 +28,7 @@ impl Observed {
     fn read(home: Option<&Dir>) -> Result<Self, StagingError> {
         let found = |place| read(home, place);
         let (codex, profiles, hand_over) = (found(Place::Codex)?, found(Place::Profiles)?, found(Place::HandOver)?);
+        let auth_state = found(Place::AuthState)?;
         let on_disk = OnDisk {
             codex: match &codex {
                 Found::Missing => Stored::Missing,
@@ -40,8 +44,14 @@ impl Observed {
                 Found::Regular(bytes) => HandOver::from_file_bytes(bytes),
                 Found::Missing | Found::TooLarge(_) | Found::Other(_) => HandOver::Nothing,
             },
+            auth_state: match &auth_state {
+                Found::Regular(bytes) => AuthState::from_file_bytes(bytes),
+                Found::Missing | Found::TooLarge(_) | Found::Other(_) => AuthState::Nothing,
+            },
+            asides: home.map(asides).transpose()?.unwrap_or_default(),
+            codex_config: home.map(codex_config).transpose()?.unwrap_or_default(),
         };
-        Ok(Self { on_disk, codex, profiles, hand_over })
+        Ok(Self { on_disk, codex, profiles, auth_state, hand_over })
     }
 
     fn found(&self, place: Place) -> &Found {
@@ -49,16 +59,18 @@ impl Observed {
             Place::Codex => &self.codex,
             Place::Profiles => &self.profiles,
             Place::HandOver => &self.hand_over,
+            Place::AuthState => &self.auth_state,
         }
     }
 
     /// Whether one may be a file that is being rewritten in place just now (openclaw-facts §3).
     pub(super) fn may_be_half_written(&self) -> bool {
-        let OnDisk { codex, profiles, hand_over } = &self.on_disk;
+        let OnDisk { codex, profiles, hand_over, auth_state, .. } = &self.on_disk;
         let doubtful = |place| match place {
             Place::Codex => matches!(codex, Stored::Empty | Stored::Unreadable),
             Place::Profiles => matches!(profiles, Profiles::Missing | Profiles::Unreadable),
             Place::HandOver => matches!(hand_over, HandOver::Nothing),
+            Place::AuthState => matches!(auth_state, AuthState::Nothing),
         };
         PLACES.into_iter().any(|place| doubtful(place) && matches!(self.found(place), Found::Regular(_)))
     }
@@ -69,6 +81,32 @@ fn read(home: Option<&Dir>, place: Place) -> Result<Found, StagingError> {
     match home.map(|home| places::walk(home, path)).transpose()?.flatten() {
         Some(directory) => directory.read(name),
         None => Ok(Found::Missing),
+    }
+}
+
+/// What was moved aside earlier. Only files of our names, and no more than a user can ever have by us.
+fn asides(home: &Dir) -> Result<Vec<Aside>, StagingError> {
+    let Some(directory) = places::walk(home, &places::ASIDE)? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    let names = directory.names(places::NAMES_LOOKED_THROUGH)?.into_iter();
+    let ours = names.filter_map(|name| Some((AsideName::parse(&name.shown())?, name)));
+    for (known, name) in ours.take(places::MOST_ASIDES) {
+        if let Found::Regular(bytes) = directory.read(&name)? {
+            found.extend(Aside::from_file_bytes(known, &bytes));
+        }
+    }
+    found.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+    Ok(found)
+}
+
+fn codex_config(home: &Dir) -> Result<CodexConfig, StagingError> {
+    let Some(directory) = places::walk(home, &places::CODEX)? else { return Ok(CodexConfig::default()) };
+    match directory.read(&places::CODEX_CONFIG) {
+        Ok(Found::Regular(bytes)) => Ok(CodexConfig::from_file_bytes(&bytes)),
+        Ok(Found::Missing | Found::TooLarge(_) | Found::Other(_)) => Ok(CodexConfig::default()),
+        // It is asked for a warning alone: one that only the user can open says nothing.
+        Err(error) if error.kind() == StagingErrorKind::Tenant => Ok(CodexConfig::default()),
+        Err(error) => Err(error),
     }
 }
 
@@ -85,9 +123,15 @@ pub(super) fn prepare(
     for place in PLACES {
         let (path, name) = path_of(place);
         if let Some(directory) = places::walk(&home, path)? {
-            remove_leftovers(&directory)?;
+            // The one before it in `PLACES` is in the same directory.
+            if place != Place::AuthState {
+                remove_leftovers(&directory)?;
+            }
             directory.heal_file(name, owner)?;
         }
+    }
+    if let Some(aside) = places::walk(&home, &places::ASIDE)? {
+        remove_leftovers(&aside)?;
     }
     Observed::read(Some(&home))
 }
@@ -103,8 +147,8 @@ pub(super) fn inspect(root: &Root, user: &UserId) -> Result<Observed, StagingErr
 /// Removes what a killed process left, which holds tokens.
 pub(super) fn tidy(root: &Root, user: &UserId) -> Result<(), StagingError> {
     let Child::Directory(home) = places::home(root, user)? else { return Ok(()) };
-    for place in PLACES {
-        if let Some(directory) = places::walk(&home, path_of(place).0)? {
+    for path in PLACES.into_iter().map(|place| path_of(place).0).chain([&places::ASIDE[..]]) {
+        if let Some(directory) = places::walk(&home, path)? {
             remove_leftovers(&directory)?;
         }
     }
@@ -122,10 +166,22 @@ pub(super) fn commit(
 ) -> Result<Replaced, StagingError> {
     let home = places::make_home(root, user, owner)?;
     for change in changes {
-        let (Change::Write(place, _)
-        | Change::MoveAsideAndWrite(place, _)
-        | Change::MoveAside(place)
-        | Change::Remove(place)) = change;
+        let place = match change {
+            Change::Write(place, _)
+            | Change::MoveAsideAndWrite(place, _)
+            | Change::MoveAside(place)
+            | Change::Remove(place) => place,
+            Change::SetAside(name, bytes) => {
+                let directory = places::make(&home, &places::ASIDE, owner, moved_aside)?;
+                replace(&directory, &Name::of_aside(name), bytes.expose_secret(), owner, || Ok(true))?;
+                continue;
+            }
+            Change::RemoveAside(name) => {
+                let Some(directory) = places::walk(&home, &places::ASIDE)? else { continue };
+                remove(&directory, &Name::of_aside(name))?;
+                continue;
+            }
+        };
         let (path, name) = path_of(*place);
         let before = moved_aside.len();
         let directory = places::make(&home, path, owner, moved_aside)?;
@@ -144,7 +200,8 @@ pub(super) fn commit(
                 moved_aside.extend(directory.move_aside(name)?);
                 Replaced::Done { moved_aside: None }
             }
-            Change::Remove(_) => remove(&directory, *place)?,
+            Change::Remove(_) => remove(&directory, name)?,
+            Change::SetAside(..) | Change::RemoveAside(_) => continue,
         };
         match replaced {
             Replaced::Done { moved_aside: path } => moved_aside.extend(path),
@@ -173,8 +230,7 @@ pub(super) fn write_into(
     Ok(if in_place { replaced } else { Replaced::Disturbed })
 }
 
-fn remove(directory: &Dir, place: Place) -> Result<Replaced, StagingError> {
-    let (_, name) = path_of(place);
+fn remove(directory: &Dir, name: &Name) -> Result<Replaced, StagingError> {
     match directory.unlink(name) {
         Ok(()) | Err(Errno::NOENT) => {}
         // A directory of this name holds no sign-in, and is the tenant's. POSIX says EPERM of one.

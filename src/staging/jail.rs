@@ -17,6 +17,7 @@ use secrecy::zeroize::Zeroizing;
 
 use super::Owner;
 use super::error::StagingError;
+use crate::domain::credential_plan::AsideName;
 use crate::domain::user_id::UserId;
 use crate::files::{Permit, Root};
 
@@ -54,6 +55,16 @@ impl Name {
 
     pub(crate) fn of(user: &UserId) -> Self {
         Self(Cow::Owned(user.as_str().as_bytes().to_vec()))
+    }
+
+    /// The name of a sign-in that was moved aside.
+    pub(super) fn of_aside(name: &AsideName) -> Self {
+        Self(Cow::Owned(name.as_str().as_bytes().to_vec()))
+    }
+
+    /// The name of an agent's directory; `None` where the id is none.
+    pub(super) fn of_agent(id: &str) -> Option<Self> {
+        is_component(id.as_bytes()).then(|| Self(Cow::Owned(id.as_bytes().to_vec())))
     }
 
     /// A name from a directory listing; `None` for `.` and `..`.

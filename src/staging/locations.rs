@@ -6,12 +6,13 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::error::{StagingError, StagingErrorKind};
 use super::jail::{Child, Dir, Found, Name};
-use super::places::{self, AUTH_JSON, AUTH_PROFILES, CODEX, OURS};
+use super::places::{self, ASIDE, AUTH_JSON, AUTH_PROFILES, CODEX, NAMES_LOOKED_THROUGH, OURS};
 use super::write::{Replaced, replace};
 use super::{ATTEMPTS, Owner};
 use crate::domain::credential_plan::auth_profiles::{self, ProfileContent};
-use crate::domain::credential_plan::{Authority, CredentialPlan, HandOver, Profiles, Stored};
+use crate::domain::credential_plan::{Aside, AsideName, Authority, CredentialPlan, HandOver, Profiles, Stored};
 use crate::domain::freshness::SignIn;
+use crate::domain::identity::Identity;
 use crate::domain::user_id::{UserId, sha256_hex12};
 use crate::files::Root;
 
@@ -26,8 +27,7 @@ const STATE: [Name; 1] = [Name::fixed("state")];
 static AGENT_STORE: Name = Name::fixed("openclaw-agent.sqlite");
 static STATE_STORE: Name = Name::fixed("openclaw.sqlite");
 static SIGN_IN: Name = Name::fixed("sign-in.json");
-/// A tenant's directory may hold millions of names: copies are looked for among this many, and so many are described.
-const NAMES_LOOKED_THROUGH: usize = 1_000;
+/// So many copies are described.
 const MOST_COPIES: usize = 32;
 
 /// What a place is.
@@ -43,6 +43,8 @@ pub enum LocationKind {
     Encrypted,
     /// A database that only the container reads.
     Database,
+    /// A sign-in of another account, moved out of the way of the one that is used.
+    Aside,
 }
 
 impl LocationKind {
@@ -55,6 +57,7 @@ impl LocationKind {
             Self::HandOver => "hand_over",
             Self::Encrypted => "encrypted",
             Self::Database => "database",
+            Self::Aside => "aside",
         }
     }
 }
@@ -86,8 +89,10 @@ pub struct Location {
     pub authoritative: bool,
     /// It holds a refresh token and is no place for one on this release (incidents 29, 30).
     pub shadowing: bool,
-    /// Its refresh token is not the live one.
+    /// It is of the live sign-in's account and person, and its refresh token is another one.
     pub stale: bool,
+    /// Whose it is.
+    pub(super) identity: Option<Identity>,
 }
 
 /// A file that may hold a sign-in, opened no further than its directory.
@@ -98,6 +103,8 @@ struct Place<'a> {
     kind: LocationKind,
     /// Of the agent `main`, and no copy: a release looks here.
     is_read: bool,
+    /// Moved out of the way: nothing looks here.
+    is_aside: bool,
 }
 
 /// All places of a user. The three files of ours and the databases are listed also when they are missing.
@@ -109,7 +116,7 @@ pub(super) fn list(
 ) -> Result<Vec<Location>, StagingError> {
     let mut found = Vec::new();
     visit(root, user, |place| {
-        found.extend(describe(&place, plan)?);
+        found.extend(describe(&place, plan, live)?);
         Ok(())
     })?;
     let is_live = |location: &Location| {
@@ -122,7 +129,8 @@ pub(super) fn list(
     let used = used.or_else(there).or_else(|| found.iter().position(|location| location.authoritative));
     for (at, location) in found.iter_mut().enumerate() {
         location.authoritative = Some(at) == used;
-        location.stale = location.refresh_token_fingerprint.is_some() && !is_live(location);
+        let is_anothers = is_anothers(location.identity.as_ref(), live);
+        location.stale = location.refresh_token_fingerprint.is_some() && !is_live(location) && !is_anothers;
     }
     Ok(found)
 }
@@ -134,23 +142,31 @@ pub(super) fn repair(
     user: &UserId,
     owner: Option<Owner>,
     plan: &CredentialPlan,
+    live: Option<&SignIn>,
     moved: &mut Vec<(String, String)>,
 ) -> Result<(), StagingError> {
     visit(root, user, |place| {
-        let Some(aside) = repair_one(&place, owner, plan)? else { return Ok(()) };
-        let parent = place.path.rsplit_once('/').map_or("", |(parent, _)| parent);
-        moved.push((place.path.clone(), format!("{parent}/{}", aside.shown())));
+        if let Some(to) = repair_one(root, user, &place, owner, plan, live)? {
+            moved.push((place.path.clone(), to));
+        }
         Ok(())
     })
 }
 
-/// Moves a place's file aside where it shadows or cannot be read; answers its new name. The container may write to it at any
+/// Moves a place's file aside where it shadows or cannot be read; answers its new path. The container may write to it at any
 /// moment, so what was judged is compared right before it is replaced: a token that was rotated meanwhile is never put back.
-fn repair_one(place: &Place<'_>, owner: Option<Owner>, plan: &CredentialPlan) -> Result<Option<Name>, StagingError> {
+fn repair_one(
+    root: &Root,
+    user: &UserId,
+    place: &Place<'_>,
+    owner: Option<Owner>,
+    plan: &CredentialPlan,
+    live: Option<&SignIn>,
+) -> Result<Option<String>, StagingError> {
     let Some(directory) = place.directory else { return Ok(None) };
     for _ in 0..ATTEMPTS {
         let before = directory.read(place.name)?;
-        let described = describe(place, plan)?;
+        let described = describe(place, plan, live)?;
         let is_broken = place.is_read
             && matches!(place.kind, LocationKind::AuthProfile | LocationKind::CodexAuth)
             && described.iter().all(|location| location.present && !location.readable);
@@ -158,6 +174,19 @@ fn repair_one(place: &Place<'_>, owner: Option<Owner>, plan: &CredentialPlan) ->
             return Ok(None);
         }
         if directory.read(place.name)? != before {
+            continue;
+        }
+        // Where it is found again when a sign-in to the same account is sent.
+        if let Found::Regular(bytes) = &before
+            && let Some(name) = name_of_anothers(bytes, live)
+        {
+            let asides = places::make(&places::make_home(root, user, owner)?, &ASIDE, owner, &mut Vec::new())?;
+            replace(&asides, &Name::of_aside(&name), bytes, owner, || Ok(true))?;
+            if directory.read(place.name)? == before {
+                directory.unlink(place.name).map_err(StagingError::io("remove", directory.path_of(place.name)))?;
+                directory.sync()?;
+                return Ok(Some(name.path()));
+            }
             continue;
         }
         let aside = place.name.displaced();
@@ -185,7 +214,8 @@ fn repair_one(place: &Place<'_>, owner: Option<Owner>, plan: &CredentialPlan) ->
         };
         if is_done {
             directory.sync()?;
-            return Ok(Some(aside));
+            let parent = place.path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            return Ok(Some(format!("{parent}/{}", aside.shown())));
         }
     }
     Err(StagingError::Contended { path: directory.path_of(place.name), attempts: ATTEMPTS })
@@ -224,6 +254,17 @@ impl Obstacle {
     }
 }
 
+/// Whether it is certainly somebody else's than the live sign-in.
+fn is_anothers(identity: Option<&Identity>, live: Option<&SignIn>) -> bool {
+    identity.zip(live).is_some_and(|(identity, live)| !identity.same(&live.identity))
+}
+
+/// The name that another account's `auth.json` gets when it is moved aside.
+fn name_of_anothers(bytes: &[u8], live: Option<&SignIn>) -> Option<AsideName> {
+    let Stored::Tokens(tokens) = Stored::from_file_bytes(bytes) else { return None };
+    is_anothers(Some(&tokens.sign_in.identity), live).then(|| AsideName::of(&tokens.sign_in.fingerprint))
+}
+
 /// Shows every place to `see`; an error that only the user can mend comes after all the others were seen.
 fn visit(
     root: &Root,
@@ -240,10 +281,16 @@ fn visit(
         obstacle.pass(found).map(Option::flatten)
     };
     let (codex, ours, main, state) = (walk(&CODEX)?, walk(&OURS)?, walk(&places::AGENT)?, walk(&STATE)?);
-    let (agents, encrypted) = (walk(&[AGENTS])?, walk(&ENCRYPTED)?);
+    let (agents, encrypted, asides) = (walk(&[AGENTS])?, walk(&ENCRYPTED)?, walk(&ASIDE)?);
     let mut see = |place: Place<'_>, obstacle: &mut Obstacle| obstacle.pass(see(place)).map(drop);
-    let file =
-        |directory, name, path: &str, kind| Place { directory, name, path: path.to_owned(), kind, is_read: true };
+    let file = |directory, name, path: &str, kind| Place {
+        directory,
+        name,
+        path: path.to_owned(),
+        kind,
+        is_read: true,
+        is_aside: false,
+    };
     see(file(codex.as_ref(), &AUTH_JSON, "codex/auth.json", LocationKind::CodexAuth), &mut obstacle)?;
     let profiles = "agents/main/agent/auth-profiles.json";
     see(file(main.as_ref(), &AUTH_PROFILES, profiles, LocationKind::AuthProfile), &mut obstacle)?;
@@ -251,6 +298,22 @@ fn visit(
     let store = "agents/main/agent/openclaw-agent.sqlite";
     see(file(main.as_ref(), &AGENT_STORE, store, LocationKind::Database), &mut obstacle)?;
     see(file(state.as_ref(), &STATE_STORE, "state/openclaw.sqlite", LocationKind::Database), &mut obstacle)?;
+    let displaced = obstacle.pass(codex.as_ref().map_or(Ok(Vec::new()), |codex| displaced(codex, &AUTH_JSON)))?;
+    for name in displaced.unwrap_or_default() {
+        let (path, kind) = (format!("codex/{}", name.shown()), LocationKind::CodexAuth);
+        let place = Place { directory: codex.as_ref(), name: &name, path, kind, is_read: false, is_aside: true };
+        see(place, &mut obstacle)?;
+    }
+    if let Some(asides) = asides {
+        let names = obstacle.pass(asides.names(NAMES_LOOKED_THROUGH))?.unwrap_or_default().into_iter();
+        let names = names.filter(|name| AsideName::parse(&name.shown()).is_some());
+        for name in names.take(places::MOST_ASIDES) {
+            let path = format!(".provisioner/aside/{}", name.shown());
+            let kind = LocationKind::Aside;
+            let place = Place { directory: Some(&asides), name: &name, path, kind, is_read: false, is_aside: true };
+            see(place, &mut obstacle)?;
+        }
+    }
     if let Some(agents) = agents {
         for id in obstacle.pass(agents.names(MOST_COPIES))?.unwrap_or_default() {
             if let Some(agent) = obstacle.pass(places::walk(&agents, &[id.clone(), AGENT]))?.flatten() {
@@ -262,10 +325,21 @@ fn visit(
         for name in obstacle.pass(encrypted.names(MOST_COPIES))?.unwrap_or_default() {
             let path = format!("credentials/auth-profiles/{}", name.shown());
             let kind = LocationKind::Encrypted;
-            see(Place { directory: Some(&encrypted), name: &name, path, kind, is_read: false }, &mut obstacle)?;
+            let place = Place { directory: Some(&encrypted), name: &name, path, kind, is_read: false, is_aside: false };
+            see(place, &mut obstacle)?;
         }
     }
     obstacle.0.map_or(Ok(()), Err)
+}
+
+/// Files that were moved aside as a whole.
+fn displaced(directory: &Dir, of: &Name) -> Result<Vec<Name>, StagingError> {
+    let names = directory.names(NAMES_LOOKED_THROUGH)?.into_iter();
+    Ok(names.filter(|name| is_displaced(name, of)).take(MOST_COPIES).collect())
+}
+
+fn is_displaced(name: &Name, of: &Name) -> bool {
+    name.is_displaced() && name.bytes().starts_with(of.bytes())
 }
 
 /// What the release itself, an import or the user left beside an agent's profiles.
@@ -280,19 +354,19 @@ fn of_agent(
     let names = obstacle.pass(agent.names(NAMES_LOOKED_THROUGH))?.unwrap_or_default().into_iter();
     let is_copy = |name: &Name| {
         let rest = name.bytes().strip_prefix(AUTH_PROFILES.bytes());
-        // What was moved aside is out of the way already.
-        !name.is_displaced()
-            && rest.is_some_and(|rest| {
-                rest.starts_with(b".migrated-") || rest.ends_with(b".bak") || rest.is_empty() && !is_main
-            })
+        rest.is_some_and(|rest| {
+            rest.starts_with(b".migrated-") || rest.ends_with(b".bak") || rest.is_empty() && !is_main
+        }) || is_displaced(name, &AUTH_PROFILES)
     };
     for name in names.filter(is_copy).take(MOST_COPIES) {
         let (path, kind) = (at(&name.shown()), LocationKind::AuthProfile);
-        see(Place { directory: Some(agent), name: &name, path, kind, is_read: false }, obstacle)?;
+        // What was moved aside is out of the way already.
+        let is_aside = is_displaced(&name, &AUTH_PROFILES);
+        see(Place { directory: Some(agent), name: &name, path, kind, is_read: false, is_aside }, obstacle)?;
     }
     let mut codex_auth = |directory: &Dir, path: String, obstacle: &mut Obstacle| {
-        let kind = LocationKind::CodexAuth;
-        see(Place { directory: Some(directory), name: &AUTH_JSON, path, kind, is_read: false }, obstacle)
+        let (name, kind) = (&AUTH_JSON, LocationKind::CodexAuth);
+        see(Place { directory: Some(directory), name, path, kind, is_read: false, is_aside: false }, obstacle)
     };
     if let Some(Child::Directory(nested)) = obstacle.pass(agent.child(&CODEX_HOME))? {
         codex_auth(&nested, at("codex-home/auth.json"), obstacle)?;
@@ -308,7 +382,7 @@ fn of_agent(
 }
 
 /// The sign-ins of a place: of `auth-profiles.json` one each profile.
-fn describe(place: &Place<'_>, plan: &CredentialPlan) -> Result<Vec<Location>, StagingError> {
+fn describe(place: &Place<'_>, plan: &CredentialPlan, live: Option<&SignIn>) -> Result<Vec<Location>, StagingError> {
     let stat = place.directory.map_or(Ok(None), |directory| directory.stat(place.name))?;
     if stat.is_none() && !place.is_read {
         return Ok(Vec::new());
@@ -327,6 +401,7 @@ fn describe(place: &Place<'_>, plan: &CredentialPlan) -> Result<Vec<Location>, S
         authoritative: place.is_read && is_read_by(plan, place.kind, place.name),
         shadowing: false,
         stale: false,
+        identity: None,
     };
     let found = match place.kind {
         LocationKind::Encrypted | LocationKind::Database => return Ok(vec![bare]),
@@ -337,7 +412,14 @@ fn describe(place: &Place<'_>, plan: &CredentialPlan) -> Result<Vec<Location>, S
         },
     };
     let Found::Regular(bytes) = &found else { return Ok(vec![bare]) };
-    let one = |sign_in: &SignIn, live: bool| vec![bare.clone().with(sign_in, live)];
+    let with = |location: Location, sign_in: &SignIn, has_refresh_token: bool| {
+        let mut location = location.with(sign_in, has_refresh_token);
+        // Another account's profile is used beside the live one, or waits to be imported; it hides nothing.
+        let is_beside = place.kind == LocationKind::AuthProfile && place.is_read;
+        location.shadowing &= !(place.is_aside || is_beside && is_anothers(location.identity.as_ref(), live));
+        location
+    };
+    let one = |sign_in: &SignIn, has_refresh_token: bool| vec![with(bare.clone(), sign_in, has_refresh_token)];
     Ok(match place.kind {
         LocationKind::CodexAuth => match Stored::from_file_bytes(bytes) {
             Stored::Tokens(tokens) => one(&tokens.sign_in, true),
@@ -356,8 +438,8 @@ fn describe(place: &Place<'_>, plan: &CredentialPlan) -> Result<Vec<Location>, S
                 for profile in auth_profiles::read(&file) {
                     let named = Location { path: format!("{}#{}", bare.path, profile.id), ..bare.clone() };
                     found.push(match profile.content {
-                        ProfileContent::Tokens(tokens) => named.with(&tokens.sign_in, true),
-                        ProfileContent::Moved(sign_in) => named.with(&sign_in, false),
+                        ProfileContent::Tokens(tokens) => with(named, &tokens.sign_in, true),
+                        ProfileContent::Moved(sign_in) => with(named, &sign_in, false),
                         ProfileContent::Useless => Location { readable: true, ..named },
                     });
                 }
@@ -365,6 +447,14 @@ fn describe(place: &Place<'_>, plan: &CredentialPlan) -> Result<Vec<Location>, S
             }
             Profiles::Missing | Profiles::Unreadable => vec![bare],
         },
+        LocationKind::Aside => {
+            let name = AsideName::parse(&place.name.shown());
+            match name.and_then(|name| Aside::from_file_bytes(name, bytes)).map(|aside| aside.content) {
+                Some(ProfileContent::Tokens(tokens)) => one(&tokens.sign_in, true),
+                Some(ProfileContent::Moved(sign_in)) => one(&sign_in, false),
+                Some(ProfileContent::Useless) | None => vec![bare],
+            }
+        }
         LocationKind::Encrypted | LocationKind::Database => vec![bare],
     })
 }
@@ -384,7 +474,8 @@ fn is_read_by(plan: &CredentialPlan, kind: LocationKind, name: &Name) -> bool {
 impl Location {
     fn with(mut self, sign_in: &SignIn, has_refresh_token: bool) -> Self {
         self.readable = true;
-        self.account = sign_in.account_id.as_ref().map(|account| sha256_hex12(account.as_bytes()));
+        self.identity = Some(sign_in.identity.clone());
+        self.account = sign_in.identity.account().map(|account| sha256_hex12(account.as_bytes()));
         self.issued_at = sign_in.last_refresh.or(sign_in.issued_at);
         self.expires_at = sign_in.expires_at;
         self.refresh_token_fingerprint = has_refresh_token.then(|| sign_in.fingerprint.clone());

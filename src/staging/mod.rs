@@ -323,12 +323,13 @@ impl Staging {
     /// Moves aside what shadows the sign-in that the release uses; nothing is deleted. Answers old and new paths,
     /// relative to the user's directory. A file that the user alone can mend is an error once all others were moved.
     pub async fn repair(&self, user: &UserId, release: &Release) -> Result<Vec<(String, String)>, StagingError> {
-        let plan = self.look(user, release).await?.plan;
+        let Placement { plan, live, .. } = self.look(user, release).await?;
         let (owner, mut moved) = (self.owner, Vec::new());
         for _ in 0..ATTEMPTS {
+            let live = live.clone();
             let repaired = self.blocking(user, move |root, user| {
                 let mut moved = Vec::new();
-                let repaired = locations::repair(root, user, owner, &plan, &mut moved);
+                let repaired = locations::repair(root, user, owner, &plan, live.as_ref(), &mut moved);
                 Ok((repaired, moved))
             });
             let (repaired, now) = repaired.await?;

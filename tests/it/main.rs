@@ -33,6 +33,7 @@ mod providers;
 mod queue;
 mod readiness;
 mod registration;
+mod sign_ins;
 mod smoke_of_the_harness;
 mod telemetry;
 mod ui;

@@ -123,7 +123,7 @@ pub(in crate::cli) struct ProvisionArgs {
     /// For whom
     #[arg(value_name = "USER", value_parser = user_id)]
     pub(super) user: UserId,
-    /// File with the user's ChatGPT auth.json; "-" reads standard input. Never an argument: others can read those
+    /// File with the user's ChatGPT auth.json, or with a request that has it; "-" reads standard input. Never an argument: others can read those
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
     /// How the user signs in: chatgpt, openai_key, anthropic_key or bedrock [default: chatgpt for a new user]

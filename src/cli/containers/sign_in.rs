@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::{OneArgs, SettingsArgs, user_id};
 use crate::domain::UserId;
+use crate::domain::encoding::not_json_because_of;
 
 /// Largest sign-in that is read, in bytes: real ones have some thousands.
 const MOST_BYTES: u64 = 256 * 1024;
@@ -39,7 +40,7 @@ struct PutArgs {
     /// Whose
     #[arg(value_name = "USER", value_parser = user_id)]
     user: UserId,
-    /// File with the user's ChatGPT auth.json; "-" reads standard input
+    /// File with the user's ChatGPT auth.json, or with a request that has it; "-" reads standard input
     #[arg(long, value_name = "FILE")]
     auth_file: PathBuf,
     /// Also over a fresher one
@@ -66,20 +67,64 @@ pub(super) async fn run(args: CredentialsArgs) -> anyhow::Result<ExitCode> {
     api.finish(api.call(method, &path, body).await?).await
 }
 
-/// Reads a sign-in. Errors name the file, never what is in it.
+/// Reads a sign-in: an `auth.json`, or the body of a request with one in it. Errors name the file, never what is in it.
 pub(super) fn read(file: &Path) -> anyhow::Result<Value> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let shown = file.display();
     let read = match file == Path::new("-") {
-        true => std::io::stdin().take(MOST_BYTES + 1).read_to_string(&mut text),
-        false => std::fs::File::open(file).and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text)),
+        true => std::io::stdin().take(MOST_BYTES + 1).read_to_end(&mut bytes),
+        false => std::fs::File::open(file).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes)),
     };
     let read = read.with_context(|| format!("--auth-file {shown}"))?;
     if read as u64 > MOST_BYTES {
         bail!("--auth-file {shown}: is larger than {MOST_BYTES} bytes; name the user's auth.json");
     }
-    serde_json::from_str(&text).map_err(|error| {
+    if let Some((problem, fix)) = not_json_because_of(&bytes) {
+        bail!("--auth-file {shown}: {problem}; {fix}");
+    }
+    let found: Value = serde_json::from_slice(&bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         anyhow::anyhow!("--auth-file {shown}: is not JSON at line {line}, column {column}; name the user's auth.json")
+    })?;
+    Ok(match found {
+        Value::Object(mut body) if !body.contains_key("tokens") && body.get("auth").is_some_and(Value::is_object) => {
+            body.remove("auth").unwrap_or_default()
+        }
+        auth => auth,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_from(content: &[u8]) -> Result<Value, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("auth.json");
+        std::fs::write(&file, content).unwrap();
+        read(&file).map_err(|error| error.to_string().replace(&file.display().to_string(), "FILE"))
+    }
+
+    #[test]
+    fn an_auth_json_and_a_request_with_one_are_the_same_sign_in() {
+        let auth = json!({"tokens": {"refresh_token": "r"}});
+        let body = json!({"user_id": "alice", "auth": auth});
+        for content in [&auth, &body] {
+            assert_eq!(read_from(content.to_string().as_bytes()).unwrap(), auth);
+        }
+        let odd = json!({"auth": "x"});
+        assert_eq!(read_from(odd.to_string().as_bytes()).unwrap(), odd, "the API says what is wrong with it");
+    }
+
+    #[test]
+    fn a_file_of_another_encoding_is_named_as_that() {
+        let utf_16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (content, expected) in [
+            (b"\xef\xbb\xbf{}".to_vec(), "begins with a byte-order mark (EF BB BF); save it as UTF-8 without BOM"),
+            (utf_16, "is UTF-16; save it as UTF-8 without BOM; PowerShell's > writes UTF-16"),
+            (b"{\"tokens\": \xff}".to_vec(), "is not JSON at line 1, column 12; name the user's auth.json"),
+        ] {
+            assert_eq!(read_from(&content).unwrap_err(), format!("--auth-file FILE: {expected}"));
+        }
+    }
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Provider;
 use crate::domain::auth_json::{ChatGptAuth, fingerprint};
 use crate::domain::freshness::SignIn;
+use crate::domain::identity::Identity;
 use crate::domain::jwt::Claims;
 
 /// One OAuth profile of a provider that a ChatGPT sign-in can be kept under, by whatever id.
@@ -39,6 +40,8 @@ pub struct Tokens {
     pub sign_in: SignIn,
     /// The whole sign-in, where it is fit for being staged elsewhere.
     pub auth: Option<ChatGptAuth>,
+    /// Codex refuses the file that it is in, which has to be written anew.
+    pub is_refused: bool,
 }
 
 /// The file as an object; `None` when it is none, and nothing in it can be kept.
@@ -77,8 +80,7 @@ fn what_is_left(profile: &Value) -> SignIn {
     let text = |name: &str| profile.get(name).and_then(Value::as_str).map(str::to_owned);
     let expires = profile.get("expires").and_then(Value::as_i64).and_then(|ms| Timestamp::from_millisecond(ms).ok());
     SignIn {
-        account_id: text("accountId"),
-        email: text("email"),
+        identity: Identity::of_account(text("accountId").as_deref(), text("email").as_deref()),
         last_refresh: None,
         issued_at: None,
         expires_at: expires,
@@ -92,15 +94,15 @@ pub fn tokens(profile: &Value) -> Option<Tokens> {
     let text = |name: &str| profile.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let (access, refresh) = (text("access")?, text("refresh")?);
     let claims = Claims::read(access).unwrap_or_default();
-    let account_id = text("accountId").map(str::to_owned).or(claims.account_id);
     let auth = ChatGptAuth::parse(json!({
         "auth_mode": "chatgpt",
-        "tokens": {"access_token": access, "refresh_token": refresh, "account_id": account_id},
+        "tokens": {"access_token": access, "refresh_token": refresh, "account_id": text("accountId")},
     }));
+    let identity = Identity::new(text("accountId"), &claims, &Claims::default()).with_email(text("email"));
     Some(Tokens {
+        is_refused: false,
         sign_in: SignIn {
-            account_id,
-            email: text("email").map(str::to_owned).or(claims.email),
+            identity,
             // The file has no such time. `expires` is left to the gateway: a failed doctor fences it with a 1.
             last_refresh: None,
             issued_at: claims.issued_at,
@@ -125,7 +127,7 @@ pub fn profile(provider: Provider, auth: &ChatGptAuth) -> Value {
         "expires": expires.as_millisecond(),
         "accountId": auth.account_id(),
     });
-    if let Some(email) = &auth.sign_in().email {
+    if let Some(email) = auth.sign_in().identity.email() {
         profile["email"] = json!(email);
     }
     profile
@@ -239,7 +241,7 @@ mod tests {
         let moved =
             json!({"type": "oauth", "oauthRef": {"id": "x"}, "accountId": "acc", "expires": 1_777_864_000_000_i64});
         let Some(ProfileContent::Moved(left)) = read_one(moved) else { panic!("not moved") };
-        assert_eq!((left.account_id.as_deref(), left.expires_at), (Some("acc"), auth().sign_in().expires_at));
+        assert_eq!((left.identity.account(), left.expires_at), (Some("acc"), auth().sign_in().expires_at));
         let useless = json!({"type": "oauth", "access": "a"});
         assert!(matches!(read_one(useless), Some(ProfileContent::Useless)));
         assert!(read_one(json!({"access": "a", "refresh": "r"})).is_none());

@@ -15,6 +15,7 @@ use super::Provider;
 use super::auth_profiles::{self, Tokens};
 use crate::domain::auth_json::ChatGptAuth;
 use crate::domain::freshness::SignIn;
+use crate::domain::identity::Identity;
 use crate::domain::openclaw_version::OpenClawVersion;
 
 /// What the file says.
@@ -57,11 +58,16 @@ struct File {
     imported_by: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sign_out: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    force: bool,
 }
 
 /// A sign-in without its tokens.
 #[derive(Serialize, Deserialize)]
 struct Summary {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<Identity>,
+    /// What of the identity earlier builds wrote, and read.
     account_id: Option<String>,
     email: Option<String>,
     last_refresh: Option<Timestamp>,
@@ -82,7 +88,12 @@ impl HandOver {
             return Self::SignOut;
         }
         if let Some(mut tokens) = profile.as_ref().and_then(auth_profiles::tokens) {
-            tokens.sign_in.last_refresh = sign_in.and_then(|summary| summary.last_refresh);
+            let known = sign_in.map(SignIn::from);
+            tokens.sign_in.last_refresh = known.as_ref().and_then(|known| known.last_refresh);
+            // The profile lacks the id token, which may say more of whose it is.
+            if let Some(known) = known.filter(|known| known.identity.same(&tokens.sign_in.identity)) {
+                tokens.sign_in.identity = known.identity;
+            }
             return Self::Pending { tokens: Box::new(tokens), since };
         }
         let by = imported_by.and_then(|by| OpenClawVersion::from_tag(&by).ok());
@@ -90,15 +101,16 @@ impl HandOver {
     }
 }
 
-/// The file that hands a sign-in over.
+/// The file that hands a sign-in over; with `force` also over a fresher one in the store.
 #[must_use]
-pub fn pending(auth: &ChatGptAuth, sign_in: &SignIn, now: Timestamp) -> SecretSlice<u8> {
+pub fn pending(auth: &ChatGptAuth, sign_in: &SignIn, force: bool, now: Timestamp) -> SecretSlice<u8> {
     to_bytes(&File {
         version: 1,
         sign_in: Some(sign_in.clone().into()),
         profile_id: Provider::OpenAi.profile_id().to_owned(),
         profile: Some(auth_profiles::profile(Provider::OpenAi, auth)),
         since: Some(now),
+        force,
         ..File::default()
     })
 }
@@ -130,15 +142,17 @@ fn to_bytes(file: &File) -> SecretSlice<u8> {
 
 impl From<SignIn> for Summary {
     fn from(sign_in: SignIn) -> Self {
-        let SignIn { account_id, email, last_refresh, issued_at, expires_at, fingerprint } = sign_in;
-        Self { account_id, email, last_refresh, issued_at, expires_at, fingerprint }
+        let SignIn { identity, last_refresh, issued_at, expires_at, fingerprint } = sign_in;
+        let (account_id, email) = (identity.account().map(str::to_owned), identity.email().map(str::to_owned));
+        Self { identity: Some(identity), account_id, email, last_refresh, issued_at, expires_at, fingerprint }
     }
 }
 
 impl From<Summary> for SignIn {
     fn from(summary: Summary) -> Self {
-        let Summary { account_id, email, last_refresh, issued_at, expires_at, fingerprint } = summary;
-        Self { account_id, email, last_refresh, issued_at, expires_at, fingerprint }
+        let Summary { identity, account_id, email, last_refresh, issued_at, expires_at, fingerprint } = summary;
+        let identity = identity.unwrap_or_else(|| Identity::of_account(account_id.as_deref(), email.as_deref()));
+        Self { identity, last_refresh, issued_at, expires_at, fingerprint }
     }
 }
 
@@ -157,7 +171,7 @@ mod tests {
     }
 
     fn file() -> Value {
-        let bytes = pending(&auth(), &auth().sign_in_as_written(), Timestamp::UNIX_EPOCH);
+        let bytes = pending(&auth(), &auth().sign_in_as_written(), false, Timestamp::UNIX_EPOCH);
         serde_json::from_slice(bytes.expose_secret()).unwrap()
     }
 

@@ -5,14 +5,19 @@
 //!
 //! - `table`: release → plan, row by row as in openclaw-facts §2 and §5;
 //! - `release`: which release a task definition runs;
-//! - `auth_profiles`, `hand_over`: the content of the two files beside `codex/auth.json`;
+//! - `auth_profiles`, `auth_state`, `hand_over`: the content of the files beside `codex/auth.json`;
+//! - `aside`: sign-ins of other accounts that were in the way;
+//! - `codex_config`: what of the user's `codex/config.toml` keeps Codex from the file;
 //! - `placement`: what to write, from what is on disk and what the caller sent;
 //! - `openclaw_json`: the entries of the gateway's configuration that are ours.
 //!
 //! A refresh token can be spent once, therefore exactly one place holds the live one (incident 29), and it is the
 //! place that outranks all others on that release (incident 30).
 
+pub mod aside;
 pub mod auth_profiles;
+mod auth_state;
+mod codex_config;
 pub mod hand_over;
 pub mod openclaw_json;
 mod placement;
@@ -20,9 +25,11 @@ mod release;
 mod table;
 mod warning;
 
+pub use aside::{Aside, AsideName};
 pub use auth_profiles::Tokens;
+pub use codex_config::CodexConfig;
 pub use hand_over::HandOver;
-pub use placement::{Change, OnDisk, Place, Placement, Profiles, Stored, place, signed_out, unneeded};
+pub use placement::{AuthState, Change, OnDisk, Place, Placement, Profiles, Stored, place, signed_out, unneeded};
 pub use release::{AUTH_PROFILE_SECRET_KEY, GATEWAY_TOKEN, Release};
 pub(in crate::domain) use release::{LABEL_OPENCLAW_VERSION, Named};
 pub use table::credential_plan;
@@ -111,6 +118,16 @@ impl Provider {
             Self::OpenAi => "openai:default",
         }
     }
+
+    /// Whether a name in an order of profiles means this provider. From 2026.6 on the elder name is read as the new one.
+    #[must_use]
+    pub fn is_meant_by(self, name: &str) -> bool {
+        let name = name.trim();
+        match self {
+            Self::OpenAiCodex => name.eq_ignore_ascii_case(Self::OpenAiCodex.name()),
+            Self::OpenAi => Self::ALL.iter().any(|provider| name.eq_ignore_ascii_case(provider.name())),
+        }
+    }
 }
 
 /// What `openclaw.json` has to say of the model.
@@ -144,6 +161,17 @@ pub struct CredentialPlan {
 }
 
 impl CredentialPlan {
+    /// The provider of the profile that the staged sign-in is used as, also where the release makes it itself.
+    #[must_use]
+    pub const fn profile_in_use(&self) -> Option<Provider> {
+        match self.authority {
+            // Of codex/auth.json, under the id of our profile (2026.4.21).
+            Authority::CodexHome => Some(Provider::OpenAiCodex),
+            Authority::CodexPlugin => None,
+            Authority::AuthProfiles | Authority::Store => self.profile,
+        }
+    }
+
     /// What belongs into `codex/auth.json`.
     #[must_use]
     pub const fn codex_refresh_token(&self) -> CodexRefreshToken {

@@ -1,26 +1,28 @@
 //! What to write where, from what is on disk and what the caller sent. Pure; the files are written by `staging`.
 //!
-//! The freshest sign-in of all that are known wins, and what holds it already keeps it: nothing is moved without need,
-//! because the container may be rotating it this very moment. The winner is put where the release looks for it before
-//! it is taken away anywhere else, so that a crash between the two leaves one too many and never none. Only copies that
-//! are certainly of no use are taken away: the winner itself, older ones, and those of another account.
+//! A sign-in is compared with those of its own identity alone (`identity`), wherever they are, and the freshest of them
+//! wins. What holds it already keeps it: nothing is moved without need, because the container may be rotating it this
+//! very moment. The winner is put where the release looks for it before it is taken away anywhere else, so that a crash
+//! between the two leaves one too many and never none. Only copies that are certainly of no use are taken away: the
+//! winner itself and older ones of the same identity. What else would be lost, is moved aside first (`aside`).
 
+mod candidates;
 mod on_disk;
 mod removal;
-
-use std::cmp::Ordering;
+mod taken_away;
 
 use jiff::Timestamp;
 use secrecy::SecretSlice;
-use serde_json::{Map, Value};
+use serde_json::Map;
 
-use super::auth_profiles::{self, Profile, ProfileContent, Tokens};
+use super::aside::AsideName;
 use super::hand_over::{self, HandOver};
-use super::{Authority, CodexRefreshToken, CredentialPlan, Provider, Release, Warning};
+use super::{Authority, CodexRefreshToken, CredentialPlan, Provider, Release, Warning, auth_profiles, auth_state};
 use crate::domain::auth_json::ChatGptAuth;
-use crate::domain::freshness::{Decision, Existing, SignIn, compare_freshness, decide};
+use crate::domain::freshness::{Decision, Existing, SignIn, decide};
+use candidates::{Candidate, Holder, is_in_place};
 
-pub use on_disk::{OnDisk, Profiles, Stored};
+pub use on_disk::{AuthState, OnDisk, Profiles, Stored};
 pub use removal::{signed_out, unneeded};
 
 /// A file that this service writes.
@@ -30,6 +32,8 @@ pub enum Place {
     Codex,
     /// `agents/main/agent/auth-profiles.json`.
     Profiles,
+    /// `agents/main/agent/auth-state.json`.
+    AuthState,
     /// `.provisioner/sign-in.json`.
     HandOver,
 }
@@ -45,13 +49,17 @@ pub enum Change {
     MoveAside(Place),
     /// Remove it.
     Remove(Place),
+    /// Keep a sign-in that another change takes away.
+    SetAside(AsideName, SecretSlice<u8>),
+    /// Remove one that was kept so.
+    RemoveAside(AsideName),
 }
 
 impl Change {
     /// Whether it is for the entry script, which the start of a task runs.
     #[must_use]
     pub const fn is_order(&self) -> bool {
-        matches!(self, Self::Write(Place::HandOver, _))
+        matches!(self, Self::Write(Place::HandOver, _) | Self::MoveAsideAndWrite(Place::HandOver, _))
     }
 }
 
@@ -76,26 +84,8 @@ pub struct Placement {
     pub reauth_required: bool,
 }
 
-/// Where a sign-in is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holder {
-    Codex,
-    Profiles,
-    /// In `auth-profiles.json`, encrypted elsewhere.
-    Moved,
-    Pending,
-    Store,
-}
-
-struct Candidate {
-    holder: Holder,
-    sign_in: SignIn,
-    auth: Option<ChatGptAuth>,
-    /// Under which provider, in `auth-profiles.json`.
-    provider: Option<Provider>,
-}
-
-/// Decides what to write so that `release` finds the freshest sign-in, and finds it once.
+/// Decides what to write so that `release` finds the freshest sign-in of the identity that was sent, else of the one that
+/// was staged, and finds it once.
 #[must_use]
 pub fn place(
     release: &Release,
@@ -105,13 +95,21 @@ pub fn place(
     now: Timestamp,
 ) -> Placement {
     let mut plan = release.plan();
+    let copies_codex = plan.keeps_own_profile;
     // It makes its own profile of what is in codex/auth.json; where nothing is, the profile is another release's.
     plan.keeps_own_profile &= matches!(on_disk.codex, Stored::Tokens(_));
-    let best = candidates(release, &plan, on_disk).into_iter().reduce(|best, next| fresher(&plan, best, next));
-    let decision = incoming.map(|auth| decide(&existing(best.as_ref(), on_disk), auth.sign_in(), force));
+    let mut all = candidates::all(release, &plan, on_disk);
+    let identity =
+        incoming.map(|auth| auth.sign_in().identity.clone()).or_else(|| candidates::ours(&plan, on_disk, &all));
+    let best = identity.and_then(|identity| candidates::freshest_of(&identity, &plan, on_disk, &all));
+    let decision = incoming.map(|auth| {
+        let another = || all.iter().find(|candidate| candidate.holder != Holder::Aside);
+        let stored = best.map(|best| &all[best]).or_else(another);
+        decide(&existing(stored, on_disk), auth.sign_in(), force)
+    });
     let winner = match (incoming, decision) {
         (Some(auth), Some(Decision::Write { .. })) => Some(Winner::Sent(auth)),
-        _ => best.map(Winner::Stored),
+        _ => best.map(|best| Winner::Stored(all.swap_remove(best))),
     };
     // The plugin's plan waits until a newer sign-in comes: what the store holds cannot be taken out of it.
     let plan = match (&winner, plan.authority) {
@@ -120,68 +118,12 @@ pub fn place(
         }
         _ => plan,
     };
-    Placing { plan, on_disk, now }.place(winner, decision)
-}
-
-fn candidates(release: &Release, plan: &CredentialPlan, on_disk: &OnDisk) -> Vec<Candidate> {
-    let held = |holder, tokens: &Tokens, provider| {
-        let Tokens { sign_in, auth } = tokens.clone();
-        Candidate { holder, sign_in, auth, provider }
-    };
-    let mut found = Vec::new();
-    if let Stored::Tokens(tokens) = &on_disk.codex {
-        found.push(held(Holder::Codex, tokens, None));
+    let force = force && incoming.is_some();
+    let mut placement = Placing { plan, copies_codex, on_disk, force, now }.place(winner, decision);
+    if let Some(sent) = incoming {
+        placement.warnings.extend(what_was_sent(sent));
     }
-    let can_decrypt = plan.needs_profile_secret_key || plan.needs_entry;
-    for Profile { provider, content, .. } in on_disk.profiles.read() {
-        match content {
-            ProfileContent::Tokens(tokens) => found.push(held(Holder::Profiles, &tokens, Some(provider))),
-            ProfileContent::Moved(sign_in) if can_decrypt => {
-                found.push(Candidate {
-                    holder: Holder::Moved,
-                    sign_in: *sign_in,
-                    auth: None,
-                    provider: Some(provider),
-                });
-            }
-            ProfileContent::Moved(_) | ProfileContent::Useless => {}
-        }
-    }
-    match &on_disk.hand_over {
-        HandOver::Pending { tokens, .. } => found.push(held(Holder::Pending, tokens, None)),
-        HandOver::Imported { sign_in, by } if release.reads_store_of(*by) => {
-            let sign_in = (**sign_in).clone();
-            found.push(Candidate { holder: Holder::Store, sign_in, auth: None, provider: None });
-        }
-        HandOver::Imported { .. } | HandOver::SignOut | HandOver::Nothing => {}
-    }
-    found
-}
-
-/// The fresher of two; of equals the one that need not be moved.
-fn fresher(plan: &CredentialPlan, one: Candidate, other: Candidate) -> Candidate {
-    match compare_freshness(&one.sign_in, &other.sign_in) {
-        Ordering::Greater => one,
-        Ordering::Less => other,
-        Ordering::Equal if !is_in_place(plan, &one) && is_in_place(plan, &other) => other,
-        // A receipt is written after the import: what is pending beside it came later.
-        Ordering::Equal => one,
-    }
-}
-
-/// Whether the release finds it where it is.
-fn is_in_place(plan: &CredentialPlan, candidate: &Candidate) -> bool {
-    match (plan.authority, candidate.holder) {
-        (Authority::CodexHome | Authority::CodexPlugin, Holder::Codex) => true,
-        (Authority::CodexHome, Holder::Profiles) => plan.keeps_own_profile,
-        (Authority::AuthProfiles, Holder::Profiles | Holder::Moved) => candidate.provider == plan.profile,
-        // The entry script imports what 5.12 encrypted.
-        (Authority::Store, Holder::Pending | Holder::Store | Holder::Moved) => true,
-        (Authority::CodexHome, Holder::Moved | Holder::Pending | Holder::Store)
-        | (Authority::CodexPlugin, Holder::Profiles | Holder::Moved | Holder::Pending | Holder::Store)
-        | (Authority::AuthProfiles, Holder::Codex | Holder::Pending | Holder::Store)
-        | (Authority::Store, Holder::Codex | Holder::Profiles) => false,
-    }
+    placement
 }
 
 fn existing(best: Option<&Candidate>, on_disk: &OnDisk) -> Existing {
@@ -199,7 +141,7 @@ enum Winner<'a> {
     Stored(Candidate),
 }
 
-impl<'a> Winner<'a> {
+impl Winner<'_> {
     fn sign_in(&self) -> SignIn {
         match self {
             Self::Sent(auth) => auth.sign_in_as_written(),
@@ -218,7 +160,10 @@ impl<'a> Winner<'a> {
 /// One placement under way.
 struct Placing<'a> {
     plan: CredentialPlan,
+    /// The release makes a profile of `codex/auth.json`, and others of its provider outrank that.
+    copies_codex: bool,
     on_disk: &'a OnDisk,
+    force: bool,
     now: Timestamp,
 }
 
@@ -228,20 +173,22 @@ impl Placing<'_> {
         let mut changes = Vec::new();
         let mut needs_start = false;
         if let Some(winner) = &winner {
-            let in_place = matches!(winner, Winner::Stored(candidate) if is_in_place(&self.plan, candidate));
+            let is_there =
+                matches!(winner, Winner::Stored(candidate) if is_in_place(&self.plan, self.on_disk, candidate));
             match winner.auth() {
-                _ if in_place => {
+                _ if is_there => {
                     changes.extend(self.remember_moved(winner));
-                    changes.extend(self.clear(winner, true));
+                    changes.extend(self.clear(winner, true, &mut warnings));
                 }
                 Some(auth) => {
-                    changes.push(self.target(auth, &winner.sign_in(), &mut warnings));
+                    changes.extend(self.target(auth, &winner.sign_in(), &mut warnings));
                     needs_start = self.plan.authority == Authority::Store;
-                    changes.extend(self.clear(winner, false));
+                    changes.extend(self.clear(winner, false, &mut warnings));
                 }
                 // Opaque tokens of somebody else's making: no other place could hold them.
                 None => warnings.push(Warning::NotCarriedOver),
             }
+            changes = self.nothing_lost(changes, &winner.sign_in(), &mut warnings);
         } else if self.has_lost_one() {
             warnings.push(Warning::NotCarriedOver);
         }
@@ -249,6 +196,7 @@ impl Placing<'_> {
             warnings.extend(flaws(auth, self.now));
         }
         let live = winner.map(|winner| winner.sign_in());
+        warnings.extend(self.on_disk.codex_config.warnings(live.as_ref().map(|live| &live.identity)));
         let pending_since = match &self.on_disk.hand_over {
             HandOver::Pending { since, .. } if self.plan.authority == Authority::Store => *since,
             _ => None,
@@ -265,30 +213,28 @@ impl Placing<'_> {
 
     /// A sign-in that this release cannot read and we cannot either.
     fn has_lost_one(&self) -> bool {
-        let moved = |profile: &Profile| matches!(profile.content, ProfileContent::Moved(_));
+        let moved =
+            |profile: &auth_profiles::Profile| matches!(profile.content, auth_profiles::ProfileContent::Moved(_));
         matches!(self.on_disk.hand_over, HandOver::Imported { .. }) || self.on_disk.profiles.read().iter().any(moved)
     }
 
-    /// The winner, where the release looks for it.
-    fn target(&self, auth: &ChatGptAuth, sign_in: &SignIn, warnings: &mut Vec<Warning>) -> Change {
+    /// The winner, where the release looks for it; in `auth-profiles.json` it is written by [`Self::clear`].
+    fn target(&self, auth: &ChatGptAuth, sign_in: &SignIn, warnings: &mut Vec<Warning>) -> Option<Change> {
         match (self.plan.authority, self.plan.profile) {
-            (Authority::Store, _) => Change::Write(Place::HandOver, hand_over::pending(auth, sign_in, self.now)),
+            (Authority::Store, _) => {
+                let order = hand_over::pending(auth, sign_in, self.force, self.now);
+                Some(Change::Write(Place::HandOver, order))
+            }
             (Authority::AuthProfiles, Some(provider)) => {
-                let (mut file, unreadable) = match &self.on_disk.profiles {
-                    Profiles::File(file) => (file.clone(), false),
-                    Profiles::Missing => (Map::new(), false),
-                    Profiles::Unreadable => (Map::new(), true),
-                };
-                auth_profiles::remove(&mut file, &self.replaced(sign_in));
-                let bytes = auth_profiles::to_bytes(auth_profiles::with_profile(file, provider, auth));
-                if unreadable {
-                    warnings.push(Warning::ProfilesUnreadable);
-                    return Change::MoveAsideAndWrite(Place::Profiles, bytes);
+                if !matches!(self.on_disk.profiles, Profiles::Unreadable) {
+                    return None;
                 }
-                Change::Write(Place::Profiles, bytes)
+                warnings.push(Warning::ProfilesUnreadable);
+                let file = auth_profiles::with_profile(Map::new(), provider, auth);
+                Some(Change::MoveAsideAndWrite(Place::Profiles, auth_profiles::to_bytes(file)))
             }
             (Authority::CodexHome | Authority::CodexPlugin | Authority::AuthProfiles, _) => {
-                Change::Write(Place::Codex, auth.codex_file_bytes(CodexRefreshToken::Real))
+                Some(Change::Write(Place::Codex, auth.codex_file_bytes(CodexRefreshToken::Real)))
             }
         }
     }
@@ -302,69 +248,110 @@ impl Placing<'_> {
         wanted.then(|| Change::Write(Place::HandOver, hand_over::adopted(sign_in, self.now)))
     }
 
-    /// Takes away, everywhere but where it belongs, what is certainly of no use.
-    fn clear(&self, winner: &Winner<'_>, in_place: bool) -> Vec<Change> {
+    /// Makes everything else what it has to be for the winner to be used, and to be used once.
+    fn clear(&self, winner: &Winner<'_>, is_there: bool, warnings: &mut Vec<Warning>) -> Vec<Change> {
         let sign_in = winner.sign_in();
+        let taken_out = self.taken_out(winner, is_there);
         let mut changes = Vec::new();
+        changes.extend(self.profiles(winner, is_there, &taken_out, warnings));
         if !self.plan.authority.is_codex_auth_json() {
             changes.extend(self.blank_codex(winner, &sign_in));
         }
-        if let Profiles::File(file) = &self.on_disk.profiles {
-            let ids = match (self.plan.authority, winner) {
-                (Authority::AuthProfiles, _) => Vec::new(),
-                (_, Winner::Stored(Candidate { holder: Holder::Profiles, .. })) if in_place => Vec::new(),
-                (_, Winner::Stored(Candidate { holder: Holder::Moved, .. })) => Vec::new(),
-                // The release itself keeps a copy there; an older sign-in could outrank the winner.
-                (Authority::CodexHome, Winner::Stored(_)) if in_place => self.older(&sign_in),
-                (Authority::CodexHome | Authority::CodexPlugin | Authority::Store, _) => self.replaced(&sign_in),
-            };
-            changes.extend(without_profiles(file, &ids));
-        }
-        if let HandOver::Pending { tokens, .. } = &self.on_disk.hand_over
+        changes.extend(self.auth_state(winner, is_there, &taken_out, warnings));
+        if let HandOver::Pending { .. } = &self.on_disk.hand_over
             && self.plan.authority != Authority::Store
-            && is_of_no_use(&tokens.sign_in, &sign_in)
         {
             changes.push(Change::Remove(Place::HandOver));
         }
         changes
     }
 
+    /// `auth-profiles.json` with the winner in it, where it belongs there, without what is taken out, and with nothing
+    /// that keeps the winner from being used.
+    fn profiles(
+        &self,
+        winner: &Winner<'_>,
+        is_there: bool,
+        taken_out: &[String],
+        warnings: &mut Vec<Warning>,
+    ) -> Option<Change> {
+        let (before, mut file) = match &self.on_disk.profiles {
+            Profiles::File(file) => (Some(file), file.clone()),
+            Profiles::Missing => (None, Map::new()),
+            Profiles::Unreadable => return None,
+        };
+        auth_profiles::remove(&mut file, taken_out);
+        let written = match (self.plan.authority, self.plan.profile, winner.auth()) {
+            (Authority::AuthProfiles, Some(provider), Some(auth)) if !is_there => {
+                file = auth_profiles::with_profile(file, provider, auth);
+                true
+            }
+            _ => false,
+        };
+        self.make_usable(&mut file, winner, is_there, taken_out, "auth-profiles.json", warnings);
+        if before.is_none_or(|before| *before == file) && !written {
+            return None;
+        }
+        Some(match auth_profiles::is_empty(&file) {
+            true => Change::Remove(Place::Profiles),
+            false => Change::Write(Place::Profiles, auth_profiles::to_bytes(file)),
+        })
+    }
+
+    fn auth_state(
+        &self,
+        winner: &Winner<'_>,
+        is_there: bool,
+        taken_out: &[String],
+        warnings: &mut Vec<Warning>,
+    ) -> Option<Change> {
+        let AuthState::File(before) = &self.on_disk.auth_state else { return None };
+        let mut file = before.clone();
+        self.make_usable(&mut file, winner, is_there, taken_out, "auth-state.json", warnings);
+        (*before != file).then(|| Change::Write(Place::AuthState, auth_profiles::to_bytes(file)))
+    }
+
+    /// Forgets how the sign-in before this one failed, and puts the winner's profile into an order that leaves it out.
+    fn make_usable(
+        &self,
+        file: &mut Map<String, serde_json::Value>,
+        winner: &Winner<'_>,
+        is_there: bool,
+        taken_out: &[String],
+        name: &str,
+        warnings: &mut Vec<Warning>,
+    ) {
+        if !is_there {
+            let ours = Provider::ALL.into_iter().map(|provider| provider.profile_id().to_owned());
+            auth_state::forget_failures(file, &ours.chain(taken_out.iter().cloned()).collect::<Vec<_>>());
+        }
+        let kept_under = match winner {
+            Winner::Stored(Candidate { profile: Some((_, id)), .. }) if is_there => Some(id.as_str()),
+            Winner::Stored(_) | Winner::Sent(_) => None,
+        };
+        let Some(provider) = self.plan.profile_in_use() else { return };
+        if auth_state::put_in_front(file, provider, kept_under.unwrap_or(provider.profile_id())) {
+            let place = format!("order in agents/main/agent/{name}");
+            warnings.push(Warning::AuthOrderChanged { place });
+        }
+    }
+
     /// `codex/auth.json` is always complete, and where it is not the authority it has no refresh token.
     fn blank_codex(&self, winner: &Winner<'_>, sign_in: &SignIn) -> Option<Change> {
         let own = match &self.on_disk.codex {
             Stored::Missing | Stored::Empty | Stored::Unreadable => None,
-            // Only a sign-in that was sent is news; what the release rotated by itself is its own business.
-            Stored::Blank(_) => match winner {
+            // Only a sign-in that was sent is news, or one of somebody else; what the release rotated by itself is its
+            // own business.
+            Stored::Blank(staged) => match winner {
                 Winner::Sent(_) => None,
+                Winner::Stored(_) if !staged.identity.same(&sign_in.identity) => None,
                 Winner::Stored(_) => return None,
             },
-            Stored::Tokens(tokens) if is_of_no_use(&tokens.sign_in, sign_in) => tokens.auth.as_ref(),
-            Stored::Tokens(_) => return None,
+            Stored::Tokens(tokens) if tokens.sign_in.identity.same(&sign_in.identity) => tokens.auth.as_ref(),
+            Stored::Tokens(_) => None,
         };
         let auth = winner.auth().or(own)?;
         Some(Change::Write(Place::Codex, auth.codex_file_bytes(CodexRefreshToken::Empty)))
-    }
-
-    /// Ids of the profiles with another sign-in than this one, and an older one.
-    fn older(&self, sign_in: &SignIn) -> Vec<String> {
-        let is_older = |profile: &Profile| match &profile.content {
-            ProfileContent::Tokens(tokens) => {
-                tokens.sign_in.fingerprint != sign_in.fingerprint && is_of_no_use(&tokens.sign_in, sign_in)
-            }
-            ProfileContent::Moved(_) | ProfileContent::Useless => false,
-        };
-        self.on_disk.profiles.read().into_iter().filter(is_older).map(|profile| profile.id).collect()
-    }
-
-    /// Ids of the profiles that a sign-in takes the place of.
-    fn replaced(&self, sign_in: &SignIn) -> Vec<String> {
-        let is_ours = |profile: &Profile| match &profile.content {
-            ProfileContent::Tokens(tokens) => is_of_no_use(&tokens.sign_in, sign_in),
-            ProfileContent::Moved(_) | ProfileContent::Useless => {
-                Provider::ALL.iter().any(|provider| provider.profile_id() == profile.id)
-            }
-        };
-        self.on_disk.profiles.read().into_iter().filter(is_ours).map(|profile| profile.id).collect()
     }
 }
 
@@ -380,23 +367,15 @@ fn flaws(auth: &ChatGptAuth, now: Timestamp) -> Vec<Warning> {
     flaws.into_iter().flatten().collect()
 }
 
-/// Whether `this` may be taken away once `winner` is in place.
-fn is_of_no_use(this: &SignIn, winner: &SignIn) -> bool {
-    this.fingerprint == winner.fingerprint
-        || this.account_id != winner.account_id
-        || compare_freshness(this, winner) == Ordering::Less
-}
-
-fn without_profiles(file: &Map<String, Value>, ids: &[String]) -> Option<Change> {
-    if ids.is_empty() {
-        return None;
-    }
-    let mut file = file.clone();
-    auth_profiles::remove(&mut file, ids);
-    Some(match auth_profiles::is_empty(&file) {
-        true => Change::Remove(Place::Profiles),
-        false => Change::Write(Place::Profiles, auth_profiles::to_bytes(file)),
-    })
+/// What the sender should mend, whether it is used or not.
+fn what_was_sent(auth: &ChatGptAuth) -> Vec<Warning> {
+    let dropped = auth.dropped();
+    let found = [
+        auth.account_is_not_in_tokens().then_some(Warning::AccountIdNotInToken),
+        (!auth.access_token_names_account()).then_some(Warning::AccountClaimMissing),
+        (!dropped.is_empty()).then(|| Warning::MembersDropped { names: dropped.to_vec() }),
+    ];
+    found.into_iter().flatten().collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use super::openclaw_json::{GatewaySecrets, TokenSource};
 use super::table::{NEWEST_KNOWN, model_entries, reads_store_of};
 use super::{CredentialPlan, ModelEntries, PlanInputs, Warning, credential_plan};
 use crate::domain::invalid::{Invalid, shown};
@@ -22,6 +23,8 @@ const OPENCLAW_CODEX_PLUGIN: &str = "OPENCLAW_CODEX_PLUGIN";
 pub const AUTH_PROFILE_SECRET_KEY: &str = "OPENCLAW_AUTH_PROFILE_SECRET_KEY";
 /// The gateway's token, where the definition brings it.
 pub const GATEWAY_TOKEN: &str = "OPENCLAW_GATEWAY_TOKEN";
+/// The gateway's password, where the definition brings it.
+const GATEWAY_PASSWORD: &str = "OPENCLAW_GATEWAY_PASSWORD";
 /// The docker label of ours that keeps what was resolved when the definition was rendered.
 pub(in crate::domain) const LABEL_OPENCLAW_VERSION: &str = "openclaw.provisioner.openclaw-version";
 
@@ -43,6 +46,7 @@ pub struct Release {
     has_codex_plugin: bool,
     has_secret_key: bool,
     has_gateway_token: bool,
+    has_gateway_password: bool,
     has_plugin_stage_dir: bool,
 }
 
@@ -94,6 +98,7 @@ impl Release {
             has_codex_plugin: plugin.is_some() && plugin == version,
             has_secret_key: container.has(AUTH_PROFILE_SECRET_KEY),
             has_gateway_token: container.has(GATEWAY_TOKEN),
+            has_gateway_password: container.has(GATEWAY_PASSWORD),
             has_plugin_stage_dir: container.has(PLUGIN_STAGE_DIR),
         }
     }
@@ -107,6 +112,7 @@ impl Release {
             has_codex_plugin: false,
             has_secret_key: false,
             has_gateway_token: false,
+            has_gateway_password: false,
             has_plugin_stage_dir: false,
         }
     }
@@ -126,6 +132,13 @@ impl Release {
     #[must_use]
     pub const fn has_gateway_token(&self) -> bool {
         self.has_gateway_token
+    }
+
+    /// The secrets that open its gateway.
+    #[must_use]
+    pub const fn gateway_secrets(&self) -> GatewaySecrets {
+        let token = if self.has_gateway_token { TokenSource::Environment } else { TokenSource::File };
+        GatewaySecrets { token, has_password: self.has_gateway_password }
     }
 
     /// The plan; of the newest known release where nothing names the release.

@@ -42,9 +42,75 @@ pub enum Warning {
         /// The scope.
         scope: &'static str,
     },
+    /// The account id that was sent is none that the tokens claim.
+    AccountIdNotInToken,
+    /// The access token that was sent lacks the claim that OpenClaw takes the account from.
+    AccountClaimMissing,
+    /// Members of `auth` that were sent and are not staged.
+    MembersDropped {
+        /// Their names, fit to be shown.
+        names: Vec<String>,
+    },
+    /// A sign-in of another account was in the way.
+    SignInSetAside {
+        /// Where it is now, relative to the user's directory.
+        path: String,
+    },
+    /// The user's own order of profiles left the staged one out.
+    AuthOrderChanged {
+        /// The file, and the member of it.
+        place: String,
+    },
+    /// The agent that answers has a sign-in of its own.
+    AgentReadsElsewhere {
+        /// Where that is, relative to the user's directory.
+        path: String,
+    },
+    /// `codex/config.toml` keeps Codex from `codex/auth.json`.
+    CodexConfiguration {
+        /// How.
+        problem: &'static str,
+    },
+    /// A value of the user's in `openclaw.json` was replaced.
+    ConfigurationOverridden {
+        /// The path of the member.
+        path: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A value of the user's in `openclaw.json` was kept, and keeps others out.
+    ConfigurationKept {
+        /// The path of the member.
+        path: &'static str,
+        /// What follows from it.
+        consequence: &'static str,
+    },
 }
 
 impl Warning {
+    /// The stable names of all warnings.
+    pub const CODES: [&'static str; 19] = [
+        "release_unknown",
+        "release_newer_than_known",
+        "release_hangs_on_network_file_systems",
+        "auth_profile_secret_key_missing",
+        "bedrock_plugin_needed",
+        "sign_in_not_carried_over",
+        "auth_profiles_unreadable",
+        "openclaw_json_left_alone",
+        "access_token_expired",
+        "scope_missing",
+        "account_id_not_in_token",
+        "account_claim_missing",
+        "auth_members_dropped",
+        "sign_in_set_aside",
+        "auth_order_changed",
+        "agent_reads_elsewhere",
+        "codex_config_ignores_auth_json",
+        "openclaw_json_overridden",
+        "openclaw_json_kept",
+    ];
+
     /// The stable name.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -59,6 +125,15 @@ impl Warning {
             Self::ConfigurationLeftAlone { .. } => "openclaw_json_left_alone",
             Self::AccessTokenExpired => "access_token_expired",
             Self::ScopeMissing { .. } => "scope_missing",
+            Self::AccountIdNotInToken => "account_id_not_in_token",
+            Self::AccountClaimMissing => "account_claim_missing",
+            Self::MembersDropped { .. } => "auth_members_dropped",
+            Self::SignInSetAside { .. } => "sign_in_set_aside",
+            Self::AuthOrderChanged { .. } => "auth_order_changed",
+            Self::AgentReadsElsewhere { .. } => "agent_reads_elsewhere",
+            Self::CodexConfiguration { .. } => "codex_config_ignores_auth_json",
+            Self::ConfigurationOverridden { .. } => "openclaw_json_overridden",
+            Self::ConfigurationKept { .. } => "openclaw_json_kept",
         }
     }
 }
@@ -101,6 +176,31 @@ impl Warning {
                     .to_owned()
             }
             Self::ScopeMissing { scope } => format!("the access token that was sent lacks the scope {scope}"),
+            Self::AccountIdNotInToken => "the account_id that was sent is not the one that the tokens claim; OpenClaw \
+                 writes the claim in its place when it refreshes, and one that begins with org- does not work at all"
+                .to_owned(),
+            Self::AccountClaimMissing => "the access token that was sent lacks the claim chatgpt_account_id: OpenClaw \
+                 answers nothing with it (\"Failed to extract accountId from token\")"
+                .to_owned(),
+            Self::MembersDropped { names } => {
+                format!("not staged, because it is no part of a sign-in: {}", names.join(", "))
+            }
+            Self::SignInSetAside { path } => {
+                format!("a sign-in of another account, or a fresher one, was in the way and was moved to {path}")
+            }
+            Self::AuthOrderChanged { place } => {
+                format!("{place} left the staged sign-in out, which was put in front")
+            }
+            Self::AgentReadsElsewhere { path } => format!(
+                "the agent that answers is not main, and may use its own sign-in at {path} rather than the staged one"
+            ),
+            Self::CodexConfiguration { problem } => format!("codex/config.toml keeps Codex from auth.json: {problem}"),
+            Self::ConfigurationOverridden { path, reason } => {
+                format!("{path} in the user's openclaw.json was changed: {reason}")
+            }
+            Self::ConfigurationKept { path, consequence } => {
+                format!("{path} in the user's openclaw.json was kept: {consequence}")
+            }
         }
     }
 
@@ -121,8 +221,22 @@ impl Warning {
                 Some("set PROVISIONER_AUTH_PROFILE_SECRET_ARN, or give OPENCLAW_AUTH_PROFILE_SECRET_KEY in `secrets`")
             }
             Self::NotCarriedOver => Some("provision with a fresh one"),
-            Self::ScopeMissing { .. } => Some("let the user sign in again"),
+            Self::ScopeMissing { .. } | Self::AccountClaimMissing => Some("let the user sign in again"),
+            Self::AccountIdNotInToken => Some("leave account_id out, or send what the claim chatgpt_account_id says"),
+            Self::SignInSetAside { .. } => {
+                Some("send a sign-in of that account to use it again; the fresher of the two is taken")
+            }
+            Self::AgentReadsElsewhere { .. } => {
+                Some("sign that agent in or out itself, or make main the default agent again")
+            }
+            Self::CodexConfiguration { .. } => {
+                Some("set cli_auth_credentials_store = \"file\" and take forced_… out of the user's codex/config.toml")
+            }
             Self::ReleaseNewerThanKnown { .. }
+            | Self::MembersDropped { .. }
+            | Self::AuthOrderChanged { .. }
+            | Self::ConfigurationOverridden { .. }
+            | Self::ConfigurationKept { .. }
             | Self::ProfilesUnreadable
             | Self::ConfigurationLeftAlone { .. }
             | Self::AccessTokenExpired => None,

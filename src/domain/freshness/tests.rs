@@ -10,8 +10,7 @@ fn at(second: i64) -> Option<Timestamp> {
 
 fn sign_in(last_refresh: Option<i64>, issued_at: Option<i64>, expires_at: Option<i64>) -> SignIn {
     SignIn {
-        account_id: Some("acc".to_owned()),
-        email: None,
+        identity: Identity::of_account(Some("acc"), None),
         last_refresh: last_refresh.and_then(at),
         issued_at: issued_at.and_then(at),
         expires_at: expires_at.and_then(at),
@@ -50,24 +49,19 @@ fn the_first_time_that_both_have_and_that_differs_decides() {
 #[test]
 fn nothing_usable_or_another_account_is_overwritten() {
     let incoming = sign_in(Some(1), Some(1), Some(1));
-    let by_email =
-        |email: &str| SignIn { account_id: None, email: Some(email.to_owned()), ..sign_in(Some(9), None, None) };
+    let of = |account: Option<&str>, email: Option<&str>| SignIn {
+        identity: Identity::of_account(account, email),
+        ..sign_in(Some(9), None, None)
+    };
+    let by_email = |email: &str| of(None, Some(email));
     for (existing, incoming, expected) in [
         (Existing::Missing, &incoming, Reason::Missing),
         (Existing::Empty, &incoming, Reason::Empty),
         (Existing::Unreadable, &incoming, Reason::Unreadable),
-        (
-            Existing::Parsed(SignIn { account_id: Some("other".to_owned()), ..sign_in(Some(9), None, None) }),
-            &incoming,
-            Reason::OtherAccount,
-        ),
+        (Existing::Parsed(of(Some("other"), None)), &incoming, Reason::OtherAccount),
         (Existing::Parsed(by_email("a@b")), &incoming, Reason::OtherAccount),
         (Existing::Parsed(by_email("x@b")), &by_email("a@b"), Reason::OtherAccount),
-        (
-            Existing::Parsed(SignIn { account_id: None, ..sign_in(Some(9), None, None) }),
-            &SignIn { account_id: None, ..incoming.clone() },
-            Reason::OtherAccount,
-        ),
+        (Existing::Parsed(of(None, None)), &of(None, None), Reason::OtherAccount),
     ] {
         assert_eq!(decide(&existing, incoming, false), Decision::Write { reason: expected });
     }
@@ -114,8 +108,6 @@ fn only_a_file_that_no_release_could_use_is_unreadable() {
         r#"{"tokens": null}"#,
         r#"{"tokens": {"access_token": "a", "refresh_token": ""}}"#,
         r#"{"tokens": {"access_token": 1, "refresh_token": "r"}}"#,
-        r#"{"tokens": {"access_token": "a", "refresh_token": "r"}, "last_refresh": "soon"}"#,
-        r#"{"tokens": {"access_token": "a", "refresh_token": "r"}, "last_refresh": 1}"#,
         &"[".repeat(100_000),
     ] {
         assert_eq!(
@@ -124,6 +116,23 @@ fn only_a_file_that_no_release_could_use_is_unreadable() {
             "{}",
             text.get(..9).unwrap_or(text)
         );
+    }
+}
+
+/// Its refresh token may be the live one all the same.
+#[test]
+fn a_last_refresh_in_another_form_is_read_and_without_one_the_token_tells() {
+    let file = |time: Value| {
+        let tokens = json!({"access_token": jwt(&json!({"iat": 7})), "refresh_token": "r", "account_id": "acc"});
+        let file = json!({"tokens": tokens, "last_refresh": time}).to_string();
+        let Existing::Parsed(sign_in) = Existing::from_file_bytes(file.as_bytes()) else { panic!("{file}") };
+        (sign_in.last_refresh.map(Timestamp::as_second), sign_in.issued_at.map(Timestamp::as_second))
+    };
+    for time in ["2026-09-21T14:13:20Z", "2026-09-21 14:13:20.551234+00:00", "2026-09-21T14:13:20 UTC"] {
+        assert_eq!(file(json!(time)), (Some(1_790_000_000), Some(7)), "{time}");
+    }
+    for time in [json!("soon"), json!(1), json!(null)] {
+        assert_eq!(file(time), (None, Some(7)));
     }
 }
 

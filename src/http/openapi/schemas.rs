@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::schema::{
     AdditionalProperties, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, SchemaType, Type,
 };
-use utoipa::openapi::{KnownFormat, OpenApi, RefOr};
+use utoipa::openapi::{OpenApi, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::credential_plan::Authority;
@@ -140,25 +140,31 @@ pub(in crate::http) fn auth() -> Object {
     let account = nullable_string()
         .pattern(Some("^[!-~]{1,256}$"))
         .description(Some("The ChatGPT account; needed where no token has the claim `chatgpt_account_id`"));
-    let tokens = closed_object()
+    let tokens = ObjectBuilder::new()
+        .schema_type(Type::Object)
         .property("access_token", token("A JWT"))
         .property("refresh_token", token("Used once; the container rotates it"))
         .property("id_token", token("A JWT; may be left out where the access token is one").schema_type(nullable()))
         .property("account_id", account)
         .required("access_token")
         .required("refresh_token");
-    let last_refresh = nullable_string()
-        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-        .description(Some("When the tokens were issued; needed where the access token does not say"));
+    let last_refresh = nullable_string().description(Some(
+        "When the tokens were issued, in RFC 3339 or a looser form that Codex reads; needed where the access token does \
+         not say",
+    ));
     let no_key = ObjectBuilder::new().schema_type(Type::Null);
-    closed_object()
-        .property("auth_mode", string().enum_values(Some(["chatgpt"])))
+    let mode = nullable_string().enum_values(Some([json!("chatgpt"), Value::Null]));
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("auth_mode", mode.description(Some("Left out or null: ChatGPT, as the Codex CLI reads it")))
         .property("tokens", tokens)
         .property("last_refresh", last_refresh)
         .property("OPENAI_API_KEY", no_key)
-        .required("auth_mode")
         .required("tokens")
-        .description(Some("A ChatGPT sign-in: `auth.json` as the Codex CLI writes it, unchanged"))
+        .description(Some(
+            "A ChatGPT sign-in: `auth.json` as any release of the Codex CLI writes it, unchanged. Other members are not \
+             staged, and a warning names them",
+        ))
         .build()
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::Run;
 use crate::domain::SignInKind;
-use crate::domain::credential_plan::openclaw_json::{Entries, TokenSource};
+use crate::domain::credential_plan::openclaw_json::Entries;
 use crate::reconcile::error::ConvergeError;
 use crate::reconcile::plan::{Observed, Refusal};
 use crate::reconcile::target::{Desired, Target};
@@ -44,7 +44,7 @@ impl Run<'_> {
             | SignInChange::Remove
             | SignInChange::RotateGatewayToken => Vec::new(),
         };
-        let (mut placed, model) = match kind {
+        let (mut placed, model, profile) = match kind {
             SignInKind::Chatgpt => {
                 let placed = match &self.sign_in {
                     SignInChange::None | SignInChange::Repair | SignInChange::RotateGatewayToken => {
@@ -56,18 +56,17 @@ impl Run<'_> {
                         Placed { needs_start, ..staging.place(user, &release, None, false).await? }
                     }
                 };
-                let model = placed.plan.model;
-                (placed, model)
+                let (model, profile) = (placed.plan.model, placed.plan.profile_in_use());
+                (placed, model, profile)
             }
             SignInKind::OpenaiKey | SignInKind::AnthropicKey | SignInKind::Bedrock => {
                 if let SignInChange::Send { .. } = self.sign_in {
                     kind.takes_auth().map_err(Refusal::from)?;
                 }
-                (staging.place_none(user, &release).await?, release.model_entries(kind))
+                (staging.place_none(user, &release).await?, release.model_entries(kind), None)
             }
         };
-        let token = if release.has_gateway_token() { TokenSource::Environment } else { TokenSource::File };
-        let entries = Entries { model, token };
+        let entries = Entries { model, secrets: release.gateway_secrets(), profile };
         placed.warnings.extend(staging.configure_for(user, entries, around).await?);
         // Placed for one release and then for another, it was written all the same.
         let mut moved_aside = moved_aside;

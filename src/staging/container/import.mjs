@@ -24,6 +24,10 @@ const BEGUN = path.join(HERE, "import-begun");
 /** The release that doctor last ran for. The receipt says it too, but an upgraded user may have none. */
 const MIGRATED = path.join(HERE, "migrated-by");
 const PROFILES = path.join(STATE, "agents/main/agent/auth-profiles.json");
+/** Sign-ins of other accounts that were in the way. The provisioner lists them, and puts them back when they are sent. */
+const ASIDE = path.join(HERE, "aside");
+/** The names that the provisioner's own sign-in has had. */
+const OURS = ["openai:default", "openai-codex:default"];
 
 const FIRST_RELEASE = [2026, 6, 5];
 /** `models auth logout` is not there on 7.35, and is on 8.2; the store changed with 8.1. */
@@ -134,14 +138,21 @@ async function settle() {
 /** The staged profile replaces the store's profile of the same id. */
 async function importPending(openclaw, { order, digest }) {
   await requireEgress(order);
+  await keepConflicting();
   // Doctor never overwrites a profile that the store has (2026.6.35, 7.35, 8.2, 9.6): the old one is taken out first.
   // Only once for a pending sign-in, though: doctor may have exchanged the staged refresh token before it was killed
   // (9.4 and later do), and then the store's profile is the only live one.
-  if (readText(BEGUN) !== digest) {
+  const stored = await storedProfile(order.profile_id);
+  if (readText(BEGUN) !== digest && stored && !order.force && isNewer(stored, order)) {
+    // The container has rotated it since, or somebody has signed in anew: what was staged is the spent one.
+    say("the store has a fresher sign-in of the same account, which stays");
+    order.sign_in = summaryOf(stored);
+  } else if (readText(BEGUN) !== digest) {
+    if (stored && !isSame(identityOf(stored), orderedIdentity(order))) setAside(order.profile_id, stored);
     await removeFromStore(openclaw, order.profile_id);
     writeProfiles(order);
     writeFile(BEGUN, `${digest}\n`);
-  } else if (!fs.existsSync(PROFILES) && (await storedProfile(order.profile_id)) === null) {
+  } else if (!fs.existsSync(PROFILES) && stored === null) {
     writeProfiles(order);
   }
   // Also where a killed run has imported everything: from 8.1 on doctor keeps accounts, which it has to close.
@@ -152,11 +163,13 @@ async function importPending(openclaw, { order, digest }) {
     fs.rmSync(BEGUN, { force: true });
     throw new Failure(70, `openclaw doctor said that it was done, but the store has no profile ${order.profile_id}`);
   }
+  await putInFront(order.profile_id);
 }
 
 /** What an older release left, or a store of an older release. */
 async function migrate(openclaw, profileId) {
   await requireEgress();
+  await keepConflicting();
   const before = profileId && (await storedProfile(profileId));
   await doctor(openclaw);
   if (before && (await storedProfile(profileId)) === null) {
@@ -280,9 +293,14 @@ function writeProfiles(order) {
   }
   const profiles = { ...existing?.profiles };
   // What this provisioner staged for releases before 2026.6 is the same sign-in under its old name; imported beside the
-  // new one it would be a dead profile that is tried too.
-  if (order.profile_id === "openai:default") dropSidecar(profiles, "openai-codex:default");
-  dropSidecar(profiles, order.profile_id);
+  // new one it would be a dead profile that is tried too. Another account's is not thrown away.
+  for (const id of order.profile_id === "openai:default" ? OURS : [order.profile_id]) {
+    if (hasTokens(profiles[id]) && isNamed(profiles[id]) && !isSame(identityOf(profiles[id]), orderedIdentity(order))) {
+      setAside(id, profiles[id]);
+      delete profiles[id];
+    }
+    dropSidecar(profiles, id);
+  }
   fs.mkdirSync(path.dirname(PROFILES), { recursive: true, mode: 0o700 });
   writeFile(PROFILES, `${JSON.stringify({
     ...existing,
@@ -291,6 +309,100 @@ function writeProfiles(order) {
     staged: randomUUID(),
     profiles: { ...profiles, [order.profile_id]: order.profile },
   }, null, 2)}\n`);
+}
+
+/**
+ * Doctor never overwrites a profile that the store has, and the file is gone after it: what of the file is not certainly an
+ * older token of the same account is kept.
+ */
+async function keepConflicting() {
+  const { found } = await storedProfiles();
+  for (const [id, profile] of Object.entries(readProfiles()?.profiles ?? {})) {
+    const [, stored] = found.find(([known]) => [id, id.replace(/^openai-codex:/, "openai:")].includes(known)) ?? [];
+    if (!stored || !hasTokens(profile) || stored.refresh === profile.refresh || stored.type !== "oauth") continue;
+    // Under its own name it is what was staged, or what a killed run has begun with.
+    if (OURS.includes(id) && isSame(identityOf(profile), identityOf(stored))) continue;
+    if (!isSame(identityOf(profile), identityOf(stored)) || issuedAt(profile) > issuedAt(stored)) setAside(id, profile);
+  }
+}
+
+// Whose a sign-in is: the rule of src/domain/identity.rs. tests/fixtures/identities.json holds both to it.
+
+function claimsOf(token) {
+  try {
+    const [, payload, signature] = String(token).split(".");
+    const claims = signature ? JSON.parse(Buffer.from(payload, "base64url").toString()) : null;
+    return claims && typeof claims === "object" ? claims : {};
+  } catch {
+    return {};
+  }
+}
+
+function identityOf(profile) {
+  const claims = claimsOf(profile.access);
+  const auth = claims["https://api.openai.com/auth"] ?? {};
+  const text = (value) => (typeof value === "string" && value ? value : undefined);
+  return {
+    account_ids: [...new Set([text(profile.accountId), text(auth.chatgpt_account_id)].filter(Boolean))],
+    account_user_id: text(auth.chatgpt_account_user_id),
+    user_id: text(auth.chatgpt_user_id) ?? text(auth.user_id),
+    subject: text(claims.sub),
+    email: text(claims.email) ?? text(claims["https://api.openai.com/profile"]?.email) ?? text(profile.email),
+  };
+}
+
+/** As the provisioner wrote it down, which has seen the id token too. */
+function orderedIdentity(order) {
+  const known = order.sign_in?.identity;
+  return known && Array.isArray(known.account_ids) ? known : identityOf(order.profile);
+}
+
+function isSame(a, b) {
+  const differ = ["account_user_id", "user_id", "subject", "email"].find((name) => a[name] && b[name]);
+  const [one, other] = [a, b].map((identity) => differ && (differ === "email" ? identity.email.toLowerCase() : identity[differ]));
+  if (a.account_ids.length === 0 || b.account_ids.length === 0) return Boolean(differ) && one === other;
+  return one === other && a.account_ids.some((account) => b.account_ids.includes(account));
+}
+
+/** In seconds; NaN where the token does not say, which compares as neither later nor earlier. */
+function issuedAt(profile) {
+  return Number(claimsOf(profile?.access).iat ?? NaN);
+}
+
+function isNewer(stored, order) {
+  return stored.refresh !== order.profile.refresh && isSame(identityOf(stored), orderedIdentity(order)) &&
+    issuedAt(stored) > issuedAt(order.profile);
+}
+
+/** Whether anything tells whose it is; 2026.5.12 may leave nothing of one that this provisioner staged. */
+function isNamed(profile) {
+  return typeof profile.refresh === "string" || Object.values(identityOf(profile)).some((value) => value?.length > 0);
+}
+
+function hasTokens(profile) {
+  return profile?.type === "oauth" && (typeof profile.refresh === "string" || Boolean(profile.oauthRef));
+}
+
+function fingerprint(text) {
+  return createHash("sha256").update(text).digest("hex").slice(0, 12);
+}
+
+function summaryOf(profile) {
+  const time = (seconds) => (Number.isFinite(seconds) ? new Date(seconds * 1000).toISOString() : null);
+  const identity = identityOf(profile);
+  return {
+    identity, account_id: identity.account_ids[0] ?? null, email: identity.email ?? null, last_refresh: null,
+    issued_at: time(issuedAt(profile)), expires_at: time(Number(claimsOf(profile.access).exp ?? NaN)),
+    fingerprint: fingerprint(profile.refresh),
+  };
+}
+
+/** Keeps a sign-in of another account where no release reads it. */
+function setAside(id, profile) {
+  const name = `${fingerprint(typeof profile.refresh === "string" ? profile.refresh : JSON.stringify(profile))}.json`;
+  fs.mkdirSync(ASIDE, { recursive: true, mode: 0o700 });
+  writeFile(path.join(ASIDE, name), `${JSON.stringify({ version: 1, profiles: { [id]: profile } }, null, 2)}\n`);
+  say(`a sign-in of another account was in the way as ${id}, and is kept at ${path.relative(STATE, path.join(ASIDE, name))}`);
 }
 
 /** Null when absent, undefined when unreadable. */
@@ -442,6 +554,22 @@ async function removeFromStore(openclaw, profileId) {
       if (usage?.usageStats?.[profileId]) {
         delete usage.usageStats[profileId];
         writeCell(database, state, usage);
+      }
+    });
+  }
+}
+
+/** An order of profiles that was chosen and leaves this one out would keep it from ever being used. */
+async function putInFront(profileId) {
+  for (const { files, state } of STORES) {
+    await eachDatabase(files(), state.table, (database) => {
+      const cell = readCell(database, state);
+      const orders = Object.entries(cell?.order ?? {}).filter(([provider, order]) =>
+        ["openai", "openai-codex"].includes(provider.trim().toLowerCase()) && Array.isArray(order) && !order.includes(profileId));
+      for (const [provider, order] of orders) cell.order[provider] = [profileId, ...order];
+      if (orders.length > 0) {
+        writeCell(database, state, cell);
+        say(`${profileId} was put in front of an order of profiles that left it out`);
       }
     });
   }

@@ -1,14 +1,15 @@
 //! `openclaw.json`: ours merged into what the user and the container write.
 
 use super::*;
-use crate::domain::credential_plan::openclaw_json::{Entries, GatewayToken, TokenSource};
+use crate::domain::credential_plan::openclaw_json::{Entries, GatewaySecrets, GatewayToken, TokenSource};
 
 fn entries(token: TokenSource) -> Entries {
-    Entries { model: Release::plain(OpenClawVersion::new(2026, 9, 6)).plan().model, token }
+    let secrets = GatewaySecrets { token, has_password: false };
+    Entries { model: Release::plain(OpenClawVersion::new(2026, 9, 6)).plan().model, secrets, profile: None }
 }
 
 impl Fixture {
-    async fn configure(&self) -> Option<Warning> {
+    async fn configure(&self) -> Vec<Warning> {
         self.staging.configure(&self.user, entries(TokenSource::File)).await.unwrap()
     }
 
@@ -28,12 +29,12 @@ impl Fixture {
 async fn a_gateway_gets_its_token_once_and_the_file_is_the_containers() {
     let fixture = Fixture::new().await;
     assert!(matches!(fixture.staging.gateway_token(&fixture.user).await.unwrap(), GatewayToken::Missing));
-    assert_eq!(fixture.configure().await, None);
+    assert_eq!(fixture.configure().await, []);
     let (first, token) = (fixture.configuration(), fixture.token().await);
     assert!(token.len() == 64 && first.contains(&token));
     let written = fs::metadata(fixture.own("openclaw.json")).unwrap();
     assert_eq!((written.permissions().mode() & 0o777, written.uid()), (0o600, container_user().uid));
-    assert_eq!(fixture.configure().await, None);
+    assert_eq!(fixture.configure().await, []);
     let again = fs::metadata(fixture.own("openclaw.json")).unwrap();
     assert_eq!((fixture.configuration(), again.ino()), (first, written.ino()), "written without need");
 }
@@ -74,7 +75,7 @@ async fn what_is_no_file_of_theirs_is_neither_read_nor_replaced() {
     for (problem, make) in make {
         make();
         let before = fs::symlink_metadata(&ours).unwrap();
-        assert_eq!(fixture.configure().await, Some(Warning::ConfigurationLeftAlone { problem }));
+        assert_eq!(fixture.configure().await, [Warning::ConfigurationLeftAlone { problem }]);
         for error in [
             fixture.staging.gateway_token(&fixture.user).await.unwrap_err(),
             fixture.staging.rotate_gateway_token(&fixture.user).await.unwrap_err(),

@@ -33,40 +33,40 @@ async fn an_auth_that_is_no_sign_in_is_refused() {
         request(|body| body["auth"]["auth_mode"] = json!("ChatGPT")),
         request(|body| body["auth"]["auth_mode"] = json!(["chatgpt"])),
         request(|body| body["auth"]["OPENAI_API_KEY"] = json!(SENTINEL)),
+        // As the Codex CLI wrote it before there was an `auth_mode`, and where it would use the key.
+        request(|body| {
+            let auth = body["auth"].as_object_mut().unwrap();
+            auth.remove("auth_mode");
+            auth.insert("OPENAI_API_KEY".into(), json!(SENTINEL));
+        }),
     ];
     insta::assert_snapshot!(refusals(&app, "POST", "/provision", bodies).await, @r#"
     422 invalid_field auth: copy it unchanged from the sign-in's auth.json
     422 invalid_field auth: copy it unchanged from the sign-in's auth.json
-    422 invalid_field auth.auth_mode: send "chatgpt"; other sign-ins are not staged as auth.json
+    422 invalid_field auth.tokens: copy it unchanged from the sign-in's auth.json
     422 invalid_field auth.tokens: copy it unchanged from the sign-in's auth.json
     422 invalid_field auth.tokens: copy it unchanged from the sign-in's auth.json
     422 invalid_field auth.tokens: copy it unchanged from the sign-in's auth.json
     422 invalid_field auth.tokens.access_token: copy it unchanged from the sign-in's auth.json
-    422 invalid_field auth.auth_mode: send "chatgpt"; other sign-ins are not staged as auth.json
-    422 invalid_field auth.auth_mode: send "chatgpt"; other sign-ins are not staged as auth.json
-    422 invalid_field auth.auth_mode: send "chatgpt"; other sign-ins are not staged as auth.json
-    422 invalid_field auth.auth_mode: send "chatgpt"; other sign-ins are not staged as auth.json
-    422 invalid_field auth.OPENAI_API_KEY: leave it out or send null; provider keys go into `secrets`
+    422 invalid_field auth.auth_mode: send "chatgpt" or leave it out; other sign-ins are not staged as auth.json
+    422 invalid_field auth.auth_mode: send "chatgpt" or leave it out; other sign-ins are not staged as auth.json
+    422 invalid_field auth.auth_mode: send "chatgpt" or leave it out; other sign-ins are not staged as auth.json
+    422 invalid_field auth.auth_mode: send "chatgpt" or leave it out; other sign-ins are not staged as auth.json
+    422 invalid_field auth.OPENAI_API_KEY: take it out of the file, or send null, to stage the ChatGPT sign-in; an API key goes into `secrets`, with the provider openai_key
+    422 invalid_field auth.OPENAI_API_KEY: take it out of the file, or send null, to stage the ChatGPT sign-in; an API key goes into `secrets`, with the provider openai_key
     "#);
 }
 
+/// Codex and tools around it add members; a misspelt token is still a missing one.
 #[tokio::test(start_paused = true)]
-async fn a_field_of_auth_that_is_not_known_is_named() {
+async fn a_token_under_another_name_is_missing() {
     let app = TestApp::start().await;
-    let bodies = [
-        request(|body| body["auth"]["refreshToken"] = json!(SENTINEL)),
-        with_token("refreshToken", json!(SENTINEL)),
-        request(|body| {
-            let tokens = body["auth"]["tokens"].as_object_mut().unwrap();
-            let token = tokens.remove("refresh_token").unwrap();
-            tokens.insert("refesh_token".into(), token);
-        }),
-    ];
-    insta::assert_snapshot!(refusals(&app, "POST", "/provision", bodies).await, @r#"
-    422 invalid_field auth.refreshToken: leave it out
-    422 invalid_field auth.tokens.refreshToken: leave it out
-    422 invalid_field auth.tokens.refresh_token: copy it unchanged from the sign-in's auth.json
-    "#);
+    let body = request(|body| {
+        let tokens = body["auth"]["tokens"].as_object_mut().unwrap();
+        let token = tokens.remove("refresh_token").unwrap();
+        tokens.insert("refesh_token".into(), token);
+    });
+    insta::assert_snapshot!(refusals(&app, "POST", "/provision", [body]).await, @"422 invalid_field auth.tokens.refresh_token: copy it unchanged from the sign-in's auth.json");
 }
 
 #[tokio::test(start_paused = true)]

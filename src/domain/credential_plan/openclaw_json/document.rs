@@ -2,6 +2,7 @@
 
 use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstObjectProp, CstRootNode};
+use serde_json::Value;
 
 /// Why a document is left alone.
 pub(super) type Problem = &'static str;
@@ -94,6 +95,23 @@ impl Document {
         })
     }
 
+    /// All that is at a path, for decisions that take a whole section to make. Numbers that JSON does not have are null.
+    pub(super) fn value(&self, path: &[&str]) -> Result<Value, Problem> {
+        let Some(property) = self.property(path)? else { return Ok(Value::Null) };
+        property.value().map_or(Err(UNREADABLE), |value| plain(&value))
+    }
+
+    /// Puts a text into the first place of a list.
+    pub(super) fn put_in_front(&mut self, path: &[&str], text: &str) -> Result<(), Problem> {
+        let list = self.property(path)?.and_then(|property| property.array_value()).ok_or(NO_LIST)?;
+        if list.elements().len() > MAX_CHILDREN {
+            return Err(TOO_MANY);
+        }
+        self.is_changed = true;
+        list.insert(0, text.into());
+        Ok(())
+    }
+
     /// Sets a text.
     pub(super) fn set_text(&mut self, path: &[&str], text: &str) -> Result<(), Problem> {
         self.set(path, &Member::Text(text.to_owned()), text.into())
@@ -160,7 +178,27 @@ impl Document {
     }
 }
 
+fn plain(value: &CstNode) -> Result<Value, Problem> {
+    if let Some(object) = value.as_object() {
+        let mut members = serde_json::Map::new();
+        for property in object.properties() {
+            let name = property.decoded_name().ok_or(UNREADABLE)?;
+            let value = property.value().ok_or(UNREADABLE)?;
+            members.insert(name, plain(&value)?);
+        }
+        return Ok(Value::Object(members));
+    }
+    if let Some(list) = value.as_array() {
+        return list.elements().iter().map(plain).collect::<Result<_, _>>().map(Value::Array);
+    }
+    Ok(match value.as_string_lit() {
+        Some(text) => Value::String(text.decoded_value().map_err(|_| UNREADABLE)?),
+        None => serde_json::from_str(&value.to_string()).unwrap_or_default(),
+    })
+}
+
 const NO_OBJECT: Problem = "a member that should be an object is something else";
+const NO_LIST: Problem = "a member that should be a list is something else";
 const TOO_MANY: Problem = "an object has too many members";
 const UNREADABLE: Problem = "a member could not be read";
 

@@ -4,15 +4,22 @@
 //! file is the user's, comments too, so the text is edited in place. `openclaw doctor` rewrites the file, therefore our
 //! paths are compared and never a hash of it. What it makes of them stays: from 2026.8 on it copies the names in
 //! `agents.defaults.models` to `agents.defaults.modelPolicy.allow`, once, and leaves the entries where they are.
+//!
+//! `gateway` decides from the whole section of that name, `profiles` puts the staged sign-in into an order that leaves it
+//! out, `agents` tells which agent answers.
 
+mod agents;
 mod document;
+mod gateway;
+mod profiles;
 
 use jsonc_parser::cst::CstInputValue;
 use secrecy::zeroize::Zeroize as _;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::ModelEntries;
 use super::table::our_references;
+use super::{ModelEntries, Provider, Warning};
+pub use agents::{Agent, default_agent};
 use document::{Document, Member, Problem};
 
 /// The gateway's port, where a definition names no other; the base definition maps it.
@@ -36,8 +43,19 @@ const BEDROCK: &str = "amazon-bedrock/";
 pub struct Entries {
     /// The model, and what goes with it.
     pub model: ModelEntries,
-    /// Where the gateway's token comes from.
+    /// The secrets that the gateway can be opened by.
+    pub secrets: GatewaySecrets,
+    /// The provider of the profile that the staged sign-in is in; `None`: it is in none.
+    pub profile: Option<Provider>,
+}
+
+/// The secrets that the gateway can be opened by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatewaySecrets {
+    /// Where its token comes from.
     pub token: TokenSource,
+    /// The environment brings a password.
+    pub has_password: bool,
 }
 
 /// What the definition says that the file has to go with.
@@ -87,10 +105,19 @@ pub enum GatewayToken {
     Reference,
 }
 
+/// What is to be known of a merge beside the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// What of the user's was changed for it, or keeps others out.
+    pub warnings: Vec<Warning>,
+    /// The agent that answers, where the file names one.
+    pub agent: Option<Agent>,
+}
+
 /// Merges our entries into the file, for a definition that says nothing of its own. `fresh_token` is used only where a token is
 /// wanted and there is none.
 #[must_use]
-pub fn merge(existing: Option<&[u8]>, entries: &Entries, fresh_token: &SecretString) -> Merged {
+pub fn merge(existing: Option<&[u8]>, entries: &Entries, fresh_token: &SecretString) -> (Merged, Noted) {
     merge_for(existing, entries, &Surroundings::default(), fresh_token)
 }
 
@@ -101,32 +128,50 @@ pub fn merge_for(
     entries: &Entries,
     around: &Surroundings,
     fresh_token: &SecretString,
-) -> Merged {
-    edited(existing, |file| {
-        set_gateway(file, entries.token, fresh_token, around.port)?;
+) -> (Merged, Noted) {
+    let mut noted = Noted::default();
+    let merged = edited(existing, |file| {
+        let mut found = gateway::set(file, entries.secrets, fresh_token, around.port)?;
         if let Some(workspace) = around.workspace.as_deref().filter(|_| file.get(&WORKSPACE) == Ok(Member::Missing)) {
             file.set_text(&WORKSPACE, workspace)?;
         }
         set_model(file, entries.model)?;
-        set_codex(file, entries.model.codex_user_scope)
-    })
+        set_codex(file, entries.model.codex_user_scope)?;
+        if let Some(provider) = entries.profile {
+            found.extend(profiles::set(file, provider)?);
+        }
+        // The second time it is only asked whether the first one is seen again.
+        if noted.warnings.is_empty() {
+            noted = Noted { warnings: found, agent: agents::of(file)? };
+        }
+        Ok(())
+    });
+    (merged, noted)
 }
 
 /// Puts another gateway token into the file.
 #[must_use]
 pub fn with_gateway_token(existing: Option<&[u8]>, token: &SecretString) -> Merged {
     edited(existing, |file| match token_in(file)? {
+        _ if !is_opened_by_token(file)? => Err("gateway.auth.mode is the user's own, and no token opens the gateway"),
         GatewayToken::Reference => Err("gateway.auth.token refers to a secret that is kept elsewhere"),
         GatewayToken::Missing | GatewayToken::Text(_) => file.set_text(&TOKEN, token.expose_secret()),
     })
 }
 
-/// What the file says of the gateway's token.
+/// What the file says of the token that opens the gateway.
 ///
 /// # Errors
 /// Why it could not be read.
 pub fn gateway_token(existing: &[u8]) -> Result<GatewayToken, &'static str> {
-    token_in(&Document::parse(existing)?)
+    let file = Document::parse(existing)?;
+    if is_opened_by_token(&file)? { token_in(&file) } else { Ok(GatewayToken::Missing) }
+}
+
+/// Not by a password or a proxy, which are kept where the user chose them.
+fn is_opened_by_token(file: &Document) -> Result<bool, Problem> {
+    let mode = file.get(&["gateway", "auth", "mode"])?;
+    Ok(!matches!(&mode, Member::Text(mode) if mode == "password" || mode == "trusted-proxy"))
 }
 
 /// The port that the file names, which the gateway listens on where neither command nor environment name one.
@@ -155,8 +200,8 @@ fn token_in(file: &Document) -> Result<GatewayToken, Problem> {
     })
 }
 
-fn edited(existing: Option<&[u8]>, edit: impl Fn(&mut Document) -> Result<(), Problem>) -> Merged {
-    let once = |bytes: &[u8]| {
+fn edited(existing: Option<&[u8]>, mut edit: impl FnMut(&mut Document) -> Result<(), Problem>) -> Merged {
+    let mut once = |bytes: &[u8]| {
         let mut file = Document::parse(bytes)?;
         edit(&mut file)?;
         Ok(file.is_changed().then(|| file.to_bytes()))
@@ -171,26 +216,6 @@ fn edited(existing: Option<&[u8]>, edit: impl Fn(&mut Document) -> Result<(), Pr
         // An edit that is not seen again would be made at every converge, and who knows what it did.
         Ok(Some(_)) | Err(_) => Merged::LeftAlone("it could not be edited safely"),
     }
-}
-
-fn set_gateway(file: &mut Document, source: TokenSource, fresh_token: &SecretString, port: u16) -> Result<(), Problem> {
-    let port = port.to_string();
-    file.set_text(&["gateway", "mode"], "local")?;
-    file.set_literal(&["gateway", "port"], &port, CstInputValue::Number(port.clone()))?;
-    file.set_text(&["gateway", "bind"], "lan")?;
-    file.set_text(&["gateway", "auth", "mode"], "token")?;
-    match (source, token_in(file)?) {
-        (TokenSource::File, GatewayToken::Missing) => file.set_text(&TOKEN, fresh_token.expose_secret()),
-        (TokenSource::Environment, GatewayToken::Text(token)) if is_ours(&token) => file.remove(&TOKEN, 2),
-        (TokenSource::File, GatewayToken::Text(_) | GatewayToken::Reference)
-        | (TokenSource::Environment, GatewayToken::Missing | GatewayToken::Text(_) | GatewayToken::Reference) => Ok(()),
-    }
-}
-
-/// Tokens that this service makes: 32 bytes in hex.
-fn is_ours(token: &SecretString) -> bool {
-    let text = token.expose_secret();
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn set_model(file: &mut Document, model: ModelEntries) -> Result<(), Problem> {

@@ -8,6 +8,7 @@ use crate::domain::SignInKind;
 use crate::domain::openclaw_version::OpenClawVersion;
 
 mod any_file;
+mod gateways;
 
 const WITH_PLUGIN: PlanInputs = PlanInputs { has_codex_plugin: true };
 
@@ -24,7 +25,13 @@ fn plugin() -> ModelEntries {
 }
 
 fn with(existing: Option<&[u8]>, model: ModelEntries, token: &str) -> Merged {
-    merge(existing, &Entries { model, token: TokenSource::File }, &SecretString::from(token))
+    merge(existing, &entries(model), &SecretString::from(token)).0
+}
+
+const SECRETS: GatewaySecrets = GatewaySecrets { token: TokenSource::File, has_password: false };
+
+fn entries(model: ModelEntries) -> Entries {
+    Entries { model, secrets: SECRETS, profile: Some(Provider::OpenAi) }
 }
 
 fn words(merged: &Merged) -> &str {
@@ -268,10 +275,11 @@ fn every_provider_follows_every_other() {
 
 #[test]
 fn a_token_of_the_environment_is_not_outranked_by_one_of_ours() {
-    let entries = Entries { model: model(9, 6), token: TokenSource::Environment };
+    let secrets = GatewaySecrets { token: TokenSource::Environment, ..SECRETS };
+    let entries = Entries { secrets, ..entries(model(9, 6)) };
     let merge = |existing: Option<&Value>| {
         let bytes = existing.map(|file| file.to_string().into_bytes());
-        written(&super::merge(bytes.as_deref(), &entries, &SecretString::from("unused")))["gateway"]["auth"].clone()
+        written(&super::merge(bytes.as_deref(), &entries, &SecretString::from("unused")).0)["gateway"]["auth"].clone()
     };
     assert_eq!(merge(None), json!({"mode": "token"}));
     let token = |token: Value| json!({"gateway": {"auth": {"token": token}}});

@@ -3,9 +3,12 @@
 use serde_json::{Map, Value};
 
 use crate::domain::auth_json::ChatGptAuth;
+use crate::domain::credential_plan::aside::Aside;
 use crate::domain::credential_plan::auth_profiles::{self, Profile, Tokens};
+use crate::domain::credential_plan::codex_config::CodexConfig;
 use crate::domain::credential_plan::hand_over::HandOver;
 use crate::domain::freshness::{Existing, SignIn};
+use crate::domain::relaxed_time;
 
 /// What is at `codex/auth.json`.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +34,8 @@ impl Stored {
             Existing::Missing => Self::Missing,
             Existing::Empty => Self::Empty,
             Existing::Parsed(sign_in) => {
-                Self::Tokens(Box::new(Tokens { sign_in, auth: ChatGptAuth::from_file_bytes(bytes) }))
+                let auth = ChatGptAuth::from_file_bytes(bytes);
+                Self::Tokens(Box::new(Tokens { sign_in, auth, is_refused: has_malformed_time(bytes) }))
             }
             Existing::Unreadable => match ChatGptAuth::without_refresh_token(bytes) {
                 Some(sign_in) => Self::Blank(Box::new(sign_in)),
@@ -39,6 +43,13 @@ impl Stored {
             },
         }
     }
+}
+
+/// Codex refuses the whole file over a `last_refresh` that it cannot read (openclaw-facts §3).
+fn has_malformed_time(bytes: &[u8]) -> bool {
+    let file: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let time = file.get("last_refresh").filter(|time| !time.is_null());
+    time.is_some_and(|time| time.as_str().and_then(relaxed_time::parse).is_none())
 }
 
 /// What is at `auth-profiles.json`.
@@ -64,20 +75,53 @@ impl Profiles {
     }
 
     pub(super) fn read(&self) -> Vec<Profile> {
+        self.file().map(auth_profiles::read).unwrap_or_default()
+    }
+
+    pub(super) const fn file(&self) -> Option<&Map<String, Value>> {
         match self {
-            Self::File(file) => auth_profiles::read(file),
-            Self::Missing | Self::Unreadable => Vec::new(),
+            Self::File(file) => Some(file),
+            Self::Missing | Self::Unreadable => None,
         }
+    }
+
+    /// A profile as the file has it.
+    pub(super) fn raw(&self, id: &str) -> Option<&Value> {
+        self.file()?.get("profiles")?.get(id)
     }
 }
 
-/// A user's three files.
+/// What is at `auth-state.json`: no tokens, but what keeps profiles from being used.
+#[derive(Clone, Debug, Default)]
+pub enum AuthState {
+    /// No file, or none that could be read; a release then begins anew.
+    #[default]
+    Nothing,
+    /// A file.
+    File(Map<String, Value>),
+}
+
+impl AuthState {
+    /// Judges a file's content.
+    #[must_use]
+    pub fn from_file_bytes(bytes: &[u8]) -> Self {
+        auth_profiles::parse(bytes).map_or(Self::Nothing, Self::File)
+    }
+}
+
+/// A user's files that a sign-in is in, or that decide whether it is used.
 #[derive(Clone, Debug, Default)]
 pub struct OnDisk {
     /// `codex/auth.json`.
     pub codex: Stored,
     /// `agents/main/agent/auth-profiles.json`.
     pub profiles: Profiles,
+    /// `agents/main/agent/auth-state.json`.
+    pub auth_state: AuthState,
     /// `.provisioner/sign-in.json`.
     pub hand_over: HandOver,
+    /// `.provisioner/aside/`.
+    pub asides: Vec<Aside>,
+    /// `codex/config.toml`.
+    pub codex_config: CodexConfig,
 }

@@ -2,15 +2,31 @@
 
 use jiff::Timestamp;
 
-use super::{Change, OnDisk, Place, Placement, Profiles, Stored, without_profiles};
+use super::candidates::{self, is_our_id};
+use super::{Change, OnDisk, Place, Placement, Profiles, Stored};
+use crate::domain::credential_plan::auth_profiles::{self, Profile, ProfileContent};
 use crate::domain::credential_plan::{HandOver, Release, Warning, hand_over};
+use crate::domain::freshness::SignIn;
 
-/// What is to be done for a provider that takes no ChatGPT sign-in: as [`signed_out`], but profiles that cannot be read
-/// are moved aside, or a file that the tenant broke would stand in the way of every resize.
+/// What is to be done for a provider that takes no ChatGPT sign-in: the staged one is taken away, and what the user has
+/// of other accounts stays. Profiles that cannot be read are moved aside, or a file that the tenant broke would stand in
+/// the way of every resize.
 #[must_use]
 pub fn unneeded(release: &Release, on_disk: &OnDisk, now: Timestamp) -> Placement {
-    let changes = taken_away(release, on_disk, now);
-    let is_aside = changes.iter().any(|change| matches!(change, Change::MoveAside(_)));
+    let plan = release.plan();
+    let ours = candidates::ours(&plan, on_disk, &candidates::all(release, &plan, on_disk));
+    let is_ours = |sign_in: &SignIn| ours.as_ref().is_none_or(|ours| sign_in.identity.same(ours));
+    let goes = |profile: &Profile| match &profile.content {
+        ProfileContent::Tokens(tokens) => is_ours(&tokens.sign_in),
+        ProfileContent::Moved(sign_in) => is_ours(sign_in),
+        ProfileContent::Useless => is_our_id(&profile.id),
+    };
+    let codex = match &on_disk.codex {
+        Stored::Tokens(tokens) if !is_ours(&tokens.sign_in) => Change::MoveAside(Place::Codex),
+        _ => Change::Remove(Place::Codex),
+    };
+    let changes = taken_away(release, on_disk, now, goes, codex);
+    let is_aside = changes.iter().any(|change| matches!(change, Change::MoveAside(Place::Profiles)));
     Placement {
         decision: None,
         live: None,
@@ -23,29 +39,45 @@ pub fn unneeded(release: &Release, on_disk: &OnDisk, now: Timestamp) -> Placemen
     }
 }
 
-/// What is to be done so that nobody is signed in any more. `Err` names what could not be read, and may hold a sign-in.
+/// What is to be done so that nobody is signed in any more, whoever it was. `Err` names what could not be read, and may
+/// hold a sign-in.
 ///
 /// # Errors
 /// [`Place::Profiles`] when its content is no JSON.
 pub fn signed_out(release: &Release, on_disk: &OnDisk, now: Timestamp) -> Result<Vec<Change>, Place> {
-    match &on_disk.profiles {
-        Profiles::Unreadable => Err(Place::Profiles),
-        Profiles::Missing | Profiles::File(_) => Ok(taken_away(release, on_disk, now)),
+    if matches!(on_disk.profiles, Profiles::Unreadable) {
+        return Err(Place::Profiles);
     }
+    let mut changes = taken_away(release, on_disk, now, |_| true, Change::Remove(Place::Codex));
+    changes.extend(on_disk.asides.iter().map(|aside| Change::RemoveAside(aside.name.clone())));
+    Ok(changes)
 }
 
-fn taken_away(release: &Release, on_disk: &OnDisk, now: Timestamp) -> Vec<Change> {
+fn taken_away(
+    release: &Release,
+    on_disk: &OnDisk,
+    now: Timestamp,
+    goes: impl Fn(&Profile) -> bool,
+    codex: Change,
+) -> Vec<Change> {
     let mut changes = Vec::new();
     match &on_disk.profiles {
         Profiles::Unreadable => changes.push(Change::MoveAside(Place::Profiles)),
         Profiles::Missing => {}
         Profiles::File(file) => {
-            let ids: Vec<String> = on_disk.profiles.read().into_iter().map(|profile| profile.id).collect();
-            changes.extend(without_profiles(file, &ids));
+            let ids: Vec<String> = on_disk.profiles.read().into_iter().filter(goes).map(|profile| profile.id).collect();
+            if !ids.is_empty() {
+                let mut file = file.clone();
+                auth_profiles::remove(&mut file, &ids);
+                changes.push(match auth_profiles::is_empty(&file) {
+                    true => Change::Remove(Place::Profiles),
+                    false => Change::Write(Place::Profiles, auth_profiles::to_bytes(file)),
+                });
+            }
         }
     }
     if !matches!(on_disk.codex, Stored::Missing) {
-        changes.push(Change::Remove(Place::Codex));
+        changes.push(codex);
     }
     match &on_disk.hand_over {
         // Only the container can take it out of its store.

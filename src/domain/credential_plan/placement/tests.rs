@@ -2,6 +2,7 @@
 //! saw real releases do.
 
 mod examples;
+mod identities;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -9,10 +10,10 @@ use std::ops::Range;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::credential_plan::CodexRefreshToken;
+use crate::domain::credential_plan::{Aside, CodexConfig};
 use crate::domain::jwt::tests::jwt;
 use crate::domain::openclaw_version::OpenClawVersion;
 
@@ -24,7 +25,8 @@ const DECRYPT: Range<OpenClawVersion> = OpenClawVersion::new(2026, 5, 12)..OpenC
 /// The `n`th sign-in that ever was: its tokens carry the number.
 fn auth(n: i64) -> ChatGptAuth {
     let issued = START + 1_000 * n;
-    let access = jwt(&json!({"iat": issued, "exp": issued + 864_000}));
+    let claim = json!({"chatgpt_account_id": "acc"});
+    let access = jwt(&json!({"iat": issued, "exp": issued + 864_000, "https://api.openai.com/auth": claim}));
     ChatGptAuth::parse(json!({
         "auth_mode": "chatgpt",
         "tokens": {"access_token": access, "refresh_token": format!("rt-{n}"), "account_id": "acc"},
@@ -55,6 +57,8 @@ struct World {
     codex: Option<Vec<u8>>,
     profiles: Option<Vec<u8>>,
     hand_over: Option<Vec<u8>>,
+    auth_state: Option<Vec<u8>>,
+    asides: Vec<(AsideName, Vec<u8>)>,
     /// What 5.12 encrypted, and the store of 6.5 and later.
     encrypted: Option<i64>,
     store: Option<i64>,
@@ -68,6 +72,13 @@ impl World {
             codex: self.codex.as_deref().map_or(Stored::Missing, Stored::from_file_bytes),
             profiles: self.profiles.as_deref().map_or(Profiles::Missing, Profiles::from_file_bytes),
             hand_over: self.hand_over.as_deref().map_or(HandOver::Nothing, HandOver::from_file_bytes),
+            auth_state: self.auth_state.as_deref().map_or(AuthState::Nothing, AuthState::from_file_bytes),
+            asides: self
+                .asides
+                .iter()
+                .filter_map(|(name, bytes)| Aside::from_file_bytes(name.clone(), bytes))
+                .collect(),
+            codex_config: CodexConfig::default(),
         }
     }
 
@@ -76,6 +87,7 @@ impl World {
             Place::Codex => &mut self.codex,
             Place::Profiles => &mut self.profiles,
             Place::HandOver => &mut self.hand_over,
+            Place::AuthState => &mut self.auth_state,
         }
     }
 
@@ -101,6 +113,11 @@ impl World {
                     *self.file(*place) = Some(bytes.expose_secret().to_vec());
                 }
                 Change::MoveAside(place) | Change::Remove(place) => *self.file(*place) = None,
+                Change::SetAside(name, bytes) => {
+                    self.asides.retain(|(known, _)| known != name);
+                    self.asides.push((name.clone(), bytes.expose_secret().to_vec()));
+                }
+                Change::RemoveAside(name) => self.asides.retain(|(known, _)| known != name),
             }
         }
     }

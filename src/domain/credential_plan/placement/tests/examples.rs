@@ -51,12 +51,13 @@ fn profiles_that_cannot_be_read_are_moved_aside_and_never_overwritten() {
     let mut world = World { profiles: Some(b"{\"profiles\": {".to_vec()), ..World::default() };
     let placement = world.place(&release(5, 7), Some(1), usize::MAX);
     assert!(matches!(&placement.changes[..], [Change::MoveAsideAndWrite(Place::Profiles, _), ..]));
-    assert_eq!(placement.warnings, [Warning::AccessTokenExpired, Warning::ProfilesUnreadable][1..]);
+    assert_eq!(placement.warnings, [Warning::ProfilesUnreadable]);
     let untouched = World { profiles: Some(b"{\"profiles\": {".to_vec()), ..World::default() };
     assert_eq!(signed_out(&release(5, 7), &untouched.on_disk(), Timestamp::UNIX_EPOCH).unwrap_err(), Place::Profiles);
 }
 
-/// Another account's sign-in replaces what is there, also a fresher one, and nothing of the old account stays.
+/// Another account's sign-in replaces what is there, also a fresher one, and the old account's is kept where no release
+/// reads it.
 #[test]
 fn another_account_takes_over_completely() {
     let other = ChatGptAuth::parse(json!({
@@ -67,13 +68,13 @@ fn another_account_takes_over_completely() {
     for release in releases() {
         let mut world = staged(&release, 5);
         let placement = place(&release, &world.on_disk(), Some(&other), false, Timestamp::from_second(START).unwrap());
-        for change in &placement.changes {
-            if let Change::Write(place, bytes) = change {
-                *world.file(*place) = Some(bytes.expose_secret().to_vec());
-            }
-        }
+        world.write(&placement.changes, usize::MAX);
+        let kept: Vec<&str> = world.asides.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(kept, [format!("{}.json", auth(5).fingerprint())], "{release:?}");
+        let path = format!(".provisioner/aside/{}", kept[0]);
+        assert_eq!(placement.warnings[0], Warning::SignInSetAside { path });
         assert_eq!(world.copies(), 1, "{release:?}");
-        assert_eq!(placement.live.unwrap().account_id.as_deref(), Some("other"));
+        assert_eq!(placement.live.unwrap().identity.account(), Some("other"));
     }
 }
 
@@ -131,5 +132,8 @@ fn a_sign_in_that_is_over_or_cannot_be_refreshed_is_said() {
     let sent = ChatGptAuth::parse(json!({"auth_mode": "chatgpt", "tokens": tokens})).unwrap();
     let now = Timestamp::from_second(START).unwrap();
     let placement = place(&release(4, 21), &OnDisk::default(), Some(&sent), false, now);
-    assert_eq!(placement.warnings, [Warning::AccessTokenExpired, Warning::ScopeMissing { scope: "offline_access" }]);
+    assert_eq!(
+        placement.warnings,
+        [Warning::AccessTokenExpired, Warning::ScopeMissing { scope: "offline_access" }, Warning::AccountClaimMissing,]
+    );
 }

@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { test } from "node:test";
+
+import { profile, sqlite, World } from "./world.mjs";
+
+const needs = { skip: !sqlite && "needs node:sqlite" };
+const fixture = fileURLToPath(new URL("../fixtures/identities.json", import.meta.url));
+
+function jwt(claims) {
+  return ["{}", JSON.stringify(claims), "s"].map((part) => Buffer.from(part).toString("base64url")).join(".");
+}
+
+/** A profile whose tokens say this of whose it is. */
+function of(name, { account_ids: accounts = [], account_user_id, user_id, subject, email }, iat = 1_000) {
+  const [written, claimed] = accounts;
+  const auth = { chatgpt_account_id: claimed, chatgpt_account_user_id: account_user_id, chatgpt_user_id: user_id };
+  const access = jwt({ iat, jti: name, sub: subject, "https://api.openai.com/auth": auth });
+  return { ...profile(name), access, accountId: written, email };
+}
+
+function pending(world, name, identity, iat) {
+  return { ...world.pending(name), profile: of(name, identity, iat) };
+}
+
+function asides(world) {
+  const directory = path.join(world.state, ".provisioner/aside");
+  const names = fs.existsSync(directory) ? fs.readdirSync(directory) : [];
+  return names.map((name) => Object.values(JSON.parse(fs.readFileSync(path.join(directory, name), "utf8")).profiles)[0].refresh);
+}
+
+for (const [at, { a, b, same }] of JSON.parse(fs.readFileSync(fixture, "utf8")).cases.entries()) {
+  test(`whose a stored sign-in is, case ${at + 1}`, needs, async (t) => {
+    const world = new World(t);
+    world.stage(pending(world, "ann", a, 1_000));
+    assert.equal((await world.import()).code, 0);
+    world.stage(pending(world, "ben", b, 2_000));
+    const ran = await world.import();
+    assert.equal(ran.code, 0, ran.err);
+    assert.equal(world.stored()["openai:default"].refresh, "refresh-of-ben");
+    assert.deepEqual(asides(world), same ? [] : ["refresh-of-ann"]);
+    assert.doesNotMatch(ran.err, /refresh-of/);
+  });
+}
+
+test("a fresher sign-in of the same account stays in the store, and the receipt says so, but not by force", needs, async (t) => {
+  for (const force of [undefined, true]) {
+    const world = new World(t);
+    const team = { account_ids: ["team"], user_id: "u1" };
+    world.stage(pending(world, "rotated", team, 3_000));
+    assert.equal((await world.import()).code, 0);
+    world.stage({ ...pending(world, "older", team, 2_000), force });
+    const ran = await world.import();
+    assert.equal(ran.code, 0, ran.err);
+    const order = world.order();
+    assert.equal(world.stored()["openai:default"].refresh, force ? "refresh-of-older" : "refresh-of-rotated");
+    assert.deepEqual([order.imported_by, order.profile], ["2026.9.6", undefined]);
+    if (!force) assert.deepEqual([order.sign_in.issued_at, order.sign_in.identity.user_id], ["1970-01-01T00:50:00.000Z", "u1"]);
+    assert.deepEqual(asides(world), []);
+    world.calls();
+    assert.deepEqual([(await world.import()).code, world.calls()], [0, []]);
+  }
+});
+
+test("another account's profiles in the file are imported beside ours, and kept where ours takes their name", needs, async (t) => {
+  const world = new World(t);
+  world.stageProfiles({
+    "openai-codex:default": of("home", { account_ids: ["home"] }), "openai-codex:work": of("work", { account_ids: ["work"] }),
+  });
+  world.stage(pending(world, "ann", { account_ids: ["acc"] }));
+  const ran = await world.import();
+  assert.equal(ran.code, 0, ran.err);
+  assert.deepEqual(Object.keys(world.stored()).sort(), ["openai-codex:work", "openai:default"]);
+  assert.deepEqual(asides(world), ["refresh-of-home"]);
+  assert.match(ran.err, /kept at \.provisioner\/aside\/[0-9a-f]{12}\.json/);
+});
+
+test("a profile that the store has another token of is kept, unless it is an older one", needs, async (t) => {
+  const world = new World(t);
+  const work = { account_ids: ["work"] };
+  world.stageProfiles({ "openai:work": of("first", work, 1_000) });
+  assert.equal((await world.import()).code, 0);
+  world.stageProfiles({ "openai:work": of("later", work, 2_000) });
+  assert.equal((await world.import()).code, 0);
+  assert.deepEqual([world.stored()["openai:work"].refresh, asides(world)], ["refresh-of-first", ["refresh-of-later"]]);
+  world.stageProfiles({ "openai:work": of("elder", work, 500) });
+  assert.equal((await world.import()).code, 0);
+  assert.deepEqual(asides(world), ["refresh-of-later"]);
+});
