@@ -16,6 +16,9 @@ use crate::domain::service::revision;
 /// Attempts of one registration. Between them the waits add up to 5 to 10 s: longer than any burst of registrations
 /// by other replicas, shorter than a caller's patience.
 const REGISTER_ATTEMPTS: u32 = 7;
+/// The same where AWS says that the account's rate is used up: replicas share it, and it is refilled at one a second. A burst of
+/// everybody's is over in half a minute.
+const THROTTLED_ATTEMPTS: u32 = 16;
 
 const DEREGISTER: &str = "ecs:DeregisterTaskDefinition";
 
@@ -113,7 +116,9 @@ impl Ecs {
             {
                 return Ok(registered);
             }
-            if attempt == REGISTER_ATTEMPTS || !error.is_retryable() {
+            let is_rate = error.kind() == ErrorKind::Throttled && !error.is_too_many_registrations();
+            let attempts = if is_rate { THROTTLED_ATTEMPTS } else { REGISTER_ATTEMPTS };
+            if attempt >= attempts || !error.is_retryable() {
                 return Err(error);
             }
             tracing::info!(attempt, code = error.code(), "registration is tried again");
