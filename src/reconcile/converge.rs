@@ -323,6 +323,7 @@ impl Run<'_> {
             access_point_id: self.observed.access_point_id.clone(),
             sign_in: self.placed.clone(),
             not_removed: Vec::new(),
+            without_lock: self.lock.missing(),
         }));
     }
 
@@ -362,6 +363,7 @@ impl Run<'_> {
     }
 
     async fn converged(self) -> Converged {
+        let without_lock = self.lock.missing();
         let Self { reconciler, at, user, target, placed, existed, did, observed, .. } = self;
         let outcome = match (did.create && !existed, did.change) {
             (true, _) => Outcome::Created,
@@ -384,7 +386,7 @@ impl Run<'_> {
                 Some(view)
             }
         };
-        Converged { outcome, view, access_point_id, sign_in: placed, not_removed: done.not_removed }
+        Converged { outcome, view, access_point_id, sign_in: placed, not_removed: done.not_removed, without_lock }
     }
 }
 

@@ -116,6 +116,8 @@ pub struct Converged {
     pub sign_in: Option<PlacedSignIn>,
     /// What a forced delete could not remove.
     pub not_removed: Vec<NotRemoved>,
+    /// Why it went on without the user's lock; `None`: it had it.
+    pub without_lock: Option<String>,
 }
 
 /// A user's files, made what the container needs.
@@ -135,8 +137,13 @@ impl Converged {
     /// What the caller should know although it went through.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
-        let Some(PlacedSignIn { release, kind, placed, moved_aside: _ }) = &self.sign_in else { return Vec::new() };
-        [release.warnings(*kind), placed.warnings.clone()].concat()
+        let problem = self.without_lock.iter().cloned();
+        let mut warnings: Vec<Warning> = problem.map(|problem| Warning::WithoutLock { problem }).collect();
+        if let Some(PlacedSignIn { release, kind, placed, moved_aside: _ }) = &self.sign_in {
+            warnings.extend(release.warnings(*kind));
+            warnings.extend(placed.warnings.iter().cloned());
+        }
+        warnings
     }
 }
 
@@ -267,6 +274,7 @@ impl Reconciler {
                 access_point_id: None,
                 sign_in: None,
                 not_removed: Vec::new(),
+                without_lock: None,
             }),
         }
     }

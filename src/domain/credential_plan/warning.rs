@@ -85,11 +85,16 @@ pub enum Warning {
         /// What follows from it.
         consequence: &'static str,
     },
+    /// The user's files could not be reached, so their lock was not taken.
+    WithoutLock {
+        /// Why not.
+        problem: String,
+    },
 }
 
 impl Warning {
     /// The stable names of all warnings.
-    pub const CODES: [&'static str; 19] = [
+    pub const CODES: [&'static str; 20] = [
         "release_unknown",
         "release_newer_than_known",
         "release_hangs_on_network_file_systems",
@@ -109,6 +114,7 @@ impl Warning {
         "codex_config_ignores_auth_json",
         "openclaw_json_overridden",
         "openclaw_json_kept",
+        "without_lock",
     ];
 
     /// The stable name.
@@ -134,6 +140,7 @@ impl Warning {
             Self::CodexConfiguration { .. } => "codex_config_ignores_auth_json",
             Self::ConfigurationOverridden { .. } => "openclaw_json_overridden",
             Self::ConfigurationKept { .. } => "openclaw_json_kept",
+            Self::WithoutLock { .. } => "without_lock",
         }
     }
 }
@@ -201,6 +208,11 @@ impl Warning {
             Self::ConfigurationKept { path, consequence } => {
                 format!("{path} in the user's openclaw.json was kept: {consequence}")
             }
+            Self::WithoutLock { problem } => {
+                format!(
+                    "the user's lock could not be taken ({problem}), so another replica may change the container as well"
+                )
+            }
         }
     }
 
@@ -231,6 +243,9 @@ impl Warning {
             }
             Self::CodexConfiguration { .. } => {
                 Some("set cli_auth_credentials_store = \"file\" and take forced_… out of the user's codex/config.toml")
+            }
+            Self::WithoutLock { .. } => {
+                Some("look at the container again, and repeat the call once the file system answers")
             }
             Self::ReleaseNewerThanKnown { .. }
             | Self::MembersDropped { .. }

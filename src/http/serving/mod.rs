@@ -68,7 +68,7 @@ impl Default for Limits {
 
 impl Limits {
     /// With as many connections as `descriptors` leave room for. What is kept back is for files and locks, for AWS, and
-    /// for [`SPARE`] connections.
+    /// for `SPARE` connections.
     #[must_use]
     pub fn within(descriptors: u64) -> Self {
         let reserve = (descriptors / 4).clamp(160, 1_024);

@@ -34,6 +34,14 @@ impl Lock {
         }
     }
 
+    /// Why there is none.
+    pub(super) fn missing(&self) -> Option<String> {
+        match self {
+            Self::Held(_) => None,
+            Self::Without { error } => Some(error.clone()),
+        }
+    }
+
     /// Makes sure that it is still held.
     pub(super) async fn verify(&self) -> Result<(), ConvergeError> {
         match self {

@@ -205,3 +205,34 @@ async fn a_forced_delete_goes_on_past_what_it_cannot_remove_and_says_what_that_i
     assert_eq!(app.delete("/containers/alice").await.status, 202);
     assert_eq!((left(&app), told(&app.delete("/containers/alice").await)), ((0, 0, 0), (404, "container_not_found")));
 }
+
+/// While the file system does not answer, what runs can still be stopped and removed; what is left is said, and done later.
+#[tokio::test(start_paused = true)]
+async fn what_runs_is_stopped_and_removed_although_no_file_can_be_locked() {
+    let app = TestApp::start().await;
+    running(&app, "alice").await;
+    let (locks, away) = (app.path(".provisioner/locks"), app.path(".provisioner/away"));
+    std::fs::rename(&locks, &away).unwrap();
+    assert_eq!(app.post("/containers/alice/start", json!({})).await.status, 503);
+    let stopped = app.post("/containers/alice/stop", json!({})).await;
+    assert_eq!(
+        (stopped.status, &stopped.body["warnings"][0]["code"]),
+        (202, &json!("without_lock")),
+        "{}",
+        stopped.body
+    );
+    assert_eq!(service(&app, "alice").await["desiredCount"], 0);
+    assert_eq!(app.delete("/containers/alice").await.status, 503);
+    let removed = app.delete("/containers/alice?data=purge&force=true").await;
+    let left_behind = removed.body["not_removed"].as_array().unwrap();
+    let whats: Vec<&str> = left_behind.iter().map(|left| left["what"].as_str().unwrap()).collect();
+    assert_eq!((removed.status, whats), (202, vec!["lock", "files"]), "{}", removed.body);
+    app.pass_seconds(60).await;
+    assert_eq!((left(&app), app.path("users/alice").exists()), ((0, 0, 0), true));
+
+    std::fs::rename(&away, &locks).unwrap();
+    assert_eq!(app.delete("/containers/alice?data=purge").await.status, 202);
+    app.pass_seconds(10).await;
+    assert!(!app.path("users/alice").exists());
+    assert_eq!(std::fs::read_dir(locks).unwrap().count(), 0);
+}

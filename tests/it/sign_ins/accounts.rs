@@ -152,7 +152,10 @@ async fn repairing_keeps_another_accounts_sign_in_where_it_is_found_again() {
     write_profiles(&app, two(profile("rt_2", "home", ROTATED), profile("rt_third", "third", ROTATED)));
     let repaired = app.post("/containers/alice/credentials/repair", json!({})).await.body;
     assert_eq!(repaired["moved"].as_array().unwrap().len(), 1, "{repaired}");
-    assert_eq!((aside(&app), file(&app, CODEX)), (vec!["rt_other_2".to_owned()], Value::Null));
+    // What this release wants there is in its place: the account's own, without a token to spend.
+    let codex = &file(&app, CODEX)["tokens"];
+    assert_eq!((&codex["account_id"], &codex["refresh_token"]), (&json!("home"), &json!("")));
+    assert_eq!(aside(&app), ["rt_other_2"]);
     assert_eq!(in_profiles(&app), json!({"openai-codex:default": "rt_2", "openai-codex:other": "rt_third"}));
     let other = provision(&app, auth("rt_other_1", "other", ISSUED)).await;
     assert_eq!(outcome(&other), ["kept_fresher", "stored_issued_later"]);
