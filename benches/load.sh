@@ -3,7 +3,8 @@
 # delay at AWS, rate limits at their maximum, until its file system holds 10,000 access points and then a little further.
 # usage: benches/load.sh BINARY [RUNS=30] [SECONDS A RUN AT MOST=120]    needs wrk; listens on free ports of 127.0.0.1
 set -euo pipefail
-binary=$(realpath "${1:?usage: benches/load.sh BINARY [RUNS] [SECONDS]}")
+binary=$(realpath -e "${1:?usage: benches/load.sh BINARY [RUNS] [SECONDS]}")
+command -v wrk > /dev/null || { echo "wrk is missing (Debian has it)" >&2; exit 1; }
 runs=${2:-30} seconds=${3:-120}
 work=$(mktemp -d)
 dev='' serve=''
@@ -15,10 +16,11 @@ stop() {
 trap 'stop; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-# Answers when the file holds the words.
+# Waits until the file holds the words, which the process writes; says what it wrote instead where they do not come.
 await() {
     for _ in $(seq 300); do
         if grep -q "$1" "$2"; then return 0; fi
+        kill -0 "$3" 2>/dev/null || break
         sleep 0.1
     done
     cat "$2" >&2
@@ -52,14 +54,14 @@ for run in $(seq "$runs"); do
     rm -rf "$work/dev"
     "$binary" dev --listen 127.0.0.1:0 --emulator-listen 127.0.0.1:0 --dir "$work/dev" --log error > "$work/dev.log" 2>&1 &
     dev=$!
-    await 'AWS emulator http:' "$work/dev.log"
+    await 'AWS emulator http:' "$work/dev.log" "$dev"
     endpoint=$(sed -n 's/.*AWS emulator \(http:[^ ]*\).*/\1/p' "$work/dev.log")
     env AWS_ENDPOINT_URL="$endpoint" AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x \
         PROVISIONER_SSM_PATH=/openclaw/dev PROVISIONER_EFS_ROOT="$work/dev/efs" PROVISIONER_OWNER=- \
         PROVISIONER_TOKENS_FILE="$work/tokens" PROVISIONER_LISTEN=127.0.0.1:0 PROVISIONER_RATE_LIMITS="${limits%,}" \
         PROVISIONER_LOG=openclaw_provisioner::cli=info,error "$binary" serve > "$work/serve.log" 2>&1 &
     serve=$!
-    await listening "$work/serve.log"
+    await listening "$work/serve.log" "$serve"
     address=$(sed -n 's/.*\(127\.0\.0\.1:[0-9]*\).*/\1/p' "$work/serve.log" | head -n 1)
     wrk -t2 -c64 -d"${seconds}s" --timeout 60s -s "$work/users.lua" "http://$address" > "$work/wrk.log" || true
     if ! kill -0 "$serve" 2>/dev/null; then
