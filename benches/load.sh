@@ -51,7 +51,7 @@ for bucket in task-definition-write task-definition-read service-write service-r
 done
 
 for run in $(seq "$runs"); do
-    rm -rf "$work/dev"
+    rm -rf "${work:?}/dev"
     "$binary" dev --listen 127.0.0.1:0 --emulator-listen 127.0.0.1:0 --dir "$work/dev" --log error > "$work/dev.log" 2>&1 &
     dev=$!
     await 'AWS emulator http:' "$work/dev.log" "$dev"

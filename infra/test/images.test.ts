@@ -26,7 +26,9 @@ test("the service is started and checked as its image says", () => {
   const container = provisioner();
   assert.deepEqual(container["HealthCheck"]["Command"], ["CMD", ...words(dockerfile, "HEALTHCHECK")]);
   assert.deepEqual(words(dockerfile, "ENTRYPOINT").slice(0, 1), words(dockerfile, "HEALTHCHECK").slice(0, 1));
-  assert.deepEqual([container["EntryPoint"], container["Command"]], [undefined, words(dockerfile, "CMD")]);
+  // A file system that this app has just made holds no id yet.
+  const command = [...words(dockerfile, "CMD"), "--initialize"];
+  assert.deepEqual([container["EntryPoint"], container["Command"]], [undefined, command]);
   assert.equal(container["User"], /^USER (\S+)$/m.exec(dockerfile)?.[1]);
 });
 
@@ -40,7 +42,9 @@ test("users' containers are started and checked as their image says", () => {
     StartPeriod: seconds(dockerfile, "start-period"),
     Retries: 3,
   });
-  assert.deepEqual([container["EntryPoint"], container["Command"]], [undefined, words(dockerfile, "CMD")]);
+  // A file system that this app has just made holds no id yet.
+  const command = [...words(dockerfile, "CMD"), "--initialize"];
+  assert.deepEqual([container["EntryPoint"], container["Command"]], [undefined, command]);
   assert.equal(container["User"], [...dockerfile.matchAll(/^USER (\S+)$/gm)].at(-1)?.[1]);
 });
 

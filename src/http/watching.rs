@@ -150,7 +150,7 @@ pub(super) enum OnTimeout {
     params(openapi::OfUser,
         ("state" = Option<ContainerState>, Query, description = "For which; `running` unless told otherwise"),
         ("timeout_seconds" = Option<u32>, Query, description = "For how long; 30 unless told otherwise, and 55 at most", minimum = 0, maximum = 60),
-        ("on_timeout" = Option<OnTimeout>, Query, description = "The status when it was not in time; 408 unless told otherwise")),
+        ("on_timeout" = inline(Option<OnTimeout>), Query, description = "The status when it was not in time; 408 unless told otherwise")),
     responses(
         (status = 200, description = "It is in the state, or failed; with `on_timeout=200` also when it was not in time", body = StatusBody),
         (status = 408, description = "It was not in time; this is how it is", body = StatusBody),

@@ -43,7 +43,9 @@ async fn what_the_settings_point_at_is_added_with_the_age_of_the_settings() {
     let image = "ghcr.io/openclaw/openclaw:2026.4.21 is in no private ECR registry, and others are not asked";
     let network = "subnets subnet-0123456789abcdef0; security groups sg-0123456789abcdef0";
     let base = format!(
-        "{BASE}:1 can be cloned; it runs OpenClaw 2026.4.21, and CODEX_HOME will be /home/node/.openclaw/codex"
+        "{BASE}:1 can be cloned; it runs OpenClaw 2026.4.21 in container openclaw, because there is no other container, and \
+         its gateway listens on 18789; OPENCLAW_STATE_DIR will be /home/node/.openclaw, and CODEX_HOME will be \
+         /home/node/.openclaw/codex"
     );
     let checks = json!([
         {"name": "efs_root", "status": "pass"},

@@ -113,7 +113,7 @@ async fn the_audit_says_who_did_what_to_whom_and_what_became_of_it_whatever_the_
     alice rotate_gateway_token changed -: up 1 1024/4096 openclaw-dev-user:2 openclaw-dev:1 > up 1 1024/4096 openclaw-dev-user:2 openclaw-dev:1
     alice stop changed -: up 1 1024/4096 openclaw-dev-user:2 openclaw-dev:1 > down 0 1024/4096 openclaw-dev-user:2 openclaw-dev:1
     alice cancel unchanged -: down 0 - - - > down 0 1024/4096 openclaw-dev-user:2 openclaw-dev:1
-    alice repair_credentials unchanged -: - - - - - > - - - - -
+    alice repair_credentials unchanged -: down 0 1024/4096 openclaw-dev-user:2 openclaw-dev:1 > down 0 1024/4096 openclaw-dev-user:2 openclaw-dev:1
     bob start failed container_not_found: absent - - - - > absent - - - -
     ");
 }
