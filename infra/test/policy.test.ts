@@ -80,6 +80,7 @@ test("the provisioner's own service is not among those that it may change", () =
   provisioner.hasResourceProperties("AWS::ECS::Service", { ServiceName: "provisioner" });
 });
 
+/** Incident 9: PassRole was granted for one of the two roles only. */
 test("both roles are passed, to tasks alone", () => {
   const { resources: passed, condition } = allowing("iam:PassRole");
   assert.deepEqual(condition, { StringEquals: { "iam:PassedToService": "ecs-tasks.amazonaws.com" } });

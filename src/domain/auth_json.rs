@@ -92,7 +92,8 @@ impl ChatGptAuth {
                 missing("auth.tokens.account_id", "send it: no token has the claim chatgpt_account_id")
             })?,
         };
-        // Never now: a re-sent sign-in would look fresher than the rotated file it is about to overwrite (§4).
+        // Never now: a re-sent sign-in would look fresher than the rotated file it is about to overwrite
+        // (openclaw-facts §4).
         let filled_last_refresh = sent_last_refresh.or(access_claims.issued_at).ok_or_else(|| {
             missing("auth.last_refresh", "send when the tokens were issued: the access token does not say")
         })?;

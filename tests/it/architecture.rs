@@ -10,7 +10,7 @@ use paths::paths_in;
 /// Each layer, and the layers that it may import: `main → cli → http → rollout → reconcile → aws, ledger, staging → files → domain`,
 /// with `fleet` above `reconcile` for looking at many, `config` and `doctor` beside them for `cli` and `http`,
 /// `metrics` for all that is measured, `probe` below `reconcile`, and `egress` for `cli` alone.
-const LAYERS: [(&str, &[&str]); 17] = [
+pub const LAYERS: [(&str, &[&str]); 17] = [
     ("main", &["cli"]),
     (
         "cli",

@@ -93,6 +93,7 @@ async fn an_unchanged_user_costs_no_mutating_call() {
     assert_eq!(spent(&app), cost(&looked_at, 4, false));
 }
 
+/// Incident 34: an update was applied but never marked as such, so it ran again.
 #[tokio::test(start_paused = true)]
 async fn what_is_as_asked_for_already_costs_no_mutating_call() {
     let app = app().await;

@@ -1,5 +1,7 @@
 //! That the documents are true where a program can tell: links lead somewhere, and the runbook knows what can go wrong.
 
+mod citations;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

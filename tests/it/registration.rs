@@ -77,6 +77,7 @@ async fn throttling_is_waited_out() {
     assert_eq!((registrations(&app), app.user_revisions().len()), (5, 1));
 }
 
+/// Incident 34: an update was applied but never marked as such, so it ran again.
 #[tokio::test(start_paused = true)]
 async fn a_registration_whose_answer_is_lost_is_recognized_and_not_repeated() {
     let app = TestApp::start().await;

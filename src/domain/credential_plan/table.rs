@@ -1,4 +1,4 @@
-//! Release → plan. Two tables, because sign-ins (openclaw-facts §2) and models (§5) changed at different releases.
+//! Release → plan. Two tables, because sign-ins (openclaw-facts §2) and models (openclaw-facts §5) changed at different releases.
 
 use super::{Authority, CredentialPlan, ModelEntries, PlanInputs, Provider};
 use crate::domain::openclaw_version::OpenClawVersion;
