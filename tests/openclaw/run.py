@@ -14,6 +14,7 @@ from typing import Callable, TypeVar
 sys.dont_write_bytecode = True
 
 import chain  # noqa: E402
+import people  # noqa: E402, F401
 import situations  # noqa: E402
 import table  # noqa: E402
 from checks import Proof, Stopped  # noqa: E402

@@ -12,6 +12,8 @@ import time
 DAY = 86400
 ACCOUNT = "acc_harness"
 EMAIL = "nobody@example.invalid"
+# Whose sign-ins are not of that account: by the beginning of their names, account and person. Two are of one team.
+OWNERS = {"otto": ("acc_other", "user-otto"), "tea": ("acc_team", "user-tea"), "tom": ("acc_team", "user-tom")}
 AUTH_CLAIM = "https://api.openai.com/auth"
 PROFILE_CLAIM = "https://api.openai.com/profile"
 
@@ -28,21 +30,28 @@ def rfc3339(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
+def owner(name: str) -> tuple[str, str]:
+    """Account and person of a sign-in, and of all that came of it."""
+    root = name.split(".")[0]
+    return next((whose for start, whose in OWNERS.items() if root.startswith(start)), (ACCOUNT, "user-harness"))
+
+
 def access_token(name: str, issued: int, expires: int) -> str:
+    account, person = owner(name)
     return _jwt({
         "jti": name, "iat": issued, "exp": expires, "aud": ["https://api.openai.com/v1"],
         "iss": "https://auth.openai.com", "client_id": "app_harness",
         "scp": ["openid", "profile", "email", "offline_access"],
-        AUTH_CLAIM: {"chatgpt_account_id": ACCOUNT, "chatgpt_user_id": "user-harness", "user_id": "user-harness",
+        AUTH_CLAIM: {"chatgpt_account_id": account, "chatgpt_user_id": person, "user_id": person,
                      "chatgpt_plan_type": "pro"},
         PROFILE_CLAIM: {"email": EMAIL, "email_verified": True},
     })
 
 
-def id_token(issued: int, expires: int) -> str:
+def id_token(name: str, issued: int, expires: int) -> str:
+    account, person = owner(name)
     return _jwt({"iat": issued, "exp": expires, "email": EMAIL,
-                 AUTH_CLAIM: {"chatgpt_account_id": ACCOUNT, "chatgpt_user_id": "user-harness",
-                              "chatgpt_plan_type": "pro"}})
+                 AUTH_CLAIM: {"chatgpt_account_id": account, "chatgpt_user_id": person, "chatgpt_plan_type": "pro"}})
 
 
 def refresh_token(name: str) -> str:
@@ -54,7 +63,7 @@ def sign_in(name: str, issued: int, expires: int) -> dict:
     return {
         "auth_mode": "chatgpt",
         "tokens": {"access_token": access_token(name, issued, expires), "refresh_token": refresh_token(name),
-                   "id_token": id_token(issued, expires), "account_id": ACCOUNT},
+                   "id_token": id_token(name, issued, expires), "account_id": owner(name)[0]},
         "last_refresh": rfc3339(issued),
     }
 
@@ -69,6 +78,14 @@ def expired(name: str) -> dict:
     """Issued six days ago, over for an hour; only its refresh token still counts."""
     now = int(time.time())
     return sign_in(name, now - 6 * DAY, now - 3600)
+
+
+def profile(name: str, provider: str) -> dict:
+    """A fresh sign-in as OpenClaw keeps it in `auth-profiles.json`."""
+    tokens = fresh(name)["tokens"]
+    expires = (int(time.time()) + 5 * DAY) * 1000
+    return {"type": "oauth", "provider": provider, "access": tokens["access_token"], "refresh": tokens["refresh_token"],
+            "expires": expires, "accountId": owner(name)[0], "email": EMAIL}
 
 
 def name_of(token: str) -> str:

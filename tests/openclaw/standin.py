@@ -101,7 +101,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(200, {
             "access_token": signin.access_token(renewed, now, expires),
             "refresh_token": signin.refresh_token(renewed),
-            "id_token": signin.id_token(now, expires),
+            "id_token": signin.id_token(renewed, now, expires),
             "expires_in": expires - now, "token_type": "Bearer",
         })
 

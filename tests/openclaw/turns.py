@@ -41,10 +41,10 @@ class Turn:
         return "; ".join(parts)
 
 
-def take_turn(container: Container, provisioner: Provisioner, remarks: list[str]) -> Turn:
+def take_turn(container: Container, provisioner: Provisioner, remarks: list[str], agent: str = "main") -> Turn:
     """One agent turn through the gateway; where the gateway takes none, in a process beside it."""
     before = len(container.world.lines())
-    command = through_gateway(container, provisioner)
+    command = through_gateway(container, provisioner, agent)
     way, ran = "through the gateway", container.openclaw(*command, timeout=TURN_SECONDS + 30)
     for _ in range(CONNECTION_TRIES - 1):
         if not NO_CONNECTION.search(ran.err + ran.out) or asked(container, before):
@@ -54,7 +54,7 @@ def take_turn(container: Container, provisioner: Provisioner, remarks: list[str]
     if not asked(container, before):
         remarks.append(f"a turn through the gateway did not reach the API: {ran.last_words(200)}")
         way, ran = "beside the gateway, by `agent --local`", container.openclaw(
-            "agent", "--local", "--agent", "main", "--message", f"say {ANSWER}", "--json",
+            "agent", "--local", "--agent", agent, "--message", f"say {ANSWER}", "--json",
             "--timeout", str(TURN_SECONDS), timeout=TURN_SECONDS + 30)
     lines = asked(container, before)
     turns = [line for line in lines if line["kind"] == "turn"]
@@ -67,8 +67,8 @@ def take_turn(container: Container, provisioner: Provisioner, remarks: list[str]
     )
 
 
-def through_gateway(container: Container, provisioner: Provisioner) -> list[str]:
-    parameters = {"message": f"say {ANSWER}", "agentId": "main", "idempotencyKey": str(uuid.uuid4())}
+def through_gateway(container: Container, provisioner: Provisioner, agent: str = "main") -> list[str]:
+    parameters = {"message": f"say {ANSWER}", "agentId": agent, "idempotencyKey": str(uuid.uuid4())}
     # As a web backend asks for it.
     token = provisioner.gateway_token(container.directory.name)
     return ["gateway", "call", "agent", "--expect-final", "--json", "--timeout", str(TURN_SECONDS * 1000),
