@@ -1,7 +1,7 @@
 //! Registering a revision: what is tried again, what is not, and what is recognized instead.
 
 use openclaw_provisioner::emulator::{Fault, FaultKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Answer, TestApp};
 
@@ -155,5 +155,35 @@ async fn a_lost_registration_is_found_among_those_of_others() {
         let answers = futures_util::future::join_all(users.iter().map(|user| app.provision(user))).await;
         answers.iter().for_each(assert_created);
         assert_eq!((registrations(&app), app.user_revisions().len()), (10, 10), "the answer of number {lost} is lost");
+    }
+}
+
+/// OpenClaw after a container that has no labels, and after one whose labels are the same for everybody.
+fn openclaw_second(labels: Option<Value>) -> impl FnOnce(&mut Value) {
+    move |base| {
+        let mut router = json!({"name": "router", "image": "example/router:1", "essential": true});
+        if let Some(labels) = labels {
+            router["dockerLabels"] = labels;
+        }
+        base["containerDefinitions"].as_array_mut().unwrap().insert(0, router);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_registration_is_recognized_by_the_labels_of_whichever_container_has_them() {
+    for labels in [None, Some(json!({})), Some(json!({"team": "chat"}))] {
+        let app = TestApp::start().await;
+        app.register_base(openclaw_second(labels.clone()));
+        assert_created(&app.provision("bob").await);
+        app.emulator.clear_calls();
+        strike(&app, "RegisterTaskDefinition", 1, FaultKind::DropAfter);
+        assert_created(&app.provision("alice").await);
+        assert_eq!((registrations(&app), app.user_revisions().len()), (1, 2), "{labels:?}");
+
+        strike(&app, "RegisterTaskDefinition", 1, FaultKind::DropBefore);
+        assert_created(&app.provision("carol").await);
+        let of = async |user: &str| app.get(&format!("/containers/{user}")).await.body["task_definition"].clone();
+        let theirs = [of("bob").await, of("alice").await, of("carol").await];
+        assert_eq!(theirs, *app.user_revisions().iter().map(|arn| json!(arn)).collect::<Vec<_>>(), "{labels:?}");
     }
 }

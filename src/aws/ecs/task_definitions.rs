@@ -1,16 +1,18 @@
 //! DescribeTaskDefinition, RegisterTaskDefinition, DeregisterTaskDefinition.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ecs::config::retry::RetryConfig;
 use aws_sdk_ecs::types::{ContainerDefinition, TaskDefinitionField};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Ecs;
 use crate::aws::limiter::Place;
 use crate::aws::raw::{CaptureAnswer, replace_body};
 use crate::aws::{AwsError, Bucket, ErrorKind};
+use crate::domain::LABEL_USER;
 use crate::domain::service::revision;
 
 /// Attempts of one registration. Between them the waits add up to 5 to 10 s: longer than any burst of registrations
@@ -164,8 +166,7 @@ impl Ecs {
     /// failure here only means that it is registered again.
     async fn registered_unanswered(&self, request: &Value, newest_before: u64) -> Option<RegisteredDefinition> {
         let family = request["family"].as_str()?;
-        let labels = |document: &Value| document.pointer("/containerDefinitions/0/dockerLabels").cloned();
-        let asked_for = labels(request).filter(Value::is_object)?;
+        let asked_for = labels_of_containers(request)?;
         let newest = self.describe_task_definition(family).await.ok()??;
         let (_, number) = revision(&newest.arn)?;
         self.newest.saw(&newest.arn);
@@ -173,7 +174,7 @@ impl Ecs {
         let oldest = newest_before.saturating_add(1).max(number.saturating_sub(LOOKED_BACK));
         let (mut number, mut found) = (number, Some(newest));
         loop {
-            match found.filter(|found| labels(&found.document).as_ref() == Some(&asked_for)) {
+            match found.filter(|found| labels_of_containers(&found.document).as_ref() == Some(&asked_for)) {
                 Some(ours) => return ours.is_active().then_some(ours),
                 None if number <= oldest => return None,
                 None => number -= 1,
@@ -211,6 +212,18 @@ impl Ecs {
             },
         }
     }
+}
+
+/// The labels of each container that has some, by its name; `None` where none of them names a user, as in a definition
+/// that is not of this service. Any container may be the labelled one, and a base may label others.
+fn labels_of_containers(definition: &Value) -> Option<BTreeMap<&str, &Map<String, Value>>> {
+    let containers = definition["containerDefinitions"].as_array()?;
+    let labels: BTreeMap<_, _> = containers
+        .iter()
+        .filter_map(|container| Some((container["name"].as_str()?, container["dockerLabels"].as_object()?)))
+        .filter(|(_, labels)| !labels.is_empty())
+        .collect();
+    labels.values().any(|labels| labels.contains_key(LABEL_USER)).then_some(labels)
 }
 
 fn definition_in(operation: &'static str, answer: &CaptureAnswer) -> Result<RegisteredDefinition, AwsError> {
