@@ -35,7 +35,8 @@ pub struct ChatGptAuth {
     /// Names of members that are not staged, fit to be shown.
     dropped: Vec<String>,
     claimed_accounts: Vec<String>,
-    access_claims_account: bool,
+    /// The claim of the access token.
+    access_account: Option<String>,
 }
 
 impl ChatGptAuth {
@@ -113,7 +114,7 @@ impl ChatGptAuth {
             sign_in,
             dropped,
             claimed_accounts: claimed.accounts().to_vec(),
-            access_claims_account: access_claims.account_id.is_some(),
+            access_account: access_claims.account_id,
         })
     }
 
@@ -132,7 +133,12 @@ impl ChatGptAuth {
     /// Whether the access token has the claim that OpenClaw takes the account from at each turn.
     #[must_use]
     pub fn access_token_names_account(&self) -> bool {
-        self.access_claims_account
+        self.access_account.is_some()
+    }
+
+    /// The account that OpenClaw will find in a refreshed token; the written one where the tokens do not say.
+    pub(super) fn account_of_tokens(&self) -> &str {
+        self.access_account.as_ref().or(self.claimed_accounts.first()).unwrap_or(&self.account_id)
     }
 
     /// What freshness is judged by: what the caller *sent*, before a missing `last_refresh` was filled in.

@@ -82,8 +82,9 @@ impl Staging {
             let [agents, _, inner] = &places::AGENT;
             let Some(directory) = places::walk(&home, &[agents.clone(), id, inner.clone()])? else { return Ok(None) };
             let has_own = match directory.read(&places::AUTH_PROFILES)? {
-                Found::Regular(bytes) => auth_profiles::parse(&bytes)
-                    .is_some_and(|file| auth_profiles::read(&file).iter().any(|profile| profile.provider == provider)),
+                Found::Regular(bytes) => auth_profiles::parse(&bytes).is_some_and(|file| {
+                    auth_profiles::read(&file).iter().any(|profile| provider.is_meant_by(profile.provider.name()))
+                }),
                 Found::Missing | Found::TooLarge(_) | Found::Other(_) => false,
             };
             let path = format!("agents/{}/agent/auth-profiles.json", agent.id);

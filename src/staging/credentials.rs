@@ -10,7 +10,7 @@ use super::jail::{Child, Dir, Found, Name};
 use super::places::{self, PLACES, path_of};
 use super::write::{Replaced, remove_leftovers, replace};
 use crate::domain::credential_plan::{
-    Aside, AsideName, AuthState, Change, CodexConfig, HandOver, OnDisk, Place, Profiles, Stored,
+    Aside, AsideName, AuthState, Change, CodexConfig, HandOver, OnDisk, Place, Profiles, Stored, api_key_in,
 };
 use crate::domain::user_id::UserId;
 use crate::files::Root;
@@ -34,6 +34,10 @@ impl Observed {
                 Found::Missing => Stored::Missing,
                 Found::Regular(bytes) => Stored::from_file_bytes(bytes),
                 Found::TooLarge(_) | Found::Other(_) => Stored::Unreadable,
+            },
+            codex_api_key: match &codex {
+                Found::Regular(bytes) => api_key_in(bytes),
+                Found::Missing | Found::TooLarge(_) | Found::Other(_) => None,
             },
             profiles: match &profiles {
                 Found::Missing => Profiles::Missing,

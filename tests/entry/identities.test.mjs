@@ -89,3 +89,73 @@ test("a profile that the store has another token of is kept, unless it is an old
   assert.equal((await world.import()).code, 0);
   assert.deepEqual(asides(world), ["refresh-of-later"]);
 });
+
+test("a profile names the account that its token claims before anything may refresh it", needs, async (t) => {
+  const world = new World(t);
+  const unlike = { account_ids: ["org-written", "claimed"] };
+  world.stageProfiles({ "openai-codex:work": of("work", unlike), "anthropic:default": { type: "api_key", provider: "anthropic", key: "k" } });
+  world.stage(pending(world, "ann", unlike));
+  const accounts = () => Object.fromEntries(Object.entries(world.stored()).map(([id, { accountId }]) => [id, accountId]));
+  const expected = { "openai:default": "claimed", "openai-codex:work": "claimed", "anthropic:default": undefined };
+  assert.equal((await world.import()).code, 0);
+  assert.deepEqual(accounts(), expected);
+  // As a provisioner before this one imported it, also where the release stays or is followed by another.
+  for (const release of ["2026.9.6", "2026.9.7"]) {
+    world.release(release);
+    const database = new sqlite.DatabaseSync(path.join(world.state, "state/openclaw.sqlite"));
+    database.exec("UPDATE config_machine_state SET value_json = replace(value_json, '\"accountId\":\"claimed\"', '\"accountId\":\"org-written\"')");
+    database.close();
+    assert.equal(accounts()["openai:default"], "org-written");
+    assert.equal((await world.import()).code, 0);
+    assert.deepEqual(accounts(), expected);
+  }
+});
+
+test("how the sign-in before failed does not keep the new one waiting, under any name it has had", needs, async (t) => {
+  const world = new World(t);
+  world.stage(pending(world, "ann", { account_ids: ["acc"] }));
+  assert.equal((await world.import()).code, 0);
+  const failed = { errorCount: 4, disabledUntil: 4102444800000 };
+  const usage = { version: 1, usageStats: { "openai:default": failed, "openai-codex:default": failed, "openai:work": failed } };
+  const database = () => new sqlite.DatabaseSync(path.join(world.state, "state/openclaw.sqlite"));
+  const before = database();
+  before.prepare("INSERT INTO config_machine_state VALUES ('authProfiles.state', ?, 1)").run(JSON.stringify(usage));
+  before.close();
+  world.stage(pending(world, "ben", { account_ids: ["acc"] }));
+  assert.equal((await world.import()).code, 0);
+  const after = database();
+  const { value_json: text } = after.prepare("SELECT value_json FROM config_machine_state WHERE state_key = 'authProfiles.state'").get();
+  after.close();
+  assert.deepEqual(JSON.parse(text).usageStats, { "openai:work": failed });
+});
+
+test("an API key that has the sign-in's id is called something else, and outlives a sign-out", needs, async (t) => {
+  const world = new World(t);
+  const key = (word) => ({ type: "api_key", provider: "openai", key: `key-of-${word}` });
+  const keys = () => Object.fromEntries(Object.entries(world.stored()).map(([id, one]) => [id, one.key ?? one.refresh]));
+  // In the store alone: a user's.
+  world.stageProfiles({ "openai:default": key("store") });
+  assert.equal((await world.import()).code, 0);
+  assert.deepEqual(keys(), { "openai:default": "key-of-store" });
+  world.stage({ version: 1, sign_out: true, profile_id: "openai:default" });
+  assert.equal((await world.import()).code, 0);
+  assert.deepEqual(keys(), { "openai:default": "key-of-store" });
+  // And another one in the file.
+  world.stageProfiles({ "openai:default": key("file") });
+  world.stage(pending(world, "ann", { account_ids: ["acc"] }));
+  const ran = await world.import();
+  assert.equal(ran.code, 0, ran.err);
+  assert.doesNotMatch(ran.err, /key-of/);
+  assert.equal(keys()["openai:default"], "refresh-of-ann");
+  const kept = [...Object.values(keys()), ...asideKeys(world)];
+  assert.deepEqual(kept.filter((word) => word.startsWith("key-of")).sort(), ["key-of-file", "key-of-store"]);
+  world.stage(pending(world, "ben", { account_ids: ["acc"] }));
+  assert.equal((await world.import()).code, 0);
+  assert.deepEqual([keys()["openai:default"], keys()["openai:kept"]], ["refresh-of-ben", "key-of-store"]);
+});
+
+function asideKeys(world) {
+  const directory = path.join(world.state, ".provisioner/aside");
+  const names = fs.existsSync(directory) ? fs.readdirSync(directory) : [];
+  return names.map((name) => Object.values(JSON.parse(fs.readFileSync(path.join(directory, name), "utf8")).profiles)[0].key);
+}

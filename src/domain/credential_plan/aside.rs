@@ -3,9 +3,10 @@
 //! with it, and it is put back where it is the fresher one.
 //!
 //! A file is named after its refresh token's fingerprint, so that a repetition writes the same file. Its content is an
-//! `auth.json`, or an `auth-profiles.json` with one profile.
+//! `auth.json`, or an `auth-profiles.json` with one profile. An API key that was in `codex/auth.json` is kept there, too, and
+//! only the user puts it back.
 
-use secrecy::SecretSlice;
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::auth_profiles::{self, ProfileContent, Tokens};
@@ -83,6 +84,12 @@ impl Aside {
     }
 }
 
+/// The file with an API key in it, and what it is named after.
+pub(super) fn of_api_key(key: &SecretString) -> (String, SecretSlice<u8>) {
+    let file = SecretString::from(format!("{:#}\n", json!({"OPENAI_API_KEY": key.expose_secret()})));
+    (sha256_hex12(key.expose_secret().as_bytes()), SecretSlice::from(file.expose_secret().as_bytes().to_vec()))
+}
+
 /// The file with one profile in it, and the name for one without a refresh token in the clear.
 pub(super) fn of_profile(id: &str, profile: &Value) -> (String, SecretSlice<u8>) {
     let mut file = Map::new();
@@ -93,8 +100,6 @@ pub(super) fn of_profile(id: &str, profile: &Value) -> (String, SecretSlice<u8>)
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret as _;
-
     use super::*;
 
     #[test]

@@ -10,6 +10,9 @@ use crate::domain::freshness::SignIn;
 use crate::domain::identity::Identity;
 use crate::domain::jwt::Claims;
 
+/// The end of the id that a profile gets that was in the way; `import.mjs` knows it too.
+const KEPT: &str = "kept";
+
 /// One OAuth profile of a provider that a ChatGPT sign-in can be kept under, by whatever id.
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -125,7 +128,9 @@ pub fn profile(provider: Provider, auth: &ChatGptAuth) -> Value {
         "access": auth.access_token().expose_secret(),
         "refresh": auth.refresh_token().expose_secret(),
         "expires": expires.as_millisecond(),
-        "accountId": auth.account_id(),
+        // Not the written one: from 2026.9.4 on a refresh whose token claims another account is refused after it was
+        // granted, and both refresh tokens are lost (seen on 9.6). Releases before write the claim when they refresh.
+        "accountId": auth.account_of_tokens(),
     });
     if let Some(email) = auth.sign_in().identity.email() {
         profile["email"] = json!(email);
@@ -143,6 +148,22 @@ pub fn with_profile(mut file: Map<String, Value>, provider: Provider, auth: &Cha
     }
     profiles[provider.profile_id()] = profile(provider, auth);
     file
+}
+
+/// Gives what has the id of our profile and is no sign-in, such as an API key of the user's, another id beside it. The new
+/// id, where there was something.
+pub fn make_way(file: &mut Map<String, Value>, provider: Provider) -> Option<String> {
+    let profiles = file.get_mut("profiles")?.as_object_mut()?;
+    let in_the_way = profiles.get(provider.profile_id()).filter(|profile| profile.is_object() && !is_oauth(profile))?;
+    let in_the_way = in_the_way.clone();
+    let free = (1..).map(|number| match number {
+        1 => format!("{}:{KEPT}", provider.name()),
+        more => format!("{}:{KEPT}-{more}", provider.name()),
+    });
+    let id = free.into_iter().find(|id| !profiles.contains_key(id))?;
+    profiles.remove(provider.profile_id());
+    profiles.insert(id.clone(), in_the_way);
+    Some(id)
 }
 
 /// Takes the profiles of these ids out.
@@ -202,6 +223,33 @@ mod tests {
           "version": 1
         }
         "#);
+    }
+
+    #[test]
+    fn the_account_is_that_of_the_token_which_a_refresh_is_compared_with() {
+        let claim = json!({"chatgpt_account_id": "acc-claim"});
+        let access = jwt(&json!({"iat": 1_777_000_000, "https://api.openai.com/auth": claim}));
+        let tokens = json!({"access_token": access, "refresh_token": "rt-1", "account_id": "org-written"});
+        let auth = ChatGptAuth::parse(json!({"tokens": tokens})).unwrap();
+        let profile = profile(Provider::OpenAi, &auth);
+        assert_eq!(profile["accountId"], "acc-claim");
+        assert!(super::tokens(&profile).unwrap().sign_in.identity.same(&auth.sign_in().identity));
+    }
+
+    #[test]
+    fn a_key_that_has_our_id_gets_another_one() {
+        let key = |key: &str| json!({"type": "api_key", "provider": "openai", "key": key});
+        let profiles = json!({"profiles": {"openai:default": key("second"), "openai:kept": key("first")}});
+        let mut file = parse(profiles.to_string().as_bytes()).unwrap();
+        assert_eq!(make_way(&mut file, Provider::OpenAi).as_deref(), Some("openai:kept-2"));
+        let file = with_profile(file, Provider::OpenAi, &auth());
+        assert_eq!(file["profiles"]["openai:kept"]["key"], "first");
+        assert_eq!(file["profiles"]["openai:kept-2"]["key"], "second");
+        assert_eq!(file["profiles"]["openai:default"]["refresh"], "rt-1");
+        for nothing in [json!({}), json!({"profiles": []}), json!({"profiles": {"openai:default": 1}})] {
+            assert_eq!(make_way(&mut parse(nothing.to_string().as_bytes()).unwrap(), Provider::OpenAi), None);
+        }
+        assert_eq!(make_way(&mut file.clone(), Provider::OpenAi), None, "a sign-in is replaced");
     }
 
     #[test]

@@ -29,7 +29,9 @@ pub use aside::{Aside, AsideName};
 pub use auth_profiles::Tokens;
 pub use codex_config::CodexConfig;
 pub use hand_over::HandOver;
-pub use placement::{AuthState, Change, OnDisk, Place, Placement, Profiles, Stored, place, signed_out, unneeded};
+pub use placement::{
+    AuthState, Change, OnDisk, Place, Placement, Profiles, Stored, api_key_in, place, signed_out, unneeded,
+};
 pub use release::{AUTH_PROFILE_SECRET_KEY, GATEWAY_TOKEN, Release};
 pub(in crate::domain) use release::{LABEL_OPENCLAW_VERSION, Named};
 pub use table::credential_plan;

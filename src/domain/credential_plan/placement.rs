@@ -22,7 +22,7 @@ use crate::domain::auth_json::ChatGptAuth;
 use crate::domain::freshness::{Decision, Existing, SignIn, decide};
 use candidates::{Candidate, Holder, is_in_place};
 
-pub use on_disk::{AuthState, OnDisk, Profiles, Stored};
+pub use on_disk::{AuthState, OnDisk, Profiles, Stored, api_key_in};
 pub use removal::{signed_out, unneeded};
 
 /// A file that this service writes.
@@ -281,6 +281,13 @@ impl Placing<'_> {
             Profiles::Unreadable => return None,
         };
         auth_profiles::remove(&mut file, taken_out);
+        // For a store the entry script writes the profile.
+        if let (Authority::AuthProfiles | Authority::Store, Some(provider)) = (self.plan.authority, self.plan.profile)
+            && !is_there
+            && let Some(id) = auth_profiles::make_way(&mut file, provider)
+        {
+            warnings.push(Warning::ProfileRenamed { id });
+        }
         let written = match (self.plan.authority, self.plan.profile, winner.auth()) {
             (Authority::AuthProfiles, Some(provider), Some(auth)) if !is_there => {
                 file = auth_profiles::with_profile(file, provider, auth);

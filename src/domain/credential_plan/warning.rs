@@ -56,6 +56,16 @@ pub enum Warning {
         /// Where it is now, relative to the user's directory.
         path: String,
     },
+    /// An API key was in the way in `codex/auth.json`.
+    ApiKeySetAside {
+        /// Where it is now, relative to the user's directory.
+        path: String,
+    },
+    /// What had the id of the staged profile and is no sign-in got another one.
+    ProfileRenamed {
+        /// Its id now.
+        id: String,
+    },
     /// The user's own order of profiles left the staged one out.
     AuthOrderChanged {
         /// The file, and the member of it.
@@ -94,7 +104,7 @@ pub enum Warning {
 
 impl Warning {
     /// The stable names of all warnings.
-    pub const CODES: [&'static str; 20] = [
+    pub const CODES: [&'static str; 22] = [
         "release_unknown",
         "release_newer_than_known",
         "release_hangs_on_network_file_systems",
@@ -109,6 +119,8 @@ impl Warning {
         "account_claim_missing",
         "auth_members_dropped",
         "sign_in_set_aside",
+        "api_key_set_aside",
+        "auth_profile_renamed",
         "auth_order_changed",
         "agent_reads_elsewhere",
         "codex_config_ignores_auth_json",
@@ -135,6 +147,8 @@ impl Warning {
             Self::AccountClaimMissing => "account_claim_missing",
             Self::MembersDropped { .. } => "auth_members_dropped",
             Self::SignInSetAside { .. } => "sign_in_set_aside",
+            Self::ApiKeySetAside { .. } => "api_key_set_aside",
+            Self::ProfileRenamed { .. } => "auth_profile_renamed",
             Self::AuthOrderChanged { .. } => "auth_order_changed",
             Self::AgentReadsElsewhere { .. } => "agent_reads_elsewhere",
             Self::CodexConfiguration { .. } => "codex_config_ignores_auth_json",
@@ -184,7 +198,7 @@ impl Warning {
             }
             Self::ScopeMissing { scope } => format!("the access token that was sent lacks the scope {scope}"),
             Self::AccountIdNotInToken => "the account_id that was sent is not the one that the tokens claim; OpenClaw \
-                 writes the claim in its place when it refreshes, and one that begins with org- does not work at all"
+                 uses the claim in its place, and one that begins with org- does not work at all"
                 .to_owned(),
             Self::AccountClaimMissing => "the access token that was sent lacks the claim chatgpt_account_id: OpenClaw \
                  answers nothing with it (\"Failed to extract accountId from token\")"
@@ -194,6 +208,10 @@ impl Warning {
             }
             Self::SignInSetAside { path } => {
                 format!("a sign-in of another account, or a fresher one, was in the way and was moved to {path}")
+            }
+            Self::ApiKeySetAside { path } => format!("an API key was in codex/auth.json, and was moved to {path}"),
+            Self::ProfileRenamed { id } => {
+                format!("a profile that is no ChatGPT sign-in had the id of the staged one; it is {id} now")
             }
             Self::AuthOrderChanged { place } => {
                 format!("{place} left the staged sign-in out, which was put in front")
@@ -249,6 +267,8 @@ impl Warning {
             }
             Self::ReleaseNewerThanKnown { .. }
             | Self::MembersDropped { .. }
+            | Self::ApiKeySetAside { .. }
+            | Self::ProfileRenamed { .. }
             | Self::AuthOrderChanged { .. }
             | Self::ConfigurationOverridden { .. }
             | Self::ConfigurationKept { .. }

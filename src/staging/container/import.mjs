@@ -117,7 +117,10 @@ async function settle() {
     // Other profiles that an older release left are still to be imported, and a new sign-in may be there.
     return false;
   }
-  if (!pending && !left && migrated === openclaw.release) return true;
+  if (!pending && !left && migrated === openclaw.release) {
+    await claimAccounts();
+    return true;
+  }
 
   const began = Date.now();
   if (pending) await importPending(openclaw, staged);
@@ -148,8 +151,8 @@ async function importPending(openclaw, { order, digest }) {
     say("the store has a fresher sign-in of the same account, which stays");
     order.sign_in = summaryOf(stored);
   } else if (readText(BEGUN) !== digest) {
-    if (stored && !isSame(identityOf(stored), orderedIdentity(order))) setAside(order.profile_id, stored);
-    await removeFromStore(openclaw, order.profile_id);
+    if (isSignIn(stored) && !isSame(identityOf(stored), orderedIdentity(order))) setAside(order.profile_id, stored);
+    await removeFromStore(openclaw, order.profile_id, true);
     writeProfiles(order);
     writeFile(BEGUN, `${digest}\n`);
   } else if (!fs.existsSync(PROFILES) && stored === null) {
@@ -179,6 +182,8 @@ async function migrate(openclaw, profileId) {
 
 async function doctor(openclaw, again = false) {
   keepConversations(openclaw);
+  claimAccountsOfFile();
+  await claimAccounts();
   const said = [];
   const { code, signal, seconds } = await run(openclaw, ["doctor", "--fix", "--non-interactive"], DOCTOR_MS, (line) => {
     // Its boxes are drawn for a terminal.
@@ -299,7 +304,8 @@ function writeProfiles(order) {
       setAside(id, profiles[id]);
       delete profiles[id];
     }
-    dropSidecar(profiles, id);
+    if (id === order.profile_id) makeWay(profiles, id);
+    dropSignIn(profiles, id);
   }
   fs.mkdirSync(path.dirname(PROFILES), { recursive: true, mode: 0o700 });
   writeFile(PROFILES, `${JSON.stringify({
@@ -319,7 +325,10 @@ async function keepConflicting() {
   const { found } = await storedProfiles();
   for (const [id, profile] of Object.entries(readProfiles()?.profiles ?? {})) {
     const [, stored] = found.find(([known]) => [id, id.replace(/^openai-codex:/, "openai:")].includes(known)) ?? [];
-    if (!stored || !hasTokens(profile) || stored.refresh === profile.refresh || stored.type !== "oauth") continue;
+    if (!stored) continue;
+    const isOtherKey = ["key", "token"].some((name) => profile?.[name] && profile[name] !== stored[name]);
+    if (!isSignIn(profile) && isOtherKey) setAside(id, profile);
+    if (!hasTokens(profile) || stored.refresh === profile.refresh || !isSignIn(stored)) continue;
     // Under its own name it is what was staged, or what a killed run has begun with.
     if (OURS.includes(id) && isSame(identityOf(profile), identityOf(stored))) continue;
     if (!isSame(identityOf(profile), identityOf(stored)) || issuedAt(profile) > issuedAt(stored)) setAside(id, profile);
@@ -364,6 +373,39 @@ function isSame(a, b) {
   return one === other && a.account_ids.some((account) => b.account_ids.includes(account));
 }
 
+/**
+ * From 2026.9.4 on a refreshed token that claims another account than the profile names is thrown away after it was
+ * granted, and the one that it was exchanged for is spent by then. Releases before wrote the claim over the name.
+ */
+function withClaimedAccount(profile) {
+  if (!isSignIn(profile) || !["openai", "openai-codex"].includes(profile.provider)) return profile;
+  const claimed = claimsOf(profile.access)["https://api.openai.com/auth"]?.chatgpt_account_id;
+  return typeof claimed === "string" && claimed && claimed !== profile.accountId ? { ...profile, accountId: claimed } : profile;
+}
+
+/** The profiles with accounts as their tokens claim; undefined when they are so. */
+function claiming(profiles) {
+  const claimed = Object.entries(profiles ?? {}).map(([id, profile]) => [id, withClaimedAccount(profile)]);
+  return claimed.some(([id, profile]) => profile !== profiles[id]) ? Object.fromEntries(claimed) : undefined;
+}
+
+function claimAccountsOfFile() {
+  const existing = readProfiles();
+  const profiles = claiming(existing?.profiles);
+  if (profiles) writeFile(PROFILES, `${JSON.stringify({ ...existing, profiles }, null, 2)}\n`);
+}
+
+/** What the store got from a release or a provisioner before. */
+async function claimAccounts() {
+  for (const { files, profiles: cell } of STORES) {
+    await eachDatabase(files(), cell.table, (database) => {
+      const store = readCell(database, cell);
+      const profiles = claiming(store?.profiles);
+      if (profiles) writeCell(database, cell, { ...store, profiles });
+    });
+  }
+}
+
 /** In seconds; NaN where the token does not say, which compares as neither later nor earlier. */
 function issuedAt(profile) {
   return Number(claimsOf(profile?.access).iat ?? NaN);
@@ -379,8 +421,13 @@ function isNamed(profile) {
   return typeof profile.refresh === "string" || Object.values(identityOf(profile)).some((value) => value?.length > 0);
 }
 
+/** And no API key of the user's, which may have the very same id. */
+function isSignIn(profile) {
+  return profile?.type === "oauth";
+}
+
 function hasTokens(profile) {
-  return profile?.type === "oauth" && (typeof profile.refresh === "string" || Boolean(profile.oauthRef));
+  return isSignIn(profile) && (typeof profile.refresh === "string" || Boolean(profile.oauthRef));
 }
 
 function fingerprint(text) {
@@ -402,7 +449,20 @@ function setAside(id, profile) {
   const name = `${fingerprint(typeof profile.refresh === "string" ? profile.refresh : JSON.stringify(profile))}.json`;
   fs.mkdirSync(ASIDE, { recursive: true, mode: 0o700 });
   writeFile(path.join(ASIDE, name), `${JSON.stringify({ version: 1, profiles: { [id]: profile } }, null, 2)}\n`);
-  say(`a sign-in of another account was in the way as ${id}, and is kept at ${path.relative(STATE, path.join(ASIDE, name))}`);
+  const what = isSignIn(profile) ? "a sign-in of another account" : "another key";
+  say(`${what} was in the way as ${id}, and is kept at ${path.relative(STATE, path.join(ASIDE, name))}`);
+}
+
+/** Gives what has this id and is no sign-in another one, as the provisioner does; whether there was something. */
+function makeWay(profiles, id) {
+  if (!profiles?.[id] || isSignIn(profiles[id])) return false;
+  const [provider] = id.split(":");
+  let free = `${provider}:kept`;
+  for (let number = 2; profiles[free]; number += 1) free = `${provider}:kept-${number}`;
+  profiles[free] = profiles[id];
+  delete profiles[id];
+  say(`${id} was no sign-in, and is called ${free} now`);
+  return true;
 }
 
 /** Null when absent, undefined when unreadable. */
@@ -427,14 +487,15 @@ function dropFromProfiles(profileId) {
   const existing = readProfiles();
   if (!existing?.profiles) return;
   const profiles = { ...existing.profiles };
-  if (profileId === "openai:default") dropSidecar(profiles, "openai-codex:default");
-  dropSidecar(profiles, profileId);
+  if (profileId === "openai:default") dropSignIn(profiles, "openai-codex:default");
+  dropSignIn(profiles, profileId);
   if (Object.keys(profiles).length === 0) fs.rmSync(PROFILES);
   else writeFile(PROFILES, `${JSON.stringify({ ...existing, profiles }, null, 2)}\n`);
 }
 
-/** Takes a profile out, with the file that 2026.5.12 encrypted its tokens into. */
-function dropSidecar(profiles, profileId) {
+/** Takes a sign-in out, with the file that 2026.5.12 encrypted its tokens into. */
+function dropSignIn(profiles, profileId) {
+  if (!isSignIn(profiles[profileId])) return;
   const id = profiles[profileId]?.oauthRef?.id;
   if (typeof id === "string" && /^[\w-]+$/.test(id)) {
     fs.rmSync(path.join(STATE, "credentials/auth-profiles", `${id}.json`), { force: true });
@@ -539,22 +600,21 @@ async function storedProfile(profileId) {
   return known ? match?.[1] ?? null : undefined;
 }
 
-async function removeFromStore(openclaw, profileId) {
+/** Takes a sign-in out; what else has its id stays, under another one where the id is needed. */
+async function removeFromStore(openclaw, profileId, isNeeded = false) {
   const { known } = await storedProfiles();
   if (!known && openclaw.hasLogout && sharedDatabase().length > 0) return logout(openclaw, profileId);
   for (const { files, profiles, state } of STORES) {
     await eachDatabase(files(), profiles.table, (database) => {
       const cell = readCell(database, profiles);
-      if (cell?.profiles?.[profileId]) {
-        delete cell.profiles[profileId];
-        writeCell(database, profiles, cell);
-      }
+      const isThere = isSignIn(cell?.profiles?.[profileId]);
+      if (isThere) delete cell.profiles[profileId];
+      if (isThere || (isNeeded && makeWay(cell?.profiles, profileId))) writeCell(database, profiles, cell);
       // How the old sign-in failed must not keep the new one waiting.
       const usage = readCell(database, state);
-      if (usage?.usageStats?.[profileId]) {
-        delete usage.usageStats[profileId];
-        writeCell(database, state, usage);
-      }
+      const failed = (OURS.includes(profileId) ? OURS : [profileId]).filter((id) => usage?.usageStats?.[id]);
+      for (const id of failed) delete usage.usageStats[id];
+      if (failed.length > 0) writeCell(database, state, usage);
     });
   }
 }
@@ -616,7 +676,7 @@ async function requireEgress(pending) {
   const here = [...Object.entries(readProfiles()?.profiles ?? {}), ...stored.found];
   const known = stored.known || sharedDatabase().length === 0;
   // What has the pending profile's id makes way for it, or is it already, from a run that was killed.
-  const refreshable = here.some(([id, profile]) => id !== pending?.profile_id && profile?.type === "oauth");
+  const refreshable = here.some(([id, profile]) => id !== pending?.profile_id && isSignIn(profile));
   const fresh = !pending || pending.profile.expires > Date.now() + FRESH_MS;
   if (known && fresh && !refreshable) return;
   let why;

@@ -174,3 +174,52 @@ async fn another_provider_takes_only_the_staged_account_away() {
     assert!(answer.status < 300, "{}", answer.body);
     assert_eq!(in_profiles(&app), json!({"openai-codex:other": "rt_other"}));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_api_key_that_has_the_sign_ins_id_is_called_something_else_and_that_is_said() {
+    for (image, authority) in [("o:2026.6.1", PROFILES), ("o:2026.9.6", HAND_OVER)] {
+        let app = with_base(image).await;
+        let key = json!({"type": "api_key", "provider": "openai", "key": "sk-theirs"});
+        write_profiles(&app, json!({"openai:default": key}));
+        let answer = provision(&app, auth("rt_1", "home", ISSUED)).await;
+        assert_eq!(codes(&answer.body), ["auth_profile_renamed"], "{image}");
+        assert_eq!(file(&app, PROFILES)["profiles"]["openai:kept"], key, "{image}");
+        assert!(file(&app, authority).to_string().contains("rt_1"), "{image}");
+        let again = provision(&app, auth("rt_1", "home", ISSUED)).await;
+        assert_eq!((outcome(&again), codes(&again.body)), (["kept_fresher", "same_sign_in"], Vec::<&str>::new()));
+        app.delete(CREDENTIALS).await;
+        assert_eq!(file(&app, PROFILES)["profiles"], json!({"openai:kept": key}), "{image}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_key_in_codex_auth_json_is_moved_aside_and_that_is_said() {
+    let with_tokens = |mut auth: Value| {
+        auth["OPENAI_API_KEY"] = json!("sk-theirs");
+        auth
+    };
+    for image in ["o:2026.4.21", "o:2026.5.7", "o:2026.9.6"] {
+        for left in [
+            json!({"auth_mode": "apikey", "OPENAI_API_KEY": "sk-theirs", "tokens": null}),
+            with_tokens(auth("rt_0", "home", ISSUED - 9)),
+        ] {
+            let app = with_base(image).await;
+            provision(&app, auth("rt_1", "home", ISSUED)).await;
+            write(&app, CODEX, &left);
+            let answer = provision(&app, auth("rt_1", "home", ISSUED)).await;
+            assert_eq!(codes(&answer.body), ["api_key_set_aside"], "{image} {left}");
+            let keys = || {
+                let directory = app.path("users/alice/.provisioner/aside");
+                let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+                names.map(|path| std::fs::read_to_string(path).unwrap()).collect::<Vec<_>>()
+            };
+            assert_eq!(keys(), ["{\n  \"OPENAI_API_KEY\": \"sk-theirs\"\n}\n"], "{image} {left}");
+            assert!(!file(&app, CODEX).to_string().contains("sk-theirs"));
+            let again = provision(&app, auth("rt_1", "home", ISSUED)).await;
+            assert_eq!(codes(&again.body), Vec::<&str>::new(), "{image} {left}");
+            write(&app, CODEX, &json!({"OPENAI_API_KEY": "sk-theirs"}));
+            app.delete(CREDENTIALS).await;
+            assert_eq!(keys().len(), 1, "a key is no sign-in: {image} {left}");
+        }
+    }
+}

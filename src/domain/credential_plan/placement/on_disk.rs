@@ -1,5 +1,6 @@
 //! A user's files as they are: what each can sign in, and what of it must not be lost.
 
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use crate::domain::auth_json::ChatGptAuth;
@@ -50,6 +51,13 @@ fn has_malformed_time(bytes: &[u8]) -> bool {
     let file: Value = serde_json::from_slice(bytes).unwrap_or_default();
     let time = file.get("last_refresh").filter(|time| !time.is_null());
     time.is_some_and(|time| time.as_str().and_then(relaxed_time::parse).is_none())
+}
+
+/// The API key in a `codex/auth.json`, where somebody signed in with one, or with both.
+#[must_use]
+pub fn api_key_in(bytes: &[u8]) -> Option<SecretString> {
+    let file: Value = serde_json::from_slice(bytes).ok()?;
+    file.get("OPENAI_API_KEY")?.as_str().filter(|key| !key.trim().is_empty()).map(SecretString::from)
 }
 
 /// What is at `auth-profiles.json`.
@@ -114,6 +122,8 @@ impl AuthState {
 pub struct OnDisk {
     /// `codex/auth.json`.
     pub codex: Stored,
+    /// The API key beside or instead of a sign-in in `codex/auth.json`: the user's own.
+    pub codex_api_key: Option<SecretString>,
     /// `agents/main/agent/auth-profiles.json`.
     pub profiles: Profiles,
     /// `agents/main/agent/auth-state.json`.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::candidates::{self, is_our_id};
 use super::{Change, OnDisk, Place, Placement, Profiles, Stored};
+use crate::domain::credential_plan::aside::{self, AsideName};
 use crate::domain::credential_plan::auth_profiles::{self, Profile, ProfileContent};
 use crate::domain::credential_plan::{HandOver, Release, Warning, hand_over};
 use crate::domain::freshness::SignIn;
@@ -75,6 +76,10 @@ fn taken_away(
                 });
             }
         }
+    }
+    if let (Some(key), Change::Remove(_)) = (&on_disk.codex_api_key, &codex) {
+        let (key, bytes) = aside::of_api_key(key);
+        changes.push(Change::SetAside(AsideName::of(&key), bytes));
     }
     if !matches!(on_disk.codex, Stored::Missing) {
         changes.push(codex);

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::candidates::{Candidate, Holder, is_our_id};
+use super::on_disk::api_key_in;
 use super::{Change, OnDisk, Place, Placing, Profiles, Stored, Winner};
 use crate::domain::credential_plan::aside::{self, AsideName};
 use crate::domain::credential_plan::auth_profiles::{Profile, ProfileContent};
@@ -77,7 +78,8 @@ impl Placing<'_> {
         let mut kept = Vec::new();
         let mut only_here = Vec::new();
         for lost in held(self.on_disk) {
-            if left.contains(&lost.key) || is_of_no_use(&lost.sign_in, winner) {
+            let is_of_no_use = lost.sign_in.as_ref().is_some_and(|lost| is_of_no_use(lost, winner));
+            if left.contains(&lost.key) || is_of_no_use {
                 continue;
             }
             let name = AsideName::of(&lost.key);
@@ -85,7 +87,11 @@ impl Placing<'_> {
             match lost.bytes {
                 Some(_) if is_kept => {}
                 Some(bytes) => {
-                    warnings.push(Warning::SignInSetAside { path: name.path() });
+                    let path = name.path();
+                    warnings.push(match lost.sign_in {
+                        None => Warning::ApiKeySetAside { path },
+                        Some(_) => Warning::SignInSetAside { path },
+                    });
                     kept.push(Change::SetAside(name, bytes));
                 }
                 None => only_here.push(lost.place),
@@ -105,12 +111,13 @@ impl Placing<'_> {
     }
 }
 
-/// A sign-in that a file holds.
+/// A sign-in or a key that a file holds.
 struct Held {
     place: Place,
     /// What it is told from others by, and what its file is named after once it is moved aside.
     key: String,
-    sign_in: SignIn,
+    /// `None`: it is a key of the user's.
+    sign_in: Option<SignIn>,
     /// What to write there; `None` where only the whole file can be moved.
     bytes: Option<SecretSlice<u8>>,
 }
@@ -120,11 +127,15 @@ fn held(on_disk: &OnDisk) -> Vec<Held> {
     let whole = |place, tokens: &crate::domain::credential_plan::Tokens| Held {
         place,
         key: tokens.sign_in.fingerprint.clone(),
-        sign_in: tokens.sign_in.clone(),
+        sign_in: Some(tokens.sign_in.clone()),
         bytes: tokens.auth.as_ref().map(|auth| auth.to_file_bytes()),
     };
     if let Stored::Tokens(tokens) = &on_disk.codex {
         found.push(whole(Place::Codex, tokens));
+    }
+    if let Some(key) = &on_disk.codex_api_key {
+        let (key, bytes) = aside::of_api_key(key);
+        found.push(Held { place: Place::Codex, key, sign_in: None, bytes: Some(bytes) });
     }
     if let HandOver::Pending { tokens, .. } = &on_disk.hand_over {
         found.push(whole(Place::HandOver, tokens));
@@ -137,7 +148,7 @@ fn held(on_disk: &OnDisk) -> Vec<Held> {
             ProfileContent::Moved(sign_in) => (name, *sign_in),
             ProfileContent::Useless => continue,
         };
-        found.push(Held { place: Place::Profiles, key, sign_in, bytes: Some(bytes) });
+        found.push(Held { place: Place::Profiles, key, sign_in: Some(sign_in), bytes: Some(bytes) });
     }
     found
 }
@@ -152,7 +163,10 @@ fn after(on_disk: &OnDisk, changes: &[Change]) -> OnDisk {
             Change::SetAside(..) | Change::RemoveAside(_) => continue,
         };
         match place {
-            Place::Codex => files.codex = Stored::from_file_bytes(bytes),
+            Place::Codex => {
+                files.codex = Stored::from_file_bytes(bytes);
+                files.codex_api_key = api_key_in(bytes);
+            }
             Place::Profiles => files.profiles = Profiles::from_file_bytes(bytes),
             Place::HandOver => files.hand_over = HandOver::from_file_bytes(bytes),
             Place::AuthState => {}

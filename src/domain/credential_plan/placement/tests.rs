@@ -70,6 +70,7 @@ impl World {
     fn on_disk(&self) -> OnDisk {
         OnDisk {
             codex: self.codex.as_deref().map_or(Stored::Missing, Stored::from_file_bytes),
+            codex_api_key: self.codex.as_deref().and_then(api_key_in),
             profiles: self.profiles.as_deref().map_or(Profiles::Missing, Profiles::from_file_bytes),
             hand_over: self.hand_over.as_deref().map_or(HandOver::Nothing, HandOver::from_file_bytes),
             auth_state: self.auth_state.as_deref().map_or(AuthState::Nothing, AuthState::from_file_bytes),
