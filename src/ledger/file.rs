@@ -17,9 +17,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use super::pending::{Ask, Listed, Noted, Pending, PendingSlot};
+use super::pending_files;
 use super::queue::{Place, Queues};
 use super::slots::{Entry, Newest};
 use super::{Hold, Ledger, LedgerError, Record, VERIFIED_FOR, stops};
@@ -178,11 +181,11 @@ impl FileLedger {
         });
         #[cfg(test)]
         self.held.lock().unwrap().insert(holding.user.clone(), Arc::downgrade(&holding));
-        let (writer, entry) = (Arc::clone(&holding), record.clone());
+        let writer = Arc::clone(&holding);
         let (files, job) = (self.files.clone(), Job::of(&holding.user));
         let user = holding.user.clone();
         let announcing = tokio::spawn(async move {
-            let written = files.run(job, move |root| writer.put(root, entry)).await;
+            let written = files.run(job, move |root| writer.put(root, |_| {})).await;
             written.map_err(|source| unusable(&user, source))
         });
         FileHold { holding, is_new, record, announcing: tokio::sync::Mutex::new(Some(announcing)) }
@@ -268,9 +271,31 @@ impl Ledger for FileLedger {
         let job = Job::of(user).as_hint();
         self.run_as(job, user, move |root, user| stops::note(root, user, &stop)).await
     }
+
+    async fn noted(&self, user: &UserId) -> Result<Option<Noted>, LedgerError> {
+        self.run_as(Job::of(user).as_hint(), user, pending_files::noted).await
+    }
+
+    async fn list_noted(&self) -> Result<Vec<Listed>, LedgerError> {
+        self.files.run(Job::ours(), pending_files::list).await.map_err(LedgerError::Unlisted)
+    }
+
+    async fn ask(&self, user: &UserId, ask: Ask) -> Result<(), LedgerError> {
+        let asked = self.run_as(Job::of(user).within(SEEN_WITHIN), user, move |root, user| {
+            let (directory, name) = (places::locks(root)?, file_name(user));
+            let Some(file) = open(&directory, &name)? else { return Ok(()) };
+            let newest = Newest::read(&file).map_err(StagingError::io("read", directory.path_of(&name)))?;
+            pending_files::ask(root, user, newest.entry.generation, ask)
+        });
+        asked.await
+    }
 }
 
 impl Holding {
+    fn is_noted(&self) -> bool {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).entry.is_noted
+    }
+
     fn failed(&self, action: &'static str) -> impl FnOnce(Errno) -> StagingError + use<> {
         StagingError::io(action, format!(".provisioner/locks/{}", file_name(&self.user).shown()))
     }
@@ -291,14 +316,15 @@ impl Holding {
         self.lose()
     }
 
-    /// Writes to the file that it is held by this acquisition, and what is remembered.
-    fn put(&self, root: &Root, record: Record) -> Result<(), StagingError> {
+    /// Writes to the file that it is held by this acquisition, and what is remembered after `change`.
+    fn put(&self, root: &Root, change: impl FnOnce(&mut Entry)) -> Result<(), StagingError> {
         if !self.is_recent() {
             self.look(root)?;
         }
         let Some(file) = &self.locked.file else { return Err(self.lose()) };
-        let entry = Entry { generation: self.generation.clone(), record };
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entry = Entry { generation: self.generation.clone(), ..newest.entry.clone() };
+        change(&mut entry);
         *newest = newest.replace(file, entry).map_err(self.failed("write"))?;
         // Stopped since the look, it may have been overtaken, and have overwritten what the other one had announced. Then
         // neither can tell who is right, and both lose.
@@ -427,9 +453,13 @@ impl Hold for FileHold {
     async fn write(&mut self, record: Record) -> Result<(), LedgerError> {
         self.verify().await?;
         let written = record.clone();
-        self.run(move |holding, root| holding.put(root, written)).await?;
+        self.run(move |holding, root| holding.put(root, |entry| entry.record = written)).await?;
         self.record = record;
         Ok(())
+    }
+
+    fn pending(&self) -> Arc<dyn PendingSlot> {
+        Arc::new(FileSlot(Arc::clone(&self.holding)))
     }
 
     async fn remove(self: Box<Self>) -> Result<(), LedgerError> {
@@ -438,12 +468,88 @@ impl Hold for FileHold {
             holding.look(root)?;
             let (directory, name) = (places::locks(root)?, file_name(&holding.user));
             stops::remove(&directory, &holding.user);
+            if holding.is_noted() {
+                pending_files::clear(root, &holding.user)?;
+            }
             match directory.unlink(&name) {
                 Ok(()) | Err(Errno::NOENT) => Ok(()),
                 Err(errno) => Err(StagingError::io("remove", directory.path_of(&name))(errno)),
             }
         });
         removed.await
+    }
+}
+
+/// The pending work of a user who is held.
+#[derive(Debug)]
+struct FileSlot(Arc<Holding>);
+
+impl FileSlot {
+    /// Every change in it is made under the lock.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Holding, &Root) -> Result<T, StagingError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let holding = Arc::clone(&self.0);
+        let fence: Arc<dyn Fence> = Arc::<Holding>::clone(&holding);
+        let (files, job) = (holding.locked.files.clone(), Job::of(&holding.user).under(Some(fence)));
+        let done = files.run(job, move |root| work(&holding, root)).await;
+        done.map_err(|source| match source {
+            StagingError::LockLost { .. } => LedgerError::Lost { user_id: self.0.user.clone() },
+            source => unusable(&self.0.user, source),
+        })
+    }
+}
+
+#[async_trait]
+impl PendingSlot for FileSlot {
+    async fn read(&self) -> Result<Option<Pending>, LedgerError> {
+        if !self.is_noted() {
+            return Ok(None);
+        }
+        let read = self.run(|holding, root| pending_files::take_up(root, &holding.user)).await?;
+        read.map_err(|()| LedgerError::NotUnderstood { user_id: self.0.user.clone() })
+    }
+
+    async fn write(&self, pending: &Pending) -> Result<(), LedgerError> {
+        let pending = pending.clone();
+        let written = self.run(move |holding, root| {
+            if !holding.is_noted() {
+                // First: what no holder looks for must not be found by a listing and done after all, long after others.
+                holding.put(root, |entry| entry.is_noted = true)?;
+            }
+            pending_files::write(root, &holding.user, &pending)
+        });
+        written.await
+    }
+
+    async fn end(&self, why: Value) -> Result<(), LedgerError> {
+        let ended = self.run(move |holding, root| {
+            if !holding.is_noted() {
+                holding.put(root, |entry| entry.is_noted = true)?;
+            }
+            pending_files::end(root, &holding.user, why)
+        });
+        ended.await
+    }
+
+    async fn clear(&self) -> Result<(), LedgerError> {
+        if !self.is_noted() {
+            return Ok(());
+        }
+        let cleared = self.run(|holding, root| {
+            pending_files::clear(root, &holding.user)?;
+            holding.put(root, |entry| entry.is_noted = false)
+        });
+        cleared.await
+    }
+
+    fn is_noted(&self) -> bool {
+        self.0.is_noted()
+    }
+
+    async fn asked(&self) -> Result<Option<Ask>, LedgerError> {
+        self.run(|holding, root| pending_files::asked(root, &holding.user, &holding.generation)).await
     }
 }
 

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::queue::{Place, Queues};
-use super::{Hold, Ledger, LedgerError, Record};
+use super::{Ask, Hold, Ledger, LedgerError, Listed, Noted, Pending, PendingSlot, Record};
 use crate::domain::{LastStop, UserId};
 use crate::files::{Fence, Root};
 
@@ -24,6 +25,10 @@ struct Row {
     stop: Option<LastStop>,
     generation: u64,
     is_held: bool,
+    pending: Option<Pending>,
+    ended: Option<Value>,
+    /// Who is asked, and for what.
+    ask: Option<(u64, Ask)>,
 }
 
 /// One replica's way to the rows that all share.
@@ -109,6 +114,26 @@ impl Ledger for MemoryLedger {
     async fn note_stop(&self, user: &UserId, stop: LastStop) -> Result<(), LedgerError> {
         if let Some(row) = self.rows.lock().unwrap().get_mut(user) {
             row.stop = Some(stop);
+        }
+        Ok(())
+    }
+
+    async fn noted(&self, user: &UserId) -> Result<Option<Noted>, LedgerError> {
+        Ok(self.rows.lock().unwrap().get(user).and_then(|row| {
+            let pending = row.pending.as_ref().map(|pending| Noted::Pending(pending.intent.clone()));
+            pending.or_else(|| row.ended.clone().map(Noted::Ended))
+        }))
+    }
+
+    async fn list_noted(&self) -> Result<Vec<Listed>, LedgerError> {
+        let rows = self.rows.lock().unwrap();
+        let noted = rows.iter().filter(|(_, row)| row.pending.is_some() || row.ended.is_some());
+        Ok(noted.map(|(user, row)| Listed { user: user.clone(), is_pending: row.pending.is_some() }).collect())
+    }
+
+    async fn ask(&self, user: &UserId, ask: Ask) -> Result<(), LedgerError> {
+        if let Some(row) = self.rows.lock().unwrap().get_mut(user) {
+            row.ask = row.ask.max(Some((row.generation, ask)));
         }
         Ok(())
     }
@@ -204,7 +229,47 @@ impl Hold for MemoryHold {
         Ok(())
     }
 
+    fn pending(&self) -> Arc<dyn PendingSlot> {
+        Arc::new(MemorySlot(Arc::clone(&self.held)))
+    }
+
     async fn remove(self: Box<Self>) -> Result<(), LedgerError> {
         self.held.with_row(|rows| rows.remove(&self.held.user)).map(drop)
+    }
+}
+
+#[derive(Debug)]
+struct MemorySlot(Arc<Held>);
+
+impl MemorySlot {
+    fn with_row<T>(&self, change: impl FnOnce(&mut Row) -> T) -> Result<T, LedgerError> {
+        self.0.with_row(|rows| change(rows.entry(self.0.user.clone()).or_default()))
+    }
+}
+
+#[async_trait]
+impl PendingSlot for MemorySlot {
+    async fn read(&self) -> Result<Option<Pending>, LedgerError> {
+        self.with_row(|row| row.pending.clone())
+    }
+
+    async fn write(&self, pending: &Pending) -> Result<(), LedgerError> {
+        self.with_row(|row| (row.pending, row.ended) = (Some(pending.clone()), None))
+    }
+
+    async fn end(&self, why: Value) -> Result<(), LedgerError> {
+        self.with_row(|row| (row.pending, row.ended) = (None, Some(why)))
+    }
+
+    async fn clear(&self) -> Result<(), LedgerError> {
+        self.with_row(|row| (row.pending, row.ended) = (None, None))
+    }
+
+    fn is_noted(&self) -> bool {
+        self.with_row(|row| row.pending.is_some() || row.ended.is_some()).unwrap_or_default()
+    }
+
+    async fn asked(&self) -> Result<Option<Ask>, LedgerError> {
+        self.with_row(|row| row.ask.take().filter(|(of, _)| *of == row.generation).map(|(_, ask)| ask))
     }
 }

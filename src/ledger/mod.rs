@@ -3,11 +3,16 @@
 //! One user is held by one operation of one replica at a time. A holder that was stopped for longer than its lease may find
 //! that another one has taken its place: it asks before every change, see [`Hold::verify`] and [`Fence`].
 //!
+//! What was accepted for a user and is not done yet is kept as well, see [`PendingSlot`]: whoever holds the user next finds
+//! it, in whichever replica.
+//!
 //! [`FileLedger`] keeps all of it on EFS, and nothing outside this module knows. Another store takes its place by
-//! implementing [`Ledger`] and passing the sentences in `tests.rs`. It has to promise that of two holders only the later
-//! one passes `verify`, and that a record is read whole as it was before a write or after it.
+//! implementing [`Ledger`] and passing the sentences in `tests.rs` and `tests/pending.rs`. It has to promise that of two
+//! holders only the later one passes `verify`, and that what is written is read whole as it was before a write or after it.
 
 mod file;
+mod pending;
+mod pending_files;
 mod queue;
 mod slots;
 mod stops;
@@ -23,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use file::FileLedger;
+pub use pending::{Ask, Listed, Noted, Pending, PendingSlot, Secret};
 
 use crate::domain::{LastStop, UserId};
 use crate::files::Fence;
@@ -70,6 +76,12 @@ pub enum LedgerError {
         /// The user.
         user_id: UserId,
     },
+    /// What is pending of the user was written by a later version of this service, or is damaged: it is left alone.
+    #[error("what was accepted for user {user_id} cannot be read by this version of the service")]
+    NotUnderstood {
+        /// The user.
+        user_id: UserId,
+    },
     /// The store could not be used.
     #[error("could not lock user {user_id}")]
     Unusable {
@@ -106,6 +118,17 @@ pub trait Ledger: Debug + Send + Sync {
 
     /// Notes a stop, unless the very same is noted. It is only ever an explanation, so it needs no lock.
     async fn note_stop(&self, user: &UserId, stop: LastStop) -> Result<(), LedgerError>;
+
+    /// What is noted of work that was accepted for the user, whoever holds them. A hint like [`Self::read`].
+    async fn noted(&self, user: &UserId) -> Result<Option<Noted>, LedgerError>;
+
+    /// Every user of whom something is noted, in no order. Cheap: it costs as much as there are such users, not as there are
+    /// users.
+    async fn list_noted(&self) -> Result<Vec<Listed>, LedgerError>;
+
+    /// Asks whoever holds the user at this moment for something. It reaches that holder alone, and nobody who holds the
+    /// user later; to be repeated, for a holder that has just begun may not be known yet.
+    async fn ask(&self, user: &UserId, ask: Ask) -> Result<(), LedgerError>;
 }
 
 /// Holds a user; dropping it lets go.
@@ -138,7 +161,10 @@ pub trait Hold: Debug + Send + Sync {
     /// [`LedgerError::Lost`], and what the store says. The former record is in force then.
     async fn write(&mut self, record: Record) -> Result<(), LedgerError>;
 
-    /// Forgets the user and lets go: the last step of deleting them completely.
+    /// Where what was accepted for the user is kept, to be used beside this.
+    fn pending(&self) -> Arc<dyn PendingSlot>;
+
+    /// Forgets the user, with what is pending of them, and lets go: the last step of deleting them completely.
     ///
     /// # Errors
     /// As [`Self::write`].

@@ -22,6 +22,9 @@ const MAGIC: &str = "openclaw-ledger-1";
 pub(super) struct Entry {
     /// Whose it is: another one at every acquisition.
     pub(super) generation: String,
+    /// Whether accepted work is noted of the user, see `pending_files`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_noted: bool,
     #[serde(flatten)]
     pub(super) record: Record,
 }
@@ -97,7 +100,7 @@ fn former(bytes: &[u8]) -> Entry {
         tracing::warn!(lines = rest.len(), "a lock file has lines that name no revision; they are ignored");
     }
     let revisions = named.into_iter().map(str::to_owned).collect();
-    Entry { generation: String::new(), record: Record::default().with_revisions(revisions) }
+    Entry { record: Record::default().with_revisions(revisions), ..Entry::default() }
 }
 
 fn read_at_most(file: &OwnedFd, bytes: &mut [u8]) -> Result<usize, Errno> {
@@ -134,7 +137,11 @@ mod tests {
 
     fn entry(generation: &str, revisions: &[&str]) -> Entry {
         let revisions = revisions.iter().map(|&arn| arn.to_owned()).collect();
-        Entry { generation: generation.to_owned(), record: Record::default().with_revisions(revisions) }
+        Entry {
+            generation: generation.to_owned(),
+            is_noted: false,
+            record: Record::default().with_revisions(revisions),
+        }
     }
 
     fn file() -> OwnedFd {
@@ -199,7 +206,7 @@ mod tests {
         write_at(&file, format!("{header}{payload}").as_bytes(), 0).unwrap();
         let read = Newest::read(&file).unwrap();
         let record = read.entry.record.with_revisions([ARN.to_owned()].into());
-        read.replace(&file, Entry { generation: "h".to_owned(), record }).unwrap();
+        read.replace(&file, Entry { generation: "h".to_owned(), is_noted: false, record }).unwrap();
         assert!(String::from_utf8_lossy(&content(&file)).contains(r#""accepted":{"desired":1}"#));
     }
 

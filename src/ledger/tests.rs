@@ -1,6 +1,7 @@
 //! What every ledger promises, told of two replicas, and then what the one on files promises besides.
 
 mod on_files;
+mod pending;
 
 use std::collections::BTreeSet;
 

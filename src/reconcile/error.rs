@@ -193,7 +193,9 @@ impl ConvergeError {
                     StagingErrorKind::Retryable => FailureKind::FilesUnavailable,
                 }
             }
-            Self::Lock(LedgerError::Busy { .. }) => FailureKind::OperationInProgress,
+            Self::Lock(LedgerError::Busy { .. } | LedgerError::NotUnderstood { .. }) => {
+                FailureKind::OperationInProgress
+            }
             Self::Lock(LedgerError::Lost { .. }) => FailureKind::LockLost,
             Self::Busy(_) => FailureKind::OperationInProgress,
             Self::QueueFull(_) => FailureKind::QueueFull,
@@ -230,6 +232,7 @@ const fn elsewhere(error: &LedgerError) -> &'static str {
         LedgerError::Busy { elsewhere: true, .. } => ", in another replica",
         LedgerError::Busy { elsewhere: false, .. }
         | LedgerError::Lost { .. }
+        | LedgerError::NotUnderstood { .. }
         | LedgerError::Unusable { .. }
         | LedgerError::Unlisted(_) => "",
     }
@@ -243,7 +246,7 @@ fn missing_image(image: &EcrImage, repository_exists: bool) -> String {
 impl From<LedgerError> for ConvergeError {
     fn from(error: LedgerError) -> Self {
         match error {
-            LedgerError::Busy { .. } => Self::Busy(error),
+            LedgerError::Busy { .. } | LedgerError::NotUnderstood { .. } => Self::Busy(error),
             LedgerError::Lost { .. } => Self::LockLost,
             LedgerError::Unusable { .. } | LedgerError::Unlisted(_) => Self::Lock(error),
         }

@@ -7,6 +7,7 @@
 //! <EFS root>/users/<user id>/.provisioner/       the entry script, and what it is to import
 //! <EFS root>/.provisioner/file-system            the id of this file system
 //! <EFS root>/.provisioner/locks/<user id>.lock   one converging replica per user; beyond every tenant's root
+//! <EFS root>/.provisioner/pending/<user id>.*    work that was accepted and is not done, see `ledger`
 //! ```
 //! `jail` walks, `write` replaces, `places` knows the directories, `credentials` reads and stages, `configuration` merges
 //! into `openclaw.json`, `entry` has the entry script, `locations` describes, `purge` removes, `identity` knows which file system
@@ -164,7 +165,7 @@ impl Staging {
         files
             .run(Job::ours(), |root| {
                 places::make_users(root)?;
-                places::make_locks(root)
+                places::make_ours(root)
             })
             .await?;
         let (files, reread) = (files.clone(), Reread::default());

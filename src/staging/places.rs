@@ -13,6 +13,8 @@ const USERS: Name = Name::fixed("users");
 /// This service's own, beyond every tenant's root.
 const PROVISIONER: Name = Name::fixed(".provisioner");
 const LOCKS: Name = Name::fixed("locks");
+/// Work that was accepted and is not done.
+const PENDING: Name = Name::fixed("pending");
 pub(super) static CODEX: [Name; 1] = [Name::fixed("codex")];
 pub(super) static AUTH_JSON: Name = Name::fixed("auth.json");
 /// `agents/main/agent`, where OpenClaw keeps the sign-ins of its agent `main`.
@@ -61,17 +63,24 @@ pub(super) fn users(root: &Root) -> Result<Dir, StagingError> {
     Dir::root(root)?.existing(&USERS)
 }
 
-/// Makes `.provisioner/locks` if it is missing: at start alone, see [`locks`].
-pub(super) fn make_locks(root: &Root) -> Result<(), StagingError> {
+/// Makes `.provisioner/locks` and `.provisioner/pending` if they are missing: at start alone, see [`locks`].
+pub(super) fn make_ours(root: &Root) -> Result<(), StagingError> {
     let make =
         |parent: &Dir, name: &Name| parent.ensure(name, PRIVATE, None)?.ok_or_else(|| not_a_directory(parent, name));
-    make(&make(&Dir::root(root)?, &PROVISIONER)?, &LOCKS).map(drop)
+    let ours = make(&Dir::root(root)?, &PROVISIONER)?;
+    make(&ours, &LOCKS)?;
+    make(&ours, &PENDING).map(drop)
 }
 
 /// `.provisioner/locks`. It is never made here: locks on a bare mount point, its file system unmounted, would exclude no
 /// other replica.
 pub(crate) fn locks(root: &Root) -> Result<Dir, StagingError> {
     Dir::root(root)?.existing(&PROVISIONER)?.existing(&LOCKS)
+}
+
+/// `.provisioner/pending`, which is never made here either.
+pub(crate) fn pending(root: &Root) -> Result<Dir, StagingError> {
+    Dir::root(root)?.existing(&PROVISIONER)?.existing(&PENDING)
 }
 
 /// The user's directory if there is one, whatever it is. Its mode is the tenant's to set, and keeps nobody out here.

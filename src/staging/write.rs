@@ -87,6 +87,24 @@ pub(crate) fn remove_leftovers(directory: &Dir) -> Result<(), StagingError> {
     Ok(())
 }
 
+/// Removes temporary files of these names that nobody can be writing any more: for a directory that several write to at a
+/// time. A write is a matter of seconds, and is given up after [`crate::files::WITHIN`].
+pub(crate) fn remove_old_leftovers(directory: &Dir, names: &[Name]) -> Result<(), StagingError> {
+    const OLD_SECONDS: i64 = 120;
+    let now = jiff::Timestamp::now().as_second();
+    for name in names.iter().filter(|name| is_temporary(name)) {
+        let written = directory.stat(name)?.map(|stat| stat.st_mtime);
+        if written.is_none_or(|written| now.saturating_sub(written) < OLD_SECONDS) {
+            continue;
+        }
+        match directory.unlink(name) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(StagingError::io("remove", directory.path_of(name))(errno)),
+        }
+    }
+    Ok(())
+}
+
 fn is_temporary(name: &Name) -> bool {
     let (start, end) = TEMPORARY;
     let random = name.bytes().strip_prefix(start.as_bytes()).and_then(|rest| rest.strip_suffix(end.as_bytes()));
