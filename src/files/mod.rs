@@ -28,7 +28,8 @@ use crate::domain::UserId;
 use crate::metrics::Metrics;
 use turns::{Turn, Turns};
 
-/// Calls at a time, and so threads that a mount which does not answer can take.
+/// Calls at a time, each with a thread that a mount which does not answer can take; where a user's files are written side by
+/// side, with one for each of them.
 const AT_A_TIME: usize = 32;
 /// Beside them: the look whether the mount is back, and unlocks, which nobody waits for.
 const THREADS: usize = AT_A_TIME + 4;

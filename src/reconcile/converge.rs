@@ -21,7 +21,7 @@ use crate::aws::{AwsError, ErrorKind, fenced};
 use crate::domain::service::{ServiceStatus, revision};
 use crate::domain::{Coordinates, CurrentDefinition, UserId, with_causes};
 use crate::ledger::{Hold, LedgerError};
-use crate::staging::Staging;
+use crate::staging::{Prepared, Staging};
 use lock::Lock;
 
 /// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
@@ -125,6 +125,7 @@ impl Reconciler {
             user,
             target,
             sign_in,
+            prepared: None,
             placed,
             deadline,
             existed,
@@ -164,6 +165,7 @@ struct Run<'a> {
     user: &'a UserId,
     target: &'a Target,
     sign_in: SignInChange,
+    prepared: Option<Prepared>,
     placed: Option<PlacedSignIn>,
     deadline: Instant,
     existed: bool,
@@ -239,7 +241,7 @@ impl Run<'_> {
         let registers = matches!(step, Step::RegisterTaskDefinition(_));
         if registers {
             // Where no files can be staged, nothing is registered either.
-            self.staging().prepare(self.user).await?;
+            self.prepared = Some(self.staging().prepare(self.user).await?);
         }
         let starts_task = step.starts_task();
         if starts_task {

@@ -7,13 +7,12 @@ use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 
 use super::error::StagingError;
+use super::home::{At, Edit, Home, What};
 use super::jail::{Child, Found, Name};
 use super::places;
-use super::write::{Replaced, remove_leftovers, replace};
 use super::{ATTEMPTS, Owner, Staging};
 use crate::domain::credential_plan::openclaw_json::{
-    Agent, Entries, GatewayToken, Merged, Noted, Surroundings, default_agent, gateway_port, gateway_token, merge_for,
-    with_gateway_token,
+    Agent, GatewayToken, Merged, default_agent, gateway_port, gateway_token, with_gateway_token,
 };
 use crate::domain::credential_plan::{Provider, Warning, auth_profiles};
 use crate::domain::user_id::UserId;
@@ -26,31 +25,6 @@ const MAIN: &str = "main";
 const GATEWAY_TOKEN_BYTES: usize = 32;
 
 impl Staging {
-    /// Merges our entries into the user's `openclaw.json`, and makes the gateway's token where there is none. What cannot
-    /// be merged is left alone, with a warning; what says all that it should is not written. Answers what the caller
-    /// should know.
-    pub async fn configure(&self, user: &UserId, entries: Entries) -> Result<Vec<Warning>, StagingError> {
-        self.configure_for(user, entries, Surroundings::default()).await
-    }
-
-    /// As [`Self::configure`], with what goes with the user's definition.
-    pub async fn configure_for(
-        &self,
-        user: &UserId,
-        entries: Entries,
-        around: Surroundings,
-    ) -> Result<Vec<Warning>, StagingError> {
-        let profile = entries.profile;
-        let edit = move |existing: Option<&[u8]>, token: &SecretString| merge_for(existing, &entries, &around, token);
-        match self.edit(user, edit).await? {
-            Ok(Noted { mut warnings, agent }) => {
-                warnings.extend(self.reads_elsewhere(user, agent, profile).await?);
-                Ok(warnings)
-            }
-            Err(problem) => Ok(vec![Warning::ConfigurationLeftAlone { problem }]),
-        }
-    }
-
     /// Whether the agent that answers, where it is not `main`, has a sign-in of its own that may be used before the staged
     /// one. Agents without one use that of `main` (`ensureAuthProfileStore` of all releases).
     pub async fn agent_elsewhere(
@@ -66,7 +40,7 @@ impl Staging {
         self.reads_elsewhere(user, agent.await?, profile).await
     }
 
-    async fn reads_elsewhere(
+    pub(super) async fn reads_elsewhere(
         &self,
         user: &UserId,
         agent: Option<Agent>,
@@ -121,7 +95,7 @@ impl Staging {
 
     /// Edits the file, unless it changes meanwhile; then it is looked at anew. Answers what the edit noted, or why the file
     /// was left alone.
-    async fn edit<F, T>(&self, user: &UserId, edit: F) -> Result<Result<T, &'static str>, StagingError>
+    pub(super) async fn edit<F, T>(&self, user: &UserId, edit: F) -> Result<Result<T, &'static str>, StagingError>
     where
         F: Fn(Option<&[u8]>, &SecretString) -> (Merged, T) + Clone + Send + 'static,
         T: Send + 'static,
@@ -162,26 +136,72 @@ fn edit_once<T>(
     owner: Option<Owner>,
     edit: impl Fn(Option<&[u8]>, &SecretString) -> (Merged, T),
 ) -> Result<Edited<T>, StagingError> {
-    let home = places::make_home(root, user, owner)?;
-    let found = home.read(&OPENCLAW_JSON)?;
-    let existing = match content(&found) {
+    let mut home = Home::make(root, user, owner)?;
+    let planned = plan(&mut home, owner, edit)?;
+    let edits: Vec<_> = planned.edit().into_iter().collect();
+    let is_done = home.apply(&edits, &mut Vec::new())?;
+    drop(edits);
+    Ok(match planned.noted() {
+        _ if !is_done => Edited::Disturbed,
+        Ok(noted) => Edited::Done(noted),
+        Err(problem) => Edited::LeftAlone(problem),
+    })
+}
+
+/// What there is to do with the file.
+pub(super) enum Planned<T> {
+    /// It says all that it should.
+    Nothing(T),
+    /// It cannot be merged into.
+    LeftAlone(&'static str),
+    Write {
+        bytes: Zeroizing<Vec<u8>>,
+        before: Found,
+        noted: T,
+    },
+}
+
+impl<T> Planned<T> {
+    /// What the edit noted, or why the file is left alone.
+    pub(super) fn noted(self) -> Result<T, &'static str> {
+        match self {
+            Self::Nothing(noted) | Self::Write { noted, .. } => Ok(noted),
+            Self::LeftAlone(problem) => Err(problem),
+        }
+    }
+
+    pub(super) fn edit(&self) -> Option<Edit<'_>> {
+        match self {
+            Self::Nothing(_) | Self::LeftAlone(_) => None,
+            Self::Write { bytes, before, .. } => {
+                Some(Edit { path: &[], name: OPENCLAW_JSON, before: Some(before), what: What::Write(bytes) })
+            }
+        }
+    }
+}
+
+/// Reads the file and merges into it.
+pub(super) fn plan<T>(
+    home: &mut Home,
+    owner: Option<Owner>,
+    edit: impl Fn(Option<&[u8]>, &SecretString) -> (Merged, T),
+) -> Result<Planned<T>, StagingError> {
+    let before = home.read(&[], &OPENCLAW_JSON)?;
+    let existing = match content(&before) {
         Ok(existing) => existing,
-        Err(problem) => return Ok(Edited::LeftAlone(problem)),
+        Err(problem) => return Ok(Planned::LeftAlone(problem)),
     };
     let (merged, noted) = edit(existing, &random_token()?);
-    let bytes = match merged {
+    Ok(match merged {
         Merged::Unchanged => {
-            home.heal_file(&OPENCLAW_JSON, owner)?;
-            return Ok(Edited::Done(noted));
+            home.at(At::HOME).heal_file(&OPENCLAW_JSON, owner)?;
+            Planned::Nothing(noted)
         }
-        Merged::LeftAlone(problem) => return Ok(Edited::LeftAlone(problem)),
-        Merged::Write(bytes) => Zeroizing::new(bytes),
-    };
-    remove_leftovers(&home)?;
-    let unchanged = || Ok(home.read(&OPENCLAW_JSON)? == found);
-    Ok(match replace(&home, &OPENCLAW_JSON, &bytes, owner, unchanged)? {
-        Replaced::Done { .. } => Edited::Done(noted),
-        Replaced::Disturbed => Edited::Disturbed,
+        Merged::LeftAlone(problem) => Planned::LeftAlone(problem),
+        Merged::Write(bytes) => {
+            home.sweep(At::HOME)?;
+            Planned::Write { bytes: Zeroizing::new(bytes), before, noted }
+        }
     })
 }
 

@@ -1,14 +1,14 @@
 //! A user's sign-in on disk: read, and changed as the placement says. Blocking; `Staging` runs these off the runtime's
 //! threads.
 
-use rustix::io::Errno;
 use secrecy::ExposeSecret as _;
 
 use super::Owner;
 use super::error::{StagingError, StagingErrorKind};
+use super::home::{Edit, Home, What};
 use super::jail::{Child, Dir, Found, Name};
-use super::places::{self, PLACES, path_of};
-use super::write::{Replaced, remove_leftovers, replace};
+use super::places::{self, ASIDE, CODEX, PLACES, path_of};
+use super::write::remove_leftovers;
 use crate::domain::credential_plan::{
     Aside, AsideName, AuthState, Change, CodexConfig, HandOver, OnDisk, Place, Profiles, Stored, api_key_in,
 };
@@ -18,52 +18,62 @@ use crate::files::Root;
 /// What was found where a sign-in may be.
 pub(super) struct Observed {
     pub(super) on_disk: OnDisk,
+    files: Files,
+}
+
+/// The files that are written for a sign-in.
+struct Files {
     codex: Found,
     profiles: Found,
     auth_state: Found,
     hand_over: Found,
 }
 
-impl Observed {
-    fn read(home: Option<&Dir>) -> Result<Self, StagingError> {
-        let found = |place| read(home, place);
+impl Files {
+    fn read(mut found: impl FnMut(Place) -> Result<Found, StagingError>) -> Result<Self, StagingError> {
         let (codex, profiles, hand_over) = (found(Place::Codex)?, found(Place::Profiles)?, found(Place::HandOver)?);
-        let auth_state = found(Place::AuthState)?;
+        Ok(Self { codex, profiles, auth_state: found(Place::AuthState)?, hand_over })
+    }
+}
+
+impl Observed {
+    fn new(files: Files, asides: Vec<Aside>, codex_config: CodexConfig) -> Self {
+        let Files { codex, profiles, auth_state, hand_over } = &files;
         let on_disk = OnDisk {
-            codex: match &codex {
+            codex: match codex {
                 Found::Missing => Stored::Missing,
                 Found::Regular(bytes) => Stored::from_file_bytes(bytes),
                 Found::TooLarge(_) | Found::Other(_) => Stored::Unreadable,
             },
-            codex_api_key: match &codex {
+            codex_api_key: match codex {
                 Found::Regular(bytes) => api_key_in(bytes),
                 Found::Missing | Found::TooLarge(_) | Found::Other(_) => None,
             },
-            profiles: match &profiles {
+            profiles: match profiles {
                 Found::Missing => Profiles::Missing,
                 Found::Regular(bytes) => Profiles::from_file_bytes(bytes),
                 Found::TooLarge(_) | Found::Other(_) => Profiles::Unreadable,
             },
-            hand_over: match &hand_over {
+            hand_over: match hand_over {
                 Found::Regular(bytes) => HandOver::from_file_bytes(bytes),
                 Found::Missing | Found::TooLarge(_) | Found::Other(_) => HandOver::Nothing,
             },
-            auth_state: match &auth_state {
+            auth_state: match auth_state {
                 Found::Regular(bytes) => AuthState::from_file_bytes(bytes),
                 Found::Missing | Found::TooLarge(_) | Found::Other(_) => AuthState::Nothing,
             },
-            asides: home.map(asides).transpose()?.unwrap_or_default(),
-            codex_config: home.map(codex_config).transpose()?.unwrap_or_default(),
+            asides,
+            codex_config,
         };
-        Ok(Self { on_disk, codex, profiles, auth_state, hand_over })
+        Self { on_disk, files }
     }
 
     fn found(&self, place: Place) -> &Found {
         match place {
-            Place::Codex => &self.codex,
-            Place::Profiles => &self.profiles,
-            Place::HandOver => &self.hand_over,
-            Place::AuthState => &self.auth_state,
+            Place::Codex => &self.files.codex,
+            Place::Profiles => &self.files.profiles,
+            Place::HandOver => &self.files.hand_over,
+            Place::AuthState => &self.files.auth_state,
         }
     }
 
@@ -89,8 +99,7 @@ fn read(home: Option<&Dir>, place: Place) -> Result<Found, StagingError> {
 }
 
 /// What was moved aside earlier. Only files of our names, and no more than a user can ever have by us.
-fn asides(home: &Dir) -> Result<Vec<Aside>, StagingError> {
-    let Some(directory) = places::walk(home, &places::ASIDE)? else { return Ok(Vec::new()) };
+fn asides(directory: &Dir) -> Result<Vec<Aside>, StagingError> {
     let mut found = Vec::new();
     let names = directory.names(places::NAMES_LOOKED_THROUGH)?.into_iter();
     let ours = names.filter_map(|name| Some((AsideName::parse(&name.shown())?, name)));
@@ -103,8 +112,7 @@ fn asides(home: &Dir) -> Result<Vec<Aside>, StagingError> {
     Ok(found)
 }
 
-fn codex_config(home: &Dir) -> Result<CodexConfig, StagingError> {
-    let Some(directory) = places::walk(home, &places::CODEX)? else { return Ok(CodexConfig::default()) };
+fn codex_config(directory: &Dir) -> Result<CodexConfig, StagingError> {
     match directory.read(&places::CODEX_CONFIG) {
         Ok(Found::Regular(bytes)) => Ok(CodexConfig::from_file_bytes(&bytes)),
         Ok(Found::Missing | Found::TooLarge(_) | Found::Other(_)) => Ok(CodexConfig::default()),
@@ -116,42 +124,52 @@ fn codex_config(home: &Dir) -> Result<CodexConfig, StagingError> {
 
 /// Makes `codex`, heals owners and modes, removes leftovers, and reads what is there.
 pub(super) fn prepare(
-    root: &Root,
-    user: &UserId,
+    home: &mut Home,
     owner: Option<Owner>,
     moved_aside: &mut Vec<String>,
 ) -> Result<Observed, StagingError> {
-    let home = places::make_home(root, user, owner)?;
     // `CODEX_HOME` must exist, whatever is in it (openclaw-facts §3).
-    places::make(&home, &places::CODEX, owner, moved_aside)?;
+    let codex = home.make_at(&CODEX, moved_aside)?;
     for place in PLACES {
         let (path, name) = path_of(place);
-        if let Some(directory) = places::walk(&home, path)? {
-            // The one before it in `PLACES` is in the same directory.
-            if place != Place::AuthState {
-                remove_leftovers(&directory)?;
-            }
-            directory.heal_file(name, owner)?;
+        if let Some(at) = home.find(path)? {
+            home.sweep(at)?;
+            home.at(at).heal_file(name, owner)?;
         }
     }
-    if let Some(aside) = places::walk(&home, &places::ASIDE)? {
-        remove_leftovers(&aside)?;
-    }
-    Observed::read(Some(&home))
+    let files = Files::read(|place| {
+        let (path, name) = path_of(place);
+        home.read(path, name)
+    })?;
+    let asides = match home.find(&ASIDE)? {
+        Some(at) => {
+            home.sweep(at)?;
+            asides(home.at(at))?
+        }
+        None => Vec::new(),
+    };
+    let codex = home.at(codex);
+    let codex_config = if codex.is_new() { CodexConfig::default() } else { codex_config(codex)? };
+    Ok(Observed::new(files, asides, codex_config))
 }
 
 /// Reads what is there and changes nothing.
 pub(super) fn inspect(root: &Root, user: &UserId) -> Result<Observed, StagingError> {
-    match places::home(root, user)? {
-        Child::Directory(home) => Observed::read(Some(&home)),
-        Child::Missing | Child::Other => Observed::read(None),
-    }
+    let home = match places::home(root, user)? {
+        Child::Directory(home) => Some(home),
+        Child::Missing | Child::Other => None,
+    };
+    let walk = |path| home.as_ref().map(|home| places::walk(home, path)).transpose().map(Option::flatten);
+    let files = Files::read(|place| read(home.as_ref(), place))?;
+    let asides = walk(&ASIDE)?.as_ref().map(asides).transpose()?.unwrap_or_default();
+    let codex_config = walk(&CODEX)?.as_ref().map(codex_config).transpose()?.unwrap_or_default();
+    Ok(Observed::new(files, asides, codex_config))
 }
 
 /// Removes what a killed process left, which holds tokens.
 pub(super) fn tidy(root: &Root, user: &UserId) -> Result<(), StagingError> {
     let Child::Directory(home) = places::home(root, user)? else { return Ok(()) };
-    for path in PLACES.into_iter().map(|place| path_of(place).0).chain([&places::ASIDE[..]]) {
+    for path in PLACES.into_iter().map(|place| path_of(place).0).chain([&ASIDE[..]]) {
         if let Some(directory) = places::walk(&home, path)? {
             remove_leftovers(&directory)?;
         }
@@ -159,88 +177,19 @@ pub(super) fn tidy(root: &Root, user: &UserId) -> Result<(), StagingError> {
     Ok(())
 }
 
-/// Takes the changes one after the other; `Disturbed` as soon as a file is not what was observed any more.
-pub(super) fn commit(
-    root: &Root,
-    user: &UserId,
-    owner: Option<Owner>,
-    observed: &Observed,
-    changes: &[Change],
-    moved_aside: &mut Vec<String>,
-) -> Result<Replaced, StagingError> {
-    let home = places::make_home(root, user, owner)?;
-    for change in changes {
-        let place = match change {
-            Change::Write(place, _)
-            | Change::MoveAsideAndWrite(place, _)
-            | Change::MoveAside(place)
-            | Change::Remove(place) => place,
-            Change::SetAside(name, bytes) => {
-                let directory = places::make(&home, &places::ASIDE, owner, moved_aside)?;
-                replace(&directory, &Name::of_aside(name), bytes.expose_secret(), owner, || Ok(true))?;
-                continue;
-            }
-            Change::RemoveAside(name) => {
-                let Some(directory) = places::walk(&home, &places::ASIDE)? else { continue };
-                remove(&directory, &Name::of_aside(name))?;
-                continue;
-            }
+/// The changes as edits of the files that were observed.
+pub(super) fn edits<'a>(observed: &'a Observed, changes: &'a [Change]) -> impl Iterator<Item = Edit<'a>> {
+    let aside = |name, what| Edit { path: &ASIDE, name: Name::of_aside(name), before: None, what };
+    changes.iter().map(move |change| {
+        let (place, what) = match change {
+            Change::Write(place, bytes) => (*place, What::Write(bytes.expose_secret())),
+            Change::MoveAsideAndWrite(place, bytes) => (*place, What::MoveAsideAndWrite(bytes.expose_secret())),
+            Change::MoveAside(place) => (*place, What::MoveAside),
+            Change::Remove(place) => (*place, What::Remove),
+            Change::SetAside(name, bytes) => return aside(name, What::Keep(bytes.expose_secret())),
+            Change::RemoveAside(name) => return aside(name, What::Remove),
         };
-        let (path, name) = path_of(*place);
-        let before = moved_aside.len();
-        let directory = places::make(&home, path, owner, moved_aside)?;
-        if moved_aside.len() > before || directory.read(name)? != *observed.found(*place) {
-            return Ok(Replaced::Disturbed);
-        }
-        let replaced = match change {
-            Change::Write(_, bytes) => {
-                write_into(&home, &directory, *place, owner, bytes.expose_secret(), observed.found(*place))?
-            }
-            Change::MoveAsideAndWrite(_, bytes) => {
-                moved_aside.extend(directory.move_aside(name)?);
-                write_into(&home, &directory, *place, owner, bytes.expose_secret(), &Found::Missing)?
-            }
-            Change::MoveAside(_) => {
-                moved_aside.extend(directory.move_aside(name)?);
-                Replaced::Done { moved_aside: None }
-            }
-            Change::Remove(_) => remove(&directory, name)?,
-            Change::SetAside(..) | Change::RemoveAside(_) => continue,
-        };
-        match replaced {
-            Replaced::Done { moved_aside: path } => moved_aside.extend(path),
-            Replaced::Disturbed => return Ok(Replaced::Disturbed),
-        }
-    }
-    Ok(Replaced::Done { moved_aside: None })
-}
-
-/// Writes a place's file into its directory, as it was opened in the user's directory.
-pub(super) fn write_into(
-    home: &Dir,
-    directory: &Dir,
-    place: Place,
-    owner: Option<Owner>,
-    bytes: &[u8],
-    before: &Found,
-) -> Result<Replaced, StagingError> {
-    let (path, name) = path_of(place);
-    let replaced = replace(directory, name, bytes, owner, || Ok(directory.read(name)? == *before))?;
-    // The tenant may have moved the directory away while we wrote into it; then it is something else now.
-    let in_place = match places::walk(home, path)? {
-        Some(now) => now.identity()? == directory.identity()?,
-        None => false,
-    };
-    Ok(if in_place { replaced } else { Replaced::Disturbed })
-}
-
-fn remove(directory: &Dir, name: &Name) -> Result<Replaced, StagingError> {
-    match directory.unlink(name) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        // A directory of this name holds no sign-in, and is the tenant's. POSIX says EPERM of one.
-        Err(Errno::ISDIR | Errno::PERM) if !directory.is_file(name)? => {}
-        Err(errno) => return Err(StagingError::io("remove", directory.path_of(name))(errno)),
-    }
-    directory.sync()?;
-    Ok(Replaced::Done { moved_aside: None })
+        let (path, name) = path_of(place);
+        Edit { path, name: name.clone(), before: Some(observed.found(place)), what }
+    })
 }

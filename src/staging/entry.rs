@@ -4,11 +4,9 @@
 
 use super::Owner;
 use super::error::StagingError;
+use super::home::{Edit, Home, What};
 use super::jail::{Found, Name};
-use super::places::{self, OURS};
-use super::write::{Replaced, replace};
-use crate::domain::user_id::UserId;
-use crate::files::Root;
+use super::places::OURS;
 
 /// Name and content of each file.
 static FILES: [(Name, &str); 2] = [
@@ -16,26 +14,25 @@ static FILES: [(Name, &str); 2] = [
     (Name::fixed("import.mjs"), include_str!("container/import.mjs")),
 ];
 
-/// Writes the files that are missing or not of this build; answers what was in the way.
-pub(super) fn stage(root: &Root, user: &UserId, owner: Option<Owner>) -> Result<Vec<String>, StagingError> {
-    let home = places::make_home(root, user, owner)?;
-    let mut moved_aside = Vec::new();
-    let directory = places::make(&home, &OURS, owner, &mut moved_aside)?;
+/// What there is to write: the files that are missing or not of this build. What was in the way is moved aside.
+pub(super) fn edits(
+    home: &mut Home,
+    owner: Option<Owner>,
+    moved_aside: &mut Vec<String>,
+) -> Result<Vec<Edit<'static>>, StagingError> {
+    let at = home.make_at(&OURS, moved_aside)?;
+    let directory = home.at(at);
+    let mut edits = Vec::new();
     for (name, content) in &FILES {
         let is_current =
             |found: &Found| matches!(found, Found::Regular(bytes) if bytes.as_slice() == content.as_bytes());
         if is_current(&directory.read(name)?) {
             directory.heal_file(name, owner)?;
-            continue;
-        }
-        match replace(&directory, name, content.as_bytes(), owner, || Ok(true))? {
-            Replaced::Done { moved_aside: path } => moved_aside.extend(path),
-            Replaced::Disturbed => {
-                return Err(StagingError::Contended { path: directory.path_of(name), attempts: 1 });
-            }
+        } else {
+            edits.push(Edit { path: &OURS, name: name.clone(), before: None, what: What::Write(content.as_bytes()) });
         }
     }
-    Ok(moved_aside)
+    Ok(edits)
 }
 
 #[cfg(test)]

@@ -35,6 +35,12 @@ const RACES_ENDURED: u32 = 8;
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
+/// A directory on the way: opening it so asks the server nothing.
+#[cfg(target_os = "linux")]
+const ON_THE_WAY: OFlags = OFlags::PATH.union(DIRECTORY);
+#[cfg(not(target_os = "linux"))]
+const ON_THE_WAY: OFlags = DIRECTORY;
+
 /// What a change is refused with once its lock is lost: no file system answers so.
 pub(crate) const LOCK_LOST: Errno = Errno::CANCELED;
 
@@ -160,15 +166,16 @@ pub(crate) struct Dir {
     fd: OwnedFd,
     path: String,
     permit: Permit,
+    /// This process has made it just now, so it is most likely empty.
+    is_new: bool,
 }
 
 impl Dir {
     /// The root itself. Its path is the operator's, so links in it are followed.
     pub(crate) fn root(root: &Root) -> Result<Self, StagingError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = retry_on_intr(|| rustix::fs::open(root.path(), flags, Mode::empty()))
+        let fd = retry_on_intr(|| rustix::fs::open(root.path(), ON_THE_WAY - OFlags::NOFOLLOW, Mode::empty()))
             .map_err(StagingError::io("open", format!("the EFS root {}", root.path().display())))?;
-        Ok(Self { fd, path: String::new(), permit: root.permit().clone() })
+        Ok(Self { fd, path: String::new(), permit: root.permit().clone(), is_new: false })
     }
 
     /// Asked before every change: the lock that it is made under may have been lost.
@@ -189,6 +196,29 @@ impl Dir {
         rustix::fs::fstat(&self.fd).map(|stat| identity(&stat)).map_err(StagingError::io("stat", &*self.path))
     }
 
+    /// Whether this process has made it just now, so that there is nothing of anybody's in it.
+    pub(crate) const fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Which file the name is, without following it. Its attributes are of no interest, so they are not asked for.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn identity_of(&self, name: &Name) -> Result<Option<Identity>, StagingError> {
+        use rustix::fs::{StatxFlags, makedev, statx};
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
+        match statx(&self.fd, name.bytes(), flags, StatxFlags::INO) {
+            Ok(found) => Ok(Some((makedev(found.stx_dev_major, found.stx_dev_minor).into(), found.stx_ino.into()))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.io("stat", name)(errno)),
+        }
+    }
+
+    /// Which file the name is, without following it.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn identity_of(&self, name: &Name) -> Result<Option<Identity>, StagingError> {
+        Ok(self.stat(name)?.map(|stat| identity(&stat)))
+    }
+
     /// What the name is, without following it.
     pub(crate) fn stat(&self, name: &Name) -> Result<Option<Stat>, StagingError> {
         match rustix::fs::statat(&self.fd, name.bytes(), AtFlags::SYMLINK_NOFOLLOW) {
@@ -204,8 +234,15 @@ impl Dir {
     }
 
     pub(crate) fn child(&self, name: &Name) -> Result<Child, StagingError> {
-        match self.open(name, DIRECTORY, Mode::empty()) {
-            Ok(fd) => Ok(Child::Directory(Self { fd, path: self.path_of(name), permit: self.permit.clone() })),
+        self.child_as(name, DIRECTORY)
+    }
+
+    fn child_as(&self, name: &Name, flags: OFlags) -> Result<Child, StagingError> {
+        match self.open(name, flags, Mode::empty()) {
+            Ok(fd) => {
+                let (path, permit) = (self.path_of(name), self.permit.clone());
+                Ok(Child::Directory(Self { fd, path, permit, is_new: false }))
+            }
             Err(Errno::NOENT) => Ok(Child::Missing),
             // A link is ELOOP or ENOTDIR, depending on the system; EMLINK on some BSDs.
             Err(Errno::LOOP | Errno::NOTDIR | Errno::MLINK) => Ok(Child::Other),
@@ -227,7 +264,7 @@ impl Dir {
 
     /// The child directory, which is there as long as the file system is mounted.
     pub(crate) fn existing(&self, name: &Name) -> Result<Self, StagingError> {
-        match self.child(name)? {
+        match self.child_as(name, ON_THE_WAY)? {
             Child::Directory(directory) => Ok(directory),
             Child::Missing => Err(StagingError::NotMounted { path: self.path_of(name) }),
             Child::Other => Err(StagingError::NotADirectory { path: self.path_of(name) }),
@@ -235,26 +272,44 @@ impl Dir {
     }
 
     /// The child directory, made if missing, with exactly this mode and owner: healed when they are not (incident 24).
-    /// `None` when the name is taken by something else.
+    /// `None` when the name is taken by something else. A new one is durable once this directory is synced.
     pub(crate) fn ensure(&self, name: &Name, mode: Mode, owner: Option<Owner>) -> Result<Option<Self>, StagingError> {
+        // In a new directory there is nothing yet, so it need not be looked for first.
+        let mut is_missing = self.is_new;
         for _ in 0..RACES_ENDURED {
+            let mut is_new = false;
+            if is_missing {
+                match self.may_change().and_then(|()| rustix::fs::mkdirat(&self.fd, name.bytes(), mode)) {
+                    Ok(()) => is_new = true,
+                    // Another replica, or the container.
+                    Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(self.io("create", name)(errno)),
+                }
+            }
             match self.unlocked_child(name)? {
                 Child::Directory(directory) => {
                     directory.heal(&directory.fd, &directory.path, mode, EVERY_BIT, owner)?;
-                    return Ok(Some(directory));
+                    return Ok(Some(Self { is_new, ..directory }));
                 }
                 Child::Other => return Ok(None),
-                Child::Missing => {
-                    match self.may_change().and_then(|()| rustix::fs::mkdirat(&self.fd, name.bytes(), mode)) {
-                        Ok(()) => self.sync()?,
-                        // Another replica, or the container.
-                        Err(Errno::EXIST) => {}
-                        Err(errno) => return Err(self.io("create", name)(errno)),
-                    }
-                }
+                Child::Missing => is_missing = true,
             }
         }
         Err(StagingError::Contended { path: self.path_of(name), attempts: RACES_ENDURED })
+    }
+
+    /// The same, durable when it returns.
+    pub(crate) fn ensure_durably(
+        &self,
+        name: &Name,
+        mode: Mode,
+        owner: Option<Owner>,
+    ) -> Result<Option<Self>, StagingError> {
+        let directory = self.ensure(name, mode, owner)?;
+        if directory.as_ref().is_some_and(Self::is_new) {
+            self.sync()?;
+        }
+        Ok(directory)
     }
 
     /// Reads a regular file of bounded size. Anything else is neither followed nor opened.
@@ -309,11 +364,31 @@ impl Dir {
         retry_on_intr(|| rustix::fs::openat(&self.fd, name.bytes(), flags, mode))
     }
 
+    /// Says that this process has made it just now.
+    pub(crate) fn made_just_now(self) -> Self {
+        Self { is_new: true, ..self }
+    }
+
     /// A new file, private to this process's user; never one that is already there.
     pub(crate) fn create_new(&self, name: &Name) -> Result<File, StagingError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let created = self.may_change().and_then(|()| self.open(name, flags, Mode::RUSR | Mode::WUSR));
         created.map(File::from).map_err(self.io("create", name))
+    }
+
+    /// Renames within this directory to a name that nothing has: EEXIST when something has it, EINVAL where the file system,
+    /// as NFS, cannot promise that.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn rename_to_new(&self, from: &Name, to: &Name) -> Result<(), Errno> {
+        self.may_change()?;
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        rustix::fs::renameat_with(&self.fd, from.bytes(), &self.fd, to.bytes(), flags)
+    }
+
+    /// Where there is no such call.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn rename_to_new(&self, _: &Name, _: &Name) -> Result<(), Errno> {
+        Err(Errno::INVAL)
     }
 
     /// Renames within this directory. Links are renamed, never followed.
@@ -375,7 +450,7 @@ impl Dir {
     /// All names, in no order, read as they are asked for: a directory may hold millions.
     pub(super) fn entries(&self) -> Result<impl Iterator<Item = Result<Name, StagingError>> + use<>, StagingError> {
         let path = self.path.clone();
-        let entries = rustix::fs::Dir::read_from(&self.fd).map_err(failed("list", path.clone()))?;
+        let entries = self.opened_in_earnest().and_then(rustix::fs::Dir::new).map_err(failed("list", path.clone()))?;
         Ok(entries.filter_map(move |entry| match entry {
             Ok(entry) => Name::listed(entry.file_name()).map(Ok),
             Err(errno) => Some(Err(failed("list", path.clone())(errno))),
@@ -406,9 +481,19 @@ impl Dir {
         rustix::fs::fchmod(&self.fd, Mode::RWXU)
     }
 
+    /// The directory once more: opened on the way it can be neither listed nor synced.
+    fn opened_in_earnest(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        retry_on_intr(|| rustix::fs::openat(&self.fd, ".", flags, Mode::empty()))
+    }
+
     /// Makes names durable: EFS keeps them after fsync of the directory.
     pub(crate) fn sync(&self) -> Result<(), StagingError> {
-        rustix::fs::fsync(&self.fd).map_err(StagingError::io("sync", &*self.path))
+        let synced = match rustix::fs::fsync(&self.fd) {
+            Err(Errno::BADF) => self.opened_in_earnest().and_then(rustix::fs::fsync),
+            synced => synced,
+        };
+        synced.map_err(StagingError::io("sync", &*self.path))
     }
 
     /// Sets the owner, and of the mode the bits in `within` to `mode`, when they are not so already.
@@ -421,7 +506,52 @@ impl Dir {
         owner: Option<Owner>,
     ) -> Result<(), StagingError> {
         let stat = rustix::fs::fstat(&fd).map_err(StagingError::io("stat", path))?;
-        if let Some(owner) = owner.filter(|owner| (owner.uid, owner.gid) != (stat.st_uid, stat.st_gid)) {
+        let now = Attributes { mode: Mode::from_raw_mode(stat.st_mode), uid: stat.st_uid, gid: stat.st_gid };
+        self.set(fd, path, &now, (mode, within), owner)
+    }
+
+    /// The same for a file that was created just now, and which file it is. What it is like was said in answer to that, and
+    /// is not asked for again.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn heal_created(
+        &self,
+        fd: impl AsFd,
+        path: &str,
+        mode: Mode,
+        owner: Option<Owner>,
+    ) -> Result<Identity, StagingError> {
+        use rustix::fs::{StatxFlags, makedev, statx};
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let asked = StatxFlags::INO | StatxFlags::MODE | StatxFlags::UID | StatxFlags::GID;
+        let found = statx(&fd, "", flags, asked).map_err(StagingError::io("stat", path))?;
+        let mode_now = Mode::from_raw_mode(found.stx_mode.into());
+        let now = Attributes { mode: mode_now, uid: found.stx_uid, gid: found.stx_gid };
+        self.set(fd, path, &now, (mode, EVERY_BIT), owner)?;
+        Ok((makedev(found.stx_dev_major, found.stx_dev_minor).into(), found.stx_ino.into()))
+    }
+
+    /// The same for a file that was created just now, and which file it is.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn heal_created(
+        &self,
+        fd: impl AsFd,
+        path: &str,
+        mode: Mode,
+        owner: Option<Owner>,
+    ) -> Result<Identity, StagingError> {
+        self.heal(&fd, path, mode, EVERY_BIT, owner)?;
+        rustix::fs::fstat(&fd).map(|stat| identity(&stat)).map_err(StagingError::io("stat", path))
+    }
+
+    fn set(
+        &self,
+        fd: impl AsFd,
+        path: &str,
+        now: &Attributes,
+        (mode, within): (Mode, Mode),
+        owner: Option<Owner>,
+    ) -> Result<(), StagingError> {
+        if let Some(owner) = owner.filter(|owner| (owner.uid, owner.gid) != (now.uid, now.gid)) {
             let (uid, gid) = (Some(owner.raw_uid()), Some(owner.raw_gid()));
             self.may_change().and_then(|()| rustix::fs::fchown(&fd, uid, gid)).map_err(|errno| {
                 // Whoever is not root may give nothing away, whatever the tenant did.
@@ -431,7 +561,7 @@ impl Dir {
                 }
             })?;
         }
-        let has = Mode::from_raw_mode(stat.st_mode) & EVERY_BIT;
+        let has = now.mode & EVERY_BIT;
         if has & within != mode {
             self.may_change()
                 .and_then(|()| rustix::fs::fchmod(&fd, (has - within) | mode))
@@ -439,6 +569,13 @@ impl Dir {
         }
         Ok(())
     }
+}
+
+/// What of a file is set.
+struct Attributes {
+    mode: Mode,
+    uid: u32,
+    gid: u32,
 }
 
 /// An error beneath the root. "Not found" in a directory that is open means that somebody removed that directory.

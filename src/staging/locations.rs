@@ -5,6 +5,7 @@ use rustix::io::Errno;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::error::{StagingError, StagingErrorKind};
+use super::home::Home;
 use super::jail::{Child, Dir, Found, Name};
 use super::places::{self, ASIDE, AUTH_JSON, AUTH_PROFILES, CODEX, NAMES_LOOKED_THROUGH, OURS};
 use super::write::{Replaced, replace};
@@ -180,9 +181,12 @@ fn repair_one(
         if let Found::Regular(bytes) = &before
             && let Some(name) = name_of_anothers(bytes, live)
         {
-            let asides = places::make(&places::make_home(root, user, owner)?, &ASIDE, owner, &mut Vec::new())?;
-            replace(&asides, &Name::of_aside(&name), bytes, owner, || Ok(true))?;
-            if directory.read(place.name)? == before {
+            let mut home = Home::make(root, user, owner)?;
+            let asides = home.make_at(&ASIDE, &mut Vec::new())?;
+            let replaced = replace(home.at(asides), &Name::of_aside(&name), bytes, owner, || Ok(true))?;
+            // Durable, and where it was put, before it is taken away here.
+            let is_kept = matches!(replaced, Replaced::Done { .. }) && home.settle()?;
+            if is_kept && directory.read(place.name)? == before {
                 directory.unlink(place.name).map_err(StagingError::io("remove", directory.path_of(place.name)))?;
                 directory.sync()?;
                 return Ok(Some(name.path()));

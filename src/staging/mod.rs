@@ -9,16 +9,19 @@
 //! <EFS root>/.provisioner/locks/<user id>.lock   one converging replica per user; beyond every tenant's root
 //! <EFS root>/.provisioner/pending/<user id>.*    work that was accepted and is not done, see `ledger`
 //! ```
-//! `jail` walks, `write` replaces, `places` knows the directories, `credentials` reads and stages, `configuration` merges
-//! into `openclaw.json`, `entry` has the entry script, `locations` describes, `purge` removes, `identity` knows which file system
-//! this is, `check` tells whether any of it can work. All of it is done by [`Files`], which alone has the root. Every call opens
-//! it anew, so a file system that was mounted again is found again.
+//! `jail` walks, `write` replaces, `places` knows the directories, `home` changes a user's files in as few calls as it takes,
+//! `credentials` reads sign-ins, `configuration` merges into `openclaw.json`, `entry` has the entry script, `arrange` puts
+//! all of that into place, `locations` describes, `purge` removes, `identity` knows which file system this is, `check` tells
+//! whether any of it can work. All of it is done by [`Files`], which alone has the root. Every call opens it anew, so a file
+//! system that was mounted again is found again.
 
+mod arrange;
 mod check;
 mod configuration;
 mod credentials;
 mod entry;
 mod error;
+mod home;
 mod identity;
 pub(crate) mod jail;
 mod locations;
@@ -32,15 +35,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::fs::{Gid, Uid};
 
+pub use arrange::{Prepared, ToStage};
 pub use check::Diagnosis;
 pub use error::{StagingError, StagingErrorKind};
 pub use identity::{Initialize, file_system_of, identify, other_file_system};
 pub use locations::{Location, LocationKind};
 
-use crate::domain::auth_json::ChatGptAuth;
-use crate::domain::credential_plan::{
-    Change, CredentialPlan, OnDisk, Placement, Release, Warning, place, signed_out, unneeded,
-};
+use home::Home;
+
+use crate::domain::credential_plan::{Change, CredentialPlan, Placement, Release, Warning, place, signed_out};
 use crate::domain::freshness::{Decision, Reason, SignIn};
 use crate::domain::user_id::UserId;
 use crate::files::{Fence, Files, Job, Root};
@@ -196,86 +199,6 @@ impl Staging {
         Self { reread, ..self }
     }
 
-    /// Makes the user's directory, or heals it.
-    pub async fn prepare(&self, user: &UserId) -> Result<(), StagingError> {
-        let owner = self.owner;
-        self.blocking(user, move |root, user| places::make_home(root, user, owner).map(drop)).await
-    }
-
-    /// Puts the freshest sign-in that is known where `release` looks for it: the one that was sent, or one that is on
-    /// disk already. A sign-in is never overwritten by an older one (incident 28), unless `force` says so.
-    pub async fn place(
-        &self,
-        user: &UserId,
-        release: &Release,
-        sent: Option<&ChatGptAuth>,
-        force: bool,
-    ) -> Result<Placed, StagingError> {
-        self.arrange(user, release, |on_disk, now| place(release, on_disk, sent, force, now)).await
-    }
-
-    /// Takes the sign-in away that another provider of the user's has no use for, and makes the directory what `release`
-    /// needs all the same.
-    pub async fn place_none(&self, user: &UserId, release: &Release) -> Result<Placed, StagingError> {
-        self.arrange(user, release, |on_disk, now| unneeded(release, on_disk, now)).await
-    }
-
-    /// Makes the user's directory what `release` needs, and the changes that are decided on from what is in it.
-    async fn arrange(
-        &self,
-        user: &UserId,
-        release: &Release,
-        decide: impl Fn(&OnDisk, Timestamp) -> Placement,
-    ) -> Result<Placed, StagingError> {
-        let owner = self.owner;
-        let prepare = move |root: &Root, user: &UserId| {
-            let mut moved_aside = Vec::new();
-            Ok((credentials::prepare(root, user, owner, &mut moved_aside)?, moved_aside))
-        };
-        let mut moved_aside = Vec::new();
-        let mut needs_entry = release.plan().needs_entry;
-        for _ in 0..ATTEMPTS {
-            if needs_entry {
-                match self.blocking(user, move |root, user| entry::stage(root, user, owner)).await {
-                    Err(StagingError::Contended { .. }) => continue,
-                    staged => moved_aside.extend(staged?),
-                }
-                needs_entry = false;
-            }
-            let observed = match self.settled(user, prepare).await {
-                Err(StagingError::Contended { .. }) => continue,
-                observed => observed?,
-            };
-            moved_aside.extend(observed.1);
-            let Placement { changes, decision, live, needs_start, pending_since, plan, warnings, reauth_required } =
-                decide(&observed.0.on_disk, Timestamp::now());
-            if !self.committed(user, observed.0, changes, &mut moved_aside).await? {
-                continue;
-            }
-            let staged = decision.map(Staged::from);
-            tracing::info!(
-                user_id = %user,
-                outcome = staged.map(|staged| staged.outcome.name()),
-                reason = staged.map(|staged| staged.reason.name()),
-                authority = plan.authority.name(),
-                fingerprint = live.as_ref().map(|live| live.fingerprint.as_str()),
-                ?moved_aside,
-                "arranged the user's sign-in"
-            );
-            return Ok(Placed {
-                staged,
-                live,
-                needs_start,
-                pending_since,
-                plan,
-                warnings,
-                reauth_required,
-                moved_aside,
-            });
-        }
-        Err(StagingError::Contended { path: format!("users/{user}"), attempts: ATTEMPTS })
-    }
-
     /// Takes the user's sign-in away wherever it is; what else the user has, stays. Answers whether a task has to start
     /// for it: only the container can take it out of its own store.
     pub async fn remove_sign_in(&self, user: &UserId, release: &Release) -> Result<bool, StagingError> {
@@ -408,13 +331,14 @@ impl Staging {
         let owner = self.owner;
         let committed = self.blocking(user, move |root, user| {
             let mut moved_aside = Vec::new();
-            let replaced = credentials::commit(root, user, owner, &observed, &changes, &mut moved_aside)?;
-            Ok((replaced, moved_aside))
+            let edits: Vec<_> = credentials::edits(&observed, &changes).collect();
+            let done = Home::make(root, user, owner)?.apply(&edits, &mut moved_aside)?;
+            Ok((done, moved_aside))
         });
         match committed.await {
-            Ok((replaced, moved)) => {
+            Ok((done, moved)) => {
                 moved_aside.extend(moved);
-                Ok(matches!(replaced, write::Replaced::Done { .. }))
+                Ok(done)
             }
             Err(StagingError::Contended { .. }) => Ok(false),
             Err(error) => Err(error),

@@ -54,7 +54,7 @@ pub(super) fn path_of(place: Place) -> (&'static [Name], &'static Name) {
 /// Makes `users/` if it is missing: at start alone, see [`users`].
 pub(super) fn make_users(root: &Root) -> Result<(), StagingError> {
     let root = Dir::root(root)?;
-    root.ensure(&USERS, LISTABLE, None)?.map(drop).ok_or_else(|| not_a_directory(&root, &USERS))
+    root.ensure_durably(&USERS, LISTABLE, None)?.map(drop).ok_or_else(|| not_a_directory(&root, &USERS))
 }
 
 /// `users/`. It is never made here: were the file system unmounted, files would be written to the bare mount point, and
@@ -65,8 +65,9 @@ pub(super) fn users(root: &Root) -> Result<Dir, StagingError> {
 
 /// Makes `.provisioner/locks` and `.provisioner/pending` if they are missing: at start alone, see [`locks`].
 pub(super) fn make_ours(root: &Root) -> Result<(), StagingError> {
-    let make =
-        |parent: &Dir, name: &Name| parent.ensure(name, PRIVATE, None)?.ok_or_else(|| not_a_directory(parent, name));
+    let make = |parent: &Dir, name: &Name| {
+        parent.ensure_durably(name, PRIVATE, None)?.ok_or_else(|| not_a_directory(parent, name))
+    };
     let ours = make(&Dir::root(root)?, &PROVISIONER)?;
     make(&ours, &LOCKS)?;
     make(&ours, &PENDING).map(drop)
@@ -92,12 +93,11 @@ pub(super) fn home(root: &Root, user: &UserId) -> Result<Child, StagingError> {
     }
 }
 
-/// The user's directory, made or healed.
-pub(super) fn make_home(root: &Root, user: &UserId, owner: Option<Owner>) -> Result<Dir, StagingError> {
-    let users = users(root)?;
+/// The user's directory in `users`, made or healed. A new one is durable once `users` is synced.
+pub(super) fn make_home(users: &Dir, user: &UserId, owner: Option<Owner>) -> Result<Dir, StagingError> {
     let name = Name::of(user);
     // Nobody but an operator can put something else here.
-    users.ensure(&name, PRIVATE, owner)?.ok_or_else(|| not_a_directory(&users, &name))
+    users.ensure(&name, PRIVATE, owner)?.ok_or_else(|| not_a_directory(users, &name))
 }
 
 /// The directory at a path, if it is one.
@@ -112,24 +112,11 @@ pub(super) fn walk(from: &Dir, path: &[Name]) -> Result<Option<Dir>, StagingErro
     Ok(at)
 }
 
-/// The directory at a path, each one on the way made or healed.
+/// A directory in the user's, made or healed. A new one is durable once `parent` is synced.
 ///
 /// A link or a file that the tenant put where one belongs is moved aside, within their own directory: nobody is locked
 /// out by their own junk, and nothing of it is followed or lost.
 pub(super) fn make(
-    home: &Dir,
-    path: &[Name],
-    owner: Option<Owner>,
-    moved_aside: &mut Vec<String>,
-) -> Result<Dir, StagingError> {
-    let mut at: Option<Dir> = None;
-    for name in path {
-        at = Some(make_one(at.as_ref().unwrap_or(home), name, owner, moved_aside)?);
-    }
-    at.ok_or_else(|| StagingError::NotADirectory { path: String::new() })
-}
-
-fn make_one(
     parent: &Dir,
     name: &Name,
     owner: Option<Owner>,

@@ -17,6 +17,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::domain::OpenClawVersion;
+use crate::domain::auth_json::ChatGptAuth;
+use crate::domain::credential_plan::openclaw_json::{Entries, merge};
 use crate::domain::freshness::Existing;
 use crate::domain::jwt::tests::jwt;
 use crate::metrics::Metrics;
@@ -40,6 +42,27 @@ fn container_user() -> Owner {
 /// A paused clock waits for work on this runtime's threads.
 async fn open(root: &Path, owner: Option<Owner>) -> Result<Staging, StagingError> {
     Staging::open(&Files::on_this_runtime(root, Metrics::default()), owner).await
+}
+
+/// In parts.
+impl Staging {
+    async fn place(
+        &self,
+        user: &UserId,
+        release: &Release,
+        sent: Option<&ChatGptAuth>,
+        force: bool,
+    ) -> Result<Placed, StagingError> {
+        self.arrange(user, release, ToStage::SignIn { sent, force }, None, None).await
+    }
+
+    async fn configure(&self, user: &UserId, entries: Entries) -> Result<Vec<Warning>, StagingError> {
+        let noted = self.edit(user, move |existing, fresh_token| merge(existing, &entries, fresh_token)).await?;
+        Ok(match noted {
+            Ok(noted) => noted.warnings,
+            Err(problem) => vec![Warning::ConfigurationLeftAlone { problem }],
+        })
+    }
 }
 
 impl Fixture {
@@ -236,13 +259,14 @@ async fn a_rotation_after_the_judgement_stops_the_write() {
     let path = f.auth_json();
     let work = f.staging.blocking(&f.user, move |root, user| {
         let owner = Some(container_user());
-        let observed = credentials::prepare(root, user, owner, &mut vec![])?;
+        let mut home = Home::make(root, user, owner)?;
+        let observed = credentials::prepare(&mut home, owner, &mut vec![])?;
         fs::write(path, auth(NEW).to_file_bytes().expose_secret()).unwrap();
         let changes = [Change::Write(crate::domain::credential_plan::Place::Codex, auth(OLD).to_file_bytes())];
-        credentials::commit(root, user, owner, &observed, &changes, &mut vec![])
+        let edits: Vec<_> = credentials::edits(&observed, &changes).collect();
+        home.apply(&edits, &mut vec![])
     });
-    let replaced = work.await.unwrap();
-    assert!(matches!(replaced, write::Replaced::Disturbed));
+    assert!(!work.await.unwrap());
     f.assert_staged(&auth(NEW));
     assert_eq!(files(&f.own("")), [f.auth_json()]);
 }

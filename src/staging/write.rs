@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::Owner;
 use super::error::StagingError;
-use super::jail::{Dir, EVERY_BIT, Name, identity};
+use super::jail::{Dir, Identity, Name};
 
 /// What begins and ends the names of our temporary files. Only such names are ever cleaned up.
 const TEMPORARY: (&str, &str) = (".provisioner-", ".tmp");
@@ -33,42 +33,78 @@ pub(crate) fn replace(
     owner: Option<Owner>,
     still_wanted: impl FnOnce() -> Result<bool, StagingError>,
 ) -> Result<Replaced, StagingError> {
-    let temporary = Temporary::new(directory);
-    let path = directory.path_of(&temporary.name);
-    let failed = |action, path| move |source| StagingError::Io { action, path, source };
-    let mut file = directory.create_new(&temporary.name)?;
-    file.write_all(bytes).map_err(failed("write", path.clone()))?;
-    // Owner and mode before the name exists: a container that starts right now can read it (incident 24).
-    directory.heal(&file, &path, Mode::RUSR | Mode::WUSR, EVERY_BIT, owner)?;
-    file.sync_all().map_err(failed("sync", path.clone()))?;
-    let written = identity(&rustix::fs::fstat(&file).map_err(StagingError::io("stat", path))?);
-
+    let written = Written::new(directory, bytes, owner)?;
     if !still_wanted()? {
         return Ok(Replaced::Disturbed);
     }
-    let mut moved_aside = None;
-    let renamed = match directory.rename(&temporary.name, name) {
-        // A directory cannot be replaced by rename; whatever else is there can, and is never followed (incident 27).
-        Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
-            moved_aside = directory.move_aside(name)?;
-            directory.rename(&temporary.name, name)
-        }
-        renamed => renamed,
-    };
-    match renamed {
-        Ok(()) => {}
-        // The tenant can delete our temporary file, put a directory in its place, or the next one in the file's.
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
-            return Ok(Replaced::Disturbed);
-        }
-        Err(errno) => return Err(StagingError::io("replace", directory.path_of(name))(errno)),
-    }
-    // Nor was it necessarily our file that was renamed: the tenant may have swapped it under its temporary name.
-    if directory.stat(name)?.is_none_or(|stat| identity(&stat) != written) {
-        return Ok(Replaced::Disturbed);
-    }
+    let replaced = written.put(name)?;
     directory.sync()?;
-    Ok(Replaced::Done { moved_aside })
+    Ok(replaced)
+}
+
+/// A file that is whole and durable, under a temporary name.
+pub(crate) struct Written<'a> {
+    temporary: Temporary<'a>,
+    identity: Identity,
+}
+
+impl<'a> Written<'a> {
+    pub(crate) fn new(directory: &'a Dir, bytes: &[u8], owner: Option<Owner>) -> Result<Self, StagingError> {
+        let temporary = Temporary::new(directory);
+        let path = directory.path_of(&temporary.name);
+        let failed = |action, path| move |source| StagingError::Io { action, path, source };
+        let mut file = directory.create_new(&temporary.name)?;
+        // Owner and mode before the name exists: a container that starts right now can read it (incident 24). And before
+        // anything is written, while the answer to what they are is still known from creating it.
+        let identity = directory.heal_created(&file, &path, Mode::RUSR | Mode::WUSR, owner)?;
+        file.write_all(bytes).map_err(failed("write", path.clone()))?;
+        file.sync_all().map_err(failed("sync", path))?;
+        Ok(Self { temporary, identity })
+    }
+
+    /// Gives it its name, if nothing has that; see [`Dir::rename_to_new`]. Where that cannot be
+    /// promised, the file is still there to be put.
+    pub(crate) fn put_new(mut self, name: &Name) -> Result<Result<Replaced, Self>, StagingError> {
+        let directory = self.temporary.directory;
+        match directory.rename_to_new(&self.temporary.name, name) {
+            Ok(()) => {
+                self.temporary.is_there = false;
+                self.named(name, None).map(Ok)
+            }
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(Err(self)),
+            Err(Errno::EXIST | Errno::NOENT) => Ok(Ok(Replaced::Disturbed)),
+            Err(errno) => Err(StagingError::io("create", directory.path_of(name))(errno)),
+        }
+    }
+
+    /// Gives it its name, which is durable once the directory is synced.
+    pub(crate) fn put(mut self, name: &Name) -> Result<Replaced, StagingError> {
+        let directory = self.temporary.directory;
+        let mut moved_aside = None;
+        let renamed = match directory.rename(&self.temporary.name, name) {
+            // A directory cannot be replaced by rename; whatever else is there can, and is never followed (incident 27).
+            Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
+                moved_aside = directory.move_aside(name)?;
+                directory.rename(&self.temporary.name, name)
+            }
+            renamed => renamed,
+        };
+        match renamed {
+            Ok(()) => self.temporary.is_there = false,
+            // The tenant can delete our temporary file, put a directory in its place, or the next one in the file's.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
+                return Ok(Replaced::Disturbed);
+            }
+            Err(errno) => return Err(StagingError::io("replace", directory.path_of(name))(errno)),
+        }
+        self.named(name, moved_aside)
+    }
+
+    /// It was not necessarily our file that was renamed: the tenant may have swapped it under its temporary name.
+    fn named(&self, name: &Name, moved_aside: Option<String>) -> Result<Replaced, StagingError> {
+        let is_ours = self.temporary.directory.identity_of(name)?.is_some_and(|now| now == self.identity);
+        Ok(if is_ours { Replaced::Done { moved_aside } } else { Replaced::Disturbed })
+    }
 }
 
 /// Removes temporary files that a killed process left, which hold tokens. The caller holds the user's lock.
@@ -115,19 +151,22 @@ fn is_temporary(name: &Name) -> bool {
 pub(crate) struct Temporary<'a> {
     directory: &'a Dir,
     pub(crate) name: Name,
+    is_there: bool,
 }
 
 impl<'a> Temporary<'a> {
     pub(crate) fn new(directory: &'a Dir) -> Self {
         let (start, end) = TEMPORARY;
         let name = Name::fixed(start).plus(&format!("{:016x}{end}", fastrand::u64(..)));
-        Self { directory, name }
+        Self { directory, name, is_there: true }
     }
 }
 
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
-        // After a rename there is nothing by this random name; what cannot be removed is a leftover for the next run.
-        let _gone_or_left = self.directory.unlink(&self.name);
+        if self.is_there {
+            // What cannot be removed is a leftover for the next run.
+            let _gone_or_left = self.directory.unlink(&self.name);
+        }
     }
 }

@@ -4,12 +4,13 @@ use jiff::Timestamp;
 
 use super::Run;
 use crate::domain::SignInKind;
+use crate::domain::credential_plan::CredentialPlan;
 use crate::domain::credential_plan::openclaw_json::Entries;
 use crate::reconcile::error::ConvergeError;
 use crate::reconcile::plan::{Observed, Refusal};
 use crate::reconcile::target::{Desired, Target};
 use crate::reconcile::{PlacedSignIn, SignInChange};
-use crate::staging::Placed;
+use crate::staging::ToStage;
 
 impl Run<'_> {
     /// Puts the sign-in where the service, as it is, looks for it. Not on a stop: a file system that does not answer is
@@ -44,30 +45,40 @@ impl Run<'_> {
             | SignInChange::Remove
             | SignInChange::RotateGatewayToken => Vec::new(),
         };
-        let (mut placed, model, profile) = match kind {
-            SignInKind::Chatgpt => {
-                let placed = match &self.sign_in {
-                    SignInChange::None | SignInChange::Repair | SignInChange::RotateGatewayToken => {
-                        staging.place(user, &release, None, false).await?
-                    }
-                    SignInChange::Send { auth, force } => staging.place(user, &release, Some(auth), *force).await?,
-                    SignInChange::Remove => {
-                        let needs_start = staging.remove_sign_in(user, &release).await?;
-                        Placed { needs_start, ..staging.place(user, &release, None, false).await? }
-                    }
-                };
-                let (model, profile) = (placed.plan.model, placed.plan.profile_in_use());
-                (placed, model, profile)
+        let what = match (kind, &self.sign_in) {
+            (
+                SignInKind::Chatgpt,
+                SignInChange::None | SignInChange::Remove | SignInChange::Repair | SignInChange::RotateGatewayToken,
+            ) => ToStage::SignIn { sent: None, force: false },
+            (SignInKind::Chatgpt, SignInChange::Send { auth, force }) => {
+                ToStage::SignIn { sent: Some(auth), force: *force }
             }
-            SignInKind::OpenaiKey | SignInKind::AnthropicKey | SignInKind::Bedrock => {
-                if let SignInChange::Send { .. } = self.sign_in {
+            (SignInKind::OpenaiKey | SignInKind::AnthropicKey | SignInKind::Bedrock, sign_in) => {
+                if let SignInChange::Send { .. } = sign_in {
                     kind.takes_auth().map_err(Refusal::from)?;
                 }
-                (staging.place_none(user, &release).await?, release.model_entries(kind), None)
+                ToStage::Nothing
             }
         };
-        let entries = Entries { model, secrets: release.gateway_secrets(), profile };
-        placed.warnings.extend(staging.configure_for(user, entries, around).await?);
+        let is_removed = matches!((kind, &self.sign_in), (SignInKind::Chatgpt, SignInChange::Remove));
+        let needs_start = is_removed && staging.remove_sign_in(user, &release).await?;
+        let runs = release.clone();
+        let entries = move |plan: &CredentialPlan| {
+            let (model, profile) = match kind {
+                SignInKind::Chatgpt => (plan.model, plan.profile_in_use()),
+                SignInKind::OpenaiKey | SignInKind::AnthropicKey | SignInKind::Bedrock => {
+                    (runs.model_entries(kind), None)
+                }
+            };
+            Entries { model, secrets: runs.gateway_secrets(), profile }
+        };
+        // Where something was written since, what was prepared is not as it was.
+        let is_as_prepared = matches!(self.sign_in, SignInChange::None | SignInChange::Send { .. });
+        let prepared = self.prepared.take().filter(|_| is_as_prepared);
+        let mut placed = staging.stage(user, &release, what, entries, around, prepared).await?;
+        if is_removed {
+            placed.needs_start = needs_start;
+        }
         // Placed for one release and then for another, it was written all the same.
         let mut moved_aside = moved_aside;
         if let Some(PlacedSignIn { placed: earlier, moved_aside: before, .. }) = self.placed.take() {

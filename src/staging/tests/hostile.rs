@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 use rustix::fs::CWD;
 
 use super::*;
+use crate::staging::home::{Edit, What};
 
 impl Fixture {
     /// The user's directories as they are after a first provision, and another tenant with a sign-in.
@@ -172,19 +173,18 @@ async fn a_codex_that_was_moved_away_while_it_was_open_does_not_count() {
     let f = Fixture::new().await;
     let (own, away, made) = (f.own(""), f.own("away"), f.own("codex"));
     let work = f.staging.blocking(&f.user, move |root, user| {
-        let owner = Some(container_user());
-        let home = places::make_home(root, user, owner)?;
-        let codex = places::make(&home, &places::CODEX, owner, &mut vec![])?;
+        let mut home = Home::make(root, user, Some(container_user()))?;
+        home.make_at(&places::CODEX, &mut vec![])?;
         fs::rename(&made, &away).unwrap();
         for replacement in [false, true] {
             if replacement {
                 fs::remove_file(away.join("auth.json")).unwrap();
                 fs::create_dir(&made).unwrap();
             }
-            let bytes = auth(OLD).to_file_bytes();
-            let (place, before) = (crate::domain::credential_plan::Place::Codex, jail::Found::Missing);
-            let replaced = credentials::write_into(&home, &codex, place, owner, bytes.expose_secret(), &before)?;
-            assert!(matches!(replaced, write::Replaced::Disturbed));
+            let (bytes, before) = (auth(OLD).to_file_bytes(), jail::Found::Missing);
+            let what = What::Write(bytes.expose_secret());
+            let edit = Edit { path: &places::CODEX, name: places::AUTH_JSON.clone(), before: Some(&before), what };
+            assert!(!home.apply(&[edit], &mut vec![])?);
             assert_eq!(files(&own), [away.join("auth.json")]);
         }
         Ok(())

@@ -62,6 +62,13 @@ kinds! {
     Release = End, 18, 29;
 }
 
+impl Kind {
+    /// Whether a caller waits for it.
+    pub fn is_waited_for(self) -> bool {
+        self.group() != Group::End
+    }
+}
+
 /// Kinds that cost alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {

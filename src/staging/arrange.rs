@@ -1,0 +1,238 @@
+//! A user's directory made what a release needs: entry script, sign-in and settings, read, decided on and written in one
+//! piece of work.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use super::configuration::{self, Planned};
+use super::error::StagingError;
+use super::home::Home;
+use super::jail::Identity;
+use super::{ATTEMPTS, Owner, Placed, Staged, Staging, credentials, entry};
+use crate::domain::auth_json::ChatGptAuth;
+use crate::domain::credential_plan::openclaw_json::{Entries, Noted, Surroundings, merge_for};
+use crate::domain::credential_plan::{CredentialPlan, OnDisk, Placement, Provider, Release, Warning, place, unneeded};
+use crate::domain::user_id::UserId;
+
+/// What becomes of the user's ChatGPT sign-in.
+#[derive(Clone, Copy, Debug)]
+pub enum ToStage<'a> {
+    /// The freshest that is known goes where the release looks for it: the one that was sent, or one that is on disk
+    /// already. It is never overwritten by an older one (incident 28), unless `force` says so.
+    SignIn {
+        /// The one that was sent.
+        sent: Option<&'a ChatGptAuth>,
+        /// Whether it replaces a fresher one, too.
+        force: bool,
+    },
+    /// The user signs in otherwise: it is taken away, and the directory made what the release needs all the same.
+    Nothing,
+}
+
+type Decide = dyn Fn(&OnDisk, Timestamp) -> Placement + Send + Sync;
+type EntriesOf = dyn Fn(&CredentialPlan) -> Entries + Send + Sync;
+
+/// What is wanted of one piece of work.
+#[derive(Clone)]
+struct Wanted {
+    needs_entry: bool,
+    decide: Arc<Decide>,
+    settings: Option<Settings>,
+}
+
+/// What has to be in `openclaw.json`.
+#[derive(Clone)]
+pub(super) struct Settings {
+    entries: Arc<EntriesOf>,
+    around: Surroundings,
+}
+
+/// What was noted in `openclaw.json`, and the provider of the profile that it was asked to name.
+type Saying = (Noted, Option<Provider>);
+
+/// How one try ended.
+enum End {
+    Done {
+        placement: Box<Placement>,
+        /// What was noted in `openclaw.json`, or why it was left alone.
+        noted: Result<Saying, &'static str>,
+    },
+    /// A file may be half written; whoever is patient reads it again.
+    HalfWritten,
+    /// The files changed meanwhile. The sign-in is in place as it was decided on, if there is a placement.
+    Disturbed(Option<Box<Placement>>),
+}
+
+/// The user's directory as [`Staging::prepare`] left it.
+#[derive(Clone, Copy, Debug)]
+pub struct Prepared {
+    /// It was not there, and which one it is now.
+    made: Option<Identity>,
+}
+
+impl Staging {
+    /// Makes the user's directory, or heals it.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub async fn prepare(&self, user: &UserId) -> Result<Prepared, StagingError> {
+        let owner = self.owner;
+        self.blocking(user, move |root, user| {
+            let home = Home::make(root, user, owner)?;
+            home.settle()?;
+            Ok(Prepared { made: home.made() })
+        })
+        .await
+    }
+
+    /// Makes the user's directory what `release` needs, and merges `entries`, with what is `around`, into their
+    /// `openclaw.json`; makes the gateway's token where there is none. What cannot be merged into is left alone, with a warning; what says all that it should is not written. What was `prepared` under the
+    /// same lock is not looked through.
+    ///
+    /// # Errors
+    /// When something could not be written, or kept changing: then some of it may be in place, each file whole.
+    pub async fn stage(
+        &self,
+        user: &UserId,
+        release: &Release,
+        what: ToStage<'_>,
+        entries: impl Fn(&CredentialPlan) -> Entries + Send + Sync + 'static,
+        around: Surroundings,
+        prepared: Option<Prepared>,
+    ) -> Result<Placed, StagingError> {
+        self.arrange(user, release, what, Some(Settings { entries: Arc::new(entries), around }), prepared).await
+    }
+
+    /// The same without `openclaw.json`, where `settings` is `None`.
+    pub(super) async fn arrange(
+        &self,
+        user: &UserId,
+        release: &Release,
+        what: ToStage<'_>,
+        settings: Option<Settings>,
+        prepared: Option<Prepared>,
+    ) -> Result<Placed, StagingError> {
+        let (needs_entry, release) = (release.plan().needs_entry, release.clone());
+        let decide: Arc<Decide> = match what {
+            ToStage::SignIn { sent, force } => {
+                let sent = sent.cloned();
+                Arc::new(move |on_disk, now| place(&release, on_disk, sent.as_ref(), force, now))
+            }
+            ToStage::Nothing => Arc::new(move |on_disk, now| unneeded(&release, on_disk, now)),
+        };
+        let wanted = Wanted { needs_entry, decide, settings };
+        let (owner, mut patience, mut attempts) = (self.owner, self.reread.times, 0);
+        let mut earlier: Option<Box<Placement>> = None;
+        let (mut moved_aside, mut made) = (Vec::new(), prepared.and_then(|prepared| prepared.made));
+        while attempts < ATTEMPTS {
+            let (wanted, is_patient) = (wanted.clone(), patience > 0);
+            // Looked at again, it is new no more.
+            let made = made.take();
+            let tried = self.blocking(user, move |root, user| {
+                let mut moved_aside = Vec::new();
+                let home = Home::make_or(root, user, owner, made);
+                let end = home.and_then(|home| once(home, owner, &wanted, is_patient, &mut moved_aside));
+                Ok((end, moved_aside))
+            });
+            let (end, moved) = tried.await?;
+            moved_aside.extend(moved);
+            match end {
+                Ok(End::Done { mut placement, noted }) => {
+                    // Decided on anew because of another file, it was written all the same.
+                    if let Some(earlier) = earlier {
+                        placement.decision = earlier.decision;
+                        placement.needs_start |= earlier.needs_start;
+                        let said = earlier.warnings.into_iter().filter(|said| !placement.warnings.contains(said));
+                        let said: Vec<_> = said.collect();
+                        placement.warnings.splice(..0, said);
+                    }
+                    return self.placed(user, *placement, noted, moved_aside).await;
+                }
+                Ok(End::HalfWritten) => {
+                    patience -= 1;
+                    tokio::time::sleep(self.reread.pause).await;
+                }
+                Ok(End::Disturbed(in_place)) => {
+                    earlier = earlier.or(in_place);
+                    attempts += 1;
+                }
+                Err(StagingError::Contended { .. }) => attempts += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StagingError::Contended { path: format!("users/{user}"), attempts: ATTEMPTS })
+    }
+
+    async fn placed(
+        &self,
+        user: &UserId,
+        placement: Placement,
+        noted: Result<Saying, &'static str>,
+        moved_aside: Vec<String>,
+    ) -> Result<Placed, StagingError> {
+        let Placement { changes: _, decision, live, needs_start, pending_since, plan, mut warnings, reauth_required } =
+            placement;
+        let staged = decision.map(Staged::from);
+        tracing::info!(
+            user_id = %user,
+            outcome = staged.map(|staged| staged.outcome.name()),
+            reason = staged.map(|staged| staged.reason.name()),
+            authority = plan.authority.name(),
+            fingerprint = live.as_ref().map(|live| live.fingerprint.as_str()),
+            ?moved_aside,
+            "arranged the user's sign-in"
+        );
+        match noted {
+            Ok((noted, profile)) => {
+                warnings.extend(noted.warnings);
+                warnings.extend(self.reads_elsewhere(user, noted.agent, profile).await?);
+            }
+            Err(problem) => {
+                tracing::warn!(user_id = %user, problem, "openclaw.json was left alone");
+                warnings.push(Warning::ConfigurationLeftAlone { problem });
+            }
+        }
+        Ok(Placed { staged, live, needs_start, pending_since, plan, warnings, reauth_required, moved_aside })
+    }
+}
+
+fn once(
+    mut home: Home,
+    owner: Option<Owner>,
+    wanted: &Wanted,
+    is_patient: bool,
+    moved_aside: &mut Vec<String>,
+) -> Result<End, StagingError> {
+    let mut edits = if wanted.needs_entry { entry::edits(&mut home, owner, moved_aside)? } else { Vec::new() };
+    let observed = credentials::prepare(&mut home, owner, moved_aside)?;
+    let placement = (wanted.decide)(&observed.on_disk, Timestamp::now());
+    let configuration = match &wanted.settings {
+        Some(Settings { entries, around }) => {
+            let entries = entries(&placement.plan);
+            let edit = |existing: Option<&[u8]>, token: &SecretString| {
+                let (merged, noted) = merge_for(existing, &entries, around, token);
+                (merged, (noted, entries.profile))
+            };
+            configuration::plan(&mut home, owner, edit)?
+        }
+        None => Planned::Nothing((Noted::default(), None)),
+    };
+    if is_patient && (observed.may_be_half_written() || matches!(configuration, Planned::LeftAlone(_))) {
+        home.settle()?;
+        return Ok(End::HalfWritten);
+    }
+    edits.extend(credentials::edits(&observed, &placement.changes));
+    let of_sign_in = edits.len();
+    edits.extend(configuration.edit());
+    let (all, done) = (edits.len(), home.apply_first(&edits, moved_aside)?);
+    drop(edits);
+    let is_placed = !placement.changes.is_empty() && done.is_some_and(|done| done >= of_sign_in);
+    let placement = Box::new(placement);
+    Ok(if done == Some(all) {
+        End::Done { placement, noted: configuration.noted() }
+    } else {
+        End::Disturbed(is_placed.then_some(placement))
+    })
+}

@@ -1,0 +1,126 @@
+//! Calls that fail from the n-th on, for every n: nothing is lost, the answer is true, and what was registered is
+//! remembered or gone.
+
+use std::fs;
+
+use openclaw_provisioner::domain::UserId;
+use openclaw_provisioner::emulator::Options as EmulatorOptions;
+use openclaw_provisioner::fleet;
+use openclaw_provisioner::reconcile::Options;
+use rustix::io::Errno;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::fuse::{Failure, Group, Kind, Mount};
+use crate::harness::{Answer, CLUSTER, TestApp, auth};
+use crate::mount;
+
+/// What a caller may be told: try again, or let an operator mend it. Never that it went well.
+fn expected(errno: Errno) -> &'static [u16] {
+    if errno == Errno::ROFS { &[500, 503] } else { &[503] }
+}
+
+/// All that somebody waits for. What becomes of a file that was closed is not told to anybody.
+fn kinds() -> impl Iterator<Item = Kind> {
+    Kind::ALL.iter().copied().filter(|kind| kind.group() != Group::End)
+}
+
+async fn app(efs: &Mount) -> TestApp {
+    let root = TempDir::new_in(efs.path()).unwrap();
+    TestApp::in_directory(root, EmulatorOptions::default(), Options::default(), fleet::Options::default()).await
+}
+
+/// Revisions that were registered for the user and are not deregistered.
+fn registered(app: &TestApp, user: &str) -> Vec<String> {
+    let mut found = app.user_revisions();
+    found.retain(|arn| {
+        let described = app.aws("ecs", "DescribeTaskDefinition", json!({"taskDefinition": arn}));
+        let labels = &described["taskDefinition"]["containerDefinitions"][0]["dockerLabels"];
+        labels.to_string().contains(&format!("\"{user}\""))
+    });
+    found
+}
+
+/// What the user's service runs.
+fn running(app: &TestApp, user: &str) -> Option<String> {
+    let service = UserId::parse(user).unwrap().service_name();
+    let described = app.aws("ecs", "DescribeServices", json!({"cluster": CLUSTER, "services": [service]}));
+    described["services"][0]["taskDefinition"].as_str().map(str::to_owned)
+}
+
+/// Nothing is registered for the user that neither their service names nor anything remembers.
+fn assert_remembered(app: &TestApp, user: &str, context: &str) {
+    let running = running(app, user);
+    for arn in registered(app, user) {
+        let note = fs::read(app.path(&format!(".provisioner/locks/{user}.lock"))).unwrap_or_default();
+        let is_noted = note.windows(arn.len()).any(|window| window == arn.as_bytes());
+        assert!(is_noted || running.as_ref() == Some(&arn), "{context}: nobody remembers {arn}");
+    }
+}
+
+/// The refresh token in a sign-in on disk, which is whole if there is one.
+fn refresh_token(app: &TestApp, user: &str, context: &str) -> Option<String> {
+    let text = fs::read_to_string(app.path(&format!("users/{user}/codex/auth.json"))).ok()?;
+    let parsed: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{context}: {error} in {text:?}"));
+    Some(parsed["tokens"]["refresh_token"].as_str().unwrap().to_owned())
+}
+
+fn assert_true(answer: &Answer, errno: Errno, context: &str) {
+    let status = answer.status;
+    assert!((200..300).contains(&status) || expected(errno).contains(&status), "{context}: {status} {}", answer.body);
+}
+
+fn sign_in(user: &str, refresh_token: &str, issued_at: i64) -> Value {
+    json!({"user_id": user, "auth": auth("acc_1", refresh_token, issued_at)})
+}
+
+/// A user who signs in anew, with calls failing from each one on.
+async fn users_who_sign_in_anew(errno: Errno) {
+    let backing = tempfile::tempdir().unwrap();
+    let Some(efs) = mount(backing.path()) else { return };
+    let app = app(&efs).await;
+    let user = "alice";
+    assert_eq!(app.post("/provision", sign_in(user, "rt_0", 1_770_000_000)).await.status, 201);
+    let mut before = "rt_0".to_owned();
+    for n in 1.. {
+        let (new, context) = (format!("rt_{n}"), format!("{errno} from call {n} on"));
+        let issued_at = 1_770_000_000 + i64::try_from(n).unwrap();
+        efs.take_counts();
+        efs.fail(Failure::from_nth(kinds(), n, errno));
+        let answer = app.post("/provision", sign_in(user, &new, issued_at)).await;
+        let calls: u64 =
+            efs.take_counts().iter().filter(|(kind, _)| kind.is_waited_for()).map(|(_, count)| count).sum();
+        efs.mend();
+        assert_true(&answer, errno, &context);
+        let found = refresh_token(&app, user, &context).expect(&context);
+        let is_done = (200..300).contains(&answer.status);
+        if is_done {
+            assert_eq!((found.as_str(), &answer.body["credentials"]), (new.as_str(), &json!("written")), "{context}");
+        }
+        assert!(found == before || found == new, "{context}: {found}");
+        assert_remembered(&app, user, &context);
+        before = found;
+        if is_done && calls < n {
+            return;
+        }
+    }
+}
+
+macro_rules! errors {
+    ($($name:ident: $errno:ident;)*) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                users_who_sign_in_anew(Errno::$errno).await;
+            }
+        )*
+    };
+}
+
+errors! {
+    a_new_sign_in_survives_eio_at_any_call: IO;
+    a_new_sign_in_survives_estale_at_any_call: STALE;
+    a_new_sign_in_survives_a_full_file_system_at_any_call: NOSPC;
+    a_new_sign_in_survives_erofs_at_any_call: ROFS;
+    a_new_sign_in_survives_a_full_quota_at_any_call: DQUOT;
+}
