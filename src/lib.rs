@@ -25,7 +25,8 @@
 //! # What to keep in mind
 //! - What is known of AWS and of OpenClaw's releases, and from where, is in `docs/facts/`; comments cite it as aws-facts and
 //!   openclaw-facts. "Incident 28" is number 28 of `docs/incidents.md`, and `docs/decisions/` has what was decided and why.
-//! - Files first: no step that can start a task is taken before the user's files are in place (incident 23).
+//! - Files first: no step that can start a task is taken before the user's files are in place (incident 23). A new user's
+//!   are staged while their revision is registered.
 //! - Every AWS call can be lost after it took effect. Tokens, names and digests are deterministic so that the next
 //!   call finds what the lost one made; `tests/it/interruptions.rs` loses every single one of them.
 //! - A lock can be lost while its holder does not run. So it is verified before every step, before every change of a file

@@ -21,7 +21,7 @@ use crate::aws::{AwsError, ErrorKind, fenced};
 use crate::domain::service::{ServiceStatus, revision};
 use crate::domain::{Coordinates, CurrentDefinition, UserId, with_causes};
 use crate::ledger::{Hold, LedgerError};
-use crate::staging::{Prepared, Staging};
+use crate::staging::Staging;
 use lock::Lock;
 
 /// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
@@ -125,7 +125,6 @@ impl Reconciler {
             user,
             target,
             sign_in,
-            prepared: None,
             placed,
             deadline,
             existed,
@@ -165,7 +164,6 @@ struct Run<'a> {
     user: &'a UserId,
     target: &'a Target,
     sign_in: SignInChange,
-    prepared: Option<Prepared>,
     placed: Option<PlacedSignIn>,
     deadline: Instant,
     existed: bool,
@@ -239,9 +237,10 @@ impl Run<'_> {
         let name = step.name();
         self.lock.verify().await?;
         let registers = matches!(step, Step::RegisterTaskDefinition(_));
-        if registers {
+        let beside = registers && self.can_stage_beside();
+        if registers && !beside {
             // Where no files can be staged, nothing is registered either.
-            self.prepared = Some(self.staging().prepare(self.user).await?);
+            self.staging().prepare(self.user).await?;
         }
         let starts_task = step.starts_task();
         if starts_task {
@@ -254,8 +253,12 @@ impl Run<'_> {
         let removes = matches!(self.target, Target::Absent { force: true, .. }).then(|| step.removes()).flatten();
         let (started, attempt) = (Instant::now(), self.did.conflicts + 1);
         let span = tracing::info_span!("step", step = name);
-        let taken = self.reconciler.execute(&self.at, self.user, step, &mut self.observed);
-        let taken = taken.instrument(span).await;
+        let taken = match step {
+            Step::RegisterTaskDefinition(rendered) if beside => {
+                self.register_and_stage(rendered).instrument(span).await
+            }
+            step => self.reconciler.execute(&self.at, self.user, step, &mut self.observed).instrument(span).await,
+        };
         self.reconciler.metrics.step(name, started.elapsed());
         match self.remember().await {
             // What nobody remembers is not gone on with: were this process killed now, nothing would find it.
@@ -344,7 +347,7 @@ impl Run<'_> {
             self.reconciler.deregister_unused(self.user, &unused.arn, &mut self.observed).await;
         } else {
             // Nothing finds it later, so it is not left to spare capacity.
-            match self.reconciler.aws.ecs.deregister_task_definition(&unused.arn).await {
+            match self.reconciler.aws.ecs.deregister_now(&unused.arn).await {
                 Ok(()) => {
                     self.observed.revisions.remove(&unused.arn);
                 }

@@ -9,7 +9,6 @@ use secrecy::SecretString;
 use super::configuration::{self, Planned};
 use super::error::StagingError;
 use super::home::Home;
-use super::jail::Identity;
 use super::{ATTEMPTS, Owner, Placed, Staged, Staging, credentials, entry};
 use crate::domain::auth_json::ChatGptAuth;
 use crate::domain::credential_plan::openclaw_json::{Entries, Noted, Surroundings, merge_for};
@@ -63,13 +62,16 @@ enum End {
     HalfWritten,
     /// The files changed meanwhile. The sign-in is in place as it was decided on, if there is a placement.
     Disturbed(Option<Box<Placement>>),
+    /// The user has a directory, and only that of a new one was to be arranged.
+    NotNew,
 }
 
-/// The user's directory as [`Staging::prepare`] left it.
-#[derive(Clone, Copy, Debug)]
-pub struct Prepared {
-    /// It was not there, and which one it is now.
-    made: Option<Identity>,
+/// Whose directory is to be arranged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    Anybody,
+    /// That of users alone who have none yet.
+    NewUsers,
 }
 
 impl Staging {
@@ -77,19 +79,14 @@ impl Staging {
     ///
     /// # Errors
     /// When it cannot be used.
-    pub async fn prepare(&self, user: &UserId) -> Result<Prepared, StagingError> {
+    pub async fn prepare(&self, user: &UserId) -> Result<(), StagingError> {
         let owner = self.owner;
-        self.blocking(user, move |root, user| {
-            let home = Home::make(root, user, owner)?;
-            home.settle()?;
-            Ok(Prepared { made: home.made() })
-        })
-        .await
+        self.blocking(user, move |root, user| Home::make(root, user, owner)?.settle().map(drop)).await
     }
 
     /// Makes the user's directory what `release` needs, and merges `entries`, with what is `around`, into their
-    /// `openclaw.json`; makes the gateway's token where there is none. What cannot be merged into is left alone, with a warning; what says all that it should is not written. What was `prepared` under the
-    /// same lock is not looked through.
+    /// `openclaw.json`; makes the gateway's token where there is none. What cannot be merged into is left alone, with a
+    /// warning; what says all that it should is not written.
     ///
     /// # Errors
     /// When something could not be written, or kept changing: then some of it may be in place, each file whole.
@@ -100,9 +97,27 @@ impl Staging {
         what: ToStage<'_>,
         entries: impl Fn(&CredentialPlan) -> Entries + Send + Sync + 'static,
         around: Surroundings,
-        prepared: Option<Prepared>,
     ) -> Result<Placed, StagingError> {
-        self.arrange(user, release, what, Some(Settings { entries: Arc::new(entries), around }), prepared).await
+        let settings = Settings { entries: Arc::new(entries), around };
+        let arranged = self.arrange(user, release, what, Some(settings), Whose::Anybody).await?;
+        arranged.ok_or_else(|| StagingError::Contended { path: format!("users/{user}"), attempts: 1 })
+    }
+
+    /// The same for a user who has no directory yet; where they have one, it is healed and nothing else, and the answer is
+    /// `None`.
+    ///
+    /// # Errors
+    /// As for [`stage`](Self::stage).
+    pub async fn stage_new(
+        &self,
+        user: &UserId,
+        release: &Release,
+        what: ToStage<'_>,
+        entries: impl Fn(&CredentialPlan) -> Entries + Send + Sync + 'static,
+        around: Surroundings,
+    ) -> Result<Option<Placed>, StagingError> {
+        let settings = Settings { entries: Arc::new(entries), around };
+        self.arrange(user, release, what, Some(settings), Whose::NewUsers).await
     }
 
     /// The same without `openclaw.json`, where `settings` is `None`.
@@ -112,8 +127,8 @@ impl Staging {
         release: &Release,
         what: ToStage<'_>,
         settings: Option<Settings>,
-        prepared: Option<Prepared>,
-    ) -> Result<Placed, StagingError> {
+        mut whose: Whose,
+    ) -> Result<Option<Placed>, StagingError> {
         let (needs_entry, release) = (release.plan().needs_entry, release.clone());
         let decide: Arc<Decide> = match what {
             ToStage::SignIn { sent, force } => {
@@ -125,15 +140,17 @@ impl Staging {
         let wanted = Wanted { needs_entry, decide, settings };
         let (owner, mut patience, mut attempts) = (self.owner, self.reread.times, 0);
         let mut earlier: Option<Box<Placement>> = None;
-        let (mut moved_aside, mut made) = (Vec::new(), prepared.and_then(|prepared| prepared.made));
+        let mut moved_aside = Vec::new();
         while attempts < ATTEMPTS {
             let (wanted, is_patient) = (wanted.clone(), patience > 0);
-            // Looked at again, it is new no more.
-            let made = made.take();
             let tried = self.blocking(user, move |root, user| {
                 let mut moved_aside = Vec::new();
-                let home = Home::make_or(root, user, owner, made);
-                let end = home.and_then(|home| once(home, owner, &wanted, is_patient, &mut moved_aside));
+                let end = Home::make(root, user, owner).and_then(|home| {
+                    if whose == Whose::NewUsers && !home.is_new() {
+                        return Ok(End::NotNew);
+                    }
+                    once(home, owner, &wanted, is_patient, &mut moved_aside)
+                });
                 Ok((end, moved_aside))
             });
             let (end, moved) = tried.await?;
@@ -148,8 +165,9 @@ impl Staging {
                         let said: Vec<_> = said.collect();
                         placement.warnings.splice(..0, said);
                     }
-                    return self.placed(user, *placement, noted, moved_aside).await;
+                    return self.placed(user, *placement, noted, moved_aside).await.map(Some);
                 }
+                Ok(End::NotNew) => return Ok(None),
                 Ok(End::HalfWritten) => {
                     patience -= 1;
                     tokio::time::sleep(self.reread.pause).await;
@@ -161,6 +179,8 @@ impl Staging {
                 Err(StagingError::Contended { .. }) => attempts += 1,
                 Err(error) => return Err(error),
             }
+            // Tried again, their directory is new no more.
+            whose = Whose::Anybody;
         }
         Err(StagingError::Contended { path: format!("users/{user}"), attempts: ATTEMPTS })
     }

@@ -82,21 +82,9 @@ impl Home {
         Ok(Self { owner, users, is_new, opened: vec![Opened::new(home, &[])?] })
     }
 
-    /// The same, where an earlier piece of work under the same lock has perhaps made it.
-    pub(super) fn make_or(
-        root: &Root,
-        user: &UserId,
-        owner: Option<Owner>,
-        made: Option<Identity>,
-    ) -> Result<Self, StagingError> {
-        let mut home = Self::make(root, user, owner)?;
-        home.opened = home.opened.into_iter().map(|opened| opened.or_made(made)).collect();
-        Ok(home)
-    }
-
-    /// Which directory was made, if it was.
-    pub(super) fn made(&self) -> Option<Identity> {
-        self.opened.first().filter(|home| home.directory.is_new()).map(|home| home.identity)
+    /// Whether this piece of work has made it.
+    pub(super) fn is_new(&self) -> bool {
+        self.at(At::HOME).is_new()
     }
 
     pub(super) fn at(&self, at: At) -> &Dir {
@@ -308,15 +296,6 @@ fn put(
 }
 
 impl Opened {
-    /// The same, knowing that an earlier piece of work has made it.
-    fn or_made(self, made: Option<Identity>) -> Self {
-        if made == Some(self.identity) {
-            Self { directory: self.directory.made_just_now(), is_swept: true, ..self }
-        } else {
-            self
-        }
-    }
-
     fn new(directory: Dir, path: &'static [Name]) -> Result<Self, StagingError> {
         let (identity, is_swept) = (directory.identity()?, directory.is_new());
         Ok(Self { directory, identity, path, is_changed: Cell::new(false), is_swept })

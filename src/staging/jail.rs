@@ -344,6 +344,9 @@ impl Dir {
     ///
     /// A file with a second name stays as it is: nobody knows whose the other name is.
     pub(crate) fn heal_file(&self, name: &Name, owner: Option<Owner>) -> Result<(), StagingError> {
+        if self.is_new {
+            return Ok(());
+        }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = match self.open(name, flags, Mode::empty()) {
             Ok(fd) => fd,
@@ -362,11 +365,6 @@ impl Dir {
     /// Opens with exactly these flags; for callers that know what the errors mean.
     pub(crate) fn open(&self, name: &Name, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         retry_on_intr(|| rustix::fs::openat(&self.fd, name.bytes(), flags, mode))
-    }
-
-    /// Says that this process has made it just now.
-    pub(crate) fn made_just_now(self) -> Self {
-        Self { is_new: true, ..self }
     }
 
     /// A new file, private to this process's user; never one that is already there.
@@ -399,6 +397,7 @@ impl Dir {
 
     /// Gives a file a second name, unless that name is taken.
     pub(super) fn link(&self, from: &Name, to: &Name) -> Result<(), Errno> {
+        self.may_change()?;
         rustix::fs::linkat(&self.fd, from.bytes(), &self.fd, to.bytes(), AtFlags::empty())
     }
 
@@ -420,11 +419,8 @@ impl Dir {
 
     /// Gives a file its former name back, unless something is there by now; answers whether it did.
     pub(crate) fn restore(&self, from: &Name, to: &Name) -> Result<bool, StagingError> {
-        let linked = self.may_change().and_then(|()| {
-            // A link never replaces, where a rename would. NFS has no rename that does not.
-            rustix::fs::linkat(&self.fd, from.bytes(), &self.fd, to.bytes(), AtFlags::empty())
-        });
-        match linked {
+        // A link never replaces, where a rename would. NFS has no rename that does not.
+        match self.link(from, to) {
             Ok(()) => self.unlink(from).map(|()| true).map_err(self.io("remove", from)),
             Err(Errno::EXIST) => Ok(false),
             Err(errno) => Err(self.io("put back", to)(errno)),

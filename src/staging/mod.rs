@@ -35,7 +35,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::fs::{Gid, Uid};
 
-pub use arrange::{Prepared, ToStage};
+pub use arrange::ToStage;
 pub use check::Diagnosis;
 pub use error::{StagingError, StagingErrorKind};
 pub use identity::{Initialize, file_system_of, identify, other_file_system};

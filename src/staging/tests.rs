@@ -53,7 +53,9 @@ impl Staging {
         sent: Option<&ChatGptAuth>,
         force: bool,
     ) -> Result<Placed, StagingError> {
-        self.arrange(user, release, ToStage::SignIn { sent, force }, None, None).await
+        self.arrange(user, release, ToStage::SignIn { sent, force }, None, crate::staging::arrange::Whose::Anybody)
+            .await
+            .map(Option::unwrap)
     }
 
     async fn configure(&self, user: &UserId, entries: Entries) -> Result<Vec<Warning>, StagingError> {

@@ -2,6 +2,7 @@
 //! remembered or gone.
 
 use std::fs;
+use std::path::Path;
 
 use openclaw_provisioner::domain::UserId;
 use openclaw_provisioner::emulator::Options as EmulatorOptions;
@@ -65,6 +66,18 @@ fn refresh_token(app: &TestApp, user: &str, context: &str) -> Option<String> {
     Some(parsed["tokens"]["refresh_token"].as_str().unwrap().to_owned())
 }
 
+/// Every file beneath has its whole content or is not there, and no other name of ours is left once all went well.
+fn assert_no_leftovers(directory: &Path, context: &str) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(!(name.starts_with(".provisioner-") && name.ends_with(".tmp")), "{context}: {}", path.display());
+        if path.is_dir() {
+            assert_no_leftovers(&path, context);
+        }
+    }
+}
+
 fn assert_true(answer: &Answer, errno: Errno, context: &str) {
     let status = answer.status;
     assert!((200..300).contains(&status) || expected(errno).contains(&status), "{context}: {status} {}", answer.body);
@@ -72,6 +85,42 @@ fn assert_true(answer: &Answer, errno: Errno, context: &str) {
 
 fn sign_in(user: &str, refresh_token: &str, issued_at: i64) -> Value {
     json!({"user_id": user, "auth": auth("acc_1", refresh_token, issued_at)})
+}
+
+/// A new user, with calls failing from each one on.
+async fn new_users(errno: Errno) {
+    let backing = tempfile::tempdir().unwrap();
+    let Some(efs) = mount(backing.path()) else { return };
+    let first = app(&efs).await;
+    for n in 1.. {
+        // With tokens of its own: more revisions are registered than the limits let through at once.
+        let app = first.replica().await;
+        let (user, context) = (format!("user-{n}"), format!("{errno} from call {n} on"));
+        efs.take_counts();
+        efs.fail(Failure::from_nth(kinds(), n, errno));
+        let answer = app.provision(&user).await;
+        let calls: u64 =
+            efs.take_counts().iter().filter(|(kind, _)| kind.is_waited_for()).map(|(_, count)| count).sum();
+        efs.mend();
+        assert_true(&answer, errno, &context);
+        let is_done = answer.status == 201;
+        let found = refresh_token(&app, &user, &context);
+        if is_done {
+            assert_eq!(found.as_deref(), Some("rt_1"), "{context}: {}", answer.body);
+            assert!(running(&app, &user).is_some(), "{context}");
+        } else {
+            assert_eq!(running(&app, &user), None, "{context}: {}", answer.body);
+        }
+        assert_remembered(&app, &user, &context);
+        let again = app.provision(&user).await;
+        assert!((200..=202).contains(&again.status), "{context}, then none: {} {}", again.status, again.body);
+        assert_eq!(refresh_token(&app, &user, &context).as_deref(), Some("rt_1"), "{context}");
+        assert_eq!(running(&app, &user).as_slice(), registered(&app, &user), "{context}");
+        assert_no_leftovers(&app.path(&format!("users/{user}")), &context);
+        if is_done && calls < n {
+            return;
+        }
+    }
 }
 
 /// A user who signs in anew, with calls failing from each one on.
@@ -107,10 +156,15 @@ async fn users_who_sign_in_anew(errno: Errno) {
 }
 
 macro_rules! errors {
-    ($($name:ident: $errno:ident;)*) => {
+    ($($new:ident, $anew:ident: $errno:ident;)*) => {
         $(
             #[tokio::test]
-            async fn $name() {
+            async fn $new() {
+                new_users(Errno::$errno).await;
+            }
+
+            #[tokio::test]
+            async fn $anew() {
                 users_who_sign_in_anew(Errno::$errno).await;
             }
         )*
@@ -118,9 +172,9 @@ macro_rules! errors {
 }
 
 errors! {
-    a_new_sign_in_survives_eio_at_any_call: IO;
-    a_new_sign_in_survives_estale_at_any_call: STALE;
-    a_new_sign_in_survives_a_full_file_system_at_any_call: NOSPC;
-    a_new_sign_in_survives_erofs_at_any_call: ROFS;
-    a_new_sign_in_survives_a_full_quota_at_any_call: DQUOT;
+    a_new_user_survives_eio_at_any_call, a_new_sign_in_survives_eio_at_any_call: IO;
+    a_new_user_survives_estale_at_any_call, a_new_sign_in_survives_estale_at_any_call: STALE;
+    a_new_user_survives_a_full_file_system_at_any_call, a_new_sign_in_survives_a_full_file_system_at_any_call: NOSPC;
+    a_new_user_survives_erofs_at_any_call, a_new_sign_in_survives_erofs_at_any_call: ROFS;
+    a_new_user_survives_a_full_quota_at_any_call, a_new_sign_in_survives_a_full_quota_at_any_call: DQUOT;
 }

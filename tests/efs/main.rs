@@ -13,6 +13,9 @@ mod fuse_itself;
 #[path = "../it/harness.rs"]
 #[allow(dead_code, reason = "the tests of the other binary use more of it")]
 mod harness;
+mod hung;
+mod lost_locks;
+mod world;
 
 use std::path::Path;
 use std::time::Duration;

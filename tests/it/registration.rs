@@ -187,3 +187,27 @@ async fn a_lost_registration_is_recognized_by_the_labels_of_whichever_container_
         assert_eq!(theirs, *app.user_revisions().iter().map(|arn| json!(arn)).collect::<Vec<_>>(), "{labels:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_registration_of_a_new_user_leaves_none_of_their_files() {
+    let app = TestApp::start().await;
+    strike(&app, "RegisterTaskDefinition", 1, error(400, "ClientException", "Invalid setting for container openclaw"));
+    let answer = app.provision("alice").await;
+    assert!(answer.status >= 400, "{}", answer.body);
+    assert!(!app.path("users/alice").exists());
+    assert_eq!((app.user_revisions().len(), app.services().len()), (0, 0));
+    assert_created(&app.provision("alice").await);
+    assert!(app.path("users/alice/codex/auth.json").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_registration_leaves_the_files_of_a_user_who_had_some() {
+    let app = TestApp::start().await;
+    std::fs::create_dir_all(app.path("users/alice/notes")).unwrap();
+    std::fs::write(app.path("users/alice/notes/today"), "kept").unwrap();
+    strike(&app, "RegisterTaskDefinition", 1, error(400, "ClientException", "Invalid setting for container openclaw"));
+    let answer = app.provision("alice").await;
+    assert!(answer.status >= 400, "{}", answer.body);
+    assert_eq!(std::fs::read_to_string(app.path("users/alice/notes/today")).unwrap(), "kept");
+    assert!(!app.path("users/alice/codex/auth.json").exists());
+}

@@ -192,6 +192,15 @@ impl Ecs {
         self.deregister(arn).await
     }
 
+    /// Deregisters a revision that nobody remembers, in the turn of a caller who waits: later nobody finds it.
+    ///
+    /// # Errors
+    /// As for [`deregister_task_definition`](Self::deregister_task_definition).
+    pub async fn deregister_now(&self, arn: &str) -> Result<(), AwsError> {
+        self.turn(Bucket::TaskDefinitionWrite, DEREGISTER).await?;
+        self.deregister(arn).await
+    }
+
     /// Deregisters a revision when capacity is left over; `false` when it is not.
     ///
     /// # Errors

@@ -3,11 +3,13 @@
 use jiff::Timestamp;
 
 use super::Run;
-use crate::domain::SignInKind;
-use crate::domain::credential_plan::CredentialPlan;
 use crate::domain::credential_plan::openclaw_json::Entries;
+use crate::domain::credential_plan::{CredentialPlan, Release};
+use crate::domain::service::ServiceStatus;
+use crate::domain::{CurrentDefinition, Rendered, SignInKind, with_causes};
 use crate::reconcile::error::ConvergeError;
-use crate::reconcile::plan::{Observed, Refusal};
+use crate::reconcile::execute::Taken;
+use crate::reconcile::plan::{Observed, Refusal, Step};
 use crate::reconcile::target::{Desired, Target};
 use crate::reconcile::{PlacedSignIn, SignInChange};
 use crate::staging::ToStage;
@@ -45,37 +47,10 @@ impl Run<'_> {
             | SignInChange::Remove
             | SignInChange::RotateGatewayToken => Vec::new(),
         };
-        let what = match (kind, &self.sign_in) {
-            (
-                SignInKind::Chatgpt,
-                SignInChange::None | SignInChange::Remove | SignInChange::Repair | SignInChange::RotateGatewayToken,
-            ) => ToStage::SignIn { sent: None, force: false },
-            (SignInKind::Chatgpt, SignInChange::Send { auth, force }) => {
-                ToStage::SignIn { sent: Some(auth), force: *force }
-            }
-            (SignInKind::OpenaiKey | SignInKind::AnthropicKey | SignInKind::Bedrock, sign_in) => {
-                if let SignInChange::Send { .. } = sign_in {
-                    kind.takes_auth().map_err(Refusal::from)?;
-                }
-                ToStage::Nothing
-            }
-        };
+        let what = to_stage(&self.sign_in, kind)?;
         let is_removed = matches!((kind, &self.sign_in), (SignInKind::Chatgpt, SignInChange::Remove));
         let needs_start = is_removed && staging.remove_sign_in(user, &release).await?;
-        let runs = release.clone();
-        let entries = move |plan: &CredentialPlan| {
-            let (model, profile) = match kind {
-                SignInKind::Chatgpt => (plan.model, plan.profile_in_use()),
-                SignInKind::OpenaiKey | SignInKind::AnthropicKey | SignInKind::Bedrock => {
-                    (runs.model_entries(kind), None)
-                }
-            };
-            Entries { model, secrets: runs.gateway_secrets(), profile }
-        };
-        // Where something was written since, what was prepared is not as it was.
-        let is_as_prepared = matches!(self.sign_in, SignInChange::None | SignInChange::Send { .. });
-        let prepared = self.prepared.take().filter(|_| is_as_prepared);
-        let mut placed = staging.stage(user, &release, what, entries, around, prepared).await?;
+        let mut placed = staging.stage(user, &release, what, entries(&release, kind), around).await?;
         if is_removed {
             placed.needs_start = needs_start;
         }
@@ -88,6 +63,42 @@ impl Run<'_> {
         }
         self.placed = Some(PlacedSignIn { release, kind, placed, moved_aside });
         Ok(())
+    }
+
+    /// Registers a revision for a user of whom nothing runs, and stages their files beside that: in place before anything can
+    /// start, and one round trip of the file system after the other no longer in front of AWS's. Only for who has no
+    /// directory yet. A request that is refused leaves nothing, and what another revision would need is not touched.
+    pub(super) async fn register_and_stage(&mut self, rendered: Rendered) -> Result<Taken, ConvergeError> {
+        let staging = self.staging();
+        let Self { reconciler, at, user, sign_in, observed, placed, .. } = self;
+        let revision = CurrentDefinition::parse(&rendered.request, user)?;
+        let (around, release, kind) = (revision.surroundings(), revision.release, revision.spec.sign_in);
+        let stage = staging.stage_new(user, &release, to_stage(sign_in, kind)?, entries(&release, kind), around);
+        let register = reconciler.execute(at, user, Step::RegisterTaskDefinition(rendered), observed);
+        let (registered, staged) = tokio::join!(register, stage);
+        match (registered, staged) {
+            (Ok(taken), Ok(None)) => Ok(taken),
+            (Ok(taken), Ok(Some(staged))) => {
+                *placed = Some(PlacedSignIn { release, kind, placed: staged, moved_aside: Vec::new() });
+                Ok(taken)
+            }
+            // What was registered is remembered, and deregistered because nothing can run it.
+            (Ok(_), Err(error)) => Err(error.into()),
+            (Err(error), staged) => {
+                if let Ok(Some(_)) = staged
+                    && let Err(error) = staging.purge(user).await
+                {
+                    tracing::warn!(error = %with_causes(&error), "files of a refused user stay behind");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the user's files can be staged before it is known that their revision is registered.
+    pub(super) fn can_stage_beside(&self) -> bool {
+        let runs = self.observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
+        !runs && matches!(self.sign_in, SignInChange::None | SignInChange::Send { .. })
     }
 
     /// Whether what was staged waits for a task to start, and none is about to.
@@ -112,5 +123,38 @@ impl Run<'_> {
         if let Some(outcome) = outcome {
             self.reconciler.metrics.credentials(outcome);
         }
+    }
+}
+
+/// What becomes of the sign-in, by how the user signs in.
+fn to_stage(sign_in: &SignInChange, kind: SignInKind) -> Result<ToStage<'_>, ConvergeError> {
+    Ok(match (kind, sign_in) {
+        (
+            SignInKind::Chatgpt,
+            SignInChange::None | SignInChange::Remove | SignInChange::Repair | SignInChange::RotateGatewayToken,
+        ) => ToStage::SignIn { sent: None, force: false },
+        (SignInKind::Chatgpt, SignInChange::Send { auth, force }) => {
+            ToStage::SignIn { sent: Some(auth), force: *force }
+        }
+        (SignInKind::OpenaiKey | SignInKind::AnthropicKey | SignInKind::Bedrock, sign_in) => {
+            if let SignInChange::Send { .. } = sign_in {
+                kind.takes_auth().map_err(Refusal::from)?;
+            }
+            ToStage::Nothing
+        }
+    })
+}
+
+/// What `openclaw.json` is to say.
+fn entries(release: &Release, kind: SignInKind) -> impl Fn(&CredentialPlan) -> Entries + Send + Sync + 'static {
+    let release = release.clone();
+    move |plan| {
+        let (model, profile) = match kind {
+            SignInKind::Chatgpt => (plan.model, plan.profile_in_use()),
+            SignInKind::OpenaiKey | SignInKind::AnthropicKey | SignInKind::Bedrock => {
+                (release.model_entries(kind), None)
+            }
+        };
+        Entries { model, secrets: release.gateway_secrets(), profile }
     }
 }

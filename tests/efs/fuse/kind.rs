@@ -63,6 +63,22 @@ kinds! {
 }
 
 impl Kind {
+    /// The name that a request looks up or makes, with the directory that it is in. A header of 40 bytes comes first, then
+    /// a structure of the kind's own (linux/fuse.h).
+    pub(super) fn name_in(self, message: &[u8]) -> Option<(u64, Vec<u8>)> {
+        let number = |at: usize| Some(u64::from_ne_bytes(message.get(at..at + 8)?.try_into().ok()?));
+        let name = |at: usize, nth: usize| Some(message.get(at..)?.split(|byte| *byte == 0).nth(nth)?.to_vec());
+        let is_rename2 = message.get(4..8).is_some_and(|opcode| opcode == 45u32.to_ne_bytes());
+        match self {
+            Self::Lookup | Self::Symlink => Some((number(16)?, name(40, 0)?)),
+            Self::Mkdir | Self::Link => Some((number(16)?, name(48, 0)?)),
+            Self::Create | Self::Mknod => Some((number(16)?, name(56, 0)?)),
+            // The new name, in the new directory.
+            Self::Rename => Some((number(40)?, name(if is_rename2 { 56 } else { 48 }, 1)?)),
+            _ => None,
+        }
+    }
+
     /// Whether a caller waits for it.
     pub fn is_waited_for(self) -> bool {
         self.group() != Group::End

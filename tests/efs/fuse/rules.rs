@@ -66,6 +66,13 @@ impl Rules {
         std::mem::take(&mut self.counts)
     }
 
+    /// Counts one less.
+    pub(super) fn forgive(&mut self, kind: Kind) {
+        if let Some(count) = self.counts.get_mut(&kind) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
     pub(super) fn judge(&mut self, kind: Kind) -> Verdict {
         *self.counts.entry(kind).or_default() += 1;
         if self.hanging.contains(&kind) {

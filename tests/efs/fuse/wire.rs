@@ -31,6 +31,8 @@ pub(super) struct Wire {
 #[derive(Default)]
 struct State {
     rules: Rules,
+    /// The name that each thread looked up last, with the directory.
+    looked_up: BTreeMap<u32, (u64, Vec<u8>)>,
     /// Requests that hang, by their number of arrival.
     held: BTreeMap<u64, Request>,
     arrived: u64,
@@ -111,7 +113,15 @@ impl Wire {
     }
 
     fn take(self: &Arc<Self>, request: Request) {
-        let State { rules, held, arrived } = &mut *self.state();
+        let State { rules, looked_up, held, arrived } = &mut *self.state();
+        let name = request.kind.name_in(&request.message);
+        if request.kind == Kind::Lookup {
+            looked_up.extend(name.map(|name| (request.thread, name)));
+        } else if looked_up.remove(&request.thread).is_some_and(|before| Some(before) == name) {
+            // The kernel looks a name up before it makes it, or renames something to it, and the client of NFS does not
+            // (fs/nfs/dir.c, nfs_lookup).
+            rules.forgive(Kind::Lookup);
+        }
         match rules.judge(request.kind) {
             Verdict::Pass => self.pass(&request.message),
             Verdict::Delay(time) => {

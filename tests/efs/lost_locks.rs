@@ -1,0 +1,85 @@
+//! A replica that was stopped for longer than its lease, while another one did what the user wanted next.
+
+use std::thread;
+use std::time::Duration;
+
+use openclaw_provisioner::emulator::{Call, Options as EmulatorOptions};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::fuse::Mount;
+use crate::harness::{CLUSTER, provision_body};
+use crate::mount;
+use crate::world::{LONG, Replica, World};
+
+/// An AWS call takes so long, so that a replica can be stopped between two.
+const CALL: Duration = Duration::from_millis(50);
+/// A look at the lock counts for 5 s, and the lease of a real mount lasts far longer.
+const AWAY: Duration = Duration::from_secs(6);
+/// Users that are resized at a time.
+const AT_A_TIME: usize = 20;
+
+/// By hand: `PROVISIONER_TESTS_ROUNDS=200`.
+fn rounds() -> usize {
+    std::env::var("PROVISIONER_TESTS_ROUNDS").map_or(AT_A_TIME, |rounds| rounds.parse().unwrap())
+}
+
+fn two_mounts(backing: &std::path::Path) -> Option<(Mount, Mount)> {
+    Some((mount(backing)?, mount(backing)?))
+}
+
+/// The size that the user's service runs with.
+fn size(world: &World, user: &str) -> String {
+    let service = openclaw_provisioner::domain::UserId::parse(user).unwrap().service_name();
+    let described = world.aws.aws("ecs", "DescribeServices", json!({"cluster": CLUSTER, "services": [service]}));
+    let definition = &described["services"][0]["taskDefinition"];
+    let described = world.aws.aws("ecs", "DescribeTaskDefinition", json!({"taskDefinition": definition}));
+    described["taskDefinition"]["cpu"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_update_is_never_lost_to_a_replica_that_was_stopped_for_longer_than_its_lease() {
+    let backing = tempfile::tempdir().unwrap();
+    let Some((one, other)) = two_mounts(backing.path()) else { return };
+    let world = World::new(EmulatorOptions { per_call_delay: CALL, ..EmulatorOptions::default() });
+    let (stopped, running) = (world.replica(one.path()), world.replica(other.path()));
+    let (mut lost, mut overtaken) = (Vec::new(), 0);
+    for round in 0..rounds().div_ceil(AT_A_TIME) {
+        let users: Vec<String> = (0..AT_A_TIME).map(|n| format!("user-{round}-{n}")).collect();
+        in_parallel(&users, |user| assert_eq!(running.call("POST", "/provision", &provision_body(user)).status, 201));
+        world.emulator.clear_calls();
+        thread::scope(|scope| {
+            let first: Vec<_> = users.iter().map(|user| scope.spawn(|| resize(&stopped, user, 1024))).collect();
+            // Who has looked at a service has its user's lock. From there on at another place each time.
+            let has_looked = |call: &&Call| call.action == "DescribeServices";
+            while world.emulator.calls().iter().filter(has_looked).count() < AT_A_TIME {
+                thread::sleep(Duration::from_millis(1));
+            }
+            thread::sleep(CALL * (round as u32 % 8) / 2);
+            stopped.signal(Signal::STOP);
+            overtaken += one.lose_locks();
+            in_parallel(&users, |user| assert_eq!(resize(&running, user, 2048), 202));
+            thread::sleep(AWAY);
+            stopped.signal(Signal::CONT);
+            for (user, first) in users.iter().zip(first) {
+                let status = first.join().unwrap();
+                if size(&world, user) != "2048" {
+                    lost.push(format!("{user}: {status}, {}", size(&world, user)));
+                }
+            }
+        });
+    }
+    assert!(overtaken > 0, "no lock was lost, so nothing was shown");
+    assert!(lost.is_empty(), "{} of {}: {}\n{}", lost.len(), rounds(), lost.join("; "), stopped.log());
+    stopped.stop(LONG);
+    running.stop(LONG);
+}
+
+fn resize(replica: &Replica, user: &str, cpu: u32) -> u16 {
+    let body = json!({"cpu": cpu, "memory_mib": cpu * 2});
+    replica.call("POST", &format!("/containers/{user}/resize"), &body).status
+}
+
+fn in_parallel(users: &[String], work: impl Fn(&str) + Sync) {
+    thread::scope(|scope| users.iter().for_each(|user| drop(scope.spawn(|| work(user)))));
+}
