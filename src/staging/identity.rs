@@ -96,7 +96,7 @@ fn read(root: &Root, at: &Dir) -> Result<Option<String>, StagingError> {
 fn write(at: &Dir, id: &str, once: bool) -> Result<(), StagingError> {
     use std::io::Write as _;
     let taken = || StagingError::NotADirectory { path: at.path_of(&PROVISIONER) };
-    let directory = at.ensure(&PROVISIONER, Mode::RWXU, None)?.ok_or_else(taken)?;
+    let directory = at.ensure_durably(&PROVISIONER, Mode::RWXU, None)?.ok_or_else(taken)?;
     let temporary = Temporary::new(&directory);
     let path = directory.path_of(&temporary.name);
     let failed = |action| {
