@@ -138,7 +138,8 @@ curl -sS -X POST http://{api}/containers/alice/start -H 'Authorization: Bearer {
 curl -sS -X DELETE 'http://{api}/containers/alice?data=purge' -H 'Authorization: Bearer {token}'
 # what AWS holds
 aws --endpoint-url http://{emulator} ecs describe-task-definition --task-definition openclaw-dev-user
-# let every container of the user family fail: pull-error, mount-error, oom, crash, unhealthy, slow; "healthy" again
+# let every container of the user family fail: pull-error, mount-error, oom, crash, unhealthy, slow, no-capacity, vcpu-limit;
+# "healthy" takes the choice back
 curl -sS -X PUT http://{emulator}/_emulator/behaviours/openclaw-dev-user -d '{{"behaviour":"oom"}}'
 "#
     );

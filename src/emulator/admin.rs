@@ -52,7 +52,7 @@ impl Emulator {
                 "PUT, DELETE /_emulator/behaviours/{service or family}": {"behaviour": behaviour_names()},
                 "GET /_localstack/health": "as LocalStack answers",
             },
-            "imagesThatMisbehave": "an image whose name contains sim- and a behaviour, such as app:sim-oom",
+            "imagesThatMisbehave": "an image whose name contains sim- and a behaviour, such as app:sim-oom; healthy takes back a choice made here, not what a name says",
             "absentSubnet": "subnet-0fffffffffffffff0 does not exist; any other does",
             "behaviours": chosen.collect::<Map<String, Value>>(),
             "actions": supported(None),
@@ -73,27 +73,42 @@ impl Emulator {
     }
 
     fn inject_json(&self, body: &[u8]) -> Result<(), String> {
-        let body = Value::Object(members(body).map_err(|error| error.message)?);
-        let text = |name: &str| body[name].as_str().map(str::to_owned);
-        let number = |name: &str, default: u64| body[name].as_u64().unwrap_or(default);
-        let status = u16::try_from(number("status", 500)).ok().filter(|status| (400..600).contains(status));
+        const MEMBERS: [&str; 9] =
+            ["service", "action", "skip", "times", "kind", "status", "code", "message", "milliseconds"];
+        let body = members(body).map_err(|error| error.message)?;
+        known_members(&body, &MEMBERS)?;
+        let text = |name: &str| match body.get(name).filter(|value| !value.is_null()) {
+            None => Ok(None),
+            Some(value) => value.as_str().map(|text| Some(text.to_owned())).ok_or(format!("{name} must be a string")),
+        };
+        let number = |name: &str, default: u64| match body.get(name).filter(|value| !value.is_null()) {
+            None => Ok(default),
+            Some(value) => value.as_u64().ok_or(format!("{name} must be a whole number")),
+        };
+        let (service, action) = (text("service")?, text("action")?.ok_or("action is missing")?);
+        check_action(service.as_deref(), &action)?;
+        let status = u16::try_from(number("status", 500)?).ok().filter(|status| (400..600).contains(status));
         let status = status.ok_or("status must be between 400 and 599")?;
-        let code = text("code").unwrap_or_else(|| "ServerException".to_owned());
-        let message = text("message").unwrap_or_else(|| "injected by a fault".to_owned());
-        let kind = match body["kind"].as_str().unwrap_or("Error") {
+        let code = text("code")?.unwrap_or_else(|| "ServerException".to_owned());
+        let message = text("message")?.unwrap_or_else(|| "injected by a fault".to_owned());
+        let kind = match text("kind")?.as_deref().unwrap_or("Error") {
             "Error" => FaultKind::Error { status, code, message },
             "ErrorAfter" => FaultKind::ErrorAfter { status, code, message },
             "DropBefore" => FaultKind::DropBefore,
             "DropAfter" => FaultKind::DropAfter,
-            "Delay" => FaultKind::Delay(Duration::from_millis(number("milliseconds", 1000))),
+            "Delay" => FaultKind::Delay(Duration::from_millis(number("milliseconds", 1000)?)),
             "Hang" => FaultKind::Hang,
-            other => return Err(format!("unknown kind {other}")),
+            other => {
+                return Err(format!(
+                    "unknown kind {other}; one of Error, ErrorAfter, DropBefore, DropAfter, Delay, Hang"
+                ));
+            }
         };
         self.inject(Fault {
-            service: text("service"),
-            action: text("action").ok_or("action is missing")?,
-            skip: number("skip", 0) as usize,
-            times: number("times", 1) as usize,
+            service,
+            action,
+            skip: number("skip", 0)? as usize,
+            times: number("times", 1)? as usize,
             kind,
         });
         Ok(())
@@ -104,14 +119,39 @@ impl Emulator {
             "DELETE" => None,
             "PUT" => {
                 let body = members(body).map_err(|error| error.message)?;
+                known_members(&body, &["behaviour"])?;
                 let wanted = body.get("behaviour").and_then(Value::as_str).unwrap_or_default();
                 let known = Behaviour::parse(wanted);
                 Some(known.ok_or_else(|| format!("behaviour must be one of {}", behaviour_names().join(", ")))?)
             }
             _ => return Err("PUT or DELETE".to_owned()),
         };
+        if name.is_empty() {
+            return Err("name a service or a family: /_emulator/behaviours/{service or family}".to_owned());
+        }
         self.set_behaviour(name, behaviour);
         Ok(())
+    }
+}
+
+/// A member that is misspelt would otherwise be one that was left out.
+fn known_members(body: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
+    match body.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(format!("unknown member {name}; known are {}", known.join(", "))),
+        None => Ok(()),
+    }
+}
+
+/// A fault for an action that does not exist would never strike, and a test of it would pass.
+fn check_action(service: Option<&str>, action: &str) -> Result<(), String> {
+    let known = supported(service);
+    let exists = |name: &String| name.split_once(':').is_some_and(|(_, known)| known == action);
+    if known.is_empty() {
+        return Err(format!("unknown service {}; known are ecs, efs, ssm, ecr, sts", service.unwrap_or_default()));
+    }
+    match action == "*" || known.iter().any(exists) {
+        true => Ok(()),
+        false => Err(format!("unknown action {action}; GET /_emulator lists all, and * is every one")),
     }
 }
 

@@ -41,14 +41,20 @@ impl Clock {
 pub struct Pace {
     /// A task stays PROVISIONING (its network interface is made).
     pub provisioning: Duration,
-    /// A task stays PENDING (its image is pulled).
+    /// A task stays PENDING (its image is pulled), and for its last third ACTIVATING.
     pub pending: Duration,
     /// From RUNNING to HEALTHY, when a container has a health check; also the life of a task that goes bad.
     pub healthy: Duration,
     /// From the order to stop until STOPPED, spread over DEACTIVATING, STOPPING and DEPROVISIONING.
     pub stopping: Duration,
-    /// A deleted service stays DRAINING this long after its last task has gone.
+    /// A deleted service stays DRAINING this long after its last task has gone, or is STOPPING where that is enough.
     pub draining: Duration,
+    /// Until a task that could not be placed is tried again. AWS takes about a minute.
+    pub placement: Duration,
+    /// From StopServiceDeployment until the service names the former revision; half of it ROLLBACK_REQUESTED.
+    pub rollback: Duration,
+    /// An access point stays `deleting`.
+    pub deleting: Duration,
 }
 
 impl Pace {
@@ -61,6 +67,9 @@ impl Pace {
             healthy: floor(self.healthy),
             stopping: floor(self.stopping),
             draining: floor(self.draining),
+            placement: floor(self.placement),
+            rollback: floor(self.rollback),
+            deleting: floor(self.deleting),
         }
     }
 }
@@ -72,7 +81,10 @@ impl Default for Pace {
             pending: Duration::from_millis(700),
             healthy: Duration::from_millis(800),
             stopping: Duration::from_millis(900),
-            draining: Duration::from_millis(400),
+            draining: Duration::from_millis(100),
+            placement: Duration::from_secs(15),
+            rollback: Duration::from_millis(600),
+            deleting: Duration::from_millis(300),
         }
     }
 }

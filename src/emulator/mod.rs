@@ -8,6 +8,7 @@
 mod admin;
 mod calls;
 mod clock;
+mod conduct;
 mod connector;
 mod ecr;
 mod ecs;
@@ -23,6 +24,7 @@ mod registering;
 mod server;
 mod simulation;
 mod ssm;
+mod staleness;
 mod state;
 mod sts;
 mod tags;
@@ -31,6 +33,7 @@ mod tests;
 
 pub use calls::Call;
 pub use clock::Pace;
+pub use conduct::{Conduct, StaleReads};
 pub use connector::EmulatorHttpClient;
 pub use faults::{Fault, FaultKind};
 pub use protocol::{Dropped, Request, Response};
@@ -45,6 +48,7 @@ use limits::Limits;
 use protocol::Operation;
 use registering::Registering;
 use serde_json::{Map, Value};
+use staleness::History;
 use state::{Action, State};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -56,6 +60,8 @@ use std::time::Duration;
 pub struct Options {
     /// How fast simulated tasks move.
     pub pace: Pace,
+    /// How unkind AWS is; as it documents itself by default.
+    pub conduct: Conduct,
     /// Time every AWS call takes before it has its effect; zero by default.
     pub per_call_delay: Duration,
     /// Whether the documented request rates of ECS are enforced; false by default.
@@ -88,13 +94,16 @@ struct Inner {
     limits: Mutex<Limits>,
     registrations: Mutex<BTreeMap<String, usize>>,
     log: Mutex<CallLog>,
+    /// What reads may still show; `None`: they are never stale.
+    history: Option<Mutex<History>>,
 }
 
 impl Emulator {
     /// An empty account.
     pub fn new(options: Options) -> Self {
         let clock = Clock::start();
-        let state = State::new(clock, options.pace.at_least_a_millisecond(), options.task_address);
+        let history = options.conduct.stale_reads.map(|stale| Mutex::new(History::new(stale)));
+        let state = State::new(clock, options.pace.at_least_a_millisecond(), options.conduct, options.task_address);
         Self {
             inner: Arc::new(Inner {
                 options,
@@ -104,6 +113,7 @@ impl Emulator {
                 limits: Mutex::default(),
                 registrations: Mutex::default(),
                 log: Mutex::default(),
+                history,
             }),
         }
     }
@@ -157,7 +167,13 @@ impl Emulator {
         if self.inner.options.enforce_rate_limits && operation.service == "ecs" {
             lock(&self.inner.limits).take(&operation.region, &operation.action, self.inner.clock.now())?;
         }
-        self.dispatch(&operation.region, &operation.service, &operation.action, &input)
+        let Operation { region, service, action, .. } = operation;
+        let Some(history) = &self.inner.history else { return self.dispatch(region, service, action, &input) };
+        // What was before a change and the change itself belong together.
+        let mut history = lock(history);
+        let mut ask =
+            |service: &str, action: &str, members: &Map<String, Value>| self.dispatch(region, service, action, members);
+        history.perform(region, self.inner.clock.now(), (service, action), &input, &mut ask)
     }
 
     /// Calls an action directly in us-east-1: no fault, delay or limit applies, and the call is not logged.

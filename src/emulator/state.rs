@@ -1,6 +1,7 @@
 //! What the emulator remembers, region by region.
 
 use super::clock::{Clock, Pace};
+use super::conduct::Conduct;
 use super::ecr::Repository;
 use super::ecs::clusters::Cluster;
 use super::ecs::task_definitions::Family;
@@ -21,14 +22,15 @@ pub(crate) type Action = (&'static str, fn(&mut Region, Input<'_>) -> Outcome);
 pub(crate) struct State {
     clock: Clock,
     pace: Pace,
+    conduct: Conduct,
     task_address: Option<Ipv4Addr>,
     pub(crate) regions: BTreeMap<String, Region>,
     behaviours: BTreeMap<String, Behaviour>,
 }
 
 impl State {
-    pub(crate) fn new(clock: Clock, pace: Pace, task_address: Option<Ipv4Addr>) -> Self {
-        Self { clock, pace, task_address, regions: BTreeMap::new(), behaviours: BTreeMap::new() }
+    pub(crate) fn new(clock: Clock, pace: Pace, conduct: Conduct, task_address: Option<Ipv4Addr>) -> Self {
+        Self { clock, pace, conduct, task_address, regions: BTreeMap::new(), behaviours: BTreeMap::new() }
     }
 
     /// The region, brought up to the present: whatever its tasks have done since the last call happens now.
@@ -38,7 +40,7 @@ impl State {
             name: name.to_owned(),
             task_address: self.task_address,
             behaviours: self.behaviours.clone(),
-            ..Region::empty(self.clock, self.pace)
+            ..Region::empty(self.clock, self.pace, self.conduct)
         });
         region.advance(now);
         region
@@ -69,6 +71,7 @@ pub(crate) struct Region {
     pub(crate) name: String,
     pub(crate) clock: Clock,
     pub(crate) pace: Pace,
+    pub(crate) conduct: Conduct,
     pub(crate) now: Duration,
     pub(crate) task_address: Option<Ipv4Addr>,
     pub(crate) behaviours: BTreeMap<String, Behaviour>,
@@ -79,6 +82,8 @@ pub(crate) struct Region {
     /// (cluster, name) → the newest service of that name.
     pub(crate) service_names: BTreeMap<(String, String), u64>,
     pub(crate) next_service: u64,
+    /// Whether the first CreateService has made the service-linked role.
+    pub(crate) has_linked_role: bool,
     pub(crate) tasks: BTreeMap<String, Task>,
     /// When which service has something to do next.
     pub(crate) agenda: BTreeSet<(Duration, u64)>,
@@ -91,11 +96,12 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    fn empty(clock: Clock, pace: Pace) -> Self {
+    fn empty(clock: Clock, pace: Pace, conduct: Conduct) -> Self {
         Self {
             name: String::new(),
             clock,
             pace,
+            conduct,
             now: Duration::ZERO,
             task_address: None,
             behaviours: BTreeMap::new(),
@@ -104,6 +110,7 @@ impl Region {
             services: BTreeMap::new(),
             service_names: BTreeMap::new(),
             next_service: 1,
+            has_linked_role: false,
             tasks: BTreeMap::new(),
             agenda: BTreeSet::new(),
             purged: Duration::ZERO,

@@ -129,6 +129,7 @@ async fn a_token_in_use_names_its_access_point_until_that_is_deleted() {
         (409, &json!("AccessPointAlreadyExists"), &id)
     );
     emulator.call("efs", "DeleteAccessPoint", json!({"AccessPointId": id})).unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(emulator.handle(request).await.unwrap().status, 200);
 }
 
@@ -172,4 +173,126 @@ async fn a_bare_family_is_its_latest_active_revision_and_numbers_are_not_used_tw
     emulator.call("ecs", "DeregisterTaskDefinition", json!({"taskDefinition": "f:2"})).unwrap();
     let described = emulator.call("ecs", "DescribeTaskDefinition", json!({"taskDefinition": "f"})).unwrap();
     assert_eq!((&described["taskDefinition"]["revision"], register()), (&json!(1), json!(3)));
+}
+
+/// What is misspelt would otherwise do nothing, and a test of it would pass.
+#[tokio::test(start_paused = true)]
+async fn admin_calls_refuse_what_they_do_not_know() {
+    let emulator = Emulator::new(Options::default());
+    let call = async |method: &str, uri: &str, body: Value| {
+        let body = body.to_string().into_bytes();
+        let request = Request { method: method.into(), uri: uri.into(), headers: vec![], body };
+        let answer = emulator.handle(request).await.unwrap();
+        (answer.status, String::from_utf8(answer.body).unwrap())
+    };
+    let refused = [
+        ("POST", "/_emulator/faults", json!({"action": "CreateServices"}), "unknown action CreateServices"),
+        ("POST", "/_emulator/faults", json!({"service": "ecs", "action": "CreateAccessPoint"}), "unknown action"),
+        ("POST", "/_emulator/faults", json!({"service": "ec2", "action": "*"}), "unknown service ec2"),
+        ("POST", "/_emulator/faults", json!({"action": "*", "tims": 3}), "unknown member tims"),
+        ("POST", "/_emulator/faults", json!({"action": "*", "times": "3"}), "times must be a whole number"),
+        ("POST", "/_emulator/faults", json!({"action": "*", "kind": "Dealy"}), "unknown kind Dealy"),
+        ("POST", "/_emulator/faults", json!({"action": "*", "kind": 5}), "kind must be a string"),
+        ("PUT", "/_emulator/behaviours/f", json!({"behaviour": "no_capacity"}), "no-capacity"),
+        ("PUT", "/_emulator/behaviours/f", json!({"behavior": "oom"}), "unknown member behavior"),
+        ("PUT", "/_emulator/behaviours/", json!({"behaviour": "oom"}), "name a service or a family"),
+    ];
+    for (method, uri, body, words) in refused {
+        let (status, said) = call(method, uri, body.clone()).await;
+        assert!(status == 400 && said.contains(words), "{body}: {status} {said}");
+    }
+    assert!(emulator.faults().is_empty());
+    assert_eq!(call("POST", "/_emulator/faults", json!({"action": "CreateAccessPoint"})).await.0, 200);
+    assert_eq!(call("PUT", "/_emulator/behaviours/f", json!({"behaviour": "vcpu-limit"})).await.0, 200);
+}
+
+/// Asks through the door, where reads may be stale; [`Emulator::call`] always sees the present.
+async fn ask(emulator: &Emulator, action: &str, body: Value) -> (u16, Value) {
+    let target = format!("AmazonEC2ContainerServiceV20141113.{action}");
+    let answer = emulator.handle(post(&target, &body)).await.unwrap();
+    (answer.status, serde_json::from_slice(&answer.body).unwrap())
+}
+
+fn stale(seed: u64) -> Emulator {
+    let stale_reads = Some(super::StaleReads { seed, up_to: Duration::from_secs(2) });
+    let conduct = super::Conduct { stale_reads, ..super::Conduct::default() };
+    let emulator = Emulator::new(Options { conduct, ..Options::default() });
+    emulator.call("ecs", "CreateCluster", json!({"clusterName": "default"})).unwrap();
+    emulator
+}
+
+/// Right after a change, some reads show it and some do not; two seconds later all do. The same seed gives the same answers.
+#[tokio::test(start_paused = true)]
+async fn a_read_may_be_older_than_the_change_before_it_and_never_older_than_two_seconds() {
+    let definition = json!({"family": "f", "containerDefinitions": [{"name": "a", "image": "i"}]});
+    let mut told = Vec::new();
+    for seed in [1, 1, 2] {
+        let emulator = stale(seed);
+        let family = json!({"taskDefinition": "f"});
+        assert_eq!(ask(&emulator, "RegisterTaskDefinition", definition.clone()).await.0, 200);
+        let mut seen = Vec::new();
+        for _ in 0..20 {
+            seen.push(ask(&emulator, "DescribeTaskDefinition", family.clone()).await.0);
+            tokio::time::advance(Duration::from_millis(50)).await;
+        }
+        assert!(seen.contains(&400) && seen.contains(&200), "seed {seed}: {seen:?}");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let create = json!({"serviceName": "s", "taskDefinition": "f", "desiredCount": 1});
+        assert_eq!(ask(&emulator, "CreateService", create).await.0, 200);
+        let (mut missing, mut unlisted) = (0, 0);
+        for _ in 0..20 {
+            let (_, found) = ask(&emulator, "DescribeServices", json!({"services": ["s"]})).await;
+            missing += usize::from(found["failures"][0]["reason"] == "MISSING");
+            let (_, listed) = ask(&emulator, "ListServices", json!({})).await;
+            unlisted += usize::from(listed["serviceArns"] == json!([]));
+            tokio::time::advance(Duration::from_millis(50)).await;
+        }
+        assert!((1..20).contains(&missing) && (1..20).contains(&unlisted), "seed {seed}: {missing} {unlisted}");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        ask(&emulator, "UpdateService", json!({"service": "s", "desiredCount": 0})).await;
+        let mut counts = Vec::new();
+        for _ in 0..20 {
+            let (_, found) = ask(&emulator, "DescribeServices", json!({"services": ["s"]})).await;
+            counts.push(found["services"][0]["desiredCount"].as_u64().unwrap());
+        }
+        assert!(counts.contains(&0) && counts.contains(&1), "seed {seed}: {counts:?}");
+        assert_eq!(
+            emulator.call("ecs", "DescribeServices", json!({"services": ["s"]})).unwrap()["services"][0]["desiredCount"],
+            0
+        );
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let (_, found) = ask(&emulator, "DescribeServices", json!({"services": ["s"]})).await;
+        assert_eq!(found["services"][0]["desiredCount"], 0);
+        told.push((seen, missing, counts));
+    }
+    assert_eq!(told[0], told[1]);
+    assert_ne!(told[0], told[2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_access_point_may_not_be_seen_yet_or_still_be_seen() {
+    let emulator = stale(7);
+    let fs = emulator.call("efs", "CreateFileSystem", json!({})).unwrap()["FileSystemId"].clone();
+    let http = async |method: &str, uri: &str, body: Value| {
+        let body = if body.is_null() { vec![] } else { body.to_string().into_bytes() };
+        let request = Request { method: method.into(), uri: uri.into(), headers: vec![], body };
+        let answer = emulator.handle(request).await.unwrap();
+        (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap_or_default())
+    };
+    let wanted = json!({"ClientToken": "t", "FileSystemId": fs, "RootDirectory": {"Path": "/users/a"}});
+    let (_, made) = http("POST", "/2015-02-01/access-points", wanted).await;
+    let path = format!("/2015-02-01/access-points?AccessPointId={}", made["AccessPointId"].as_str().unwrap());
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        statuses.push(http("GET", &path, Value::Null).await.0);
+    }
+    assert!(statuses.contains(&404) && statuses.contains(&200), "{statuses:?}");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let one = format!("/2015-02-01/access-points/{}", made["AccessPointId"].as_str().unwrap());
+    http("DELETE", &one, Value::Null).await;
+    let mut states = Vec::new();
+    for _ in 0..20 {
+        states.push(http("GET", &path, Value::Null).await.1["AccessPoints"][0]["LifeCycleState"].clone());
+    }
+    assert!(states.contains(&json!("available")) && states.contains(&json!("deleting")), "{states:?}");
 }

@@ -5,7 +5,7 @@ use super::{cluster_of, missing};
 use crate::emulator::error::{ApiError, Outcome};
 use crate::emulator::input::{Input, last_segment};
 use crate::emulator::paging::page;
-use crate::emulator::simulation::{Deployment, Rollout, Service};
+use crate::emulator::simulation::{Deployment, Listed, Record, Rollout, Service};
 use crate::emulator::state::Region;
 use serde_json::{Value, json};
 
@@ -48,15 +48,25 @@ pub(super) fn stop(region: &mut Region, input: Input<'_>) -> Outcome {
         return Err(ApiError::bad("ServiceDeploymentNotFoundException", "Service deployment not found."));
     };
     let current = service.primary().is_some_and(|primary| primary.id == deployment.id);
-    if !current || deployment.rollout != Rollout::InProgress {
+    let is_moving = deployment.record != Record::InProgress || service.rollback_requested.is_some();
+    if !current || deployment.rollout != Rollout::InProgress || is_moving {
         return Err(ApiError::bad(
             "ConflictException",
             "The service deployment is not in a state that can be stopped.",
         ));
     }
-    let (uid, now) = (service.uid, region.now);
+    let has_former = |other: &Deployment| other.rollout == Rollout::Completed && other.listed != Listed::Primary;
+    let slowly = region.conduct.slow_rollbacks && service.deployments.iter().any(has_former);
+    let (uid, now, id) = (service.uid, region.now, deployment.id.clone());
     if let Some(service) = region.services.get_mut(&uid) {
-        service.fail_deployment(now, "ECS service deployment stopped: ", "stop requested by the user.", true);
+        if slowly {
+            service.rollback_requested = Some((id.clone(), now));
+            for deployment in service.deployments.iter_mut().filter(|deployment| deployment.id == id) {
+                deployment.record = Record::RollbackRequested;
+            }
+        } else {
+            service.fail_deployment(now, "ECS service deployment stopped: ", "stop requested by the user.", true);
+        }
     }
     region.schedule(uid, now);
     Ok(json!({"serviceDeploymentArn": arn}))

@@ -7,6 +7,7 @@ mod deployments;
 mod service_changes;
 mod service_view;
 mod services;
+mod strictness;
 mod tagging;
 pub(crate) mod task_definitions;
 mod task_revisions;

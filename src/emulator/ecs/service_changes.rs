@@ -1,7 +1,7 @@
 //! Updating and deleting services.
 
 use super::services::{ECHOED, check_network, configure, desired_count};
-use super::{cluster_of, service_view};
+use super::{cluster_of, service_view, strictness};
 use crate::emulator::error::{ApiError, Outcome};
 use crate::emulator::input::{Input, last_segment};
 use crate::emulator::simulation::{REVISION_MEMBERS, Status};
@@ -14,6 +14,11 @@ pub(super) fn update(region: &mut Region, input: Input<'_>) -> Outcome {
         input.text("taskDefinition").map(|reference| region.active_revision(reference)).transpose()?;
     check_network(input, false)?;
     let desired = desired_count(input)?;
+    if let Some(definition) = task_definition.as_ref().and_then(|arn| region.definition_of(arn))
+        && region.conduct.strict
+    {
+        strictness::volumes(&definition.members, input)?;
+    }
     let now = region.now;
     let Some(service) = region.services.get_mut(&uid).filter(|service| service.status == Status::Active) else {
         return Err(ApiError::bad("ServiceNotActiveException", "Service was not ACTIVE."));
@@ -44,7 +49,7 @@ pub(super) fn update(region: &mut Region, input: Input<'_>) -> Outcome {
     respond(region, uid)
 }
 
-/// Above a desired count of 0 only with `force`; the service drains, and is INACTIVE when its tasks are gone.
+/// Above a desired count of 0 only with `force`; the service drains, and is INACTIVE when its tasks are STOPPING or gone.
 pub(super) fn delete(region: &mut Region, input: Input<'_>) -> Outcome {
     let uid = find(region, input, "service")?;
     let now = region.now;

@@ -1,6 +1,6 @@
 //! Creating, describing and listing services.
 
-use super::{cluster_of, definition_rules, missing, paging, service_view};
+use super::{cluster_of, definition_rules, missing, paging, service_view, strictness};
 use crate::emulator::error::{ApiError, Outcome};
 use crate::emulator::ids::arn;
 use crate::emulator::input::{Input, last_segment};
@@ -49,10 +49,19 @@ pub(super) fn create(region: &mut Region, input: Input<'_>) -> Outcome {
     }
     let task_definition = region.active_revision(input.required("taskDefinition")?)?;
     tags::check(input.list("tags"), "key", "InvalidParameterException")?;
-    let awsvpc = region
-        .definition_of(&task_definition)
-        .is_some_and(|definition| definition.members.get("networkMode") == Some(&json!("awsvpc")));
+    let definition = region.definition_of(&task_definition);
+    let members = definition.map(|definition| definition.members).unwrap_or_default();
+    if region.conduct.strict {
+        strictness::volumes(&members, input)?;
+    }
+    let awsvpc = members.get("networkMode") == Some(&json!("awsvpc"));
     check_network(input, awsvpc || input.text("launchType") == Some("FARGATE"))?;
+    if region.conduct.fresh_account && !region.has_linked_role {
+        region.has_linked_role = true;
+        return Err(ApiError::parameter(
+            "Unable to assume the service linked role. Please verify that the ECS service linked role exists.",
+        ));
+    }
     let uid = region.next_service;
     region.next_service += 1;
     let mut service = Service {
@@ -72,6 +81,7 @@ pub(super) fn create(region: &mut Region, input: Input<'_>) -> Outcome {
         created: region.now,
         failures_in_a_row: 0,
         retry_at: region.now,
+        rollback_requested: None,
         inactive_at: None,
         steady: false,
     };
@@ -121,13 +131,14 @@ pub(super) fn describe(region: &mut Region, input: Input<'_>) -> Outcome {
     Ok(json!({"services": found, "failures": failures}))
 }
 
-/// ACTIVE and DRAINING ones, ten a page unless told otherwise (aws-facts §1).
+/// ACTIVE ones (API reference, DeleteService: DRAINING ones are not in it), ten a page unless told otherwise.
 pub(super) fn list(region: &mut Region, input: Input<'_>) -> Outcome {
     let cluster = cluster_of(region, input)?;
     let launch_type = input.text("launchType");
+    let hides_draining = region.conduct.hides_draining;
     let mine = region.services.values().filter(|service| {
         service.cluster == cluster
-            && service.status != Status::Inactive
+            && (service.status == Status::Active || service.status == Status::Draining && !hides_draining)
             && launch_type.is_none_or(|kind| service.spec.get("launchType") == Some(&json!(kind)))
     });
     let items = mine.map(|service| (service.name.clone(), service.arn.clone())).collect();

@@ -1,6 +1,6 @@
 //! Task definitions: families of revisions, of which none is ever changed.
 
-use super::{container_defaults, definition_rules};
+use super::{container_defaults, definition_rules, strictness};
 use crate::emulator::error::{ApiError, Outcome};
 use crate::emulator::ids::{ACCOUNT, arn};
 use crate::emulator::input::Input;
@@ -55,6 +55,9 @@ impl RevisionStatus {
 
 pub(crate) fn register(region: &mut Region, input: Input<'_>) -> Outcome {
     definition_rules::check(input)?;
+    if region.conduct.strict {
+        strictness::definition(input)?;
+    }
     tags::check(input.list("tags"), "key", "InvalidParameterException")?;
     // Stored as it came: a member that is newer than this emulator is kept like the others. Tags stand beside.
     let mut members: Map<String, Value> = input.members().clone();

@@ -1,7 +1,7 @@
 //! A task as DescribeTasks shows it.
 
 use crate::emulator::ids::arn;
-use crate::emulator::simulation::Task;
+use crate::emulator::simulation::{Task, is_checked};
 use crate::emulator::state::Region;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -98,11 +98,11 @@ fn interface(region: &Region, task: &Task) -> Value {
 
 fn container(region: &Region, task: &Task, task_arn: &str, index: usize, definition: &Value) -> Value {
     let now = region.now;
-    let checked = !definition["healthCheck"].is_null();
+    let checked = is_checked(definition);
     // A container told to end still runs while the task deactivates; one that ended by itself does not.
     let ended_by_itself = task.ending.as_ref().is_some_and(|ending| ending.code == "EssentialContainerExited");
     let last_status = match task.last_status(now) {
-        "PROVISIONING" | "PENDING" => "PENDING",
+        "PROVISIONING" | "PENDING" | "ACTIVATING" => "PENDING",
         "RUNNING" | "DEACTIVATING" | "STOPPING" if !ended_by_itself => "RUNNING",
         _ => "STOPPED",
     };

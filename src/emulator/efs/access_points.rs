@@ -8,6 +8,7 @@ use crate::emulator::paging::{Paging, page};
 use crate::emulator::state::Region;
 use crate::emulator::tags;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Access points per file system (aws-facts §2).
 const LIMIT: usize = 10_000;
@@ -19,6 +20,15 @@ pub(crate) struct AccessPoint {
     posix_user: Option<Value>,
     root_directory: Value,
     pub(crate) tags: Vec<Value>,
+    /// Until when it is `deleting`, once it is.
+    pub(crate) deleting_until: Option<Duration>,
+}
+
+impl Region {
+    /// Forgets access points that have been `deleting` for long enough.
+    pub(crate) fn forget_access_points(&mut self, now: Duration) {
+        self.access_points.retain(|_, point| point.deleting_until.is_none_or(|until| until > now));
+    }
 }
 
 /// A token that is in use answers 409 with the id, the answer aws-facts §2 has clients be ready for.
@@ -47,6 +57,7 @@ pub(crate) fn create(region: &mut Region, input: Input<'_>) -> Outcome {
         posix_user: input.get("PosixUser").cloned(),
         root_directory: root_directory(input)?,
         tags: input.list("Tags").to_vec(),
+        deleting_until: None,
     };
     let id = format!("fsap-0{}", hex(16));
     let mut body = view(region, &id, &point);
@@ -79,7 +90,13 @@ pub(crate) fn describe(region: &mut Region, input: Input<'_>) -> Outcome {
 
 pub(crate) fn delete(region: &mut Region, input: Input<'_>) -> Outcome {
     let id = last_segment(input.required("AccessPointId")?);
-    region.access_points.remove(id).map(|_| Value::Null).ok_or_else(|| not_found(id))
+    let until = region.now + region.pace.deleting;
+    if !region.conduct.slow_deletions {
+        return region.access_points.remove(id).map(|_| Value::Null).ok_or_else(|| not_found(id));
+    }
+    let point = region.access_points.get_mut(id).ok_or_else(|| not_found(id))?;
+    point.deleting_until.get_or_insert(until);
+    Ok(Value::Null)
 }
 
 pub(crate) fn not_found(id: &str) -> ApiError {
@@ -130,7 +147,8 @@ fn view(region: &Region, id: &str, point: &AccessPoint) -> Value {
     let mut body = json!({
         "ClientToken": point.token, "Tags": point.tags, "AccessPointId": id, "FileSystemId": point.file_system,
         "AccessPointArn": arn("elasticfilesystem", &region.name, &format!("access-point/{id}")),
-        "RootDirectory": point.root_directory, "OwnerId": ACCOUNT, "LifeCycleState": "available",
+        "RootDirectory": point.root_directory, "OwnerId": ACCOUNT,
+        "LifeCycleState": if point.deleting_until.is_some() { "deleting" } else { "available" },
     });
     if let Some(name) = name_of(&point.tags) {
         body["Name"] = json!(name);

@@ -20,12 +20,25 @@ pub enum Behaviour {
     Unhealthy,
     /// Stays PENDING.
     Slow,
+    /// Is never placed, because Fargate has no capacity: there is no task, only events of the service.
+    NoCapacity,
+    /// Is never placed, because the account runs as many vCPUs as it may: only events of the service.
+    VcpuLimit,
 }
 
 impl Behaviour {
     /// Every behaviour.
-    pub const ALL: [Self; 7] =
-        [Self::Healthy, Self::PullError, Self::MountError, Self::Oom, Self::Crash, Self::Unhealthy, Self::Slow];
+    pub const ALL: [Self; 9] = [
+        Self::Healthy,
+        Self::PullError,
+        Self::MountError,
+        Self::Oom,
+        Self::Crash,
+        Self::Unhealthy,
+        Self::Slow,
+        Self::NoCapacity,
+        Self::VcpuLimit,
+    ];
 
     /// As the admin path and, after `sim-`, an image name write it.
     pub fn name(self) -> &'static str {
@@ -37,6 +50,8 @@ impl Behaviour {
             Self::Crash => "crash",
             Self::Unhealthy => "unhealthy",
             Self::Slow => "slow",
+            Self::NoCapacity => "no-capacity",
+            Self::VcpuLimit => "vcpu-limit",
         }
     }
 
@@ -45,7 +60,25 @@ impl Behaviour {
         Self::ALL.into_iter().find(|behaviour| behaviour.name() == name)
     }
 
-    /// The service's choice beats the family's, and both beat the image's name.
+    /// Why ECS cannot place a task that behaves so, in the words of its event.
+    pub(super) fn keeps_from_placement(self) -> Option<&'static str> {
+        match self {
+            Self::NoCapacity => Some(
+                "Capacity is unavailable at this time. Please try again later or in a different availability zone.",
+            ),
+            Self::VcpuLimit => Some("You've reached the limit on the number of vCPUs you can run concurrently."),
+            Self::Healthy
+            | Self::PullError
+            | Self::MountError
+            | Self::Oom
+            | Self::Crash
+            | Self::Unhealthy
+            | Self::Slow => None,
+        }
+    }
+
+    /// The service's choice beats the family's, and both beat the image's name; but `healthy` only takes a choice back, so
+    /// an image that misbehaves by its name goes on doing so.
     pub(crate) fn choose(
         chosen: &BTreeMap<String, Self>,
         service: &str,
@@ -53,7 +86,8 @@ impl Behaviour {
         definition: &Map<String, Value>,
     ) -> Self {
         let by_name = chosen.get(service).or_else(|| chosen.get(family));
-        by_name.copied().or_else(|| Self::of_images(definition)).unwrap_or(Self::Healthy)
+        let chosen = by_name.copied().filter(|chosen| *chosen != Self::Healthy);
+        chosen.or_else(|| Self::of_images(definition)).unwrap_or(Self::Healthy)
     }
 
     fn of_images(definition: &Map<String, Value>) -> Option<Self> {

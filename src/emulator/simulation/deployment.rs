@@ -49,6 +49,7 @@ pub(crate) enum Record {
     InProgress,
     Successful,
     Stopped,
+    RollbackRequested,
     RollbackInProgress,
     RollbackSuccessful,
 }
@@ -85,6 +86,7 @@ impl Record {
             Self::InProgress => "IN_PROGRESS",
             Self::Successful => "SUCCESSFUL",
             Self::Stopped => "STOPPED",
+            Self::RollbackRequested => "ROLLBACK_REQUESTED",
             Self::RollbackInProgress => "ROLLBACK_IN_PROGRESS",
             Self::RollbackSuccessful => "ROLLBACK_SUCCESSFUL",
         }

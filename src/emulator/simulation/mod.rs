@@ -8,12 +8,14 @@ mod service;
 mod task;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unkind;
 
 pub use behaviour::Behaviour;
-pub(crate) use deployment::{Deployment, Listed, Rollout};
+pub(crate) use deployment::{Deployment, Listed, Record, Rollout};
 pub(crate) use rollout::REVISION_MEMBERS;
 pub(crate) use service::{Service, Status};
-pub(crate) use task::Task;
+pub(crate) use task::{Task, is_checked};
 
 use super::state::Region;
 use std::time::Duration;
@@ -32,6 +34,7 @@ impl Region {
         }
         self.now = now;
         self.purge(now);
+        self.forget_access_points(now);
     }
 
     /// Has the service looked at again at `due` (or sooner, if it was to be anyway).
@@ -58,5 +61,19 @@ impl Region {
             task.behave(behaviour, now, &pace);
             self.agenda.insert((now, task.service));
         }
+        // Whoever waits to be placed is tried again at once.
+        let families = self.services.values().map(|service| (service.uid, self.family_of(service))).collect::<Vec<_>>();
+        for (uid, family) in families {
+            if let Some(service) = self.services.get_mut(&uid)
+                && (service.name == name || family.as_deref() == Some(name))
+            {
+                service.retry_at = service.retry_at.min(now);
+                self.agenda.insert((now, uid));
+            }
+        }
+    }
+
+    fn family_of(&self, service: &Service) -> Option<String> {
+        self.find_revision(&service.task_definition).map(|(family, _)| family)
     }
 }

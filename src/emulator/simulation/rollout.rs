@@ -16,11 +16,12 @@ impl Service {
             if old.listed == Listed::Primary {
                 old.listed = Listed::Active;
             }
-            if old.record == Record::InProgress {
+            if matches!(old.record, Record::InProgress | Record::RollbackRequested) {
                 old.record = Record::Stopped;
                 old.finished = Some(now);
             }
         }
+        self.rollback_requested = None;
         let id = digits(19);
         let settings =
             REVISION_MEMBERS.iter().filter_map(|name| Some(((*name).to_owned(), self.spec.get(*name)?.clone())));
@@ -73,6 +74,30 @@ impl Service {
     pub(super) fn trip(&mut self, now: Duration) {
         let (_, rollback) = self.circuit_breaker();
         self.fail_deployment(now, "ECS deployment circuit breaker: ", "tasks failed to start.", rollback);
+    }
+
+    /// Does what a StopServiceDeployment that was accepted a while ago has asked for.
+    pub(super) fn roll_back_when_due(&mut self, now: Duration, takes: Duration) {
+        let Some((id, requested)) = self.rollback_requested.clone() else { return };
+        if let Some(deployment) = self.deployments.iter_mut().find(|deployment| deployment.id == id)
+            && deployment.record == Record::RollbackRequested
+            && requested + takes / 2 <= now
+        {
+            deployment.record = Record::RollbackInProgress;
+        }
+        if requested + takes > now {
+            return;
+        }
+        self.rollback_requested = None;
+        self.fail_deployment(now, "ECS service deployment stopped: ", "stop requested by the user.", true);
+    }
+
+    /// When it moves next.
+    pub(super) fn next_of_rollback(&self, takes: Duration) -> Option<Duration> {
+        let (id, requested) = self.rollback_requested.as_ref()?;
+        let deployment = self.deployments.iter().find(|deployment| deployment.id == *id)?;
+        let has_begun = deployment.record != Record::RollbackRequested;
+        Some(*requested + if has_begun { takes } else { takes / 2 })
     }
 
     /// Gives the primary deployment up and, if wanted, goes back to the one completed before it.

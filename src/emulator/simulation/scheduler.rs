@@ -16,6 +16,7 @@ impl Region {
         let Some(mut service) = self.services.remove(&uid) else {
             return;
         };
+        service.roll_back_when_due(now, self.pace.rollback);
         self.note_ends(&mut service, now);
         self.note_ready(&mut service, now);
         match service.status {
@@ -27,7 +28,7 @@ impl Region {
             Status::Inactive => {}
         }
         let tasks = service.live.iter().filter_map(|id| self.tasks.get(id)?.next_event(now));
-        let others = [Some(service.retry_at), service.inactive_at];
+        let others = [Some(service.retry_at), service.inactive_at, service.next_of_rollback(self.pace.rollback)];
         let due = tasks.chain(others.into_iter().flatten().filter(|due| *due > now)).min();
         self.services.insert(uid, service);
         if let Some(due) = due {
@@ -46,8 +47,9 @@ impl Region {
                 let failure = task.ending.as_ref().filter(|ending| ending.failure);
                 let deployment = task.deployment.clone();
                 if let Some(ending) = failure {
-                    let message = format!("(task {id}) failed: {}", ending.reason);
-                    service.event(now, &message);
+                    if ending.reason.contains("health checks") {
+                        service.event(now, &format!("(task {id}) failed container health checks."));
+                    }
                     count_failure(service, &deployment, now, self.pace.provisioning);
                 }
             }
@@ -130,7 +132,10 @@ impl Region {
     fn drain(&mut self, service: &mut Service, now: Duration) {
         let live = service.live.clone();
         self.stop_all(service, &live, now);
-        if !service.live.is_empty() {
+        let is_on_its_way_out = |status: &str| matches!(status, "STOPPING" | "DEPROVISIONING" | "STOPPED");
+        let early = self.conduct.inactive_while_stopping
+            && self.live(service).all(|task| is_on_its_way_out(task.last_status(now)));
+        if !service.live.is_empty() && !early {
             return;
         }
         let inactive_at = *service.inactive_at.get_or_insert(now + self.pace.draining);
@@ -163,6 +168,13 @@ impl Region {
         };
         let chosen = Behaviour::choose(&self.behaviours, &service.name, &definition.family, &definition.members);
         let behaviour = self.fatal_flaw(&definition.members).unwrap_or(chosen);
+        if let Some(why) = behaviour.keeps_from_placement() {
+            // Nobody is told but by events, and each try counts (API reference, Deployment.failedTasks).
+            service.event(now, &format!("was unable to place a task. Reason: {why} For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."));
+            count_failure(service, &primary.id, now, self.pace.provisioning);
+            service.retry_at = now + self.pace.placement;
+            return;
+        }
         let network = &primary.settings.get("networkConfiguration").unwrap_or(&Value::Null)["awsvpcConfiguration"];
         let subnets = network["subnets"].as_array().map_or(&[][..], Vec::as_slice);
         for _ in 0..count {
@@ -205,7 +217,8 @@ impl Region {
             .into_iter()
             .flatten()
             .filter_map(|volume| volume["efsVolumeConfiguration"]["authorizationConfig"]["accessPointId"].as_str());
-        if access_points.any(|id| !self.access_points.contains_key(id)) {
+        let is_there = |id: &str| self.access_points.get(id).is_some_and(|point| point.deleting_until.is_none());
+        if access_points.any(|id| !is_there(id)) {
             return Some(Behaviour::MountError);
         }
         let registry = format!("{ACCOUNT}.dkr.ecr.{}.amazonaws.com/", self.name);

@@ -33,6 +33,8 @@ pub(crate) struct Service {
     pub(crate) created: Duration,
     pub(crate) failures_in_a_row: u32,
     pub(crate) retry_at: Duration,
+    /// A StopServiceDeployment that has been accepted: of which deployment, and when.
+    pub(crate) rollback_requested: Option<(String, Duration)>,
     /// When a drained service becomes INACTIVE.
     pub(crate) inactive_at: Option<Duration>,
     /// Whether its last event says that it is steady.
@@ -102,8 +104,19 @@ impl Service {
         (flag("enable"), flag("rollback"))
     }
 
-    /// Half the desired count, but 3 to 200: the default threshold (aws-facts §3: 3 for desiredCount 1).
+    /// As `thresholdConfiguration` says; half the desired count, but 3 to 200, where there is none (API reference,
+    /// ThresholdConfiguration).
     pub(crate) fn failure_threshold(&self) -> u32 {
-        self.desired.div_ceil(2).clamp(3, 200)
+        let configuration = self.spec.get("deploymentConfiguration");
+        let breaker = configuration.map(|configuration| &configuration["deploymentCircuitBreaker"]);
+        let wanted = breaker.map_or(&Value::Null, |breaker| &breaker["thresholdConfiguration"]);
+        let value = wanted["value"].as_u64().and_then(|value| u32::try_from(value).ok()).unwrap_or(50);
+        let share = (u64::from(self.desired) * u64::from(value)).div_ceil(100);
+        let share = u32::try_from(share).unwrap_or(u32::MAX);
+        match wanted["type"].as_str() {
+            Some("COUNT") => value.max(1),
+            Some("UNBOUNDED_PERCENT") => share.max(1),
+            _ => share.clamp(3, 200),
+        }
     }
 }

@@ -64,8 +64,19 @@ impl Task {
             Behaviour::Healthy => {
                 self.healthy = checked.then_some(was_healthy.unwrap_or((running + pace.healthy).max(now)));
             }
-            Behaviour::PullError | Behaviour::MountError | Behaviour::Slow if ran.is_some() => {
+            // What keeps a task from starting does nothing to one that has started.
+            Behaviour::PullError
+            | Behaviour::MountError
+            | Behaviour::Slow
+            | Behaviour::NoCapacity
+            | Behaviour::VcpuLimit
+                if ran.is_some() =>
+            {
                 self.healthy = was_healthy;
+            }
+            // This one has its place already.
+            Behaviour::NoCapacity | Behaviour::VcpuLimit => {
+                self.healthy = checked.then_some(running + pace.healthy);
             }
             Behaviour::Slow => self.running = None,
             Behaviour::PullError => {
@@ -133,6 +144,8 @@ impl Task {
         let Some(ending) = &self.ending else {
             return match self.running {
                 Some(running) if running <= now => "RUNNING",
+                // Pulled, and registered with whatever the service has (developer guide, task lifecycle).
+                Some(running) if running - running.saturating_sub(self.pending) / 3 <= now => "ACTIVATING",
                 _ if self.pending <= now => "PENDING",
                 _ => "PROVISIONING",
             };
@@ -183,7 +196,7 @@ impl Task {
     /// An image's own HEALTHCHECK is ignored; only the task definition's counts (aws-facts §3).
     pub(crate) fn has_health_check(&self) -> bool {
         let containers = self.definition.get("containerDefinitions").and_then(Value::as_array);
-        containers.into_iter().flatten().any(|container| !container["healthCheck"].is_null())
+        containers.into_iter().flatten().any(is_checked)
     }
 
     pub(crate) fn is_visible(&self, now: Duration) -> bool {
@@ -194,11 +207,16 @@ impl Task {
     /// The next moment after `now` at which the service may have to react.
     pub(crate) fn next_event(&self, now: Duration) -> Option<Duration> {
         let moments = match &self.ending {
-            Some(ending) => [Some(ending.stopped), None, None, None],
+            Some(ending) => [Some(ending.stopped), Some(ending.at + (ending.stopped - ending.at) / 3), None, None],
             None => [self.running, self.healthy, self.unhealthy, self.fate.as_ref().map(|fate| fate.at)],
         };
         moments.into_iter().flatten().filter(|moment| *moment > now).min()
     }
+}
+
+/// Whether a container has a health check; `NONE` switches it off.
+pub(crate) fn is_checked(container: &Value) -> bool {
+    container["healthCheck"]["command"].get(0).is_some_and(|first| first != "NONE")
 }
 
 impl Ending {

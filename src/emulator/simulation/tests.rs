@@ -1,20 +1,20 @@
 //! The life of simulated services, with paused time.
 
-use crate::emulator::{Behaviour, Emulator, Options};
+use crate::emulator::{Behaviour, Conduct, Emulator, Options};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 const ARN: &str = "arn:aws:ecs:us-east-1:123456789012:task-definition";
 
-fn ecs(emulator: &Emulator, action: &str, input: Value) -> Value {
+pub(super) fn ecs(emulator: &Emulator, action: &str, input: Value) -> Value {
     emulator.call("ecs", action, input).unwrap()
 }
 
-async fn pass(milliseconds: u64) {
+pub(super) async fn pass(milliseconds: u64) {
     tokio::time::advance(Duration::from_millis(milliseconds)).await;
 }
 
-fn register(emulator: &Emulator, image: &str, checked: bool) -> Value {
+pub(super) fn register(emulator: &Emulator, image: &str, checked: bool) -> Value {
     let mut container = json!({"name": "app", "image": image});
     if checked {
         container["healthCheck"] = json!({"command": ["CMD", "true"]});
@@ -27,14 +27,22 @@ fn register(emulator: &Emulator, image: &str, checked: bool) -> Value {
 
 /// A service of one task that may never overlap another, with a circuit breaker that rolls back.
 fn with_service(image: &str, checked: bool) -> Emulator {
-    let emulator = Emulator::new(Options::default());
+    with_options(image, checked, Options::default())
+}
+
+pub(super) fn with_conduct(image: &str, conduct: Conduct) -> Emulator {
+    with_options(image, true, Options { conduct, ..Options::default() })
+}
+
+fn with_options(image: &str, checked: bool, options: Options) -> Emulator {
+    let emulator = Emulator::new(options);
     ecs(&emulator, "CreateCluster", json!({"clusterName": "default"}));
     register(&emulator, image, checked);
     ecs(&emulator, "CreateService", request("t"));
     emulator
 }
 
-fn request(token: &str) -> Value {
+pub(super) fn request(token: &str) -> Value {
     json!({
         "serviceName": "s", "taskDefinition": "f", "desiredCount": 1, "launchType": "FARGATE", "clientToken": token,
         "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}},
@@ -45,11 +53,11 @@ fn request(token: &str) -> Value {
     })
 }
 
-fn service(emulator: &Emulator) -> Value {
+pub(super) fn service(emulator: &Emulator) -> Value {
     ecs(emulator, "DescribeServices", json!({"services": ["s"]}))["services"][0].clone()
 }
 
-fn tasks(emulator: &Emulator, desired_status: &str) -> Vec<Value> {
+pub(super) fn tasks(emulator: &Emulator, desired_status: &str) -> Vec<Value> {
     let listed = ecs(emulator, "ListTasks", json!({"serviceName": "s", "desiredStatus": desired_status}));
     let arns = &listed["taskArns"];
     match arns.as_array().unwrap().is_empty() {
@@ -58,7 +66,7 @@ fn tasks(emulator: &Emulator, desired_status: &str) -> Vec<Value> {
     }
 }
 
-fn update(emulator: &Emulator, mut change: Value) -> Value {
+pub(super) fn update(emulator: &Emulator, mut change: Value) -> Value {
     change["service"] = json!("s");
     ecs(emulator, "UpdateService", change)["service"].clone()
 }
@@ -69,7 +77,7 @@ fn starters(emulator: &Emulator) -> (Vec<Value>, Value) {
     (started_by, service(emulator)["deployments"][0]["id"].clone())
 }
 
-fn states(service: &Value) -> Vec<(String, String)> {
+pub(super) fn states(service: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let deployments = service["deployments"].as_array().unwrap().iter();
     deployments.map(|d| (text(&d["status"]), text(&d["rolloutState"]))).collect()
@@ -94,6 +102,7 @@ async fn a_task_becomes_healthy_in_two_seconds_and_completes_the_deployment() {
         [
             "PROVISIONING UNKNOWN IN_PROGRESS",
             "PENDING UNKNOWN IN_PROGRESS",
+            "ACTIVATING UNKNOWN IN_PROGRESS",
             "RUNNING UNKNOWN IN_PROGRESS",
             "RUNNING HEALTHY COMPLETED",
         ]
