@@ -7,6 +7,7 @@ use aws_sdk_efs::types::{CreationInfo, LifeCycleState, PosixUser, RootDirectory,
 
 use super::AwsError;
 use super::attempts::Attempts;
+use super::error::STILL_BEING_DELETED;
 
 /// EFS, as far as the service uses it.
 #[derive(Debug, Clone)]
@@ -108,7 +109,7 @@ impl Efs {
             return Err(AwsError::malformed(OPERATION, "does not hold the access point that CreateAccessPoint named"));
         };
         if matches!(found.life_cycle_state(), Some(LifeCycleState::Deleting | LifeCycleState::Deleted)) {
-            return Err(AwsError::malformed(OPERATION, "shows an access point that is still being deleted"));
+            return Err(AwsError::malformed(OPERATION, STILL_BEING_DELETED));
         }
         check(OPERATION, found.root_directory(), found.posix_user(), wanted)
     }

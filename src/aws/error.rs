@@ -33,8 +33,10 @@ pub enum ErrorKind {
     Quota,
     /// Credentials are missing, expired or not allowed to do this.
     Denied,
-    /// AWS answered with a failure of its own.
+    /// AWS answered with a failure of its own, or there are credentials to fetch and whoever has them failed.
     Unavailable,
+    /// No connection could be opened: the request was not sent, at least not by the last attempt.
+    Unreachable,
     /// No answer came: the call may or may not have taken effect.
     Unanswered,
     /// The operation's deadline came before the call's turn at the rate limit: nothing was sent.
@@ -51,17 +53,46 @@ impl AwsError {
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
         let code = error.code().map(str::to_owned);
-        let message = error.message().map(str::to_owned);
         let response = error.raw_response();
         let request_id = response.and_then(request_id_in).map(str::to_owned);
+        let status = response.map(|response| response.status().as_u16());
         let server_fault = response.is_some_and(|response| response.status().is_server_error());
+        let mut message = error.message().filter(|message| !message.is_empty()).map(str::to_owned);
         let kind = match &error {
             _ if is_fenced(&error) => ErrorKind::Fenced,
-            SdkError::ServiceError(_) => kind_of(code.as_deref(), message.as_deref(), server_fault),
+            SdkError::ServiceError(_) | SdkError::ResponseError(_) if response.is_some_and(is_unimplemented) => {
+                let told = message.unwrap_or_else(|| format!("HTTP {}", status.unwrap_or_default()));
+                message = Some(format!("{NOT_IMPLEMENTED} ({told})"));
+                ErrorKind::Refused
+            }
+            // An answer came, so that much is known; what it was to say, and whether it took effect, is not.
+            SdkError::ServiceError(_) | SdkError::ResponseError(_)
+                if response.is_none_or(|response| response.status().is_success()) =>
+            {
+                message = Some(format!("the answer (HTTP {}) could not be understood", status.unwrap_or_default()));
+                ErrorKind::Unavailable
+            }
+            SdkError::ServiceError(_) | SdkError::ResponseError(_) => {
+                if code.is_none() && message.is_none() {
+                    // A proxy, most often.
+                    let status = status.unwrap_or_default();
+                    message = Some(format!("the answer was HTTP {status}, with no error of AWS in it"));
+                }
+                kind_of(code.as_deref(), message.as_deref(), server_fault)
+            }
+            // The SDK looks for credentials as part of the dispatch, before anything is sent.
+            SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) | SdkError::TimeoutError(_)
+                if is_without_credentials(&error, CREDENTIALS_FAILED) =>
+            {
+                message = Some("the credentials could not be fetched, so nothing was sent".to_owned());
+                ErrorKind::Unavailable
+            }
             // Nothing was sent, or what was sent could not be built: mostly missing credentials.
             SdkError::ConstructionFailure(_) => ErrorKind::Denied,
-            // The SDK looks for credentials as part of the dispatch, before anything is sent.
-            SdkError::DispatchFailure(_) if lacks_credentials(&error) => ErrorKind::Denied,
+            SdkError::DispatchFailure(_) if is_without_credentials(&error, &["credentials", "identity"]) => {
+                ErrorKind::Denied
+            }
+            SdkError::DispatchFailure(_) if is_unconnected(&error) => ErrorKind::Unreachable,
             _ => ErrorKind::Unanswered,
         };
         Self { operation, kind, code, message, request_id, source: Some(Box::new(error)) }
@@ -114,6 +145,7 @@ impl AwsError {
         match self.kind {
             ErrorKind::Throttled
             | ErrorKind::Unavailable
+            | ErrorKind::Unreachable
             | ErrorKind::Unanswered
             | ErrorKind::NotSent
             | ErrorKind::Fenced => true,
@@ -153,6 +185,24 @@ impl AwsError {
         self.is("ServiceNotFoundException") || self.is("ServiceNotActiveException")
     }
 
+    /// The endpoint has no such action: an emulator, or a Region that is behind. Asking again changes nothing.
+    #[must_use]
+    pub fn is_not_implemented(&self) -> bool {
+        self.says(NOT_IMPLEMENTED)
+    }
+
+    /// The access point that the token finds is still being deleted, and is gone in a moment.
+    #[must_use]
+    pub fn is_being_deleted(&self) -> bool {
+        self.says(STILL_BEING_DELETED)
+    }
+
+    /// The first service of an account makes ECS's service-linked role, and may meet one that cannot be assumed yet.
+    #[must_use]
+    pub fn is_linked_role_missing(&self) -> bool {
+        self.says("service linked role") || self.says("service-linked role")
+    }
+
     /// There is no such task definition. AWS has no typed error for it (`ClientException`, "Unable to describe task
     /// definition."), and emulators word it their own way.
     pub(super) fn is_definition_unknown(&self) -> bool {
@@ -171,6 +221,7 @@ impl AwsError {
         match (self.kind, &self.code) {
             (ErrorKind::Fenced, _) => "it was not sent: the user's lock has to be looked at first".to_owned(),
             (ErrorKind::Unanswered, _) => "no answer came, so it may have taken effect".to_owned(),
+            (ErrorKind::Unreachable, _) => "no connection to AWS could be opened".to_owned(),
             (_, Some(code)) => format!("{code}: {message}"),
             (ErrorKind::Denied, None) => "the request could not be signed; are there credentials and a region?".into(),
             (_, None) => message,
@@ -208,9 +259,54 @@ fn is_fenced(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-fn lacks_credentials(error: &(dyn StdError + 'static)) -> bool {
-    let words = with_causes(error);
-    words.contains("credentials") || words.contains("identity")
+/// How [`super::Efs`] says that an access point is `deleting`.
+pub(super) const STILL_BEING_DELETED: &str = "shows an access point that is still being deleted";
+
+/// How an answer of an endpoint is told that has no such action.
+const NOT_IMPLEMENTED: &str = "this endpoint does not implement it";
+
+/// AWS and its emulators each have their own way of saying so; moto answers an HTML page with 500.
+fn is_unimplemented(response: &HttpResponse) -> bool {
+    const WORDS: [&str; 5] = [
+        "NotImplemented",
+        "not been implemented",
+        "not implemented",
+        "UnknownOperationException",
+        "not yet implemented",
+    ];
+    let body = response.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+    response.status().as_u16() == 501 || !response.status().is_success() && WORDS.iter().any(|word| body.contains(word))
+}
+
+/// What the SDK says of a source of credentials that is there and failed, other than of one that is not there
+/// (aws-credential-types, `CredentialsError`).
+const CREDENTIALS_FAILED: &[&str] =
+    &["an error occurred while loading credentials", "credentials provider timed out", "unexpected credentials error"];
+
+fn is_without_credentials(error: &(dyn StdError + 'static), words: &[&str]) -> bool {
+    let told = with_causes(error);
+    words.iter().any(|words| told.contains(words))
+}
+
+/// Whether no connection came about. The SDK has no type for it; the causes have.
+fn is_unconnected(error: &(dyn StdError + 'static)) -> bool {
+    use std::io::ErrorKind as Io;
+    let refused = |cause: &(dyn StdError + 'static)| {
+        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        matches!(
+            kind,
+            Some(Io::ConnectionRefused | Io::HostUnreachable | Io::NetworkUnreachable | Io::AddrNotAvailable)
+        )
+    };
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if refused(cause) {
+            return true;
+        }
+        next = cause.source();
+    }
+    const WORDS: [&str; 4] = ["tcp connect error", "dns error", "connect timeout", "(Connect)"];
+    is_without_credentials(error, &WORDS)
 }
 
 /// What ECS says to more registrations in one family at once than it takes. It comes as a plain ClientException, and it passes.

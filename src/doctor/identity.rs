@@ -42,7 +42,7 @@ fn identity(arn: Result<String, AwsError>, region: &str) -> Check {
         }
         Ok(arn) => Check::pass(IDENTITY, format!("{arn} in {region}")),
         Err(error) => match error.kind() {
-            ErrorKind::Unanswered => unanswered(crate::domain::with_causes(&error)),
+            ErrorKind::Unanswered | ErrorKind::Unreachable => unanswered(crate::domain::with_causes(&error)),
             // No permission is needed to ask, so the credentials themselves are to blame.
             ErrorKind::Denied => {
                 let fix = "give this service valid credentials (task role, AWS_PROFILE)".to_owned();

@@ -108,7 +108,9 @@ impl Check {
             ErrorKind::Quota => ("aws_quota", error.to_string(), Some("have the quota raised".into())),
             ErrorKind::Unavailable => ("aws_unavailable", error.to_string(), Some("try again later".into())),
             // The causes tell a refused connection from a name that is not known.
-            ErrorKind::Unanswered => ("aws_unanswered", with_causes(error), Some(reach.into())),
+            ErrorKind::Unanswered | ErrorKind::Unreachable => {
+                ("aws_unanswered", with_causes(error), Some(reach.into()))
+            }
             ErrorKind::Refused | ErrorKind::Fenced => ("aws_refused", error.to_string(), None),
         };
         Self::fail(name, finding, message, fix)

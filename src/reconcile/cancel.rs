@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::error::ConvergeError;
@@ -12,10 +13,13 @@ use super::plan::{Observed, Refusal};
 use super::status::ContainerView;
 use super::target::Target;
 use super::{Caller, Outcome, Reconciler, SignInChange};
-use crate::aws::ErrorKind;
+use crate::aws::{AwsError, ErrorKind};
 use crate::domain::service::{Deployment, Rollout, Service, ServiceDeployment, ServiceDeploymentState, ServiceStatus};
 use crate::domain::{UserId, with_causes};
 use crate::ledger::LedgerError;
+
+/// Until a service that goes back is looked at again; longer each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a cancel came to.
 #[derive(Debug)]
@@ -86,6 +90,7 @@ impl Reconciler {
         let deployment = match is_deploying(&service) {
             false => None,
             true if self.roll_back(&at.cluster, &service).await? => {
+                self.wait_for_former(&at.cluster, &service).await?;
                 if !at_work_elsewhere {
                     // The sign-in was placed for the release that does not come.
                     self.apply_now(by, user, Target::unchanged()).await?;
@@ -126,32 +131,71 @@ impl Reconciler {
         }
     }
 
+    /// Waits until the service names the revision that it goes back to. StopServiceDeployment answers before anything has
+    /// moved, and a sign-in that is placed until then is placed for the release that does not come.
+    async fn wait_for_former(&self, cluster: &str, before: &Service) -> Result<(), ConvergeError> {
+        let Some(former) = before.deployments.iter().find(|other| is_former(other)) else { return Ok(()) };
+        let deadline = Instant::now() + self.options.answer_within;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let now = self.aws.ecs.describe_service(cluster, &before.name).await?.ok_or(Refusal::NotFound)?;
+            let primary = now.primary();
+            // Somebody else's deployment came in between: then there is no way back to wait for.
+            let is_another = primary.is_none_or(|primary| {
+                before.deployments.iter().all(|known| known.id != primary.id) && primary.rollout == Rollout::InProgress
+            });
+            if now.task_definition == former.task_definition || is_another {
+                return Ok(());
+            }
+            if Instant::now() + pause > deadline {
+                return Err(ConvergeError::Deadline { seconds: self.options.answer_within.as_secs() });
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(self.options.poll_interval);
+        }
+    }
+
     /// Whether ECS goes back to the deployment before the PRIMARY one. One that is on its way back already is left to it: a
     /// cancel that is sent twice must not take the task away that comes back.
     async fn roll_back(&self, cluster: &str, service: &Service) -> Result<bool, ConvergeError> {
         let is_moving = service.primary().is_some_and(|primary| primary.rollout == Rollout::InProgress);
-        let is_before = |other: &Deployment| !other.primary && other.rollout == Rollout::Completed;
-        let stopped = async {
-            let newest = self.aws.ecs.newest_service_deployment(cluster, &service.name).await?;
-            let Some(ServiceDeployment { arn, state, .. }) = newest else { return Ok(false) };
-            match state {
-                ServiceDeploymentState::RolledBack => Ok(is_moving),
-                ServiceDeploymentState::InProgress if service.deployments.iter().any(is_before) => {
-                    self.aws.ecs.roll_back_service_deployment(&arn).await
-                }
-                ServiceDeploymentState::InProgress | ServiceDeploymentState::Ended => Ok(false),
-            }
+        let newest = match self.aws.ecs.newest_service_deployment(cluster, &service.name).await {
+            Ok(newest) => newest,
+            // Without it nobody knows whether the service is on its way back already, whose task must not be taken away.
+            Err(error) if error.is_not_implemented() => return Err(error.into()),
+            Err(error) => return cannot_roll_back(error),
         };
-        match stopped.await {
-            Ok(stopped) => Ok(stopped),
-            // Not every role may do it, and not every emulator can.
-            Err(error) if matches!(error.kind(), ErrorKind::Refused | ErrorKind::Denied) => {
-                tracing::warn!(%error, "the deployment could not be rolled back; the service is scaled to 0 instead");
-                Ok(false)
+        let Some(ServiceDeployment { arn, state, .. }) = newest else { return Ok(false) };
+        match state {
+            ServiceDeploymentState::RolledBack => Ok(is_moving),
+            ServiceDeploymentState::InProgress if service.deployments.iter().any(is_former) => {
+                self.aws.ecs.roll_back_service_deployment(&arn).await.or_else(cannot_roll_back)
             }
-            Err(error) => Err(error.into()),
+            ServiceDeploymentState::InProgress | ServiceDeploymentState::Ended => Ok(false),
         }
     }
+}
+
+/// Not every role may do it, and not every emulator can: then there is still the way to scale to 0.
+fn cannot_roll_back(error: AwsError) -> Result<bool, ConvergeError> {
+    match error.kind() {
+        ErrorKind::Refused | ErrorKind::Denied => {
+            tracing::warn!(%error, "the deployment could not be rolled back; the service is scaled to 0 instead");
+            Ok(false)
+        }
+        ErrorKind::Throttled
+        | ErrorKind::Quota
+        | ErrorKind::Unavailable
+        | ErrorKind::Unreachable
+        | ErrorKind::Unanswered
+        | ErrorKind::NotSent
+        | ErrorKind::Fenced => Err(error.into()),
+    }
+}
+
+/// Whether it is what ECS goes back to.
+fn is_former(other: &Deployment) -> bool {
+    !other.primary && other.rollout == Rollout::Completed
 }
 
 fn busy_elsewhere(user: &UserId) -> ConvergeError {

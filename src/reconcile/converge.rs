@@ -40,6 +40,7 @@ impl Reconciler {
         let started = Instant::now();
         let user = operation.user().clone();
         let cancellable = self.cancellations.enter(&user);
+        let _deleting = matches!(target, Target::Absent { .. }).then(|| self.deletions.enter(&user));
         let lock = tokio::select! {
             // In this order: what is cancelled lets go of the lock that the next one waits for.
             biased;
@@ -248,7 +249,7 @@ impl Run<'_> {
             self.place_for(step.task_definition()).await?;
         }
         self.did.create |= matches!(step, Step::CreateService { .. });
-        self.did.change |= step.changes_container();
+        self.did.change |= step.changes_container() && !self.is_repeat(&step);
         self.did.ran |= step.task_definition().is_some();
         let removes = matches!(self.target, Target::Absent { force: true, .. }).then(|| step.removes()).flatten();
         let (started, attempt) = (Instant::now(), self.did.conflicts + 1);
@@ -302,6 +303,17 @@ impl Run<'_> {
         }
     }
 
+    /// Whether the step sends a desired count that the service has already.
+    fn is_repeat(&self, step: &Step) -> bool {
+        match (step, &self.observed.service) {
+            (
+                Step::UpdateService { task_definition: None, desired: Some(desired), restart: false, .. },
+                Some(service),
+            ) => *desired == service.desired,
+            _ => false,
+        }
+    }
+
     /// Observes again after a while, unless the deadline passes or the process goes down first.
     async fn observe_after(&mut self, pause: Duration) -> Result<(), ConvergeError> {
         let Reconciler { options, stopping, .. } = self.reconciler;
@@ -324,7 +336,10 @@ impl Run<'_> {
         };
         answer.send(Ok(Converged {
             outcome: Outcome::Waiting,
-            view: Some(ContainerView::of_new(service, None)),
+            view: Some(match self.target {
+                Target::Absent { .. } => ContainerView::of_deleting(service),
+                Target::Present { .. } => ContainerView::of_new(service, None),
+            }),
             access_point_id: self.observed.access_point_id.clone(),
             sign_in: self.placed.clone(),
             not_removed: Vec::new(),
@@ -400,7 +415,11 @@ impl Run<'_> {
 const fn was_refused(error: &AwsError) -> bool {
     match error.kind() {
         ErrorKind::Refused | ErrorKind::Denied | ErrorKind::Quota | ErrorKind::NotSent => true,
-        ErrorKind::Unavailable | ErrorKind::Unanswered | ErrorKind::Throttled | ErrorKind::Fenced => false,
+        ErrorKind::Unavailable
+        | ErrorKind::Unreachable
+        | ErrorKind::Unanswered
+        | ErrorKind::Throttled
+        | ErrorKind::Fenced => false,
     }
 }
 

@@ -65,7 +65,7 @@ impl FailureKind {
             ErrorKind::Throttled => Self::AwsThrottled,
             ErrorKind::Quota => Self::AwsQuotaExceeded,
             ErrorKind::Denied => Self::AwsAccessDenied,
-            ErrorKind::Unavailable | ErrorKind::Unanswered => Self::AwsUnavailable,
+            ErrorKind::Unavailable | ErrorKind::Unreachable | ErrorKind::Unanswered => Self::AwsUnavailable,
             ErrorKind::Refused => Self::AwsRefused,
             ErrorKind::Fenced => Self::LockLost,
             ErrorKind::NotSent => Self::DeadlineExceeded,

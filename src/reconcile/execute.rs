@@ -28,9 +28,11 @@ impl Reconciler {
     ) -> Result<Taken, ConvergeError> {
         let name = user.service_name();
         match step {
-            Step::EnsureAccessPoint => {
-                observed.access_point_id = Some(self.ensure_access_point(at, user).await?);
-            }
+            Step::EnsureAccessPoint => match self.ensure_access_point(at, user).await {
+                Ok(id) => observed.access_point_id = Some(id),
+                Err(error) if error.is_being_deleted() => return Ok(Taken::Conflict(error.to_string())),
+                Err(error) => return Err(error.into()),
+            },
             Step::CheckImage(image) => match self.aws.ecr.look_up(&image).await? {
                 ImageLookup::Found => observed.done.image = Some(image),
                 ImageLookup::NotAllowed => {
@@ -69,7 +71,10 @@ impl Reconciler {
                         adopt_registered(observed);
                     }
                     Ok(_) => return Ok(Taken::Conflict("CreateService answered with a deleted service".into())),
-                    Err(error) if error.is_service_conflict() => return Ok(Taken::Conflict(error.to_string())),
+                    // Also the first service of an account, whose role is being made.
+                    Err(error) if error.is_service_conflict() || error.is_linked_role_missing() => {
+                        return Ok(Taken::Conflict(error.to_string()));
+                    }
                     Err(error) if error.is_definition_inactive() => return Ok(deregistered_meanwhile(observed, error)),
                     Err(error) => return Err(error.into()),
                 }
@@ -83,6 +88,7 @@ impl Reconciler {
                     Ok(service) => {
                         observed.service = Some(service);
                         observed.done.restarted |= restart;
+                        observed.done.counted |= change.desired_count.is_some();
                         if change.task_definition.is_some() {
                             adopt_registered(observed);
                         }

@@ -4,6 +4,7 @@ mod admission;
 mod cancel;
 mod converge;
 mod credentials;
+mod deletions;
 mod error;
 mod execute;
 mod gateway;
@@ -42,6 +43,7 @@ use crate::probe::GatewayProbe;
 use crate::staging::{Placed, Staging, StagingError};
 use cancel::Cancellations;
 use converge::Answer;
+use deletions::Deletions;
 use hints::Hints;
 use operation::Operation;
 
@@ -100,6 +102,7 @@ pub struct Reconciler {
     running: TaskTracker,
     stopping: CancellationToken,
     cancellations: Cancellations,
+    deletions: Deletions,
     hints: Hints,
 }
 
@@ -205,8 +208,8 @@ impl Reconciler {
         metrics: Metrics,
     ) -> Self {
         let (running, stopping) = (TaskTracker::new(), CancellationToken::new());
-        let (cancellations, hints) = (Cancellations::default(), Hints::default());
-        Self { aws, staging, ledger, coordinates, options, metrics, running, stopping, cancellations, hints }
+        let (cancellations, deletions, hints) = (Cancellations::default(), Deletions::default(), Hints::default());
+        Self { aws, staging, ledger, coordinates, options, metrics, running, stopping, cancellations, deletions, hints }
     }
 
     /// Converges a user to `target`, after staging `sign_in`, because `by` asks for it. It runs in a task of its own,

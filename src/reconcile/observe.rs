@@ -1,15 +1,30 @@
 //! Observing: what AWS says of a user now. Every call asks anew; nothing is cached that AWS can answer.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::error::ConvergeError;
 use super::plan::{Done, Observed};
-use super::target::Target;
+use super::target::{IfMissing, Target};
 use super::{Reconciler, names};
 use crate::aws::{AccessPoint, AwsError, RegisteredDefinition};
 use crate::domain::service::{Service, ServiceStatus};
 use crate::domain::{BaseDefinition, Coordinates, CurrentDefinition, CurrentError, UserId};
 use crate::staging::USER_DIRECTORY_PERMISSIONS;
+
+/// How long is waited for a base to be there, look by look.
+const BASE_PAUSES: [Duration; 4] =
+    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+
+/// Whether the next step hangs on whether a task of the service is still alive.
+const fn needs_tasks_gone(target: &Target, service: &Service) -> bool {
+    match (target, service.status) {
+        (Target::Absent { force: false, .. }, ServiceStatus::Active) => service.desired == 0,
+        (Target::Absent { force: false, .. }, ServiceStatus::Inactive) => true,
+        (Target::Present { if_missing, .. }, ServiceStatus::Inactive) => matches!(if_missing, IfMissing::Create),
+        (Target::Absent { .. } | Target::Present { .. }, _) => false,
+    }
+}
 
 impl Reconciler {
     /// What is known of a user, by as few and as concurrent calls as the target allows. `is_new`: no call for this
@@ -39,7 +54,12 @@ impl Reconciler {
         };
         let access_point = async {
             match is_new && target.makes_new_user() {
-                true => Ok::<_, ConvergeError>(Some(self.ensure_access_point(at, user).await?)),
+                true => match self.ensure_access_point(at, user).await {
+                    Ok(id) => Ok::<_, ConvergeError>(Some(id)),
+                    // The step that needs it waits for it.
+                    Err(error) if error.is_being_deleted() => Ok(None),
+                    Err(error) => Err(error.into()),
+                },
                 false => Ok(None),
             }
         };
@@ -54,8 +74,14 @@ impl Reconciler {
             Target::Absent { .. } | Target::Present { .. } => false,
         };
         let never_seen = is_new && gone && !has_kept_files;
+        let has_live_tasks = match &service {
+            Some(service) if needs_tasks_gone(target, service) => {
+                Some(self.aws.ecs.has_live_tasks(&at.cluster, &service.name).await?)
+            }
+            Some(_) | None => None,
+        };
         let (revisions, done) = (BTreeSet::new(), Done::default());
-        Ok(Observed { service, current, base, access_point_id, revisions, never_seen, done })
+        Ok(Observed { service, current, base, access_point_id, revisions, never_seen, has_live_tasks, done })
     }
 
     /// Observes again after a wait or a conflict; what this converge has done stays known.
@@ -111,9 +137,18 @@ impl Reconciler {
     /// The live base.
     async fn base(&self, at: &Coordinates) -> Result<BaseDefinition, ConvergeError> {
         let family = at.base_family.as_str();
-        let found = self.aws.ecs.describe_task_definition(family).await?;
-        let Some(RegisteredDefinition { document, tags, .. }) = found.filter(RegisteredDefinition::is_active) else {
-            return Err(ConvergeError::BaseMissing { family: family.to_owned() });
+        let mut pauses = BASE_PAUSES.iter();
+        let RegisteredDefinition { document, tags, .. } = loop {
+            let found = self.aws.ecs.describe_task_definition(family).await?;
+            if let Some(found) = found.filter(RegisteredDefinition::is_active) {
+                break found;
+            }
+            // Infrastructure replaces it by deregistering one and registering the next: for a moment there is none.
+            let Some(pause) = pauses.next() else {
+                return Err(ConvergeError::BaseMissing { family: family.to_owned() });
+            };
+            tracing::info!(family, pause_ms = pause.as_millis(), "no ACTIVE base; looking again");
+            tokio::time::sleep(*pause).await;
         };
         Ok(BaseDefinition::parse_with(document, tags, family, &at.file_system_id, at.release.clone())?)
     }

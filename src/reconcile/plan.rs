@@ -28,6 +28,8 @@ pub struct Observed {
     pub revisions: BTreeSet<String>,
     /// Whether nothing of the user was ever here: no service, no lock file of an earlier call, no files to purge.
     pub never_seen: bool,
+    /// Whether a task of the service has not stopped yet; `None`: nobody has looked.
+    pub has_live_tasks: Option<bool>,
     /// What this converge has done so far, that ECS does not show.
     pub done: Done,
 }
@@ -41,6 +43,8 @@ pub struct Done {
     pub image: Option<EcrImage>,
     /// It forced a deployment: once is what was asked for.
     pub restarted: bool,
+    /// It sent the desired count.
+    pub counted: bool,
     /// It staged something that only the start of a task takes up.
     pub needs_start: bool,
     /// It deleted the access point.
@@ -86,7 +90,7 @@ const FILES: &str = "files";
 pub enum Plan {
     /// Take this step, then plan again.
     Step(Box<Step>),
-    /// Only time helps: the service is draining. Observe again later.
+    /// Only time helps: the service is draining, or its tasks are stopping. Observe again later.
     WaitForDrain,
     /// Nothing left to do.
     Converged,
@@ -160,6 +164,8 @@ pub fn plan(user: &UserId, target: &Target, observed: &Observed) -> Result<Plan,
     match (target, status) {
         (Target::Present { if_missing, definition, .. }, None | Some(ServiceStatus::Inactive)) => match if_missing {
             IfMissing::Refuse => Err(Refusal::NotFound),
+            // The name is free before the last task has ended, whose last write must not meet what is staged now.
+            IfMissing::Create if observed.has_live_tasks == Some(true) => Ok(Plan::WaitForDrain),
             IfMissing::Create => create(user, definition, observed),
         },
         (Target::Present { if_missing, .. }, Some(ServiceStatus::Draining)) => match if_missing {
@@ -170,8 +176,14 @@ pub fn plan(user: &UserId, target: &Target, observed: &Observed) -> Result<Plan,
         (Target::Present { definition, desired, restart, .. }, Some(ServiceStatus::Active)) => {
             change(user, definition, *desired, *restart, observed)
         }
-        (Target::Absent { .. }, Some(ServiceStatus::Active)) => Ok(step(Step::DeleteService)),
+        (Target::Absent { force: true, .. }, Some(ServiceStatus::Active)) => Ok(step(Step::DeleteService)),
+        (Target::Absent { force: false, .. }, Some(ServiceStatus::Active)) => Ok(take_down(observed)),
         (Target::Absent { force: false, .. }, Some(ServiceStatus::Draining)) => Ok(Plan::WaitForDrain),
+        (Target::Absent { force: false, .. }, None | Some(ServiceStatus::Inactive))
+            if observed.has_live_tasks == Some(true) =>
+        {
+            Ok(Plan::WaitForDrain)
+        }
         (Target::Absent { purge, .. }, None | Some(ServiceStatus::Draining | ServiceStatus::Inactive)) => {
             clean_up(*purge, observed)
         }
@@ -180,6 +192,22 @@ pub fn plan(user: &UserId, target: &Target, observed: &Observed) -> Result<Plan,
 
 fn step(step: Step) -> Plan {
     Plan::Step(Box::new(step))
+}
+
+/// Has the tasks stop before the service goes: once it is INACTIVE, which it is before they have ended, ECS may not tell of
+/// them any more.
+fn take_down(observed: &Observed) -> Plan {
+    let desired = observed.service.as_ref().map_or(0, |service| service.desired);
+    match observed.has_live_tasks {
+        _ if desired > 0 => step(Step::UpdateService {
+            task_definition: None,
+            desired: Some(0),
+            restart: false,
+            superseded: Vec::new(),
+        }),
+        Some(false) => step(Step::DeleteService),
+        Some(true) | None => Plan::WaitForDrain,
+    }
 }
 
 fn create(user: &UserId, definition: &Definition, observed: &Observed) -> Result<Plan, Refusal> {
@@ -241,7 +269,11 @@ fn change(
     let restart = ((restart || observed.done.needs_start) && wanted > 0 || stuck)
         && task_definition.is_none()
         && !observed.done.restarted;
-    let desired = (wanted != service.desired).then_some(wanted);
+    // A count that was read may be an old one: whoever asks for a count and for nothing else has it sent. An equal one
+    // starts no deployment.
+    let is_asked_for = matches!((definition, desired), (Definition::Keep, Desired::Running | Desired::Stopped));
+    let must_send = is_asked_for && !observed.done.counted;
+    let desired = (wanted != service.desired || must_send).then_some(wanted);
     if task_definition.is_none() && desired.is_none() && !restart {
         return Ok(Plan::Converged);
     }

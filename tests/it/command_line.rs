@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::{Behaviour, Fault, FaultKind, Options, Pace};
+use openclaw_provisioner::emulator::{Behaviour, Conduct, Fault, FaultKind, Options, Pace};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -169,7 +169,9 @@ async fn a_health_check_of_the_real_service_passes_and_of_nothing_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_takes_long_tells_how_far_it_is_and_how_it_ended() {
     let pace = Pace { stopping: Duration::from_secs(5), ..Pace::default() };
-    let terminal = Terminal::over(Options { pace, ..Options::default() }).await;
+    // DRAINING for as long as the task is stopping, so that there is time to see it.
+    let conduct = Conduct { inactive_while_stopping: false, ..Conduct::default() };
+    let terminal = Terminal::over(Options { pace, conduct, ..Options::default() }).await;
     let app = &terminal.app;
     assert_eq!(terminal.says("provision alice --auth-file - --wait").await.0, 0);
     let service = app.get("/containers/alice").await.body["service"].clone();

@@ -234,13 +234,14 @@ impl TestApp {
         self.aws("ecs", "DescribeTaskDefinition", json!({"taskDefinition": USER_FAMILY}))["taskDefinition"].clone()
     }
 
-    /// All access points.
+    /// All access points that are not being deleted.
     pub fn access_points(&self) -> Vec<Value> {
         let found = self.aws("efs", "DescribeAccessPoints", json!({"FileSystemId": self.file_system_id}));
-        found["AccessPoints"].as_array().unwrap().clone()
+        let all = found["AccessPoints"].as_array().unwrap().iter();
+        all.filter(|point| point["LifeCycleState"] != "deleting").cloned().collect()
     }
 
-    /// ARNs of the services that are not INACTIVE.
+    /// ARNs of the services that are ACTIVE: AWS lists no others.
     pub fn services(&self) -> Vec<Value> {
         let listed = self.aws("ecs", "ListServices", json!({"cluster": CLUSTER, "maxResults": 100}));
         listed["serviceArns"].as_array().unwrap().clone()

@@ -37,6 +37,7 @@ mod sign_ins;
 mod smoke_of_the_harness;
 mod telemetry;
 mod ui;
+mod unkind;
 mod version_check;
 mod watching;
 mod wedged_files;

@@ -113,7 +113,7 @@ impl Ecs {
                 Err(error) => error,
             };
             // AWS's own failure may have come after the effect, as a lost answer does.
-            if matches!(error.kind(), ErrorKind::Unanswered | ErrorKind::Unavailable)
+            if matches!(error.kind(), ErrorKind::Unanswered | ErrorKind::Unreachable | ErrorKind::Unavailable)
                 && let Some(registered) = self.registered_unanswered(request, newest_before).await
             {
                 return Ok(registered);

@@ -32,6 +32,34 @@ impl Ecs {
         self.described_tasks(cluster, arns).await
     }
 
+    /// Whether a service has a task that has not stopped: ListTasks hides those that are stopping unless it is asked for
+    /// stopped ones, and then shows both.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one. A service that is gone has no tasks, which is not an error.
+    pub async fn has_live_tasks(&self, cluster: &str, service: &str) -> Result<bool, AwsError> {
+        self.limiter.acquire(Bucket::TaskRead).await;
+        if !self.listed(cluster, service, ListedTasks::Running).await?.is_empty() {
+            return Ok(true);
+        }
+        let mut page = None;
+        loop {
+            self.limiter.acquire(Bucket::TaskRead).await;
+            let (arns, next) = self.listed_page(cluster, service, ListedTasks::Stopped, page).await?;
+            if !arns.is_empty() {
+                self.limiter.acquire(Bucket::TaskRead).await;
+                let tasks = self.described_tasks(cluster, arns).await?;
+                if tasks.iter().any(|task| task.last_status != "STOPPED") {
+                    return Ok(true);
+                }
+            }
+            if next.is_none() {
+                return Ok(false);
+            }
+            page = next;
+        }
+    }
+
     /// Lists tasks, once the caller has its token.
     pub(super) async fn listed(
         &self,
@@ -39,16 +67,27 @@ impl Ecs {
         service: &str,
         listed: ListedTasks,
     ) -> Result<Vec<String>, AwsError> {
+        self.listed_page(cluster, service, listed, None).await.map(|(arns, _)| arns)
+    }
+
+    /// One page, and what asks for the next.
+    async fn listed_page(
+        &self,
+        cluster: &str,
+        service: &str,
+        listed: ListedTasks,
+        page: Option<String>,
+    ) -> Result<(Vec<String>, Option<String>), AwsError> {
         let desired = match listed {
             ListedTasks::Running => DesiredStatus::Running,
             ListedTasks::Stopped => DesiredStatus::Stopped,
         };
         // Never together with startedBy: AWS rejects the pair (incident 18).
         let call = self.client.list_tasks().cluster(cluster).service_name(service).desired_status(desired);
-        match call.send().await {
-            Ok(answer) => Ok(answer.task_arns.unwrap_or_default()),
+        match call.set_next_token(page).send().await {
+            Ok(answer) => Ok((answer.task_arns.unwrap_or_default(), answer.next_token)),
             Err(error) => match AwsError::from_sdk("ecs:ListTasks", error) {
-                gone if gone.is_service_gone() => Ok(Vec::new()),
+                gone if gone.is_service_gone() => Ok((Vec::new(), None)),
                 error => Err(error),
             },
         }

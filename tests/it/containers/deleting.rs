@@ -3,7 +3,7 @@
 use openclaw_provisioner::emulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 
-use super::{mutations, refuse_once, requests, running, state, told};
+use super::{mutations, refuse_once, requests, running, service, state, told};
 use crate::harness::{CLUSTER, TestApp};
 
 /// What is left of users in AWS: services, access points and active revisions.
@@ -179,7 +179,8 @@ async fn a_forced_delete_does_not_wait_for_a_draining_service() {
     let answer = app.delete("/containers/alice?data=purge&force=true").await;
     assert_eq!((answer.status, &answer.body["not_removed"]), (202, &Value::Null), "{}", answer.body);
     assert_eq!(state(&app, "alice").await, "deleting");
-    assert_eq!((left(&app), app.path("users/alice").exists()), ((1, 0, 0), false));
+    assert_eq!((left(&app), app.path("users/alice").exists()), ((0, 0, 0), false));
+    assert_eq!(service(&app, "alice").await["status"], "DRAINING");
     app.pass_seconds(10).await;
     assert_eq!((left(&app), state(&app, "alice").await.as_str()), ((0, 0, 0), "container_not_found"));
 }
@@ -198,7 +199,7 @@ async fn a_forced_delete_goes_on_past_what_it_cannot_remove_and_says_what_that_i
     assert_eq!(whats, ["task_definition", "access_point"], "{not_removed:?}");
     assert_eq!(not_removed[1]["id"], id);
     assert!(not_removed[1]["error"].as_str().is_some_and(|error| error.contains("AccessDenied")), "{not_removed:?}");
-    assert_eq!((left(&app), app.path("users/alice").exists()), ((1, 1, 1), false));
+    assert_eq!((left(&app), app.path("users/alice").exists()), ((0, 1, 1), false));
     // It is remembered: once it can be removed, the next call does.
     app.emulator.clear_faults();
     app.pass_seconds(10).await;

@@ -19,7 +19,9 @@ async fn a_stop_is_202_then_stopped_then_200() {
     app.emulator.clear_calls();
     let again = app.raw("POST", "/containers/alice/stop", &[("content-type", "")], "").await;
     assert_eq!((again.status, &again.body["state"]), (200, &json!("stopped")));
-    assert_eq!(mutations(&app), Vec::<String>::new());
+    // Sent all the same: the count that was read may be an old one.
+    assert_eq!(mutations(&app), ["ecs:UpdateService"]);
+    assert_eq!(requests(&app, "UpdateService")[0]["desiredCount"], 0);
     assert_eq!(tasks(&app, "alice").await, Vec::<String>::new());
 }
 
@@ -32,7 +34,9 @@ async fn a_start_never_forces_a_deployment_and_leaves_a_running_task_alone() {
     app.emulator.clear_calls();
     let answer = app.post("/containers/alice/start", json!({})).await;
     assert_eq!((answer.status, &answer.body["state"]), (200, &json!("running")), "{}", answer.body);
-    assert_eq!((mutations(&app), tasks(&app, "alice").await), (vec![], task));
+    assert_eq!((mutations(&app), tasks(&app, "alice").await), (vec!["ecs:UpdateService".to_owned()], task));
+    let update = &requests(&app, "UpdateService")[0];
+    assert_eq!((&update["desiredCount"], &update["forceNewDeployment"]), (&json!(1), &Value::Null));
     app.post("/containers/alice/stop", json!({})).await;
     app.pass_seconds(2).await;
     app.emulator.clear_calls();
@@ -46,7 +50,7 @@ async fn a_start_never_forces_a_deployment_and_leaves_a_running_task_alone() {
     assert_eq!((early.status, &early.body["state"]), (202, &json!("provisioning")), "on its way, not there");
     app.pass_seconds(3).await;
     assert_eq!(state(&app, "alice").await, "running");
-    assert_eq!(mutations(&app), ["ecs:UpdateService"]);
+    assert_eq!(mutations(&app), ["ecs:UpdateService"; 2]);
 }
 
 /// Incident 12: a stopped service was resized, flagged "provisioning", and waited for ever for a task that nobody

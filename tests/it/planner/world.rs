@@ -161,8 +161,25 @@ impl World {
             access_point_id,
             revisions: self.noted.clone(),
             never_seen: is_new && self.is_gone() && !(purges && self.files),
+            has_live_tasks: self.has_live_tasks(target),
             done: Done::default(),
         }
+    }
+
+    /// What is asked of tasks, where that is what the next step hangs on.
+    fn has_live_tasks(&self, target: &Target) -> Option<bool> {
+        let service = self.service.as_ref()?;
+        let asks = match (target, service.status) {
+            (Target::Absent { force: false, .. }, ServiceStatus::Active) => service.desired == 0,
+            (Target::Absent { force, .. }, ServiceStatus::Inactive) => !force,
+            (Target::Present { .. }, ServiceStatus::Inactive) => target.makes_new_user(),
+            _ => false,
+        };
+        asks.then(|| self.has_tasks())
+    }
+
+    pub fn has_tasks(&self) -> bool {
+        self.service.as_ref().is_some_and(|service| service.running + service.pending > 0)
     }
 
     /// The same again after a conflict or a wait; what was done stays known.
@@ -199,6 +216,7 @@ impl World {
                 }
                 assert_eq!(self.definition(&task_definition).digest, digest);
                 assert!(self.files, "a service starts before its files are written");
+                assert!(!self.has_tasks(), "a service starts beside the last one's task");
                 self.service = Some(deployed(service(1), task_definition));
                 observed.service = self.service.clone();
                 observed.current = observed.done.registered.take().or(observed.current.take());
@@ -223,6 +241,7 @@ impl World {
                 });
                 observed.service = self.service.clone();
                 observed.done.restarted |= restart;
+                observed.done.counted |= desired.is_some();
                 for arn in superseded {
                     assert_ne!(self.service.as_ref().map(|it| &it.task_definition), Some(&arn), "it is in use");
                     self.set_active(Self::index(&arn) + 1, false);
