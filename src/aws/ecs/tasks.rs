@@ -38,16 +38,16 @@ impl Ecs {
     /// # Errors
     /// AWS's answer, when it is not one. A service that is gone has no tasks, which is not an error.
     pub async fn has_live_tasks(&self, cluster: &str, service: &str) -> Result<bool, AwsError> {
-        self.limiter.acquire(Bucket::TaskRead).await;
+        self.turn(Bucket::TaskRead, "ecs:ListTasks").await?;
         if !self.listed(cluster, service, ListedTasks::Running).await?.is_empty() {
             return Ok(true);
         }
         let mut page = None;
         loop {
-            self.limiter.acquire(Bucket::TaskRead).await;
+            self.turn(Bucket::TaskRead, "ecs:ListTasks").await?;
             let (arns, next) = self.listed_page(cluster, service, ListedTasks::Stopped, page).await?;
             if !arns.is_empty() {
-                self.limiter.acquire(Bucket::TaskRead).await;
+                self.turn(Bucket::TaskRead, "ecs:DescribeTasks").await?;
                 let tasks = self.described_tasks(cluster, arns).await?;
                 if tasks.iter().any(|task| task.last_status != "STOPPED") {
                     return Ok(true);
