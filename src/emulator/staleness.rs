@@ -32,6 +32,13 @@ struct Change {
     before: Option<Value>,
 }
 
+/// How late a read sees. Not the moment that it sees: right after the clock began there is none before it.
+#[derive(Clone, Copy)]
+struct Seen {
+    now: Duration,
+    late: Duration,
+}
+
 /// What was accepted lately.
 pub(super) struct History {
     options: StaleReads,
@@ -74,20 +81,20 @@ impl History {
             return Ok(outcome);
         }
         let longest = u64::try_from(self.options.up_to.as_millis()).unwrap_or(u64::MAX);
-        let seen = now.saturating_sub(Duration::from_millis(self.random.u64(0..=longest)));
-        self.as_of(region, seen, action, members, outcome)
+        let late = Duration::from_millis(self.random.u64(0..=longest));
+        self.as_of(region, Seen { now, late }, action, members, outcome)
     }
 
-    /// What a resource was at `seen`; the outer `None`: as it is now.
-    fn then(&self, region: &str, resource: Resource, seen: Duration) -> Option<Option<&Value>> {
+    /// What a resource was as it is seen; the outer `None`: as it is now.
+    fn then(&self, region: &str, resource: Resource, seen: Seen) -> Option<Option<&Value>> {
         let changes = self.changes.get(&(region.to_owned(), resource))?;
-        changes.iter().find(|change| change.at > seen).map(|change| change.before.as_ref())
+        changes.iter().find(|change| change.at + seen.late > seen.now).map(|change| change.before.as_ref())
     }
 
     fn as_of(
         &self,
         region: &str,
-        seen: Duration,
+        seen: Seen,
         action: &str,
         members: &Map<String, Value>,
         mut outcome: Value,
