@@ -216,7 +216,8 @@ async fn ask(emulator: &Emulator, action: &str, body: Value) -> (u16, Value) {
 fn stale(seed: u64) -> Emulator {
     let stale_reads = Some(super::StaleReads { seed, up_to: Duration::from_secs(2) });
     let conduct = super::Conduct { stale_reads, ..super::Conduct::default() };
-    let emulator = Emulator::new(Options { conduct, ..Options::default() });
+    let pace = super::Pace { deleting: Duration::from_secs(5), ..super::Pace::default() };
+    let emulator = Emulator::new(Options { conduct, pace, ..Options::default() });
     emulator.call("ecs", "CreateCluster", json!({"clusterName": "default"})).unwrap();
     emulator
 }
@@ -254,6 +255,7 @@ async fn a_read_may_be_older_than_the_change_before_it_and_never_older_than_two_
         for _ in 0..20 {
             let (_, found) = ask(&emulator, "DescribeServices", json!({"services": ["s"]})).await;
             counts.push(found["services"][0]["desiredCount"].as_u64().unwrap());
+            tokio::time::advance(Duration::from_millis(50)).await;
         }
         assert!(counts.contains(&0) && counts.contains(&1), "seed {seed}: {counts:?}");
         assert_eq!(
@@ -285,6 +287,7 @@ async fn an_access_point_may_not_be_seen_yet_or_still_be_seen() {
     let mut statuses = Vec::new();
     for _ in 0..20 {
         statuses.push(http("GET", &path, Value::Null).await.0);
+        tokio::time::advance(Duration::from_millis(50)).await;
     }
     assert!(statuses.contains(&404) && statuses.contains(&200), "{statuses:?}");
     tokio::time::advance(Duration::from_secs(2)).await;
@@ -293,6 +296,7 @@ async fn an_access_point_may_not_be_seen_yet_or_still_be_seen() {
     let mut states = Vec::new();
     for _ in 0..20 {
         states.push(http("GET", &path, Value::Null).await.1["AccessPoints"][0]["LifeCycleState"].clone());
+        tokio::time::advance(Duration::from_millis(50)).await;
     }
     assert!(states.contains(&json!("available")) && states.contains(&json!("deleting")), "{states:?}");
 }

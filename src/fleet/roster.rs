@@ -13,7 +13,7 @@ use super::Options;
 use super::definitions::Definitions;
 use super::snapshot::{Entry, Page, Query, Snapshot};
 use crate::aws::{AwsError, Ecs};
-use crate::domain::{Coordinates, State};
+use crate::domain::{Coordinates, State, UserId};
 use crate::metrics::Metrics;
 use crate::reconcile::{ContainerView, Reconciler};
 
@@ -158,7 +158,8 @@ impl Inner {
         }
         let before = self.current(Duration::MAX);
         let cluster = self.coordinates.borrow().cluster.clone();
-        match Snapshot::take(&self.ecs, &cluster, before.as_deref()).await {
+        let is_deleting = |user: &UserId| self.reconciler.is_deleting(user);
+        match Snapshot::take(&self.ecs, &cluster, before.as_deref(), is_deleting).await {
             Ok(snapshot) => {
                 *failed = None;
                 let snapshot = Arc::new(snapshot);

@@ -86,8 +86,14 @@ pub struct Listed {
 }
 
 impl Snapshot {
-    /// Reads the cluster: a page of names costs a call, and so do ten services.
-    pub(super) async fn take(ecs: &Ecs, cluster: &str, before: Option<&Self>) -> Result<Self, AwsError> {
+    /// Reads the cluster: a page of names costs a call, and so do ten services. `is_deleting` tells of the users who are
+    /// being deleted while ECS does not say so yet.
+    pub(super) async fn take(
+        ecs: &Ecs,
+        cluster: &str,
+        before: Option<&Self>,
+        is_deleting: impl Fn(&UserId) -> bool,
+    ) -> Result<Self, AwsError> {
         let (taken_at, taken) = (Timestamp::now(), Instant::now());
         let (mut names, mut page) = (Vec::new(), None);
         loop {
@@ -101,7 +107,7 @@ impl Snapshot {
         let mut entries = Vec::with_capacity(names.len());
         for names in names.chunks(DESCRIBED_SERVICES) {
             for (service, tag) in ecs.describe_tagged_services(cluster, names, TAG_USER).await? {
-                entries.extend(entry(service, tag.as_deref(), before));
+                entries.extend(entry(service, tag.as_deref(), before, &is_deleting));
             }
         }
         entries.sort_unstable_by(|one, other| one.user.cmp(&other.user));
@@ -167,9 +173,17 @@ impl Snapshot {
 
 /// The entry of a service. `None` for one that is gone, or that is no user's: other services may have the prefix too,
 /// this one among them.
-fn entry(service: Service, tag: Option<&str>, before: Option<&Snapshot>) -> Option<Entry> {
+fn entry(
+    service: Service,
+    tag: Option<&str>,
+    before: Option<&Snapshot>,
+    is_deleting: &impl Fn(&UserId) -> bool,
+) -> Option<Entry> {
     let user = UserId::parse(tag?).ok().filter(|user| user.service_name() == service.name)?;
-    let (state, reason) = outline(&service)?;
+    let (state, reason) = match outline(&service)? {
+        _ if is_deleting(&user) => (State::Deleting, None),
+        seen => seen,
+    };
     let now = Instant::now();
     let primary = service.primary();
     let rollout = primary.map(|primary| primary.rollout);

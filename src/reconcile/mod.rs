@@ -310,6 +310,12 @@ impl Reconciler {
         self.staging.check().await
     }
 
+    /// Whether this process is deleting the user's container: ECS calls its service ACTIVE until its task has ended.
+    #[must_use]
+    pub fn is_deleting(&self, user: &UserId) -> bool {
+        self.deletions.has(user)
+    }
+
     fn coordinates(&self) -> Coordinates {
         self.coordinates.borrow().clone()
     }

@@ -119,6 +119,7 @@ async fn no_metric_names_a_user_an_account_or_a_token() {
     assert_eq!(app.post("/provision", body).await.status, 201);
     app.post("/containers/zebra-17/resize", json!({"cpu": 1024, "memory_mib": 4096})).await;
     app.delete("/containers/zebra-17?data=purge").await;
+    app.pass_seconds(10).await;
     let text = scrape(&app).await;
     assert!(text.contains("ecs:DeleteService"), "{text}");
     for word in ["zebra", "eyJ", TOKEN, READ_TOKEN] {

@@ -38,7 +38,7 @@ fn service(desired: u32, running: u32, rollout: Rollout, [began, ended]: [i64; 2
 fn entries(services: impl IntoIterator<Item = Option<Service>>) -> Vec<Option<Entry>> {
     let (mut before, mut all) = (None::<Snapshot>, Vec::new());
     for service in services {
-        let of_now = service.and_then(|service| entry(service, Some("alice"), before.as_ref()));
+        let of_now = service.and_then(|service| entry(service, Some("alice"), before.as_ref(), &|_| false));
         let taken_at = Timestamp::now() - Duration::from_secs(300);
         let (cluster, taken) = (String::new(), Instant::now());
         let entries = before.replace(Snapshot { cluster, taken_at, taken, entries: of_now.into_iter().collect() });

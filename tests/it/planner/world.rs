@@ -253,6 +253,7 @@ impl World {
                 }
             }
             Step::DeleteService => {
+                assert!(!self.has_tasks(), "the service goes before its task has ended");
                 if let Some(service) = self.service.as_mut().filter(|it| it.status == ServiceStatus::Active) {
                     service.status = ServiceStatus::Draining;
                     service.desired = 0;
@@ -274,7 +275,7 @@ impl World {
                 observed.done.access_point_deleted = true;
             }
             Step::PurgeFiles => {
-                assert!(self.is_gone(), "files are purged under a running container");
+                assert!(self.is_gone() && !self.has_tasks(), "files are purged under a running container");
                 self.files = false;
                 observed.done.purged = true;
             }
@@ -285,12 +286,16 @@ impl World {
     /// Enough time for ECS to finish whatever it is doing.
     pub fn pass_time(&mut self) {
         let Some(service) = &mut self.service else { return };
-        if service.status == ServiceStatus::Draining {
-            service.status = ServiceStatus::Inactive;
+        match service.status {
+            // INACTIVE already while its last task is stopping.
+            ServiceStatus::Draining => service.status = ServiceStatus::Inactive,
+            ServiceStatus::Inactive => (service.running, service.pending) = (0, 0),
+            ServiceStatus::Active => {
+                service.pending = 0;
+                let failed = service.deployments[0].rollout == Rollout::Failed;
+                service.running = if failed { 0 } else { service.desired };
+            }
         }
-        service.pending = 0;
-        let failed = service.deployments[0].rollout == Rollout::Failed;
-        service.running = if failed { 0 } else { service.desired };
     }
 }
 
