@@ -13,5 +13,5 @@ $(cargo run --quiet --locked -- version check --release "$1")
 Release notes: https://github.com/openclaw/openclaw/releases/tag/v$1
 
 A merge changes nobody's container: the next deployment of an environment does, and then every user's next sign-in. "Upgrade
-OpenClaw safely" in README.md says how to try it on some users first.
+OpenClaw safely" in docs/operate.md says how to try it on some users first.
 TEXT

@@ -1,7 +1,6 @@
 //! Making what infrastructure would have made, on an emulator: used by `dev` and `dev seed` alone.
 
 use aws_config::SdkConfig;
-use aws_sdk_efs::operation::create_file_system::CreateFileSystemError;
 use aws_sdk_ssm::types::ParameterType;
 
 use super::AwsError;
@@ -39,13 +38,17 @@ impl Seeder {
     /// # Errors
     /// The endpoint's answer, when it is not one.
     pub async fn file_system(&self, token: &str) -> Result<String, AwsError> {
-        match self.efs.create_file_system().creation_token(token).encrypted(true).send().await {
-            Ok(answer) => Ok(answer.file_system_id().to_owned()),
-            Err(error) => match error.as_service_error() {
-                Some(CreateFileSystemError::FileSystemAlreadyExists(found)) => Ok(found.file_system_id().to_owned()),
-                _ => Err(AwsError::from_sdk("elasticfilesystem:CreateFileSystem", error)),
-            },
+        let refused = match self.efs.create_file_system().creation_token(token).encrypted(true).send().await {
+            Ok(answer) => return Ok(answer.file_system_id().to_owned()),
+            Err(error) => AwsError::from_sdk("elasticfilesystem:CreateFileSystem", error),
+        };
+        if refused.code() != Some("FileSystemAlreadyExists") {
+            return Err(refused);
         }
+        // AWS's answer names the file system; the answer of some emulators does not (aws-facts §10).
+        let found = self.efs.describe_file_systems().creation_token(token).send().await;
+        let found = found.map_err(|error| AwsError::from_sdk("elasticfilesystem:DescribeFileSystems", error))?;
+        found.file_systems().first().map(|file_system| file_system.file_system_id().to_owned()).ok_or(refused)
     }
 
     /// Writes a plain SSM parameter.

@@ -47,7 +47,7 @@ pub(super) struct DevArgs {
 
 #[derive(Debug, Subcommand)]
 enum DevCommand {
-    /// Make cluster, file system, base family and SSM parameters on any endpoint, and print the settings for `serve`
+    /// Make cluster, file system, base family and SSM parameters on any endpoint, and print the commands that start `serve`
     Seed(seed::SeedArgs),
 }
 
@@ -137,7 +137,7 @@ curl -sS -X POST http://{api}/containers/alice/start -H 'Authorization: Bearer {
 # gone, files and all (data=keep keeps them)
 curl -sS -X DELETE 'http://{api}/containers/alice?data=purge' -H 'Authorization: Bearer {token}'
 # what AWS holds
-aws --endpoint-url http://{emulator} ecs describe-task-definition --task-definition openclaw-dev-user
+AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x AWS_DEFAULT_REGION=us-east-1 aws --endpoint-url http://{emulator} ecs describe-task-definition --task-definition openclaw-dev-user
 # let every container of the user family fail: pull-error, mount-error, oom, crash, unhealthy, slow, no-capacity, vcpu-limit;
 # "healthy" takes the choice back
 curl -sS -X PUT http://{emulator}/_emulator/behaviours/openclaw-dev-user -d '{{"behaviour":"oom"}}'

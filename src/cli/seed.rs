@@ -1,5 +1,6 @@
 //! The seed of an emulator: what infrastructure would have deployed.
 
+use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -9,6 +10,8 @@ use crate::metrics::Metrics;
 
 /// Name of the seeded cluster and of the base family.
 pub(super) const NAME: &str = "openclaw-dev";
+/// The one caller of a `serve` over an emulator: nobody's secret.
+const TOKENS: &str = "dev:provision:only-on-this-machine";
 /// SSM path of the seeded coordinates.
 pub(super) const SSM_PATH: &str = "/openclaw/dev";
 
@@ -71,14 +74,30 @@ pub(super) async fn run(args: SeedArgs) -> anyhow::Result<()> {
         println!("{settings:#}");
         return Ok(());
     }
-    println!("# cluster {NAME}, file system {}, base {}", seeded.file_system_id, seeded.base);
-    println!(
-        "# settings for `openclaw-provisioner serve`; it also needs PROVISIONER_EFS_ROOT and PROVISIONER_TOKENS_FILE"
-    );
-    println!("# and, because this file system is new, --initialize the first time");
-    println!("export AWS_ENDPOINT_URL={}", args.endpoint);
-    println!("export PROVISIONER_SSM_PATH={SSM_PATH}");
+    println!("{}", start_script(&args.endpoint, &seeded)?);
     Ok(())
+}
+
+/// Shell commands that start `serve` over the seed. What the environment says already stays.
+fn start_script(endpoint: &str, seeded: &Seeded) -> anyhow::Result<String> {
+    let program = std::env::current_exe().context("the path of this program")?;
+    let Seeded { file_system_id, base } = seeded;
+    // Only root may give files away.
+    let owner = if rustix::process::geteuid().is_root() { "1000:1000" } else { "-" };
+    Ok(format!(
+        r#"# Cluster {NAME}, file system {file_system_id}, base {base}. Paste this to serve over it:
+export AWS_ENDPOINT_URL={endpoint}
+export AWS_REGION="${{AWS_REGION:-${{AWS_DEFAULT_REGION:-us-east-1}}}}"
+export AWS_DEFAULT_REGION="$AWS_REGION"
+export AWS_ACCESS_KEY_ID="${{AWS_ACCESS_KEY_ID:-test}}" AWS_SECRET_ACCESS_KEY="${{AWS_SECRET_ACCESS_KEY:-test}}"
+export PROVISIONER_SSM_PATH={SSM_PATH}
+export PROVISIONER_EFS_ROOT="${{PROVISIONER_EFS_ROOT:-.dev/{file_system_id}}}"
+export PROVISIONER_OWNER="${{PROVISIONER_OWNER:-{owner}}}"
+export PROVISIONER_TOKENS="${{PROVISIONER_TOKENS:-{TOKENS}}}"
+mkdir -p "$PROVISIONER_EFS_ROOT"
+"{program}" serve --initialize"#,
+        program = program.display(),
+    ))
 }
 
 /// Makes the seed; safe to repeat, each time with a new revision of the base.

@@ -79,7 +79,10 @@ fn settings(
     ssm_failed: bool,
 ) -> Vec<Check> {
     if !is_told_anything(args) {
-        return vec![Check::skip(SETTINGS, "none are given", Some("set PROVISIONER_SSM_PATH"))];
+        // Nothing was checked then, which must not pass for a good report.
+        let fix =
+            "set PROVISIONER_SSM_PATH, or the variables of docs/settings.md; --offline checks the version file alone";
+        return vec![Check::fail(SETTINGS, "no_settings", "none are given", Some(fix.into()))];
     }
     if let ([], Some(cluster), Some(family), Some(file_system)) =
         (wrong.as_slice(), &known.cluster, &known.base_family, &known.file_system_id)

@@ -8,6 +8,7 @@ use crate::reconcile::FailureKind;
 
 /// What went wrong, as a closed list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The body is not JSON.
@@ -216,5 +217,39 @@ impl From<FailureKind> for Code {
             FailureKind::ShuttingDown => Self::ShuttingDown,
             FailureKind::Internal => Self::Internal,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// All codes, from the list that serde makes of the enum: one that is added cannot be forgotten here.
+    fn all() -> BTreeMap<String, Code> {
+        let refusal = serde_json::from_str::<Code>("\"no such code\"").unwrap_err().to_string();
+        let (_, expected) = refusal.split_once("expected one of").unwrap();
+        let names = expected.split('`').skip(1).step_by(2);
+        names.map(|name| (name.to_owned(), serde_json::from_value(name.into()).unwrap())).collect()
+    }
+
+    #[test]
+    fn the_table_in_docs_api_has_each_code_with_its_status_and_when_to_retry() {
+        let (_, table) =
+            include_str!("../../docs/api.md").split_once("| code | status | retryable | when |\n").unwrap();
+        let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+        let cells = rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+        let documented: BTreeMap<String, (String, String)> = cells
+            .map(|cells| (cells[0].trim_matches('`').to_owned(), (cells[1].to_owned(), cells[2].to_owned())))
+            .collect();
+        let retryable = |code: Code| match (code, code.retry_after_seconds()) {
+            (Code::QueueFull, _) => "after `Retry-After`".to_owned(),
+            (_, Some(seconds)) => format!("after {seconds} s"),
+            (_, None) => "no".to_owned(),
+        };
+        let written =
+            all().into_iter().map(|(name, code)| (name, (code.status().as_str().to_owned(), retryable(code))));
+        assert_eq!(documented, written.collect());
     }
 }

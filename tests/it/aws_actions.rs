@@ -93,7 +93,7 @@ fn actions() -> BTreeMap<String, String> {
 fn the_list_of_actions_is_what_the_code_can_call() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);
     let wanted = json!({
-        "about": "Made from src/aws/ by tests/it/aws_actions.rs: UPDATE_AWS_ACTIONS=1 cargo nextest run aws_actions",
+        "about": "Made from src/aws/ by tests/it/aws_actions.rs: UPDATE_AWS_ACTIONS=1 cargo test --test it aws_actions",
         "actions": actions(),
     });
     if std::env::var_os("UPDATE_AWS_ACTIONS").is_some() {

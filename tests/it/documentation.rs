@@ -186,3 +186,25 @@ fn each_entry_of_the_runbook_says_what_it_means_how_to_confirm_it_and_what_to_do
         }
     }
 }
+
+#[test]
+fn the_table_of_settings_has_every_variable_of_serve_and_no_other() {
+    let command = <openclaw_provisioner::cli::Cli as clap::CommandFactory>::command();
+    let serve = command.find_subcommand("serve").unwrap();
+    let variables = serve.get_arguments().filter_map(|argument| argument.get_env());
+    let mut wanted: BTreeSet<String> = variables.map(|name| name.to_str().unwrap().to_owned()).collect();
+    assert!(wanted.len() > 20, "{wanted:?}");
+    // Not among its arguments: everybody may read a command line; and OpenTelemetry's own name.
+    wanted.extend(["PROVISIONER_TOKENS", "OTEL_EXPORTER_OTLP_ENDPOINT"].map(str::to_owned));
+    let text = read("docs/settings.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let listed: BTreeSet<String> = rows.map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(listed, wanted);
+}
+
+#[test]
+fn the_readme_fits_on_a_few_pages_and_begins_with_its_title() {
+    let text = read("README.md");
+    assert!(text.starts_with("# openclaw-provisioner\n"));
+    assert!(text.lines().count() <= 180, "{} lines; longer matters go into docs/", text.lines().count());
+}

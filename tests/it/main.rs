@@ -33,6 +33,7 @@ mod providers;
 mod queue;
 mod readiness;
 mod registration;
+mod seed;
 mod sign_ins;
 mod smoke_of_the_harness;
 mod telemetry;

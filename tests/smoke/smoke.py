@@ -82,6 +82,8 @@ class Smoke:
         self.efs_root = self.work / "efs"
         self.efs_root.mkdir()
         network = self.cloud.network()
+        seed(options.binary, options.endpoint, network)
+        # A second one is as good, and finds what the first made.
         self.seeded = seed(options.binary, options.endpoint, network)
         self.file_system = self.seeded["file_system_id"]
         self.gate = Gate(options.endpoint)

@@ -169,12 +169,17 @@ async fn machines_get_one_json_object() {
 }
 
 #[tokio::test]
-async fn without_any_setting_all_is_skipped_and_nothing_fails() {
+async fn without_any_setting_doctor_fails_and_names_the_setting() {
     let Output { status, stdout, .. } = doctor(&["--json"], &[]).await;
     let report: Value = serde_json::from_slice(&stdout).unwrap();
-    assert_eq!((status.code(), &report["ok"]), (Some(0), &json!(true)), "{report}");
+    assert_eq!((status.code(), &report["ok"]), (Some(1), &json!(false)), "{report}");
     let checks = report["checks"].as_array().unwrap();
-    assert!(checks.iter().all(|check| check["verdict"] == "skip"), "{report}");
+    let failed: Vec<&Value> = checks.iter().filter(|check| check["verdict"] != "skip").collect();
+    assert!(
+        matches!(&failed[..], [only] if only["name"] == "settings" && only["finding"] == "no_settings"),
+        "{report}"
+    );
+    assert!(failed[0]["fix"].as_str().unwrap().starts_with("set PROVISIONER_SSM_PATH"), "{report}");
     let region = checks.iter().find(|check| check["name"] == "aws_identity").unwrap();
     assert!(region["fix"].as_str().unwrap().starts_with("set AWS_REGION"), "{region}");
 }

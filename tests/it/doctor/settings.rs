@@ -61,7 +61,6 @@ async fn without_settings_everything_that_needs_one_is_skipped_with_its_name() {
     let told = doctor_with(&app, |doctor| doctor.coordinates = CoordinatesArgs::default()).examine().await;
     for (name, variable) in [
         ("ssm_parameters", "PROVISIONER_SSM_PATH"),
-        ("settings", "PROVISIONER_SSM_PATH"),
         ("tokens_file", "PROVISIONER_TOKENS_FILE"),
         ("cluster", "PROVISIONER_CLUSTER"),
         ("base_family", "PROVISIONER_BASE_FAMILY"),
@@ -70,6 +69,7 @@ async fn without_settings_everything_that_needs_one_is_skipped_with_its_name() {
         assert_eq!(of(&told, name), [SKIP]);
         assert!(said(&told, name).ends_with(&format!("set {variable}")), "{}", said(&told, name));
     }
+    assert_eq!(of(&told, "settings"), [fail("no_settings")]);
 }
 
 /// A coordinate is no secret, but whoever publishes one as a SecureString has said that it is.
