@@ -239,16 +239,13 @@ GATEWAYS = {
     "password": {"bind": "lan", "auth": PASSWORD},
     "none": {"auth": {"mode": "none"}},
     "trusted-proxy": {"auth": PROXY, "trustedProxies": ["10.0.0.7"]},
-    "lan": {"bind": "lan", "auth": CHOSEN},
-    "loopback": {"bind": "loopback", "auth": CHOSEN},
-    "tailnet": {"bind": "tailnet"},
+    "tailnet, another port": {"bind": "tailnet", "port": 19001, "auth": CHOSEN},
     "custom": {"bind": "custom", "customBindHost": "0.0.0.0"},
-    "port": {"port": 19001, "auth": CHOSEN},
 }
-# Nothing of these has to change.
-UNCHANGED = {"lan", "custom"}
+# Nothing of it has to change.
+UNCHANGED = {"custom"}
 # Those that a turn is taken through.
-TURNS = {"serve", "none", "port"}
+TURNS = {"serve", "tailnet, another port"}
 
 
 @situation("tailscale")

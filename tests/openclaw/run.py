@@ -101,10 +101,11 @@ class Run:
                 found[name] = Finding("no", f"the harness failed: {type(error).__name__}: {error}")
             print(f"{release:12} {name:24} {found[name].verdict:4} {found[name].note}")
             print("".join(f"  remark: {remark}\n" for remark in dict.fromkeys(remarks[-1] if remarks else [])), end="", flush=True)
-        entry = table.situations(release, found, self.args.date, self.args.about)
+            entry = table.situations(release, found, self.args.date, self.args.about)
+            # After each, for a run is long and may be ended.
+            if self.args.results:
+                table.write(self.args.results, situations=entry)
         self.counts["failed" if entry["unexplained"] else "passed" if all(found.values()) else "with a known limit"] += 1
-        if self.args.results:
-            table.write(self.args.results, situations=entry)
 
     def chain(self, releases: list[str]) -> None:
         installed = [self.installed(release) for release in releases]

@@ -20,6 +20,7 @@ const PORT: &str = "gateway.port";
 const BIND: &str = "gateway.bind";
 const AUTH_MODE: &str = "gateway.auth.mode";
 const TAILSCALE: &str = "gateway.tailscale.mode";
+const TLS: &str = "gateway.tls.enabled";
 const AUTH_TOKEN: &str = "gateway.auth.token";
 /// What all of this machine's addresses are written as.
 const ANY_ADDRESS: &str = "0.0.0.0";
@@ -43,7 +44,7 @@ pub(super) fn set(
     port: u16,
 ) -> Result<Vec<Warning>, Problem> {
     let before = file.value(&["gateway"])?;
-    let mut warnings = Vec::new();
+    let (mut warnings, mut kept) = (Vec::new(), Vec::new());
     let mut over = |found: &Value, path, reason| {
         if !found.is_null() {
             warnings.push(Warning::ConfigurationOverridden { path, reason });
@@ -66,9 +67,15 @@ pub(super) fn set(
         }
         file.set_text(&["gateway", "bind"], "lan")?;
     }
-    if !matches!(text(&before["tailscale"]["mode"]), None | Some("off")) {
-        over(&before["tailscale"]["mode"], TAILSCALE, "no gateway starts with it that the private network reaches");
+    let tailscale = &before["tailscale"];
+    // One that is no section is an error of the file, which stays as it is.
+    if !tailscale.is_null() && !tailscale.is_object() || !matches!(tailscale["mode"].as_str(), None | Some("off")) {
+        over(&tailscale["mode"], TAILSCALE, "no gateway starts with it that the private network reaches");
         file.set_text(&["gateway", "tailscale", "mode"], "off")?;
+    }
+    if before["tls"]["enabled"] == true {
+        let consequence = "who connects has to speak TLS, and a health check or probe over plain HTTP fails";
+        kept.push(Warning::ConfigurationKept { path: TLS, consequence });
     }
 
     let (auth, why_not) = decided(&before, secrets);
@@ -88,7 +95,7 @@ pub(super) fn set(
             file.set_text(&["gateway", "auth", "mode"], "password")?;
             let consequence =
                 "whoever connects has to give that password, and not the token that GET …/gateway answers";
-            warnings.push(Warning::ConfigurationKept { path: AUTH_MODE, consequence });
+            kept.push(Warning::ConfigurationKept { path: AUTH_MODE, consequence });
         }
         Auth::TrustedProxy => {
             // One that this service made; the gateway refuses to start beside it.
@@ -98,9 +105,10 @@ pub(super) fn set(
                 file.remove(&TOKEN, 2)?;
             }
             let consequence = "only its proxies can connect, and no token opens the gateway";
-            warnings.push(Warning::ConfigurationKept { path: AUTH_MODE, consequence });
+            kept.push(Warning::ConfigurationKept { path: AUTH_MODE, consequence });
         }
     }
+    warnings.append(&mut kept);
     Ok(warnings)
 }
 

@@ -64,6 +64,8 @@ fn what_starts_and_is_reached_is_kept_and_everything_else_is_named() {
             vec!["gateway.auth.mode"],
         ),
         (json!({"tailscale": {"mode": "off"}}), "lan", "token", vec![], vec![]),
+        (json!({"tls": {"enabled": true}}), "lan", "token", vec![], vec!["gateway.tls.enabled"]),
+        (json!({"tls": {"enabled": false}}), "lan", "token", vec![], vec![]),
         (json!({"auth": {"mode": "none"}}), "lan", "token", vec!["gateway.auth.mode"], vec![]),
         (json!({"auth": {"mode": "password"}}), "lan", "token", vec!["gateway.auth.mode"], vec![]),
         (json!({"auth": {"mode": "password", "password": " "}}), "lan", "token", vec!["gateway.auth.mode"], vec![]),
@@ -90,6 +92,18 @@ fn what_starts_and_is_reached_is_kept_and_everything_else_is_named() {
     let with_token = GatewaySecrets { token: TokenSource::Environment, ..SECRETS };
     let (after, changed, _) = set(&proxied(), with_token);
     assert_eq!((&after["auth"]["mode"], changed), (&json!("token"), strings(&["gateway.auth.mode"])));
+}
+
+#[test]
+fn a_section_that_is_none_leaves_the_file_alone() {
+    for gateway in
+        [json!({"tailscale": "serve"}), json!({"tailscale": ["serve"]}), json!({"auth": "token"}), json!("lan")]
+    {
+        let file = json!({"gateway": gateway}).to_string();
+        let (merged, noted) = merge(Some(file.as_bytes()), &entries(model(9, 6)), &SecretString::from("fresh"));
+        assert!(matches!(merged, Merged::LeftAlone(_)), "{file}");
+        assert_eq!(noted.warnings, [], "{file}");
+    }
 }
 
 fn strings(texts: &[&str]) -> Vec<String> {
