@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Iterator
 
 import signin
-from checks import GATEWAY_SECONDS, SECRET_ARN
+from checks import SECRET_ARN
 from container import Container, World
 from provisioner import Provisioner
 from turns import take_turn
@@ -40,7 +40,7 @@ def steps(releases: list[tuple[str, Path]], world: World, provisioner: Provision
             continue
         with Container(replace(world, modules=modules), definition, provisioner.user_directory(USER), log) as running:
             running.start_gateway()
-            state = running.await_gateway(GATEWAY_SECONDS)
+            state = running.await_gateway(world.patience)
             turn = take_turn(running, provisioner, remarks) if "seconds" in state else None
             running.stop_gateway()
         if turn is None:

@@ -22,8 +22,6 @@ from findings import NOT_REACHED, NOTHING_TO_DO, Finding, Report, checks, no, ye
 from provisioner import Provisioner
 from turns import Turn, refreshes, take_turn
 
-# Generous: a machine with two cores may be building something else.
-GATEWAY_SECONDS = 300
 SECRET_ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:profiles-AbCdEf"
 
 
@@ -205,7 +203,7 @@ class Proof:
 
     def gateway(self, container: Container, check: str | None = None) -> bool:
         container.start_gateway()
-        state = container.await_gateway(GATEWAY_SECONDS)
+        state = container.await_gateway(self.world.patience)
         good = "seconds" in state
         if good:
             ready = f"after {state['seconds']} s, /healthz {state['healthz']}, /readyz {state['readyz']}"

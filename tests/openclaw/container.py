@@ -79,7 +79,7 @@ class Definition:
 
 @dataclass
 class World:
-    """What all containers of one release share: the release, the stand-in's certificate and its memory."""
+    """What all containers of one release share: the release, the stand-in's certificate and its memory, and our patience."""
 
     node: Path
     modules: Path
@@ -87,6 +87,8 @@ class World:
     certificate: Path
     key: Path
     journal: Path
+    # Seconds that a gateway may take until it listens, and a turn until it is answered.
+    patience: int = 300
     secrets: dict[str, str] = field(default_factory=dict)
 
     def lines(self) -> list[dict]:

@@ -133,7 +133,7 @@ class Run:
             return None
 
     def world(self, place: Path, modules: Path) -> World:
-        return World(self.node, modules, *certificates(place / "tls"), place / "journal.jsonl")
+        return World(self.node, modules, *certificates(place / "tls"), place / "journal.jsonl", self.args.patience)
 
     def in_a_place(self, name: str, prove: Callable[[Path], T]) -> T:
         place = Path(tempfile.mkdtemp(prefix=f"openclaw-{name}-"))
@@ -158,6 +158,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--binary", type=Path, default=ROOT / "target/debug/openclaw-provisioner")
     parser.add_argument("--quick", action="store_true", help="without the scenario's end: `after` and `new_sign_in`")
     parser.add_argument("--template", type=Path, help="synthesized template of infra's fleet: with its read-only root file system")
+    parser.add_argument("--patience", type=int, default=World.patience,
+                        help="seconds that a gateway may take to listen, and a turn to be answered; more where much else runs")
     parser.add_argument("--keep", action="store_true", help="keep users' directories and logs, and say where")
     parser.add_argument("--require", action="store_true", help="fail where nothing can be run, rather than skip")
     parser.add_argument("--results", type=Path, help="merge the findings into this JSON file, and the same as .md beside it")

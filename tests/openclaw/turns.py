@@ -9,12 +9,9 @@ from container import Container
 from provisioner import Provisioner
 from standin import ANSWER
 
-# Generous: a machine with two cores may be building something else.
-TURN_SECONDS = 300
 CONNECTION_TRIES = 5
 # What the CLI says when its connection ended before it could ask.
 NO_CONNECTION = re.compile(r"gateway connect failed|gateway closed \(|handshake.timeout", re.I)
-
 # What the CLI says when it runs nothing beside a gateway.
 ALONE = re.compile(r"gateway is running for this state directory", re.I)
 
@@ -48,16 +45,16 @@ def take_turn(container: Container, provisioner: Provisioner, remarks: list[str]
     """One agent turn through the gateway; where the gateway takes none, in a process beside it."""
     before = len(container.world.lines())
     command = through_gateway(container, provisioner, agent)
-    way, ran = "through the gateway", container.openclaw(*command, timeout=TURN_SECONDS + 30)
+    way, ran = "through the gateway", container.openclaw(*command, timeout=container.world.patience + 30)
     for _ in range(CONNECTION_TRIES - 1):
         if not NO_CONNECTION.search(ran.err + ran.out) or asked(container, before):
             break
         remarks.append("the gateway listened, but took more than one connection until it answered")
-        ran = container.openclaw(*command, timeout=TURN_SECONDS + 30)
+        ran = container.openclaw(*command, timeout=container.world.patience + 30)
     if not asked(container, before):
         remarks.append(f"a turn through the gateway did not reach the API: {ran.last_words(200)}")
         beside = container.openclaw("agent", "--local", "--agent", agent, "--message", f"say {ANSWER}", "--json",
-                                    "--timeout", str(TURN_SECONDS), timeout=TURN_SECONDS + 30)
+                                    "--timeout", str(container.world.patience), timeout=container.world.patience + 30)
         # 2026.9 runs nothing beside a gateway: then what the gateway said is why there was no turn.
         if not ALONE.search(beside.err + beside.out):
             way, ran = "beside the gateway, by `agent --local`", beside
@@ -76,7 +73,7 @@ def through_gateway(container: Container, provisioner: Provisioner, agent: str =
     parameters = {"message": f"say {ANSWER}", "agentId": agent, "idempotencyKey": str(uuid.uuid4())}
     # As a web backend asks for it.
     token = provisioner.gateway_token(container.directory.name)
-    return ["gateway", "call", "agent", "--expect-final", "--json", "--timeout", str(TURN_SECONDS * 1000),
+    return ["gateway", "call", "agent", "--expect-final", "--json", "--timeout", str(container.world.patience * 1000),
             "--params", json.dumps(parameters), "--token", token]
 
 
