@@ -106,7 +106,8 @@ def markdown(document: dict) -> str:
     lines = [f"# Compatibility with OpenClaw releases, {document['date']}", "",
              "Rendered from [compatibility.json](compatibility.json) by `tests/openclaw/run.py`: each release as npm has it,",
              "run over the directory that the real binary staged, with the environment, command, user and mount of the",
-             "registered task definition, offline, against a stand-in for the ChatGPT API. Releases without a row were not run.",
+             "registered task definition, offline, against a stand-in for the ChatGPT API. Releases without a row were not run; npm has",
+             "no 2026.4.28.",
              "", "| release | plan | " + " | ".join(words(check) for check in CHECKS) + " | run | build |",
              "|" + "---|" * (len(CHECKS) + 4)]
     for entry in document["releases"]:
