@@ -127,6 +127,17 @@ test("how the sign-in before failed does not keep the new one waiting, under any
   const { value_json: text } = after.prepare("SELECT value_json FROM config_machine_state WHERE state_key = 'authProfiles.state'").get();
   after.close();
   assert.deepEqual(JSON.parse(text).usageStats, { "openai:work": failed });
+  // Also where nothing is staged, and only a file is left.
+  const elder = database();
+  const left = JSON.stringify({ ...usage, usageStats: { "openai:default": failed, "openai-codex:default": failed } });
+  elder.prepare("UPDATE config_machine_state SET value_json = ? WHERE state_key = 'authProfiles.state'").run(left);
+  elder.close();
+  world.stageProfiles({ "openai-codex:work": of("work", { account_ids: ["work"] }) });
+  assert.equal((await world.import()).code, 0);
+  const last = database();
+  const { value_json: now } = last.prepare("SELECT value_json FROM config_machine_state WHERE state_key = 'authProfiles.state'").get();
+  last.close();
+  assert.deepEqual(JSON.parse(now).usageStats, { "openai:default": failed });
 });
 
 test("an API key that has the sign-in's id is called something else, and outlives a sign-out", needs, async (t) => {

@@ -184,6 +184,7 @@ async function doctor(openclaw, again = false) {
   keepConversations(openclaw);
   claimAccountsOfFile();
   await claimAccounts();
+  await forgetElderName();
   const said = [];
   const { code, signal, seconds } = await run(openclaw, ["doctor", "--fix", "--non-interactive"], DOCTOR_MS, (line) => {
     // Its boxes are drawn for a terminal.
@@ -612,9 +613,23 @@ async function removeFromStore(openclaw, profileId, isNeeded = false) {
       if (isThere || (isNeeded && makeWay(cell?.profiles, profileId))) writeCell(database, profiles, cell);
       // How the old sign-in failed must not keep the new one waiting.
       const usage = readCell(database, state);
-      const failed = (OURS.includes(profileId) ? OURS : [profileId]).filter((id) => usage?.usageStats?.[id]);
-      for (const id of failed) delete usage.usageStats[id];
-      if (failed.length > 0) writeCell(database, state, usage);
+      if (usage?.usageStats?.[profileId]) {
+        delete usage.usageStats[profileId];
+        writeCell(database, state, usage);
+      }
+    });
+  }
+}
+
+/** How a profile failed that goes by its name before 2026.6: 9.6 keeps that, and then imports no file any more. */
+async function forgetElderName() {
+  for (const { files, state } of STORES) {
+    await eachDatabase(files(), state.table, (database) => {
+      const usage = readCell(database, state);
+      const elder = OURS.filter((id) => id.startsWith("openai-codex:") && usage?.usageStats?.[id]);
+      if (elder.length === 0) return;
+      for (const id of elder) delete usage.usageStats[id];
+      writeCell(database, state, usage);
     });
   }
 }
