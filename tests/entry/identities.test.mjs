@@ -111,6 +111,15 @@ test("a profile names the account that its token claims before anything may refr
   }
 });
 
+test("a store that cannot be read keeps no gateway from starting again", needs, async (t) => {
+  const world = new World(t);
+  world.stage(pending(world, "ann", { account_ids: ["acc"] }));
+  assert.equal((await world.import()).code, 0);
+  fs.writeFileSync(path.join(world.state, "state/openclaw.sqlite"), "no database, but longer than the header of one".repeat(9));
+  const ran = await world.import();
+  assert.deepEqual([ran.code, ran.err.split("\n").length], [0, 2], ran.err);
+});
+
 test("how the sign-in before failed does not keep the new one waiting, under any name it has had", needs, async (t) => {
   const world = new World(t);
   world.stage(pending(world, "ann", { account_ids: ["acc"] }));

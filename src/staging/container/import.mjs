@@ -118,7 +118,8 @@ async function settle() {
     return false;
   }
   if (!pending && !left && migrated === openclaw.release) {
-    await claimAccounts();
+    // There is nothing to import, so nothing of this may keep the gateway from its start.
+    await claimAccounts().catch((error) => say(`the sign-in store was left as it is: ${error.message}`));
     return true;
   }
 
