@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 /// `codex-login`.
 #[derive(Debug, Args)]
 pub(super) struct CodexLoginArgs {
-    /// Whom to sign in
+    /// User id
     #[arg(long, value_name = "ID", value_parser = user_id)]
     user: UserId,
     /// Run the command instead of printing it; needs the AWS CLI with its session-manager-plugin, and a terminal

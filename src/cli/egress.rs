@@ -16,7 +16,7 @@ const PER_STAGE: Duration = Duration::from_secs(5);
 /// What to check of the way out.
 #[derive(Debug, Args)]
 pub(super) struct EgressArgs {
-    /// Check the way from here to ChatGPT, too; no credentials are sent
+    /// Check the network path from here to ChatGPT, too; no credentials are sent
     #[arg(long, group = "egress_wanted")]
     egress: bool,
     /// Check the way to ChatGPT alone, without settings, AWS and file system: for a task in the users' subnets

@@ -39,11 +39,11 @@ enum Command {
     /// Serve the HTTP API against an embedded AWS emulator: no account, no Docker, no configuration
     #[cfg(feature = "emulator")]
     Dev(Box<dev::DevArgs>),
-    /// Check openclaw-version.json, the settings and all that they point at; with --egress the way to ChatGPT
+    /// Check openclaw-version.json, the settings and what they point at; with --egress also the network path to ChatGPT
     Doctor(Box<doctor::DoctorArgs>),
     /// Ask the service that runs here whether it is alive: a container's health check
     Healthcheck(healthcheck::HealthcheckArgs),
-    /// What is known of OpenClaw releases
+    /// Show what is known about OpenClaw releases
     Version(version::VersionArgs),
     /// Print the OpenAPI document of the HTTP API, as `/openapi.json` serves it
     Openapi,

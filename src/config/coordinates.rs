@@ -37,7 +37,7 @@ pub struct CoordinatesArgs {
     /// ARN of the secret that OpenClaw 2026.5.12 to 2026.5.28 encrypts sign-ins with, optional [SSM: auth-profile-secret-arn]
     #[arg(long, env = "PROVISIONER_AUTH_PROFILE_SECRET_ARN", value_name = "ARN")]
     pub auth_profile_secret_arn: Option<String>,
-    /// Container of the base that runs OpenClaw, where the base does not tell, optional [SSM: container]
+    /// Container of the base that runs OpenClaw, where the base does not say, optional [SSM: container]
     #[arg(long, env = "PROVISIONER_CONTAINER", value_name = "NAME")]
     pub container: Option<String>,
 }

@@ -110,7 +110,7 @@ impl Api {
         Ok(Answer { status: parts.status.as_u16(), body: serde_json::from_slice(&bytes).unwrap_or_default() })
     }
 
-    /// A change of a user's container, answered when it is done. What takes long is told of on standard error.
+    /// A change of a user's container, answered when it is done. Progress of long work is printed on standard error.
     pub(super) async fn change(
         &self,
         user: &UserId,

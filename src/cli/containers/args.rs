@@ -1,4 +1,4 @@
-//! What the commands on containers are told.
+//! Arguments of the commands on containers.
 
 use std::path::PathBuf;
 
@@ -30,10 +30,10 @@ pub(super) struct SettingsArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct WaitArgs {
-    /// Wait until the container is where it is going
+    /// Wait until the container runs, or has stopped
     #[arg(long)]
     pub(super) wait: bool,
-    /// Seconds to wait with --wait; exit code 4 when they are over
+    /// Seconds to wait with --wait; exit code 4 after that
     #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub(super) timeout_seconds: u64,
 }
@@ -67,7 +67,7 @@ pub(in crate::cli) enum ContainerCommand {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct OneArgs {
-    /// Whose
+    /// User id
     #[arg(value_name = "USER", value_parser = user_id)]
     pub(super) user: UserId,
     #[command(flatten)]
@@ -76,7 +76,7 @@ pub(in crate::cli) struct OneArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ChangeArgs {
-    /// Whose
+    /// User id
     #[arg(value_name = "USER", value_parser = user_id)]
     pub(super) user: UserId,
     #[command(flatten)]
@@ -102,28 +102,28 @@ pub(in crate::cli) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct WaitForArgs {
-    /// Whose
+    /// User id
     #[arg(value_name = "USER", value_parser = user_id)]
     pub(super) user: UserId,
     /// The state to wait for
     #[arg(long, default_value = "running", value_name = "STATE")]
     pub(super) state: String,
-    /// Seconds to wait; exit code 4 when they are over
+    /// Seconds to wait; exit code 4 after that
     #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub(super) timeout_seconds: u64,
     #[command(flatten)]
     pub(super) settings: SettingsArgs,
-    /// Status of the answer when they are over: with 200 it has "reached": false, and the exit code is 0
+    /// Status of the answer after a timeout: with 200 it has "reached": false, and the exit code is 0
     #[arg(long, default_value = "408", value_name = "STATUS", value_parser = ["408", "200"])]
     pub(super) on_timeout: String,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ProvisionArgs {
-    /// For whom
+    /// User id
     #[arg(value_name = "USER", value_parser = user_id)]
     pub(super) user: UserId,
-    /// File with the user's ChatGPT auth.json, or with a request that has it; "-" reads standard input. Never an argument: others can read those
+    /// File with the user's ChatGPT auth.json, or with a request that has it; "-" reads standard input. It is never an argument, which others could read
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
     /// How the user signs in: chatgpt, openai_key, anthropic_key or bedrock [default: chatgpt for a new user]
@@ -158,7 +158,7 @@ pub(in crate::cli) struct ProvisionArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ResizeArgs {
-    /// Whose
+    /// User id
     #[arg(value_name = "USER", value_parser = user_id)]
     pub(super) user: UserId,
     /// CPU units
@@ -175,7 +175,7 @@ pub(in crate::cli) struct ResizeArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RedeployArgs {
-    /// Whose
+    /// User id
     #[arg(value_name = "USER", value_parser = user_id)]
     pub(super) user: UserId,
     /// Pin this image
@@ -198,13 +198,13 @@ pub(in crate::cli) struct RedeployArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DeleteArgs {
-    /// Whose
+    /// User id
     #[arg(value_name = "USER", value_parser = user_id)]
     pub(super) user: UserId,
     /// Remove the user's files, too
     #[arg(long)]
     pub(super) purge: bool,
-    /// Do not wait for the tasks to stop, and go on past what cannot be removed
+    /// Do not wait for the tasks to stop, and skip what cannot be removed
     #[arg(long)]
     pub(super) force: bool,
     #[command(flatten)]

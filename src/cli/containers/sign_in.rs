@@ -37,13 +37,13 @@ enum CredentialsCommand {
 
 #[derive(Debug, Args)]
 struct PutArgs {
-    /// Whose
+    /// User id
     #[arg(value_name = "USER", value_parser = user_id)]
     user: UserId,
     /// File with the user's ChatGPT auth.json, or with a request that has it; "-" reads standard input
     #[arg(long, value_name = "FILE")]
     auth_file: PathBuf,
-    /// Also over a fresher one
+    /// Replace a fresher sign-in, too
     #[arg(long)]
     force: bool,
     #[command(flatten)]

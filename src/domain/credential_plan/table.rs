@@ -123,7 +123,7 @@ pub(super) fn model_entries(version: OpenClawVersion, sign_in: SignInKind, input
 
 /// Every reference that a plan ever set: such a one is followed up, any other is the user's choice.
 pub(super) fn our_references() -> impl Iterator<Item = &'static str> {
-    let tables = [MODELS, OPENAI_KEY, ANTHROPIC_KEY].into_iter().flatten().map(|(_, model)| model);
+    let tables = [MODELS.as_slice(), &OPENAI_KEY, &ANTHROPIC_KEY].into_iter().flatten().map(|(_, model)| *model);
     tables.chain([CODEX_PLUGIN.model, BEDROCK]).map(|model| model.reference)
 }
 
