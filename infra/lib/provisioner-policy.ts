@@ -40,8 +40,13 @@ export function provisionerStatements(stack: Stack, props: PolicyProps): iam.Pol
     allow("RegisterUserDefinitions", ["ecs:RegisterTaskDefinition"], [userDefinitions], {
       Null: { "aws:RequestTag/openclaw:user-id": "false" },
     }),
-    // These two have no resource types.
-    allow("TaskDefinitions", ["ecs:DescribeTaskDefinition", "ecs:DeregisterTaskDefinition"], ["*"]),
+    // These three have no resource types.
+    allow(
+      "TaskDefinitions",
+      ["ecs:DescribeTaskDefinition", "ecs:DeregisterTaskDefinition", "ecs:ListTaskDefinitions"],
+      ["*"],
+    ),
+    allow("DeleteUserDefinitions", ["ecs:DeleteTaskDefinitions"], [userDefinitions]),
     allow("MakeServices", ["ecs:CreateService"], [services], {
       StringEquals: tagged("RequestTag"),
       // Only users' definitions run, so only what is cloned from the base. Not there when a call names none.

@@ -47,6 +47,7 @@ test("only three statements are about every resource, and AWS has no narrower on
     "ecs:DeregisterTaskDefinition",
     "ecs:DescribeTaskDefinition",
     "ecs:ListServices",
+    "ecs:ListTaskDefinitions",
     "ecs:ListTasks",
   ]);
   assert.deepEqual(allowing("ecs:ListTasks").condition, inCluster);
@@ -56,6 +57,13 @@ test("definitions are registered in the user family alone, with a user's name on
   assert.deepEqual(allowing("ecs:RegisterTaskDefinition"), {
     resources: [ecs("task-definition/openclaw-dev-user:*")],
     condition: { Null: { "aws:RequestTag/openclaw:user-id": "false" } },
+  });
+});
+
+test("definitions are deleted in the user family alone", () => {
+  assert.deepEqual(allowing("ecs:DeleteTaskDefinitions"), {
+    resources: [ecs("task-definition/openclaw-dev-user:*")],
+    condition: {},
   });
 });
 

@@ -11,7 +11,7 @@ export const EXCEPTIONS: Readonly<Record<string, string>> = {
   "IAM5[*] at Fleet/UserRoles/Execution/DefaultPolicy/Resource": "ecr:GetAuthorizationToken has no resource types",
   "IAM5[*] at Provisioner/ExecutionRole/DefaultPolicy/Resource": "ecr:GetAuthorizationToken has no resource types",
   "IAM5[*] at Provisioner/TaskRole/DefaultPolicy/Resource":
-    "ecs:DescribeTaskDefinition, DeregisterTaskDefinition, ListServices and ListTasks have no narrower resource; the last two are tied to the cluster by a condition",
+    "ecs:DescribeTaskDefinition, DeregisterTaskDefinition, ListTaskDefinitions, ListServices and ListTasks have no narrower resource; the last two are tied to the cluster by a condition",
   "IAM5[secretsmanager:secret:openclaw/ENV/users/*] at Fleet/UserRoles/Execution/DefaultPolicy/Resource":
     "users' keys come and go without a deployment, below this prefix",
   "IAM5[ecs:task-definition/openclaw-ENV-user:*] at Provisioner/TaskRole/DefaultPolicy/Resource":

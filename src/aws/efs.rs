@@ -114,6 +114,18 @@ impl Efs {
         check(OPERATION, found.root_directory(), found.posix_user(), wanted)
     }
 
+    /// Whether an access point is gone: until then its token finds it, and a task that mounts it does not start.
+    ///
+    /// # Errors
+    /// Any other answer of AWS.
+    pub async fn is_access_point_gone(&self, id: &str) -> Result<bool, AwsError> {
+        match self.client.describe_access_points().access_point_id(id).send().await {
+            Ok(answer) => Ok(answer.access_points().is_empty()),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_access_point_not_found()) => Ok(true),
+            Err(error) => Err(AwsError::from_sdk("elasticfilesystem:DescribeAccessPoints", error)),
+        }
+    }
+
     /// Deletes an access point; one that is gone already is as good.
     ///
     /// # Errors

@@ -17,8 +17,8 @@ mod sts;
 pub use attempts::{MaySend, fenced};
 pub use ecr::{Ecr, ImageLookup};
 pub use ecs::{
-    CreateService, DESCRIBED_SERVICES, DESCRIBED_TASKS, Ecs, ListedTasks, RegisteredDefinition, ServiceChange,
-    ServicePage,
+    CreateService, DESCRIBED_SERVICES, DESCRIBED_TASKS, DefinitionPage, Ecs, ListedTasks, RegisteredDefinition,
+    ServiceChange, ServicePage,
 };
 pub use efs::{AccessPoint, Efs, PosixOwner};
 pub use error::{AwsError, ErrorKind};

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -13,7 +14,7 @@ use super::seed::{self, ImageArgs};
 use super::server::Server;
 use crate::aws::{self, Aws, PosixOwner, Seeder, Timeouts};
 use crate::config::{CoordinatesArgs, FilesArgs, LimitArgs, OwnerArg, Source, Tokens};
-use crate::emulator::{Emulator, Options as EmulatorOptions};
+use crate::emulator::{Conduct, Emulator, Options as EmulatorOptions, StaleReads};
 use crate::fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::Options;
@@ -37,6 +38,9 @@ pub(super) struct DevArgs {
     /// The one bearer token
     #[arg(long, default_value = "dev", value_name = "TOKEN")]
     token: String,
+    /// How old what the emulator answers may be, in milliseconds: AWS is eventually consistent. 0 = never
+    #[arg(long, default_value_t = 200, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    stale_reads: u64,
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
@@ -62,7 +66,8 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let efs_root = args.dir.join("efs");
     std::fs::create_dir_all(&efs_root).with_context(|| format!("--dir {}", args.dir.display()))?;
 
-    let emulator = Emulator::new(EmulatorOptions::default());
+    let stale_up_to = Duration::from_millis(args.stale_reads);
+    let emulator = Emulator::new(EmulatorOptions { conduct: conduct(stale_up_to), ..EmulatorOptions::default() });
     let config = aws::in_process(emulator.http_client(), Timeouts::default()).await;
     let metrics = Metrics::default();
     let aws = Aws::new(&config, &args.limits.rate_limits, &metrics);
@@ -78,9 +83,14 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let coordinates = CoordinatesArgs { ssm_path: Some(seed::SSM_PATH.into()), ..CoordinatesArgs::default() };
     let source = Source { args: coordinates, ssm: aws.ssm.clone() };
     let max_queue = args.limits.max_queue();
-    let options = Options { poll_interval: std::time::Duration::from_millis(250), max_queue, ..Options::default() };
+    let options = Options {
+        poll_interval: Duration::from_millis(250),
+        settled_after: 2 * stale_up_to,
+        max_queue,
+        ..Options::default()
+    };
     // Nothing here is large, and whoever tries things out lists what they have just made.
-    let seconds = std::time::Duration::from_secs;
+    let seconds = Duration::from_secs;
     let fleet = fleet::Options { list_every: seconds(10), fresh_within: seconds(1), ..fleet::Options::default() };
     let files = FilesArgs { efs_root, owner };
     // The emulator has just made another file system, and the directory is the one of the last.
@@ -89,6 +99,13 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     emulating.abort();
     traces.flush().await;
     served
+}
+
+/// AWS as it is, only quicker about it.
+fn conduct(stale_up_to: Duration) -> Conduct {
+    let stale_reads = StaleReads { seed: fastrand::u64(..), up_to: stale_up_to };
+    let stale_reads = Some(stale_reads).filter(|_| !stale_up_to.is_zero());
+    Conduct { stale_reads, ..Conduct::default() }
 }
 
 struct Addresses {

@@ -59,6 +59,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         owner: args.files.owner.owner,
         enable_execute_command: args.containers.enable_execute_command,
         failure_threshold: args.containers.failed_tasks_threshold,
+        rollout_order: args.containers.rollout_order,
         gateway_probe: args.containers.probe(),
         max_queue: args.aws.limits.max_queue(),
         ..Options::default()

@@ -19,6 +19,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::aws::{PosixOwner, RateLimits, Timeouts};
+use crate::domain::RolloutOrder;
 use crate::probe::{GatewayProbe, ProbeKind};
 
 /// Where the HTTP API listens and who may call it.
@@ -68,7 +69,8 @@ pub struct AwsArgs {
 #[derive(Debug, Clone, Args)]
 pub struct LimitArgs {
     /// Client-side rate limits where AWS's documented ones are not yours: bucket=burst/per-second[,…]; buckets
-    /// task-definition-write, task-definition-read, service-write, service-read, task-read, service-deployment-read
+    /// task-definition-write, task-definition-read, task-definition-delete, service-write, service-read, task-read,
+    /// service-deployment-read
     #[arg(long, env = "PROVISIONER_RATE_LIMITS", default_value = "", hide_default_value = true, value_name = "LIMITS")]
     pub rate_limits: RateLimits,
     /// Seconds that a new operation may have to wait for AWS's rate limits; one that would wait longer gets 429
@@ -107,6 +109,10 @@ pub struct ContainersArgs {
     #[arg(long, env = "PROVISIONER_FAILED_TASKS_THRESHOLD", default_value_t = 2, value_name = "TASKS",
           value_parser = clap::value_parser!(u32).range(1..=200))]
     pub failed_tasks_threshold: u32,
+    /// In which order tasks are replaced: stop_first has ECS start the new task while the old one is still stopping, strict
+    /// waits for its end
+    #[arg(long, env = "PROVISIONER_ROLLOUT_ORDER", value_enum, default_value_t = RolloutOrder::StopFirst)]
+    pub rollout_order: RolloutOrder,
     /// Ask users' gateways whether they answer before a container counts as ready
     #[arg(long, env = "PROVISIONER_GATEWAY_PROBE", value_enum, default_value_t = ProbeKind::Off)]
     pub gateway_probe: ProbeKind,

@@ -1,5 +1,6 @@
 //! What the service knows and decides, without a file system, a clock or a network.
 
+mod accepted;
 pub mod auth_json;
 mod compatibility;
 mod coordinates;
@@ -13,6 +14,7 @@ pub mod jwt;
 mod native_login;
 pub mod openclaw_version;
 mod relaxed_time;
+mod rollout_order;
 pub mod service;
 mod size;
 mod spec;
@@ -21,6 +23,7 @@ mod task_definition;
 pub mod user_id;
 mod version_file;
 
+pub use accepted::{Accepted, Reading};
 pub use auth_json::ChatGptAuth;
 pub use compatibility::{Compatibility, ReleaseProof};
 pub use coordinates::{BaseFamily, Coordinates, ReleaseDefaults};
@@ -28,6 +31,7 @@ pub use image::{EcrImage, EcrReference, ImageRef};
 pub use invalid::Invalid;
 pub use native_login::{NativeLogin, native_login_command, shell_quoted};
 pub use openclaw_version::OpenClawVersion;
+pub use rollout_order::RolloutOrder;
 pub use size::{CPU_UNITS, RawSize, Size};
 pub use spec::{CODEX_HOME, Labels, Secrets, SignInKind, Spec, SpecPatch, Variables, is_secret_arn};
 pub use status::{

@@ -15,6 +15,8 @@ pub struct Service {
     pub pending: u32,
     /// ARN of the task definition that it was last told to run.
     pub task_definition: String,
+    /// When it was created, in seconds of the Unix epoch: one that is made anew under its name is another.
+    pub created_at_seconds: Option<i64>,
     /// Whether tasks that it starts let ECS Exec in.
     pub execute_command: bool,
     /// Newest first; the PRIMARY one is where the service is going.
@@ -154,6 +156,8 @@ pub struct ServiceDeployment {
     pub arn: String,
     /// How it ended, or that it has not.
     pub state: ServiceDeploymentState,
+    /// When it was created, in seconds of the Unix epoch.
+    pub created_at_seconds: Option<i64>,
     /// ECS's own words on it.
     pub reason: Option<String>,
 }

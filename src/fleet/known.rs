@@ -94,6 +94,7 @@ mod tests {
             execute_command: false,
             deployments: vec![deployment],
             troubles: vec![],
+            created_at_seconds: None,
         }
     }
 

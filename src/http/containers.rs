@@ -13,9 +13,9 @@ use super::body::{Json, OptionalJson};
 use super::code::Code;
 use super::error::Problem;
 use super::openapi::{self, schemas};
-use super::requests::{DeleteQuery, NoFields, ProvisionRequest, RedeployRequest};
+use super::requests::{DeleteQuery, NoFields, ProvisionRequest, RedeployRequest, ResizeRequest};
 use super::responses::{CancelResponse, ContainerResponse};
-use crate::domain::{RawSize, Size, State as ContainerState, UserId};
+use crate::domain::{State as ContainerState, UserId};
 use crate::reconcile::{Caller, ConvergeError, Converged, Desired, Outcome, SignInChange, Target};
 
 pub(super) type UserPath = Result<Path<String>, PathRejection>;
@@ -56,11 +56,11 @@ pub(super) async fn resize(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     path: UserPath,
-    Json(raw): Json<RawSize>,
+    Json(request): Json<ResizeRequest>,
 ) -> Result<Response, Problem> {
     let user = user_in(path)?;
-    let size = Size::parse(raw, "")?;
-    let resized = respond(&app, &caller, user, Target::resize(size), SignInChange::None).await;
+    let target = request.parse()?;
+    let resized = respond(&app, &caller, user, target, SignInChange::None).await;
     // Here the size is the whole body.
     resized.map_err(|problem| problem.without_field_prefix("size."))
 }

@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use super::body::Object;
 use super::openapi::schemas;
 use crate::domain::{
-    ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, RawSize, Secrets, SignInKind, Size, SpecPatch, UserId,
-    Variables,
+    ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, RawSize, RolloutOrder, Secrets, SignInKind, Size,
+    SpecPatch, UserId, Variables,
 };
 use crate::reconcile::{SignInChange, Target};
 
@@ -43,6 +43,8 @@ pub(super) struct ProvisionRequest {
     /// Docker labels, for the operator's own bookkeeping. Replaces the former ones.
     #[schema(schema_with = schemas::labels, required = false)]
     labels: Option<BTreeMap<String, String>>,
+    /// In which order a task is replaced: `strict` waits for the old one's end. Left out: as the service is set.
+    rollout_order: Option<RolloutOrder>,
 }
 
 impl fmt::Debug for ProvisionRequest {
@@ -70,7 +72,7 @@ impl ProvisionRequest {
         // What this request alone contradicts needs no look at what the user has.
         patch.check()?;
         let sign_in = auth.map_or(SignInChange::None, |auth| SignInChange::Send { auth: Box::new(auth), force: false });
-        Ok((user, sign_in, Target::provision(patch)))
+        Ok((user, sign_in, Target::provision(patch).in_order(self.rollout_order)))
     }
 }
 
@@ -88,6 +90,24 @@ pub(super) struct RedeployRequest {
     /// Restarts the container although nothing changed.
     #[serde(default)]
     force: bool,
+    /// In which order a task is replaced: `strict` waits for the old one's end. Left out: as the service is set.
+    rollout_order: Option<RolloutOrder>,
+}
+
+/// `POST /containers/{user_id}/resize`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResizeRequest {
+    cpu: u32,
+    memory_mib: u32,
+    rollout_order: Option<RolloutOrder>,
+}
+
+impl ResizeRequest {
+    pub(super) fn parse(self) -> Result<Target, Invalid> {
+        let size = Size::parse(RawSize { cpu: self.cpu, memory_mib: self.memory_mib }, "")?;
+        Ok(Target::resize(size).in_order(self.rollout_order))
+    }
 }
 
 impl RedeployRequest {
@@ -97,7 +117,7 @@ impl RedeployRequest {
             Some(None) => Some(None),
             Some(Some(image)) => Some(Some(pin(&image)?)),
         };
-        Ok(Target::redeploy(image, release(self.openclaw_version)?, self.force))
+        Ok(Target::redeploy(image, release(self.openclaw_version)?, self.force).in_order(self.rollout_order))
     }
 }
 

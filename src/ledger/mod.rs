@@ -24,13 +24,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 pub use file::FileLedger;
 pub use pending::{Ask, Listed, Noted, Pending, PendingSlot, Secret};
 
-use crate::domain::{LastStop, UserId};
+use crate::domain::{Accepted, LastStop, UserId};
 use crate::files::Fence;
 use crate::staging::StagingError;
 
@@ -44,17 +45,49 @@ pub struct Record {
     /// ARNs of task-definition revisions that were registered for the user and may still be.
     #[serde(default)]
     pub revisions: BTreeSet<String>,
+    /// ARNs of revisions of the user that were deregistered. AWS keeps them for ever, with the user's variables in them, unless
+    /// they are deleted.
+    #[serde(default, deserialize_with = "known_or_none", skip_serializing_if = "BTreeSet::is_empty")]
+    pub deregistered: BTreeSet<String>,
+    /// How many tasks there are to be, where a replacement has stopped the former one and not started the next.
+    #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
+    pub resume: Option<u32>,
+    /// What ECS last accepted for the user.
+    #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Accepted>,
+    /// Their access point: the quota may be used up when it has to be found, and creating it is the other way to find it.
+    #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
+    pub access_point: Option<RememberedAccessPoint>,
     /// What another version of this service remembers: carried along, or a roll-out of this service would lose it.
     #[serde(flatten)]
     rest: Map<String, Value>,
+}
+
+/// An access point, and the file system that it is one of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RememberedAccessPoint {
+    /// `fsap-…`
+    pub id: String,
+    /// `fs-…`
+    pub file_system_id: String,
 }
 
 impl Record {
     /// The same with other revisions.
     #[must_use]
     pub fn with_revisions(&self, revisions: BTreeSet<String>) -> Self {
-        Self { revisions, rest: self.rest.clone() }
+        Self { revisions, ..self.clone() }
     }
+}
+
+fn known_or_none<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(deserializer: D) -> Result<T, D::Error> {
+    known(deserializer).map(Option::unwrap_or_default)
+}
+
+/// A member whose form another version has changed is as good as none: the rest of the record must not go with it.
+fn known<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).ok())
 }
 
 /// Why something about a user could not be remembered, or the user not be held.

@@ -36,16 +36,21 @@ impl Reconciler {
                 | (Step::EnsureAccessPoint | Step::CheckImage(_), Target::Present { .. }) => {
                     self.aws.ecs.admit(true, self.options.max_queue)
                 }
-                (Step::CreateService { .. } | Step::UpdateService { .. } | Step::DeleteService, _) => {
-                    self.aws.ecs.admit(false, self.options.max_queue)
-                }
+                (
+                    Step::CreateService { .. }
+                    | Step::UpdateService { .. }
+                    | Step::StopTasks { .. }
+                    | Step::DeleteService,
+                    _,
+                ) => self.aws.ecs.admit(false, self.options.max_queue),
                 (
                     Step::EnsureAccessPoint
                     | Step::CheckImage(_)
                     | Step::DeregisterRevision(_)
                     | Step::FollowToPrevious(_)
                     | Step::DeleteAccessPoint(_)
-                    | Step::PurgeFiles,
+                    | Step::PurgeFiles
+                    | Step::DeleteRevisions(_),
                     _,
                 ) => Ok(()),
             },

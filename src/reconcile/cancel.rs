@@ -78,7 +78,7 @@ impl Reconciler {
         let operations = self.cancellations.cancel(user);
         let at_work_elsewhere = self.is_at_work_elsewhere(user).await?;
         let at = self.coordinates();
-        let found = self.aws.ecs.describe_service(&at.cluster, &user.service_name()).await?;
+        let found = self.describe_current(&at, user).await?;
         let Some(service) = found.filter(|service| service.status != ServiceStatus::Inactive) else {
             return Err(match at_work_elsewhere {
                 // It may be about to make one.

@@ -18,7 +18,7 @@ use super::status::ContainerView;
 use super::target::Target;
 use super::{Converged, Outcome, PlacedSignIn, Reconciler, SignInChange};
 use crate::aws::{AwsError, ErrorKind, fenced};
-use crate::domain::service::{ServiceStatus, revision};
+use crate::domain::service::{ServiceStatus, is_newer_revision, revision};
 use crate::domain::{Coordinates, CurrentDefinition, UserId, with_causes};
 use crate::ledger::{Hold, LedgerError};
 use crate::staging::Staging;
@@ -109,14 +109,19 @@ impl Reconciler {
     ) -> Result<Converged, ConvergeError> {
         let (at, is_new, user) = (self.coordinates(), lock.is_new(), &operation.user().clone());
         self.admit_before_it_looks(target, is_new)?;
-        let mut observed = self.observe(&at, user, target, is_new).await?;
+        let accepted = self.changes.newest(user, lock.accepted());
+        let mut observed = self.observe_current(&at, user, target, is_new, accepted.as_ref(), cancelled).await?;
         operation.saw(&observed);
         observed.revisions = lock.revisions(&at, user);
+        observed.deregistered = lock.deregistered();
+        observed.resume = lock.resume();
+        observed.remembered_access_point = lock.access_point(&at.file_system_id);
         observed.done.not_removed = lock.not_removed(target);
         observed.done.registered = self.left_over(user, target, &observed).await?;
         // ECS remembers a deleted service for a while; who comes back then is new all the same.
         let existed = observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
-        let deadline = Instant::now() + self.options.deadline;
+        let began = Instant::now();
+        let deadline = began + self.options.deadline;
         let (did, placed) = (Did::default(), None);
         let run = Run {
             reconciler: self,
@@ -127,6 +132,7 @@ impl Reconciler {
             target,
             sign_in,
             placed,
+            began,
             deadline,
             existed,
             did,
@@ -166,6 +172,7 @@ struct Run<'a> {
     target: &'a Target,
     sign_in: SignInChange,
     placed: Option<PlacedSignIn>,
+    began: Instant,
     deadline: Instant,
     existed: bool,
     did: Did,
@@ -204,6 +211,7 @@ impl Run<'_> {
             if Instant::now() > self.deadline {
                 return Err(ConvergeError::Deadline { seconds: self.reconciler.options.deadline.as_secs() });
             }
+            self.observed.is_settled &= !self.may_be_deploying();
             let next = plan(self.user, self.target, &self.observed)?;
             // Before anything is changed; and a caller who was answered already is not refused any more.
             if !is_let_in && !answer.is_given() {
@@ -238,6 +246,11 @@ impl Run<'_> {
         let name = step.name();
         self.lock.verify().await?;
         let registers = matches!(step, Step::RegisterTaskDefinition(_));
+        if let Step::StopTasks { resume } = step {
+            // Before it: what stops here is started again by whoever goes on.
+            self.observed.resume = Some(resume);
+            self.remember().await?;
+        }
         let beside = registers && self.can_stage_beside();
         if registers && !beside {
             // Where no files can be staged, nothing is registered either.
@@ -326,7 +339,7 @@ impl Run<'_> {
             () = self.cancelled.cancelled() => return Err(ConvergeError::Cancelled),
         }
         let before = self.observed.clone();
-        self.observed = self.reconciler.observe_again(&self.at, self.user, self.target, before).await?;
+        self.observed = self.reconciler.observe_again(&self.at, self.user, self.target, before, self.cancelled).await?;
         Ok(())
     }
 
@@ -373,9 +386,19 @@ impl Run<'_> {
         }
     }
 
-    /// Writes down which revisions are the user's, when that has changed.
+    /// Writes down what is known of the user, when that has changed.
     async fn remember(&mut self) -> Result<(), ConvergeError> {
-        self.lock.remember(&self.observed.revisions).await
+        self.lock.remember(&self.at, &self.observed).await
+    }
+
+    /// Whether a revision is remembered that is newer than what is known to have been accepted: whoever registered it may
+    /// have been killed before it could write down that ECS was told to run it, and that may not show yet.
+    fn may_be_deploying(&self) -> bool {
+        let Observed { service, accepted, revisions, .. } = &self.observed;
+        let accepted = accepted.as_ref().map(|accepted| &accepted.task_definition);
+        let Some(known) = accepted.or(service.as_ref().map(|service| &service.task_definition)) else { return false };
+        let is_unaccounted = revisions.iter().any(|arn| is_newer_revision(arn, known));
+        is_unaccounted && self.began.elapsed() < self.reconciler.options.settled_after
     }
 
     fn staging(&self) -> Staging {

@@ -1,13 +1,21 @@
 //! The executor: takes the step that the planner chose, and folds AWS's answer into what is known, so that nothing is
 //! read back. It chooses nothing.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
 use super::error::ConvergeError;
+use super::observe::FIRST_PAUSE;
 use super::plan::{Observed, Step};
 use super::{Reconciler, names};
 use crate::aws::{AwsError, CreateService, ImageLookup, ServiceChange};
-use crate::domain::service::ServiceStatus;
+use crate::domain::service::{Service, ServiceStatus};
 use crate::domain::{Coordinates, CurrentDefinition, UserId};
 use crate::staging::StagingError;
+
+/// How long an access point may take to be gone; seconds are usual.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 /// How a step ended.
 #[derive(Debug)]
@@ -67,6 +75,7 @@ impl Reconciler {
                 };
                 match self.aws.ecs.create_service(&wanted).await {
                     Ok(service) if service.status == ServiceStatus::Active => {
+                        self.accept(user, &service, observed);
                         observed.service = Some(service);
                         adopt_registered(observed);
                     }
@@ -86,9 +95,11 @@ impl Reconciler {
                     ServiceChange { task_definition, desired_count: desired, force_new_deployment, failure_threshold };
                 match self.aws.ecs.update_service(&at.cluster, &name, &change).await {
                     Ok(service) => {
+                        self.accept(user, &service, observed);
                         observed.service = Some(service);
                         observed.done.restarted |= restart;
                         observed.done.counted |= change.desired_count.is_some();
+                        observed.resume.take_if(|_| change.desired_count.is_some());
                         if change.task_definition.is_some() {
                             adopt_registered(observed);
                         }
@@ -101,10 +112,29 @@ impl Reconciler {
                     Err(error) => return Err(error.into()),
                 }
             }
-            Step::DeleteService => observed.service = self.aws.ecs.delete_service(&at.cluster, &name).await?,
+            Step::StopTasks { resume: _ } => {
+                let change = ServiceChange { desired_count: Some(0), ..ServiceChange::default() };
+                match self.aws.ecs.update_service(&at.cluster, &name, &change).await {
+                    Ok(service) => {
+                        self.accept(user, &service, observed);
+                        observed.service = Some(service);
+                    }
+                    Err(error) if error.is_service_gone() => return Ok(Taken::Conflict(error.to_string())),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Step::DeleteService => {
+                let deleted = self.aws.ecs.delete_service(&at.cluster, &name).await?;
+                if let Some(service) = deleted.as_ref().or(observed.service.clone().as_ref()) {
+                    let gone = Service { status: ServiceStatus::Inactive, ..service.clone() };
+                    self.accept(user, &gone, observed);
+                }
+                observed.service = deleted;
+            }
             Step::DeregisterRevision(arn) => {
                 if self.is_of(&arn, user, observed).await? {
                     self.aws.ecs.deregister_task_definition(&arn).await?;
+                    observed.deregistered.insert(arn.clone());
                 }
                 if let Some(current) = observed.current.as_mut().filter(|current| current.arn == arn) {
                     current.active = false;
@@ -112,10 +142,29 @@ impl Reconciler {
                 observed.revisions.remove(&arn);
                 observed.done.registered.take_if(|registered| registered.arn == arn);
             }
-            Step::FollowToPrevious(arn) => observed.current = self.revision_of(&arn, user).await?,
+            Step::FollowToPrevious(arn) => {
+                let left = observed.current.take().filter(|left| !left.active);
+                observed.deregistered.extend(left.map(|left| left.arn));
+                observed.current = self.revision_of(&arn, user).await?;
+            }
+            Step::DeleteRevisions(arns) => {
+                match self.aws.ecs.delete_task_definitions(&arns).await {
+                    Ok(kept) => {
+                        for (task_definition, reason) in kept {
+                            tracing::warn!(task_definition, reason, user_id = %user, "AWS keeps a deregistered revision");
+                        }
+                    }
+                    // Nothing that can be deleted there.
+                    Err(error) if error.is_not_implemented() => tracing::warn!(%error, "deregistered revisions stay"),
+                    Err(error) => return Err(error.into()),
+                }
+                observed.done.deleted.extend(arns);
+            }
             Step::DeleteAccessPoint(id) => {
                 self.aws.efs.delete_access_point(&id).await?;
+                self.wait_until_gone(&id).await;
                 observed.access_point_id = None;
+                observed.remembered_access_point = None;
                 observed.done.access_point_deleted = true;
             }
             Step::PurgeFiles => {
@@ -128,6 +177,28 @@ impl Reconciler {
             }
         }
         Ok(Taken::Folded)
+    }
+
+    /// Waits until an access point is gone. Whoever comes back before would find it by its token, and a reading that is
+    /// older than its deletion would call it available. Where that takes longer than usual, nobody is kept.
+    async fn wait_until_gone(&self, id: &str) {
+        let (deadline, mut pause) = (Instant::now() + GONE_WITHIN, FIRST_PAUSE);
+        loop {
+            match self.aws.efs.is_access_point_gone(id).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, access_point_id = id, "whether an access point is gone could not be asked");
+                    return;
+                }
+            }
+            if Instant::now() + pause > deadline {
+                tracing::warn!(access_point_id = id, "an access point is still being deleted");
+                return;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(self.options.poll_interval);
+        }
     }
 
     /// A revision of this user, if it is still there; the chain of a user ends where it is not.
@@ -170,6 +241,7 @@ impl Reconciler {
         match self.aws.ecs.deregister_with_spare_capacity(arn).await {
             Ok(true) => {
                 observed.revisions.remove(arn);
+                observed.deregistered.insert(arn.to_owned());
             }
             Ok(false) => {}
             Err(error) => {

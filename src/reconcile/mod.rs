@@ -1,5 +1,6 @@
 //! One way for everything: observe, plan, execute, until the planner has nothing left to do.
 
+mod accepted;
 mod admission;
 mod cancel;
 mod converge;
@@ -14,6 +15,7 @@ mod observe;
 mod operation;
 mod plan;
 mod status;
+mod sweep;
 mod target;
 
 pub use cancel::{Cancelled, CancelledDeployment};
@@ -23,6 +25,7 @@ pub use gateway::{Gateway, GatewayAuth};
 pub use operation::Caller;
 pub use plan::{Done, NotRemoved, Observed, Plan, Refusal, Step, plan};
 pub use status::{ContainerView, Refined, Watched};
+pub use sweep::Sweep;
 pub use target::{Definition, Desired, IfMissing, Target};
 
 use std::sync::Arc;
@@ -36,11 +39,12 @@ use tracing::Instrument;
 
 use crate::aws::{Aws, Class, PosixOwner, Scope};
 use crate::domain::credential_plan::{Release, Warning};
-use crate::domain::{ChatGptAuth, Coordinates, SignInKind, UserId};
+use crate::domain::{ChatGptAuth, Coordinates, RolloutOrder, SignInKind, UserId};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::probe::GatewayProbe;
 use crate::staging::{Placed, Staging, StagingError};
+use accepted::Changes;
 use cancel::Cancellations;
 use converge::Answer;
 use deletions::Deletions;
@@ -54,6 +58,8 @@ pub struct Options {
     pub owner: PosixOwner,
     /// Whether ECS Exec may open a shell in users' containers.
     pub enable_execute_command: bool,
+    /// In which order tasks are replaced, where a request does not say.
+    pub rollout_order: RolloutOrder,
     /// Tasks that may fail before ECS gives a deployment up and goes back.
     pub failure_threshold: u32,
     /// How users' gateways are asked whether they answer.
@@ -64,6 +70,8 @@ pub struct Options {
     pub answer_within: Duration,
     /// Whether a caller is told so as soon as only waiting is left.
     pub answers_early: bool,
+    /// After how long everything that ECS accepted shows in what is read. AWS documents no bound; seconds are usual.
+    pub settled_after: Duration,
     /// How often a draining service is looked at.
     pub poll_interval: Duration,
     /// How long a converge may go on, its caller long answered.
@@ -77,12 +85,14 @@ impl Default for Options {
         Self {
             owner: PosixOwner { uid: 1000, gid: 1000 },
             enable_execute_command: false,
+            rollout_order: RolloutOrder::StopFirst,
             failure_threshold: 2,
             gateway_probe: GatewayProbe::default(),
             lock_timeout: Duration::from_secs(20),
             // Below the 30 s after which common HTTP clients give up.
             answer_within: Duration::from_secs(25),
             answers_early: true,
+            settled_after: Duration::from_secs(5),
             poll_interval: Duration::from_secs(2),
             deadline: Duration::from_secs(600),
             max_queue: Duration::from_secs(60),
@@ -103,6 +113,7 @@ pub struct Reconciler {
     stopping: CancellationToken,
     cancellations: Cancellations,
     deletions: Deletions,
+    changes: Changes,
     hints: Hints,
 }
 
@@ -208,8 +219,20 @@ impl Reconciler {
         metrics: Metrics,
     ) -> Self {
         let (running, stopping) = (TaskTracker::new(), CancellationToken::new());
-        let (cancellations, deletions, hints) = (Cancellations::default(), Deletions::default(), Hints::default());
-        Self { aws, staging, ledger, coordinates, options, metrics, running, stopping, cancellations, deletions, hints }
+        Self {
+            aws,
+            staging,
+            ledger,
+            coordinates,
+            options,
+            metrics,
+            running,
+            stopping,
+            cancellations: Cancellations::default(),
+            deletions: Deletions::default(),
+            changes: Changes::default(),
+            hints: Hints::default(),
+        }
     }
 
     /// Converges a user to `target`, after staging `sign_in`, because `by` asks for it. It runs in a task of its own,
@@ -236,6 +259,10 @@ impl Reconciler {
             self.cancellations.cancel(&user);
         }
         let operation = self.begin(kind, by, &user);
+        let target = match target {
+            Target::Present { rollout_order: None, .. } => target.in_order(Some(self.options.rollout_order)),
+            asked_for => asked_for,
+        };
         self.carry_out(operation, target, sign_in).await
     }
 

@@ -9,17 +9,24 @@ use super::target::{IfMissing, Target};
 use super::{Reconciler, names};
 use crate::aws::{AccessPoint, AwsError, RegisteredDefinition};
 use crate::domain::service::{Service, ServiceStatus};
-use crate::domain::{BaseDefinition, Coordinates, CurrentDefinition, CurrentError, UserId};
+use crate::domain::{Accepted, BaseDefinition, Coordinates, CurrentDefinition, CurrentError, UserId};
 use crate::staging::USER_DIRECTORY_PERMISSIONS;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// Until a service is read again that ECS does not show as it accepted it; longer each time.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long is waited for a base to be there, look by look.
 const BASE_PAUSES: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
 /// Whether the next step hangs on whether a task of the service is still alive.
-const fn needs_tasks_gone(target: &Target, service: &Service) -> bool {
+fn needs_tasks_gone(target: &Target, service: &Service) -> bool {
     match (target, service.status) {
         (Target::Absent { force: false, .. }, ServiceStatus::Active) => service.desired == 0,
+        (Target::Present { .. }, ServiceStatus::Active) => target.is_strict() && service.desired == 0,
         (Target::Absent { force: false, .. }, ServiceStatus::Inactive) => true,
         (Target::Present { if_missing, .. }, ServiceStatus::Inactive) => matches!(if_missing, IfMissing::Create),
         (Target::Absent { .. } | Target::Present { .. }, _) => false,
@@ -37,6 +44,7 @@ impl Reconciler {
         user: &UserId,
         target: &Target,
         is_new: bool,
+        accepted: Option<&Accepted>,
     ) -> Result<Observed, ConvergeError> {
         let service = async {
             let service = self.aws.ecs.describe_service(&at.cluster, &user.service_name()).await?;
@@ -80,8 +88,51 @@ impl Reconciler {
             }
             Some(_) | None => None,
         };
-        let (revisions, done) = (BTreeSet::new(), Done::default());
-        Ok(Observed { service, current, base, access_point_id, revisions, never_seen, has_live_tasks, done })
+        let is_unremembered = is_new && accepted.is_none() && !gone;
+        let is_settled = accepted.map_or(!is_unremembered, |accepted| !self.is_recent(user, accepted));
+        Ok(Observed {
+            service,
+            current,
+            base,
+            access_point_id,
+            revisions: BTreeSet::new(),
+            deregistered: BTreeSet::new(),
+            never_seen,
+            has_live_tasks,
+            accepted: accepted.cloned(),
+            is_settled,
+            is_unremembered,
+            resume: None,
+            remembered_access_point: None,
+            done: Done::default(),
+        })
+    }
+
+    /// As [`Self::observe`], and again with growing pauses for as long as what is read may be older than what ECS accepted
+    /// last: a decision on that would undo it.
+    pub(super) async fn observe_current(
+        &self,
+        at: &Coordinates,
+        user: &UserId,
+        target: &Target,
+        is_new: bool,
+        accepted: Option<&Accepted>,
+        cancelled: &CancellationToken,
+    ) -> Result<Observed, ConvergeError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let observed = self.observe(at, user, target, is_new, accepted).await?;
+            if !self.is_stale(at, user, accepted, observed.service.as_ref()).await {
+                return Ok(observed);
+            }
+            tracing::info!(user_id = %user, "ECS does not show yet what it accepted last; reading again");
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.stopping.cancelled() => return Err(ConvergeError::ShuttingDown),
+                () = cancelled.cancelled() => return Err(ConvergeError::Cancelled),
+            }
+            pause = (pause * 2).min(self.options.poll_interval);
+        }
     }
 
     /// Observes again after a wait or a conflict; what this converge has done stays known.
@@ -91,13 +142,24 @@ impl Reconciler {
         user: &UserId,
         target: &Target,
         before: Observed,
+        cancelled: &CancellationToken,
     ) -> Result<Observed, ConvergeError> {
-        let now = self.observe(at, user, target, false).await?;
+        let now = self.observe_current(at, user, target, false, before.accepted.as_ref(), cancelled).await?;
         // A service that vanished while it drained took its name for the revision with it.
         let current = now.current.or(before.current);
         let access_point_id = now.access_point_id.or(before.access_point_id);
-        let Observed { revisions, never_seen, done, .. } = before;
-        Ok(Observed { current, access_point_id, revisions, never_seen, done, ..now })
+        let Observed { revisions, deregistered, never_seen, done, resume, remembered_access_point, .. } = before;
+        Ok(Observed {
+            current,
+            access_point_id,
+            revisions,
+            deregistered,
+            never_seen,
+            done,
+            resume,
+            remembered_access_point,
+            ..now
+        })
     }
 
     /// The revision that a service names, if the target has a use for it.

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use thiserror::Error;
 
 use super::target::{Definition, Desired, IfMissing, Target};
-use crate::domain::service::{Rollout, Service, ServiceStatus, is_newer_revision};
+use crate::domain::service::{Rollout, Service, ServiceStatus, is_newer_revision, revision};
 use crate::domain::{
-    BaseDefinition, CurrentDefinition, EcrImage, Invalid, RenderError, Rendered, Spec, SpecPatch, UserId, render,
+    Accepted, BaseDefinition, CurrentDefinition, EcrImage, Invalid, RenderError, Rendered, Spec, SpecPatch, UserId,
+    render,
 };
 
 /// What is known of a user.
@@ -26,10 +27,22 @@ pub struct Observed {
     /// ARNs of revisions that were registered for the user and may still be, as the lock file remembers them. Those
     /// that no service names are found by nothing else.
     pub revisions: BTreeSet<String>,
+    /// ARNs of revisions of the user that were deregistered, and can be deleted once nothing of theirs is left.
+    pub deregistered: BTreeSet<String>,
     /// Whether nothing of the user was ever here: no service, no lock file of an earlier call, no files to purge.
     pub never_seen: bool,
     /// Whether a task of the service has not stopped yet; `None`: nobody has looked.
     pub has_live_tasks: Option<bool>,
+    /// What ECS last accepted for the user, as far as it is remembered.
+    pub accepted: Option<Accepted>,
+    /// Whether that was long enough ago to show in everything that is read.
+    pub is_settled: bool,
+    /// Whether there is a service of which nothing is remembered. It may be one that was deleted a moment ago.
+    pub is_unremembered: bool,
+    /// How many tasks there are to be after a replacement that has stopped the former one.
+    pub resume: Option<u32>,
+    /// The access point that is remembered. It may be gone: only good for removing it.
+    pub remembered_access_point: Option<String>,
     /// What this converge has done so far, that ECS does not show.
     pub done: Done,
 }
@@ -51,6 +64,8 @@ pub struct Done {
     pub access_point_deleted: bool,
     /// It purged the files.
     pub purged: bool,
+    /// It deleted these revisions, or AWS would not.
+    pub deleted: BTreeSet<String>,
     /// What it could not remove, and went on.
     pub not_removed: Vec<NotRemoved>,
 }
@@ -85,12 +100,16 @@ const TASK_DEFINITION: &str = "task_definition";
 const ACCESS_POINT: &str = "access_point";
 const FILES: &str = "files";
 
+/// Revisions that one call deletes (aws-facts §1).
+const DELETED_AT_A_TIME: usize = 10;
+
 /// The next thing to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Plan {
     /// Take this step, then plan again.
     Step(Box<Step>),
-    /// Only time helps: the service is draining, or its tasks are stopping. Observe again later.
+    /// Only time helps: the service is draining, its tasks are stopping, or what is read may be older than what was
+    /// accepted last. Observe again later.
     WaitForDrain,
     /// Nothing left to do.
     Converged,
@@ -126,6 +145,11 @@ pub enum Step {
         /// ARNs of revisions that nothing can go back to any more: deregistered if capacity is left over.
         superseded: Vec<String>,
     },
+    /// Stop the task before another one takes its place.
+    StopTasks {
+        /// How many there are to be after that.
+        resume: u32,
+    },
     /// Delete the service, tasks and all.
     DeleteService,
     /// Deregister a revision of the user.
@@ -136,6 +160,8 @@ pub enum Step {
     DeleteAccessPoint(String),
     /// Remove the user's files.
     PurgeFiles,
+    /// Delete revisions of the user that are INACTIVE.
+    DeleteRevisions(Vec<String>),
 }
 
 /// Why there is no plan.
@@ -174,7 +200,8 @@ pub fn plan(user: &UserId, target: &Target, observed: &Observed) -> Result<Plan,
             IfMissing::Create => Ok(Plan::WaitForDrain),
         },
         (Target::Present { definition, desired, restart, .. }, Some(ServiceStatus::Active)) => {
-            change(user, definition, *desired, *restart, observed)
+            let planned = change(user, definition, *desired, *restart, observed)?;
+            Ok(if target.is_strict() { strictly(planned, observed) } else { planned })
         }
         (Target::Absent { force: true, .. }, Some(ServiceStatus::Active)) => Ok(step(Step::DeleteService)),
         (Target::Absent { force: false, .. }, Some(ServiceStatus::Active)) => Ok(take_down(observed)),
@@ -198,15 +225,18 @@ fn step(step: Step) -> Plan {
 /// them any more.
 fn take_down(observed: &Observed) -> Plan {
     let desired = observed.service.as_ref().map_or(0, |service| service.desired);
+    // One that is sent is checked against what is, where a count that was read may be an old one.
+    let must_send = desired > 0 || !observed.is_settled && !observed.done.counted;
     match observed.has_live_tasks {
-        _ if desired > 0 => step(Step::UpdateService {
+        _ if must_send => step(Step::UpdateService {
             task_definition: None,
             desired: Some(0),
             restart: false,
             superseded: Vec::new(),
         }),
-        Some(false) => step(Step::DeleteService),
-        Some(true) | None => Plan::WaitForDrain,
+        // Looked at too early, a task that has just been started does not show.
+        Some(false) if observed.is_settled => step(Step::DeleteService),
+        Some(_) | None => Plan::WaitForDrain,
     }
 }
 
@@ -247,8 +277,11 @@ fn change(
                 // What is newer was asked for once and is not any more: one that ECS went back from, or one that an
                 // interrupted converge left. As long as it stays, the container counts as rolled back.
                 let newer = observed.revisions.iter().find(|arn| is_newer_revision(arn, &current.arn));
-                if let Some(arn) = newer {
-                    return Ok(step(Step::DeregisterRevision(arn.clone())));
+                match newer {
+                    Some(arn) if observed.is_settled => return Ok(step(Step::DeregisterRevision(arn.clone()))),
+                    // It may be what is being deployed, by a call whose end nobody has seen.
+                    Some(_) => return Ok(Plan::WaitForDrain),
+                    None => {}
                 }
                 None
             } else {
@@ -262,7 +295,7 @@ fn change(
     let wanted = match desired {
         Desired::Running => 1,
         Desired::Stopped => 0,
-        Desired::Unchanged => service.desired,
+        Desired::Unchanged => observed.resume.unwrap_or(service.desired),
     };
     // A deployment that the circuit breaker gave up starts nothing more by itself (incident 16).
     let stuck = service.is_stalled() && wanted > 0;
@@ -272,13 +305,36 @@ fn change(
     // A count that was read may be an old one: whoever asks for a count and for nothing else has it sent. An equal one
     // starts no deployment.
     let is_asked_for = matches!((definition, desired), (Definition::Keep, Desired::Running | Desired::Stopped));
-    let must_send = is_asked_for && !observed.done.counted;
+    let must_send = (is_asked_for || observed.is_unremembered) && !observed.done.counted;
     let desired = (wanted != service.desired || must_send).then_some(wanted);
     if task_definition.is_none() && desired.is_none() && !restart {
         return Ok(Plan::Converged);
     }
     let superseded = superseded(observed, service, current, task_definition.as_deref());
     Ok(step(Step::UpdateService { task_definition, desired, restart, superseded }))
+}
+
+/// The same, one after the other: ECS starts the new task while the old one is still stopping.
+fn strictly(planned: Plan, observed: &Observed) -> Plan {
+    let (Plan::Step(next), Some(service)) = (&planned, &observed.service) else { return planned };
+    let Step::UpdateService { task_definition, desired, restart, superseded } = next.as_ref() else { return planned };
+    let replaces = task_definition.is_some() || *restart;
+    let starts = desired.unwrap_or(service.desired);
+    match (service.desired, starts) {
+        // Nothing runs then.
+        (_, 0) => planned,
+        (1.., _) if replaces => step(Step::StopTasks { resume: starts }),
+        // It only says again what is so.
+        (1.., _) => planned,
+        (0, _) if observed.has_live_tasks == Some(false) && observed.is_settled => step(Step::UpdateService {
+            task_definition: task_definition.clone(),
+            desired: Some(starts),
+            // ECS starts nothing more for a deployment that it gave up.
+            restart: task_definition.is_none(),
+            superseded: superseded.clone(),
+        }),
+        (0, _) => Plan::WaitForDrain,
+    }
 }
 
 /// Revisions of the user that nothing can go back to once `next` is deployed.
@@ -320,6 +376,11 @@ fn clean_up(purge: bool, observed: &Observed) -> Result<Plan, Refusal> {
         Some(id) if !done.access_point_deleted && !done.gave_up(ACCESS_POINT, Some(id)) => {
             return Ok(step(Step::DeleteAccessPoint(id.clone())));
         }
+        None if !done.access_point_deleted
+            && observed.remembered_access_point.as_ref().is_some_and(|id| !done.gave_up(ACCESS_POINT, Some(id))) =>
+        {
+            return Ok(step(Step::DeleteAccessPoint(observed.remembered_access_point.clone().unwrap_or_default())));
+        }
         // The deterministic token makes this the one call that finds it.
         None if !done.access_point_deleted && !done.gave_up(ACCESS_POINT, None) => {
             return Ok(step(Step::EnsureAccessPoint));
@@ -329,7 +390,25 @@ fn clean_up(purge: bool, observed: &Observed) -> Result<Plan, Refusal> {
     if purge && !done.purged && !done.gave_up(FILES, None) {
         return Ok(step(Step::PurgeFiles));
     }
-    Ok(Plan::Converged)
+    // Last, because it is the one thing that may wait for a long time: the whole account has one call a second for it.
+    match purge.then(|| deletable(observed)).filter(|batch| !batch.is_empty()) {
+        Some(batch) => Ok(step(Step::DeleteRevisions(batch))),
+        None => Ok(Plan::Converged),
+    }
+}
+
+/// The next revisions to delete, oldest first: whatever interrupts it, the labels of newer ones still lead to the rest.
+fn deletable(observed: &Observed) -> Vec<String> {
+    let done = &observed.done;
+    let last = observed.current.as_ref().filter(|current| !current.active).map(|current| &current.arn);
+    let mut left: Vec<&String> = observed
+        .deregistered
+        .iter()
+        .chain(last.filter(|arn| !observed.deregistered.contains(*arn)))
+        .filter(|arn| !done.deleted.contains(*arn) && !done.gave_up(TASK_DEFINITION, Some(arn)))
+        .collect();
+    left.sort_by_key(|arn| revision(arn).map(|(_, number)| number));
+    left.into_iter().take(DELETED_AT_A_TIME).cloned().collect()
 }
 
 fn base(observed: &Observed) -> Result<&BaseDefinition, Refusal> {
@@ -359,11 +438,13 @@ impl Step {
             Self::RegisterTaskDefinition(_) => "register_task_definition",
             Self::CreateService { .. } => "create_service",
             Self::UpdateService { .. } => "update_service",
+            Self::StopTasks { .. } => "stop_tasks",
             Self::DeleteService => "delete_service",
             Self::DeregisterRevision(_) => "deregister_revision",
             Self::FollowToPrevious(_) => "follow_to_previous",
             Self::DeleteAccessPoint(_) => "delete_access_point",
             Self::PurgeFiles => "purge_files",
+            Self::DeleteRevisions(_) => "delete_task_definitions",
         }
     }
 
@@ -375,10 +456,12 @@ impl Step {
             Self::DeleteAccessPoint(id) => Some((ACCESS_POINT, Some(id.clone()))),
             Self::EnsureAccessPoint => Some((ACCESS_POINT, None)),
             Self::PurgeFiles => Some((FILES, None)),
+            Self::DeleteRevisions(arns) => Some((TASK_DEFINITION, arns.first().cloned())),
             Self::CheckImage(_)
             | Self::RegisterTaskDefinition(_)
             | Self::CreateService { .. }
             | Self::UpdateService { .. }
+            | Self::StopTasks { .. }
             | Self::DeleteService => None,
         }
     }
@@ -396,11 +479,13 @@ impl Step {
             Self::EnsureAccessPoint
             | Self::CheckImage(_)
             | Self::RegisterTaskDefinition(_)
+            | Self::StopTasks { .. }
             | Self::DeleteService
             | Self::DeregisterRevision(_)
             | Self::FollowToPrevious(_)
             | Self::DeleteAccessPoint(_)
-            | Self::PurgeFiles => false,
+            | Self::PurgeFiles
+            | Self::DeleteRevisions(_) => false,
         }
     }
 
@@ -413,11 +498,13 @@ impl Step {
             Self::EnsureAccessPoint
             | Self::CheckImage(_)
             | Self::RegisterTaskDefinition(_)
+            | Self::StopTasks { .. }
             | Self::DeleteService
             | Self::DeregisterRevision(_)
             | Self::FollowToPrevious(_)
             | Self::DeleteAccessPoint(_)
-            | Self::PurgeFiles => None,
+            | Self::PurgeFiles
+            | Self::DeleteRevisions(_) => None,
         }
     }
 
@@ -425,14 +512,17 @@ impl Step {
     #[must_use]
     pub const fn changes_container(&self) -> bool {
         match self {
-            Self::CreateService { .. } | Self::UpdateService { .. } | Self::DeleteService => true,
+            Self::CreateService { .. } | Self::UpdateService { .. } | Self::StopTasks { .. } | Self::DeleteService => {
+                true
+            }
             Self::EnsureAccessPoint
             | Self::CheckImage(_)
             | Self::RegisterTaskDefinition(_)
             | Self::DeregisterRevision(_)
             | Self::FollowToPrevious(_)
             | Self::DeleteAccessPoint(_)
-            | Self::PurgeFiles => false,
+            | Self::PurgeFiles
+            | Self::DeleteRevisions(_) => false,
         }
     }
 }

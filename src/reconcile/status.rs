@@ -78,7 +78,7 @@ impl Reconciler {
     /// `Refused(NotFound)` when there is none.
     pub async fn look(&self, user: &UserId) -> Result<ContainerView, ConvergeError> {
         let at = self.coordinates();
-        let found = self.aws.ecs.describe_service(&at.cluster, &user.service_name()).await?;
+        let found = self.describe_current(&at, user).await?;
         let Some(service) = found.filter(|service| service.status != ServiceStatus::Inactive) else {
             return Err(Refusal::NotFound.into());
         };

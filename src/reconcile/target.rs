@@ -1,6 +1,6 @@
 //! What a caller wants a user's container to become.
 
-use crate::domain::{ImageRef, OpenClawVersion, Size, Spec, SpecPatch, State};
+use crate::domain::{ImageRef, OpenClawVersion, RolloutOrder, Size, Spec, SpecPatch, State};
 
 /// The wanted end of a converge. Provision, resize, redeploy, start, stop and delete differ only in this.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Target {
         desired: Desired,
         /// Replace the running task even when nothing changed.
         restart: bool,
+        /// In which order tasks are replaced; `None` leaves it to the settings.
+        rollout_order: Option<RolloutOrder>,
     },
     /// There should be nothing.
     Absent {
@@ -63,7 +65,23 @@ impl Target {
             definition: Definition::Render(patch),
             desired: Desired::Running,
             restart: false,
+            rollout_order: None,
         }
+    }
+
+    /// The same in that order.
+    #[must_use]
+    pub fn in_order(mut self, order: Option<RolloutOrder>) -> Self {
+        if let Self::Present { rollout_order, .. } = &mut self {
+            *rollout_order = order.or(*rollout_order);
+        }
+        self
+    }
+
+    /// Whether there must never be two tasks.
+    #[must_use]
+    pub const fn is_strict(&self) -> bool {
+        matches!(self, Self::Present { rollout_order: Some(RolloutOrder::Strict), .. })
     }
 
     /// Another size.
@@ -105,6 +123,7 @@ impl Target {
             definition: Definition::Keep,
             desired: Desired::Unchanged,
             restart: true,
+            rollout_order: None,
         }
     }
 
@@ -120,11 +139,18 @@ impl Target {
             definition: Definition::Render(patch),
             desired: Desired::Unchanged,
             restart,
+            rollout_order: None,
         }
     }
 
     const fn scaled(desired: Desired) -> Self {
-        Self::Present { if_missing: IfMissing::Refuse, definition: Definition::Keep, desired, restart: false }
+        Self::Present {
+            if_missing: IfMissing::Refuse,
+            definition: Definition::Keep,
+            desired,
+            restart: false,
+            rollout_order: None,
+        }
     }
 
     /// Whether the live base has to be read for it.

@@ -121,7 +121,7 @@ impl Run<'_> {
             ServiceStatus::Inactive => observed.has_live_tasks == Some(true),
             ServiceStatus::Active => {
                 let deletes = matches!(self.target, Target::Absent { .. });
-                deletes && service.desired == 0 && observed.has_live_tasks != Some(false)
+                (deletes || self.target.is_strict()) && service.desired == 0 && observed.has_live_tasks != Some(false)
             }
         }
     }
@@ -170,7 +170,13 @@ impl Run<'_> {
             Step::UpdateService { task_definition, desired, restart, superseded: _ } => {
                 assert_eq!(status, Some(ServiceStatus::Active));
                 assert!(!(keeps_definition && task_definition.is_some()), "stop and start change the definition");
-                assert!(!(present && keeps_count && desired.is_some()), "a resize changes the desired count");
+                let resumes = observed.resume.is_some();
+                assert!(
+                    !(present && keeps_count && desired.is_some()) || resumes,
+                    "a resize changes the desired count"
+                );
+                let starts = self.target.is_strict() && step.starts_task() && (task_definition.is_some() || *restart);
+                assert!(!(starts && self.world.has_tasks()), "a task is started beside another one");
                 assert!(
                     present || (*desired, *restart) == (Some(0), false),
                     "a delete does more than to stop the task"
@@ -187,7 +193,11 @@ impl Run<'_> {
             | Step::DeregisterRevision(_)
             | Step::FollowToPrevious(_)
             | Step::DeleteAccessPoint(_) => assert!(!present, "{step:?}"),
-            Step::PurgeFiles => assert_eq!(self.target, &Target::delete(true, false)),
+            Step::StopTasks { resume } => {
+                let desired = observed.service.as_ref().map(|it| it.desired);
+                assert!(present && self.target.is_strict() && *resume > 0 && desired > Some(0), "{step:?}");
+            }
+            Step::PurgeFiles | Step::DeleteRevisions(_) => assert_eq!(self.target, &Target::delete(true, false)),
         }
     }
 }
@@ -296,7 +306,11 @@ proptest! {
                     // Asked for twice, a restart is done twice; and where nothing runs, never.
                     Target::Present { restart: true, .. } => {
                         let restarts = usize::from(world.service.as_ref().unwrap().desired > 0);
-                        prop_assert_eq!((again, steps), (End::Converged, vec!["update_service"; restarts]));
+                        let mut expected = vec!["update_service"; restarts];
+                        if target.is_strict() && restarts > 0 {
+                            expected.insert(0, "stop_tasks");
+                        }
+                        prop_assert_eq!((again, steps), (End::Converged, expected));
                     }
                     Target::Present { restart: false, definition, desired, .. } => {
                         // A count that is asked for is sent however often it is asked for.

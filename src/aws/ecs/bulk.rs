@@ -1,7 +1,7 @@
 //! Reading many services and tasks at a time. Every call is one in the background, so that whoever reads in bulk is
 //! never in the way of a call for one user.
 
-use aws_sdk_ecs::types::ServiceField;
+use aws_sdk_ecs::types::{ServiceField, SortOrder, TaskDefinitionStatus};
 
 use super::services::service;
 use super::{Ecs, ListedTasks, RegisteredDefinition};
@@ -14,6 +14,18 @@ pub const DESCRIBED_SERVICES: usize = 10;
 pub const DESCRIBED_TASKS: usize = 100;
 /// Services on one page of ListServices, at most; the default is 10.
 const LISTED_SERVICES: i32 = 100;
+
+/// Revisions on one page of ListTaskDefinitions, at most and by default.
+const LISTED_DEFINITIONS: i32 = 100;
+
+/// One page of the ACTIVE revisions of a family, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefinitionPage {
+    /// ARNs.
+    pub arns: Vec<String>,
+    /// What asks for the page after it, if there is one.
+    pub next: Option<String>,
+}
 
 /// One page of the services of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +80,25 @@ impl Ecs {
         let answer = call.send().await.map_err(|error| AwsError::from_sdk("ecs:ListServices", error))?;
         let name = |arn: &String| arn.rsplit_once('/').map_or(arn.as_str(), |(_, name)| name).to_owned();
         Ok(ServicePage { names: answer.service_arns().iter().map(name).collect(), next: answer.next_token })
+    }
+
+    /// The ACTIVE revisions of a family, a page at a time; `page` is what the page before named. `None` when no capacity is
+    /// left over for it.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn list_revisions_with_spare_capacity(
+        &self,
+        family: &str,
+        page: Option<String>,
+    ) -> Result<Option<DefinitionPage>, AwsError> {
+        if !self.limiter.try_acquire_spare(Bucket::TaskDefinitionRead) {
+            return Ok(None);
+        }
+        let call = self.client.list_task_definitions().family_prefix(family).status(TaskDefinitionStatus::Active);
+        let call = call.sort(SortOrder::Desc).max_results(LISTED_DEFINITIONS).set_next_token(page);
+        let answer = call.send().await.map_err(|error| AwsError::from_sdk("ecs:ListTaskDefinitions", error))?;
+        Ok(Some(DefinitionPage { arns: answer.task_definition_arns().to_vec(), next: answer.next_token }))
     }
 
     /// ARNs of the tasks of one service, at most 100.

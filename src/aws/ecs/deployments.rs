@@ -58,6 +58,7 @@ fn service_deployment(brief: &ServiceDeploymentBrief) -> ServiceDeployment {
             ) => State::RolledBack,
             _ => State::Ended,
         },
+        created_at_seconds: brief.created_at().map(aws_smithy_types::DateTime::secs),
         reason: brief.status_reason().map(str::to_owned),
     }
 }

@@ -180,6 +180,7 @@ pub(super) fn service(answer: &sdk::Service) -> Service {
         running: count(answer.running_count()),
         pending: count(answer.pending_count()),
         task_definition: answer.task_definition().unwrap_or_default().to_owned(),
+        created_at_seconds: answer.created_at().map(aws_smithy_types::DateTime::secs),
         execute_command: answer.enable_execute_command(),
         deployments: answer.deployments().iter().map(deployment).collect(),
         troubles: Trouble::among(answer.events().iter().filter_map(event)),

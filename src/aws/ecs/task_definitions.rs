@@ -1,4 +1,4 @@
-//! DescribeTaskDefinition, RegisterTaskDefinition, DeregisterTaskDefinition.
+//! DescribeTaskDefinition, RegisterTaskDefinition, DeregisterTaskDefinition, DeleteTaskDefinitions.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -210,6 +210,26 @@ impl Ecs {
             return Ok(false);
         }
         self.deregister(arn).await.map(|()| true)
+    }
+
+    /// Has INACTIVE revisions removed for good, in the background; at most 10 at a time (aws-facts §1). Answers with those
+    /// that stay, and why; one that is gone already is as good.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn delete_task_definitions(&self, arns: &[String]) -> Result<Vec<(String, String)>, AwsError> {
+        const OPERATION: &str = "ecs:DeleteTaskDefinitions";
+        self.turn_in_background(Bucket::TaskDefinitionDelete, OPERATION).await?;
+        let call = self.client.delete_task_definitions().set_task_definitions(Some(arns.to_vec()));
+        let answer = call.send().await.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
+        let failures = answer.failures().iter().filter_map(|failure| {
+            let reason = failure.reason().unwrap_or_default();
+            let words = reason.to_ascii_lowercase();
+            let is_gone =
+                ["not exist", "missing", "not found", "delete_in_progress"].iter().any(|gone| words.contains(gone));
+            (!is_gone).then(|| (failure.arn().unwrap_or_default().to_owned(), reason.to_owned()))
+        });
+        Ok(failures.collect())
     }
 
     async fn deregister(&self, arn: &str) -> Result<(), AwsError> {

@@ -10,8 +10,10 @@ use thiserror::Error;
 pub enum Bucket {
     /// RegisterTaskDefinition and DeregisterTaskDefinition.
     TaskDefinitionWrite,
-    /// DescribeTaskDefinition.
+    /// DescribeTaskDefinition, ListTaskDefinitions.
     TaskDefinitionRead,
+    /// DeleteTaskDefinitions.
+    TaskDefinitionDelete,
     /// CreateService, UpdateService, DeleteService.
     ServiceWrite,
     /// DescribeServices.
@@ -23,9 +25,10 @@ pub enum Bucket {
 }
 
 impl Bucket {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::TaskDefinitionWrite,
         Self::TaskDefinitionRead,
+        Self::TaskDefinitionDelete,
         Self::ServiceWrite,
         Self::ServiceRead,
         Self::TaskRead,
@@ -38,6 +41,7 @@ impl Bucket {
         match self {
             Self::TaskDefinitionWrite => "task-definition-write",
             Self::TaskDefinitionRead => "task-definition-read",
+            Self::TaskDefinitionDelete => "task-definition-delete",
             Self::ServiceWrite => "service-write",
             Self::ServiceRead => "service-read",
             Self::TaskRead => "task-read",
@@ -49,6 +53,7 @@ impl Bucket {
     fn documented(self) -> Rate {
         match self {
             Self::TaskDefinitionWrite => Rate::new(20, 1.0),
+            Self::TaskDefinitionDelete => Rate::new(5, 1.0),
             Self::TaskDefinitionRead | Self::ServiceDeploymentRead => Rate::new(50, 20.0),
             Self::ServiceWrite => Rate::new(50, 5.0),
             Self::ServiceRead | Self::TaskRead => Rate::new(100, 20.0),

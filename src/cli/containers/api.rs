@@ -82,6 +82,7 @@ impl Api {
             owner: files.owner.owner,
             enable_execute_command: containers.enable_execute_command,
             failure_threshold: containers.failed_tasks_threshold,
+            rollout_order: containers.rollout_order,
             gateway_probe: containers.probe(),
             // A terminal's command ends with the work, and its exit code says how that ended.
             answer_within: ANSWER_WITHIN,

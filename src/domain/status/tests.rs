@@ -13,6 +13,7 @@ pub(super) fn service(desired: u32, running: u32) -> Service {
         execute_command: false,
         deployments: vec![deployment("td:2", true, Rollout::InProgress)],
         troubles: vec![],
+        created_at_seconds: None,
     }
 }
 

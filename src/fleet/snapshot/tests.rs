@@ -31,6 +31,7 @@ fn service(desired: u32, running: u32, rollout: Rollout, [began, ended]: [i64; 2
         execute_command: false,
         deployments: vec![deployment],
         troubles: vec![],
+        created_at_seconds: None,
     }
 }
 

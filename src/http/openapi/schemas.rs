@@ -32,10 +32,14 @@ pub(super) fn seconds() -> Object {
 
 /// A Fargate size: which memory goes with which CPU.
 pub(in crate::http) fn size() -> Schema {
+    sizes(|size| size)
+}
+
+fn sizes(with: impl Fn(ObjectBuilder) -> ObjectBuilder) -> Schema {
     let of_cpu = |cpu: &u32| {
         let memory: Vec<u32> = Size::all().filter(|size| size.cpu() == *cpu).map(Size::memory_mib).collect();
         let memory_words = "Memory in MiB";
-        closed_object()
+        with(closed_object())
             .property("cpu", number().enum_values(Some([*cpu])).description(Some("CPU units; 1024 are one vCPU")))
             .property("memory_mib", number().enum_values(Some(memory)).description(Some(memory_words)))
             .required("cpu")
@@ -51,7 +55,12 @@ pub(in crate::http) struct ResizeRequest;
 
 impl PartialSchema for ResizeRequest {
     fn schema() -> RefOr<Schema> {
-        size().into()
+        let words = "In which order the task is replaced; left out or null: as the service is set";
+        let order = nullable_string()
+            .enum_values(Some([Some("stop_first"), Some("strict"), None]))
+            .description(Some(words))
+            .build();
+        sizes(|size| size.property("rollout_order", order.clone())).into()
     }
 }
 

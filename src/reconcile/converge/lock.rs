@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use crate::aws::MaySend;
 use crate::domain::service::revision;
-use crate::domain::{Coordinates, UserId, user_family};
+use crate::domain::{Accepted, Coordinates, UserId, user_family};
 use crate::files::Fence;
-use crate::ledger::Hold;
+use crate::ledger::{Hold, RememberedAccessPoint};
 use crate::reconcile::error::ConvergeError;
-use crate::reconcile::plan::NotRemoved;
+use crate::reconcile::plan::{NotRemoved, Observed};
 use crate::reconcile::target::Target;
+
+/// Deregistered revisions that are remembered of a user: a record has room for some three hundred ARNs.
+const MOST_DEREGISTERED: usize = 150;
 
 /// What a converge works under.
 #[derive(Debug)]
@@ -86,6 +89,22 @@ impl Lock {
         known.into_iter().cloned().collect()
     }
 
+    /// How many tasks there are to be after a replacement that was interrupted.
+    pub(super) fn resume(&self) -> Option<u32> {
+        match self {
+            Self::Held(held) => held.record().resume,
+            Self::Without { .. } => None,
+        }
+    }
+
+    /// The deregistered revisions that are remembered of the user.
+    pub(super) fn deregistered(&self) -> BTreeSet<String> {
+        match self {
+            Self::Held(held) => held.record().deregistered.clone(),
+            Self::Without { .. } => BTreeSet::new(),
+        }
+    }
+
     pub(super) fn remembers(&self, arn: &str) -> bool {
         match self {
             Self::Held(held) => held.record().revisions.contains(arn),
@@ -93,14 +112,38 @@ impl Lock {
         }
     }
 
-    /// Writes down which revisions are the user's, when that has changed.
-    pub(super) async fn remember(&mut self, revisions: &BTreeSet<String>) -> Result<(), ConvergeError> {
+    /// What is remembered that ECS last accepted for the user.
+    pub(super) fn accepted(&self) -> Option<Accepted> {
         match self {
-            Self::Held(held) if held.record().revisions != *revisions => {
-                let record = held.record().with_revisions(revisions.clone());
-                Ok(held.write(record).await?)
-            }
-            Self::Held(_) | Self::Without { .. } => Ok(()),
+            Self::Held(held) => held.record().accepted.clone(),
+            Self::Without { .. } => None,
+        }
+    }
+
+    /// The access point that is remembered of the user, if it is one of that file system.
+    pub(super) fn access_point(&self, file_system_id: &str) -> Option<String> {
+        let Self::Held(held) = self else { return None };
+        let remembered = held.record().access_point.as_ref();
+        remembered.filter(|point| point.file_system_id == file_system_id).map(|point| point.id.clone())
+    }
+
+    /// Writes down what is known of the user, when that has changed.
+    pub(super) async fn remember(&mut self, at: &Coordinates, observed: &Observed) -> Result<(), ConvergeError> {
+        let Self::Held(held) = self else { return Ok(()) };
+        let Observed { revisions, deregistered, resume, accepted, access_point_id, .. } = observed;
+        let mut record = held.record().with_revisions(revisions.clone());
+        let newest_first = |arn: &&String| std::cmp::Reverse(revision(arn).map(|(_, number)| number));
+        let mut kept: Vec<&String> = deregistered.iter().collect();
+        kept.sort_by_key(newest_first);
+        record.deregistered = kept.into_iter().take(MOST_DEREGISTERED).cloned().collect();
+        record.resume = *resume;
+        record.accepted = accepted.clone().or(record.accepted);
+        if let Some(id) = access_point_id.clone() {
+            record.access_point = Some(RememberedAccessPoint { id, file_system_id: at.file_system_id.clone() });
+        }
+        match *held.record() == record {
+            true => Ok(()),
+            false => Ok(held.write(record).await?),
         }
     }
 

@@ -13,13 +13,13 @@ async fn a_field_that_is_not_known_is_named_and_so_are_those_that_are() {
         request(|body| body["size"] = json!({"cpu": 512, "memory_mib": 2048, "memory": 2048})),
     ];
     insta::assert_snapshot!(refusals(&app, "POST", "/provision", bodies).await, @r#"
-    422 invalid_field usr_id: expected one of `user_id`, `auth`, `provider`, `size`, `image`, `openclaw_version`, `variables`, `secrets`, `labels`
+    422 invalid_field usr_id: expected one of `user_id`, `auth`, `provider`, `size`, `image`, `openclaw_version`, `variables`, `secrets`, `labels`, `rollout_order`
     422 invalid_field size.memory: expected `cpu` or `memory_mib`
     "#);
     let resize = [json!({"cpu": 512, "memory_mib": 2048, "disk": 1}).to_string()];
-    insta::assert_snapshot!(refusals(&app, "POST", "/containers/alice/resize", resize).await, @"422 invalid_field disk: expected `cpu` or `memory_mib`");
+    insta::assert_snapshot!(refusals(&app, "POST", "/containers/alice/resize", resize).await, @"422 invalid_field disk: expected one of `cpu`, `memory_mib`, `rollout_order`");
     let redeploy = [json!({"img": null}).to_string()];
-    insta::assert_snapshot!(refusals(&app, "POST", "/containers/alice/redeploy", redeploy).await, @"422 invalid_field img: expected one of `image`, `openclaw_version`, `force`");
+    insta::assert_snapshot!(refusals(&app, "POST", "/containers/alice/redeploy", redeploy).await, @"422 invalid_field img: expected one of `image`, `openclaw_version`, `force`, `rollout_order`");
     for action in ["start", "stop"] {
         let body = [json!({"force": true}).to_string()];
         let line = refusals(&app, "POST", &format!("/containers/alice/{action}"), body).await;

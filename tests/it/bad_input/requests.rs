@@ -16,7 +16,7 @@ async fn a_body_over_256_kib_is_refused_and_one_of_that_size_is_read() {
     let most = 256 * 1024;
     assert_eq!(padded(most).len(), most);
     insta::assert_snapshot!(refusals(&app, "POST", "/provision", [padded(most), padded(most + 1)]).await, @r#"
-    422 invalid_field padding: expected one of `user_id`, `auth`, `provider`, `size`, `image`, `openclaw_version`, `variables`, `secrets`, `labels`
+    422 invalid_field padding: expected one of `user_id`, `auth`, `provider`, `size`, `image`, `openclaw_version`, `variables`, `secrets`, `labels`, `rollout_order`
     413 payload_too_large body: send fewer or shorter fields
     "#);
     let line = refused(&app, "POST", "/containers/alice/stop", padded(most + 1)).await;

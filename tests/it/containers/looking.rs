@@ -25,6 +25,7 @@ async fn a_look_changes_nothing_in_any_state() {
                 app.pass_seconds(60).await;
             }
             "delete" => drop(app.delete("/containers/alice").await),
+            "gone" => app.pass_seconds(15).await,
             _ => app.pass_seconds(5).await,
         }
         let files = app.files();

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use openclaw_provisioner::domain::service::ServiceStatus;
-use openclaw_provisioner::domain::{ImageRef, RawSize, Secrets, SignInKind, Size, Spec, SpecPatch, Variables};
+use openclaw_provisioner::domain::{
+    ImageRef, RawSize, RolloutOrder, Secrets, SignInKind, Size, Spec, SpecPatch, Variables,
+};
 use openclaw_provisioner::reconcile::Target;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -58,6 +60,10 @@ fn patch() -> impl Strategy<Value = SpecPatch> {
 }
 
 pub fn target() -> impl Strategy<Value = Target> {
+    (any_target(), proptest::option::of(Just(RolloutOrder::Strict))).prop_map(|(target, order)| target.in_order(order))
+}
+
+fn any_target() -> impl Strategy<Value = Target> {
     prop_oneof![
         patch().prop_map(Target::provision),
         size().prop_map(Target::resize),

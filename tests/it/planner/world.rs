@@ -39,12 +39,14 @@ pub struct World {
     pub access_point: Option<String>,
     pub files: bool,
     pub lock_file: bool,
+    /// What the lock file says of an interrupted replacement.
+    pub resume: Option<u32>,
 }
 
 /// A failing case is read by people: whole definitions would hide what matters.
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { base, service, revisions, noted: _, access_point, files, lock_file } = self;
+        let Self { base, service, revisions, noted: _, access_point, files, lock_file, resume } = self;
         let arns = (1..=revisions.len()).map(|number| self.definition(&Self::arn(number)));
         let revisions = arns.map(|it| {
             let previous = it.previous.as_deref().map(Self::index);
@@ -55,7 +57,7 @@ impl fmt::Debug for World {
             .field("service", service)
             .field("revisions", &revisions.collect::<Vec<_>>())
             .field("access_point", access_point)
-            .field("files, lock_file", &(files, lock_file))
+            .field("files, lock_file, resume", &(files, lock_file, resume))
             .finish()
     }
 }
@@ -77,6 +79,7 @@ impl World {
             access_point: None,
             files: false,
             lock_file: false,
+            resume: None,
         }
     }
 
@@ -160,8 +163,14 @@ impl World {
             base: target.needs_base().then(|| base(self.base)),
             access_point_id,
             revisions: self.noted.clone(),
+            deregistered: BTreeSet::new(),
             never_seen: is_new && self.is_gone() && !(purges && self.files),
             has_live_tasks: self.has_live_tasks(target),
+            accepted: None,
+            is_settled: true,
+            is_unremembered: false,
+            resume: self.resume,
+            remembered_access_point: None,
             done: Done::default(),
         }
     }
@@ -171,6 +180,7 @@ impl World {
         let service = self.service.as_ref()?;
         let asks = match (target, service.status) {
             (Target::Absent { force: false, .. }, ServiceStatus::Active) => service.desired == 0,
+            (Target::Present { .. }, ServiceStatus::Active) => target.is_strict() && service.desired == 0,
             (Target::Absent { force, .. }, ServiceStatus::Inactive) => !force,
             (Target::Present { .. }, ServiceStatus::Inactive) => target.makes_new_user(),
             _ => false,
@@ -189,7 +199,9 @@ impl World {
             current: now.current.or(before.current),
             access_point_id: now.access_point_id.or(before.access_point_id),
             revisions: before.revisions,
+            deregistered: before.deregistered,
             never_seen: before.never_seen,
+            resume: before.resume,
             done: before.done,
             ..now
         }
@@ -242,6 +254,9 @@ impl World {
                 observed.service = self.service.clone();
                 observed.done.restarted |= restart;
                 observed.done.counted |= desired.is_some();
+                self.resume.take_if(|_| desired.is_some());
+                observed.resume = self.resume;
+                (observed.is_settled, observed.has_live_tasks) = (false, None);
                 for arn in superseded {
                     assert_ne!(self.service.as_ref().map(|it| &it.task_definition), Some(&arn), "it is in use");
                     self.set_active(Self::index(&arn) + 1, false);
@@ -251,6 +266,14 @@ impl World {
                 if changes_definition {
                     observed.current = observed.done.registered.take().or(observed.current.take());
                 }
+            }
+            Step::StopTasks { resume } => {
+                let Some(service) = self.service.as_mut().filter(|it| it.status == ServiceStatus::Active) else {
+                    return Taken::Conflict;
+                };
+                (service.desired, self.resume) = (0, Some(resume));
+                observed.service = self.service.clone();
+                (observed.resume, observed.is_settled, observed.has_live_tasks) = (Some(resume), false, None);
             }
             Step::DeleteService => {
                 assert!(!self.has_tasks(), "the service goes before its task has ended");
@@ -264,10 +287,19 @@ impl World {
                 self.set_active(Self::index(&arn) + 1, false);
                 self.noted.remove(&arn);
                 observed.revisions = self.noted.clone();
+                observed.deregistered.insert(arn.clone());
                 observed.current.iter_mut().filter(|it| it.arn == arn).for_each(|it| it.active = false);
                 observed.done.registered.take_if(|it| it.arn == arn);
             }
-            Step::FollowToPrevious(arn) => observed.current = Some(self.definition(&arn)),
+            Step::FollowToPrevious(arn) => {
+                let left = observed.current.take().filter(|left| !left.active);
+                observed.deregistered.extend(left.map(|left| left.arn));
+                observed.current = Some(self.definition(&arn));
+            }
+            Step::DeleteRevisions(arns) => {
+                assert!(arns.iter().all(|arn| !self.definition(arn).active), "an ACTIVE revision is deleted");
+                observed.done.deleted.extend(arns);
+            }
             Step::DeleteAccessPoint(id) => {
                 assert_eq!(id, ACCESS_POINT);
                 self.access_point = None;
@@ -310,6 +342,7 @@ pub fn service(desired: u32) -> Service {
         execute_command: false,
         deployments: vec![],
         troubles: vec![],
+        created_at_seconds: None,
     }
 }
 

@@ -1,0 +1,159 @@
+//! What ECS last accepted for a user, and whether a reading is older than that: ECS follows an eventual consistency model
+//! (aws-facts §3), so what is read may be from before what was answered.
+
+use serde::{Deserialize, Serialize};
+
+use super::service::{Deployment, Service, ServiceStatus};
+
+/// What ECS last accepted for a user. Its times are ECS's own, so they compare with what is read, whatever clocks say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// When the service was created, in seconds of the Unix epoch: one of the same name that was made anew is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_created_at: Option<i64>,
+    /// ARN of the revision that the service was told to run.
+    pub task_definition: String,
+    /// Tasks that it was told to have.
+    pub desired: u32,
+    /// Id of its PRIMARY deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+    /// When that was created, in seconds of the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment_created_at: Option<i64>,
+    /// Whether it was told to go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+    /// When it was accepted, in seconds of the Unix epoch, by this service's clock.
+    pub at: i64,
+}
+
+/// How a reading stands to what was accepted last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// It shows it, or something later.
+    Current,
+    /// It shows none of it: it is from before, or somebody else has changed the service since.
+    Older,
+    /// It shows an earlier deployment as PRIMARY: it is from before, or ECS has gone back to that one.
+    OlderOrGoneBack,
+}
+
+impl Accepted {
+    /// What an answer shows that accepted a change at `at`, in seconds of the Unix epoch.
+    #[must_use]
+    pub fn of(answer: &Service, at: i64) -> Self {
+        let primary = answer.primary();
+        Self {
+            service_created_at: answer.created_at_seconds,
+            task_definition: answer.task_definition.clone(),
+            desired: answer.desired,
+            deployment: primary.map(|primary| primary.id.clone()).filter(|id| !id.is_empty()),
+            deployment_created_at: primary.and_then(|primary| primary.created_at_seconds),
+            deleted: answer.status != ServiceStatus::Active,
+            at,
+        }
+    }
+
+    /// How a reading stands to it.
+    #[must_use]
+    pub fn compare(&self, read: Option<&Service>) -> Reading {
+        let Some(read) = read else {
+            return if self.deleted { Reading::Current } else { Reading::Older };
+        };
+        match self.service_created_at.zip(read.created_at_seconds) {
+            Some((ours, theirs)) if theirs < ours => return Reading::Older,
+            // Somebody else has made it anew.
+            Some((ours, theirs)) if theirs > ours => return Reading::Current,
+            Some(_) | None => {}
+        }
+        match (read.status, self.deleted) {
+            (ServiceStatus::Active, true) => Reading::Older,
+            // A service is never ACTIVE again after that.
+            (ServiceStatus::Draining | ServiceStatus::Inactive, _) => Reading::Current,
+            (ServiceStatus::Active, false) => self.compare_active(read),
+        }
+    }
+
+    fn compare_active(&self, read: &Service) -> Reading {
+        let count = if read.desired == self.desired { Reading::Current } else { Reading::Older };
+        let (Some(ours), Some(primary)) = (&self.deployment, read.primary()) else {
+            let is_ours = read.task_definition == self.task_definition;
+            return if is_ours { count } else { Reading::OlderOrGoneBack };
+        };
+        if primary.id == *ours {
+            return count;
+        }
+        let created = |deployment: &Deployment| deployment.created_at_seconds;
+        let is_later = created(primary).zip(self.deployment_created_at).is_some_and(|(theirs, ours)| theirs > ours);
+        let shows_ours = read.deployments.iter().any(|deployment| deployment.id == *ours);
+        match is_later || shows_ours {
+            true => Reading::Current,
+            false => Reading::OlderOrGoneBack,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::service::Rollout;
+
+    fn deployment(id: &str, created: i64, primary: bool) -> Deployment {
+        Deployment {
+            id: id.into(),
+            primary,
+            task_definition: format!("td:{id}"),
+            rollout: Rollout::InProgress,
+            reason: None,
+            created_at_seconds: Some(created),
+            updated_at_seconds: None,
+        }
+    }
+
+    fn service(created: i64, desired: u32, deployments: Vec<Deployment>) -> Service {
+        Service {
+            name: "s".into(),
+            status: ServiceStatus::Active,
+            desired,
+            running: 0,
+            pending: 0,
+            task_definition: deployments.first().map(|it| it.task_definition.clone()).unwrap_or_default(),
+            created_at_seconds: Some(created),
+            execute_command: false,
+            deployments,
+            troubles: vec![],
+        }
+    }
+
+    #[test]
+    fn a_reading_is_told_by_what_ecs_dates_itself() {
+        let now = service(100, 1, vec![deployment("b", 200, true), deployment("a", 100, false)]);
+        let accepted = Accepted::of(&now, 0);
+        let with = |change: fn(&mut Service)| {
+            let mut read = now.clone();
+            change(&mut read);
+            accepted.compare(Some(&read))
+        };
+        assert_eq!(with(|_| {}), Reading::Current);
+        assert_eq!(accepted.compare(None), Reading::Older, "a create that is not seen yet");
+        assert_eq!(with(|read| read.desired = 0), Reading::Older);
+        assert_eq!(with(|read| read.deployments = vec![deployment("a", 100, true)]), Reading::OlderOrGoneBack);
+        assert_eq!(
+            with(|read| read.deployments = vec![deployment("a", 100, true), deployment("b", 200, false)]),
+            Reading::Current,
+            "gone back, and it shows"
+        );
+        assert_eq!(
+            with(|read| read.deployments = vec![deployment("c", 300, true)]),
+            Reading::Current,
+            "somebody else's"
+        );
+        assert_eq!(with(|read| read.created_at_seconds = Some(50)), Reading::Older, "the one before of that name");
+        assert_eq!(with(|read| read.created_at_seconds = Some(500)), Reading::Current, "made anew by somebody else");
+        assert_eq!(with(|read| read.status = ServiceStatus::Draining), Reading::Current, "deleted by somebody else");
+        let deleted = Accepted { deleted: true, ..accepted.clone() };
+        assert_eq!(deleted.compare(Some(&now)), Reading::Older);
+        assert_eq!(deleted.compare(None), Reading::Current);
+    }
+}

@@ -1,0 +1,121 @@
+//! What ECS accepted a moment ago, which not every reading shows yet.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use super::Reconciler;
+use super::error::ConvergeError;
+use super::observe::FIRST_PAUSE;
+use super::plan::Observed;
+use crate::domain::service::{Service, ServiceDeploymentState};
+use crate::domain::{Accepted, Coordinates, Reading, UserId, with_causes};
+
+/// How long a change is kept here. Far longer than it takes to show.
+const KEPT: Duration = Duration::from_secs(120);
+
+/// The changes that this process had accepted lately, and when by its own clock, which does not jump.
+#[derive(Debug, Default)]
+pub(super) struct Changes(Mutex<HashMap<UserId, (Accepted, Instant)>>);
+
+impl Changes {
+    fn note(&self, user: &UserId, accepted: Accepted) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (_, since)| since.elapsed() < KEPT);
+        all.insert(user.clone(), (accepted, Instant::now()));
+    }
+
+    /// The newer one of what this process knows and what is on file. After a delete there is nothing on file.
+    pub(super) fn newest(&self, user: &UserId, on_file: Option<Accepted>) -> Option<Accepted> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.get(user).map(|(accepted, _)| accepted.clone());
+        match (known, on_file) {
+            (Some(known), Some(on_file)) if on_file.at > known.at => Some(on_file),
+            (Some(known), _) => Some(known),
+            (None, on_file) => on_file,
+        }
+    }
+
+    /// How long ago it was accepted.
+    fn age(&self, user: &UserId, accepted: &Accepted) -> Duration {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get(user) {
+            Some((known, since)) if known == accepted => since.elapsed(),
+            Some(_) | None => {
+                let seconds = Timestamp::now().as_second().saturating_sub(accepted.at);
+                Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+            }
+        }
+    }
+}
+
+impl Reconciler {
+    /// Remembers a change that ECS accepted.
+    pub(super) fn accept(&self, user: &UserId, answer: &Service, observed: &mut Observed) {
+        let accepted = Accepted::of(answer, Timestamp::now().as_second());
+        self.changes.note(user, accepted.clone());
+        (observed.accepted, observed.is_settled, observed.has_live_tasks) = (Some(accepted), false, None);
+        observed.is_unremembered = false;
+    }
+
+    /// Whether readings may still be older than that.
+    pub(super) fn is_recent(&self, user: &UserId, accepted: &Accepted) -> bool {
+        self.changes.age(user, accepted) < self.options.settled_after
+    }
+
+    /// Whether a reading is older than what was accepted last. Not when that is long ago, or when ECS itself says that it went
+    /// back: then it shows what somebody else has done since.
+    pub(super) async fn is_stale(
+        &self,
+        at: &Coordinates,
+        user: &UserId,
+        accepted: Option<&Accepted>,
+        read: Option<&Service>,
+    ) -> bool {
+        let Some(accepted) = accepted.filter(|accepted| self.is_recent(user, accepted)) else { return false };
+        match accepted.compare(read) {
+            Reading::Current => false,
+            Reading::Older => true,
+            Reading::OlderOrGoneBack => !self.has_gone_back(at, user, accepted).await,
+        }
+    }
+
+    /// Whether ECS says that it went back from the deployment that was accepted last. Where it cannot be asked, time tells.
+    async fn has_gone_back(&self, at: &Coordinates, user: &UserId, accepted: &Accepted) -> bool {
+        match self.aws.ecs.newest_service_deployment(&at.cluster, &user.service_name()).await {
+            Ok(newest) => newest.is_some_and(|newest| {
+                // An earlier one that went back says nothing of it.
+                let is_it = newest.created_at_seconds.zip(accepted.deployment_created_at);
+                newest.state == ServiceDeploymentState::RolledBack && is_it.is_none_or(|(newest, ours)| newest >= ours)
+            }),
+            Err(error) => {
+                tracing::warn!(error = %with_causes(&error), "whether ECS went back could not be asked");
+                false
+            }
+        }
+    }
+
+    /// The user's service as ECS shows it; read again while that is older than what it accepted last.
+    pub(super) async fn describe_current(
+        &self,
+        at: &Coordinates,
+        user: &UserId,
+    ) -> Result<Option<Service>, ConvergeError> {
+        let name = user.service_name();
+        let on_file = async { self.hints.take(self.ledger.read(user).await).flatten().unwrap_or_default().accepted };
+        let (mut read, on_file) = tokio::join!(self.aws.ecs.describe_service(&at.cluster, &name), on_file);
+        let accepted = self.changes.newest(user, on_file);
+        let mut pause = FIRST_PAUSE;
+        while let Ok(found) = &read
+            && self.is_stale(at, user, accepted.as_ref(), found.as_ref()).await
+        {
+            sleep(pause).await;
+            pause = (pause * 2).min(self.options.poll_interval);
+            read = self.aws.ecs.describe_service(&at.cluster, &name).await;
+        }
+        Ok(read?)
+    }
+}
