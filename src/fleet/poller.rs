@@ -131,7 +131,12 @@ impl Poller {
                 Ok(mut found) => {
                     for (user, name) in users.iter().zip(&names) {
                         let service = found.iter().position(|service| service.name == *name);
-                        match service.map(|at| found.swap_remove(at)) {
+                        let service = service.map(|at| found.swap_remove(at));
+                        // From before a change of ours: the next cycle reads it again.
+                        if self.shared.reconciler.is_behind(user, service.as_ref()) {
+                            continue;
+                        }
+                        match service {
                             Some(service) => readings.push(self.begin(user.clone(), service)),
                             None => self.absent(reading, user),
                         }

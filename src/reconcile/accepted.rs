@@ -61,6 +61,14 @@ impl Reconciler {
         observed.is_unremembered = false;
     }
 
+    /// Whether a reading shows less than what this process had accepted for the user a moment ago. Asks nobody; where ECS went
+    /// back within seconds, that is believed a little later.
+    #[must_use]
+    pub fn is_behind(&self, user: &UserId, read: Option<&Service>) -> bool {
+        let accepted = self.changes.newest(user, None).filter(|accepted| self.is_recent(user, accepted));
+        accepted.is_some_and(|accepted| accepted.compare(read) != Reading::Current)
+    }
+
     /// Whether readings may still be older than that.
     pub(super) fn is_recent(&self, user: &UserId, accepted: &Accepted) -> bool {
         self.changes.age(user, accepted) < self.options.settled_after

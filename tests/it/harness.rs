@@ -11,7 +11,7 @@ use openclaw_provisioner::aws::{self, Aws, RateLimits, Timeouts};
 use openclaw_provisioner::config::{Freshness, Tokens};
 use openclaw_provisioner::doctor::Infrastructure;
 use openclaw_provisioner::domain::{BaseFamily, Coordinates, ReleaseDefaults, TAG_USER, UserId};
-use openclaw_provisioner::emulator::{Emulator, Options as EmulatorOptions};
+use openclaw_provisioner::emulator::{Emulator, Options as EmulatorOptions, StaleReads};
 use openclaw_provisioner::files::Files;
 use openclaw_provisioner::fleet::{self, Fleet};
 use openclaw_provisioner::http::{App, Readiness, router};
@@ -90,7 +90,7 @@ impl TestApp {
         options: Options,
         fleet: fleet::Options,
     ) -> Self {
-        let emulator = Emulator::new(emulator);
+        let emulator = Emulator::new(stale(emulator));
         emulator.call("ecs", "CreateCluster", json!({"clusterName": CLUSTER})).unwrap();
         let made = emulator.call("efs", "CreateFileSystem", json!({"CreationToken": "test"})).unwrap();
         let file_system_id = made["FileSystemId"].as_str().unwrap().to_owned();
@@ -300,6 +300,14 @@ impl TestApp {
     pub fn file(&self, relative: &str) -> String {
         std::fs::read_to_string(self.path(relative)).unwrap()
     }
+}
+
+/// With `STALE_READS_SEED` every test runs on reads that may be two seconds old, unless it chooses that itself.
+fn stale(mut options: EmulatorOptions) -> EmulatorOptions {
+    let seed = std::env::var("STALE_READS_SEED").ok().map(|seed| seed.parse().unwrap());
+    let drawn = seed.map(|seed| StaleReads { seed, up_to: Duration::from_secs(2) });
+    options.conduct.stale_reads = options.conduct.stale_reads.or(drawn);
+    options
 }
 
 /// A value of the environment variable in the first container of a definition.

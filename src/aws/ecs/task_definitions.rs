@@ -167,8 +167,17 @@ impl Ecs {
     async fn registered_unanswered(&self, request: &Value, newest_before: u64) -> Option<RegisteredDefinition> {
         let family = request["family"].as_str()?;
         let asked_for = labels_of_containers(request)?;
-        let newest = self.describe_task_definition(family).await.ok()??;
-        let (_, number) = revision(&newest.arn)?;
+        let mut newest = self.describe_task_definition(family).await.ok()?;
+        let mut number =
+            newest.as_ref().and_then(|newest| revision(&newest.arn)).map_or(newest_before, |(_, number)| number);
+        // What is answered for the family may be older than the registration; those after it are there by their numbers.
+        for _ in 0..LOOKED_BACK {
+            match self.describe_task_definition(&format!("{family}:{}", number + 1)).await.ok()? {
+                Some(later) => (number, newest) = (number + 1, Some(later)),
+                None => break,
+            }
+        }
+        let newest = newest?;
         self.newest.saw(&newest.arn);
         // Those of others that were registered side by side with it.
         let oldest = newest_before.saturating_add(1).max(number.saturating_sub(LOOKED_BACK));
