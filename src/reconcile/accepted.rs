@@ -74,6 +74,11 @@ impl Reconciler {
         self.changes.age(user, accepted) < self.options.settled_after
     }
 
+    /// How long it takes until no reading is older than that.
+    pub(super) fn settles_in(&self, user: &UserId, accepted: &Accepted) -> Duration {
+        self.options.settled_after.saturating_sub(self.changes.age(user, accepted))
+    }
+
     /// Whether a reading is older than what was accepted last. Not when that is long ago, or when ECS itself says that it went
     /// back: then it shows what somebody else has done since.
     pub(super) async fn is_stale(

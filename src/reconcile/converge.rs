@@ -229,7 +229,7 @@ impl Run<'_> {
                 }
                 Plan::WaitForDrain => {
                     self.say_that_it_waits(answer);
-                    self.observe_after(self.reconciler.options.poll_interval).await?;
+                    self.observe_after(self.next_look()).await?;
                 }
                 // Between steps, so that none is left half taken.
                 Plan::Step(_) if self.cancelled.is_cancelled() => return Err(ConvergeError::Cancelled),
@@ -389,6 +389,16 @@ impl Run<'_> {
     /// Writes down what is known of the user, when that has changed.
     async fn remember(&mut self) -> Result<(), ConvergeError> {
         self.lock.remember(&self.at, &self.observed).await
+    }
+
+    /// When only waiting is left: until then there is nothing to see. Before a change has had the time to show, whatever is read
+    /// is no answer.
+    fn next_look(&self) -> Duration {
+        let Observed { service, accepted, is_settled, .. } = &self.observed;
+        let is_active = service.as_ref().is_some_and(|service| service.status == ServiceStatus::Active);
+        let settles_in = accepted.as_ref().filter(|_| is_active && !is_settled);
+        let settles_in = settles_in.map(|accepted| self.reconciler.settles_in(self.user, accepted));
+        settles_in.filter(|time| !time.is_zero()).unwrap_or(self.reconciler.options.poll_interval)
     }
 
     /// Whether a revision is remembered that is newer than what is known to have been accepted: whoever registered it may
