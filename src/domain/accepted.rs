@@ -24,8 +24,8 @@ pub struct Accepted {
     /// Whether it was told to go.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
-    /// When it was accepted, in seconds of the Unix epoch, by this service's clock.
-    pub at: i64,
+    /// When it was accepted, in milliseconds of the Unix epoch, by this service's clock.
+    pub at_millis: i64,
 }
 
 /// How a reading stands to what was accepted last.
@@ -40,9 +40,9 @@ pub enum Reading {
 }
 
 impl Accepted {
-    /// What an answer shows that accepted a change at `at`, in seconds of the Unix epoch.
+    /// What an answer shows that accepted a change at `at_millis`, in milliseconds of the Unix epoch.
     #[must_use]
-    pub fn of(answer: &Service, at: i64) -> Self {
+    pub fn of(answer: &Service, at_millis: i64) -> Self {
         let primary = answer.primary();
         Self {
             service_created_at: answer.created_at_seconds,
@@ -51,7 +51,7 @@ impl Accepted {
             deployment: primary.map(|primary| primary.id.clone()).filter(|id| !id.is_empty()),
             deployment_created_at: primary.and_then(|primary| primary.created_at_seconds),
             deleted: answer.status != ServiceStatus::Active,
-            at,
+            at_millis,
         }
     }
 

@@ -17,45 +17,69 @@ use crate::domain::{Accepted, Coordinates, Reading, UserId, with_causes};
 /// How long a change is kept here. Far longer than it takes to show.
 const KEPT: Duration = Duration::from_secs(120);
 
-/// The changes that this process had accepted lately, and when by its own clock, which does not jump.
+/// The last change of each user that this process has heard of lately.
 #[derive(Debug, Default)]
-pub(super) struct Changes(Mutex<HashMap<UserId, (Accepted, Instant)>>);
+pub(super) struct Changes(Mutex<HashMap<UserId, Heard>>);
+
+/// A change, and how long ago it was accepted when this process heard of it. From then on its own clock counts, which does not
+/// jump.
+#[derive(Debug)]
+struct Heard {
+    accepted: Accepted,
+    age_then: Duration,
+    heard: Instant,
+}
+
+impl Heard {
+    fn age(&self) -> Duration {
+        self.age_then + self.heard.elapsed()
+    }
+}
 
 impl Changes {
     fn note(&self, user: &UserId, accepted: Accepted) {
+        let age_then = Duration::ZERO;
+        self.insert(user, Heard { accepted, age_then, heard: Instant::now() });
+    }
+
+    fn insert(&self, user: &UserId, heard: Heard) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, (_, since)| since.elapsed() < KEPT);
-        all.insert(user.clone(), (accepted, Instant::now()));
+        all.retain(|_, heard| heard.age() < KEPT);
+        all.insert(user.clone(), heard);
+    }
+
+    fn known(&self, user: &UserId) -> Option<Accepted> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(user).map(|heard| heard.accepted.clone())
     }
 
     /// The newer one of what this process knows and what is on file. After a delete there is nothing on file.
     pub(super) fn newest(&self, user: &UserId, on_file: Option<Accepted>) -> Option<Accepted> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = all.get(user).map(|(accepted, _)| accepted.clone());
-        match (known, on_file) {
-            (Some(known), Some(on_file)) if on_file.at > known.at => Some(on_file),
-            (Some(known), _) => Some(known),
-            (None, on_file) => on_file,
+        let known = self.known(user);
+        let Some(on_file) = on_file else { return known };
+        if known.as_ref().is_some_and(|known| *known == on_file || known.at_millis > on_file.at_millis) {
+            return known;
         }
+        // Another replica's.
+        let millis = Timestamp::now().as_millisecond().saturating_sub(on_file.at_millis);
+        let age_then = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+        if age_then < KEPT {
+            self.insert(user, Heard { accepted: on_file.clone(), age_then, heard: Instant::now() });
+        }
+        Some(on_file)
     }
 
-    /// How long ago it was accepted.
+    /// How long ago it was accepted; what was not heard of lately is old.
     fn age(&self, user: &UserId, accepted: &Accepted) -> Duration {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get(user) {
-            Some((known, since)) if known == accepted => since.elapsed(),
-            Some(_) | None => {
-                let seconds = Timestamp::now().as_second().saturating_sub(accepted.at);
-                Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
-            }
-        }
+        all.get(user).filter(|heard| heard.accepted == *accepted).map_or(KEPT, Heard::age)
     }
 }
 
 impl Reconciler {
     /// Remembers a change that ECS accepted.
     pub(super) fn accept(&self, user: &UserId, answer: &Service, observed: &mut Observed) {
-        let accepted = Accepted::of(answer, Timestamp::now().as_second());
+        let accepted = Accepted::of(answer, Timestamp::now().as_millisecond());
         self.changes.note(user, accepted.clone());
         (observed.accepted, observed.is_settled, observed.has_live_tasks) = (Some(accepted), false, None);
         observed.is_unremembered = false;
