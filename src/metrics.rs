@@ -50,6 +50,8 @@ struct Inner {
     files_unavailable: Family<Why, Counter>,
     files_stuck: Gauge,
     locks_lost: Counter,
+    pending: Gauge,
+    oldest_pending: Gauge,
     containers: Family<InState, Gauge>,
     rollouts: Family<InState, Gauge>,
     // Families without labels, because a family shows nothing before it is set: an age of 0, or of half a century,
@@ -173,6 +175,18 @@ impl Default for Metrics {
                 "Operations that stopped because another replica had taken their user's lock",
                 Counter::default(),
             ),
+            pending: add(
+                &mut registry,
+                "accepted_users",
+                "Users for whom work was accepted that is not done, as this replica last saw",
+                Gauge::default(),
+            ),
+            oldest_pending: add(
+                &mut registry,
+                "oldest_accepted_age_seconds",
+                "How long ago the oldest of that work was accepted; 0 where there is none",
+                Gauge::default(),
+            ),
             containers: add(
                 &mut registry,
                 "containers",
@@ -265,6 +279,12 @@ impl Metrics {
     /// An operation noticed that it no longer had its user's lock.
     pub fn lock_lost(&self) {
         self.0.locks_lost.inc();
+    }
+
+    /// How many users have work that was accepted and is not done, and how old the oldest of it is.
+    pub fn accepted(&self, users: usize, oldest: Duration) {
+        self.0.pending.set(i64::try_from(users).unwrap_or(i64::MAX));
+        self.0.oldest_pending.set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// A snapshot of the fleet: the state of every container and of its rollout, how long the longest has been in a

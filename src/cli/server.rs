@@ -45,6 +45,7 @@ impl Server {
         let (reconciler, fleet) = (Arc::clone(&app.reconciler), app.fleet.clone());
         fleet.roster.refresh_in_background();
         reconciler.sweep_in_background();
+        reconciler.pursue_in_background();
         tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(serve(listener, router(app), limits, stopped));

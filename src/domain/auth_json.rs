@@ -213,12 +213,21 @@ impl ChatGptAuth {
         self.codex_file_bytes(CodexRefreshToken::Real)
     }
 
+    /// What was sent, to be parsed again: without the `last_refresh` that was filled in, which freshness is not judged by.
+    pub fn to_sent_bytes(&self) -> SecretSlice<u8> {
+        self.file_bytes(self.refresh_token.expose_secret(), self.sign_in.last_refresh)
+    }
+
     /// The exact content of `codex/auth.json`: complete, also without a refresh token (openclaw-facts §3).
     pub fn codex_file_bytes(&self, refresh_token: CodexRefreshToken) -> SecretSlice<u8> {
         let refresh_token = match refresh_token {
             CodexRefreshToken::Real => self.refresh_token.expose_secret(),
             CodexRefreshToken::Empty => "",
         };
+        self.file_bytes(refresh_token, Some(self.last_refresh))
+    }
+
+    fn file_bytes(&self, refresh_token: &str, last_refresh: Option<Timestamp>) -> SecretSlice<u8> {
         let file = json!({
             "auth_mode": "chatgpt",
             "OPENAI_API_KEY": null,
@@ -228,7 +237,7 @@ impl ChatGptAuth {
                 "refresh_token": refresh_token,
                 "account_id": self.account_id,
             },
-            "last_refresh": self.last_refresh.to_string(),
+            "last_refresh": last_refresh.map(|time| time.to_string()),
         });
         let text = format!("{file:#}\n").into_bytes();
         SecretSlice::from(text)

@@ -4,7 +4,7 @@ mod last_stop;
 mod reason;
 mod words;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use last_stop::LastStop;
@@ -55,17 +55,18 @@ impl State {
     }
 }
 
-/// How far a container that is being provisioned has come. `files_staged`, `access_point` and `task_definition` come before
-/// there is a service, while `GET` still answers 404: they are names of steps that no status is at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+/// How far a container that is being provisioned has come, in order. The first four come before there is a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// The sign-in is in the user directory.
-    FilesStaged,
+    /// It was accepted, and nothing is there yet.
+    Queued,
     /// The access point exists.
     AccessPoint,
     /// The revision is registered.
     TaskDefinition,
+    /// The sign-in is in the user directory.
+    FilesStaged,
     /// The service exists; no task has been seen yet.
     Service,
     /// A task waits for its network interface, its volume or its image.

@@ -138,7 +138,7 @@ impl Poller {
                         }
                         match service {
                             Some(service) => readings.push(self.begin(user.clone(), service)),
-                            None => self.absent(reading, user),
+                            None => self.absent(reading, user).await,
                         }
                     }
                 }
@@ -156,7 +156,7 @@ impl Poller {
                     // Files and gateways: each is slow by itself, and none is in the way of another or of the next cycle.
                     None => self.refining.begin(reading, &at, &user, service, derived, known.tasks()),
                 },
-                Ok(None) => self.shared.tell(reading, &user, Sight::Gone),
+                Ok(None) => self.shared.tell(reading, &user, self.without_service(&user).await),
                 Err(error) => {
                     failed.push((user, error));
                     continue;
@@ -188,7 +188,11 @@ impl Poller {
 
     /// AWS knows no such service. It may only not know it yet (aws-facts §3), so one that was not on its way out is
     /// looked for once more before its watchers are told.
-    fn absent(&mut self, reading: u64, user: &UserId) {
+    async fn absent(&mut self, reading: u64, user: &UserId) {
+        let accepted = self.without_service(user).await;
+        if let Sight::Seen(_) = accepted {
+            return self.shared.tell(reading, user, accepted);
+        }
         match self.known.get(user).map(|known| &known.service) {
             None => {
                 self.known.insert(user.clone(), Known::default());
@@ -198,6 +202,12 @@ impl Poller {
             }
             Some(_) => self.shared.tell(reading, user, Sight::Gone),
         }
+    }
+
+    /// How a user is who has no service: on the way to one, or from one, where that was accepted.
+    async fn without_service(&self, user: &UserId) -> Sight {
+        let accepted = self.shared.reconciler.accepted_work(user).await;
+        accepted.and_then(|work| work.status()).map_or(Sight::Gone, |status| Sight::Seen(Arc::new(status)))
     }
 
     /// Reads the tasks that the statuses hang on, as a look at one user does: those that run, and those

@@ -96,7 +96,7 @@ impl Roster {
             Some(snapshot) => snapshot,
             None => self.read_now(within).await?,
         };
-        Ok(snapshot.page(query, &self.0.definitions))
+        Ok(snapshot.page(query, &self.0.definitions, &self.0.reconciler.accepted()))
     }
 
     async fn read_now(&self, within: Duration) -> Result<Arc<Snapshot>, ListRefused> {

@@ -1,5 +1,6 @@
 //! The fleet at one moment, in few bytes: at most 5,000 services stand in a cluster (aws-facts §1).
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::aws::{AwsError, DESCRIBED_SERVICES, Ecs};
 use crate::domain::service::{Deployment, Rollout, Service};
 use crate::domain::user_id::SERVICE_PREFIX;
 use crate::domain::{OpenClawVersion, ReasonCode, State, TAG_USER, UserId, derive_status};
+use crate::reconcile::Known;
 
 /// All users' containers, as services alone show them.
 #[derive(Debug)]
@@ -40,6 +42,16 @@ pub(super) struct Entry {
     pub(super) since: Instant,
     /// How long its rollout took, told once: when it is first seen to be over.
     pub(super) came_up_after: Option<Duration>,
+}
+
+/// One line of the list.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    user: &'a UserId,
+    /// The service's, where there is one.
+    entry: Option<&'a Entry>,
+    state: State,
+    reason: Option<ReasonCode>,
 }
 
 /// Which containers to list.
@@ -132,20 +144,42 @@ impl Snapshot {
         self.entries.get(at)
     }
 
+    /// Who is in the list, by user id: the containers, and users without a service for whom work was accepted. A delete that was
+    /// accepted is told before AWS shows it, and after.
+    fn rows<'a>(&'a self, accepted: &'a [(UserId, Known)]) -> Vec<Row<'a>> {
+        let of_entry = |entry: &'a Entry| Row {
+            user: &entry.user,
+            entry: Some(entry),
+            state: entry.state,
+            reason: entry.looked_at.get().copied().flatten().or(entry.reason),
+        };
+        let mut rows: BTreeMap<&UserId, Row<'a>> =
+            self.entries.iter().map(|entry| (&entry.user, of_entry(entry))).collect();
+        for (user, known) in accepted.iter().filter(|(_, known)| known.is_listed) {
+            let reason = (!known.is_pending).then_some(ReasonCode::RequestFailed);
+            let row = rows.entry(user).or_insert(Row { user, entry: None, state: known.state, reason });
+            if known.is_pending && known.state == State::Deleting {
+                (row.state, row.reason) = (State::Deleting, None);
+            }
+        }
+        rows.into_values().collect()
+    }
+
     /// One page. It begins after a user and not at a number, so that what comes and goes in between moves nobody from
     /// one page to another.
-    pub(super) fn page(&self, query: &Query, definitions: &Definitions) -> Page {
+    pub(super) fn page(&self, query: &Query, definitions: &Definitions, accepted: &[(UserId, Known)]) -> Page {
         let remembered = definitions.remembered();
-        let start = query.after.as_ref().map_or(0, |after| self.entries.partition_point(|entry| entry.user <= *after));
+        let rows = self.rows(accepted);
+        let start = query.after.as_ref().map_or(0, |after| rows.partition_point(|row| row.user <= after));
         let is_base =
             |base: &str, wanted: &str| base == wanted || base.rsplit_once(':').map(|(_, n)| n) == Some(wanted);
         let mut containers = Vec::new();
         let mut next = None;
-        for entry in self.entries.iter().skip(start) {
-            let facts = remembered.get(&entry.revision);
+        for row in &rows[start..] {
+            let facts = row.entry.and_then(|entry| remembered.get(&entry.revision));
             let version = facts.and_then(|facts| facts.version);
             let base = facts.and_then(|facts| facts.base.as_deref());
-            let is_wanted = query.state.is_none_or(|state| entry.state == state)
+            let is_wanted = query.state.is_none_or(|state| row.state == state)
                 && query.version.is_none_or(|wanted| version == Some(wanted))
                 && query.base.as_ref().is_none_or(|wanted| base.is_some_and(|base| is_base(base, wanted)));
             if !is_wanted {
@@ -155,9 +189,8 @@ impl Snapshot {
                 next = containers.last().map(|last: &Listed| last.user.clone());
                 break;
             }
-            let Entry { user, state, reason, looked_at, .. } = entry;
-            let (definition, reason) = (facts.cloned(), looked_at.get().copied().flatten().or(*reason));
-            containers.push(Listed { user: user.clone(), state: *state, reason, definition });
+            let Row { user, state, reason, .. } = *row;
+            containers.push(Listed { user: user.clone(), state, reason, definition: facts.cloned() });
         }
         let unread_definitions = self.entries.iter().filter(|entry| remembered.get(&entry.revision).is_none()).count();
         Page { containers, next, taken_at: self.taken_at, age: self.taken.elapsed(), unread_definitions }

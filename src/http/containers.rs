@@ -16,7 +16,9 @@ use super::openapi::{self, schemas};
 use super::requests::{DeleteQuery, NoFields, ProvisionRequest, RedeployRequest, ResizeRequest};
 use super::responses::{CancelResponse, ContainerResponse};
 use crate::domain::{State as ContainerState, UserId};
-use crate::reconcile::{Caller, ConvergeError, Converged, Desired, Outcome, SignInChange, Target};
+use crate::reconcile::{
+    AcceptedWork, Caller, ConvergeError, Converged, Desired, Outcome, Refusal, SignInChange, Target,
+};
 
 pub(super) type UserPath = Result<Path<String>, PathRejection>;
 
@@ -43,9 +45,21 @@ pub(super) async fn provision(
     responses((status = 200, description = "How it is", body = ContainerResponse), openapi::Looks))]
 pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Response, Problem> {
     let user = user_in(path)?;
-    let view = app.reconciler.look(&user).await?;
-    let credentials = app.reconciler.sign_in_state(&user, &view).await;
-    Ok(axum::Json(ContainerResponse::of_view(&user, view, credentials)).into_response())
+    let (looked, accepted) = tokio::join!(app.reconciler.look(&user), app.reconciler.accepted_work(&user));
+    let response = match looked {
+        Ok(view) => {
+            let credentials = app.reconciler.sign_in_state(&user, &view).await;
+            ContainerResponse::of_view(&user, view, credentials).with_accepted(accepted)
+        }
+        // Work that was accepted is told before AWS shows anything of it, and after.
+        Err(ConvergeError::Refused(Refusal::NotFound)) => {
+            let work = accepted.and_then(|work| Some((work.status()?, work)));
+            let (status, work) = work.ok_or(Refusal::NotFound).map_err(ConvergeError::from)?;
+            ContainerResponse::of_accepted(&user, status, work)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(axum::Json(response).into_response())
 }
 
 /// Give a user's container another size
@@ -112,7 +126,8 @@ pub(super) async fn stop(
 
 /// Stop what is under way for a user
 ///
-/// What waits in this replica, and the deployment that ECS has in progress: back to the one before it, or to no task.
+/// What is under way or accepted for the user, in every replica, and the deployment that ECS has in progress: back to the one
+/// before it, or to no task.
 #[utoipa::path(post, path = "/containers/{user_id}/cancel", operation_id = "cancel_container", tag = "containers",
     params(openapi::OfUser), request_body = Option<NoFields>,
     responses(
@@ -177,14 +192,24 @@ async fn respond(
     let on_the_way = target.on_the_way();
     let awaits_state = !matches!(target, Target::Present { desired: Desired::Unchanged, .. });
     let converged = app.reconciler.apply(caller, user.clone(), target, sign_in).await?;
-    Ok(answer(&user, on_the_way, awaits_state, converged))
+    let accepted = match converged.outcome {
+        Outcome::Waiting => app.reconciler.accepted_work(&user).await,
+        Outcome::Created | Outcome::Changed | Outcome::Unchanged => None,
+    };
+    Ok(answer(&user, on_the_way, awaits_state, converged, accepted))
 }
 
 /// The answer to a converge, with where to look next.
-pub(super) fn answer(user: &UserId, on_the_way: ContainerState, awaits_state: bool, converged: Converged) -> Response {
+pub(super) fn answer(
+    user: &UserId,
+    on_the_way: ContainerState,
+    awaits_state: bool,
+    converged: Converged,
+    accepted: Option<AcceptedWork>,
+) -> Response {
     let status = status_of(&converged, awaits_state);
-    let mut response =
-        (status, axum::Json(ContainerResponse::of_converged(user, on_the_way, converged))).into_response();
+    let body = ContainerResponse::of_converged(user, on_the_way, converged).with_accepted(accepted);
+    let mut response = (status, axum::Json(body)).into_response();
     if let Ok(location) = HeaderValue::try_from(format!("/containers/{user}")) {
         response.headers_mut().insert(LOCATION, location);
     }

@@ -83,5 +83,5 @@ pub(super) async fn rotate(
 ) -> Result<Response, Problem> {
     let user = user_in(path)?;
     let rotated = app.reconciler.rotate_gateway_token(&caller, user.clone()).await?;
-    Ok(answer(&user, ContainerState::Provisioning, false, rotated))
+    Ok(answer(&user, ContainerState::Provisioning, false, rotated, None))
 }

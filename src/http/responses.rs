@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::openapi::schemas;
 use crate::domain::credential_plan::Warning;
 use crate::domain::{Phase, RawSize, Reason, SignInKind, State, Status, UserId};
-use crate::reconcile::{Cancelled, CancelledDeployment, ContainerView, Converged, NotRemoved};
+use crate::reconcile::{AcceptedWork, Cancelled, CancelledDeployment, ContainerView, Converged, NotRemoved};
 use crate::staging::Staged;
 
 /// A user's container.
@@ -54,10 +54,41 @@ pub(super) struct ContainerResponse {
     warnings: Vec<WarningBody>,
     #[schema(required)]
     reason: Option<Reason>,
+    /// Work that was accepted and is not done, or why it ended; null where there is none, and while the files do not answer.
+    #[schema(required)]
+    accepted: Option<AcceptedBody>,
     /// What a forced delete could not remove.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     not_removed: Vec<NotRemovedBody>,
+}
+
+/// Work that was accepted: it is done whatever happens to the replica that took it in.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Accepted)]
+pub(super) struct AcceptedBody {
+    /// What was asked for last.
+    operation: String,
+    /// When the first request of it was taken in, or when it ended.
+    #[schema(format = DateTime)]
+    since: String,
+    /// Its place among all users with accepted work, the oldest being 1; null once it is being done.
+    #[schema(required)]
+    position: Option<u64>,
+    /// The code of what is wrong with it: it has ended, and only another request can mend that. Null while it goes on.
+    #[schema(required)]
+    code: Option<String>,
+    /// The same in words.
+    #[schema(required)]
+    detail: Option<String>,
+}
+
+impl From<AcceptedWork> for AcceptedBody {
+    fn from(work: AcceptedWork) -> Self {
+        let AcceptedWork { operation, since, position, ended, .. } = work;
+        let (code, detail) = ended.map(|ended| (ended.code, ended.detail)).unzip();
+        Self { operation, since: since.to_string(), position, code, detail }
+    }
 }
 
 /// Something that a forced delete could not remove.
@@ -131,6 +162,21 @@ impl ContainerResponse {
         response
     }
 
+    /// Of a user without a service for whom work was accepted.
+    pub(super) fn of_accepted(user: &UserId, status: Status, work: AcceptedWork) -> Self {
+        let Status { state, phase, ready, reason } = status;
+        Self { phase, ready, reason, ..Self::unseen(user, state) }.with_accepted(Some(work))
+    }
+
+    /// With work that was accepted.
+    pub(super) fn with_accepted(mut self, work: Option<AcceptedWork>) -> Self {
+        if work.as_ref().is_some_and(AcceptedWork::is_deleting) {
+            // ECS says so only once the service itself is deleted, which comes after its tasks have stopped.
+            (self.state, self.phase, self.ready) = (State::Deleting, None, false);
+        }
+        Self { accepted: work.map(AcceptedBody::from), ..self }
+    }
+
     /// All that can be said without ECS.
     fn unseen(user: &UserId, state: State) -> Self {
         Self {
@@ -151,6 +197,7 @@ impl ContainerResponse {
             reauth_required: None,
             warnings: Vec::new(),
             reason: None,
+            accepted: None,
             not_removed: Vec::new(),
         }
     }
@@ -173,9 +220,9 @@ pub(super) struct CancelResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Cancelled)]
 struct CancelledBody {
-    /// How many operations of this replica.
+    /// How many operations.
     operations: usize,
-    /// Whether another replica is at work on the user; its operations go on.
+    /// Whether one of them was another replica's.
     at_work_elsewhere: bool,
     /// What became of the deployment that ECS had in progress.
     #[schema(schema_with = schemas::cancelled_deployment, required)]

@@ -92,9 +92,10 @@ const fn progress(state: ContainerState, phase: Option<Phase>) -> (Option<u8>, &
     match state {
         ContainerState::Provisioning => match phase {
             None => (Some(0), "on its way up"),
-            Some(Phase::FilesStaged) => (Some(5), "the sign-in is in the user's directory"),
-            Some(Phase::AccessPoint) => (Some(10), "the access point is there"),
-            Some(Phase::TaskDefinition) => (Some(15), "the revision is registered"),
+            Some(Phase::Queued) => (Some(0), "accepted, and waiting for its turn"),
+            Some(Phase::AccessPoint) => (Some(5), "the access point is there"),
+            Some(Phase::TaskDefinition) => (Some(10), "the revision is registered"),
+            Some(Phase::FilesStaged) => (Some(15), "the sign-in is in the user's directory"),
             Some(Phase::Service) => (Some(20), "the service is there, and waits for its task"),
             Some(Phase::TaskPending) => (Some(40), "the task waits for its network interface, its volume or its image"),
             Some(Phase::TaskRunning) => (Some(80), "the task runs, and has yet to pass its health check"),

@@ -104,7 +104,7 @@ pub(super) fn noted(root: &Root, user: &UserId) -> Result<Option<Noted>, Staging
 pub(super) fn list(root: &Root) -> Result<Vec<Listed>, StagingError> {
     let directory = places::pending(root)?;
     let names = directory.names(MOST_NAMES)?;
-    remove_old_leftovers(&directory, &names)?;
+    remove_old_leftovers(&directory, &names, |name| name.bytes().ends_with(ASK.as_bytes()))?;
     let mut listed = BTreeMap::<UserId, bool>::new();
     for name in names {
         let Some((user, rest)) = std::str::from_utf8(name.bytes()).ok().and_then(|name| name.split_once('.')) else {

@@ -1,12 +1,14 @@
 //! Stuck has an exit: stops what waits for a user, and the deployment that ECS has under way for them.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::converge::forget;
 use super::error::ConvergeError;
 use super::operation::Operation;
 use super::plan::{Observed, Refusal};
@@ -16,7 +18,10 @@ use super::{Caller, Outcome, Reconciler, SignInChange};
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::service::{Deployment, Rollout, Service, ServiceDeployment, ServiceDeploymentState, ServiceStatus};
 use crate::domain::{UserId, with_causes};
-use crate::ledger::LedgerError;
+use crate::ledger::{Ask, LedgerError, Noted};
+
+/// How often the holder of a user is asked to stop.
+const ASKS_EVERY: Duration = Duration::from_secs(1);
 
 /// Until a service that goes back is looked at again; longer each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -24,9 +29,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// What a cancel came to.
 #[derive(Debug)]
 pub struct Cancelled {
-    /// Operations of this process that were under way or waited, and have ended.
+    /// Operations that were under way or waited, and have ended.
     pub operations: usize,
-    /// Another replica is at work on the user, and is not told: whatever it waits for, it goes on.
+    /// Whether one of them was another replica's.
     pub at_work_elsewhere: bool,
     /// What became of the deployment that was in progress; `None`: none was.
     pub deployment: Option<CancelledDeployment>,
@@ -55,13 +60,13 @@ pub enum CancelledDeployment {
 }
 
 impl Reconciler {
-    /// Stops the operations on this user in this process, and the deployment that ECS has in progress: back to the one
+    /// Stops the operations on this user, in whichever replica, with what was accepted for them; and the deployment that ECS has in progress: back to the one
     /// before, or to no task where there is none. A step that is being taken is finished first, and waited for, so that
     /// nothing of them comes after the answer. `by` asks for it, also for what it sets off.
     ///
     /// # Errors
     /// `Refused(NotFound)` when there is no container, also when what was to make it has been cancelled. `Busy` when a
-    /// step takes longer than a call waits, or when another replica would have to be stopped first.
+    /// step takes longer than a call waits.
     pub async fn cancel(self: &Arc<Self>, by: &Caller, user: &UserId) -> Result<Cancelled, ConvergeError> {
         let mut operation = self.begin("cancel", by, user);
         let result = self.cancel_all(by, user, &mut operation).await;
@@ -75,29 +80,24 @@ impl Reconciler {
         user: &UserId,
         operation: &mut Operation,
     ) -> Result<Cancelled, ConvergeError> {
-        let operations = self.cancellations.cancel(user);
-        let at_work_elsewhere = self.is_at_work_elsewhere(user).await?;
+        let here = self.cancellations.cancel(user);
+        let Stopped { at_work_elsewhere, accepted } = self.stop_all(user).await?;
+        let elsewhere = usize::from(at_work_elsewhere || (accepted && here == 0));
+        let operations = here + elsewhere;
         let at = self.coordinates();
         let found = self.describe_current(&at, user).await?;
         let Some(service) = found.filter(|service| service.status != ServiceStatus::Inactive) else {
-            return Err(match at_work_elsewhere {
-                // It may be about to make one.
-                true => busy_elsewhere(user),
-                false => Refusal::NotFound.into(),
-            });
+            return Err(Refusal::NotFound.into());
         };
         operation.saw(&Observed { service: Some(service.clone()), ..Observed::default() });
         let deployment = match is_deploying(&service) {
             false => None,
             true if self.roll_back(&at.cluster, &service).await? => {
                 self.wait_for_former(&at.cluster, &service).await?;
-                if !at_work_elsewhere {
-                    // The sign-in was placed for the release that does not come.
-                    self.apply_now(by, user, Target::unchanged()).await?;
-                }
+                // The sign-in was placed for the release that does not come.
+                self.apply_now(by, user, Target::unchanged()).await?;
                 Some(CancelledDeployment::RolledBack)
             }
-            true if at_work_elsewhere => return Err(busy_elsewhere(user)),
             true => {
                 self.apply_now(by, user, Target::stop()).await?;
                 Some(CancelledDeployment::ScaledToZero)
@@ -110,16 +110,52 @@ impl Reconciler {
         Ok(Cancelled { operations, at_work_elsewhere, deployment, view })
     }
 
-    /// Waits for the user's operations in this process to end, and says whether another one is at work.
-    async fn is_at_work_elsewhere(&self, user: &UserId) -> Result<bool, ConvergeError> {
-        match self.ledger.is_held_elsewhere(user, self.options.lock_timeout).await {
-            Ok(elsewhere) => Ok(elsewhere),
+    /// Waits for the user's operations to end, those of other replicas too, and takes away what was accepted for them.
+    async fn stop_all(&self, user: &UserId) -> Result<Stopped, ConvergeError> {
+        match self.stop_held(user).await {
+            Ok(stopped) => Ok(stopped),
             Err(busy @ LedgerError::Busy { .. }) => Err(busy.into()),
             // What is stuck may be the file system itself.
             Err(error) => {
                 tracing::warn!(error = %with_causes(&error), "whether another replica is at work could not be seen");
-                Ok(false)
+                Ok(Stopped::default())
             }
+        }
+    }
+
+    async fn stop_held(&self, user: &UserId) -> Result<Stopped, LedgerError> {
+        let at_work_elsewhere = self.ledger.is_held_elsewhere(user, self.options.lock_timeout).await?;
+        let noted = self.ledger.noted(user).await?;
+        if !at_work_elsewhere && !matches!(noted, Some(Noted::Pending(_) | Noted::NotUnderstood)) {
+            return Ok(Stopped::default());
+        }
+        let held = tokio::select! {
+            held = self.ledger.acquire(user, self.options.lock_timeout) => held?,
+            never = self.keep_cancelling(user) => match never {},
+        };
+        let slot = held.pending();
+        // The request of this very call: whoever it was for has ended.
+        slot.asked().await?;
+        let accepted = match slot.read().await {
+            Ok(pending) => pending.is_some(),
+            Err(LedgerError::NotUnderstood { .. }) => true,
+            Err(error) => return Err(error),
+        };
+        if accepted {
+            slot.clear().await?;
+        }
+        if held.is_new() {
+            forget(held).await;
+        }
+        Ok(Stopped { at_work_elsewhere, accepted })
+    }
+
+    async fn keep_cancelling(&self, user: &UserId) -> Infallible {
+        loop {
+            if let Err(error) = self.ledger.ask(user, Ask::Cancel).await {
+                tracing::debug!(user_id = %user, error = %with_causes(&error), "the user's holder could not be asked to stop");
+            }
+            tokio::time::sleep(ASKS_EVERY).await;
         }
     }
 
@@ -198,8 +234,13 @@ fn is_former(other: &Deployment) -> bool {
     !other.primary && other.rollout == Rollout::Completed
 }
 
-fn busy_elsewhere(user: &UserId) -> ConvergeError {
-    LedgerError::Busy { user_id: user.clone(), waited: Duration::ZERO, elsewhere: true }.into()
+/// What a cancel found and stopped.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stopped {
+    /// Another replica was at work on the user.
+    at_work_elsewhere: bool,
+    /// Work had been accepted that was not done.
+    accepted: bool,
 }
 
 fn is_deploying(service: &Service) -> bool {

@@ -1,17 +1,21 @@
 //! One converge from lock to answer: observe, then plan and take steps until the planner has nothing left to do.
 
-mod lock;
+pub(super) mod lock;
 mod placing;
+mod taking_in;
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::accepting::Accepting;
 use super::error::ConvergeError;
 use super::execute::Taken;
+use super::intent::Work;
 use super::operation::Operation;
 use super::plan::{NotRemoved, Observed, Plan, Refusal, Step, plan};
 use super::status::ContainerView;
@@ -19,69 +23,124 @@ use super::target::Target;
 use super::{Converged, Outcome, PlacedSignIn, Reconciler, SignInChange};
 use crate::aws::{AwsError, ErrorKind, fenced};
 use crate::domain::service::{ServiceStatus, is_newer_revision, revision};
-use crate::domain::{Coordinates, CurrentDefinition, UserId, with_causes};
-use crate::ledger::{Hold, LedgerError};
+use crate::domain::{Coordinates, CurrentDefinition, Phase, UserId, with_causes};
+use crate::ledger::{Ask, Hold, LedgerError};
 use crate::staging::Staging;
 use lock::Lock;
 
 /// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
 /// consistency, and both pass in seconds; ten, with their waits, are about 20 s.
 const MAX_CONFLICTS: u32 = 10;
+/// How often a converge looks whether it is asked to stop or to make way. One that ends before costs no look.
+const HEEDS_EVERY: Duration = Duration::from_secs(1);
 
 impl Reconciler {
-    /// Converges the operation's user under their lock.
+    /// Does `request` under its user's lock, with what was accepted for the user before.
     pub(super) async fn converge(
-        &self,
-        target: &Target,
-        sign_in: SignInChange,
+        self: &Arc<Self>,
+        request: Work,
         operation: &mut Operation,
-        answer: &mut Answer,
+        answer: &Answer,
     ) -> Result<Converged, ConvergeError> {
-        let started = Instant::now();
         let user = operation.user().clone();
         let cancellable = self.cancellations.enter(&user);
-        let _deleting = matches!(target, Target::Absent { .. }).then(|| self.deletions.enter(&user));
         let lock = tokio::select! {
             // In this order: what is cancelled lets go of the lock that the next one waits for.
             biased;
             () = cancellable.token.cancelled() => return Err(ConvergeError::Cancelled),
             () = self.stopping.cancelled() => return Err(ConvergeError::ShuttingDown),
-            lock = self.ledger.acquire(&user, self.options.lock_timeout) => lock,
+            lock = self.take_in(&user, &request) => lock,
         };
-        let mut lock = match lock {
+        let lock = match lock {
             Ok(held) => Lock::Held(held),
             // It stays possible to stop what runs while the file system does not answer.
-            Err(LedgerError::Unusable { source, .. }) if target.needs_no_files() => {
+            Err(LedgerError::Unusable { source, .. }) if request.needs_no_files() => {
                 tracing::warn!(error = %with_causes(&source), "going on without the user's lock");
                 Lock::Without { error: with_causes(&source) }
             }
+            // Whoever is at it does this as well.
+            Err(LedgerError::Busy { .. }) if self.is_accepted_already(&user, &request).await => {
+                return Ok(Converged::waiting());
+            }
             Err(error) => return Err(error.into()),
         };
-        let is_new = lock.is_new();
+        let before = match lock.pending() {
+            Some(slot) => slot.read().await?,
+            None => None,
+        };
+        let work = match before {
+            Some(pending) => {
+                let before = Work::of_pending(&pending).ok_or(LedgerError::NotUnderstood { user_id: user.clone() });
+                before.map_err(ConvergeError::from).and_then(|before| Ok(before.then(request)?))
+            }
+            None => Ok(request),
+        };
+        match work {
+            Ok(work) => Box::pin(self.converge_held(lock, work, false, &cancellable.token, operation, answer)).await,
+            Err(error) => {
+                // What was accepted before goes on without it.
+                drop(lock);
+                self.follow(&user, self.options.poll_interval);
+                Err(error)
+            }
+        }
+    }
+
+    /// Does the work of a user who is held. `is_accepted`: it was written down already, and nobody waits for an answer.
+    pub(super) async fn converge_held(
+        self: &Arc<Self>,
+        mut lock: Lock,
+        work: Work,
+        is_accepted: bool,
+        cancelled: &CancellationToken,
+        operation: &mut Operation,
+        answer: &Answer,
+    ) -> Result<Converged, ConvergeError> {
+        let started = Instant::now();
+        let (user, deletes) = (operation.user().clone(), work.is_delete_alone());
+        let (slot, is_new) = (lock.pending(), lock.is_new());
+        let accepting = Accepting::new(slot, work, is_accepted);
+        let _under_way = self.under_way.enter(&user, &accepting);
         let (may_send, lost) = (lock.may_send(), lock.lost());
-        let work = self.converge_locked(target, sign_in, &mut lock, &cancellable.token, operation, answer);
-        let result = tokio::select! {
-            // In this order: once it is lost, nothing more is done.
-            biased;
-            () = lost => Err(ConvergeError::LockLost),
-            result = fenced(may_send, work) => result,
+        let result = {
+            let late = self.answer_late(answer, &accepting);
+            // On the heap: what is moved into one another here would take a thread's stack.
+            let mut work =
+                Box::pin(fenced(may_send, self.converge_all(&mut lock, cancelled, operation, answer, &accepting)));
+            let work = async {
+                tokio::select! {
+                    biased;
+                    result = &mut work => result,
+                    () = late => work.await,
+                }
+            };
+            tokio::select! {
+                // In this order: once it is lost, nothing more is done.
+                biased;
+                () = lost => Err(ConvergeError::LockLost),
+                result = work => result,
+                () = self.hand_over(&accepting) => Err(ConvergeError::ShuttingDown),
+            }
         };
         let is_refused = matches!(
             result,
             Err(ConvergeError::Refused(Refusal::NotFound | Refusal::Invalid(_)) | ConvergeError::QueueFull(_))
         );
         let never_was = is_new && is_refused;
+        let (result, goes_on) = self.conclude(result, &accepting, deletes && is_accepted).await;
         // What a forced delete left is remembered, so that the next one tries it again.
-        let is_gone = result.as_ref().is_ok_and(|converged| converged.not_removed.is_empty())
-            && matches!(target, Target::Absent { .. });
-        if (never_was || is_gone)
-            && let Lock::Held(held) = lock
-        {
-            forget(held).await;
+        let is_gone = result.as_ref().is_ok_and(|converged| converged.not_removed.is_empty()) && deletes;
+        match lock {
+            Lock::Held(held) if never_was || is_gone => forget(held).await,
+            lock => drop(lock),
+        }
+        if goes_on {
+            self.follow(&user, self.options.poll_interval);
         }
         let elapsed_ms = millis_since(started);
         match &result {
             Ok(converged) => tracing::info!(outcome = ?converged.outcome, elapsed_ms, "converged"),
+            Err(ConvergeError::Yielded) => tracing::info!(elapsed_ms, "made way for another request"),
             Err(error) => {
                 let aws = error.aws();
                 tracing::warn!(
@@ -98,17 +157,54 @@ impl Reconciler {
         result
     }
 
-    async fn converge_locked(
+    /// Converges to one target after the other.
+    async fn converge_all(
         &self,
-        target: &Target,
-        sign_in: SignInChange,
         lock: &mut Lock,
         cancelled: &CancellationToken,
         operation: &mut Operation,
-        answer: &mut Answer,
+        answer: &Answer,
+        accepting: &Arc<Accepting>,
+    ) -> Result<Converged, ConvergeError> {
+        let mut targets = accepting.snapshot().targets().into_iter().peekable();
+        let mut converged = Converged::waiting();
+        while let Some(target) = targets.next() {
+            let _deleting = matches!(target, Target::Absent { .. }).then(|| self.deletions.enter(operation.user()));
+            let converging = self.converge_locked(&target, accepting, lock, cancelled, operation, answer);
+            converged = match Box::pin(converging).await {
+                // Nothing is there, or left, and something is to come after it that makes it.
+                Err(ConvergeError::Refused(Refusal::NotFound)) if targets.peek().is_some() => Converged::waiting(),
+                converged => converged?,
+            };
+            if targets.peek().is_none() {
+                break;
+            }
+            if matches!(target, Target::Absent { .. }) {
+                accepting.advance(Work::deleted).await;
+            } else if accepting.snapshot().is_at_once(&target) && !matches!(converged.outcome, Outcome::Waiting) {
+                // What was asked for is done. What was accepted before goes on with that in it, however long it takes.
+                accepting.accept().await?;
+                answer.send(Ok(converged));
+                converged = Converged::waiting();
+            }
+        }
+        Ok(converged)
+    }
+
+    async fn converge_locked(
+        &self,
+        target: &Target,
+        accepting: &Arc<Accepting>,
+        lock: &mut Lock,
+        cancelled: &CancellationToken,
+        operation: &mut Operation,
+        answer: &Answer,
     ) -> Result<Converged, ConvergeError> {
         let (at, is_new, user) = (self.coordinates(), lock.is_new(), &operation.user().clone());
-        self.admit_before_it_looks(target, is_new)?;
+        // A caller who was answered already is not refused any more.
+        if !answer.is_given() {
+            self.admit_before_it_looks(target, is_new)?;
+        }
         let accepted = self.changes.newest(user, lock.accepted());
         let mut observed = self.observe_current(&at, user, target, is_new, accepted.as_ref(), cancelled).await?;
         operation.saw(&observed);
@@ -123,6 +219,14 @@ impl Reconciler {
         let began = Instant::now();
         let deadline = began + self.options.deadline;
         let (did, placed) = (Did::default(), None);
+        let changes = match target {
+            Target::Present { .. } => accepting.snapshot().sign_in_changes(),
+            Target::Absent { .. } => Vec::new(),
+        };
+        if observed.access_point_id.is_some() {
+            accepting.reach(Phase::AccessPoint).await;
+        }
+        let (heeded, is_to_yield) = (Instant::now(), false);
         let run = Run {
             reconciler: self,
             lock,
@@ -130,7 +234,10 @@ impl Reconciler {
             at,
             user,
             target,
-            sign_in,
+            accepting,
+            changes,
+            heeded,
+            is_to_yield,
             placed,
             began,
             deadline,
@@ -170,7 +277,12 @@ struct Run<'a> {
     at: Coordinates,
     user: &'a UserId,
     target: &'a Target,
-    sign_in: SignInChange,
+    accepting: &'a Arc<Accepting>,
+    /// Changes of the sign-in, in order.
+    changes: Vec<SignInChange>,
+    /// When it last looked whether it is asked for something.
+    heeded: Instant,
+    is_to_yield: bool,
     placed: Option<PlacedSignIn>,
     began: Instant,
     deadline: Instant,
@@ -190,7 +302,7 @@ struct Did {
 }
 
 impl Run<'_> {
-    async fn complete(mut self, operation: &mut Operation, answer: &mut Answer) -> Result<Converged, ConvergeError> {
+    async fn complete(mut self, operation: &mut Operation, answer: &Answer) -> Result<Converged, ConvergeError> {
         let result = self.take_steps(answer).await;
         if let Err(error) = &result {
             self.leave_no_orphan(error).await;
@@ -205,7 +317,7 @@ impl Run<'_> {
         Ok(self.converged().await)
     }
 
-    async fn take_steps(&mut self, answer: &mut Answer) -> Result<(), ConvergeError> {
+    async fn take_steps(&mut self, answer: &Answer) -> Result<(), ConvergeError> {
         let mut is_let_in = false;
         loop {
             if Instant::now() > self.deadline {
@@ -228,7 +340,12 @@ impl Run<'_> {
                     self.observed.done.needs_start = true;
                 }
                 Plan::WaitForDrain => {
-                    self.say_that_it_waits(answer);
+                    self.say_that_it_waits(answer).await;
+                    answer.give_up_turn();
+                    self.heed(answer).await?;
+                    if self.is_to_yield && self.accepting.is_accepted().await {
+                        return Err(ConvergeError::Yielded);
+                    }
                     self.observe_after(self.next_look()).await?;
                 }
                 // Between steps, so that none is left half taken.
@@ -237,7 +354,10 @@ impl Run<'_> {
                 Plan::Step(step) if self.reconciler.stopping.is_cancelled() && matches!(*step, Step::PurgeFiles) => {
                     return Err(ConvergeError::ShuttingDown);
                 }
-                Plan::Step(step) => self.take(*step).await?,
+                Plan::Step(step) => {
+                    self.heed(answer).await?;
+                    self.take(*step).await?;
+                }
             }
         }
     }
@@ -260,7 +380,10 @@ impl Run<'_> {
         if starts_task {
             // A service that starts before its files are written signs nobody in (incident 23).
             self.place_for(step.task_definition()).await?;
+            self.accepting.reach(Phase::FilesStaged).await;
         }
+        let reaches = step.reaches();
+        let restarts = matches!(step, Step::UpdateService { restart: true, .. });
         self.did.create |= matches!(step, Step::CreateService { .. });
         self.did.change |= step.changes_container() && !self.is_repeat(&step);
         self.did.ran |= step.task_definition().is_some();
@@ -303,6 +426,13 @@ impl Run<'_> {
                     placed.pending_since = None;
                 }
                 tracing::info!(step = name, attempt, elapsed_ms, "step taken");
+                if let Some(phase) = reaches {
+                    self.accepting.reach(phase).await;
+                }
+                if restarts {
+                    // Once is what was asked for.
+                    self.accepting.advance(Work::restarted).await;
+                }
                 Ok(())
             }
             Taken::Conflict(how) => {
@@ -343,10 +473,39 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn say_that_it_waits(&self, answer: &mut Answer) {
+    /// Looks now and then whether another request wants something of this one, and makes way for another replica when this one
+    /// goes down and nobody waits for an answer.
+    async fn heed(&mut self, answer: &Answer) -> Result<(), ConvergeError> {
+        if self.reconciler.stopping.is_cancelled() && answer.is_given() && self.accepting.is_accepted().await {
+            return Err(ConvergeError::ShuttingDown);
+        }
+        let Some(slot) = self.lock.pending().filter(|_| self.heeded.elapsed() >= HEEDS_EVERY) else { return Ok(()) };
+        self.heeded = Instant::now();
+        match slot.asked().await {
+            Ok(Some(Ask::Cancel)) => return Err(ConvergeError::Cancelled),
+            Ok(Some(Ask::Yield)) => self.is_to_yield = true,
+            Ok(None) => {}
+            Err(LedgerError::Lost { .. }) => return Err(ConvergeError::LockLost),
+            // Whoever asks sees that it goes on.
+            Err(error) => {
+                tracing::debug!(error = %with_causes(&error), "whether somebody asks for something could not be seen")
+            }
+        }
+        Ok(())
+    }
+
+    async fn say_that_it_waits(&self, answer: &Answer) {
         let Some(service) = self.observed.service.clone().filter(|_| self.reconciler.options.answers_early) else {
             return;
         };
+        if answer.is_given() {
+            return;
+        }
+        if let Err(error) = self.accepting.accept().await {
+            // It is tried again, and nobody is told what may not come true.
+            tracing::warn!(error = %with_causes(&error), "what waits could not be written down");
+            return;
+        }
         answer.send(Ok(Converged {
             outcome: Outcome::Waiting,
             view: Some(match self.target {
@@ -365,7 +524,8 @@ impl Run<'_> {
     /// user's next converge takes it up.
     async fn leave_no_orphan(&mut self, error: &ConvergeError) {
         let is_unused = match error {
-            ConvergeError::LockLost => false,
+            // Whoever goes on with it needs the revision.
+            ConvergeError::LockLost | ConvergeError::Yielded | ConvergeError::ShuttingDown => false,
             ConvergeError::Aws(error) => !self.did.ran || was_refused(error),
             error => !self.did.ran || matches!(error, ConvergeError::Cancelled),
         };
@@ -460,12 +620,31 @@ fn millis_since(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The caller's answer: sent once, either when only waiting is left or at the end.
-pub(super) struct Answer(pub(super) Option<oneshot::Sender<Result<Converged, ConvergeError>>>);
+/// The caller's answer: sent once, when only waiting is left, when it is due, or at the end.
+pub(super) struct Answer {
+    sender: Mutex<Option<oneshot::Sender<Result<Converged, ConvergeError>>>>,
+    due: Instant,
+    /// Of work that nobody waits for, and of which little goes on at a time.
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
+}
 
 impl Answer {
-    fn send(&mut self, result: Result<Converged, ConvergeError>) {
-        if let Some(sender) = self.0.take() {
+    pub(super) fn new(sender: oneshot::Sender<Result<Converged, ConvergeError>>, due: Instant) -> Self {
+        Self { sender: Mutex::new(Some(sender)), due, turn: Mutex::default() }
+    }
+
+    /// Nobody waits for it.
+    pub(super) fn given(turn: Option<OwnedSemaphorePermit>) -> Self {
+        Self { sender: Mutex::default(), due: Instant::now(), turn: Mutex::new(turn) }
+    }
+
+    /// Only waiting is left, which is no reason to keep others from their turn.
+    fn give_up_turn(&self) {
+        drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn send(&self, result: Result<Converged, ConvergeError>) {
+        if let Some(sender) = self.sender.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A caller that went away wants no answer; the work goes on.
             drop(sender.send(result));
         }
@@ -473,17 +652,18 @@ impl Answer {
 
     /// Whether the caller has an answer, or has stopped waiting for one.
     fn is_given(&self) -> bool {
-        self.0.as_ref().is_none_or(oneshot::Sender::is_closed)
+        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        sender.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
-    pub(super) fn finish(mut self, result: Result<Converged, ConvergeError>) {
+    pub(super) fn finish(&self, result: Result<Converged, ConvergeError>) {
         self.send(result);
     }
 }
 
 /// Removes what is remembered of a user of whom nothing is left. That it stays is harmless: the next call only looks a
 /// little longer.
-async fn forget(held: Box<dyn Hold>) {
+pub(super) async fn forget(held: Box<dyn Hold>) {
     if let Err(error) = held.remove().await {
         tracing::warn!(error = %with_causes(&error), "a lock file stays behind");
     }

@@ -169,6 +169,14 @@ pub enum ConvergeError {
     /// The task that converged ended without an answer: it panicked.
     #[error("the operation ended unexpectedly; the log has the reason")]
     Crashed,
+    /// It goes on, and could not be written down: nobody may be told that it will be done.
+    #[error(
+        "the operation goes on, but could not be written down while the files do not answer; send the request again"
+    )]
+    NotAccepted,
+    /// It was accepted, and made way for another request of the same user, which takes it in.
+    #[error("the operation made way for another request, which takes it in")]
+    Yielded,
     /// The process is going down.
     #[error("the service is shutting down; nothing is lost, call again")]
     ShuttingDown,
@@ -197,7 +205,8 @@ impl ConvergeError {
                 FailureKind::OperationInProgress
             }
             Self::Lock(LedgerError::Lost { .. }) => FailureKind::LockLost,
-            Self::Busy(_) => FailureKind::OperationInProgress,
+            Self::Busy(_) | Self::Yielded => FailureKind::OperationInProgress,
+            Self::NotAccepted => FailureKind::FilesUnavailable,
             Self::QueueFull(_) => FailureKind::QueueFull,
             Self::TokenOfEnvironment => FailureKind::GatewayTokenNotOurs,
             Self::Contended => FailureKind::Contended,
@@ -206,6 +215,35 @@ impl ConvergeError {
             Self::ShuttingDown => FailureKind::ShuttingDown,
             Self::Crashed => FailureKind::Internal,
             Self::Aws(aws) => FailureKind::of_aws(aws),
+        }
+    }
+
+    /// Whether only another request can mend it. Everything else passes, or an operator mends it, and the same is tried again.
+    #[must_use]
+    pub fn needs_another_request(&self) -> bool {
+        match self.kind() {
+            FailureKind::InvalidField
+            | FailureKind::ContainerNotFound
+            | FailureKind::ForeignService
+            | FailureKind::ImageNotFound
+            | FailureKind::FilesUnreadable
+            | FailureKind::GatewayTokenNotOurs => true,
+            FailureKind::OperationInProgress
+            | FailureKind::QueueFull
+            | FailureKind::BaseUnusable
+            | FailureKind::FilesUnavailable
+            | FailureKind::FilesMisconfigured
+            | FailureKind::LockLost
+            | FailureKind::Contended
+            | FailureKind::AwsThrottled
+            | FailureKind::AwsUnavailable
+            | FailureKind::AwsQuotaExceeded
+            | FailureKind::AwsAccessDenied
+            | FailureKind::AwsRefused
+            | FailureKind::Cancelled
+            | FailureKind::DeadlineExceeded
+            | FailureKind::ShuttingDown
+            | FailureKind::Internal => false,
         }
     }
 

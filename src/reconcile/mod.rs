@@ -1,6 +1,8 @@
 //! One way for everything: observe, plan, execute, until the planner has nothing left to do.
 
 mod accepted;
+mod accepted_work;
+mod accepting;
 mod admission;
 mod cancel;
 mod converge;
@@ -10,20 +12,24 @@ mod error;
 mod execute;
 mod gateway;
 mod hints;
+mod intent;
 mod names;
 mod observe;
 mod operation;
 mod plan;
+mod pursuit;
 mod status;
 mod sweep;
 mod target;
 
+pub use accepted_work::{AcceptedWork, Ended};
 pub use cancel::{Cancelled, CancelledDeployment};
 pub use credentials::Credentials;
 pub use error::{ConvergeError, FailureKind};
 pub use gateway::{Gateway, GatewayAuth};
 pub use operation::Caller;
 pub use plan::{Done, NotRemoved, Observed, Plan, Refusal, Step, plan};
+pub use pursuit::Known;
 pub use status::{ContainerView, Refined, Watched};
 pub use sweep::Sweep;
 pub use target::{Definition, Desired, IfMissing, Target};
@@ -45,11 +51,17 @@ use crate::metrics::Metrics;
 use crate::probe::GatewayProbe;
 use crate::staging::{Placed, Staging, StagingError};
 use accepted::Changes;
+use accepted_work::UnderWay;
 use cancel::Cancellations;
 use converge::Answer;
 use deletions::Deletions;
 use hints::Hints;
+use intent::Work;
 use operation::Operation;
+use pursuit::Pursuits;
+
+/// How long a caller to whom an answer is due waits until it is written down that the work goes on.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(3);
 
 /// How the reconciler works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +126,8 @@ pub struct Reconciler {
     cancellations: Cancellations,
     deletions: Deletions,
     changes: Changes,
+    under_way: UnderWay,
+    pursuits: Pursuits,
     hints: Hints,
 }
 
@@ -148,6 +162,18 @@ pub struct PlacedSignIn {
 }
 
 impl Converged {
+    /// It goes on, and nothing of it is known yet.
+    fn waiting() -> Self {
+        Self {
+            outcome: Outcome::Waiting,
+            view: None,
+            access_point_id: None,
+            sign_in: None,
+            not_removed: Vec::new(),
+            without_lock: None,
+        }
+    }
+
     /// What the caller should know although it went through.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
@@ -162,7 +188,7 @@ impl Converged {
 }
 
 /// What a converge does to the user's sign-in, beside putting it where the release looks for it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum SignInChange {
     /// Nothing.
     None,
@@ -231,6 +257,8 @@ impl Reconciler {
             cancellations: Cancellations::default(),
             deletions: Deletions::default(),
             changes: Changes::default(),
+            under_way: UnderWay::default(),
+            pursuits: Pursuits::default(),
             hints: Hints::default(),
         }
     }
@@ -285,27 +313,23 @@ impl Reconciler {
         // An error's level: whatever is logged, its line has these fields.
         let (kind, operation_id, user) = (operation.kind(), operation.id(), operation.user());
         let span = tracing::error_span!("converge", operation = kind, operation_id, user_id = %user);
+        let due = Instant::now() + self.options.answer_within;
         let work = async move {
-            let mut answer = Answer(Some(answer));
-            let result = this.converge(&target, sign_in, &mut operation, &mut answer).await;
+            let answer = Answer::new(answer, due);
+            let work = Work::new(operation.caller().name(), operation.kind(), target, sign_in);
+            let result = Box::pin(this.converge(work, &mut operation, &answer)).await;
             operation.end(result.as_ref().map(|converged| converged.outcome));
             answer.finish(result);
         };
         // Nothing that it asks of AWS waits for longer than it may go on.
         let scope = Scope::new(Class::Interactive, Instant::now() + self.options.deadline);
         self.running.spawn(scope.run(work).instrument(span.or_current()));
-        match tokio::time::timeout(self.options.answer_within, answered).await {
+        match tokio::time::timeout_at(due + WRITTEN_WITHIN, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) if self.stopping.is_cancelled() => Err(ConvergeError::ShuttingDown),
             Ok(Err(_)) => Err(ConvergeError::Crashed),
-            Err(_) => Ok(Converged {
-                outcome: Outcome::Waiting,
-                view: None,
-                access_point_id: None,
-                sign_in: None,
-                not_removed: Vec::new(),
-                without_lock: None,
-            }),
+            // It goes on, but nothing says that it would if this process were killed.
+            Err(_) => Err(ConvergeError::NotAccepted),
         }
     }
 

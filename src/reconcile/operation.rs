@@ -20,6 +20,12 @@ impl Caller {
     pub fn new(name: &str) -> Self {
         Self(name.into())
     }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
 }
 
 /// One operation under way. It is counted and written down exactly once: when it ends, also if its caller was
@@ -47,6 +53,10 @@ impl Operation {
         self.kind
     }
 
+    pub(super) const fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     pub(super) const fn user(&self) -> &UserId {
         &self.user
     }
@@ -64,6 +74,7 @@ impl Operation {
     pub(super) fn end(mut self, result: Result<Outcome, &ConvergeError>) {
         match result {
             Ok(outcome) => self.write_down(outcome.name(), None),
+            Err(ConvergeError::Yielded) => self.write_down("handed_over", None),
             Err(error) => self.write_down("failed", Some(error)),
         }
     }

@@ -9,8 +9,8 @@ use thiserror::Error;
 use super::target::{Definition, Desired, IfMissing, Target};
 use crate::domain::service::{Rollout, Service, ServiceStatus, is_newer_revision, revision};
 use crate::domain::{
-    Accepted, BaseDefinition, CurrentDefinition, EcrImage, Invalid, RenderError, Rendered, Spec, SpecPatch, UserId,
-    render,
+    Accepted, BaseDefinition, CurrentDefinition, EcrImage, Invalid, Phase, RenderError, Rendered, Spec, SpecPatch,
+    UserId, render,
 };
 
 /// What is known of a user.
@@ -498,6 +498,25 @@ impl Step {
             Self::EnsureAccessPoint
             | Self::CheckImage(_)
             | Self::RegisterTaskDefinition(_)
+            | Self::StopTasks { .. }
+            | Self::DeleteService
+            | Self::DeregisterRevision(_)
+            | Self::FollowToPrevious(_)
+            | Self::DeleteAccessPoint(_)
+            | Self::PurgeFiles
+            | Self::DeleteRevisions(_) => None,
+        }
+    }
+
+    /// How far a user without a service is after it.
+    #[must_use]
+    pub const fn reaches(&self) -> Option<Phase> {
+        match self {
+            Self::EnsureAccessPoint => Some(Phase::AccessPoint),
+            Self::RegisterTaskDefinition(_) => Some(Phase::TaskDefinition),
+            Self::CheckImage(_)
+            | Self::CreateService { .. }
+            | Self::UpdateService { .. }
             | Self::StopTasks { .. }
             | Self::DeleteService
             | Self::DeregisterRevision(_)

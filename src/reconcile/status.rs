@@ -138,7 +138,7 @@ impl Reconciler {
         mut status: Status,
         tasks: Vec<Task>,
     ) -> Result<Refined, AwsError> {
-        if self.deletions.has(user) {
+        if self.deletions.has(user) || self.is_being_deleted(user).await {
             // Its tasks stop first; ECS calls the service ACTIVE until they have.
             let asked_for = service.task_definition.clone();
             let status = Status { state: State::Deleting, phase: None, ready: false, reason: None };

@@ -1,9 +1,12 @@
 //! What a caller wants a user's container to become.
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::{ImageRef, OpenClawVersion, RolloutOrder, Size, Spec, SpecPatch, State};
 
 /// The wanted end of a converge. Provision, resize, redeploy, start, stop and delete differ only in this.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Target {
     /// There should be a service.
     Present {
@@ -16,6 +19,7 @@ pub enum Target {
         /// Replace the running task even when nothing changed.
         restart: bool,
         /// In which order tasks are replaced; `None` leaves it to the settings.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         rollout_order: Option<RolloutOrder>,
     },
     /// There should be nothing.
@@ -28,7 +32,8 @@ pub enum Target {
 }
 
 /// What to do when there is no service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum IfMissing {
     /// Make it.
     Create,
@@ -37,7 +42,8 @@ pub enum IfMissing {
 }
 
 /// What the service should run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Definition {
     /// What it runs now.
     Keep,
@@ -46,7 +52,8 @@ pub enum Definition {
 }
 
 /// How many tasks the service should have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Desired {
     /// One.
     Running,

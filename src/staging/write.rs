@@ -124,11 +124,16 @@ pub(crate) fn remove_leftovers(directory: &Dir) -> Result<(), StagingError> {
 }
 
 /// Removes temporary files of these names that nobody can be writing any more: for a directory that several write to at a
-/// time. A write is a matter of seconds, and is given up after [`crate::files::WITHIN`].
-pub(crate) fn remove_old_leftovers(directory: &Dir, names: &[Name]) -> Result<(), StagingError> {
+/// time. A write is a matter of seconds, and is given up after [`crate::files::WITHIN`]. Others that are as old go where
+/// `is_short_lived` says so.
+pub(crate) fn remove_old_leftovers(
+    directory: &Dir,
+    names: &[Name],
+    is_short_lived: impl Fn(&Name) -> bool,
+) -> Result<(), StagingError> {
     const OLD_SECONDS: i64 = 120;
     let now = jiff::Timestamp::now().as_second();
-    for name in names.iter().filter(|name| is_temporary(name)) {
+    for name in names.iter().filter(|name| is_temporary(name) || is_short_lived(name)) {
         let written = directory.stat(name)?.map(|stat| stat.st_mtime);
         if written.is_none_or(|written| now.saturating_sub(written) < OLD_SECONDS) {
             continue;

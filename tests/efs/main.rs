@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests, too")]
 #![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
+mod accepted;
 mod errors;
 mod file_calls;
 mod fuse;

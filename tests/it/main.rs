@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "in a test binary every module is private, and `pub` says who may use what")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests, too")]
 
+mod accepted;
 mod architecture;
 mod aws_actions;
 mod bad_input;

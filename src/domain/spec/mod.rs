@@ -3,7 +3,7 @@
 
 mod maps;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -105,24 +105,37 @@ impl SignInKind {
 }
 
 /// A partial spec, as a caller sends it: `None` leaves what the user has.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SpecPatch {
     /// A new size.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
     /// `Some(None)` unpins.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub image: Option<Option<ImageRef>>,
     /// The release of the image, where its tag does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub openclaw_version: Option<OpenClawVersion>,
     /// How the user is to sign in.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<SignInKind>,
     /// Whether a ChatGPT sign-in came along.
     pub has_auth: bool,
     /// The whole new set of variables.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub variables: Option<Variables>,
     /// The whole new set of secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub secrets: Option<Secrets>,
     /// The whole new set of labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labels>,
+}
+
+/// Null is given too.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<ImageRef>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 impl Spec {
@@ -195,6 +208,43 @@ impl SpecPatch {
             (Some(variables), Some(secrets)) => no_name_twice(variables, secrets),
             (Some(_), None) | (None, Some(_) | None) => Ok(()),
         }
+    }
+
+    /// This patch and then `later`, as one.
+    ///
+    /// # Errors
+    /// When the two together contradict themselves.
+    pub fn then(self, later: Self) -> Result<Self, Invalid> {
+        let (before, now) = (self.sign_in, later.sign_in.or(self.sign_in));
+        let has_auth = match later.sign_in {
+            // The sign-in has no use any more.
+            Some(kind) if kind != SignInKind::Chatgpt => later.has_auth,
+            Some(_) | None => self.has_auth || later.has_auth,
+        };
+        let mut secrets = self.secrets;
+        match (later.secrets, before.and_then(SignInKind::key)) {
+            (Some(later), _) => secrets = Some(later),
+            (None, Some(key)) if now != before => {
+                if let Some(secrets) = &mut secrets {
+                    secrets.remove(key);
+                }
+            }
+            (None, Some(_) | None) => {}
+        }
+        // A release is said of an image.
+        let is_other_image = later.image.is_some() && later.image != self.image;
+        let merged = Self {
+            size: later.size.or(self.size),
+            image: later.image.or(self.image),
+            openclaw_version: later.openclaw_version.or(self.openclaw_version.filter(|_| !is_other_image)),
+            sign_in: now,
+            has_auth,
+            variables: later.variables.or(self.variables),
+            secrets,
+            labels: later.labels.or(self.labels),
+        };
+        merged.check()?;
+        Ok(merged)
     }
 
     /// A sign-in that is sent along changes no provider: that would take the other one's key away unasked, at the next

@@ -55,6 +55,8 @@ pub enum ReasonCode {
     CircuitBreaker,
     /// ECS calls the container healthy, and its gateway does not answer.
     GatewayUnanswered,
+    /// A request that was accepted turned out to be one that cannot be done.
+    RequestFailed,
     /// Anything else that ECS says.
     Other,
 }
@@ -90,6 +92,7 @@ impl ReasonCode {
             Self::GatewayUnanswered => {
                 "give it a minute after a start; then read the container's log, and check that its security group lets this service reach the gateway's port"
             }
+            Self::RequestFailed => "mend what the message names, and send the request again",
             Self::Other => "read the service events in ECS",
         }
     }

@@ -6,9 +6,10 @@ import { follow } from "./follow.js";
 
 /** The way up, in order, in words. */
 const PHASES = [
-  ["files_staged", "Sign-in staged"],
+  ["queued", "Accepted"],
   ["access_point", "Access point made"],
   ["task_definition", "Revision registered"],
+  ["files_staged", "Sign-in staged"],
   ["service", "Service made"],
   ["task_pending", "Task starting"],
   ["task_running", "Task running"],
@@ -244,8 +245,8 @@ const NOBODYS_FAULT = ["stopped_by_user", "retired_by_aws"];
 function told(action, { status, body }) {
   if (body.cancelled) {
     const { operations, deployment, at_work_elsewhere: elsewhere } = body.cancelled;
-    const other = elsewhere ? " Another replica is at work on this user, and goes on." : "";
-    if (operations === 0 && !deployment) return elsewhere ? `Nothing was cancelled.${other}` : "Nothing was under way.";
+    const other = elsewhere ? " One of them was another replica's." : "";
+    if (operations === 0 && !deployment) return "Nothing was under way.";
     const how = deployment ? `; deployment ${deployment.replaceAll("_", " ")}` : "";
     return `Cancelled ${operations} operation${operations === 1 ? "" : "s"}${how}.${other}`;
   }

@@ -218,8 +218,15 @@ async fn what_a_kill_leaves_is_found_and_removed() {
     assert!(temporary.exists());
     let long_ago = std::time::SystemTime::now() - Duration::from_secs(600);
     fs::File::options().write(true).open(&temporary).unwrap().set_modified(long_ago).unwrap();
+    files.world.two.ask(&user(), Ask::Yield).await.unwrap();
     files.world.two.list_noted().await.unwrap();
     assert!(!temporary.exists());
+    // So is what nobody heard.
+    let ask = files.directory().join("u.ask");
+    assert!(ask.exists());
+    fs::File::options().write(true).open(&ask).unwrap().set_modified(long_ago).unwrap();
+    files.world.two.list_noted().await.unwrap();
+    assert!(!ask.exists());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::aws::MaySend;
 use crate::domain::service::revision;
 use crate::domain::{Accepted, Coordinates, UserId, user_family};
 use crate::files::Fence;
-use crate::ledger::{Hold, RememberedAccessPoint};
+use crate::ledger::{Hold, PendingSlot, RememberedAccessPoint};
 use crate::reconcile::error::ConvergeError;
 use crate::reconcile::plan::{NotRemoved, Observed};
 use crate::reconcile::target::Target;
@@ -19,7 +19,7 @@ const MOST_DEREGISTERED: usize = 150;
 
 /// What a converge works under.
 #[derive(Debug)]
-pub(super) enum Lock {
+pub(in crate::reconcile) enum Lock {
     /// The user's lock.
     Held(Box<dyn Hold>),
     /// None: it could not be taken, and what is wanted needs no files.
@@ -42,6 +42,14 @@ impl Lock {
         match self {
             Self::Held(_) => None,
             Self::Without { error } => Some(error.clone()),
+        }
+    }
+
+    /// Where accepted work of the user is kept.
+    pub(super) fn pending(&self) -> Option<Arc<dyn PendingSlot>> {
+        match self {
+            Self::Held(held) => Some(held.pending()),
+            Self::Without { .. } => None,
         }
     }
 

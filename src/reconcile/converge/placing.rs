@@ -3,16 +3,17 @@
 use jiff::Timestamp;
 
 use super::Run;
-use crate::domain::credential_plan::openclaw_json::Entries;
+use crate::domain::credential_plan::openclaw_json::{Entries, Surroundings};
 use crate::domain::credential_plan::{CredentialPlan, Release};
 use crate::domain::service::ServiceStatus;
 use crate::domain::{CurrentDefinition, Rendered, SignInKind, with_causes};
 use crate::reconcile::error::ConvergeError;
 use crate::reconcile::execute::Taken;
+use crate::reconcile::intent::Work;
 use crate::reconcile::plan::{Observed, Refusal, Step};
 use crate::reconcile::target::{Desired, Target};
 use crate::reconcile::{PlacedSignIn, SignInChange};
-use crate::staging::ToStage;
+use crate::staging::{Placed, ToStage};
 
 impl Run<'_> {
     /// Puts the sign-in where the service, as it is, looks for it. Not on a stop: a file system that does not answer is
@@ -32,37 +33,69 @@ impl Run<'_> {
         if self.placed.as_ref().is_some_and(|before| before.release == release && before.kind == kind) {
             return Ok(());
         }
-        let (staging, user) = (&self.staging(), self.user);
-        if matches!(self.sign_in, SignInChange::RotateGatewayToken) && release.has_gateway_token() {
-            return Err(ConvergeError::TokenOfEnvironment);
+        let (mut done, mut moved_aside) = (None::<Placed>, Vec::new());
+        // Without any change it is put where the release looks for it all the same.
+        let none = [SignInChange::None];
+        let changes = if self.changes.is_empty() { &none[..] } else { &self.changes };
+        for change in changes {
+            let mut placed = self.place_one(change, &release, kind, around.clone(), &mut moved_aside).await?;
+            if let Some(before) = done {
+                placed.staged = placed.staged.or(before.staged);
+                placed.needs_start |= before.needs_start;
+            }
+            done = Some(placed);
         }
-        if matches!(self.sign_in, SignInChange::RotateGatewayToken) {
-            staging.rotate_gateway_token(user).await?;
-            tracing::info!(user_id = %user, "made a new gateway token");
-        }
-        let moved_aside = match self.sign_in {
-            SignInChange::Repair => staging.repair(user, &release).await?,
-            SignInChange::None
-            | SignInChange::Send { .. }
-            | SignInChange::Remove
-            | SignInChange::RotateGatewayToken => Vec::new(),
-        };
-        let what = to_stage(&self.sign_in, kind)?;
-        let is_removed = matches!((kind, &self.sign_in), (SignInKind::Chatgpt, SignInChange::Remove));
-        let needs_start = is_removed && staging.remove_sign_in(user, &release).await?;
-        let mut placed = staging.stage(user, &release, what, entries(&release, kind), around).await?;
-        if is_removed {
-            placed.needs_start = needs_start;
-        }
+        let Some(mut placed) = done else { return Ok(()) };
         // Placed for one release and then for another, it was written all the same.
-        let mut moved_aside = moved_aside;
         if let Some(PlacedSignIn { placed: earlier, moved_aside: before, .. }) = self.placed.take() {
             placed.staged = earlier.staged;
             placed.needs_start |= earlier.needs_start;
             moved_aside.splice(..0, before);
         }
         self.placed = Some(PlacedSignIn { release, kind, placed, moved_aside });
+        self.cross_off_changes().await;
         Ok(())
+    }
+
+    /// The sign-in is where it belongs, so that no copy of it is kept anywhere else.
+    async fn cross_off_changes(&self) {
+        if !self.changes.is_empty() {
+            self.accepting.advance(Work::signed_in).await;
+        }
+    }
+
+    /// Makes one change of the user's sign-in.
+    async fn place_one(
+        &self,
+        change: &SignInChange,
+        release: &Release,
+        kind: SignInKind,
+        around: Surroundings,
+        moved_aside: &mut Vec<(String, String)>,
+    ) -> Result<Placed, ConvergeError> {
+        let (staging, user) = (&self.staging(), self.user);
+        if matches!(change, SignInChange::RotateGatewayToken) && release.has_gateway_token() {
+            return Err(ConvergeError::TokenOfEnvironment);
+        }
+        if matches!(change, SignInChange::RotateGatewayToken) {
+            staging.rotate_gateway_token(user).await?;
+            tracing::info!(user_id = %user, "made a new gateway token");
+        }
+        match change {
+            SignInChange::Repair => moved_aside.extend(staging.repair(user, release).await?),
+            SignInChange::None
+            | SignInChange::Send { .. }
+            | SignInChange::Remove
+            | SignInChange::RotateGatewayToken => {}
+        }
+        let what = to_stage(change, kind)?;
+        let is_removed = matches!((kind, change), (SignInKind::Chatgpt, SignInChange::Remove));
+        let needs_start = is_removed && staging.remove_sign_in(user, release).await?;
+        let mut placed = staging.stage(user, release, what, entries(release, kind), around).await?;
+        if is_removed {
+            placed.needs_start = needs_start;
+        }
+        Ok(placed)
     }
 
     /// Registers a revision for a user of whom nothing runs, and stages their files beside that: in place before anything can
@@ -70,7 +103,8 @@ impl Run<'_> {
     /// directory yet. A request that is refused leaves nothing, and what another revision would need is not touched.
     pub(super) async fn register_and_stage(&mut self, rendered: Rendered) -> Result<Taken, ConvergeError> {
         let staging = self.staging();
-        let Self { reconciler, at, user, sign_in, observed, placed, .. } = self;
+        let Self { reconciler, at, user, changes, observed, placed, .. } = self;
+        let sign_in = changes.first().unwrap_or(&SignInChange::None);
         let revision = CurrentDefinition::parse(&rendered.request, user)?;
         let (around, release, kind) = (revision.surroundings(), revision.release, revision.spec.sign_in);
         let stage = staging.stage_new(user, &release, to_stage(sign_in, kind)?, entries(&release, kind), around);
@@ -80,6 +114,7 @@ impl Run<'_> {
             (Ok(taken), Ok(None)) => Ok(taken),
             (Ok(taken), Ok(Some(staged))) => {
                 *placed = Some(PlacedSignIn { release, kind, placed: staged, moved_aside: Vec::new() });
+                self.cross_off_changes().await;
                 Ok(taken)
             }
             // What was registered is remembered, and deregistered because nothing can run it.
@@ -98,7 +133,7 @@ impl Run<'_> {
     /// Whether the user's files can be staged before it is known that their revision is registered.
     pub(super) fn can_stage_beside(&self) -> bool {
         let runs = self.observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
-        !runs && matches!(self.sign_in, SignInChange::None | SignInChange::Send { .. })
+        !runs && matches!(self.changes[..], [] | [SignInChange::None | SignInChange::Send { .. }])
     }
 
     /// Whether what was staged waits for a task to start, and none is about to.
@@ -114,14 +149,16 @@ impl Run<'_> {
 
     pub(super) fn count_sign_in(&self) {
         let Some(PlacedSignIn { placed, .. }) = &self.placed else { return };
-        let outcome = match &self.sign_in {
-            SignInChange::None | SignInChange::RotateGatewayToken => None,
-            SignInChange::Repair => Some("repaired"),
-            SignInChange::Send { .. } => placed.staged.map(|staged| staged.outcome.name()),
-            SignInChange::Remove => Some("removed"),
-        };
-        if let Some(outcome) = outcome {
-            self.reconciler.metrics.credentials(outcome);
+        for change in &self.changes {
+            let outcome = match change {
+                SignInChange::None | SignInChange::RotateGatewayToken => None,
+                SignInChange::Repair => Some("repaired"),
+                SignInChange::Send { .. } => placed.staged.map(|staged| staged.outcome.name()),
+                SignInChange::Remove => Some("removed"),
+            };
+            if let Some(outcome) = outcome {
+                self.reconciler.metrics.credentials(outcome);
+            }
         }
     }
 }

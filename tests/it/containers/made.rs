@@ -19,6 +19,7 @@ async fn a_new_user_is_answered_201_with_the_whole_picture_after_five_calls() {
     answer.body["access_point_id"] = json!("fsap-…");
     insta::assert_json_snapshot!(answer.body, @r#"
     {
+      "accepted": null,
       "access_point_id": "fsap-…",
       "base_task_definition": "arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev:1",
       "credentials": "written",
