@@ -104,9 +104,15 @@ impl Efs {
     async fn check_found(&self, id: &str, wanted: &AccessPoint) -> Result<(), AwsError> {
         const OPERATION: &str = "elasticfilesystem:DescribeAccessPoints";
         let answer = self.client.describe_access_points().access_point_id(id).send().await;
-        let answer = answer.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
+        let answer = match answer {
+            // It was there a moment ago, for CreateAccessPoint: it is not seen yet, or has just gone.
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_access_point_not_found()) => {
+                return Err(AwsError::malformed(OPERATION, STILL_BEING_DELETED));
+            }
+            answer => answer.map_err(|error| AwsError::from_sdk(OPERATION, error))?,
+        };
         let Some(found) = answer.access_points().first() else {
-            return Err(AwsError::malformed(OPERATION, "does not hold the access point that CreateAccessPoint named"));
+            return Err(AwsError::malformed(OPERATION, STILL_BEING_DELETED));
         };
         if matches!(found.life_cycle_state(), Some(LifeCycleState::Deleting | LifeCycleState::Deleted)) {
             return Err(AwsError::malformed(OPERATION, STILL_BEING_DELETED));

@@ -260,7 +260,7 @@ fn is_fenced(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// How [`super::Efs`] says that an access point is `deleting`.
-pub(super) const STILL_BEING_DELETED: &str = "shows an access point that is still being deleted";
+pub(super) const STILL_BEING_DELETED: &str = "shows an access point that is still being deleted, or not seen yet";
 
 /// How an answer of an endpoint is told that has no such action.
 const NOT_IMPLEMENTED: &str = "this endpoint does not implement it";
