@@ -85,6 +85,8 @@ pub(super) struct Holding {
     /// Says in the file that it is held by this acquisition.
     generation: String,
     newest: Mutex<Newest>,
+    /// Whether work is written down of the user.
+    is_noted: AtomicBool,
     lost: AtomicBool,
     /// When the last look began that found it held, in milliseconds of `clock`.
     looked_at: AtomicU64,
@@ -173,6 +175,7 @@ impl FileLedger {
             user: place.user.clone(),
             place: Some(place),
             generation: format!("{:016x}", fastrand::u64(..)),
+            is_noted: AtomicBool::new(newest.entry.is_noted),
             newest: Mutex::new(newest),
             lost: AtomicBool::new(false),
             looked_at: AtomicU64::new(looked_at),
@@ -292,8 +295,9 @@ impl Ledger for FileLedger {
 }
 
 impl Holding {
+    /// Asked on the runtime's threads: `newest` is locked by a file thread for as long as a write hangs.
     fn is_noted(&self) -> bool {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner).entry.is_noted
+        self.is_noted.load(Ordering::Acquire)
     }
 
     fn failed(&self, action: &'static str) -> impl FnOnce(Errno) -> StagingError + use<> {
@@ -326,6 +330,7 @@ impl Holding {
         let mut entry = Entry { generation: self.generation.clone(), ..newest.entry.clone() };
         change(&mut entry);
         *newest = newest.replace(file, entry).map_err(self.failed("write"))?;
+        self.is_noted.store(newest.entry.is_noted, Ordering::Release);
         // Stopped since the look, it may have been overtaken, and have overwritten what the other one had announced. Then
         // neither can tell who is right, and both lose.
         if self.is_recent() { Ok(()) } else { Err(self.lose()) }
