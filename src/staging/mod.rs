@@ -121,7 +121,7 @@ pub struct Staged {
     pub reason: Reason,
 }
 
-/// The result of [`Staging::place`].
+/// The result of [`Staging::stage`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
     /// What became of the sign-in that was sent; `None` when none was.
