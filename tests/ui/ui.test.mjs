@@ -75,7 +75,7 @@ test("from provision to running, a resize that fails with its reason, and the re
   await screenshot(page, "provisioning");
   await waitForState(page, "running");
   await row.locator(".state-running").waitFor();
-  assert.equal(await page.locator("#detail .phase-done").count(), 7);
+  assert.equal(await page.locator("#detail .phase-done").count(), 8);
   await screenshot(page, "running");
 
   await act(page, "Resize", async (dialog) => {
