@@ -20,7 +20,7 @@ class Provisioner:
     def __init__(self, binary: Path, version: str, directory: Path):
         self.directory = directory
         self.log = directory.with_suffix(".log")
-        self.command = [str(binary), "dev", "--listen", "127.0.0.1:0", "--emulator-listen", "127.0.0.1:0",
+        self.command = [str(binary), "dev", "--stale-reads", "0", "--listen", "127.0.0.1:0", "--emulator-listen", "127.0.0.1:0",
                         "--dir", str(directory), "--token", TOKEN, "--openclaw-version", version]
 
     def __enter__(self) -> "Provisioner":
