@@ -20,7 +20,7 @@ ARG FEATURES=
 # Dependencies take minutes and change seldom: a layer of their own, built for an empty program. With one crate that does
 # what cargo-chef does, with nothing to install; and a layer can be kept in a registry, which a cache mount cannot.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src tests/it tests/efs benches && touch src/lib.rs tests/it/main.rs tests/efs/main.rs benches/provision.rs benches/list.rs benches/efs.rs && echo 'fn main() {}' >src/main.rs
+RUN mkdir -p src tests/it tests/efs tests/chaos benches && touch src/lib.rs tests/it/main.rs tests/efs/main.rs tests/chaos/main.rs benches/provision.rs benches/list.rs benches/efs.rs && echo 'fn main() {}' >src/main.rs
 RUN cargo auditable build --locked --release --no-default-features --features "${FEATURES}"
 
 COPY docs/compatibility.json docs/

@@ -66,8 +66,18 @@ impl World {
         self.replica_of(env!("CARGO_BIN_EXE_openclaw-provisioner").as_ref(), root)
     }
 
+    /// Where AWS answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A replica of another build.
     pub fn replica_of(&self, binary: &std::ffi::OsStr, root: &Path) -> Replica {
+        self.replica_through(self.address, binary, root)
+    }
+
+    /// A replica for which AWS answers at another address.
+    pub fn replica_through(&self, aws: SocketAddr, binary: &std::ffi::OsStr, root: &Path) -> Replica {
         let directory = tempfile::tempdir().unwrap();
         let (tokens, log) = (directory.path().join("tokens"), directory.path().join("log"));
         std::fs::write(&tokens, format!("test:admin:{TOKEN}\n")).unwrap();
@@ -79,7 +89,7 @@ impl World {
             .args(["--owner", if rustix::process::geteuid().is_root() { "1000:1000" } else { "-" }])
             .args(["--cluster", CLUSTER, "--base-family", BASE, "--file-system-id", &self.aws.file_system_id])
             .args(["--subnets", "subnet-0123456789abcdef0", "--security-groups", "sg-0123456789abcdef0"])
-            .env("AWS_ENDPOINT_URL", format!("http://{}", self.address))
+            .env("AWS_ENDPOINT_URL", format!("http://{aws}"))
             .env("AWS_REGION", "us-east-1")
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")

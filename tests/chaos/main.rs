@@ -1,0 +1,27 @@
+//! The service as a process, with AWS behind a proxy that spoils chosen calls, killed at random, two replicas at a time. After
+//! each disturbance nothing is sent again: what was accepted has to come about by itself, and what was not must leave nothing.
+//!
+//! `cargo nextest run --profile chaos --test chaos` prints the tables. By hand: `CHAOS_ROUNDS` kills (40), `CHAOS_SEED`,
+//! `CHAOS_OPERATIONS` of two replicas (2000), and `CHAOS_OPERATION`, the name of the only one whose calls are disturbed.
+#![cfg(unix)]
+#![allow(unreachable_pub, reason = "in a test binary every module is private, and `pub` says who may use what")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests, too")]
+
+#[path = "../it/harness.rs"]
+#[allow(dead_code, reason = "the tests of the other binary use more of it")]
+mod harness;
+mod history;
+mod kills;
+mod matrix;
+mod proxy;
+mod state;
+mod verdict;
+#[path = "../efs/world.rs"]
+#[allow(dead_code, reason = "the tests of the other binary use more of it")]
+mod world;
+
+/// A number from the environment.
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name)
+        .map_or(otherwise, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+}
