@@ -66,6 +66,7 @@ impl World {
         self.replica_of(env!("CARGO_BIN_EXE_openclaw-provisioner").as_ref(), root)
     }
 
+    #[allow(dead_code, reason = "what disturbs it uses it")]
     /// Where AWS answers.
     pub fn address(&self) -> SocketAddr {
         self.address
