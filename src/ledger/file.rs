@@ -509,11 +509,18 @@ impl FileSlot {
 #[async_trait]
 impl PendingSlot for FileSlot {
     async fn read(&self) -> Result<Option<Pending>, LedgerError> {
-        if !self.is_noted() {
-            return Ok(None);
-        }
-        let read = self.run(|holding, root| pending_files::take_up(root, &holding.user)).await?;
-        read.map_err(|()| LedgerError::NotUnderstood { user_id: self.0.user.clone() })
+        if self.is_noted() { self.find().await } else { Ok(None) }
+    }
+
+    async fn find(&self) -> Result<Option<Pending>, LedgerError> {
+        let read = self.run(|holding, root| {
+            let found = pending_files::take_up(root, &holding.user)?;
+            if !holding.is_noted() && !matches!(found, Ok(None)) {
+                holding.put(root, |entry| entry.is_noted = true)?;
+            }
+            Ok(found)
+        });
+        read.await?.map_err(|()| LedgerError::NotUnderstood { user_id: self.0.user.clone() })
     }
 
     async fn write(&self, pending: &Pending) -> Result<(), LedgerError> {

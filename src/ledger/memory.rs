@@ -253,6 +253,10 @@ impl PendingSlot for MemorySlot {
         self.with_row(|row| row.pending.clone())
     }
 
+    async fn find(&self) -> Result<Option<Pending>, LedgerError> {
+        self.read().await
+    }
+
     async fn write(&self, pending: &Pending) -> Result<(), LedgerError> {
         self.with_row(|row| (row.pending, row.ended) = (Some(pending.clone()), None))
     }

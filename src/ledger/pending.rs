@@ -69,6 +69,10 @@ pub trait PendingSlot: fmt::Debug + Send + Sync {
     /// [`LedgerError::NotUnderstood`] where it was written by a later version.
     async fn read(&self) -> Result<Option<Pending>, LedgerError>;
 
+    /// As [`read`](Self::read), and looks also where nothing is noted as far as the holder knows: what it knows may have been
+    /// lost. From then on it is noted.
+    async fn find(&self) -> Result<Option<Pending>, LedgerError>;
+
     /// Puts this in place of what is pending, and of how former work ended. A sign-in that is not in it is gone.
     async fn write(&self, pending: &Pending) -> Result<(), LedgerError>;
 

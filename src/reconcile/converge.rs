@@ -65,6 +65,8 @@ impl Reconciler {
             Err(error) => return Err(error.into()),
         };
         let before = match lock.pending() {
+            // Its lock file, which says so, may have been lost.
+            Some(slot) if lock.is_new() && self.pursuits.is_listed(&user) => slot.find().await?,
             Some(slot) => slot.read().await?,
             None => None,
         };

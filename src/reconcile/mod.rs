@@ -1,10 +1,10 @@
 //! One way for everything: observe, plan, execute, until the planner has nothing left to do.
 
-mod accepted;
 mod accepted_work;
 mod accepting;
 mod admission;
 mod cancel;
+mod changes;
 mod converge;
 mod credentials;
 mod deletions;
@@ -50,9 +50,9 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::probe::GatewayProbe;
 use crate::staging::{Placed, Staging, StagingError};
-use accepted::Changes;
 use accepted_work::UnderWay;
 use cancel::Cancellations;
+use changes::Changes;
 use converge::Answer;
 use deletions::Deletions;
 use hints::Hints;

@@ -111,6 +111,11 @@ impl Pursuits {
         self.known().get(user).is_some_and(|known| known.is_pending && known.state == State::Deleting)
     }
 
+    /// Whether accepted work of the user was there, as the last look found it.
+    pub(super) fn is_listed(&self, user: &UserId) -> bool {
+        self.known().get(user).is_some_and(|known| known.is_pending)
+    }
+
     /// How many users were accepted before this one, and one more.
     pub(super) fn position(&self, user: &UserId, since: Timestamp) -> u64 {
         let known = self.known();
@@ -258,10 +263,18 @@ impl Reconciler {
                 return Tried::Failed;
             }
         };
-        let work = match held.pending().read().await {
+        let (slot, is_lock_new) = (held.pending(), held.is_new());
+        let was_noted = slot.is_noted();
+        // It was listed, so it is looked for: with its lock file, what the lock said of it may have been lost.
+        let work = match slot.find().await {
+            // Others have come and gone since, who knew nothing of it: done now, it would undo what they did.
+            Ok(Some(_)) if !was_noted && !is_lock_new => {
+                tracing::warn!(user_id = %user, "accepted work that nobody knew of is older than what was done since; it is crossed off");
+                return if slot.clear().await.is_ok() { Tried::Done } else { Tried::Failed };
+            }
             Ok(Some(pending)) => Work::of_pending(&pending),
             Ok(None) => {
-                if held.is_new() {
+                if is_lock_new {
                     super::converge::forget(held).await;
                 }
                 return Tried::Done;

@@ -98,6 +98,27 @@ fn a_delete_that_was_accepted_is_finished_after_a_kill_and_nothing_is_sent_again
     );
 }
 
+/// An operator removed it, say.
+#[test]
+fn what_was_accepted_is_finished_also_where_the_lock_file_is_lost() {
+    killed(
+        || async {
+            let app = TestApp::with(draining()).await;
+            running(&app, "alice").await;
+            assert_eq!(told(&app.delete("/containers/alice?data=purge").await), (202, "deleting"));
+            std::fs::remove_file(app.path(".provisioner/locks/alice.lock")).unwrap();
+            app
+        },
+        |other| async move {
+            other.reconciler.pursue_in_background();
+            other.pass_seconds(LONG_SECONDS).await;
+            assert_eq!(told(&other.get("/containers/alice").await), (404, "container_not_found"));
+            assert_eq!((other.services().len(), other.access_points().len(), pending_files(&other)), (0, 0, vec![]));
+            assert!(!other.path("users/alice").exists() && !other.path(".provisioner/locks/alice.lock").exists());
+        },
+    );
+}
+
 #[test]
 fn a_provision_after_a_delete_is_finished_after_a_kill_with_the_sign_in_that_came_with_it() {
     killed(

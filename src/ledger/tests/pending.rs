@@ -229,6 +229,24 @@ async fn what_a_kill_leaves_is_found_and_removed() {
     assert!(!ask.exists());
 }
 
+/// An operator removed it, say: what a caller was told to come is still to come.
+#[tokio::test]
+async fn what_was_accepted_is_found_also_where_the_lock_file_is_lost() {
+    let files = OnFiles::new().await;
+    let held = files.world.one.acquire(&user(), AT_ONCE).await.unwrap();
+    held.pending().write(&pending("a", Some("the secret"))).await.unwrap();
+    drop(held);
+    fs::remove_file(files.directory().parent().unwrap().join("locks/u.lock")).unwrap();
+    let held = files.world.two.acquire(&user(), LONG).await.unwrap();
+    let slot = held.pending();
+    assert!(held.is_new() && slot.read().await.unwrap().is_none());
+    assert_eq!(told(slot.find().await.unwrap()), was("a", Some("the secret")));
+    assert_eq!(told(slot.read().await.unwrap()), was("a", Some("the secret")));
+    slot.clear().await.unwrap();
+    assert_eq!(files.names(), Vec::<String>::new());
+    assert!(slot.find().await.unwrap().is_none() && !slot.is_noted());
+}
+
 #[tokio::test]
 async fn what_a_later_version_accepted_is_left_alone_and_members_of_no_meaning_are_tolerated() {
     let files = OnFiles::new().await;
