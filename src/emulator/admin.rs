@@ -97,10 +97,11 @@ impl Emulator {
             "DropBefore" => FaultKind::DropBefore,
             "DropAfter" => FaultKind::DropAfter,
             "Delay" => FaultKind::Delay(Duration::from_millis(number("milliseconds", 1000)?)),
+            "Late" => FaultKind::Late(Duration::from_millis(number("milliseconds", 1000)?)),
             "Hang" => FaultKind::Hang,
             other => {
                 return Err(format!(
-                    "unknown kind {other}; one of Error, ErrorAfter, DropBefore, DropAfter, Delay, Hang"
+                    "unknown kind {other}; one of Error, ErrorAfter, DropBefore, DropAfter, Delay, Late, Hang"
                 ));
             }
         };

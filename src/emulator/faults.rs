@@ -45,6 +45,8 @@ pub enum FaultKind {
     DropAfter,
     /// The call takes this much longer.
     Delay(Duration),
+    /// The call takes effect this much later, also when its caller has hung up: it was on its way.
+    Late(Duration),
     /// The call is never answered and has no effect.
     Hang,
 }

@@ -150,6 +150,14 @@ impl Emulator {
             Some(FaultKind::DropBefore) => return Err(Dropped),
             Some(FaultKind::Delay(time)) => tokio::time::sleep(*time).await,
             Some(FaultKind::Hang) => std::future::pending().await,
+            Some(FaultKind::Late(time)) => {
+                let (time, emulator, operation) = (*time, self.clone(), operation.clone());
+                let performed = tokio::spawn(async move {
+                    tokio::time::sleep(time).await;
+                    under_way.and_then(|_registering| emulator.perform(&operation))
+                });
+                return Ok(record.finish(performed.await.map_err(|_| Dropped)?));
+            }
             Some(FaultKind::ErrorAfter { .. } | FaultKind::DropAfter) | None => {}
         }
         let outcome = under_way.and_then(|_registering| self.perform(operation));

@@ -74,7 +74,7 @@ pub(crate) enum Protocol {
 }
 
 /// One call, decoded.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Operation {
     pub(crate) service: String,
     pub(crate) action: String,

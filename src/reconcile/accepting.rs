@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::error::ConvergeError;
 use super::intent::{EndNote, Work};
+use crate::aws::ServiceChange;
 use crate::domain::{Phase, with_causes};
 use crate::ledger::{LedgerError, PendingSlot};
 
@@ -19,6 +20,8 @@ pub(super) struct Accepting {
     work: Mutex<Work>,
     /// Held while it is written.
     written: tokio::sync::Mutex<Written>,
+    /// A change of the service that was sent, until the lock is known to have been held when it was answered.
+    in_flight: Mutex<Option<ServiceChange>>,
 }
 
 /// Whether what is on disk is this work.
@@ -33,7 +36,18 @@ enum Written {
 impl Accepting {
     pub(super) fn new(slot: Option<Arc<dyn PendingSlot>>, work: Work, is_accepted: bool) -> Arc<Self> {
         let written = if is_accepted { Written::Yes } else { Written::No };
-        Arc::new(Self { slot, work: Mutex::new(work), written: tokio::sync::Mutex::new(written) })
+        let (work, written) = (Mutex::new(work), tokio::sync::Mutex::new(written));
+        Arc::new(Self { slot, work, written, in_flight: Mutex::default() })
+    }
+
+    /// From now on this change is on its way to ECS; `None`: none is.
+    pub(super) fn send(&self, change: Option<ServiceChange>) {
+        *self.in_flight.lock().unwrap_or_else(PoisonError::into_inner) = change;
+    }
+
+    /// The change that may still arrive at ECS, or have arrived after the lock was lost.
+    pub(super) fn in_flight(&self) -> Option<ServiceChange> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn work(&self) -> MutexGuard<'_, Work> {

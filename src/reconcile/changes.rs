@@ -37,7 +37,7 @@ impl Heard {
 }
 
 impl Changes {
-    fn note(&self, user: &UserId, accepted: Accepted) {
+    pub(super) fn note(&self, user: &UserId, accepted: Accepted) {
         let age_then = Duration::ZERO;
         self.insert(user, Heard { accepted, age_then, heard: Instant::now() });
     }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::accepting::Accepting;
-use super::error::ConvergeError;
+use super::error::{ConvergeError, FailureKind};
 use super::execute::Taken;
 use super::intent::Work;
 use super::operation::Operation;
@@ -21,7 +21,7 @@ use super::plan::{NotRemoved, Observed, Plan, Refusal, Step, plan};
 use super::status::ContainerView;
 use super::target::Target;
 use super::{Converged, Outcome, PlacedSignIn, Reconciler, SignInChange};
-use crate::aws::{AwsError, ErrorKind, fenced};
+use crate::aws::{AwsError, ErrorKind, ServiceChange, fenced};
 use crate::domain::service::{ServiceStatus, is_newer_revision, revision};
 use crate::domain::{Coordinates, CurrentDefinition, Phase, UserId, with_causes};
 use crate::ledger::{Ask, Hold, LedgerError};
@@ -129,6 +129,10 @@ impl Reconciler {
             Err(ConvergeError::Refused(Refusal::NotFound | Refusal::Invalid(_)) | ConvergeError::QueueFull(_))
         );
         let never_was = is_new && is_refused;
+        let has_lost = result.as_ref().is_err_and(|error| error.kind() == FailureKind::LockLost);
+        if let Some(change) = accepting.in_flight().filter(|_| has_lost) {
+            self.put_back_later(&user, change);
+        }
         let (result, goes_on) = self.conclude(result, &accepting, deletes && is_accepted).await;
         // What a forced delete left is remembered, so that the next one tries it again.
         let is_gone = result.as_ref().is_ok_and(|converged| converged.not_removed.is_empty()) && deletes;
@@ -391,6 +395,7 @@ impl Run<'_> {
         self.did.ran |= step.task_definition().is_some();
         let removes = matches!(self.target, Target::Absent { force: true, .. }).then(|| step.removes()).flatten();
         let (started, attempt) = (Instant::now(), self.did.conflicts + 1);
+        self.accepting.send(service_change(&step));
         let span = tracing::info_span!("step", step = name);
         let taken = match step {
             Step::RegisterTaskDefinition(rendered) if beside => {
@@ -405,6 +410,8 @@ impl Run<'_> {
             Err(error) => {
                 tracing::warn!(error = %with_causes(&error), "the user's revisions could not be written down")
             }
+            // What was accepted could be written down, so the lock was held then.
+            Ok(()) if taken.is_ok() => self.accepting.send(None),
             Ok(()) => {}
         }
         let taken = match (taken, removes) {
@@ -603,6 +610,25 @@ impl Run<'_> {
         };
         Converged { outcome, view, access_point_id, sign_in: placed, not_removed: done.not_removed, without_lock }
     }
+}
+
+/// What the step changes of a service that is there.
+fn service_change(step: &Step) -> Option<ServiceChange> {
+    let (task_definition, desired_count) = match step {
+        Step::UpdateService { task_definition, desired, .. } => (task_definition.clone(), *desired),
+        Step::StopTasks { .. } => (None, Some(0)),
+        Step::EnsureAccessPoint
+        | Step::CheckImage(_)
+        | Step::RegisterTaskDefinition(_)
+        | Step::CreateService { .. }
+        | Step::DeleteService
+        | Step::DeregisterRevision(_)
+        | Step::FollowToPrevious(_)
+        | Step::DeleteAccessPoint(_)
+        | Step::PurgeFiles
+        | Step::DeleteRevisions(_) => return None,
+    };
+    Some(ServiceChange { task_definition, desired_count, ..ServiceChange::default() })
 }
 
 /// Whether AWS understood and refused the call, or was never sent it, so that it had no effect. Throttling is no such answer: it may be that

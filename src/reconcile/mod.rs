@@ -13,6 +13,7 @@ mod execute;
 mod gateway;
 mod hints;
 mod intent;
+mod late;
 mod names;
 mod observe;
 mod operation;

@@ -24,6 +24,7 @@ mod gateway;
 mod harness;
 mod images;
 mod interruptions;
+mod late;
 mod left_over;
 mod listing;
 mod many_connections;

@@ -1,0 +1,84 @@
+//! A change that is on its way to ECS when its lock is lost, and arrives after what the next holder did.
+
+use std::time::Duration;
+
+use openclaw_provisioner::emulator::{Fault, FaultKind};
+use serde_json::{Value, json};
+
+use crate::harness::TestApp;
+
+/// Far longer than a look at the lock counts.
+const LATE: Duration = Duration::from_secs(20);
+
+/// A request that is sent to one replica, which loses its lock while ECS is about to take the change in; `next` is done by another.
+async fn overtaken(first: (&str, Value), next: (&str, Value)) -> TestApp {
+    let app = TestApp::start().await;
+    assert_eq!(app.provision("alice").await.status, 201);
+    app.pass_seconds(60).await;
+    let other = app.replica().await;
+    app.emulator.inject(Fault {
+        service: None,
+        action: "UpdateService".into(),
+        skip: 0,
+        times: 1,
+        kind: FaultKind::Late(LATE),
+    });
+    let overtaking = async {
+        while app.count("UpdateService") == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // As when the lease of its mount is lost: the name leads to another file from now on.
+        std::fs::remove_file(app.path(".provisioner/locks/alice.lock")).unwrap();
+        let answer = other.post(&format!("/containers/alice/{}", next.0), next.1).await;
+        assert!(matches!(answer.status, 200 | 202), "{}", answer.body);
+    };
+    let path = format!("/containers/alice/{}", first.0);
+    let (answer, ()) = tokio::join!(app.post(&path, first.1), overtaking);
+    assert_eq!((answer.status, answer.body["code"].as_str()), (503, Some("lock_lost")), "{}", answer.body);
+    app.pass_seconds(120).await;
+    assert_eq!(app.count("UpdateService"), 3, "the late one, the next holder's, and what puts that back");
+    app
+}
+
+fn size(cpu: u32) -> Value {
+    json!({"cpu": cpu, "memory_mib": cpu * 2})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_size_that_arrives_late_does_not_undo_the_one_that_was_accepted_after_it() {
+    let app = overtaken(("resize", size(1024)), ("resize", size(2048))).await;
+    let shown = app.get("/containers/alice").await.body;
+    assert_eq!((&shown["size"]["cpu"], &shown["state"]), (&json!(2048), &json!("running")), "{shown}");
+    // What was put back is what the next change begins with.
+    assert_eq!(app.post("/containers/alice/redeploy", json!({})).await.status, 200);
+    app.pass_seconds(60).await;
+    assert_eq!(app.get("/containers/alice").await.body["size"]["cpu"], json!(2048));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_arrives_late_does_not_stop_who_was_started_after_it() {
+    let app = overtaken(("stop", json!({})), ("start", json!({}))).await;
+    let shown = app.get("/containers/alice").await.body;
+    assert_eq!(shown["state"], json!("running"), "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_deleted_meanwhile_stays_deleted() {
+    let app = TestApp::start().await;
+    assert_eq!(app.provision("alice").await.status, 201);
+    app.pass_seconds(60).await;
+    let other = app.replica().await;
+    let kind = FaultKind::Late(LATE);
+    app.emulator.inject(Fault { service: None, action: "UpdateService".into(), skip: 0, times: 1, kind });
+    let deleting = async {
+        while app.count("UpdateService") == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        std::fs::remove_file(app.path(".provisioner/locks/alice.lock")).unwrap();
+        assert!(matches!(other.delete("/containers/alice").await.status, 202 | 204));
+    };
+    let (answer, ()) = tokio::join!(app.post("/containers/alice/resize", size(1024)), deleting);
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    app.pass_seconds(120).await;
+    assert_eq!(app.get("/containers/alice").await.status, 404);
+}
