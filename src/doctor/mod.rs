@@ -10,6 +10,7 @@
 mod files;
 mod identity;
 mod infrastructure;
+mod promoted;
 mod settings;
 mod version_file;
 
@@ -138,7 +139,11 @@ impl Doctor {
         let ssm = &self.aws.ssm;
         let coordinates = async {
             let read = settings::read(&self.coordinates, ssm).await;
-            let pointed_at = infrastructure::checks(&self.aws, &read.known, self.owner.owner).await;
+            let (pointed_at, promoted) = tokio::join!(
+                infrastructure::checks(&self.aws, &read.known, self.owner.owner),
+                promoted::check(self.files.as_ref(), &self.aws.ecs, &read.known),
+            );
+            let pointed_at: Vec<Check> = pointed_at.into_iter().chain([promoted]).collect();
             (read, pointed_at)
         };
         let is_told_anything = settings::is_told_anything(&self.coordinates);

@@ -13,7 +13,7 @@ mod watchers;
 
 pub use definitions::Facts;
 pub use roster::{ListRefused, Roster};
-pub use snapshot::{Listed, Page, Query};
+pub use snapshot::{Listed, OnBases, Page, Query};
 pub use watchers::{Sight, Watch, WatchRefused, Watchers};
 
 use std::sync::Arc;

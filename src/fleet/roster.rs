@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Options;
 use super::definitions::Definitions;
-use super::snapshot::{Entry, Page, Query, Snapshot};
+use super::snapshot::{Entry, OnBases, Page, Query, Snapshot};
 use crate::aws::{AwsError, Ecs};
 use crate::domain::{Coordinates, State, UserId};
 use crate::metrics::Metrics;
@@ -97,6 +97,19 @@ impl Roster {
             None => self.read_now(within).await?,
         };
         Ok(snapshot.page(query, &self.0.definitions, &self.0.reconciler.accepted()))
+    }
+
+    /// How many containers there are on each base, `family:revision`, as far as their definitions were read, and how old that is. From
+    /// whichever snapshot there is.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn on_bases(&self) -> Result<OnBases, ListRefused> {
+        let snapshot = match self.0.current(Duration::MAX) {
+            Some(snapshot) => snapshot,
+            None => self.read_now(Duration::MAX).await?,
+        };
+        Ok(snapshot.on_bases(&self.0.definitions))
     }
 
     async fn read_now(&self, within: Duration) -> Result<Arc<Snapshot>, ListRefused> {

@@ -84,6 +84,19 @@ pub struct Page {
     pub unread_definitions: usize,
 }
 
+/// How many containers are on which base.
+#[derive(Debug, Clone)]
+pub struct OnBases {
+    /// Containers by `family:revision`.
+    pub containers: BTreeMap<Arc<str>, usize>,
+    /// Containers whose definition has not been read yet.
+    pub unread_definitions: usize,
+    /// When the fleet was read.
+    pub taken_at: Timestamp,
+    /// How long ago that was.
+    pub age: Duration,
+}
+
 /// A container in the list.
 #[derive(Debug, Clone)]
 pub struct Listed {
@@ -194,6 +207,20 @@ impl Snapshot {
         }
         let unread_definitions = self.entries.iter().filter(|entry| remembered.get(&entry.revision).is_none()).count();
         Page { containers, next, taken_at: self.taken_at, age: self.taken.elapsed(), unread_definitions }
+    }
+
+    /// How many containers are on which base.
+    pub(super) fn on_bases(&self, definitions: &Definitions) -> OnBases {
+        let remembered = definitions.remembered();
+        let (mut containers, mut unread_definitions) = (BTreeMap::new(), 0);
+        for entry in &self.entries {
+            match remembered.get(&entry.revision) {
+                Some(Facts { base: Some(base), .. }) => *containers.entry(Arc::clone(base)).or_default() += 1,
+                Some(Facts { base: None, .. }) => {}
+                None => unread_definitions += 1,
+            }
+        }
+        OnBases { containers, unread_definitions, taken_at: self.taken_at, age: self.taken.elapsed() }
     }
 
     /// The revisions whose definition is not known yet, and whose they are.

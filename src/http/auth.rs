@@ -29,6 +29,11 @@ pub(super) async fn require_provision(State(app): State<App>, request: Request, 
     require(Scope::Provision, &app, request, next).await
 }
 
+/// The same for what concerns all users.
+pub(super) async fn require_admin(State(app): State<App>, request: Request, next: Next) -> Response {
+    require(Scope::Admin, &app, request, next).await
+}
+
 async fn require(needed: Scope, app: &App, mut request: Request, next: Next) -> Response {
     match authorize(needed, app, request.headers()) {
         Ok(caller) => request.extensions_mut().insert(caller),

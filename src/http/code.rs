@@ -41,6 +41,10 @@ pub enum Code {
     ImageNotFound,
     /// The base cannot be cloned.
     BaseUnusable,
+    /// The base that is promoted cannot be cloned.
+    PromotedBaseUnusable,
+    /// A rollout is under way that it would contradict.
+    RolloutUnderWay,
     /// The user's files could not be written; it may pass.
     FilesUnavailable,
     /// The user's files cannot be written until an operator mends the mount or the settings.
@@ -95,6 +99,7 @@ impl Code {
             | Self::ForeignService
             | Self::FilesUnreadable
             | Self::GatewayTokenNotOurs
+            | Self::RolloutUnderWay
             | Self::Cancelled => StatusCode::CONFLICT,
             Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
             Self::FilesUnavailable
@@ -109,9 +114,11 @@ impl Code {
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::AwsRefused => StatusCode::BAD_GATEWAY,
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-            Self::FilesMisconfigured | Self::BaseUnusable | Self::AwsAccessDenied | Self::Internal => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Self::FilesMisconfigured
+            | Self::BaseUnusable
+            | Self::PromotedBaseUnusable
+            | Self::AwsAccessDenied
+            | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -132,6 +139,8 @@ impl Code {
             Self::ForeignService => "The user's service was not made by this product",
             Self::ImageNotFound => "The image does not exist",
             Self::BaseUnusable => "The base task definition cannot be used",
+            Self::PromotedBaseUnusable => "The base that is promoted cannot be used",
+            Self::RolloutUnderWay => "A rollout is under way",
             Self::FilesUnavailable => "The user's files could not be written",
             Self::FilesMisconfigured => "The user's files cannot be written",
             Self::FilesUnreadable => "A file of the user's own cannot be read",
@@ -183,6 +192,8 @@ impl Code {
             | Self::GatewayTokenNotOurs
             | Self::Cancelled
             | Self::BaseUnusable
+            | Self::PromotedBaseUnusable
+            | Self::RolloutUnderWay
             | Self::AwsQuotaExceeded
             | Self::AwsAccessDenied
             | Self::AwsRefused
@@ -201,6 +212,8 @@ impl From<FailureKind> for Code {
             FailureKind::ForeignService => Self::ForeignService,
             FailureKind::ImageNotFound => Self::ImageNotFound,
             FailureKind::BaseUnusable => Self::BaseUnusable,
+            FailureKind::PromotedBaseUnusable => Self::PromotedBaseUnusable,
+            FailureKind::RolloutUnderWay => Self::RolloutUnderWay,
             FailureKind::FilesUnavailable => Self::FilesUnavailable,
             FailureKind::FilesMisconfigured => Self::FilesMisconfigured,
             FailureKind::FilesUnreadable => Self::FilesUnreadable,

@@ -151,6 +151,11 @@ impl From<ConvergeError> for Problem {
             ConvergeError::Staging(unreadable) if code == Code::FilesUnreadable => {
                 Self::new(code, with_causes(&unreadable))
             }
+            ConvergeError::Promoted(unusable) => {
+                let mut document = Self::new(code, unusable.to_string());
+                document.0.fix = Some(unusable.fix().to_owned());
+                document
+            }
             // What an operator has to mend is told whole, by path and by the system's own answer.
             error if code == Code::FilesMisconfigured => Self::new(code, with_causes(&error)),
             error => Self::new(code, error.to_string()),

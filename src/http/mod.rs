@@ -8,6 +8,7 @@ mod credentials;
 mod docs;
 mod error;
 mod fleet;
+mod fleet_base;
 mod gateway;
 mod health;
 mod openapi;

@@ -9,18 +9,21 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    App, auth, body, containers, credentials, docs, error, fleet, gateway, health, openapi, request_id, ui, watching,
+    App, auth, body, containers, credentials, docs, error, fleet, fleet_base, gateway, health, openapi, request_id, ui,
+    watching,
 };
 
 /// The whole API, its document, and the pages.
 pub fn router(app: App) -> Router {
     let (guarded, of_guarded) = guarded().split_for_parts();
     let (secret, of_secret) = secret().split_for_parts();
+    let (admin, of_admin) = admin().split_for_parts();
     let (open, of_open) = open().split_for_parts();
-    let document = openapi::document(of_guarded, of_secret, of_open);
+    let document = openapi::document(of_guarded, of_secret, of_admin, of_open);
     guarded
         .route_layer(from_fn_with_state(app.clone(), auth::require_token))
         .merge(secret.route_layer(from_fn_with_state(app.clone(), auth::require_provision)))
+        .merge(admin.route_layer(from_fn_with_state(app.clone(), auth::require_admin)))
         .merge(open)
         .merge(ui::routes())
         .merge(docs::routes(&document))
@@ -35,7 +38,8 @@ pub fn router(app: App) -> Router {
 /// The OpenAPI document of [`router`].
 #[must_use]
 pub fn openapi_document() -> OpenApi {
-    openapi::document(guarded().into_openapi(), secret().into_openapi(), open().into_openapi())
+    let (secret, admin) = (secret().into_openapi(), admin().into_openapi());
+    openapi::document(guarded().into_openapi(), secret, admin, open().into_openapi())
 }
 
 /// What needs a token whose scope follows from the method.
@@ -43,6 +47,7 @@ fn guarded() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(containers::provision))
         .routes(routes!(fleet::list))
+        .routes(routes!(fleet_base::show))
         .routes(routes!(containers::show, containers::delete))
         .routes(routes!(credentials::show, credentials::put, credentials::delete))
         .routes(routes!(credentials::repair))
@@ -59,6 +64,11 @@ fn guarded() -> OpenApiRouter<App> {
 /// What is a secret even to look at.
 fn secret() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(gateway::show)).routes(routes!(gateway::rotate))
+}
+
+/// What concerns all users.
+fn admin() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(fleet_base::promote, fleet_base::follow))
 }
 
 /// What needs no token.

@@ -22,11 +22,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::pending::{Ask, Listed, Noted, Pending, PendingSlot};
-use super::pending_files;
 use super::queue::{Place, Queues};
 use super::slots::{Entry, Newest};
 use super::{Hold, Ledger, LedgerError, Record, VERIFIED_FOR, stops};
-use crate::domain::{LastStop, UserId};
+use super::{fleet_files, pending_files};
+use crate::domain::{LastStop, Promotion, UserId};
 use crate::files::{Clock, Fence, Files, Job, Root, boot_time};
 use crate::metrics::Metrics;
 use crate::staging::jail::{Dir, Name, identity};
@@ -291,6 +291,14 @@ impl Ledger for FileLedger {
             pending_files::ask(root, user, newest.entry.generation, ask)
         });
         asked.await
+    }
+
+    async fn promotion(&self) -> Result<Option<Promotion>, LedgerError> {
+        fleet_files::promotion_in(&self.files).await
+    }
+
+    async fn promote(&self, before: Option<Promotion>, after: Option<Promotion>) -> Result<bool, LedgerError> {
+        fleet_files::promote(&self.files, before, after).await
     }
 }
 

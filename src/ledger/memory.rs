@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::queue::{Place, Queues};
 use super::{Ask, Hold, Ledger, LedgerError, Listed, Noted, Pending, PendingSlot, Record};
-use crate::domain::{LastStop, UserId};
+use crate::domain::{LastStop, Promotion, UserId};
 use crate::files::{Fence, Root};
 
 type Rows = Arc<Mutex<HashMap<UserId, Row>>>;
@@ -35,6 +35,7 @@ struct Row {
 #[derive(Clone, Default)]
 pub(super) struct MemoryLedger {
     rows: Rows,
+    promotion: Arc<Mutex<Option<Promotion>>>,
     queues: Queues,
 }
 
@@ -46,7 +47,7 @@ impl std::fmt::Debug for MemoryLedger {
 
 impl MemoryLedger {
     pub(super) fn replica(&self) -> Self {
-        Self { rows: Arc::clone(&self.rows), queues: Queues::default() }
+        Self { rows: Arc::clone(&self.rows), promotion: Arc::clone(&self.promotion), queues: Queues::default() }
     }
 
     pub(super) fn lose_lease(&self, user: &UserId) {
@@ -136,6 +137,19 @@ impl Ledger for MemoryLedger {
             row.ask = row.ask.max(Some((row.generation, ask)));
         }
         Ok(())
+    }
+
+    async fn promotion(&self) -> Result<Option<Promotion>, LedgerError> {
+        Ok(self.promotion.lock().unwrap().clone())
+    }
+
+    async fn promote(&self, before: Option<Promotion>, after: Option<Promotion>) -> Result<bool, LedgerError> {
+        let mut now = self.promotion.lock().unwrap();
+        let is_before = *now == before;
+        if is_before {
+            *now = after;
+        }
+        Ok(is_before)
     }
 }
 

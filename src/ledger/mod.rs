@@ -11,6 +11,7 @@
 //! holders only the later one passes `verify`, and that what is written is read whole as it was before a write or after it.
 
 mod file;
+mod fleet_files;
 mod pending;
 mod pending_files;
 mod queue;
@@ -29,9 +30,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 pub use file::FileLedger;
+pub use fleet_files::promotion_in;
 pub use pending::{Ask, Listed, Noted, Pending, PendingSlot, Secret};
 
-use crate::domain::{Accepted, LastStop, UserId};
+use crate::domain::{Accepted, LastStop, Promotion, UserId};
 use crate::files::Fence;
 use crate::staging::StagingError;
 
@@ -127,6 +129,15 @@ pub enum LedgerError {
     /// The store could not be used for a question about all users.
     #[error("the locks could not be listed")]
     Unlisted(#[source] StagingError),
+    /// What is kept of the fleet as a whole could not be read or written.
+    #[error("what is kept of the whole fleet could not be read or written")]
+    Fleet(#[source] StagingError),
+    /// What is kept of the fleet as a whole was written by a later version of this service, or is damaged.
+    #[error("{path} cannot be read by this version of the service")]
+    FleetNotUnderstood {
+        /// The file, beneath the root.
+        path: String,
+    },
 }
 
 /// Records and locks of all users.
@@ -162,6 +173,13 @@ pub trait Ledger: Debug + Send + Sync {
     /// Asks whoever holds the user at this moment for something. It reaches that holder alone, and nobody who holds the
     /// user later; to be repeated, for a holder that has just begun may not be known yet.
     async fn ask(&self, user: &UserId, ask: Ask) -> Result<(), LedgerError>;
+
+    /// The base that is promoted, as it is at this moment; `None`: the newest counts.
+    async fn promotion(&self) -> Result<Option<Promotion>, LedgerError>;
+
+    /// Puts `after` in the place of `before`, durable and whole when it returns. `false`, and nothing is changed: it is not `before`
+    /// any more.
+    async fn promote(&self, before: Option<Promotion>, after: Option<Promotion>) -> Result<bool, LedgerError>;
 }
 
 /// Holds a user; dropping it lets go.

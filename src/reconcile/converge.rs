@@ -23,7 +23,7 @@ use super::target::Target;
 use super::{Converged, Outcome, PlacedSignIn, Reconciler, SignInChange};
 use crate::aws::{AwsError, ErrorKind, ServiceChange, fenced};
 use crate::domain::service::{ServiceStatus, is_newer_revision, revision};
-use crate::domain::{Coordinates, CurrentDefinition, Phase, UserId, with_causes};
+use crate::domain::{BaseChoice, Coordinates, CurrentDefinition, Phase, UserId, with_causes};
 use crate::ledger::{Ask, Hold, LedgerError};
 use crate::staging::Staging;
 use lock::Lock;
@@ -268,7 +268,10 @@ impl Reconciler {
         };
         let left = observed.revisions.iter().filter(|arn| !in_use(arn));
         let newest = left.max_by_key(|arn| revision(arn).map(|(_, number)| number));
-        match newest.filter(|_| target.needs_base()) {
+        // Whoever goes back to a former base may still have the revision that they had on it.
+        let former = current.and_then(|current| current.previous.as_ref());
+        let former = former.filter(|_| matches!(target.base(), Some(BaseChoice::Named(_) | BaseChoice::Former(_))));
+        match newest.or(former).filter(|_| target.needs_base()) {
             Some(arn) => Ok(self.revision_of(arn, user).await?.filter(|revision| revision.active)),
             None => Ok(None),
         }
@@ -538,7 +541,10 @@ impl Run<'_> {
             ConvergeError::Aws(error) => !self.did.ran || was_refused(error),
             error => !self.did.ran || matches!(error, ConvergeError::Cancelled),
         };
-        let Some(unused) = self.observed.done.registered.take_if(|_| is_unused) else { return };
+        let previous = self.observed.current.as_ref().and_then(|current| current.previous.clone());
+        // What ran before stays, for whoever goes back to it.
+        let is_unused = |registered: &mut CurrentDefinition| is_unused && previous.as_ref() != Some(&registered.arn);
+        let Some(unused) = self.observed.done.registered.take_if(is_unused) else { return };
         let is_remembered = self.lock.remembers(&unused.arn);
         if is_remembered {
             self.reconciler.deregister_unused(self.user, &unused.arn, &mut self.observed).await;

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::plan::Refusal;
 use crate::aws::{AwsError, ErrorKind, QueueFull};
-use crate::domain::{BaseError, CurrentError, EcrImage, Invalid, RenderError};
+use crate::domain::{BaseError, CurrentError, EcrImage, Invalid, PromotedBaseError, RenderError};
 use crate::ledger::LedgerError;
 use crate::staging::{StagingError, StagingErrorKind};
 
@@ -25,6 +25,10 @@ pub enum FailureKind {
     ImageNotFound,
     /// The base cannot be cloned.
     BaseUnusable,
+    /// The base that is promoted cannot be cloned.
+    PromotedBaseUnusable,
+    /// A rollout is under way that it would contradict.
+    RolloutUnderWay,
     /// The user's files could not be written; it may pass.
     FilesUnavailable,
     /// The user's files cannot be written until an operator mends the mount or the settings.
@@ -83,6 +87,8 @@ impl FailureKind {
             Self::ForeignService => "foreign_service",
             Self::ImageNotFound => "image_not_found",
             Self::BaseUnusable => "base_unusable",
+            Self::PromotedBaseUnusable => "promoted_base_unusable",
+            Self::RolloutUnderWay => "rollout_under_way",
             Self::FilesUnavailable => "files_unavailable",
             Self::FilesMisconfigured => "files_misconfigured",
             Self::FilesUnreadable => "files_unreadable",
@@ -122,6 +128,17 @@ pub enum ConvergeError {
         /// The configured family.
         family: String,
     },
+    /// The base that is promoted cannot be rendered from.
+    #[error(transparent)]
+    Promoted(#[from] PromotedBaseError),
+    /// A rollout goes to another base.
+    #[error(
+        "the rollout {id} takes users to another base; wait for its end, or abort it, before another base is promoted"
+    )]
+    RolloutUnderWay {
+        /// Its id.
+        id: String,
+    },
     /// The image is not in its registry.
     #[error("{}", missing_image(image, *repository_exists))]
     ImageMissing {
@@ -137,7 +154,7 @@ pub enum ConvergeError {
     #[error("another operation on this user is under way{}", elsewhere(.0))]
     Busy(#[source] LedgerError),
     /// The lock file could not be used.
-    #[error("the user's lock could not be taken")]
+    #[error("{}", not_locked(.0))]
     Lock(#[source] LedgerError),
     /// Another replica has taken the user's lock: what was planned here is out of date.
     #[error("the user's lock was lost to another replica; what was done until then stays done, call again")]
@@ -190,21 +207,25 @@ impl ConvergeError {
             Self::Refused(Refusal::Invalid(_) | Refusal::Render(_)) => FailureKind::InvalidField,
             Self::Refused(Refusal::NotFound) => FailureKind::ContainerNotFound,
             Self::Refused(Refusal::NoBase) | Self::Base(_) | Self::BaseMissing { .. } => FailureKind::BaseUnusable,
+            Self::Promoted(_) => FailureKind::PromotedBaseUnusable,
+            Self::RolloutUnderWay { .. } => FailureKind::RolloutUnderWay,
             Self::Current(_) => FailureKind::ForeignService,
             Self::ImageMissing { .. } => FailureKind::ImageNotFound,
             Self::LockLost | Self::Staging(StagingError::LockLost { .. }) => FailureKind::LockLost,
             Self::Staging(error)
-            | Self::Lock(LedgerError::Unusable { source: error, .. } | LedgerError::Unlisted(error)) => {
-                match error.kind() {
-                    StagingErrorKind::Tenant => FailureKind::FilesUnreadable,
-                    StagingErrorKind::Operator => FailureKind::FilesMisconfigured,
-                    StagingErrorKind::Retryable => FailureKind::FilesUnavailable,
-                }
-            }
+            | Self::Lock(
+                LedgerError::Unusable { source: error, .. } | LedgerError::Unlisted(error) | LedgerError::Fleet(error),
+            ) => match error.kind() {
+                StagingErrorKind::Tenant => FailureKind::FilesUnreadable,
+                StagingErrorKind::Operator => FailureKind::FilesMisconfigured,
+                StagingErrorKind::Retryable => FailureKind::FilesUnavailable,
+            },
             Self::Lock(LedgerError::Busy { .. } | LedgerError::NotUnderstood { .. }) => {
                 FailureKind::OperationInProgress
             }
             Self::Lock(LedgerError::Lost { .. }) => FailureKind::LockLost,
+            // What says which base is promoted.
+            Self::Lock(LedgerError::FleetNotUnderstood { .. }) => FailureKind::PromotedBaseUnusable,
             Self::Busy(_) | Self::Yielded => FailureKind::OperationInProgress,
             Self::NotAccepted => FailureKind::FilesUnavailable,
             Self::QueueFull(_) => FailureKind::QueueFull,
@@ -231,6 +252,8 @@ impl ConvergeError {
             FailureKind::OperationInProgress
             | FailureKind::QueueFull
             | FailureKind::BaseUnusable
+            | FailureKind::PromotedBaseUnusable
+            | FailureKind::RolloutUnderWay
             | FailureKind::FilesUnavailable
             | FailureKind::FilesMisconfigured
             | FailureKind::LockLost
@@ -264,6 +287,18 @@ impl ConvergeError {
     }
 }
 
+fn not_locked(error: &LedgerError) -> String {
+    match error {
+        LedgerError::Fleet(_) => "the files that say which base is promoted could not be used".to_owned(),
+        LedgerError::FleetNotUnderstood { .. } => error.to_string(),
+        LedgerError::Busy { .. }
+        | LedgerError::Lost { .. }
+        | LedgerError::NotUnderstood { .. }
+        | LedgerError::Unusable { .. }
+        | LedgerError::Unlisted(_) => "the user's lock could not be taken".to_owned(),
+    }
+}
+
 /// Whom to ask to cancel it.
 const fn elsewhere(error: &LedgerError) -> &'static str {
     match error {
@@ -272,7 +307,9 @@ const fn elsewhere(error: &LedgerError) -> &'static str {
         | LedgerError::Lost { .. }
         | LedgerError::NotUnderstood { .. }
         | LedgerError::Unusable { .. }
-        | LedgerError::Unlisted(_) => "",
+        | LedgerError::Unlisted(_)
+        | LedgerError::Fleet(_)
+        | LedgerError::FleetNotUnderstood { .. } => "",
     }
 }
 
@@ -286,7 +323,10 @@ impl From<LedgerError> for ConvergeError {
         match error {
             LedgerError::Busy { .. } | LedgerError::NotUnderstood { .. } => Self::Busy(error),
             LedgerError::Lost { .. } => Self::LockLost,
-            LedgerError::Unusable { .. } | LedgerError::Unlisted(_) => Self::Lock(error),
+            LedgerError::Unusable { .. }
+            | LedgerError::Unlisted(_)
+            | LedgerError::Fleet(_)
+            | LedgerError::FleetNotUnderstood { .. } => Self::Lock(error),
         }
     }
 }

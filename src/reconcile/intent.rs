@@ -333,13 +333,14 @@ impl Target {
     /// This and then `later`, both of a user who is to have a container.
     fn then(self, later: Self) -> Result<Self, Refusal> {
         let (
-            Self::Present { if_missing, definition, desired, restart, rollout_order },
+            Self::Present { if_missing, definition, desired, restart, rollout_order, base },
             Self::Present {
                 if_missing: later_if_missing,
                 definition: later_definition,
                 desired: later_desired,
                 restart: later_restart,
                 rollout_order: later_order,
+                base: later_base,
             },
         ) = (self, later.clone())
         else {
@@ -363,7 +364,8 @@ impl Target {
             (Some(RolloutOrder::Strict), _) | (_, Some(RolloutOrder::Strict)) => Some(RolloutOrder::Strict),
             (before, later) => later.or(before),
         };
-        Ok(Self::Present { if_missing, definition, desired, restart: restart || later_restart, rollout_order })
+        let base = base.then(later_base);
+        Ok(Self::Present { if_missing, definition, desired, restart: restart || later_restart, rollout_order, base })
     }
 }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::base::BaseBeside;
 use super::error::ConvergeError;
 use super::plan::{Done, Observed};
 use super::target::{IfMissing, Target};
 use super::{Reconciler, names};
 use crate::aws::{AccessPoint, AwsError, RegisteredDefinition};
 use crate::domain::service::{Service, ServiceStatus};
-use crate::domain::{Accepted, BaseDefinition, Coordinates, CurrentDefinition, CurrentError, UserId};
+use crate::domain::{Accepted, Coordinates, CurrentDefinition, CurrentError, UserId};
 use crate::staging::USER_DIRECTORY_PERMISSIONS;
 
 use tokio::time::sleep;
@@ -17,10 +18,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Until a service is read again that ECS does not show as it accepted it; longer each time.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long is waited for a base to be there, look by look.
-const BASE_PAUSES: [Duration; 4] =
-    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
 /// Whether the next step hangs on whether a task of the service is still alive.
 fn needs_tasks_gone(target: &Target, service: &Service) -> bool {
@@ -54,12 +51,7 @@ impl Reconciler {
             };
             Ok::<_, ConvergeError>((service, current))
         };
-        let base = async {
-            match target.needs_base() {
-                true => self.base(at).await.map(Some),
-                false => Ok(None),
-            }
-        };
+        let base = self.base_beside(at, target);
         let access_point = async {
             match is_new && target.makes_new_user() {
                 true => match self.ensure_access_point(at, user).await {
@@ -72,6 +64,15 @@ impl Reconciler {
             }
         };
         let ((service, current), base, access_point_id) = tokio::try_join!(service, base, access_point)?;
+        let base = match base {
+            BaseBeside::None => None,
+            BaseBeside::Read(base) => Some(*base),
+            BaseBeside::HangsOnOwn(promotion) => {
+                let own = current.as_ref().and_then(|current| current.base.as_deref());
+                let choice = target.base().cloned().unwrap_or_default();
+                Some(self.base_of(at, choice.source(Some(&promotion), own, at.base_family.as_str())).await?)
+            }
+        };
         // An access point on another file system than the one that files are staged on now would mount the old files.
         let named = current.as_ref().filter(|current| current.file_system_id.as_deref() == Some(&at.file_system_id));
         let access_point_id = named.and_then(|current| current.access_point_id.clone()).or(access_point_id);
@@ -194,25 +195,6 @@ impl Reconciler {
             Err(CurrentError::NoSpec { .. } | CurrentError::BadSpec { .. }) if deleting => Ok(None),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// The live base.
-    async fn base(&self, at: &Coordinates) -> Result<BaseDefinition, ConvergeError> {
-        let family = at.base_family.as_str();
-        let mut pauses = BASE_PAUSES.iter();
-        let RegisteredDefinition { document, tags, .. } = loop {
-            let found = self.aws.ecs.describe_task_definition(family).await?;
-            if let Some(found) = found.filter(RegisteredDefinition::is_active) {
-                break found;
-            }
-            // Infrastructure replaces it by deregistering one and registering the next: for a moment there is none.
-            let Some(pause) = pauses.next() else {
-                return Err(ConvergeError::BaseMissing { family: family.to_owned() });
-            };
-            tracing::info!(family, pause_ms = pause.as_millis(), "no ACTIVE base; looking again");
-            tokio::time::sleep(*pause).await;
-        };
-        Ok(BaseDefinition::parse_with(document, tags, family, &at.file_system_id, at.release.clone())?)
     }
 
     /// Creates the user's access point or finds it.

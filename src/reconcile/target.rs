@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{ImageRef, OpenClawVersion, RolloutOrder, Size, Spec, SpecPatch, State};
+use crate::domain::{BaseChoice, ImageRef, OpenClawVersion, RolloutOrder, Size, Spec, SpecPatch, State};
 
 /// The wanted end of a converge. Provision, resize, redeploy, start, stop and delete differ only in this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "there is one for an operation, and nearly always the large one")]
 pub enum Target {
     /// There should be a service.
     Present {
@@ -21,6 +22,9 @@ pub enum Target {
         /// In which order tasks are replaced; `None` leaves it to the settings.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rollout_order: Option<RolloutOrder>,
+        /// From which base it is rendered.
+        #[serde(default, skip_serializing_if = "BaseChoice::is_kept")]
+        base: BaseChoice,
     },
     /// There should be nothing.
     Absent {
@@ -73,6 +77,7 @@ impl Target {
             desired: Desired::Running,
             restart: false,
             rollout_order: None,
+            base: BaseChoice::Kept,
         }
     }
 
@@ -97,10 +102,30 @@ impl Target {
         Self::rendered(SpecPatch { size: Some(size), ..SpecPatch::default() }, false)
     }
 
-    /// The newest base; `image` as in [`SpecPatch::image`], `openclaw_version` as in [`SpecPatch::openclaw_version`].
+    /// The promoted base, or the newest where none is; `image` as in [`SpecPatch::image`], `openclaw_version` as in
+    /// [`SpecPatch::openclaw_version`].
     #[must_use]
     pub fn redeploy(image: Option<Option<ImageRef>>, openclaw_version: Option<OpenClawVersion>, restart: bool) -> Self {
-        Self::rendered(SpecPatch { image, openclaw_version, ..SpecPatch::default() }, restart)
+        let patch = SpecPatch { image, openclaw_version, ..SpecPatch::default() };
+        Self::rendered(patch, restart).on(BaseChoice::Promoted)
+    }
+
+    /// The same, rendered from that base.
+    #[must_use]
+    pub fn on(mut self, choice: BaseChoice) -> Self {
+        if let Self::Present { base, .. } = &mut self {
+            *base = choice;
+        }
+        self
+    }
+
+    /// From which base it is rendered; `None`: from none.
+    #[must_use]
+    pub const fn base(&self) -> Option<&BaseChoice> {
+        match self {
+            Self::Present { definition: Definition::Render(_), base, .. } => Some(base),
+            Self::Present { definition: Definition::Keep, .. } | Self::Absent { .. } => None,
+        }
     }
 
     /// One task, of what is registered. Never a forced deployment: that would replace a task that already runs
@@ -131,6 +156,7 @@ impl Target {
             desired: Desired::Unchanged,
             restart: true,
             rollout_order: None,
+            base: BaseChoice::Kept,
         }
     }
 
@@ -147,6 +173,7 @@ impl Target {
             desired: Desired::Unchanged,
             restart,
             rollout_order: None,
+            base: BaseChoice::Kept,
         }
     }
 
@@ -157,6 +184,7 @@ impl Target {
             desired,
             restart: false,
             rollout_order: None,
+            base: BaseChoice::Kept,
         }
     }
 

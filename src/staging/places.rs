@@ -79,6 +79,11 @@ pub(crate) fn locks(root: &Root) -> Result<Dir, StagingError> {
     Dir::root(root)?.existing(&PROVISIONER)?.existing(&LOCKS)
 }
 
+/// `.provisioner`, which is never made here either.
+pub(crate) fn ours(root: &Root) -> Result<Dir, StagingError> {
+    Dir::root(root)?.existing(&PROVISIONER)
+}
+
 /// `.provisioner/pending`, which is never made here either.
 pub(crate) fn pending(root: &Root) -> Result<Dir, StagingError> {
     Dir::root(root)?.existing(&PROVISIONER)?.existing(&PENDING)

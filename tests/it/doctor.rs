@@ -2,6 +2,7 @@
 
 mod bases;
 mod command;
+mod promoted;
 mod settings;
 
 use openclaw_provisioner::config::{CoordinatesArgs, GivenTokens, OwnerArg};
@@ -111,6 +112,7 @@ async fn a_sound_installation_passes_every_check_without_changing_anything_in_aw
         "base_family",
         "image",
         "network",
+        "promoted_base",
         "efs_root",
     ];
     assert_eq!(told, names.map(|name| (name, Verdict::Pass)));

@@ -32,6 +32,7 @@ mod metrics;
 mod openapi;
 mod orphans;
 mod planner;
+mod promoted;
 mod providers;
 mod queue;
 mod readiness;

@@ -63,6 +63,38 @@ pub(in crate::cli) enum ContainerCommand {
     Delete(DeleteArgs),
     /// Show, replace, remove or repair a user's sign-in
     Credentials(sign_in::CredentialsArgs),
+    /// Show which base is promoted, which is newest, and how many users are on which
+    Base(FleetArgs),
+    /// Promote a base: new users get it. Whoever has a container is moved by a redeploy alone
+    Promote(PromoteArgs),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FleetArgs {
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PromoteArgs {
+    #[command(flatten)]
+    pub(super) what: Promoted,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(in crate::cli) struct Promoted {
+    /// Revision of the base family, such as openclaw-dev:42, or its number
+    #[arg(value_name = "REVISION")]
+    pub(super) revision: Option<String>,
+    /// Promote the newest revision
+    #[arg(long)]
+    pub(super) newest: bool,
+    /// Promote none: every user follows the newest base again, at their next provision
+    #[arg(long)]
+    pub(super) follow: bool,
 }
 
 #[derive(Debug, Args)]

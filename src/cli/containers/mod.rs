@@ -17,7 +17,7 @@ use super::logs::LogFormat;
 use crate::domain::UserId;
 use api::Api;
 pub(super) use args::ContainerCommand;
-use args::{ListArgs, OneArgs, ProvisionArgs, SettingsArgs, WaitArgs, user_id};
+use args::{ListArgs, OneArgs, Promoted, ProvisionArgs, SettingsArgs, WaitArgs, user_id};
 
 /// Longest `GET …/wait` in seconds; short, so that progress shows.
 const SLICE_SECONDS: u64 = 5;
@@ -74,6 +74,17 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
             api.finish(answer).await
         }
         Command::Credentials(args) => sign_in::run(args).await,
+        Command::Base(args) => get(args.settings, "/fleet/base".into()).await,
+        Command::Promote(args) => {
+            let Promoted { revision, newest: _, follow } = args.what;
+            let api = Api::open(args.settings).await?;
+            let answer = match (revision, follow) {
+                (_, true) => api.call("DELETE", "/fleet/base", None).await?,
+                (Some(revision), false) => api.call("PUT", "/fleet/base", Some(json!({"revision": revision}))).await?,
+                (None, false) => api.call("PUT", "/fleet/base", Some(json!({"revision": "newest"}))).await?,
+            };
+            api.finish(answer).await
+        }
     }
 }
 

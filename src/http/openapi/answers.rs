@@ -37,12 +37,16 @@ const CHANGES: &[Code] = &[
     Code::OperationInProgress,
     Code::QueueFull,
     Code::BaseUnusable,
+    Code::PromotedBaseUnusable,
     Code::ImageNotFound,
     Code::GatewayTokenNotOurs,
     Code::LockLost,
     Code::Contended,
     Code::Cancelled,
 ];
+
+/// What concerns the fleet as a whole.
+const OF_FLEET: &[Code] = &[Code::PromotedBaseUnusable, Code::FilesUnavailable, Code::FilesMisconfigured];
 
 const BODIES: &[Code] = &[Code::InvalidJson, Code::UnsupportedMediaType, Code::PayloadTooLarge, Code::RequestTimeout];
 
@@ -70,6 +74,10 @@ refusals! {
     Waits: GUARDED, READS, OF_USER, &[Code::TooManyWatchers];
     /// Of the list.
     Lists: GUARDED, READS, &[Code::FleetBeingRead];
+    /// Of one that looks at the fleet as a whole.
+    OfFleet: GUARDED, READS, OF_FLEET;
+    /// Of one that changes what concerns all.
+    ChangesFleet: GUARDED, READS, OF_FLEET, &[Code::BaseUnusable, Code::Contended, Code::RolloutUnderWay], BODIES;
     /// Of one that only needs a token.
     Guarded: GUARDED;
 }

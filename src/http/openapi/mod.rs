@@ -17,7 +17,7 @@ use super::code::Code;
 use super::error::Document;
 use crate::config::Scope;
 
-pub(super) use answers::{Changes, Converges, Creates, Guarded, Lists, Looks, Sends, Waits};
+pub(super) use answers::{Changes, ChangesFleet, Converges, Creates, Guarded, Lists, Looks, OfFleet, Sends, Waits};
 
 /// Name of the security scheme.
 const TOKEN: &str = "token";
@@ -29,11 +29,12 @@ const ABOUT: &str = "Gives every user of a web app a private, always-on OpenClaw
      `X-Request-Id`, the caller's own where it sent one, and so does every log line.";
 
 /// The tags, in the order in which the document shows them.
-const TAGS: [(&str, &str); 5] = [
+const TAGS: [(&str, &str); 6] = [
     ("containers", "A user's container: provision, look, change, delete"),
     ("watching", "Waiting for a container, following it, and the list of all"),
     ("credentials", "A user's sign-in by itself; no answer carries a token"),
     ("gateway", "How a web app reaches the gateway in a user's container"),
+    ("fleet", "What concerns all users: the base that is promoted"),
     ("operations", "Health and metrics of this service"),
 ];
 
@@ -53,13 +54,16 @@ impl IntoParams for OfUser {
 }
 
 /// Joins what the handlers say: `guarded` needs a token whose scope follows from the method, `secret` one that may
-/// provision, `open` none.
-pub(super) fn document(mut guarded: OpenApi, mut secret: OpenApi, mut open: OpenApi) -> OpenApi {
+/// provision, `admin` one that may do everything, `open` none.
+pub(super) fn document(mut guarded: OpenApi, mut secret: OpenApi, mut admin: OpenApi, mut open: OpenApi) -> OpenApi {
     for (reads, operation) in operations(&mut guarded) {
         require(operation, auth::needed(reads));
     }
     for (_, operation) in operations(&mut secret) {
         require(operation, Scope::Provision);
+    }
+    for (_, operation) in operations(&mut admin) {
+        require(operation, Scope::Admin);
     }
     for (_, operation) in operations(&mut open) {
         // What a handler says of itself stays: a part of it may need a token, one that reads.
@@ -67,7 +71,7 @@ pub(super) fn document(mut guarded: OpenApi, mut secret: OpenApi, mut open: Open
         every_token_reads(operation);
     }
     let mut document = OpenApiBuilder::new().info(info()).components(Some(components())).tags(Some(tags())).build();
-    for part in [guarded, secret, open] {
+    for part in [guarded, secret, admin, open] {
         document.merge(part);
     }
     for (_, operation) in operations(&mut document) {

@@ -83,6 +83,7 @@ async fn people_get_a_line_a_check_and_what_to_do_about_it() {
                                  fix: add a healthCheck that asks http://127.0.0.1:18789/healthz
     skip  image                  ghcr.io/openclaw/openclaw:2026.4.21 is in no private ECR registry, and others are not asked
     pass  network                subnets subnet-0a, subnet-0b; security groups sg-0a
+    pass  promoted_base          none is promoted; every user follows the newest at their next provision
     pass  efs_root               <root> can be written, locks work, and owners are left alone
         
     "#);
@@ -154,6 +155,11 @@ async fn machines_get_one_json_object() {
         {
           "message": "subnets subnet-0a, subnet-0b; security groups sg-0a",
           "name": "network",
+          "verdict": "pass"
+        },
+        {
+          "message": "none is promoted; every user follows the newest at their next provision",
+          "name": "promoted_base",
           "verdict": "pass"
         },
         {

@@ -1,0 +1,252 @@
+//! Which base users are rendered from: the newest, or the one that was promoted.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::service::revision;
+use super::{BaseError, BaseFamily, Invalid};
+
+/// A base that was promoted. Absent: the newest ACTIVE revision of the family counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promotion {
+    /// `family:revision`.
+    pub revision: String,
+    /// When it was promoted.
+    pub promoted_at: Timestamp,
+    /// Who promoted it: the name of a token.
+    pub by: String,
+    /// The rollout that takes the fleet to another base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<UnderWay>,
+}
+
+/// A rollout to another base that is not over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderWay {
+    /// Its id.
+    pub id: String,
+    /// Where to, `family:revision`.
+    pub to: String,
+}
+
+/// From which base a target renders.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BaseChoice {
+    /// The user's own, where one is promoted; else the newest.
+    #[default]
+    Kept,
+    /// The promoted one; without one the newest.
+    Promoted,
+    /// This revision, `family:revision`, which has to be ACTIVE.
+    Named(String),
+    /// This revision, which the user had before: deregistered or not.
+    Former(String),
+}
+
+/// The revision to describe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaseSource {
+    /// The newest ACTIVE one of the family.
+    Newest,
+    /// The one that was promoted, which has to be ACTIVE.
+    Promoted(String),
+    /// The one that the user has; where it is gone, the promoted one.
+    Own {
+        /// What the user has.
+        own: String,
+        /// What is promoted.
+        promoted: String,
+    },
+    /// The one that the target names.
+    Named(String),
+    /// The one that the user had before.
+    Former(String),
+}
+
+impl BaseChoice {
+    /// Whether it is what a target has that says nothing.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        *self == Self::Kept
+    }
+
+    /// This and then `later`: a base that is named stays until another one is.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        match (self, later) {
+            (_, later @ (Self::Named(_) | Self::Former(_))) => later,
+            (before @ (Self::Named(_) | Self::Former(_)), Self::Kept | Self::Promoted) => before,
+            (Self::Promoted, _) | (_, Self::Promoted) => Self::Promoted,
+            (Self::Kept, Self::Kept) => Self::Kept,
+        }
+    }
+
+    /// Whether the answer of [`Self::source`] hangs on what the user has.
+    #[must_use]
+    pub fn hangs_on_own(&self, promotion: Option<&Promotion>) -> bool {
+        match self {
+            Self::Kept => promotion.is_some(),
+            Self::Promoted => promotion.is_some_and(|promotion| promotion.rollout.is_some()),
+            Self::Named(_) | Self::Former(_) => false,
+        }
+    }
+
+    /// The revision to describe, for a user who has been rendered from `own` (an ARN or `family:revision`).
+    ///
+    /// With a promotion, whoever has a base keeps it, so that nobody follows by accident; only a redeploy or a rollout takes
+    /// them to another one. A redeploy takes nobody back from where a rollout under way has brought them.
+    #[must_use]
+    pub fn source(&self, promotion: Option<&Promotion>, own: Option<&str>, family: &str) -> BaseSource {
+        let Some(promotion) = promotion else {
+            return match self {
+                Self::Named(revision) => BaseSource::Named(revision.clone()),
+                Self::Former(revision) => BaseSource::Former(revision.clone()),
+                Self::Kept | Self::Promoted => BaseSource::Newest,
+            };
+        };
+        let promoted = || promotion.revision.clone();
+        let own = own.map(short).filter(|own| revision(own).is_some_and(|(of, _)| of == family));
+        match self {
+            Self::Named(revision) => BaseSource::Named(revision.clone()),
+            Self::Former(revision) => BaseSource::Former(revision.clone()),
+            Self::Kept => match own {
+                Some(own) => BaseSource::Own { own: own.to_owned(), promoted: promoted() },
+                None => BaseSource::Promoted(promoted()),
+            },
+            Self::Promoted => match promotion.rollout.as_ref().filter(|rollout| own == Some(&rollout.to)) {
+                Some(rollout) => BaseSource::Own { own: rollout.to.clone(), promoted: promoted() },
+                None => BaseSource::Promoted(promoted()),
+            },
+        }
+    }
+}
+
+/// `family:revision` of an ARN.
+fn short(task_definition: &str) -> &str {
+    task_definition.rsplit('/').next().unwrap_or(task_definition)
+}
+
+/// Why the base that was promoted, or that a rollout goes to, cannot be rendered from.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PromotedBaseError {
+    /// AWS knows no such revision.
+    #[error("the base {revision} is promoted, and there is no such revision")]
+    Gone {
+        /// `family:revision`.
+        revision: String,
+    },
+    /// It was deregistered.
+    #[error("the base {revision} is promoted, and is {status}: infrastructure has deregistered it")]
+    NotActive {
+        /// `family:revision`.
+        revision: String,
+        /// ECS's word.
+        status: String,
+    },
+    /// The settings name another family.
+    #[error("the base {revision} is promoted, and the base family of the settings is {family}")]
+    OtherFamily {
+        /// `family:revision`.
+        revision: String,
+        /// The family of the settings.
+        family: String,
+    },
+    /// It cannot be cloned.
+    #[error("the base {revision} is promoted, and cannot be cloned: {why}")]
+    Unusable {
+        /// `family:revision`.
+        revision: String,
+        /// Why.
+        why: Box<BaseError>,
+    },
+}
+
+impl PromotedBaseError {
+    /// What an operator does about it.
+    #[must_use]
+    pub const fn fix(&self) -> &'static str {
+        "promote another revision of the base family (`promote REVISION`), or follow the newest again (`promote --follow`)"
+    }
+}
+
+/// Reads which revision is meant: `42`, `family:42` or an ARN, of the family of the settings.
+///
+/// # Errors
+/// When it is none, or of another family.
+pub fn base_revision(text: &str, family: &BaseFamily) -> Result<String, Invalid> {
+    let fix = "name a revision of the base family, such as openclaw-dev:42, or its number";
+    let name = short(text);
+    let (of, number) = name.rsplit_once(':').unwrap_or((family.as_str(), name));
+    let is_number = !number.is_empty() && number.len() <= 9 && number.bytes().all(|byte| byte.is_ascii_digit());
+    match number.parse::<u32>() {
+        Ok(number) if is_number && number > 0 && of == family.as_str() => Ok(format!("{of}:{number}")),
+        Ok(_) if is_number && of != family.as_str() => {
+            let problem = format!("it is of the family {of:?}, and the base family is {}", family.as_str());
+            Err(Invalid::new("revision", problem, fix))
+        }
+        Ok(_) | Err(_) => Err(Invalid::new("revision", "it is not a revision", fix)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn promotion(rollout_to: Option<&str>) -> Promotion {
+        let rollout = rollout_to.map(|to| UnderWay { id: "r-1".into(), to: to.into() });
+        Promotion { revision: "base:41".into(), promoted_at: Timestamp::UNIX_EPOCH, by: "ops".into(), rollout }
+    }
+
+    fn own(own: &str) -> BaseSource {
+        BaseSource::Own { own: own.into(), promoted: "base:41".into() }
+    }
+
+    #[test]
+    fn without_a_promotion_everybody_follows_the_newest() {
+        for choice in [BaseChoice::Kept, BaseChoice::Promoted] {
+            assert_eq!(choice.source(None, Some("base:7"), "base"), BaseSource::Newest);
+            assert!(!choice.hangs_on_own(None));
+        }
+        assert_eq!(BaseChoice::Named("base:7".into()).source(None, None, "base"), BaseSource::Named("base:7".into()));
+    }
+
+    #[test]
+    fn with_a_promotion_who_has_a_base_keeps_it_and_who_has_none_gets_the_promoted_one() {
+        let promoted = BaseSource::Promoted("base:41".into());
+        let kept = |own| BaseChoice::Kept.source(Some(&promotion(None)), own, "base");
+        assert_eq!(kept(Some("arn:aws:ecs:eu-west-1:123456789012:task-definition/base:7")), own("base:7"));
+        assert_eq!(kept(None), promoted);
+        assert_eq!(kept(Some("former-family:7")), promoted, "the settings name another family now");
+        assert_eq!(BaseChoice::Promoted.source(Some(&promotion(None)), Some("base:7"), "base"), promoted);
+    }
+
+    #[test]
+    fn a_redeploy_takes_nobody_back_from_where_a_rollout_has_brought_them() {
+        let redeploy = |own| BaseChoice::Promoted.source(Some(&promotion(Some("base:42"))), Some(own), "base");
+        assert_eq!(redeploy("base:42"), own("base:42"));
+        assert_eq!(redeploy("base:40"), BaseSource::Promoted("base:41".into()));
+    }
+
+    #[test]
+    fn a_base_that_is_named_stays_until_another_one_is() {
+        let named = |number: u32| BaseChoice::Named(format!("base:{number}"));
+        assert_eq!(named(1).then(BaseChoice::Kept), named(1));
+        assert_eq!(named(1).then(BaseChoice::Promoted), named(1));
+        assert_eq!(named(1).then(named(2)), named(2));
+        assert_eq!(BaseChoice::Promoted.then(BaseChoice::Kept), BaseChoice::Promoted);
+        assert_eq!(BaseChoice::Kept.then(BaseChoice::Promoted), BaseChoice::Promoted);
+    }
+
+    #[test]
+    fn a_revision_is_read_in_all_its_forms_and_of_no_other_family() {
+        let family = BaseFamily::parse("base").unwrap();
+        for text in ["42", "base:42", "arn:aws:ecs:eu-west-1:123456789012:task-definition/base:42"] {
+            assert_eq!(base_revision(text, &family).unwrap(), "base:42", "{text}");
+        }
+        for text in ["", "base", "base:", "base:x", "0", "+4", "4294967296", "other:42", "base:1:2", "newest"] {
+            assert_eq!(base_revision(text, &family).unwrap_err().field(), "revision", "{text}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Promoting a base: which one new users get, and who keeps theirs is in [`crate::domain::BaseChoice`].
+
+use jiff::Timestamp;
+
+use super::error::ConvergeError;
+use super::{Caller, Reconciler};
+use crate::aws::RegisteredDefinition;
+use crate::domain::{Invalid, Promotion, base_revision, with_causes};
+use crate::ledger::LedgerError;
+
+/// How often a promotion is tried that another one came before.
+const TRIES: u32 = 5;
+
+/// The base of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetBase {
+    /// The bare family.
+    pub family: String,
+    /// What is promoted; `None`: the newest counts.
+    pub promotion: Option<Promotion>,
+    /// The newest ACTIVE revision, `family:revision`, if there is one.
+    pub newest: Option<String>,
+    /// When that was registered.
+    pub newest_registered_at: Option<Timestamp>,
+}
+
+impl Reconciler {
+    /// What is promoted, and what is newest, both read now.
+    ///
+    /// # Errors
+    /// When the file system or AWS does not answer, or the file is not understood.
+    pub async fn fleet_base(&self) -> Result<FleetBase, ConvergeError> {
+        self.in_time(async {
+            let at = self.coordinates();
+            let family = at.base_family.as_str().to_owned();
+            let newest = async { Ok(self.aws.ecs.describe_task_definition(&family).await?) };
+            let promotion = async { Ok::<_, ConvergeError>(self.ledger.promotion().await?) };
+            let (newest, promotion) = tokio::try_join!(newest, promotion)?;
+            let newest = newest.filter(RegisteredDefinition::is_active);
+            let registered_at = newest.as_ref().and_then(|newest| newest.document["registeredAt"].as_f64());
+            Ok(FleetBase {
+                promotion,
+                newest_registered_at: registered_at.and_then(|at| Timestamp::from_second(at as i64).ok()),
+                newest: newest.map(|newest| short(&newest.arn).to_owned()),
+                family,
+            })
+        })
+        .await
+    }
+
+    /// Reads which revision of the base family is meant, see [`crate::domain::base_revision`].
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn base_revision(&self, text: &str) -> Result<String, Invalid> {
+        base_revision(text, &self.coordinates().base_family)
+    }
+
+    /// Promotes a revision, `None` the newest: it has to be one that can be cloned. It moves nobody.
+    ///
+    /// # Errors
+    /// Why it cannot be promoted. Nothing is changed then.
+    pub async fn promote(&self, by: &Caller, revision: Option<String>) -> Result<FleetBase, ConvergeError> {
+        let at = self.coordinates();
+        let revision = match revision {
+            Some(revision) => revision,
+            None => {
+                let family = at.base_family.as_str().to_owned();
+                let newest = self.fleet_base().await?.newest;
+                newest.ok_or(ConvergeError::BaseMissing { family })?
+            }
+        };
+        self.in_time(self.promoted_base(&at, revision.clone())).await?;
+        for _ in 0..TRIES {
+            let before = self.ledger.promotion().await?;
+            if before.as_ref().is_some_and(|before| before.revision == revision) {
+                return self.fleet_base().await;
+            }
+            refuse_during_a_rollout(before.as_ref())?;
+            let (promoted_at, by_name) = (Timestamp::now(), by.name().to_owned());
+            let after = Promotion { revision: revision.clone(), promoted_at, by: by_name, rollout: None };
+            if self.ledger.promote(before.clone(), Some(after)).await? {
+                audit(by, "promote", before.as_ref(), Some(&revision));
+                return self.fleet_base().await;
+            }
+        }
+        Err(ConvergeError::Contended)
+    }
+
+    /// Takes the promotion away: everybody follows the newest base again, at their next provision. Also mends a file that
+    /// cannot be understood.
+    ///
+    /// # Errors
+    /// When the file system does not answer.
+    pub async fn follow_newest(&self, by: &Caller) -> Result<FleetBase, ConvergeError> {
+        for _ in 0..TRIES {
+            let before = match self.ledger.promotion().await {
+                Ok(before) => before,
+                Err(error @ LedgerError::FleetNotUnderstood { .. }) => {
+                    tracing::warn!(error = %with_causes(&error), "what was promoted is not understood, and is taken away");
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            };
+            refuse_during_a_rollout(before.as_ref())?;
+            if self.ledger.promote(before.clone(), None).await? {
+                audit(by, "follow", before.as_ref(), None);
+                return self.fleet_base().await;
+            }
+        }
+        Err(ConvergeError::Contended)
+    }
+}
+
+/// Whoever has not been moved keeps the base that is promoted until the rollout is over.
+fn refuse_during_a_rollout(before: Option<&Promotion>) -> Result<(), ConvergeError> {
+    match before.and_then(|before| before.rollout.as_ref()) {
+        Some(rollout) => Err(ConvergeError::RolloutUnderWay { id: rollout.id.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn audit(by: &Caller, operation: &'static str, before: Option<&Promotion>, after: Option<&str>) {
+    let before_base = before.map(|before| before.revision.as_str());
+    tracing::info!(target: "audit", caller = by.name(), operation, before_base, after_base = after, "audit");
+}
+
+fn short(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
