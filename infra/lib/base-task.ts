@@ -53,7 +53,9 @@ export class BaseTask extends Construct {
           name: "openclaw",
           image: props.image,
           essential: true,
+          // Whom the agent runs as. The provisioner's clones start as root, and drop to this before anything of the user's runs.
           user: OWNER,
+          dockerLabels: { "openclaw.provisioner.isolation": settings.bedrock ? "with-role" : "without-role" },
           // Upstream's own; named, because the entry script of releases with a store has to know what to run after it.
           command: ["node", "openclaw.mjs", "gateway", "--allow-unconfigured"],
           environment: [{ name: "NODE_ENV", value: "production" }],
@@ -69,8 +71,8 @@ export class BaseTask extends Construct {
           readonlyRootFilesystem: settings.readonlyRoot,
           linuxParameters: {
             initProcessEnabled: true,
-            // The gateway binds a high port and changes no users; the agent of ECS Exec is root.
-            ...(!settings.executeCommand && { capabilities: { drop: ["ALL"] } }),
+            // What the drop needs is kept in clones, which say the others by name; see src/domain/task_definition/isolation.rs.
+            capabilities: { drop: ["ALL"] },
             ...(settings.readonlyRoot && { tmpfs: WRITABLE }),
           },
           // SIGTERM ends the gateway in under a second; the entry script finishes an import first.

@@ -40,6 +40,16 @@ test("the base's container is not root, cannot write to its image, and says when
   }
 });
 
+test("users' containers ask for isolation, and keep the role only where they call models with it", () => {
+  const asks = (more: object) => {
+    const container = containerOf(templates({ ...DEV, ...more }).fleet);
+    return [container["DockerLabels"]["openclaw.provisioner.isolation"], container["User"]];
+  };
+  assert.deepEqual(asks({}), ["without-role", "1000:1000"]);
+  assert.deepEqual(asks({ executeCommand: "true", readonlyRoot: "false" }), ["without-role", "1000:1000"]);
+  assert.deepEqual(asks({ bedrock: "true" }), ["with-role", "1000:1000"]);
+});
+
 test("a root that can be written to needs nothing beside it", () => {
   const container = containerOf(templates({ ...DEV, readonlyRoot: "false" }).fleet);
   assert.deepEqual([container["ReadonlyRootFilesystem"], container["LinuxParameters"]["Tmpfs"]], [false, undefined]);

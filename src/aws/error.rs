@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::NotInTime;
 use super::attempts::Fenced;
-use crate::domain::with_causes;
+use crate::domain::{hide_access_points, with_causes};
 
 /// A failed AWS call.
 #[derive(Error)]
@@ -95,6 +95,8 @@ impl AwsError {
             SdkError::DispatchFailure(_) if is_unconnected(&error) => ErrorKind::Unreachable,
             _ => ErrorKind::Unanswered,
         };
+        // Refusals quote the ARN of what was refused.
+        let message = message.map(|message| hide_access_points(&message));
         Self { operation, kind, code, message, request_id, source: Some(Box::new(error)) }
     }
 

@@ -123,7 +123,9 @@ async fn login(ecs: &Ecs, cluster: &str, user: &UserId, task: Task) -> anyhow::R
     let codex_home =
         current.codex_home.with_context(|| format!("{} sets no CODEX_HOME: redeploy {user}", found.arn))?;
     let login = NativeLogin::of(&Release::of_definition(&found.document).plan());
-    let command = native_login_command(login, &codex_home);
+    // As root it would read the configuration that the user has written, with the task role's credentials at hand.
+    let words = current.drop.iter().map(|word| shell_quoted(word));
+    let command = words.chain([native_login_command(login, &codex_home)]).collect::<Vec<_>>().join(" ");
     Ok(Login { cluster: cluster.to_owned(), task: task.arn, container: current.container, command, codex_home })
 }
 

@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::aws::{Aws, RateLimits, Seeder};
-use crate::domain::{CODEX_HOME, ImageRef, OpenClawVersion, VersionFile};
+use crate::domain::{CODEX_HOME, ImageRef, LABEL_ISOLATION, OpenClawVersion, VersionFile, WITHOUT_ROLE};
 use crate::metrics::Metrics;
 
 /// Name of the seeded cluster and of the base family.
@@ -139,6 +139,7 @@ fn base_definition(file_system_id: &str, image: &ImageRef) -> Value {
             "image": image.as_str(),
             "essential": true,
             "user": "1000:1000",
+            "dockerLabels": {LABEL_ISOLATION: WITHOUT_ROLE},
             "environment": [
                 {"name": "NODE_ENV", "value": "production"},
                 // A base may name one itself; the user's own takes its place.

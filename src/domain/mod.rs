@@ -1,6 +1,7 @@
 //! What the service knows and decides, without a file system, a clock or a network.
 
 mod accepted;
+mod access_point;
 pub mod auth_json;
 mod compatibility;
 mod coordinates;
@@ -25,6 +26,7 @@ pub mod user_id;
 mod version_file;
 
 pub use accepted::{Accepted, Reading};
+pub use access_point::hide_access_points;
 pub use auth_json::ChatGptAuth;
 pub use compatibility::{Compatibility, ReleaseProof};
 pub use coordinates::{BaseFamily, Coordinates, ReleaseDefaults};
@@ -40,10 +42,10 @@ pub use status::{
     LastStop, Phase, Reason, ReasonCode, State, Status, derive as derive_status, rolled_back_from, running_task,
 };
 pub use task_definition::{
-    BaseDefinition, BaseError, BaseFinding, BaseJudgement, CurrentDefinition, CurrentError, Expected,
-    LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_ROLE, LABEL_SPEC, LABEL_USER, NamedPort,
-    OUTPUT_MEMBERS, OpenClawContainer, ROLE_OPENCLAW, RenderError, Rendered, Severity, TAG_BASE_FAMILY, TAG_USER,
-    ToldBy, UPSTREAM_COMMAND, render, user_family,
+    BaseDefinition, BaseError, BaseFinding, BaseJudgement, CurrentDefinition, CurrentError, Expected, Isolation,
+    LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_ISOLATION, LABEL_PREVIOUS, LABEL_ROLE, LABEL_SETPRIV,
+    LABEL_SPEC, LABEL_USER, NamedPort, OUTPUT_MEMBERS, OpenClawContainer, ROLE_OPENCLAW, RenderError, Rendered,
+    Severity, TAG_BASE_FAMILY, TAG_USER, ToldBy, UPSTREAM_COMMAND, WITH_ROLE, WITHOUT_ROLE, render, user_family,
 };
 pub use user_id::UserId;
 pub use version_file::VersionFile;
@@ -52,5 +54,5 @@ pub use version_file::VersionFile;
 #[must_use]
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    hide_access_points(&causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
 }

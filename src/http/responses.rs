@@ -25,8 +25,8 @@ pub(super) struct ContainerResponse {
     /// ARN of the revision that is wanted.
     #[schema(required)]
     task_definition: Option<String>,
-    /// The user's EFS access point.
-    #[schema(required)]
+    /// Always null, and gone with the next version: whoever knows it may be able to mount the user's files.
+    #[schema(required, deprecated)]
     access_point_id: Option<String>,
     /// The image of that revision.
     #[schema(required)]
@@ -122,8 +122,8 @@ impl ContainerResponse {
     /// After a converge.
     pub(super) fn of_converged(user: &UserId, on_the_way: State, converged: Converged) -> Self {
         let warnings = warned(&converged.warnings());
-        let Converged { view, access_point_id, sign_in, not_removed, .. } = converged;
-        let left = |NotRemoved { what, id, error }| NotRemovedBody { what, id, error };
+        let Converged { view, sign_in, not_removed, .. } = converged;
+        let left = |left: NotRemoved| NotRemovedBody { what: left.what, id: left.shown_id(), error: left.error };
         let not_removed = not_removed.into_iter().map(left).collect();
         let placed = sign_in.map(|sign_in| sign_in.placed);
         let (credentials, credentials_reason) = placed.as_ref().and_then(|placed| placed.staged).map(said).unzip();
@@ -132,8 +132,7 @@ impl ContainerResponse {
             Some(view) => Self::of_view(user, view, credentials),
             None => Self::unseen(user, on_the_way),
         };
-        let access_point_id = response.access_point_id.or(access_point_id);
-        Self { access_point_id, credentials_reason, reauth_required, warnings, not_removed, ..response }
+        Self { credentials_reason, reauth_required, warnings, not_removed, ..response }
     }
 
     /// After a look.
@@ -150,10 +149,9 @@ impl ContainerResponse {
             ..Self::unseen(user, state)
         };
         if let Some(current) = current {
+            response.warnings = warned(&current.warnings());
             response.task_definition = Some(current.arn);
-            response.access_point_id = current.access_point_id;
             response.openclaw_version = current.release.version().map(|version| version.to_string());
-            response.warnings = warned(&current.release.warnings(current.spec.sign_in));
             response.provider = Some(current.spec.sign_in.name());
             response.image = Some(current.image);
             response.size = current.cpu.zip(current.memory_mib).map(|(cpu, memory_mib)| RawSize { cpu, memory_mib });

@@ -524,7 +524,6 @@ impl Run<'_> {
                 Target::Absent { .. } => ContainerView::of_deleting(service),
                 Target::Present { .. } => ContainerView::of_new(service, None),
             }),
-            access_point_id: self.observed.access_point_id.clone(),
             sign_in: self.placed.clone(),
             not_removed: Vec::new(),
             without_lock: self.lock.missing(),
@@ -598,7 +597,7 @@ impl Run<'_> {
             (false, true) => Outcome::Changed,
             (false, false) => Outcome::Unchanged,
         };
-        let Observed { service, current, access_point_id, done, .. } = observed;
+        let Observed { service, current, done, .. } = observed;
         let view = match (service, target) {
             (_, Target::Absent { .. }) | (None, Target::Present { .. }) => None,
             (Some(service), Target::Present { .. }) if did.create => Some(ContainerView::of_new(service, current)),
@@ -614,7 +613,7 @@ impl Run<'_> {
                 Some(view)
             }
         };
-        Converged { outcome, view, access_point_id, sign_in: placed, not_removed: done.not_removed, without_lock }
+        Converged { outcome, view, sign_in: placed, not_removed: done.not_removed, without_lock }
     }
 }
 

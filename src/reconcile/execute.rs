@@ -188,12 +188,12 @@ impl Reconciler {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!(%error, access_point_id = id, "whether an access point is gone could not be asked");
+                    tracing::warn!(%error, "whether an access point is gone could not be asked");
                     return;
                 }
             }
             if Instant::now() + pause > deadline {
-                tracing::warn!(access_point_id = id, "an access point is still being deleted");
+                tracing::warn!("an access point is still being deleted");
                 return;
             }
             sleep(pause).await;

@@ -49,7 +49,7 @@ use tracing::Instrument;
 
 use crate::aws::{Aws, Class, PosixOwner, Scope};
 use crate::domain::credential_plan::{Release, Warning};
-use crate::domain::{ChatGptAuth, Coordinates, RolloutOrder, SignInKind, UserId};
+use crate::domain::{ChatGptAuth, Coordinates, CurrentDefinition, RolloutOrder, SignInKind, UserId};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::probe::GatewayProbe;
@@ -142,8 +142,6 @@ pub struct Converged {
     pub outcome: Outcome,
     /// The container, where there still is one.
     pub view: Option<ContainerView>,
-    /// The user's access point.
-    pub access_point_id: Option<String>,
     /// What came of the user's sign-in.
     pub sign_in: Option<PlacedSignIn>,
     /// What a forced delete could not remove.
@@ -168,14 +166,7 @@ pub struct PlacedSignIn {
 impl Converged {
     /// It goes on, and nothing of it is known yet.
     fn waiting() -> Self {
-        Self {
-            outcome: Outcome::Waiting,
-            view: None,
-            access_point_id: None,
-            sign_in: None,
-            not_removed: Vec::new(),
-            without_lock: None,
-        }
+        Self { outcome: Outcome::Waiting, view: None, sign_in: None, not_removed: Vec::new(), without_lock: None }
     }
 
     /// What the caller should know although it went through.
@@ -187,6 +178,8 @@ impl Converged {
             warnings.extend(release.warnings(*kind));
             warnings.extend(placed.warnings.iter().cloned());
         }
+        let current = self.view.as_ref().and_then(|view| view.current.as_ref());
+        warnings.extend(current.and_then(CurrentDefinition::isolation_warning));
         warnings
     }
 }

@@ -88,6 +88,12 @@ pub struct NotRemoved {
 }
 
 impl NotRemoved {
+    /// Its ARN or id, where others may know it.
+    #[must_use]
+    pub fn shown_id(&self) -> Option<String> {
+        self.id.clone().filter(|_| self.what != ACCESS_POINT)
+    }
+
     /// Without the user's lock, what is remembered beside it is not known, and files are left alone.
     pub(super) fn without_lock(purge: bool, error: &str) -> Vec<Self> {
         let left = |what| Self { what, id: None, error: error.to_owned() };

@@ -123,13 +123,24 @@ class Deployed:
         kept = ["taskRoleArn", "executionRoleArn", "networkMode", "requiresCompatibilities", "runtimePlatform", "cpu", "memory"]
         self.checks.equal("the clone has what the base has", {name: definition.get(name) for name in kept}, {name: base.get(name) for name in kept})
         container, of_base = definition["containerDefinitions"][0], base["containerDefinitions"][0]
-        for name in ("user", "readonlyRootFilesystem", "linuxParameters", "healthCheck", "stopTimeout", "mountPoints", "logConfiguration", "image"):
+        for name in ("readonlyRootFilesystem", "stopTimeout", "mountPoints", "logConfiguration", "image"):
             self.checks.equal(f"the clone's container has the base's {name}", container.get(name), of_base.get(name))
-        # The image's own entry point, the entry script, then the base's command.
-        self.checks.equal("the clone starts with the entry script", (container.get("entryPoint"), container["command"]),
-                          (of_base.get("entryPoint"), ["/bin/sh", "/home/node/.openclaw/.provisioner/entry.sh", *of_base["command"]]))
+        # The drop, by the image's programs, then the entry script, then the base's command.
+        drop = ["/usr/bin/env", "-u", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/usr/bin/setpriv", "--reuid=1000", "--regid=1000",
+                "--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--"]
+        self.checks.equal("the clone starts as root, and drops that first", (container["user"], container["entryPoint"]), ("0:0", drop))
+        kept, dropped = {"SETUID", "SETGID", "SETPCAP", "KILL"}, container["linuxParameters"].pop("capabilities")
+        self.checks.that("it drops ten of Docker's capabilities by name, and adds none",
+                         len(dropped["drop"]) == 10 and not kept & set(dropped["drop"]) and not dropped.get("add"), dropped)
+        linux = {name: value for name, value in of_base["linuxParameters"].items() if name != "capabilities"}
+        self.checks.equal("the clone has the base's other parameters of Linux", container["linuxParameters"], linux)
+        self.checks.equal("the clone's health check drops first", container["healthCheck"],
+                          of_base["healthCheck"] | {"command": ["CMD", *drop, *of_base["healthCheck"]["command"][1:]]})
+        self.checks.equal("the clone starts with the entry script", container["command"],
+                          (["/bin/sh", "/home/node/.openclaw/.provisioner/entry.sh", *of_base["command"]]))
         volume = definition["volumes"][0]["efsVolumeConfiguration"]
-        self.checks.equal("the clone mounts through the user's access point", volume["authorizationConfig"], {"accessPointId": made.body["access_point_id"], "iam": "ENABLED"})
+        [point] = self.cloud.access_points(volume["fileSystemId"], "/users/alice")
+        self.checks.equal("the clone mounts through the user's access point", volume["authorizationConfig"], {"accessPointId": point["AccessPointId"], "iam": "ENABLED"})
         self.checks.equal("the clone is tagged", (tags.get("openclaw:user-id"), tags.get("openclaw:role")), ("alice", "base"))
         service = self.cloud.service(made.body["service"])
         network = service["networkConfiguration"]["awsvpcConfiguration"]

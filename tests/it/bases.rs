@@ -102,6 +102,7 @@ async fn why_a_container_stopped_is_told_of_openclaw_wherever_it_stands() {
 async fn a_base_that_does_not_tell_which_container_is_openclaw_is_refused_until_it_does() {
     let app = TestApp::start().await;
     let two = |base: &mut Value| {
+        containers(base)[0].as_object_mut().unwrap().remove("dockerLabels");
         let mut other = containers(base)[0].clone();
         other["name"] = json!("other");
         containers(base).insert(0, other);

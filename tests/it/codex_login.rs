@@ -80,6 +80,10 @@ fn service_name(user: &str) -> String {
     UserId::parse(user).unwrap().service_name()
 }
 
+/// What is run before anything of the user's.
+const DROP: &str = "/usr/bin/env -u AWS_CONTAINER_CREDENTIALS_RELATIVE_URI /usr/bin/setpriv --reuid=1000 --regid=1000 \
+     --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs --";
+
 /// A directory with an `aws` that prints its arguments, one a line, and ends with 7.
 fn with_an_aws_that_echoes() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -94,7 +98,8 @@ async fn the_command_names_the_running_task_and_its_codex_home() {
     let served = Served::with("alice").await;
     served.enable_exec("alice", true).await;
     let task = served.task("alice");
-    let inner = "env CODEX_HOME=/home/node/.openclaw/codex codex login --device-auth";
+    // The drop first: what the user has configured must not run as root.
+    let inner = format!("{DROP} env CODEX_HOME=/home/node/.openclaw/codex codex login --device-auth");
     assert_eq!(
         served.told(&["--user", "alice"]).await,
         format!(
@@ -128,7 +133,8 @@ async fn what_is_printed_and_what_is_run_are_the_same_words() {
     let words = String::from_utf8(run.stdout).unwrap();
     let inner = r"env OPENCLAW_STATE_DIR='/mnt/it'\''s $HOME' openclaw models auth login --provider openai-codex --method device-code";
     let expected = ["ecs", "execute-command", "--cluster", CLUSTER, "--task", &served.task("bob")];
-    let expected = [&expected[..], &["--container", "openclaw", "--interactive", "--command", inner]].concat();
+    let inner = format!("{DROP} {inner}");
+    let expected = [&expected[..], &["--container", "openclaw", "--interactive", "--command", &inner]].concat();
     assert_eq!(words.lines().collect::<Vec<_>>(), expected);
 
     let printed = served.told(&["--user", "bob"]).await;

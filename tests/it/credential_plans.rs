@@ -131,6 +131,7 @@ async fn the_entry_script_runs_before_whatever_the_base_runs() {
     let base = |entry: Value, command: Value| {
         move |base: &mut Value| {
             let container = &mut base["containerDefinitions"][0];
+            container["dockerLabels"] = json!({});
             container["image"] = json!("o:2026.9.6");
             container["entryPoint"] = entry;
             container["command"] = command;

@@ -107,7 +107,9 @@ async fn a_new_user_of_each_provider_gets_what_it_needs_and_no_sign_in_within_th
         assert_eq!((answer.status, app.calls().len()), (201, 5), "{}", answer.body);
         assert_eq!((&answer.body["provider"], &answer.body["credentials"]), (&json!(provider), &json!(null)));
         let is_plugin = (image, provider) == ("o:2026.9.6", "bedrock");
-        let warnings = if is_plugin { vec!["bedrock_plugin_needed"] } else { vec![] };
+        // The fixture's base keeps the task role from the agent.
+        let without_role = (provider == "bedrock").then_some("bedrock_without_role");
+        let warnings: Vec<_> = is_plugin.then_some("bedrock_plugin_needed").into_iter().chain(without_role).collect();
         assert_eq!(
             (&answer.body["reauth_required"], codes(&answer.body)),
             (&json!(false), warnings),

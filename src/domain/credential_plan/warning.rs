@@ -26,6 +26,10 @@ pub enum Warning {
     ProfileSecretKeyMissing,
     /// Bedrock is a plugin of its own in this release, and nothing says whether the image has it.
     BedrockPluginNeeded,
+    /// The task role's credentials can be fetched in the user's container, and the role is every user's.
+    SharesTaskRole,
+    /// Models on Bedrock are called with the task role, whose credentials the agent does not get.
+    BedrockWithoutRole,
     /// The live sign-in is where this service cannot read it, and this release neither.
     NotCarriedOver,
     /// `auth-profiles.json` could not be read, and the profiles in it neither.
@@ -104,12 +108,14 @@ pub enum Warning {
 
 impl Warning {
     /// The stable names of all warnings.
-    pub const CODES: [&'static str; 22] = [
+    pub const CODES: [&'static str; 24] = [
         "release_unknown",
         "release_newer_than_known",
         "release_hangs_on_network_file_systems",
         "auth_profile_secret_key_missing",
         "bedrock_plugin_needed",
+        "shares_task_role",
+        "bedrock_without_role",
         "sign_in_not_carried_over",
         "auth_profiles_unreadable",
         "openclaw_json_left_alone",
@@ -138,6 +144,8 @@ impl Warning {
             Self::HangsOnNetworkFileSystems { .. } => "release_hangs_on_network_file_systems",
             Self::ProfileSecretKeyMissing => "auth_profile_secret_key_missing",
             Self::BedrockPluginNeeded => "bedrock_plugin_needed",
+            Self::SharesTaskRole => "shares_task_role",
+            Self::BedrockWithoutRole => "bedrock_without_role",
             Self::NotCarriedOver => "sign_in_not_carried_over",
             Self::ProfilesUnreadable => "auth_profiles_unreadable",
             Self::ConfigurationLeftAlone { .. } => "openclaw_json_left_alone",
@@ -179,6 +187,14 @@ impl Warning {
                 .to_owned(),
             Self::BedrockPluginNeeded => {
                 "this release has Bedrock in the plugin @openclaw/amazon-bedrock-provider: without it no model answers"
+                    .to_owned()
+            }
+            Self::SharesTaskRole => "what runs in this container can fetch the credentials of the task role, with which the \
+                 files of every user can be mounted whose access point's id is known"
+                .to_owned(),
+            Self::BedrockWithoutRole => {
+                "the base keeps the task role's credentials from the agent, and no other AWS keys are given, so Bedrock is \
+                 called with none"
                     .to_owned()
             }
             Self::NotCarriedOver => {
@@ -245,6 +261,13 @@ impl Warning {
             Self::HangsOnNetworkFileSystems { .. } => Some(
                 "set OPENCLAW_PLUGIN_STAGE_DIR to a directory of the container's own, such as /tmp/openclaw-plugins, or \
                  use another release",
+            ),
+            Self::SharesTaskRole => Some(
+                "let the base ask for isolation (docker label openclaw.provisioner.isolation=without-role), then redeploy",
+            ),
+            Self::BedrockWithoutRole => Some(
+                "give AWS_BEARER_TOKEN_BEDROCK in `secrets`, or let the base keep the role (docker label \
+                 openclaw.provisioner.isolation=with-role)",
             ),
             Self::BedrockPluginNeeded => Some("bake the plugin into the image"),
             Self::ProfileSecretKeyMissing => {

@@ -44,7 +44,7 @@ map_access!(Secrets);
 map_access!(Labels);
 
 impl Variables {
-    pub(super) fn contains(&self, name: &str) -> bool {
+    pub(in crate::domain) fn contains(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::words::{class_of, hint, of_event, phrase_of, says_any};
+use crate::domain::hide_access_points;
 use crate::domain::service::{Health, Task, Trouble};
 
 /// Why a container does not run.
@@ -113,7 +114,7 @@ fn words(task: &Task) -> String {
         task.container_reason.as_deref().filter(|said| Some(*said) != task.stopped_reason.as_deref());
     let sidecar = task.failed_sidecar.as_ref().map(|name| format!("container {name}"));
     let said = [task.stopped_reason.as_deref(), sidecar.as_deref(), container_reason];
-    said.into_iter().flatten().collect::<Vec<_>>().join(": ")
+    hide_access_points(&said.into_iter().flatten().collect::<Vec<_>>().join(": "))
 }
 
 /// What helps where a container beside OpenClaw ran out of its own memory: a resize gives OpenClaw what is added.

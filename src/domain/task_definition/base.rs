@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::base_error::BaseError;
 use super::container::{self, Mount, OpenClawContainer, efs_mounts};
+use super::isolation::Isolation;
 use super::lookout::{self, Elsewhere};
 use super::port::{NamedPort, named_port};
 use super::{OUR_TAGS, RESERVED_TAG_PREFIX, family_of, items, text};
@@ -23,6 +24,7 @@ pub struct BaseDefinition {
     container_path: String,
     image: String,
     openclaw: OpenClawContainer,
+    isolation: Option<Isolation>,
     defaults: ReleaseDefaults,
 }
 
@@ -60,8 +62,9 @@ impl BaseDefinition {
         if let Some(Elsewhere { variable, looks_at, staged_at }) = lookout::elsewhere(chosen, &container_path) {
             return Err(BaseError::LooksElsewhere { arn, container: openclaw.name, variable, looks_at, staged_at });
         }
+        let isolation = Isolation::asked_by(&document, openclaw.index, &container_path, &arn)?;
         let (image, file_system_id) = (text(chosen, "image").unwrap_or_default().to_owned(), file_system_id.to_owned());
-        Ok(Self { arn, tags, volume, file_system_id, container_path, image, document, openclaw, defaults })
+        Ok(Self { arn, tags, volume, file_system_id, container_path, image, document, openclaw, isolation, defaults })
     }
 
     pub(super) const fn defaults(&self) -> &ReleaseDefaults {
@@ -84,6 +87,12 @@ impl BaseDefinition {
     #[must_use]
     pub const fn openclaw(&self) -> &OpenClawContainer {
         &self.openclaw
+    }
+
+    /// The drop to the agent's user that it asks for.
+    #[must_use]
+    pub const fn isolation(&self) -> Option<&Isolation> {
+        self.isolation.as_ref()
     }
 
     /// That container, as the base has it.

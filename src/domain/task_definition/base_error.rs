@@ -116,6 +116,17 @@ pub enum BaseError {
         /// The configured file system.
         file_system_id: String,
     },
+    /// What it asks for to keep tenants apart would not hold.
+    CannotIsolate {
+        /// The base revision.
+        arn: String,
+        /// The container.
+        container: String,
+        /// Why not.
+        why: String,
+        /// What to change.
+        fix: String,
+    },
     /// The mount cannot hold a sign-in.
     UnusableMount {
         /// The base revision.
@@ -143,6 +154,7 @@ impl BaseError {
             Self::NoEfsMount { .. } => "no_efs_mount",
             Self::OtherFileSystem { .. } => "other_file_system",
             Self::AmbiguousMount { .. } => "ambiguous_mount",
+            Self::CannotIsolate { .. } => "cannot_isolate",
             Self::UnusableMount { .. } => "unusable_mount",
         }
     }
@@ -206,6 +218,9 @@ impl BaseError {
                 "the container of {arn} that runs OpenClaw mounts file system {file_system_id} at several places, and \
                  nothing says which one is the user directory"
             ),
+            Self::CannotIsolate { arn, container, why, .. } => {
+                format!("container {container} of {arn} asks for isolation, which would not hold: {why}")
+            }
             Self::UnusableMount { arn, why } => format!(
                 "{arn} mounts the user directory {why}, but the container must be able to rotate its sign-in there"
             ),
@@ -247,6 +262,7 @@ impl BaseError {
             ),
             Self::OtherFileSystem { .. } => "make PROVISIONER_FILE_SYSTEM_ID and the base agree".into(),
             Self::AmbiguousMount { .. } => "give the others access points of their own".into(),
+            Self::CannotIsolate { fix, .. } => fix.clone(),
             Self::UnusableMount { .. } => "mount it writable, at an absolute path".into(),
         }
     }

@@ -215,7 +215,7 @@ fn is_essential(container: &Value) -> bool {
     container.get("essential").and_then(Value::as_bool) != Some(false)
 }
 
-fn name(container: &Value) -> &str {
+pub(super) fn name(container: &Value) -> &str {
     text(container, "name").unwrap_or_default()
 }
 

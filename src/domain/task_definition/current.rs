@@ -3,14 +3,19 @@
 use serde_json::Value;
 use thiserror::Error;
 
+use super::isolation::{drop_of, shares_task_role};
 use super::port::named_port;
 use super::{
     LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, container, has_health_check,
     items, text,
 };
-use crate::domain::credential_plan::Release;
 use crate::domain::credential_plan::openclaw_json::{GATEWAY_PORT, Surroundings};
-use crate::domain::{CODEX_HOME, Spec, UserId};
+use crate::domain::credential_plan::{Release, Warning};
+use crate::domain::{CODEX_HOME, SignInKind, Spec, UserId};
+
+/// What AWS's SDK takes before a task role.
+const AWS_KEYS: [&str; 4] =
+    ["AWS_ACCESS_KEY_ID", "AWS_BEARER_TOKEN_BEDROCK", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"];
 
 /// Where a base may say that the workspace is.
 const WORKSPACE_DIR: &str = "OPENCLAW_WORKSPACE_DIR";
@@ -54,6 +59,10 @@ pub struct CurrentDefinition {
     pub memory_mib: Option<u32>,
     /// Whether ECS watches the health of that container.
     pub has_health_check: bool,
+    /// Whether the user's own processes can get at the credentials of the task role, which all users share.
+    pub shares_task_role: bool,
+    /// The words that drop root's rights in a container that starts as root; nothing where it does not.
+    pub drop: Vec<String>,
 }
 
 /// Why a revision cannot be taken for a user's own.
@@ -136,8 +145,30 @@ impl CurrentDefinition {
             cpu: number("cpu"),
             memory_mib: number("memory"),
             has_health_check: has_health_check(&container),
+            shares_task_role: shares_task_role(document, &container),
+            drop: drop_of(&container),
             arn,
         })
+    }
+
+    /// What its user's caller should know of it.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = self.release.warnings(self.spec.sign_in);
+        warnings.extend(self.isolation_warning());
+        warnings
+    }
+
+    /// What there is to say of who gets at the task role's credentials.
+    #[must_use]
+    pub fn isolation_warning(&self) -> Option<Warning> {
+        let has_own_keys =
+            || AWS_KEYS.iter().any(|name| self.spec.variables.contains(name) || self.spec.secrets.contains(name));
+        let needs_role = || self.spec.sign_in == SignInKind::Bedrock && !has_own_keys();
+        match self.shares_task_role {
+            true => Some(Warning::SharesTaskRole),
+            false => needs_role().then_some(Warning::BedrockWithoutRole),
+        }
     }
 
     /// What the user's `openclaw.json` has to go with.

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::isolation::{self, Isolation, LABEL_ISOLATION, LABEL_SETPRIV, WITH_ROLE};
 use super::port::{health_check_port, mapped_ports, named_port};
 use super::{BaseDefinition, BaseError, container, has_health_check, items, text};
 use crate::domain::credential_plan::openclaw_json::GATEWAY_PORT;
@@ -99,6 +100,22 @@ pub enum BaseFinding {
         /// What OpenClaw listens on.
         port: u16,
     },
+    /// It does not keep the task role's credentials from users' processes: it does not ask for that.
+    NotIsolated,
+    /// It drops rights, and lets users' processes have the task role's credentials.
+    KeepsTaskRole,
+    /// Nobody knows whether its image has what drops rights.
+    SetprivUnknown {
+        /// The image.
+        image: String,
+        /// Where it has to be.
+        setpriv: String,
+    },
+    /// Another container, which has the task role's credentials, mounts the users' files.
+    SidecarMountsUsersFiles {
+        /// Its name.
+        container: String,
+    },
     /// Files in S3 may say what this service cannot see.
     EnvironmentFiles,
     /// What the release makes of it.
@@ -120,13 +137,15 @@ impl BaseJudgement {
         let mut findings = of_task(document);
         let mut release = None;
         if let Some(container) = container {
-            findings.extend(of_container(container, owner));
+            let isolation = parsed.as_ref().ok().and_then(BaseDefinition::isolation);
+            findings.extend(of_container(container, owner, isolation));
             let (found, of_release) = of_release(container, defaults);
             release = found;
             findings.extend(of_release);
         }
         let base = match parsed {
             Ok(base) => {
+                findings.extend(of_isolation(&base));
                 let iam = base.efs().pointer("/authorizationConfig/iam").and_then(Value::as_str);
                 findings.extend((iam != Some("ENABLED")).then_some(BaseFinding::NoIamOnVolume));
                 Some(base)
@@ -164,13 +183,40 @@ fn of_task(document: &Value) -> Vec<BaseFinding> {
     findings
 }
 
-fn of_container(container: &Value, owner: (u32, u32)) -> Vec<BaseFinding> {
+fn of_isolation(base: &BaseDefinition) -> Vec<BaseFinding> {
+    let Some(isolation) = base.isolation() else { return vec![BaseFinding::NotIsolated] };
+    let mut findings = Vec::new();
+    findings.extend(isolation.keeps_role().then_some(BaseFinding::KeepsTaskRole));
+    // Upstream's images are Debian's, where util-linux cannot be taken out; what is built from them by infra/ is the same.
+    let is_known = ["/openclaw/openclaw:", "/openclaw/openclaw@", "/openclaw-extended:", "/openclaw-extended@"];
+    let is_named = isolation::label(base.container(), LABEL_SETPRIV).is_some();
+    if !is_named && !is_known.iter().any(|part| base.image().contains(part)) {
+        let (image, setpriv) = (base.image().to_owned(), isolation.setpriv().to_owned());
+        findings.push(BaseFinding::SetprivUnknown { image, setpriv });
+    }
+    let others = items(base.document(), "containerDefinitions").iter().enumerate();
+    let others = others.filter(|(index, other)| *index != base.openclaw().index && mounts(other, base.volume()));
+    findings.extend(others.map(|(_, other)| BaseFinding::SidecarMountsUsersFiles {
+        container: text(other, "name").unwrap_or_default().to_owned(),
+    }));
+    findings
+}
+
+fn mounts(container: &Value, volume: &str) -> bool {
+    items(container, "mountPoints").iter().any(|point| text(point, "sourceVolume") == Some(volume))
+}
+
+fn of_container(container: &Value, owner: (u32, u32), isolation: Option<&Isolation>) -> Vec<BaseFinding> {
     let mut findings = Vec::new();
     if !has_health_check(container) {
         findings.push(BaseFinding::NoHealthCheck);
     }
     let found = text(container, "user").filter(|user| !user.is_empty());
-    if !found.is_some_and(|user| is_owner(user, owner)) {
+    let is_owner = match isolation {
+        Some(isolation) => isolation.agent() == owner,
+        None => found.is_some_and(|user| is_owner(user, owner)),
+    };
+    if !is_owner {
         findings.push(BaseFinding::OtherUser { found: found.map(str::to_owned), owner });
     }
     let port = named_port(container).map_or(GATEWAY_PORT, |named| named.port);
@@ -226,6 +272,10 @@ impl BaseFinding {
             Self::RunsDefaultCommand => "runs_default_command",
             Self::HealthCheckPort { .. } => "health_check_asks_other_port",
             Self::PortNotMapped { .. } => "port_not_mapped",
+            Self::NotIsolated => "not_isolated",
+            Self::KeepsTaskRole => "keeps_task_role",
+            Self::SetprivUnknown { .. } => "setpriv_unknown",
+            Self::SidecarMountsUsersFiles { .. } => "sidecar_mounts_users_files",
             Self::EnvironmentFiles => "environment_files",
             Self::Release(warning) => warning.code(),
         }
@@ -248,6 +298,10 @@ impl BaseFinding {
             | Self::RunsDefaultCommand
             | Self::HealthCheckPort { .. }
             | Self::PortNotMapped { .. }
+            | Self::NotIsolated
+            | Self::KeepsTaskRole
+            | Self::SetprivUnknown { .. }
+            | Self::SidecarMountsUsersFiles { .. }
             | Self::EnvironmentFiles
             | Self::Release(_) => Severity::Warn,
         }
@@ -298,6 +352,21 @@ impl BaseFinding {
                 let mapped = mapped.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
                 format!("portMappings has {mapped}, and OpenClaw will listen on {port}")
             }
+            Self::NotIsolated => "users' processes can fetch the credentials of the task role, which all users share: whoever \
+                 learns another user's access point's id can mount that user's files"
+                .into(),
+            Self::KeepsTaskRole => format!(
+                "{LABEL_ISOLATION} is {WITH_ROLE}, so users' processes can fetch the credentials of the task role, which all \
+                 users share"
+            ),
+            Self::SetprivUnknown { image, setpriv } => format!(
+                "nobody knows whether {image} has util-linux's {setpriv} and /usr/bin/env; without them no user's container \
+                 starts"
+            ),
+            Self::SidecarMountsUsersFiles { container } => format!(
+                "container {container} mounts the users' files, too, and has the credentials of the task role: what it runs \
+                 from there is the user's"
+            ),
             Self::EnvironmentFiles => {
                 "environmentFiles may set variables that make OpenClaw look or listen elsewhere, which cannot be seen here; \
                  OPENCLAW_STATE_DIR and CODEX_HOME are set for each user and win"
@@ -330,6 +399,19 @@ impl BaseFinding {
             }
             Self::HealthCheckPort { .. } | Self::PortNotMapped { .. } => {
                 "let command, OPENCLAW_GATEWAY_PORT, health check and port mappings name one port"
+            }
+            Self::NotIsolated => {
+                "set the docker label openclaw.provisioner.isolation=without-role on that container, then redeploy"
+            }
+            Self::KeepsTaskRole => {
+                "let the agent call AWS with keys of its own, and set the label to without-role; or accept it (SECURITY.md)"
+            }
+            Self::SetprivUnknown { .. } => {
+                "once `docker run --entrypoint setpriv IMAGE --version` says util-linux, name its path in the docker label \
+                 openclaw.provisioner.setpriv"
+            }
+            Self::SidecarMountsUsersFiles { .. } => {
+                "see that it runs nothing from there, or give it a volume of its own"
             }
             Self::EnvironmentFiles => "see that they set no OPENCLAW_ variable and no HOME",
         };

@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::base::ENTRY_SCRIPT;
 use super::container::STATE_DIR;
 use super::environment::merge_into;
+use super::judgement::UPSTREAM_COMMAND;
 use super::lookout::{self, Elsewhere, GATEWAY_PORT_VARIABLE};
 use super::scale::scale;
 use super::{
@@ -88,6 +89,7 @@ pub fn render(
         }
     }
     refuse_what_points_elsewhere(base, spec)?;
+    base.isolation().map_or(Ok(()), |isolation| isolation.refuse(spec))?;
     let index = base.openclaw().index;
     if let Some(size) = spec.size {
         scale(&mut request, index, size)?;
@@ -114,6 +116,10 @@ pub fn render(
     };
     let release = Release::resolve(&Value::Object(container.clone()), named)?;
     fit_to_release(container, base, &release);
+    // Last, so that nothing is put before it.
+    if let Some(isolation) = base.isolation() {
+        isolation.apply(container, UPSTREAM_COMMAND);
+    }
 
     // Base, previous and the resolved release stay out of the digest: a base that was registered again unchanged is no reason to restart
     // anybody's container.
@@ -204,11 +210,7 @@ fn run_entry_first(container: &mut Map<String, Value>, script: &str) {
         return;
     }
     let first = [json!("/bin/sh"), json!(script)];
-    let is_for_openclaw = command
-        .first()
-        .and_then(Value::as_str)
-        .is_some_and(|word| word.starts_with('-') || OPENCLAW_COMMANDS.contains(&word));
-    if entry_point.is_empty() && !is_for_openclaw {
+    if entry_point.is_empty() && !command.first().is_some_and(is_for_openclaw) {
         container.insert("command".into(), Value::Array([first.to_vec(), command].concat()));
         return;
     }
@@ -217,6 +219,11 @@ fn run_entry_first(container: &mut Map<String, Value>, script: &str) {
         true => container.remove("command"),
         false => container.insert("command".into(), Value::Array(runs)),
     };
+}
+
+/// Whether a command's first word makes sense to nothing but an entry point that is OpenClaw itself.
+pub(super) fn is_for_openclaw(first: &Value) -> bool {
+    first.as_str().is_some_and(|word| word.starts_with('-') || OPENCLAW_COMMANDS.contains(&word))
 }
 
 /// Commands of OpenClaw's own command line that start a gateway: what a base says of an image whose entry point is OpenClaw.

@@ -218,7 +218,6 @@ export class Detail {
       ["Revision", revisionOf(container.task_definition)],
       ["Base", revisionOf(container.base_task_definition)],
       ["Service", container.service],
-      ["Access point", container.access_point_id],
     ].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, printable(value || "–"))));
     const warnings = (container.warnings ?? []).map((warning) =>
       h("div", { class: "notice warn" },

@@ -10,17 +10,15 @@ const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:opena
 #[tokio::test(start_paused = true)]
 async fn a_new_user_is_answered_201_with_the_whole_picture_after_five_calls() {
     let app = TestApp::start().await;
-    let mut answer = app.provision("alice").await;
+    let answer = app.provision("alice").await;
     assert_eq!((answer.status, answer.header("location")), (201, Some("/containers/alice")));
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let access_points = app.access_points();
     assert_eq!(access_points.len(), 1);
-    assert_eq!(answer.body["access_point_id"], access_points[0]["AccessPointId"]);
-    answer.body["access_point_id"] = json!("fsap-…");
     insta::assert_json_snapshot!(answer.body, @r#"
     {
       "accepted": null,
-      "access_point_id": "fsap-…",
+      "access_point_id": null,
       "base_task_definition": "arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev:1",
       "credentials": "written",
       "credentials_reason": "missing",
@@ -135,28 +133,50 @@ async fn the_definition_is_the_base_with_what_is_the_users_own() {
     assert_eq!(answer.body["openclaw_version"], "2026.4.25");
     let mut request = requests(&app, "RegisterTaskDefinition")[0].clone();
     let efs = &mut request["volumes"][0]["efsVolumeConfiguration"];
-    assert_eq!(efs["authorizationConfig"]["accessPointId"], answer.body["access_point_id"]);
+    let access_point = app.access_points()[0]["AccessPointId"].clone();
+    assert_eq!(efs["authorizationConfig"]["accessPointId"], access_point);
     assert_eq!(efs["fileSystemId"], app.file_system_id.as_str());
     efs["authorizationConfig"]["accessPointId"] = json!("fsap-…");
     efs["fileSystemId"] = json!("fs-…");
     let labels = &mut request["containerDefinitions"][0]["dockerLabels"];
-    assert_eq!(labels["openclaw.provisioner.access-point"].take(), answer.body["access_point_id"]);
+    assert_eq!(labels["openclaw.provisioner.access-point"].take(), access_point);
     let digest = labels["openclaw.provisioner.digest"].take();
     assert_eq!(digest.as_str().map(str::len), Some(64));
     insta::assert_json_snapshot!(request, @r#"
     {
       "containerDefinitions": [
         {
+          "command": [
+            "node",
+            "openclaw.mjs",
+            "gateway",
+            "--allow-unconfigured"
+          ],
           "cpu": 0,
           "dockerLabels": {
             "openclaw.provisioner.access-point": null,
             "openclaw.provisioner.base": "arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev:1",
             "openclaw.provisioner.digest": null,
+            "openclaw.provisioner.isolation": "without-role",
             "openclaw.provisioner.openclaw-version": "2026.4.25",
+            "openclaw.provisioner.setpriv": "/usr/bin/setpriv",
             "openclaw.provisioner.spec": "{\"image\":\"ghcr.io/openclaw/openclaw:2026.4.25\",\"labels\":{\"plan\":\"pro\"},\"secrets\":{\"OPENAI_API_KEY\":\"arn:aws:secretsmanager:us-east-1:123456789012:secret:openai\"},\"sign_in\":\"chatgpt\",\"size\":{\"cpu\":1024,\"memory_mib\":4096},\"variables\":{\"LANG\":\"de\",\"TZ\":\"Europe/Berlin\"}}",
             "openclaw.provisioner.user-id": "alice",
             "plan": "pro"
           },
+          "entryPoint": [
+            "/usr/bin/env",
+            "-u",
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+            "/usr/bin/setpriv",
+            "--reuid=1000",
+            "--regid=1000",
+            "--clear-groups",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            "--no-new-privs",
+            "--"
+          ],
           "environment": [
             {
               "name": "NODE_ENV",
@@ -177,12 +197,27 @@ async fn the_definition_is_the_base_with_what_is_the_users_own() {
             {
               "name": "OPENCLAW_STATE_DIR",
               "value": "/home/node/.openclaw"
+            },
+            {
+              "name": "HOME",
+              "value": "/home/node"
             }
           ],
           "essential": true,
           "healthCheck": {
             "command": [
               "CMD",
+              "/usr/bin/env",
+              "-u",
+              "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+              "/usr/bin/setpriv",
+              "--reuid=1000",
+              "--regid=1000",
+              "--clear-groups",
+              "--bounding-set=-all",
+              "--inh-caps=-all",
+              "--no-new-privs",
+              "--",
               "true"
             ],
             "interval": 30,
@@ -190,6 +225,22 @@ async fn the_definition_is_the_base_with_what_is_the_users_own() {
             "timeout": 5
           },
           "image": "ghcr.io/openclaw/openclaw:2026.4.25",
+          "linuxParameters": {
+            "capabilities": {
+              "drop": [
+                "AUDIT_WRITE",
+                "CHOWN",
+                "DAC_OVERRIDE",
+                "FOWNER",
+                "FSETID",
+                "MKNOD",
+                "NET_BIND_SERVICE",
+                "NET_RAW",
+                "SETFCAP",
+                "SYS_CHROOT"
+              ]
+            }
+          },
           "mountPoints": [
             {
               "containerPath": "/home/node/.openclaw",
@@ -217,7 +268,7 @@ async fn the_definition_is_the_base_with_what_is_the_users_own() {
           ],
           "stopTimeout": 30,
           "systemControls": [],
-          "user": "1000:1000",
+          "user": "0:0",
           "volumesFrom": []
         }
       ],

@@ -20,7 +20,7 @@ async fn provisioning_again_changes_nothing_and_says_how_far_it_is() {
     let done = app.provision("alice").await;
     assert_eq!((done.status, &done.body["state"], &done.body["ready"]), (200, &json!("running"), &json!(true)));
     assert_eq!(mutations(&app), Vec::<String>::new());
-    for member in ["service", "task_definition", "access_point_id", "base_task_definition"] {
+    for member in ["service", "task_definition", "base_task_definition"] {
         assert_eq!(done.body[member], first[member], "{member}");
     }
 }

@@ -29,9 +29,10 @@ async fn each_fault_of_a_base_is_found() {
         app.register_base(change);
         assert_eq!(of(&examined(&app).await, "base_family"), [fail(code)]);
     }
-    let warnings: [(Change, &'static str); 6] = [
+    let warnings: [(Change, &'static str); 7] = [
         (|base| base["containerDefinitions"][0]["healthCheck"] = Value::Null, "no_health_check"),
-        (|base| base["containerDefinitions"][0]["user"] = json!("0"), "other_user"),
+        (|base| base["containerDefinitions"][0]["user"] = json!("1001:1000"), "other_user"),
+        (|base| base["containerDefinitions"][0]["dockerLabels"] = json!({}), "not_isolated"),
         (|base| base["volumes"][0]["efsVolumeConfiguration"]["authorizationConfig"] = json!({}), "no_iam_on_volume"),
         (|base| base["containerDefinitions"][0]["image"] = json!("openclaw:2026.6.35"), "runs_default_command"),
         (
@@ -63,12 +64,13 @@ async fn several_faults_are_found_at_once_failures_first() {
         base["requiresCompatibilities"] = json!(["EC2"]);
         base["networkMode"] = json!("bridge");
         base["cpu"] = json!("300");
+        base["containerDefinitions"][0]["dockerLabels"] = Value::Null;
         base["containerDefinitions"][0]["user"] = Value::Null;
         base["containerDefinitions"][0]["healthCheck"] = Value::Null;
     });
     let told = examined(&app).await;
     let expected = ["not_fargate", "not_awsvpc", "no_fargate_size"].map(fail).into_iter();
-    let expected: Vec<_> = expected.chain(["no_health_check", "other_user"].map(warn)).collect();
+    let expected: Vec<_> = expected.chain(["no_health_check", "other_user", "not_isolated"].map(warn)).collect();
     assert_eq!(of(&told, "base_family"), expected);
     insta::assert_snapshot!(said(&told, "base_family"), @r#"
     openclaw-dev:2: not for Fargate; set requiresCompatibilities to ["FARGATE"]
@@ -76,6 +78,7 @@ async fn several_faults_are_found_at_once_failures_first() {
     openclaw-dev:2: the size is no Fargate size: cpu 300, memory 2048; set cpu and memory of the task, such as 512 and 2048
     openclaw-dev:2: the container of OpenClaw has no health check, so a container counts as ready as soon as it runs; ECS ignores the image's own; add a healthCheck that asks http://127.0.0.1:18789/healthz
     openclaw-dev:2: nothing says whom the container of OpenClaw runs as; users' files belong to 1000:1000; set user to "1000:1000" there, or make PROVISIONER_OWNER agree
+    openclaw-dev:2: users' processes can fetch the credentials of the task role, which all users share: whoever learns another user's access point's id can mount that user's files; set the docker label openclaw.provisioner.isolation=without-role on that container, then redeploy
         
     "#);
 }

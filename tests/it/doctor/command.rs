@@ -92,7 +92,7 @@ async fn people_get_a_line_a_check_and_what_to_do_about_it() {
 #[tokio::test]
 async fn machines_get_one_json_object() {
     let (app, endpoint) = served().await;
-    app.register_base(|base| base["containerDefinitions"][0]["user"] = json!("node"));
+    app.register_base(|base| base["containerDefinitions"][0]["user"] = json!("1001:1000"));
     let (code, text) = told(&app, &endpoint, &["--json"]).await;
     assert_eq!(code, Some(0), "a warning is no failure: {text}");
     insta::assert_json_snapshot!(serde_json::from_str::<Value>(&text).unwrap(), @r#"
@@ -143,7 +143,7 @@ async fn machines_get_one_json_object() {
         {
           "finding": "other_user",
           "fix": "set user to \"1000:1000\" there, or make PROVISIONER_OWNER agree",
-          "message": "openclaw-dev:2: the container of OpenClaw runs as node, and users' files belong to 1000:1000",
+          "message": "openclaw-dev:2: the container of OpenClaw runs as 1001:1000, and users' files belong to 1000:1000",
           "name": "base_family",
           "verdict": "warn"
         },

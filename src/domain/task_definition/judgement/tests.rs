@@ -19,6 +19,7 @@ fn judged_with(release: &ReleaseDefaults, change: impl FnOnce(&mut Value)) -> Ba
             "name": "openclaw",
             "image": "openclaw:2026.6.35",
             "user": "1000:1000",
+            "dockerLabels": {"openclaw.provisioner.isolation": "without-role", "openclaw.provisioner.setpriv": "/usr/bin/setpriv"},
             "command": COMMAND,
             "healthCheck": {"command": ["CMD", "true"]},
             "mountPoints": [{"sourceVolume": "home", "containerPath": "/data"}],
@@ -93,13 +94,27 @@ fn a_health_check_has_to_check_something() {
 
 #[test]
 fn the_user_of_the_container_is_compared_in_numbers() {
+    let of_plain = |user: Value| {
+        found(|base| {
+            base["containerDefinitions"][0]["dockerLabels"] = Value::Null;
+            base["containerDefinitions"][0]["user"] = user;
+        })
+    };
     for user in ["1000:1000", "1000"] {
-        assert_eq!(of_first("user", json!(user)), [], "{user}");
+        assert_eq!(of_plain(json!(user)), [warn("not_isolated")], "{user}");
     }
     for user in ["0", "0:0", "1001:1000", "1000:0", "node", "", "1000:"] {
-        assert_eq!(of_first("user", json!(user)), [warn("other_user")], "{user}");
+        assert_eq!(of_plain(json!(user)), [warn("other_user"), warn("not_isolated")], "{user}");
     }
-    let silent = judged(|base| base["containerDefinitions"][0]["user"] = Value::Null);
+    // Whom the drop leads to counts.
+    for user in [json!("1000:1000"), json!("0:0"), Value::Null] {
+        assert_eq!(of_first("user", user.clone()), [], "{user}");
+    }
+    assert_eq!(of_first("user", json!("1001:1000")), [warn("other_user")]);
+    let silent = judged(|base| {
+        base["containerDefinitions"][0]["dockerLabels"] = Value::Null;
+        base["containerDefinitions"][0]["user"] = Value::Null;
+    });
     assert_eq!(
         silent.findings[0].problem(),
         "nothing says whom the container of OpenClaw runs as; users' files belong to 1000:1000"
@@ -212,8 +227,44 @@ fn a_port_that_health_check_or_mappings_do_not_know_is_found() {
 
 #[test]
 fn files_in_s3_may_say_anything() {
-    assert_eq!(
-        of_first("environmentFiles", json!([{"value": "arn:aws:s3:::b/e.env", "type": "s3"}])),
-        [warn("environment_files")]
-    );
+    let files = |base: &mut Value| {
+        base["containerDefinitions"][0]["environmentFiles"] = json!([{"value": "arn:aws:s3:::b/e.env", "type": "s3"}]);
+    };
+    let of_plain = found(|base| {
+        base["containerDefinitions"][0]["dockerLabels"] = Value::Null;
+        files(base);
+    });
+    assert_eq!(of_plain, [warn("environment_files"), warn("not_isolated")]);
+    // They may bring LD_PRELOAD, too.
+    assert_eq!(found(files), [fail("cannot_isolate"), warn("environment_files")]);
+}
+
+#[test]
+fn what_isolation_lacks_is_found() {
+    let labels = |labels: Value| of_first("dockerLabels", labels);
+    assert_eq!(labels(json!({})), [warn("not_isolated")]);
+    assert_eq!(labels(json!({"openclaw.provisioner.isolation": "yes"})), [fail("cannot_isolate")]);
+    let asked = |how: &str| json!({"openclaw.provisioner.isolation": how});
+    assert_eq!(labels(asked("with-role")), [warn("keeps_task_role"), warn("setpriv_unknown")]);
+    assert_eq!(labels(asked("without-role")), [warn("setpriv_unknown")]);
+    let of_upstream = |image: &str| {
+        found(|base| {
+            base["containerDefinitions"][0]["dockerLabels"] = asked("without-role");
+            base["containerDefinitions"][0]["image"] = json!(image);
+        })
+    };
+    let in_ecr = "123456789012.dkr.ecr.us-east-1.amazonaws.com/openclaw-extended:2026.6.35-1";
+    for image in ["ghcr.io/openclaw/openclaw:2026.6.35-slim", in_ecr] {
+        assert_eq!(of_upstream(image), [], "{image}");
+    }
+    let with_sidecar = |volume: &str| {
+        found(|base| {
+            base["containerDefinitions"][0]["dockerLabels"]["openclaw.provisioner.role"] = json!("openclaw");
+            let mount = json!({"sourceVolume": volume, "containerPath": "/files"});
+            let sidecar = json!({"name": "backup", "image": "backup:1", "mountPoints": [mount]});
+            base["containerDefinitions"].as_array_mut().unwrap().push(sidecar);
+        })
+    };
+    assert_eq!(with_sidecar("scratch"), []);
+    assert_eq!(with_sidecar("home"), [warn("sidecar_mounts_users_files")]);
 }
