@@ -16,6 +16,7 @@ import stat
 import time
 from pathlib import Path
 
+import isolation
 import signin
 from container import Container, Definition, World
 from findings import NOT_REACHED, NOTHING_TO_DO, Finding, Report, checks, no, yes
@@ -60,7 +61,11 @@ class Proof:
             report["turn"] = yes(turn.way) if turn.proves("ann") and not turn.granted + turn.refused else no(turn.story())
             report.figures["turn_seconds"] = turn.seconds
             report.figures["memory_mib"] = container.memory_mib()
+            if definition.is_isolated:
+                report["isolated"] = isolation.proved(container)
             report.figures["stop_seconds"] = container.stop_gateway()
+        if definition.is_isolated and report.findings["isolated"]:
+            report["isolated"] = isolation.of_own_files(self.world, definition, directory, self.log, report.findings["isolated"])
         status, again = self.provisioner.provision("ann", auth)
         with Container(self.world, self.definition_of(again), directory, self.log) as container:
             if not self.gateway(container):
@@ -157,7 +162,7 @@ class Proof:
         if not definition.image.endswith(f":{self.release}"):
             return no(f"the definition's image is {definition.image}")
         files = {str(path.relative_to(directory)): path.lstat() for path in sorted(directory.rglob("*"))}
-        uid = int(definition.user.split(":")[0])
+        uid = definition.agent
         for path, status in files.items():
             if status.st_uid != uid or stat.S_IMODE(status.st_mode) & 0o077:
                 return no(f"{path} is {stat.filemode(status.st_mode)} of {status.st_uid}")

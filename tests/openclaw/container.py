@@ -7,11 +7,13 @@ Namespaces instead of Docker: a container is `unshare` with a file system of its
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,8 +28,17 @@ IMAGE_ENVIRONMENT = {
     "NODE_ENV": "production",
 }
 # The only variable that is the harness's own: Node does not read the system's certificates.
+# What ECS puts into every container of a task with a role. The path is the secret that the agent must not get.
+ENDPOINT = "169.254.170.2"
+CREDENTIALS = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+# Docker's defaults, which Fargate gives a container that starts as root, before what the definition drops.
+CAPABILITIES = ["AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
+                "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"]
 HARNESS_ENVIRONMENT = {"NODE_EXTRA_CA_CERTS": "/etc/ssl/certs/ca-certificates.crt"}
 PORT = 18789
+NSENTER, CHROOT = shutil.which("nsenter") or "nsenter", shutil.which("chroot") or "chroot"
+# In the container, where the system's is.
+PYTHON = "/usr/bin/python3"
 START_SECONDS = 120
 
 
@@ -43,12 +54,31 @@ class Definition:
     mount_path: str
     image: str
     read_only: bool
+    capabilities: list[str]
+    health_check: list[str]
+    has_init: bool
     # Directories in memory: path and mount options.
     tmpfs: list[tuple[str, str]]
 
     @property
     def start(self) -> list[str]:
         return [*(self.entry_point or IMAGE_ENTRY_POINT), *self.command]
+
+    @property
+    def starts_as_root(self) -> bool:
+        return self.user.split(":")[0] in ("0", "root")
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether what starts as root takes the path and its own rights away first, by programs of the image."""
+        return self.starts_as_root and self.entry_point[:3] == ["/usr/bin/env", "-u", CREDENTIALS] and (
+            self.entry_point[3] == "/usr/bin/setpriv" and self.entry_point[-1] == "--")
+
+    @property
+    def agent(self) -> int:
+        """The user that OpenClaw runs as."""
+        [uid] = [word.removeprefix("--reuid=") for word in self.entry_point if word.startswith("--reuid=")] or [self.user.split(":")[0]]
+        return int(uid)
 
     @property
     def has_entry_script(self) -> bool:
@@ -60,6 +90,12 @@ class Definition:
         volumes = {volume["name"] for volume in registered["volumes"] if "efsVolumeConfiguration" in volume}
         [mount] = [point for point in container["mountPoints"] if point["sourceVolume"] in volumes]
         entry_point, command = container.get("entryPoint") or [], container.get("command") or []
+        linux = container.get("linuxParameters") or {}
+        capabilities = linux.get("capabilities") or {}
+        # Fargate refuses any other (API reference, KernelCapabilities).
+        assert set(capabilities.get("add") or []) <= {"SYS_PTRACE"}, capabilities
+        dropped = set(capabilities.get("drop") or [])
+        check = (container.get("healthCheck") or {}).get("command") or []
         return cls(
             environment={pair["name"]: pair["value"] for pair in container["environment"]},
             secrets={pair["name"]: pair["valueFrom"] for pair in container.get("secrets", [])},
@@ -72,8 +108,11 @@ class Definition:
             read_only=bool(container.get("readonlyRootFilesystem")),
             tmpfs=[
                 (one["containerPath"], ",".join([f"size={one['size']}m", *one.get("mountOptions", [])]))
-                for one in (container.get("linuxParameters") or {}).get("tmpfs") or []
+                for one in linux.get("tmpfs") or []
             ],
+            capabilities=[] if "ALL" in dropped else [name for name in CAPABILITIES if name not in dropped],
+            health_check={"CMD": check[1:], "CMD-SHELL": ["/bin/sh", "-c", *check[1:]]}.get(check[0] if check else "", []),
+            has_init=bool(linux.get("initProcessEnabled")),
         )
 
 
@@ -120,6 +159,8 @@ class Container:
     def __init__(self, world: World, definition: Definition, directory: Path, log: Path, port: int = PORT):
         self.world, self.definition, self.directory, self.log, self.port = world, definition, directory, log, port
         self.gateway: subprocess.Popen | None = None
+        self.role = {CREDENTIALS: f"/v2/credentials/{uuid.uuid4()}",
+                     "ECS_CONTAINER_METADATA_URI_V4": f"http://{ENDPOINT}/v4/{uuid.uuid4().hex}", "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}
 
     def __enter__(self) -> "Container":
         self.scratch = tempfile.TemporaryDirectory(prefix="openclaw-root-")
@@ -134,7 +175,8 @@ class Container:
         self.process = subprocess.Popen(
             ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private",
              sys.executable, str(HERE / "container_init.py"), json.dumps(spec)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+            # As process 1 of a container has them.
+            env=os.environ | self.role, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
         said = self.process.stdout.readline().strip() if ready else ""
         if said != "up":
@@ -153,19 +195,29 @@ class Container:
     def environment(self) -> dict[str, str]:
         secrets = {name: self.world.secrets.setdefault(arn, os.urandom(24).hex())
                    for name, arn in self.definition.secrets.items()}
-        return IMAGE_ENVIRONMENT | self.definition.environment | secrets | HARNESS_ENVIRONMENT
+        # Docker takes the home from /etc/passwd, of the user that the container starts as.
+        home = {"HOME": "/root"} if self.definition.starts_as_root else {}
+        return IMAGE_ENVIRONMENT | home | self.definition.environment | secrets | HARNESS_ENVIRONMENT | self.role
 
-    def entering(self, command: list[str]) -> list[str]:
-        return ["nsenter", "--target", str(self.init), "--mount", "--net", "--pid", "--",
-                "chroot", f"--userspec={self.definition.user}", "--groups=", self.root,
-                "/usr/bin/env", "-i", "-C", IMAGE_WORKING_DIRECTORY,
-                *[f"{name}={value}" for name, value in self.environment().items()], *command]
+    def start(self, command: list[str], user: str | None = None, **options: object) -> subprocess.Popen:
+        """Starts a command as the runtime would: by the definition's user or this one, with its capabilities and variables.
 
-    def run(self, command: list[str], timeout: float = 240) -> Ran:
-        """A command beside the gateway, as ECS Exec would run it."""
+        The variables are not on the way in arguments, which everybody in the container could read.
+        """
+        user = user or self.definition.user
+        as_user, limited = [f"--userspec={user}", "--groups="], []
+        if user.split(":")[0] in ("0", "root"):
+            kept = ",".join(["-all", *[f"+{name.lower()}" for name in self.definition.capabilities]])
+            as_user, limited = ["--groups="], ["/usr/bin/setpriv", f"--bounding-set={kept}", "--inh-caps=-all", "--"]
+        entering = [NSENTER, "--target", str(self.init), "--mount", "--net", "--pid", "--", CHROOT, *as_user, self.root, *limited,
+                    "/usr/bin/env", "-C", IMAGE_WORKING_DIRECTORY]
+        return subprocess.Popen([*entering, *command], env=self.environment(), stdin=subprocess.DEVNULL, **options)
+
+    def run(self, command: list[str], timeout: float = 240, user: str | None = None) -> Ran:
+        """A command beside the gateway, by the agent as what it starts itself is; or as it is, by this user."""
         started = time.monotonic()
-        process = subprocess.Popen(self.entering(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, text=True, errors="replace")
+        before = self.definition.entry_point if self.definition.starts_as_root and user is None else []
+        process = self.start([*before, *command], user, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
         try:
             out, err = process.communicate(timeout=timeout)
             code = process.returncode
@@ -187,8 +239,8 @@ class Container:
         with self.log.open("a") as log:
             log.write(f"\n$ {' '.join(self.definition.start)}   (the container's start)\n")
             log.flush()
-            self.gateway = subprocess.Popen(self.entering(self.definition.start), stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=subprocess.STDOUT)
+            init = [PYTHON, "-c", (HERE / "init.py").read_text()] if self.definition.has_init else []
+            self.gateway = self.start([*init, *self.definition.start], stdout=log, stderr=subprocess.STDOUT)
 
     def await_gateway(self, seconds: float) -> dict:
         """Until it listens: `{"seconds", "healthz", "readyz"}`; or `{"died": code}` or `{"silent": seconds}`."""

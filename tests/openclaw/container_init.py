@@ -16,6 +16,8 @@ from pathlib import Path
 # The stand-in's address, on this namespace's own loopback. It must look public: OpenClaw refuses to send requests to
 # private and reserved addresses. Nothing can leave the namespace, so nothing reaches the address's real owner.
 ADDRESS = "104.18.32.115"
+# Where ECS has its task endpoints; see task_metadata.py.
+TASK_ENDPOINT = "169.254.170.2"
 HOSTS = ["chatgpt.com", "auth.openai.com", "api.openai.com"]
 UID = GID = 1000
 
@@ -111,6 +113,16 @@ def build(spec: dict) -> None:
             run("mount", "-o", "remount,ro", str(mounted))
 
 
+def await_listener(address: tuple[str, int]) -> None:
+    for _ in range(100):
+        try:
+            socket.create_connection(address, timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    sys.exit(f"nothing listens at {address[0]}")
+
+
 def main() -> None:
     spec = json.loads(sys.argv[1])
     build(spec)
@@ -119,14 +131,10 @@ def main() -> None:
     here = Path(__file__).parent
     subprocess.Popen([sys.executable, str(here / "standin.py"), "--address", ADDRESS, "--certificate",
                       spec["certificate"], "--key", spec["key"], "--journal", spec["journal"]])
-    for _ in range(100):
-        try:
-            socket.create_connection((ADDRESS, 443), timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    else:
-        sys.exit("the stand-in does not listen")
+    run("ip", "addr", "add", f"{TASK_ENDPOINT}/32", "dev", "lo")
+    subprocess.Popen([sys.executable, str(here / "task_metadata.py"), TASK_ENDPOINT])
+    for address in ((ADDRESS, 443), (TASK_ENDPOINT, 80)):
+        await_listener(address)
     print("up", flush=True)
     # Process 1 inherits orphans and has to collect them.
     while True:

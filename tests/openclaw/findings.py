@@ -13,6 +13,7 @@ CHECKS = {
     "kept": "provisioned again with the spent sign-in: the answer is `kept_fresher`",
     "after": "and the next turn, in another container, was answered without another rotation",
     "new_sign_in": "after signing out everywhere and in again: `written`, and a turn in another container uses the new token",
+    "isolated": "run as `infra/` runs it: a hostile program of the user's gets neither the path to the task role's credentials nor any right of root's, by none of the ways in `hostile.py`, not while health checks run, and not from the user's own entry script",
     "no_stale_copy": "after the rotation no file under the user's directory still holds the spent refresh token",
 }
 # What the whole scenario has beyond the quick one.

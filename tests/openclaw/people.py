@@ -49,13 +49,13 @@ def provider(proof: Proof) -> str:
 
 def write(directory: Path, definition: Definition, path: str, content: object) -> None:
     """As the container's user would."""
-    uid, _, gid = definition.user.partition(":")
+    uid = gid = definition.agent
     place = directory / path
     for parent in reversed([parent for parent in place.parents if not parent.exists()]):
         parent.mkdir(mode=0o700)
-        os.chown(parent, int(uid), int(gid or uid))
+        os.chown(parent, uid, gid)
     place.write_text(content if isinstance(content, str) else json.dumps(content))
-    os.chown(place, int(uid), int(gid or uid))
+    os.chown(place, uid, gid)
     place.chmod(0o600)
 
 
