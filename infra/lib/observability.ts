@@ -68,6 +68,19 @@ export class ObservabilityStack extends Stack {
         { id: "log", arn: `arn:${this.partition}:logs:${this.region}:${this.account}:log-group:${group.logGroupName}` },
       ],
     });
+    // What ECS could not even start is no task state: no room, no vCPU left, a network that is not right.
+    const troubles = new events.CfnRule(this, "ServiceTroubles", {
+      description: `${this.settings.name}: warnings and errors of services`,
+      eventPattern: {
+        source: ["aws.ecs"],
+        "detail-type": ["ECS Service Action"],
+        detail: { clusterArn: [fleet.cluster.clusterArn], eventType: ["WARN", "ERROR"] },
+      },
+      targets: [
+        { id: "log", arn: `arn:${this.partition}:logs:${this.region}:${this.account}:log-group:${group.logGroupName}` },
+      ],
+    });
+    const rules = [rule.attrArn, troubles.attrArn];
     const delivers = {
       Effect: "Allow",
       Principal: { Service: ["events.amazonaws.com", "delivery.logs.amazonaws.com"] },
@@ -80,7 +93,7 @@ export class ObservabilityStack extends Stack {
         Statement: [
           // Only what is written names the rule (EventBridge user guide, "CloudWatch Logs permissions").
           { ...delivers, Action: "logs:CreateLogStream" },
-          { ...delivers, Action: "logs:PutLogEvents", Condition: { ArnEquals: { "aws:SourceArn": rule.attrArn } } },
+          { ...delivers, Action: "logs:PutLogEvents", Condition: { ArnEquals: { "aws:SourceArn": rules } } },
         ],
       }),
     });
@@ -88,6 +101,12 @@ export class ObservabilityStack extends Stack {
       const metric = this.count(group, name, `{ $.detail.lastStatus = "STOPPED" && ${pattern} }`);
       this.alarm(name, description, metric, { threshold: 1, periods: 1 });
     }
+    const names = ["SERVICE_TASK_PLACEMENT_FAILURE", "SERVICE_TASK_CONFIGURATION_FAILURE"];
+    const unplaced = names.map((name) => `($.detail.eventName = "${name}")`).join(" || ");
+    this.alarm("PlacementFailed", "ECS cannot start a task", this.count(group, "PlacementFailed", `{ ${unplaced} }`), {
+      threshold: 1,
+      periods: 1,
+    });
   }
 
   private fileSystem(fileSystemId: string) {

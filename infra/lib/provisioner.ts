@@ -28,6 +28,11 @@ export interface ProvisionerProps extends StackProps {
   readonly fleet: FleetStack;
 }
 
+/** Replicas of the service. */
+const REPLICAS = 2;
+/** How many there may be while they are replaced, in percent of these. */
+const MAX_PERCENT = 150;
+
 export class ProvisionerStack extends Stack {
   readonly logGroup: logs.LogGroup;
   readonly loadBalancer: elb.ApplicationLoadBalancer;
@@ -85,12 +90,12 @@ export class ProvisionerStack extends Stack {
       // Not `openclaw-…`: the provisioner may change services of that name, and is none of its own users.
       serviceName: "provisioner",
       taskDefinition: this.task(props),
-      desiredCount: 2,
+      desiredCount: REPLICAS,
       // Two while they are replaced. ECS also replaces what the load balancer finds unhealthy, and with this much room it
       // waits for the replacement to be healthy before it stops the other (ECS developer guide, "Service definition
       // parameters"): a file system that hangs fails /readyz of all replicas, and ends none.
       minHealthyPercent: 100,
-      maxHealthyPercent: 200,
+      maxHealthyPercent: MAX_PERCENT,
       circuitBreaker: { enable: true, rollback: true },
       // A start reads settings and mounts the file system.
       healthCheckGracePeriod: Duration.seconds(60),
@@ -158,6 +163,8 @@ export class ProvisionerStack extends Stack {
         PROVISIONER_OWNER: OWNER,
         PROVISIONER_LISTEN: `0.0.0.0:${API_PORT}`,
         PROVISIONER_GATEWAY_PROBE: "http",
+        // AWS's limits are the account's. While they are replaced there are more of them.
+        PROVISIONER_REPLICAS: String(Math.floor((REPLICAS * MAX_PERCENT) / 100)),
         PROVISIONER_ENABLE_EXECUTE_COMMAND: String(settings.executeCommand),
       },
       secrets: { PROVISIONER_TOKENS: ecs.Secret.fromSecretsManager(tokens) },

@@ -142,7 +142,7 @@ test("the provisioner runs as two replicas behind an internal load balancer that
     DeploymentConfiguration: Match.objectLike({
       DeploymentCircuitBreaker: { Enable: true, Rollback: true },
       MinimumHealthyPercent: 100,
-      MaximumPercent: 200,
+      MaximumPercent: 150,
     }),
     NetworkConfiguration: { AwsvpcConfiguration: Match.objectLike({ AssignPublicIp: "DISABLED" }) },
   });
@@ -175,6 +175,7 @@ test("tokens reach the provisioner as a secret, and it mounts the root of the fi
     PROVISIONER_SSM_PATH: "/openclaw/prod",
     PROVISIONER_EFS_ROOT: "/mnt/efs",
     PROVISIONER_OWNER: "1000:1000",
+    PROVISIONER_REPLICAS: "3",
     PROVISIONER_LISTEN: "0.0.0.0:8080",
     PROVISIONER_GATEWAY_PROBE: "http",
     PROVISIONER_ENABLE_EXECUTE_COMMAND: "false",
@@ -197,18 +198,23 @@ test("without a tag the provisioner's service is left out, and the fleet says so
   );
 });
 
-test("task states are kept for 90 days, and let in by the one rule", () => {
+test("task states and services' troubles are kept for 90 days, and let in by their rules", () => {
   const { observability } = templates(DEV);
   observability.hasResourceProperties("AWS::Logs::LogGroup", {
     LogGroupName: "/aws/events/openclaw-dev-tasks",
     RetentionInDays: 90,
   });
-  const rule = only(observability, "AWS::Events::Rule");
+  const rules = Object.values(resources(observability, "AWS::Events::Rule"));
   assert.deepEqual(
-    [rule["EventPattern"]["source"], rule["EventPattern"]["detail-type"]],
-    [["aws.ecs"], ["ECS Task State Change"]],
+    rules.map(({ EventPattern: of }) => [of["source"], of["detail-type"], of["detail"]["eventType"]]),
+    [
+      [["aws.ecs"], ["ECS Task State Change"], undefined],
+      [["aws.ecs"], ["ECS Service Action"], ["WARN", "ERROR"]],
+    ],
   );
-  assert.match(flat(rule["Targets"][0]["Arn"]), /:log-group:/);
+  assert.ok(rules.every((rule) => /:log-group:/.test(flat(rule["Targets"][0]["Arn"]))));
+  const policy = flat(only(observability, "AWS::Logs::ResourcePolicy")["PolicyDocument"]);
+  assert.ok(/TaskStates/.test(policy) && /ServiceTroubles/.test(policy), policy);
   observability.resourceCountIs("AWS::Lambda::Function", 0);
 });
 
@@ -228,11 +234,23 @@ test("every alarm is told of where an address is given, and says nothing elsewhe
     "LoadBalancerErrors",
     "NoHealthyReplica",
     "OutOfMemory",
+    "PlacementFailed",
     "ResourcesFailed",
   ]);
   assert.ok(!names(PROD).includes("BurstCreditsLow"), "an elastic file system has no credits");
   assert.ok(alarms(PROD).every((alarm) => alarm["AlarmActions"]?.length === 1));
   assert.ok(alarms(DEV).every((alarm) => alarm["AlarmActions"] === undefined));
+});
+
+test("replicas share AWS's limits, those of a deployment included", () => {
+  const { provisioner } = templates(DEV);
+  assert.ok(provisioner);
+  const service = only(provisioner, "AWS::ECS::Service");
+  const atOnce = (service["DesiredCount"] * service["DeploymentConfiguration"]["MaximumPercent"]) / 100;
+  const [container] = only(provisioner, "AWS::ECS::TaskDefinition")["ContainerDefinitions"] as [Json];
+  const share = (container["Environment"] as Json[]).find(({ Name: name }) => name === "PROVISIONER_REPLICAS");
+  // Room for one more, so that none is stopped before its replacement is healthy.
+  assert.deepEqual([service["DesiredCount"], atOnce, share?.["Value"]], [2, 3, "3"]);
 });
 
 test("image tags cannot be pushed over", () => {

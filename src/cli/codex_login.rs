@@ -51,7 +51,7 @@ pub(super) async fn run(args: CodexLoginArgs) -> anyhow::Result<()> {
     let _exports_nothing = args.logs.start(LogFormat::Text)?;
     let config = aws::load(args.aws.timeouts()).await;
     ensure!(config.region().is_some(), "no AWS region: set AWS_REGION");
-    let aws = Aws::new(&config, &args.aws.limits.rate_limits, &Metrics::default());
+    let aws = Aws::new(&config, &args.aws.limits.share(), &Metrics::default());
     let source = Source { args: args.coordinates, ssm: aws.ssm.clone() };
     let at = source.read().await.map_err(anyhow::Error::msg).context("settings")?;
     let login = find(&aws.ecs, &at.cluster, &args.user).await?;

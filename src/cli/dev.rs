@@ -70,7 +70,7 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let emulator = Emulator::new(EmulatorOptions { conduct: conduct(stale_up_to), ..EmulatorOptions::default() });
     let config = aws::in_process(emulator.http_client(), Timeouts::default()).await;
     let metrics = Metrics::default();
-    let aws = Aws::new(&config, &args.limits.rate_limits, &metrics);
+    let aws = Aws::new(&config, &args.limits.share(), &metrics);
     let seeded =
         seed::seed(&aws, &Seeder::new(&config), &image, "subnet-0123456789abcdef0", "sg-0123456789abcdef0").await?;
     emulator.clear_calls();

@@ -55,7 +55,7 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         let files = args.efs_root.map(|root| Files::new(&root, Metrics::default())).transpose();
         let doctor = Doctor {
             coordinates: args.coordinates,
-            aws: Aws::new(&config, &args.aws.limits.rate_limits, &Metrics::default()),
+            aws: Aws::new(&config, &args.aws.limits.share(), &Metrics::default()),
             owner: args.owner,
             files: files.context("threads for file work")?,
             tokens: GivenTokens::beside(args.tokens_file),

@@ -53,7 +53,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let config = aws::load(args.aws.timeouts()).await;
     anyhow::ensure!(config.region().is_some(), "no AWS region: set AWS_REGION (ECS sets it for a task)");
     let metrics = Metrics::default();
-    let aws = Aws::new(&config, &args.aws.limits.rate_limits, &metrics);
+    let aws = Aws::new(&config, &args.aws.limits.share(), &metrics);
     let source = Source { args: args.coordinates, ssm: aws.ssm.clone() };
     let options = Options {
         owner: args.files.owner.owner,

@@ -73,6 +73,10 @@ pub struct LimitArgs {
     /// service-deployment-read
     #[arg(long, env = "PROVISIONER_RATE_LIMITS", default_value = "", hide_default_value = true, value_name = "LIMITS")]
     pub rate_limits: RateLimits,
+    /// Replicas that share AWS's limits; each takes its part of every bucket, so count those of a deployment as well
+    #[arg(long, env = "PROVISIONER_REPLICAS", default_value_t = 1, value_name = "COUNT",
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub replicas: u32,
     /// Seconds that a new operation may have to wait for AWS's rate limits; one that would wait longer gets 429
     #[arg(long, env = "PROVISIONER_MAX_QUEUE_SECONDS", default_value_t = 60, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -80,6 +84,12 @@ pub struct LimitArgs {
 }
 
 impl LimitArgs {
+    /// This replica's part of the limits.
+    #[must_use]
+    pub fn share(&self) -> RateLimits {
+        self.rate_limits.shared_by(self.replicas)
+    }
+
     /// How long an operation may have to wait for AWS's rate limits.
     #[must_use]
     pub const fn max_queue(&self) -> Duration {

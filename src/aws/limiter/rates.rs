@@ -89,6 +89,19 @@ impl Default for RateLimits {
     }
 }
 
+impl RateLimits {
+    /// The part of one of so many replicas: together they stay within these limits. A bucket has at least one token, which is
+    /// more than its part where there are more replicas than tokens; the rate is never more.
+    #[must_use]
+    pub fn shared_by(&self, replicas: u32) -> Self {
+        let replicas = replicas.max(1);
+        Self(self.0.map(|Rate { burst, interval }| Rate {
+            burst: (burst / replicas).max(1),
+            interval: interval.saturating_mul(replicas),
+        }))
+    }
+}
+
 /// A rate that does not parse.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
@@ -126,6 +139,22 @@ impl FromStr for RateLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replicas_together_stay_within_the_limits() {
+        let whole: RateLimits = "task-definition-write=20/1,service-write=2/0.5".parse().unwrap();
+        assert_eq!(whole.shared_by(1), whole);
+        assert_eq!(whole.shared_by(0), whole);
+        for replicas in 1..=100 {
+            for (part, whole) in whole.shared_by(replicas).0.into_iter().zip(whole.0) {
+                assert!(part.burst == 1 || part.burst * replicas <= whole.burst, "{replicas}: {part:?}");
+                assert_eq!(part.interval, whole.interval * replicas);
+            }
+        }
+        let third = whole.shared_by(3).0;
+        assert_eq!(third[Bucket::TaskDefinitionWrite as usize].burst, 6);
+        assert_eq!(third[Bucket::ServiceWrite as usize].burst, 1);
+    }
 
     #[test]
     fn limits_are_read_by_bucket_name_and_the_rest_keeps_the_documented_rate() {

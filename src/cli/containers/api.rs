@@ -76,7 +76,7 @@ impl Api {
         ensure!(config.region().is_some(), "no AWS region: set AWS_REGION");
         let metrics = Metrics::default();
         let max_queue = aws.limits.max_queue();
-        let aws = Aws::new(&config, &aws.limits.rate_limits, &metrics);
+        let aws = Aws::new(&config, &aws.limits.share(), &metrics);
         let source = Source { args: coordinates, ssm: aws.ssm.clone() };
         let options = Options {
             owner: files.owner.owner,
