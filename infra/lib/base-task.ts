@@ -98,14 +98,15 @@ export class BaseTask extends Construct {
  * What is writable beside the user's directory; in the task's memory and gone with it, sizes in MiB. A volume would belong to
  * root, which the container is not. 2026.9.6 was run with a read-only root and these: with /tmp alone its doctor finds no
  * place for temporary files. Not the home as a whole: the user's directory is mounted in it, and were the memory mounted
- * after that, it would hide everything that the user has.
+ * after that, it would hide everything that the user has. `exec`, because Docker mounts memory noexec unless told, and agents run
+ * what they build or fetch there.
  */
 const WRITABLE = [
-  { containerPath: "/tmp", size: 256, mountOptions: ["nosuid", "nodev", "mode=1777"] },
+  { containerPath: "/tmp", size: 256, mountOptions: ["exec", "nosuid", "nodev", "mode=1777"] },
   ...[".cache", ".config", ".local", ".npm"].map((name) => ({
     containerPath: `/home/node/${name}`,
     size: 96,
-    mountOptions: ["nosuid", "nodev", "mode=700", "uid=1000", "gid=1000"],
+    mountOptions: ["exec", "nosuid", "nodev", "mode=700", "uid=1000", "gid=1000"],
   })),
 ];
 

@@ -106,8 +106,12 @@ def build(spec: dict) -> None:
     for host, inside in spec["mounts"]:
         target = root / inside.lstrip("/")
         bind(host, target, writable=True)
-    for inside, options in spec["tmpfs"] or [("/tmp", "mode=1777")]:
-        tmpfs(root / inside.lstrip("/"), options)
+    for inside, options in spec["tmpfs"]:
+        # Docker's defaults, which a definition's own options come after.
+        tmpfs(root / inside.lstrip("/"), f"noexec,nosuid,nodev,{options}")
+    if not spec["tmpfs"]:
+        # Of the image's own file system.
+        tmpfs(root / "tmp", "mode=1777")
     if spec["read_only"]:
         for mounted in (root, root / "usr/local", root / "etc"):
             run("mount", "-o", "remount,ro", str(mounted))
