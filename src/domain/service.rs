@@ -26,7 +26,7 @@ pub struct Service {
 }
 
 /// The life of a service (API reference, Service.status).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ServiceStatus {
     /// In use.
     Active,

@@ -13,7 +13,7 @@ use super::Options;
 use super::definitions::Definitions;
 use super::snapshot::{Entry, OnBases, Page, Query, Snapshot};
 use crate::aws::{AwsError, Ecs};
-use crate::domain::{Coordinates, State, UserId};
+use crate::domain::{Coordinates, State};
 use crate::metrics::Metrics;
 use crate::reconcile::{ContainerView, Reconciler};
 
@@ -171,8 +171,7 @@ impl Inner {
         }
         let before = self.current(Duration::MAX);
         let cluster = self.coordinates.borrow().cluster.clone();
-        let is_deleting = |user: &UserId| self.reconciler.is_deleting(user);
-        match Snapshot::take(&self.ecs, &cluster, before.as_deref(), is_deleting).await {
+        match Snapshot::take(&self.ecs, &cluster, before.as_deref(), &self.reconciler).await {
             Ok(snapshot) => {
                 *failed = None;
                 let snapshot = Arc::new(snapshot);

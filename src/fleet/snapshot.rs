@@ -1,18 +1,21 @@
 //! The fleet at one moment, in few bytes: at most 5,000 services stand in a cluster (aws-facts §1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::definitions::{Definitions, Facts};
 use crate::aws::{AwsError, DESCRIBED_SERVICES, Ecs};
 use crate::domain::service::{Deployment, Rollout, Service};
 use crate::domain::user_id::SERVICE_PREFIX;
 use crate::domain::{OpenClawVersion, ReasonCode, State, TAG_USER, UserId, derive_status};
-use crate::reconcile::Known;
+use crate::reconcile::{Known, Reconciler};
+
+/// Until a service is read again that does not show yet what was accepted; longer each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// All users' containers, as services alone show them.
 #[derive(Debug)]
@@ -111,16 +114,16 @@ pub struct Listed {
 }
 
 impl Snapshot {
-    /// Reads the cluster: a page of names costs a call, and so do ten services. `is_deleting` tells of the users who are
-    /// being deleted while ECS does not say so yet.
+    /// Reads the cluster: a page of names costs a call, and so do ten services. What is older than what `reconciler` had accepted a
+    /// moment ago is read again.
     pub(super) async fn take(
         ecs: &Ecs,
         cluster: &str,
         before: Option<&Self>,
-        is_deleting: impl Fn(&UserId) -> bool,
+        reconciler: &Reconciler,
     ) -> Result<Self, AwsError> {
         let (taken_at, taken) = (Timestamp::now(), Instant::now());
-        let (mut names, mut page) = (Vec::new(), None);
+        let (mut names, mut page) = (BTreeSet::new(), None);
         loop {
             let listed = ecs.list_services(cluster, page).await?;
             names.extend(listed.names.into_iter().filter(|name| name.starts_with(SERVICE_PREFIX)));
@@ -129,11 +132,36 @@ impl Snapshot {
                 break;
             }
         }
+        let changed: HashMap<String, UserId> =
+            reconciler.changed_lately().into_iter().map(|user| (user.service_name(), user)).collect();
+        // One that was made a moment ago may not be listed yet.
+        names.extend(changed.keys().cloned());
+        let mut names: Vec<String> = names.into_iter().collect();
+        let is_behind =
+            |name: &str, read: Option<&Service>| changed.get(name).is_some_and(|user| reconciler.is_behind(user, read));
         let mut entries = Vec::with_capacity(names.len());
-        for names in names.chunks(DESCRIBED_SERVICES) {
-            for (service, tag) in ecs.describe_tagged_services(cluster, names, TAG_USER).await? {
-                entries.extend(entry(service, tag.as_deref(), before, &is_deleting));
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let mut late = Vec::new();
+            for names in names.chunks(DESCRIBED_SERVICES) {
+                let found = ecs.describe_tagged_services(cluster, names, TAG_USER).await?;
+                let is_missing = |name: &&String| found.iter().all(|(service, _)| service.name != **name);
+                late.extend(names.iter().filter(is_missing).filter(|name| is_behind(name, None)).cloned());
+                for (service, tag) in found {
+                    match is_behind(&service.name, Some(&service)) {
+                        true => late.push(service.name),
+                        false => {
+                            entries.extend(entry(service, tag.as_deref(), before, &|user| reconciler.is_deleting(user)))
+                        }
+                    }
+                }
             }
+            if late.is_empty() {
+                break;
+            }
+            sleep(pause).await;
+            pause *= 2;
+            names = late;
         }
         entries.sort_unstable_by(|one, other| one.user.cmp(&other.user));
         // One that is deleted and made anew while pages are read may be on two of them.

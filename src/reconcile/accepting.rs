@@ -1,12 +1,13 @@
 //! The work of one converge, and whether it is accepted: once a caller was told that it goes on, it is written down, and is done
 //! whatever becomes of this process.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::error::ConvergeError;
+use super::error::{ConvergeError, FailureKind};
 use super::intent::{EndNote, Work};
 use crate::aws::ServiceChange;
 use crate::domain::{Phase, with_causes};
@@ -18,6 +19,8 @@ pub(super) struct Accepting {
     /// `None` without the user's lock: nothing can be accepted then.
     slot: Option<Arc<dyn PendingSlot>>,
     work: Mutex<Work>,
+    /// Whether the container may have been changed already.
+    has_begun: AtomicBool,
     /// Held while it is written.
     written: tokio::sync::Mutex<Written>,
     /// A change of the service that was sent, until the lock is known to have been held when it was answered.
@@ -36,8 +39,13 @@ enum Written {
 impl Accepting {
     pub(super) fn new(slot: Option<Arc<dyn PendingSlot>>, work: Work, is_accepted: bool) -> Arc<Self> {
         let written = if is_accepted { Written::Yes } else { Written::No };
-        let (work, written) = (Mutex::new(work), tokio::sync::Mutex::new(written));
-        Arc::new(Self { slot, work, written, in_flight: Mutex::default() })
+        Arc::new(Self {
+            slot,
+            work: Mutex::new(work),
+            has_begun: AtomicBool::new(false),
+            written: tokio::sync::Mutex::new(written),
+            in_flight: Mutex::default(),
+        })
     }
 
     /// From now on this change is on its way to ECS; `None`: none is.
@@ -48,6 +56,16 @@ impl Accepting {
     /// The change that may still arrive at ECS, or have arrived after the lock was lost.
     pub(super) fn in_flight(&self) -> Option<ServiceChange> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A change of the container is about to be asked for. Answers whether one was before.
+    pub(super) fn begin(&self) -> bool {
+        self.has_begun.swap(true, Ordering::AcqRel)
+    }
+
+    /// It had no effect, and neither had another one before it.
+    pub(super) fn had_no_effect(&self) {
+        self.has_begun.store(false, Ordering::Release);
     }
 
     fn work(&self) -> MutexGuard<'_, Work> {
@@ -111,6 +129,22 @@ impl Accepting {
         match &self.slot {
             Some(slot) => slot.clear().await,
             None => Ok(()),
+        }
+    }
+
+    /// Work that failed when the container may have been changed is not left half done: it goes on by itself, as if it had been
+    /// accepted, whatever its caller makes of the error.
+    pub(super) async fn keep_what_began(self: &Arc<Self>, error: &ConvergeError) {
+        let is_left = match error.kind() {
+            // Taken back, or another holder's.
+            FailureKind::Cancelled | FailureKind::LockLost => false,
+            _ => !error.needs_another_request(),
+        };
+        if !is_left || self.slot.is_none() || !self.has_begun.load(Ordering::Acquire) {
+            return;
+        }
+        if let Err(error) = self.accept().await {
+            tracing::error!(error = %with_causes(&error), "what had begun could not be written down, and is left to the next request");
         }
     }
 

@@ -18,6 +18,8 @@ pub(super) enum BaseBeside {
     None,
     /// Read.
     Read(Box<BaseDefinition>),
+    /// The newest that was read; what the user has may tell of a newer one.
+    Newest(Box<BaseDefinition>),
     /// With this promotion, which one it is hangs on what the user has.
     HangsOnOwn(Promotion),
 }
@@ -32,7 +34,9 @@ impl Reconciler {
             Some(promotion) if choice.hangs_on_own(Some(&promotion)) => Ok(BaseBeside::HangsOnOwn(promotion)),
             promotion => {
                 let source = choice.source(promotion.as_ref(), None, at.base_family.as_str());
-                Ok(BaseBeside::Read(Box::new(self.base_of(at, source).await?)))
+                let is_newest = source == BaseSource::Newest;
+                let base = Box::new(self.base_of(at, source).await?);
+                Ok(if is_newest { BaseBeside::Newest(base) } else { BaseBeside::Read(base) })
             }
         }
     }
@@ -40,7 +44,7 @@ impl Reconciler {
     /// Describes the revision that `source` names.
     pub(super) async fn base_of(&self, at: &Coordinates, source: BaseSource) -> Result<BaseDefinition, ConvergeError> {
         match source {
-            BaseSource::Newest => self.newest_base(at).await,
+            BaseSource::Newest => self.newest_base(at, None).await,
             BaseSource::Promoted(revision) | BaseSource::Named(revision) => {
                 Ok(self.promoted_base(at, revision).await?)
             }
@@ -62,13 +66,16 @@ impl Reconciler {
         }
     }
 
-    /// The newest ACTIVE base.
-    async fn newest_base(&self, at: &Coordinates) -> Result<BaseDefinition, ConvergeError> {
+    /// The newest ACTIVE base. `known`: a base revision that somebody has rendered from.
+    pub(super) async fn newest_base(
+        &self,
+        at: &Coordinates,
+        known: Option<&str>,
+    ) -> Result<BaseDefinition, ConvergeError> {
         let family = at.base_family.as_str();
         let mut pauses = BASE_PAUSES.iter();
         let found = loop {
-            let found = self.aws.ecs.describe_task_definition(family).await?;
-            if let Some(found) = found.filter(RegisteredDefinition::is_active) {
+            if let Some(found) = self.newest_active(family, known).await? {
                 break found;
             }
             // Infrastructure replaces it by deregistering one and registering the next: for a moment there is none.

@@ -93,9 +93,22 @@ impl Reconciler {
         accepted.is_some_and(|accepted| accepted.compare(read) != Reading::Current)
     }
 
+    /// The users of whom a reading may be older than what this process had accepted; not those whose service was told to go.
+    #[must_use]
+    pub fn changed_lately(&self) -> Vec<UserId> {
+        let all = self.changes.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_meant = |heard: &Heard| !heard.accepted.deleted && heard.age() < self.options.settled_after;
+        all.iter().filter(|(_, heard)| is_meant(heard)).map(|(user, _)| user.clone()).collect()
+    }
+
     /// Whether readings may still be older than that.
     pub(super) fn is_recent(&self, user: &UserId, accepted: &Accepted) -> bool {
         self.changes.age(user, accepted) < self.options.settled_after
+    }
+
+    /// The same of a reading that began then.
+    fn was_recent(&self, user: &UserId, accepted: &Accepted, began: Instant) -> bool {
+        self.changes.age(user, accepted).saturating_sub(began.elapsed()) < self.options.settled_after
     }
 
     /// How long it takes until no reading is older than that.
@@ -103,16 +116,22 @@ impl Reconciler {
         self.options.settled_after.saturating_sub(self.changes.age(user, accepted))
     }
 
-    /// Whether a reading is older than what was accepted last. Not when that is long ago, or when ECS itself says that it went
-    /// back: then it shows what somebody else has done since.
+    /// What was accepted last, if a reading that begins now may be older than that. To be asked before it is read: what is read may
+    /// be looked at much later.
+    pub(super) fn recent<'a>(&self, user: &UserId, accepted: Option<&'a Accepted>) -> Option<&'a Accepted> {
+        accepted.filter(|accepted| self.is_recent(user, accepted))
+    }
+
+    /// Whether a reading is older than what was accepted lately. Not when ECS itself says that it went back: then it shows what
+    /// somebody else has done since.
     pub(super) async fn is_stale(
         &self,
         at: &Coordinates,
         user: &UserId,
-        accepted: Option<&Accepted>,
+        recent: Option<&Accepted>,
         read: Option<&Service>,
     ) -> bool {
-        let Some(accepted) = accepted.filter(|accepted| self.is_recent(user, accepted)) else { return false };
+        let Some(accepted) = recent else { return false };
         match accepted.compare(read) {
             Reading::Current => false,
             Reading::Older => true,
@@ -143,14 +162,17 @@ impl Reconciler {
     ) -> Result<Option<Service>, ConvergeError> {
         let name = user.service_name();
         let on_file = async { self.hints.take(self.ledger.read(user).await).flatten().unwrap_or_default().accepted };
+        let began = Instant::now();
         let (mut read, on_file) = tokio::join!(self.aws.ecs.describe_service(&at.cluster, &name), on_file);
         let accepted = self.changes.newest(user, on_file);
+        let mut recent = accepted.as_ref().filter(|accepted| self.was_recent(user, accepted, began));
         let mut pause = FIRST_PAUSE;
         while let Ok(found) = &read
-            && self.is_stale(at, user, accepted.as_ref(), found.as_ref()).await
+            && self.is_stale(at, user, recent, found.as_ref()).await
         {
             sleep(pause).await;
             pause = (pause * 2).min(self.options.poll_interval);
+            recent = self.recent(user, accepted.as_ref());
             read = self.aws.ecs.describe_service(&at.cluster, &name).await;
         }
         Ok(read?)

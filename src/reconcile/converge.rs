@@ -246,6 +246,7 @@ impl Reconciler {
             is_to_yield,
             placed,
             began,
+            looked: began,
             deadline,
             existed,
             did,
@@ -294,6 +295,8 @@ struct Run<'a> {
     is_to_yield: bool,
     placed: Option<PlacedSignIn>,
     began: Instant,
+    /// When the last look began.
+    looked: Instant,
     deadline: Instant,
     existed: bool,
     did: Did,
@@ -332,7 +335,10 @@ impl Run<'_> {
             if Instant::now() > self.deadline {
                 return Err(ConvergeError::Deadline { seconds: self.reconciler.options.deadline.as_secs() });
             }
-            self.observed.is_settled &= !self.may_be_deploying();
+            self.take_in_what_shows();
+            let may_be_deploying = self.may_be_deploying();
+            self.observed.is_settled &= !may_be_deploying;
+            self.observed.may_appear = may_be_deploying && self.observed.accepted.is_none();
             let next = plan(self.user, self.target, &self.observed)?;
             // Before anything is changed; and a caller who was answered already is not refused any more.
             if !is_let_in && !answer.is_given() {
@@ -380,6 +386,9 @@ impl Run<'_> {
             self.observed.resume = Some(resume);
             self.remember().await?;
         }
+        if step.changes_container() && matches!(self.target, Target::Absent { .. }) {
+            self.promise_to_go_on().await?;
+        }
         let beside = registers && self.can_stage_beside();
         if registers && !beside {
             // Where no files can be staged, nothing is registered either.
@@ -399,6 +408,7 @@ impl Run<'_> {
         let removes = matches!(self.target, Target::Absent { force: true, .. }).then(|| step.removes()).flatten();
         let (started, attempt) = (Instant::now(), self.did.conflicts + 1);
         self.accepting.send(service_change(&step));
+        let is_first_change = step.changes_container() && !self.accepting.begin();
         let span = tracing::info_span!("step", step = name);
         let taken = match step {
             Step::RegisterTaskDefinition(rendered) if beside => {
@@ -407,6 +417,11 @@ impl Run<'_> {
             step => self.reconciler.execute(&self.at, self.user, step, &mut self.observed).instrument(span).await,
         };
         self.reconciler.metrics.step(name, started.elapsed());
+        match &taken {
+            Err(ConvergeError::Aws(error)) if is_first_change && was_refused(error) => self.accepting.had_no_effect(),
+            Ok(Taken::Conflict(_)) if is_first_change => self.accepting.had_no_effect(),
+            Ok(_) | Err(_) => {}
+        }
         match self.remember().await {
             // What nobody remembers is not gone on with: were this process killed now, nothing would find it.
             Err(error) if registers => return Err(error),
@@ -481,6 +496,7 @@ impl Run<'_> {
             () = self.cancelled.cancelled() => return Err(ConvergeError::Cancelled),
         }
         let before = self.observed.clone();
+        self.looked = Instant::now();
         self.observed = self.reconciler.observe_again(&self.at, self.user, self.target, before, self.cancelled).await?;
         Ok(())
     }
@@ -530,6 +546,14 @@ impl Run<'_> {
         }));
     }
 
+    /// A delete that has begun is finished: half of one, which a kill would leave, is nothing that anybody asked for.
+    async fn promise_to_go_on(&self) -> Result<(), ConvergeError> {
+        match self.accepting.accept().await {
+            Err(error) if !matches!(self.target, Target::Absent { force: true, .. }) => Err(error),
+            Err(_) | Ok(()) => Ok(()),
+        }
+    }
+
     /// A revision that was registered is deregistered when it is certain that nothing runs it: no step after it was tried, or
     /// AWS refused that. Where it is not certain (no answer came), a service may be running it: it stays remembered, and the
     /// user's next converge takes it up.
@@ -575,14 +599,32 @@ impl Run<'_> {
         settles_in.filter(|time| !time.is_zero()).unwrap_or(self.reconciler.options.poll_interval)
     }
 
+    /// A call whose end nobody has seen took effect, and that shows now. It may be as young as this reading, so that the next one
+    /// may not show it: from here on that is older than what was accepted.
+    fn take_in_what_shows(&mut self) {
+        let Observed { service, accepted, revisions, .. } = &self.observed;
+        let Some(service) = service.clone().filter(|service| service.status == ServiceStatus::Active) else { return };
+        let is_newer = accepted
+            .as_ref()
+            .is_none_or(|accepted| is_newer_revision(&service.task_definition, &accepted.task_definition));
+        if is_newer && revisions.contains(&service.task_definition) {
+            let has_live_tasks = self.observed.has_live_tasks;
+            self.reconciler.accept(self.user, &service, &mut self.observed);
+            self.observed.has_live_tasks = has_live_tasks;
+        }
+    }
+
     /// Whether a revision is remembered that is newer than what is known to have been accepted: whoever registered it may
     /// have been killed before it could write down that ECS was told to run it, and that may not show yet.
     fn may_be_deploying(&self) -> bool {
         let Observed { service, accepted, revisions, .. } = &self.observed;
         let accepted = accepted.as_ref().map(|accepted| &accepted.task_definition);
-        let Some(known) = accepted.or(service.as_ref().map(|service| &service.task_definition)) else { return false };
-        let is_unaccounted = revisions.iter().any(|arn| is_newer_revision(arn, known));
-        is_unaccounted && self.began.elapsed() < self.reconciler.options.settled_after
+        let is_unaccounted = match accepted.or(service.as_ref().map(|service| &service.task_definition)) {
+            Some(known) => revisions.iter().any(|arn| is_newer_revision(arn, known)),
+            None => !revisions.is_empty(),
+        };
+        // By when it was read, however long ago that is.
+        is_unaccounted && self.looked.duration_since(self.began) < self.reconciler.options.settled_after
     }
 
     fn staging(&self) -> Staging {

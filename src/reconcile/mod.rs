@@ -15,7 +15,10 @@ mod gateway;
 mod hints;
 mod intent;
 mod late;
+#[cfg(test)]
+mod model;
 mod names;
+mod newest_base;
 mod observe;
 mod operation;
 mod plan;
@@ -61,6 +64,7 @@ use converge::Answer;
 use deletions::Deletions;
 use hints::Hints;
 use intent::Work;
+use newest_base::NewestBase;
 use operation::Operation;
 use pursuit::Pursuits;
 
@@ -133,6 +137,7 @@ pub struct Reconciler {
     under_way: UnderWay,
     pursuits: Pursuits,
     hints: Hints,
+    newest_base: NewestBase,
 }
 
 /// What a converge came to.
@@ -257,6 +262,7 @@ impl Reconciler {
             under_way: UnderWay::default(),
             pursuits: Pursuits::default(),
             hints: Hints::default(),
+            newest_base: NewestBase::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use super::plan::{Done, Observed};
 use super::target::{IfMissing, Target};
 use super::{Reconciler, names};
 use crate::aws::{AccessPoint, AwsError, RegisteredDefinition};
-use crate::domain::service::{Service, ServiceStatus};
+use crate::domain::service::{Service, ServiceStatus, is_newer_revision};
 use crate::domain::{Accepted, Coordinates, CurrentDefinition, CurrentError, UserId};
 use crate::staging::USER_DIRECTORY_PERMISSIONS;
 
@@ -18,6 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 /// Until a service is read again that ECS does not show as it accepted it; longer each time.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether what is done is the same whatever the service was told last: a forced delete waits for nothing.
+fn takes_it_as_it_is(target: &Target, read: Option<&Service>) -> bool {
+    let is_forced = matches!(target, Target::Absent { force: true, .. });
+    is_forced && read.is_some_and(|service| service.status == ServiceStatus::Active)
+}
 
 /// Whether the next step hangs on whether a task of the service is still alive.
 fn needs_tasks_gone(target: &Target, service: &Service) -> bool {
@@ -34,7 +40,8 @@ impl Reconciler {
     /// What is known of a user, by as few and as concurrent calls as the target allows. `is_new`: no call for this
     /// user was ever made here, so the access point is made right away, beside the other calls, unless a new user would
     /// be refused. For a user who may
-    /// have one, the service is asked first: it names it, and an unchanged user costs no mutating call.
+    /// have one, the service is asked first: it names it, and an unchanged user costs no mutating call. `is_recent`: what was accepted
+    /// last was so a moment ago when this began, and may not show.
     pub(super) async fn observe(
         &self,
         at: &Coordinates,
@@ -42,6 +49,7 @@ impl Reconciler {
         target: &Target,
         is_new: bool,
         accepted: Option<&Accepted>,
+        is_recent: bool,
     ) -> Result<Observed, ConvergeError> {
         let service = async {
             let service = self.aws.ecs.describe_service(&at.cluster, &user.service_name()).await?;
@@ -67,6 +75,11 @@ impl Reconciler {
         let base = match base {
             BaseBeside::None => None,
             BaseBeside::Read(base) => Some(*base),
+            BaseBeside::Newest(read) => match current.as_ref().and_then(|current| current.base.as_deref()) {
+                // Somebody has rendered this user from a newer one already.
+                Some(known) if is_newer_revision(known, read.arn()) => Some(self.newest_base(at, Some(known)).await?),
+                Some(_) | None => Some(*read),
+            },
             BaseBeside::HangsOnOwn(promotion) => {
                 let own = current.as_ref().and_then(|current| current.base.as_deref());
                 let choice = target.base().cloned().unwrap_or_default();
@@ -90,7 +103,7 @@ impl Reconciler {
             Some(_) | None => None,
         };
         let is_unremembered = is_new && accepted.is_none() && !gone;
-        let is_settled = accepted.map_or(!is_unremembered, |accepted| !self.is_recent(user, accepted));
+        let is_settled = accepted.map_or(!is_unremembered, |_| !is_recent);
         Ok(Observed {
             service,
             current,
@@ -103,6 +116,7 @@ impl Reconciler {
             accepted: accepted.cloned(),
             is_settled,
             is_unremembered,
+            may_appear: false,
             resume: None,
             remembered_access_point: None,
             done: Done::default(),
@@ -122,8 +136,10 @@ impl Reconciler {
     ) -> Result<Observed, ConvergeError> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let observed = self.observe(at, user, target, is_new, accepted).await?;
-            if !self.is_stale(at, user, accepted, observed.service.as_ref()).await {
+            let recent = self.recent(user, accepted);
+            let observed = self.observe(at, user, target, is_new, accepted, recent.is_some()).await?;
+            let service = observed.service.as_ref();
+            if takes_it_as_it_is(target, service) || !self.is_stale(at, user, recent, service).await {
                 return Ok(observed);
             }
             tracing::info!(user_id = %user, "ECS does not show yet what it accepted last; reading again");

@@ -39,6 +39,9 @@ pub struct Observed {
     pub is_settled: bool,
     /// Whether there is a service of which nothing is remembered. It may be one that was deleted a moment ago.
     pub is_unremembered: bool,
+    /// Whether a service that does not show may be there: somebody was about to make it a moment ago, and how that ended is not
+    /// remembered.
+    pub may_appear: bool,
     /// How many tasks there are to be after a replacement that has stopped the former one.
     pub resume: Option<u32>,
     /// The access point that is remembered. It may be gone: only good for removing it.
@@ -209,6 +212,8 @@ pub fn plan(user: &UserId, target: &Target, observed: &Observed) -> Result<Plan,
             let planned = change(user, definition, *desired, *restart, observed)?;
             Ok(if target.is_strict() { strictly(planned, observed) } else { planned })
         }
+        // Its files, its revision and its access point must not go under it, and it must not be left.
+        (Target::Absent { .. }, None | Some(ServiceStatus::Inactive)) if observed.may_appear => Ok(Plan::WaitForDrain),
         (Target::Absent { force: true, .. }, Some(ServiceStatus::Active)) => Ok(step(Step::DeleteService)),
         (Target::Absent { force: false, .. }, Some(ServiceStatus::Active)) => Ok(take_down(observed)),
         (Target::Absent { force: false, .. }, Some(ServiceStatus::Draining)) => Ok(Plan::WaitForDrain),

@@ -5,10 +5,10 @@ use std::time::Duration;
 use openclaw_provisioner::emulator::Options;
 use serde_json::{Value, json};
 
-use crate::harness::{TestApp, provision_body};
+use crate::harness::{TestApp, fresh_reads, provision_body};
 
 async fn app() -> TestApp {
-    TestApp::with(Options { per_call_delay: Duration::from_millis(20), ..Options::default() }).await
+    TestApp::with(Options { per_call_delay: Duration::from_millis(20), ..fresh_reads() }).await
 }
 
 /// The calls of one request, sorted, because concurrent ones have no order; the round trips; whether any can change
@@ -47,6 +47,7 @@ fn new_user() -> Vec<&'static str> {
     vec![
         "ecs:DescribeServices",
         "ecs:DescribeTaskDefinition",
+        "ecs:ListTaskDefinitions",
         "efs:CreateAccessPoint",
         "ecs:RegisterTaskDefinition",
         "ecs:CreateService",
@@ -54,7 +55,7 @@ fn new_user() -> Vec<&'static str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_user_costs_5_calls_and_3_round_trips() {
+async fn a_new_user_costs_6_calls_and_3_round_trips() {
     let app = app().await;
     let answer = app.provision("alice").await;
     assert_eq!(answer.status, 201, "{}", answer.body);
@@ -87,6 +88,7 @@ async fn an_unchanged_user_costs_no_mutating_call() {
         "ecs:DescribeServices",
         "ecs:DescribeTaskDefinition",
         "ecs:DescribeTaskDefinition",
+        "ecs:ListTaskDefinitions",
         "ecs:ListTasks",
         "ecs:DescribeTasks",
     ];
@@ -149,6 +151,7 @@ async fn a_resize_costs_one_registration_and_one_update() {
         "ecs:DescribeServices",
         "ecs:DescribeTaskDefinition",
         "ecs:DescribeTaskDefinition",
+        "ecs:ListTaskDefinitions",
         "ecs:RegisterTaskDefinition",
         "ecs:UpdateService",
         // Running tasks; then, because the old one is on its way out, stopped ones, for a reason.

@@ -8,7 +8,7 @@ use openclaw_provisioner::domain::UserId;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::harness::{BASE, CLUSTER, TestApp};
+use crate::harness::{BASE, CLUSTER, TestApp, fresh_reads};
 
 /// An app whose AWS answers on a socket, too.
 struct Served {
@@ -19,7 +19,8 @@ struct Served {
 impl Served {
     /// With a user whose container runs.
     async fn with(user: &str) -> Self {
-        let app = TestApp::start().await;
+        // Each of what it says is of one moment.
+        let app = TestApp::with(fresh_reads()).await;
         app.provision(user).await;
         app.pass_seconds(3).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

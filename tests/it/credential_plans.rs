@@ -78,7 +78,7 @@ async fn a_new_user_is_staged_as_the_release_of_the_base_needs_it_within_the_bud
         let answer = app.provision("alice").await;
         assert_eq!((answer.status, &answer.body["credentials"]), (201, &json!("written")), "{}", answer.body);
         assert_eq!(refresh_tokens(&app), tokens);
-        assert_eq!(app.calls().len(), 5, "{:?}", app.calls());
+        assert_eq!(app.calls().len(), 6, "{:?}", app.calls());
         assert_eq!(variable(&app.newest_definition(), "CODEX_HOME"), ["/home/node/.openclaw/codex"]);
         let again = app.provision("alice").await;
         assert_eq!(

@@ -302,6 +302,13 @@ impl TestApp {
     }
 }
 
+/// For tests of what each call costs, or of what shows at each moment: every read shows what was accepted.
+pub fn fresh_reads() -> EmulatorOptions {
+    let mut options = EmulatorOptions::default();
+    options.conduct.stale_reads = Some(StaleReads { seed: 0, up_to: Duration::ZERO });
+    options
+}
+
 /// With `STALE_READS_SEED` every test runs on reads that may be two seconds old, unless it chooses that itself.
 fn stale(mut options: EmulatorOptions) -> EmulatorOptions {
     let seed = std::env::var("STALE_READS_SEED").ok().map(|seed| seed.parse().unwrap());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use openclaw_provisioner::emulator::{Behaviour, Fault, FaultKind, Options as EmulatorOptions};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, BASE, CLUSTER, TestApp, provision_body};
+use crate::harness::{Answer, BASE, CLUSTER, TestApp, fresh_reads, provision_body};
 
 /// The list, and nothing but the list.
 async fn list(app: &TestApp, query: &str) -> Value {
@@ -52,7 +52,7 @@ async fn six_states(app: &TestApp) {
 
 #[tokio::test(start_paused = true)]
 async fn every_container_is_listed_by_user_id_with_what_its_service_and_its_revision_say() {
-    let app = TestApp::with(EmulatorOptions { per_call_delay: Duration::from_millis(10), ..Default::default() }).await;
+    let app = TestApp::with(EmulatorOptions { per_call_delay: Duration::from_millis(10), ..fresh_reads() }).await;
     six_states(&app).await;
     let first = list(&app, "").await;
     assert_eq!(first["snapshot"]["unread_definitions"], 6, "services are there before their definitions are");

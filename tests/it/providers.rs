@@ -104,7 +104,7 @@ async fn a_new_user_of_each_provider_gets_what_it_needs_and_no_sign_in_within_th
     ] {
         let app = with_base(image).await;
         let answer = app.post("/provision", request(provider)).await;
-        assert_eq!((answer.status, app.calls().len()), (201, 5), "{}", answer.body);
+        assert_eq!((answer.status, app.calls().len()), (201, 6), "{}", answer.body);
         assert_eq!((&answer.body["provider"], &answer.body["credentials"]), (&json!(provider), &json!(null)));
         let is_plugin = (image, provider) == ("o:2026.9.6", "bedrock");
         // The fixture's base keeps the task role from the agent.

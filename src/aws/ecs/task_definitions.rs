@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ecs::config::retry::RetryConfig;
-use aws_sdk_ecs::types::{ContainerDefinition, TaskDefinitionField};
+use aws_sdk_ecs::types::{ContainerDefinition, SortOrder, TaskDefinitionField, TaskDefinitionStatus};
 use serde_json::{Map, Value};
 
 use super::Ecs;
@@ -78,6 +78,19 @@ impl Ecs {
     pub async fn describe_task_definition(&self, name: &str) -> Result<Option<RegisteredDefinition>, AwsError> {
         self.turn(Bucket::TaskDefinitionRead, "ecs:DescribeTaskDefinition").await?;
         self.described(name).await
+    }
+
+    /// ARN of the newest ACTIVE revision of a family, as it is listed. `None` when there is none.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn newest_revision(&self, family: &str) -> Result<Option<String>, AwsError> {
+        const OPERATION: &str = "ecs:ListTaskDefinitions";
+        self.turn(Bucket::TaskDefinitionRead, OPERATION).await?;
+        let call = self.client.list_task_definitions().family_prefix(family).status(TaskDefinitionStatus::Active);
+        let answer = call.sort(SortOrder::Desc).max_results(1).send().await;
+        let answer = answer.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
+        Ok(answer.task_definition_arns().first().cloned())
     }
 
     /// Describes a definition, once the caller has its token.

@@ -83,7 +83,7 @@ impl Reconciler {
     pub(super) async fn conclude(
         &self,
         result: Result<Converged, ConvergeError>,
-        accepting: &Accepting,
+        accepting: &Arc<Accepting>,
         is_accepted_delete: bool,
     ) -> (Result<Converged, ConvergeError>, bool) {
         match result {
@@ -100,6 +100,7 @@ impl Reconciler {
                 (Err(Refusal::NotFound.into()), settled.is_err())
             }
             Err(error) => {
+                accepting.keep_what_began(&error).await;
                 let goes_on = accepting.give_up(&error).await;
                 (Err(error), goes_on)
             }

@@ -5,12 +5,12 @@ use openclaw_provisioner::emulator::Behaviour;
 use serde_json::json;
 
 use super::{mutations, requests, running, state, tasks, told};
-use crate::harness::TestApp;
+use crate::harness::{TestApp, fresh_reads};
 
 /// Incident 17: status polling restarted a container that an administrator had stopped. Reading must change nothing.
 #[tokio::test(start_paused = true)]
 async fn a_look_changes_nothing_in_any_state() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(fresh_reads()).await;
     let mut states = Vec::new();
     let name = app.provision("alice").await.body["service"].as_str().unwrap().to_owned();
     for step in ["new", "up", "stop", "down", "crash", "given up", "delete", "gone"] {
@@ -106,5 +106,7 @@ async fn every_replica_says_the_same() {
     let other = app.replica().await;
     assert_eq!(super::seen(&other, "alice").await, super::seen(&app, "alice").await);
     other.post("/containers/alice/stop", json!({})).await;
-    assert_eq!(state(&app, "alice").await, "stopping");
+    // A look that waits until the stop shows may find it over.
+    let now = state(&app, "alice").await;
+    assert!(["stopping", "stopped"].contains(&now.as_str()), "{now}");
 }

@@ -8,7 +8,7 @@ use crate::harness::{BASE, TestApp, provision_body};
 const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:openai";
 
 #[tokio::test(start_paused = true)]
-async fn a_new_user_is_answered_201_with_the_whole_picture_after_five_calls() {
+async fn a_new_user_is_answered_201_with_the_whole_picture_after_six_calls() {
     let app = TestApp::start().await;
     let answer = app.provision("alice").await;
     assert_eq!((answer.status, answer.header("location")), (201, Some("/containers/alice")));
@@ -41,12 +41,13 @@ async fn a_new_user_is_answered_201_with_the_whole_picture_after_five_calls() {
     }
     "#);
     let mut calls = app.calls();
-    calls[..3].sort();
+    calls[..4].sort();
     assert_eq!(
         calls,
         [
             "ecs:DescribeServices",
             "ecs:DescribeTaskDefinition",
+            "ecs:ListTaskDefinitions",
             "efs:CreateAccessPoint",
             "ecs:RegisterTaskDefinition",
             "ecs:CreateService"

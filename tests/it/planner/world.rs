@@ -169,6 +169,7 @@ impl World {
             accepted: None,
             is_settled: true,
             is_unremembered: false,
+            may_appear: false,
             resume: self.resume,
             remembered_access_point: None,
             done: Done::default(),

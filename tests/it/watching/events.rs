@@ -7,13 +7,13 @@ use openclaw_provisioner::fleet::Options;
 use serde_json::json;
 
 use super::{follow, lines};
-use crate::harness::{TestApp, USER_FAMILY};
+use crate::harness::{TestApp, USER_FAMILY, fresh_reads};
 
 #[tokio::test(start_paused = true)]
 async fn a_new_container_is_followed_until_it_runs() {
     // Often enough to see every phase of the simulated task.
     let options = Options { watch_every: Duration::from_millis(100), ..Options::default() };
-    let app = TestApp::with_fleet(Default::default(), options).await;
+    let app = TestApp::with_fleet(fresh_reads(), options).await;
     app.provision("alice").await;
     let events = follow(&app, "alice", None).await.unwrap().all().await;
     insta::assert_snapshot!(lines(&events), @r#"
@@ -29,7 +29,7 @@ async fn a_new_container_is_followed_until_it_runs() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_ends_when_the_container_is_stopped_failed_or_deleted() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(fresh_reads()).await;
     let mut told = Vec::new();
     app.provision("alice").await;
     app.pass_seconds(5).await;

@@ -1,0 +1,121 @@
+//! The search, breadth first, so that a counter-example is a shortest one.
+
+use std::collections::HashMap;
+
+use super::real::{Op, Planner};
+use super::world::{Bounds, Event, World};
+
+/// A state, and how it was come to.
+struct Found {
+    from: usize,
+    event: Option<Event>,
+    depth: u32,
+}
+
+struct Search {
+    states: HashMap<World, usize>,
+    found: Vec<Found>,
+    edges: Vec<(u32, u32)>,
+    quiet: Vec<bool>,
+}
+
+impl Search {
+    /// The events that led there.
+    fn way_to(&self, mut at: usize) -> Vec<Event> {
+        let mut way = Vec::new();
+        while let Some(event) = self.found[at].event {
+            way.push(event);
+            at = self.found[at].from;
+        }
+        way.reverse();
+        way
+    }
+
+    fn note(&mut self, world: World, from: usize, event: Option<Event>, depth: u32) -> (usize, bool) {
+        let next = self.found.len();
+        let at = *self.states.entry(world).or_insert(next);
+        if at == next {
+            self.found.push(Found { from, event, depth });
+            self.quiet.push(false);
+        }
+        (at, at == next)
+    }
+}
+
+/// Searches all that can happen; how many states there are, and how deep they lie.
+fn search(bounds: Bounds) -> (usize, u32) {
+    let mut planner = Planner::new();
+    let mut search = Search { states: HashMap::new(), found: vec![], edges: vec![], quiet: vec![] };
+    let first = World::new(bounds);
+    search.note(first.clone(), 0, None, 0);
+    let mut open = std::collections::VecDeque::from([(0_usize, first)]);
+    let mut deepest = 0;
+    while let Some((at, world)) = open.pop_front() {
+        let depth = search.found[at].depth;
+        deepest = deepest.max(depth);
+        if world.is_quiet() {
+            search.quiet[at] = true;
+            if let Err(broken) = world.judge_quiet() {
+                panic!("{broken}, after {:#?}\n{world:#?}", search.way_to(at));
+            }
+        }
+        for event in world.events(bounds) {
+            let mut next = world.clone();
+            if let Err(broken) = next.happen(event, &mut planner) {
+                panic!("{broken}, after {:#?}\nand {event:?} in {world:#?}", search.way_to(at));
+            }
+            let (to, is_new) = search.note(next.clone(), at, Some(event), depth + 1);
+            search.edges.push((u32::try_from(at).unwrap(), u32::try_from(to).unwrap()));
+            if is_new {
+                open.push_back((to, next));
+            }
+        }
+    }
+    every_state_comes_to_rest(&search);
+    (search.found.len(), deepest)
+}
+
+/// From every state there is a way to one where nothing goes on.
+fn every_state_comes_to_rest(search: &Search) {
+    let mut into: Vec<Vec<u32>> = vec![Vec::new(); search.found.len()];
+    for (from, to) in &search.edges {
+        into[*to as usize].push(*from);
+    }
+    let mut reaches = search.quiet.clone();
+    let mut open: Vec<usize> = (0..reaches.len()).filter(|at| reaches[*at]).collect();
+    while let Some(at) = open.pop() {
+        for from in &into[at] {
+            if !std::mem::replace(&mut reaches[*from as usize], true) {
+                open.push(*from as usize);
+            }
+        }
+    }
+    if let Some(stuck) = reaches.iter().position(|reaches| !reaches) {
+        let state = search.states.iter().find(|(_, at)| **at == stuck).map(|(world, _)| world);
+        panic!("it never comes to rest after {:#?}\n{state:#?}", search.way_to(stuck));
+    }
+}
+
+#[test]
+fn two_requests_and_one_misfortune() {
+    let (states, depth) = search(Bounds { requests: 2, faults: 1, ops: &Op::ALL });
+    println!("{states} states, {depth} deep");
+    assert!(states > 50_000, "{states}");
+}
+
+#[test]
+fn three_requests_that_contradict_each_other() {
+    let (states, depth) = search(Bounds { requests: 3, faults: 0, ops: &[Op::Provision, Op::Resize, Op::Delete] });
+    println!("{states} states, {depth} deep");
+    assert!(states > 5_000, "{states}");
+}
+
+/// By hand: `MODEL_REQUESTS=2 MODEL_FAULTS=2 cargo test --release --lib model -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes minutes and gigabytes"]
+fn as_far_as_is_asked_for() {
+    let of = |name: &str| std::env::var(name).map_or(2, |value| value.parse().unwrap());
+    let bounds = Bounds { requests: of("MODEL_REQUESTS"), faults: of("MODEL_FAULTS"), ops: &Op::ALL };
+    let (states, depth) = search(bounds);
+    println!("{bounds:?}: {states} states, {depth} deep");
+}

@@ -1,0 +1,79 @@
+//! What was begun and not answered with success: it goes on by itself, and nothing is taken for gone that only does not show yet.
+//! Each was found by the search in `src/reconcile/model`, which told the sequence that stands with it.
+
+use std::time::Duration;
+
+use openclaw_provisioner::emulator::{Conduct, Fault, FaultKind, Options, StaleReads};
+use serde_json::json;
+
+use crate::harness::{CLUSTER, TestApp};
+
+const SEEDS: [u64; 3] = [1, 2, 3];
+
+async fn stale(seed: u64) -> TestApp {
+    let stale_reads = Some(StaleReads { seed, up_to: Duration::from_secs(2) });
+    TestApp::with(Options { conduct: Conduct { stale_reads, ..Conduct::default() }, ..Options::default() }).await
+}
+
+/// Every answer to that action is lost, its effect is not, until faults are cleared.
+fn lose_answers(app: &TestApp, action: &str) {
+    let (action, kind) = (action.into(), FaultKind::DropAfter);
+    app.emulator.inject(Fault { service: None, action, skip: 0, times: 1000, kind });
+}
+
+/// A user is provisioned, and the answer of CreateService is lost; a delete reads that there is no service yet, deregisters the
+/// revision that is being deployed, purges the files under its task, and says that it is done.
+#[tokio::test(start_paused = true)]
+async fn a_delete_does_not_take_a_service_for_gone_that_was_made_a_moment_ago() {
+    for seed in SEEDS {
+        let app = stale(seed).await;
+        lose_answers(&app, "CreateService");
+        let answer = app.provision("alice").await;
+        assert_eq!((answer.status, &answer.body["retryable"]), (503, &json!(true)), "{}", answer.body);
+        app.emulator.clear_faults();
+        let answer = app.replica().await.delete("/containers/alice?data=purge").await;
+        assert_eq!(answer.status, 202, "seed {seed}: {}", answer.body);
+        app.pass_seconds(60).await;
+        assert_eq!((app.services().len(), app.path("users/alice").exists()), (0, false), "seed {seed}");
+        assert_eq!((app.access_points().len(), app.user_revisions().len()), (0, 0), "seed {seed}");
+    }
+}
+
+/// A user is provisioned, and the answer of CreateService is lost; they are provisioned again, which finds the service and
+/// changes nothing; a stop reads that there is none yet.
+#[tokio::test(start_paused = true)]
+async fn what_one_request_has_found_is_there_for_the_next_one() {
+    for seed in SEEDS {
+        let app = stale(seed).await;
+        lose_answers(&app, "CreateService");
+        assert_eq!(app.provision("alice").await.status, 503);
+        app.emulator.clear_faults();
+        let again = app.provision("alice").await;
+        assert!([200, 201, 202].contains(&again.status), "{}", again.body);
+        let stopped = app.replica().await.post("/containers/alice/stop", json!({})).await;
+        assert!([200, 202].contains(&stopped.status), "seed {seed}: {}", stopped.body);
+        app.pass_seconds(20).await;
+        let arn = app.services()[0].clone();
+        let now =
+            app.aws("ecs", "DescribeServices", json!({"cluster": CLUSTER, "services": [arn]}))["services"][0].clone();
+        assert_eq!(now["desiredCount"], 0, "seed {seed}");
+    }
+}
+
+/// A delete sets the desired count to 0, and fails; the container stays stopped, and nobody goes on.
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_fails_half_way_goes_on_by_itself() {
+    for action in ["UpdateService", "DeleteService"] {
+        let app = TestApp::start().await;
+        assert_eq!(app.provision("alice").await.status, 201);
+        app.pass_seconds(10).await;
+        lose_answers(&app, action);
+        let answer = app.delete("/containers/alice?data=purge").await;
+        assert!([202, 503].contains(&answer.status), "{action}: {}", answer.body);
+        app.pass_seconds(20).await;
+        app.emulator.clear_faults();
+        app.pass_seconds(120).await;
+        assert_eq!((app.services().len(), app.path("users/alice").exists()), (0, false), "{action}");
+        assert_eq!((app.access_points().len(), app.user_revisions().len()), (0, 0), "{action}");
+    }
+}

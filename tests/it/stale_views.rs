@@ -1,0 +1,143 @@
+//! What is said and rendered right after a change, on reads that may be from before it. Each with three seeds.
+
+use std::time::Duration;
+
+use openclaw_provisioner::emulator::{Conduct, Options, StaleReads};
+use serde_json::{Value, json};
+
+use crate::harness::{CLUSTER, TestApp};
+
+const SEEDS: [u64; 3] = [1, 2, 3];
+
+async fn stale(seed: u64) -> TestApp {
+    let stale_reads = Some(StaleReads { seed, up_to: Duration::from_secs(2) });
+    TestApp::with(Options { conduct: Conduct { stale_reads, ..Conduct::default() }, ..Options::default() }).await
+}
+
+async fn running(app: &TestApp, user: &str) {
+    assert_eq!(app.provision(user).await.status, 201);
+    app.pass_seconds(10).await;
+    assert_eq!(app.get(&format!("/containers/{user}")).await.body["state"], "running");
+}
+
+/// The image of the revision that the user's service was told to run.
+fn image(app: &TestApp, user: &str) -> Value {
+    let arns = app.services();
+    let arn = arns.iter().find(|arn| arn.as_str().unwrap().contains(&format!("openclaw-{user}-"))).unwrap();
+    let described = app.aws("ecs", "DescribeServices", json!({"cluster": CLUSTER, "services": [arn]}));
+    let revision = described["services"][0]["taskDefinition"].clone();
+    let found = app.aws("ecs", "DescribeTaskDefinition", json!({"taskDefinition": revision}));
+    found["taskDefinition"]["containerDefinitions"][0]["image"].clone()
+}
+
+fn release(number: u32) -> String {
+    format!("ghcr.io/openclaw/openclaw:2026.4.{number}")
+}
+
+fn register(app: &TestApp, number: u32) -> String {
+    app.register_base(|base| base["containerDefinitions"][0]["image"] = json!(release(number)))
+}
+
+/// The bare family was answered with the base of before, which was rendered and reported as a success.
+#[tokio::test(start_paused = true)]
+async fn a_redeploy_right_after_a_new_base_renders_from_that() {
+    for seed in SEEDS {
+        let app = stale(seed).await;
+        running(&app, "alice").await;
+        for number in [22, 23, 24] {
+            register(&app, number);
+            let answer = app.post("/containers/alice/redeploy", json!({})).await;
+            assert!([200, 202].contains(&answer.status), "{}", answer.body);
+            assert_eq!(image(&app, "alice"), release(number), "seed {seed}");
+            app.pass_seconds(20).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_new_right_after_a_new_base_gets_that() {
+    for seed in SEEDS {
+        let app = stale(seed).await;
+        for number in [22, 23, 24] {
+            register(&app, number);
+            let user = format!("user-{number}");
+            assert_eq!(app.provision(&user).await.status, 201);
+            assert_eq!(image(&app, &user), release(number), "seed {seed}");
+        }
+    }
+}
+
+/// Whoever takes a base back by deregistering it means it, also where it was seen, and where a user runs it.
+#[tokio::test(start_paused = true)]
+async fn a_base_that_was_deregistered_is_not_rendered_from() {
+    for seed in SEEDS {
+        let app = stale(seed).await;
+        register(&app, 22);
+        app.pass_seconds(3).await;
+        let bad = register(&app, 23);
+        running(&app, "alice").await;
+        assert_eq!(image(&app, "alice"), release(23));
+        app.aws("ecs", "DeregisterTaskDefinition", json!({"taskDefinition": bad}));
+        assert_eq!(app.provision("bob").await.status, 201);
+        assert_eq!(image(&app, "bob"), release(22), "seed {seed}");
+        for replica in [&app, &app.replica().await] {
+            replica.post("/containers/alice/redeploy", json!({})).await;
+            assert_eq!(image(&app, "alice"), release(22), "seed {seed}");
+        }
+    }
+}
+
+/// It waits for nothing, an old reading of the delete before it least of all.
+#[tokio::test(start_paused = true)]
+async fn a_forced_delete_right_after_a_delete_is_done_at_once() {
+    for seed in SEEDS {
+        let app = stale(seed).await;
+        running(&app, "alice").await;
+        assert_eq!(app.delete("/containers/alice").await.status, 202);
+        let began = tokio::time::Instant::now();
+        assert_eq!(app.delete("/containers/alice?data=purge&force=true").await.status, 202);
+        assert!(began.elapsed() < Duration::from_millis(1500), "seed {seed}: {:?}", began.elapsed());
+        assert_eq!((app.services().len(), app.path("users/alice").exists()), (0, false), "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_was_just_begun_is_cancelled_by_either_replica() {
+    for seed in SEEDS {
+        let app = stale(seed).await;
+        running(&app, "alice").await;
+        let other = app.replica().await;
+        for (round, replica) in [&app, &other, &app, &other].into_iter().enumerate() {
+            let slow = format!("ghcr.io/openclaw/openclaw:2026.4.2{round}-sim-slow");
+            assert_eq!(app.post("/containers/alice/redeploy", json!({ "image": slow })).await.status, 202);
+            let answer = replica.post("/containers/alice/cancel", json!({})).await;
+            let cancelled = &answer.body["cancelled"]["deployment"];
+            assert_eq!(cancelled, "rolled_back", "seed {seed}, round {round}: {}", answer.body);
+            app.pass_seconds(30).await;
+        }
+    }
+}
+
+/// What this replica has done shows in its list, whatever ECS says a moment later.
+#[tokio::test(start_paused = true)]
+async fn the_list_shows_what_was_just_done() {
+    for seed in SEEDS {
+        let app = stale(seed).await;
+        for user in ["a", "b", "c"] {
+            running(&app, user).await;
+        }
+        for user in ["d", "e"] {
+            assert_eq!(app.provision(user).await.status, 201);
+        }
+        app.post("/containers/a/stop", json!({})).await;
+        let list = app.get("/containers?limit=100").await.body;
+        let states: Vec<String> = list["containers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| format!("{} {}", entry["user_id"].as_str().unwrap(), entry["state"].as_str().unwrap()))
+            .collect();
+        assert_eq!(states.len(), 5, "seed {seed}: {states:?}");
+        assert!(states[0] == "a stopping" || states[0] == "a stopped", "seed {seed}: {states:?}");
+    }
+}
