@@ -4,6 +4,7 @@ pub(super) mod lock;
 mod placing;
 mod taking_in;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -137,7 +138,8 @@ impl Reconciler {
         // What a forced delete left is remembered, so that the next one tries it again.
         let is_gone = result.as_ref().is_ok_and(|converged| converged.not_removed.is_empty()) && deletes;
         match lock {
-            Lock::Held(held) if never_was || is_gone => forget(held).await,
+            // Nothing else would find a revision that could not be deregistered.
+            Lock::Held(held) if is_gone || never_was && held.record().revisions.is_empty() => forget(held).await,
             lock => drop(lock),
         }
         if goes_on {
@@ -310,6 +312,8 @@ struct Did {
     change: bool,
     /// A step was tried that makes the service run what this converge registered.
     ran: bool,
+    /// ARNs of the revisions that it registered.
+    registered: BTreeSet<String>,
     conflicts: u32,
 }
 
@@ -404,6 +408,7 @@ impl Run<'_> {
         let restarts = matches!(step, Step::UpdateService { restart: true, .. });
         self.did.create |= matches!(step, Step::CreateService { .. });
         self.did.change |= step.changes_container() && !self.is_repeat(&step);
+        let had_run = self.did.ran;
         self.did.ran |= step.task_definition().is_some();
         let removes = matches!(self.target, Target::Absent { force: true, .. }).then(|| step.removes()).flatten();
         let (started, attempt) = (Instant::now(), self.did.conflicts + 1);
@@ -421,6 +426,13 @@ impl Run<'_> {
             Err(ConvergeError::Aws(error)) if is_first_change && was_refused(error) => self.accepting.had_no_effect(),
             Ok(Taken::Conflict(_)) if is_first_change => self.accepting.had_no_effect(),
             Ok(_) | Err(_) => {}
+        }
+        if registers && let Some(registered) = &self.observed.done.registered {
+            self.did.registered.insert(registered.arn.clone());
+        }
+        if let Ok(Taken::Conflict(_)) = &taken {
+            // It was refused, so that nothing runs what was registered.
+            self.did.ran = had_run;
         }
         match self.remember().await {
             // What nobody remembers is not gone on with: were this process killed now, nothing would find it.
@@ -556,7 +568,7 @@ impl Run<'_> {
 
     /// A revision that was registered is deregistered when it is certain that nothing runs it: no step after it was tried, or
     /// AWS refused that. Where it is not certain (no answer came), a service may be running it: it stays remembered, and the
-    /// user's next converge takes it up.
+    /// user's next converge takes it up. The same goes for one that an earlier converge left: that one may have told a service to run it.
     async fn leave_no_orphan(&mut self, error: &ConvergeError) {
         let is_unused = match error {
             // Whoever goes on with it needs the revision.
@@ -565,8 +577,11 @@ impl Run<'_> {
             error => !self.did.ran || matches!(error, ConvergeError::Cancelled),
         };
         let previous = self.observed.current.as_ref().and_then(|current| current.previous.clone());
+        let registered_here = &self.did.registered;
         // What ran before stays, for whoever goes back to it.
-        let is_unused = |registered: &mut CurrentDefinition| is_unused && previous.as_ref() != Some(&registered.arn);
+        let is_unused = |registered: &mut CurrentDefinition| {
+            is_unused && registered_here.contains(&registered.arn) && previous.as_ref() != Some(&registered.arn)
+        };
         let Some(unused) = self.observed.done.registered.take_if(is_unused) else { return };
         let is_remembered = self.lock.remembers(&unused.arn);
         if is_remembered {

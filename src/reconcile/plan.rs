@@ -197,6 +197,11 @@ pub enum Refusal {
 pub fn plan(user: &UserId, target: &Target, observed: &Observed) -> Result<Plan, Refusal> {
     let status = observed.service.as_ref().map(|service| service.status);
     match (target, status) {
+        // Its files, its revision and its access point must not go under it, and it must not be left.
+        (
+            Target::Absent { .. } | Target::Present { if_missing: IfMissing::Refuse, .. },
+            None | Some(ServiceStatus::Inactive),
+        ) if observed.may_appear => Ok(Plan::WaitForDrain),
         (Target::Present { if_missing, definition, .. }, None | Some(ServiceStatus::Inactive)) => match if_missing {
             IfMissing::Refuse => Err(Refusal::NotFound),
             // The name is free before the last task has ended, whose last write must not meet what is staged now.
@@ -212,8 +217,6 @@ pub fn plan(user: &UserId, target: &Target, observed: &Observed) -> Result<Plan,
             let planned = change(user, definition, *desired, *restart, observed)?;
             Ok(if target.is_strict() { strictly(planned, observed) } else { planned })
         }
-        // Its files, its revision and its access point must not go under it, and it must not be left.
-        (Target::Absent { .. }, None | Some(ServiceStatus::Inactive)) if observed.may_appear => Ok(Plan::WaitForDrain),
         (Target::Absent { force: true, .. }, Some(ServiceStatus::Active)) => Ok(step(Step::DeleteService)),
         (Target::Absent { force: false, .. }, Some(ServiceStatus::Active)) => Ok(take_down(observed)),
         (Target::Absent { force: false, .. }, Some(ServiceStatus::Draining)) => Ok(Plan::WaitForDrain),

@@ -77,3 +77,23 @@ async fn a_delete_that_fails_half_way_goes_on_by_itself() {
         assert_eq!((app.access_points().len(), app.user_revisions().len()), (0, 0), "{action}");
     }
 }
+
+/// A user is deleted in one replica; a resize in another one reads the service of before, registers a revision, is refused by
+/// ECS, and forgets the user with the revision.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_comes_after_a_delete_leaves_no_revision() {
+    for seed in SEEDS {
+        let app = stale(seed).await;
+        assert_eq!(app.provision("alice").await.status, 201);
+        app.pass_seconds(10).await;
+        let other = app.replica().await;
+        app.delete("/containers/alice?data=purge").await;
+        while app.path(".provisioner/locks").read_dir().unwrap().count() > 0 {
+            app.pass_millis(20).await;
+        }
+        let answer = other.post("/containers/alice/resize", json!({"cpu": 1024, "memory_mib": 4096})).await;
+        assert_eq!(answer.status, 404, "seed {seed}: {}", answer.body);
+        app.pass_seconds(10).await;
+        assert_eq!((app.services().len(), app.user_revisions()), (0, vec![]), "seed {seed}");
+    }
+}

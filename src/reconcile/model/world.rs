@@ -165,6 +165,7 @@ struct Run {
     was_young: bool,
     has_begun: bool,
     has_run: bool,
+    registered: BTreeSet<u8>,
     looked: bool,
     accepted: Option<Noted>,
     seen: Observation,
@@ -272,7 +273,8 @@ impl World {
     /// Every event that may happen now.
     pub(super) fn events(&self, bounds: Bounds) -> Vec<Event> {
         let mut events = Vec::new();
-        for r in 0..2_u8 {
+        // Which of the two is asked first is all the same.
+        for r in 0..if self.sent == 0 { 1 } else { 2_u8 } {
             let replica = &self.replicas[usize::from(r)];
             if !self.waits && self.sent < bounds.requests && replica.waiting.is_none() && replica.run.is_none() {
                 events.extend(bounds.ops.iter().map(|op| Event::Request(r, *op)));
@@ -521,6 +523,7 @@ impl World {
             was_young: true,
             has_begun: false,
             has_run: false,
+            registered: BTreeSet::new(),
             looked: false,
             accepted,
             seen,
@@ -668,6 +671,12 @@ impl World {
     }
 
     fn not_found(&mut self, r: u8) -> Broken {
+        // What was registered, and nothing runs, is deregistered.
+        let run = self.run(r);
+        if let Some(unused) = run.seen.registered.take_if(|it| !run.has_run && run.registered.contains(&it.number)) {
+            run.seen.revisions.remove(&unused.number);
+            self.deregister(unused.number)?;
+        }
         self.remember(r);
         let run = self.run(r);
         let (is_new, was_accepted, asked) = (run.is_new, run.is_accepted, run.asked.take());
@@ -681,7 +690,7 @@ impl World {
             if was_accepted {
                 self.note.get_or_insert_default().pending.clear();
             }
-            if is_new {
+            if is_new && self.note.as_ref().is_some_and(|note| note.revisions.is_empty()) {
                 self.note = None;
             }
         }
@@ -733,7 +742,6 @@ impl World {
         }
         let run = self.run(r);
         run.has_begun |= step.changes_container();
-        run.has_run |= matches!(step, Next::Create(_) | Next::Update { revision: Some(_), .. });
         let cloud = &mut self.cloud;
         let is_active = |cloud: &Cloud, number: u8| cloud.revision(number).is_some_and(|revision| revision.active);
         let mut outcome = Outcome::Done;
@@ -834,6 +842,8 @@ impl World {
             Outcome::Conflict => {}
         }
         run.at = if outcome == Outcome::Done { At::Plan } else { At::Look };
+        let runs = matches!(step, Next::Create(_) | Next::Update { revision: Some(_), .. });
+        run.has_run |= runs && outcome == Outcome::Done;
         if outcome == Outcome::Done {
             if let Some(noted) = &noted {
                 (run.accepted, seen.is_settled, seen.has_live_tasks) = (Some(noted.clone()), false, None);
@@ -845,6 +855,7 @@ impl World {
                 Next::Register(revision) => {
                     seen.revisions.insert(revision.number);
                     seen.registered = Some(*revision);
+                    run.registered.insert(revision.number);
                 }
                 Next::Create(_) => seen.current = seen.registered.take().or(seen.current),
                 Next::Update { revision, desired, restart, superseded } => {
