@@ -103,13 +103,6 @@ fn two_requests_and_one_misfortune() {
     assert!(states > 50_000, "{states}");
 }
 
-#[test]
-fn three_requests_that_contradict_each_other() {
-    let (states, depth) = search(Bounds { requests: 3, faults: 0, ops: &[Op::Provision, Op::Delete] });
-    println!("{states} states, {depth} deep");
-    assert!(states > 5_000, "{states}");
-}
-
 /// By hand: `MODEL_REQUESTS=2 MODEL_FAULTS=2 cargo test --release --lib model -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes minutes and gigabytes"]
