@@ -53,4 +53,5 @@ pub mod ledger;
 pub mod metrics;
 pub mod probe;
 pub mod reconcile;
+pub mod rollout;
 pub mod staging;

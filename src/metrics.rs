@@ -54,6 +54,8 @@ struct Inner {
     oldest_pending: Gauge,
     containers: Family<InState, Gauge>,
     rollouts: Family<InState, Gauge>,
+    fleet_rollout_users: Family<InState, Gauge>,
+    fleet_rollout_paused: Gauge,
     // Families without labels, because a family shows nothing before it is set: an age of 0, or of half a century,
     // would be a lie.
     oldest_transition: Family<NoLabels, Gauge>,
@@ -199,6 +201,18 @@ impl Default for Metrics {
                 "Deployments that users' services are going to, by ECS's rollout state, in the last snapshot of the fleet",
                 Family::default(),
             ),
+            fleet_rollout_users: add(
+                &mut registry,
+                "fleet_rollout_users",
+                "Users of the rollout over the fleet that this replica runs, by how far they are",
+                Family::default(),
+            ),
+            fleet_rollout_paused: add(
+                &mut registry,
+                "fleet_rollout_paused",
+                "1 while the rollout over the fleet that this replica runs is paused, otherwise 0",
+                Gauge::default(),
+            ),
             oldest_transition: add(
                 &mut registry,
                 "oldest_transition_age_seconds",
@@ -285,6 +299,20 @@ impl Metrics {
     pub fn accepted(&self, users: usize, oldest: Duration) {
         self.0.pending.set(i64::try_from(users).unwrap_or(i64::MAX));
         self.0.oldest_pending.set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// The rollout over the fleet that this replica runs: users by how far they are.
+    pub fn fleet_rollout(&self, users: &[(&'static str, usize)], is_paused: bool) {
+        for (state, users) in users {
+            self.0.fleet_rollout_users.get_or_create(&InState { state }).set(i64::try_from(*users).unwrap_or(i64::MAX));
+        }
+        self.0.fleet_rollout_paused.set(i64::from(is_paused));
+    }
+
+    /// This replica runs no rollout over the fleet.
+    pub fn no_fleet_rollout(&self) {
+        self.0.fleet_rollout_users.clear();
+        self.0.fleet_rollout_paused.set(0);
     }
 
     /// A snapshot of the fleet: the state of every container and of its rollout, how long the longest has been in a

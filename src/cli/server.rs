@@ -16,9 +16,10 @@ use crate::doctor::Infrastructure;
 use crate::files::Files;
 use crate::fleet::{self, Fleet};
 use crate::http::{App, Limits, Readiness, router, serve};
-use crate::ledger::FileLedger;
+use crate::ledger::{FileLedger, Ledger};
 use crate::metrics::Metrics;
 use crate::reconcile::{Options, Reconciler};
+use crate::rollout::Rollouts;
 use crate::staging::{Initialize, Owner, Staging, identify};
 
 /// How long requests and converges under way may take to come to a stop after SIGTERM. ECS kills after 30 s by
@@ -42,7 +43,8 @@ impl Server {
     pub(super) async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
         let limits = Limits::within(raised_file_limit());
         let app = self.assemble().await?;
-        let (reconciler, fleet) = (Arc::clone(&app.reconciler), app.fleet.clone());
+        let (reconciler, fleet, rollouts) = (Arc::clone(&app.reconciler), app.fleet.clone(), app.rollouts.clone());
+        rollouts.run_in_background();
         fleet.roster.refresh_in_background();
         reconciler.sweep_in_background();
         reconciler.pursue_in_background();
@@ -54,6 +56,7 @@ impl Server {
         stop.send_replace(true);
         // A stream of events would keep its connection open for as long as it likes.
         fleet.shut_down();
+        rollouts.shut_down();
         let finish = async {
             reconciler.shut_down().await;
             serving.await
@@ -78,18 +81,25 @@ impl Server {
         identify(&files, &coordinates.file_system_id, self.initialize).await.with_context(what)?;
         let staging = Staging::open(&files, chown).await.with_context(what)?;
         let staging = staging.with_file_system(&coordinates.file_system_id);
-        let ledger = Arc::new(FileLedger::new(files, metrics.clone()));
+        let ledger: Arc<dyn Ledger> = Arc::new(FileLedger::new(files, metrics.clone()));
         let (coordinates_sender, coordinates) = watch::channel(coordinates);
         let (freshness_sender, freshness) = watch::channel(Freshness { read_at: Instant::now(), error: None });
         tokio::spawn(refresh(self.source, root.clone(), coordinates_sender, freshness_sender));
 
         let infrastructure = Infrastructure::new(self.aws.clone(), coordinates.clone(), owner.owner);
         let (ecs, at) = (self.aws.ecs.clone(), coordinates.clone());
-        let reconciler =
-            Arc::new(Reconciler::new(self.aws, staging, ledger, coordinates, self.options, metrics.clone()));
+        let reconciler = Arc::new(Reconciler::new(
+            self.aws,
+            staging,
+            Arc::clone(&ledger),
+            coordinates,
+            self.options,
+            metrics.clone(),
+        ));
         let fleet = Fleet::new(ecs, Arc::clone(&reconciler), at, self.fleet, metrics.clone());
+        let rollouts = Rollouts::new(Arc::clone(&reconciler), fleet.roster.clone(), ledger, metrics.clone());
         let (readiness, tokens) = (Readiness::new(freshness, infrastructure), self.tokens);
-        Ok(App { reconciler, fleet, tokens, readiness, metrics })
+        Ok(App { reconciler, fleet, rollouts, tokens, readiness, metrics })
     }
 }
 

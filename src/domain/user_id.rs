@@ -49,6 +49,12 @@ impl UserId {
         Ok(Self(value.to_owned()))
     }
 
+    /// The fleet as a whole, which is no user: no request can name it. Whoever runs rollouts holds it as a user is held.
+    #[must_use]
+    pub fn of_the_fleet() -> Self {
+        Self("@fleet".to_owned())
+    }
+
     /// The id as the caller wrote it.
     pub fn as_str(&self) -> &str {
         &self.0

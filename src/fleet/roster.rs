@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Options;
 use super::definitions::Definitions;
-use super::snapshot::{Entry, OnBases, Page, Query, Snapshot};
+use super::snapshot::{Entry, Listed, OnBases, Page, Query, Snapshot};
 use crate::aws::{AwsError, Ecs};
 use crate::domain::{Coordinates, State};
 use crate::metrics::Metrics;
@@ -97,6 +97,19 @@ impl Roster {
             None => self.read_now(within).await?,
         };
         Ok(snapshot.page(query, &self.0.definitions, &self.0.reconciler.accepted()))
+    }
+
+    /// Everybody in the list, from a snapshot that was begun within that time.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn everybody(&self, within: Duration) -> Result<Vec<Listed>, ListRefused> {
+        let snapshot = match self.0.current(within) {
+            Some(snapshot) => snapshot,
+            None => self.read_now(within).await?,
+        };
+        let query = Query { limit: usize::MAX, ..Query::default() };
+        Ok(snapshot.page(&query, &self.0.definitions, &self.0.reconciler.accepted()).containers)
     }
 
     /// How many containers there are on each base, `family:revision`, as far as their definitions were read, and how old that is. From

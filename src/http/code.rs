@@ -45,6 +45,10 @@ pub enum Code {
     PromotedBaseUnusable,
     /// A rollout is under way that it would contradict.
     RolloutUnderWay,
+    /// No such rollout.
+    RolloutNotFound,
+    /// The rollout is over.
+    RolloutOver,
     /// The user's files could not be written; it may pass.
     FilesUnavailable,
     /// The user's files cannot be written until an operator mends the mount or the settings.
@@ -93,13 +97,14 @@ impl Code {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::NoSuchRoute | Self::ContainerNotFound => StatusCode::NOT_FOUND,
+            Self::NoSuchRoute | Self::ContainerNotFound | Self::RolloutNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::OperationInProgress
             | Self::ForeignService
             | Self::FilesUnreadable
             | Self::GatewayTokenNotOurs
             | Self::RolloutUnderWay
+            | Self::RolloutOver
             | Self::Cancelled => StatusCode::CONFLICT,
             Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
             Self::FilesUnavailable
@@ -141,6 +146,8 @@ impl Code {
             Self::BaseUnusable => "The base task definition cannot be used",
             Self::PromotedBaseUnusable => "The base that is promoted cannot be used",
             Self::RolloutUnderWay => "A rollout is under way",
+            Self::RolloutNotFound => "There is no such rollout",
+            Self::RolloutOver => "The rollout is over",
             Self::FilesUnavailable => "The user's files could not be written",
             Self::FilesMisconfigured => "The user's files cannot be written",
             Self::FilesUnreadable => "A file of the user's own cannot be read",
@@ -194,6 +201,8 @@ impl Code {
             | Self::BaseUnusable
             | Self::PromotedBaseUnusable
             | Self::RolloutUnderWay
+            | Self::RolloutNotFound
+            | Self::RolloutOver
             | Self::AwsQuotaExceeded
             | Self::AwsAccessDenied
             | Self::AwsRefused

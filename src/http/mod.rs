@@ -16,6 +16,7 @@ mod query;
 mod request_id;
 mod requests;
 mod responses;
+mod rollouts;
 mod routes;
 mod serving;
 mod ui;
@@ -35,6 +36,7 @@ use crate::config::Tokens;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::Reconciler;
+use crate::rollout::Rollouts;
 
 /// What every handler has at hand.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct App {
     pub reconciler: Arc<Reconciler>,
     /// Looks at all of them.
     pub fleet: Fleet,
+    /// Takes all of them along.
+    pub rollouts: Rollouts,
     /// Who may call; may change while the service runs.
     pub tokens: watch::Receiver<Tokens>,
     /// What `/readyz` looks at beside the file system.

@@ -14,6 +14,7 @@ use crate::domain::{
     SpecPatch, UserId, Variables,
 };
 use crate::reconcile::{SignInChange, Target};
+use crate::rollout::words::Change;
 
 /// `POST /provision`.
 #[derive(Deserialize, ToSchema)]
@@ -119,6 +120,19 @@ impl RedeployRequest {
         };
         Ok(Target::redeploy(image, release(self.openclaw_version)?, self.force).in_order(self.rollout_order))
     }
+
+    /// As the change of a rollout, whose strategy says the order.
+    pub(super) fn parse_change(self) -> Result<Change, Invalid> {
+        let within =
+            |error: Invalid| Invalid::new(format!("change.redeploy.{}", error.field()), error.problem(), error.fix());
+        if self.rollout_order.is_some() {
+            let fix = "leave it out, and send strategy.rollout_order";
+            return Err(Invalid::new("change.redeploy.rollout_order", "the strategy says the order", fix));
+        }
+        let image = self.image.map(|image| image.map(|image| pin(&image)).transpose()).transpose().map_err(within)?;
+        let openclaw_version = release(self.openclaw_version).map_err(within)?;
+        Ok(Change::Redeploy { image, openclaw_version, force: self.force })
+    }
 }
 
 /// A body that holds nothing.
@@ -174,6 +188,6 @@ fn release(text: Option<String>) -> Result<Option<OpenClawVersion>, Invalid> {
     })
 }
 
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+pub(super) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }

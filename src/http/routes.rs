@@ -9,8 +9,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    App, auth, body, containers, credentials, docs, error, fleet, fleet_base, gateway, health, openapi, request_id, ui,
-    watching,
+    App, auth, body, containers, credentials, docs, error, fleet, fleet_base, gateway, health, openapi, request_id,
+    rollouts, ui, watching,
 };
 
 /// The whole API, its document, and the pages.
@@ -48,6 +48,8 @@ fn guarded() -> OpenApiRouter<App> {
         .routes(routes!(containers::provision))
         .routes(routes!(fleet::list))
         .routes(routes!(fleet_base::show))
+        .routes(routes!(rollouts::list))
+        .routes(routes!(rollouts::show))
         .routes(routes!(containers::show, containers::delete))
         .routes(routes!(credentials::show, credentials::put, credentials::delete))
         .routes(routes!(credentials::repair))
@@ -68,7 +70,13 @@ fn secret() -> OpenApiRouter<App> {
 
 /// What concerns all users.
 fn admin() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(fleet_base::promote, fleet_base::follow))
+    OpenApiRouter::new()
+        .routes(routes!(fleet_base::promote, fleet_base::follow))
+        .routes(routes!(rollouts::start))
+        .routes(routes!(rollouts::pause))
+        .routes(routes!(rollouts::resume))
+        .routes(routes!(rollouts::abort))
+        .routes(routes!(rollouts::rollback))
 }
 
 /// What needs no token.

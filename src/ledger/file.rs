@@ -25,7 +25,7 @@ use super::pending::{Ask, Listed, Noted, Pending, PendingSlot};
 use super::queue::{Place, Queues};
 use super::slots::{Entry, Newest};
 use super::{Hold, Ledger, LedgerError, Record, VERIFIED_FOR, stops};
-use super::{fleet_files, pending_files};
+use super::{fleet_files, pending_files, rollout_files};
 use crate::domain::{LastStop, Promotion, UserId};
 use crate::files::{Clock, Fence, Files, Job, Root, boot_time};
 use crate::metrics::Metrics;
@@ -299,6 +299,35 @@ impl Ledger for FileLedger {
 
     async fn promote(&self, before: Option<Promotion>, after: Option<Promotion>) -> Result<bool, LedgerError> {
         fleet_files::promote(&self.files, before, after).await
+    }
+
+    async fn rollouts(&self) -> Result<Vec<(String, Value)>, LedgerError> {
+        self.files.run(Job::ours(), rollout_files::list).await.map_err(LedgerError::Fleet)
+    }
+
+    async fn rollout(&self, id: &str) -> Result<Option<Value>, LedgerError> {
+        let id = id.to_owned();
+        let read = self.files.run(Job::ours(), move |root| rollout_files::one(root, &id)).await;
+        read.map_err(LedgerError::Fleet)?
+    }
+
+    async fn put_rollout(&self, id: &str, before: Option<Value>, after: Option<Value>) -> Result<bool, LedgerError> {
+        let id = id.to_owned();
+        let put = self.files.run(Job::ours(), move |root| rollout_files::put(root, &id, before.as_ref(), after)).await;
+        put.map_err(LedgerError::Fleet)?
+    }
+
+    async fn journal(&self, id: &str) -> Result<Vec<u8>, LedgerError> {
+        let id = id.to_owned();
+        let read = self.files.run(Job::ours(), move |root| rollout_files::journal(root, &id)).await;
+        read.map_err(LedgerError::Fleet)
+    }
+
+    async fn append(&self, id: &str, lines: Vec<u8>, under: Option<Arc<dyn Fence>>) -> Result<(), LedgerError> {
+        let id = id.to_owned();
+        let appended =
+            self.files.run(Job::ours().under(under), move |root| rollout_files::append(root, &id, &lines)).await;
+        appended.map_err(LedgerError::Fleet)
     }
 }
 

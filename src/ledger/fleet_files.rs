@@ -98,7 +98,7 @@ fn remove(directory: &Dir) -> Result<(), StagingError> {
 }
 
 /// Waits for the lock for as long as somebody waits for the work. Closing the file lets go of it.
-fn lock(root: &Root, directory: &Dir) -> Result<OwnedFd, StagingError> {
+pub(super) fn lock(root: &Root, directory: &Dir) -> Result<OwnedFd, StagingError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = directory.open(&LOCK, flags, Mode::RUSR | Mode::WUSR);
     let file = file.map_err(StagingError::io("open", directory.path_of(&LOCK)))?;

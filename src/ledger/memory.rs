@@ -17,6 +17,8 @@ use super::{Ask, Hold, Ledger, LedgerError, Listed, Noted, Pending, PendingSlot,
 use crate::domain::{LastStop, Promotion, UserId};
 use crate::files::{Fence, Root};
 
+/// What is written of each rollout, and its journal.
+type Rollouts = Arc<Mutex<HashMap<String, (Option<Value>, Vec<u8>)>>>;
 type Rows = Arc<Mutex<HashMap<UserId, Row>>>;
 
 #[derive(Default)]
@@ -36,6 +38,7 @@ struct Row {
 pub(super) struct MemoryLedger {
     rows: Rows,
     promotion: Arc<Mutex<Option<Promotion>>>,
+    rollouts: Rollouts,
     queues: Queues,
 }
 
@@ -47,7 +50,12 @@ impl std::fmt::Debug for MemoryLedger {
 
 impl MemoryLedger {
     pub(super) fn replica(&self) -> Self {
-        Self { rows: Arc::clone(&self.rows), promotion: Arc::clone(&self.promotion), queues: Queues::default() }
+        Self {
+            rows: Arc::clone(&self.rows),
+            promotion: Arc::clone(&self.promotion),
+            rollouts: Arc::clone(&self.rollouts),
+            queues: Queues::default(),
+        }
     }
 
     pub(super) fn lose_lease(&self, user: &UserId) {
@@ -150,6 +158,38 @@ impl Ledger for MemoryLedger {
             *now = after;
         }
         Ok(is_before)
+    }
+
+    async fn rollouts(&self) -> Result<Vec<(String, Value)>, LedgerError> {
+        let all = self.rollouts.lock().unwrap();
+        Ok(all.iter().filter_map(|(id, (rollout, _))| Some((id.clone(), rollout.clone()?))).collect())
+    }
+
+    async fn rollout(&self, id: &str) -> Result<Option<Value>, LedgerError> {
+        Ok(self.rollouts.lock().unwrap().get(id).and_then(|(rollout, _)| rollout.clone()))
+    }
+
+    async fn put_rollout(&self, id: &str, before: Option<Value>, after: Option<Value>) -> Result<bool, LedgerError> {
+        let mut all = self.rollouts.lock().unwrap();
+        let kept = all.entry(id.to_owned()).or_default();
+        if kept.0 != before {
+            return Ok(false);
+        }
+        let is_removed = after.is_none();
+        kept.0 = after;
+        if is_removed {
+            all.remove(id);
+        }
+        Ok(true)
+    }
+
+    async fn journal(&self, id: &str) -> Result<Vec<u8>, LedgerError> {
+        Ok(self.rollouts.lock().unwrap().get(id).map(|(_, journal)| journal.clone()).unwrap_or_default())
+    }
+
+    async fn append(&self, id: &str, lines: Vec<u8>, _under: Option<Arc<dyn Fence>>) -> Result<(), LedgerError> {
+        self.rollouts.lock().unwrap().entry(id.to_owned()).or_default().1.extend(lines);
+        Ok(())
     }
 }
 

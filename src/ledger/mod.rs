@@ -15,6 +15,7 @@ mod fleet_files;
 mod pending;
 mod pending_files;
 mod queue;
+mod rollout_files;
 mod slots;
 mod stops;
 
@@ -180,6 +181,22 @@ pub trait Ledger: Debug + Send + Sync {
     /// Puts `after` in the place of `before`, durable and whole when it returns. `false`, and nothing is changed: it is not `before`
     /// any more.
     async fn promote(&self, before: Option<Promotion>, after: Option<Promotion>) -> Result<bool, LedgerError>;
+
+    /// Every rollout that is kept, by its id; without its journal.
+    async fn rollouts(&self) -> Result<Vec<(String, Value)>, LedgerError>;
+
+    /// What is written of a rollout, without its journal.
+    async fn rollout(&self, id: &str) -> Result<Option<Value>, LedgerError>;
+
+    /// Puts `after` in the place of `before`, durable and whole when it returns; without `after` the journal goes too. `false`,
+    /// and nothing is changed: it is not `before` any more.
+    async fn put_rollout(&self, id: &str, before: Option<Value>, after: Option<Value>) -> Result<bool, LedgerError>;
+
+    /// A rollout's journal: whole lines, and at most one at the end of what was appended last that a killed writer left.
+    async fn journal(&self, id: &str) -> Result<Vec<u8>, LedgerError>;
+
+    /// Appends whole lines to a rollout's journal, durable when it returns; under that lock, where there is one.
+    async fn append(&self, id: &str, lines: Vec<u8>, under: Option<Arc<dyn Fence>>) -> Result<(), LedgerError>;
 }
 
 /// Holds a user; dropping it lets go.

@@ -24,6 +24,7 @@ mod operation;
 mod plan;
 mod promotion;
 mod pursuit;
+mod rolling;
 mod status;
 mod sweep;
 mod target;
@@ -294,7 +295,7 @@ impl Reconciler {
             Target::Present { rollout_order: None, .. } => target.in_order(Some(self.options.rollout_order)),
             asked_for => asked_for,
         };
-        self.carry_out(operation, target, sign_in).await
+        self.carry_out(operation, target, sign_in, Class::Interactive).await
     }
 
     fn begin(&self, kind: &'static str, by: &Caller, user: &UserId) -> Operation {
@@ -306,6 +307,7 @@ impl Reconciler {
         mut operation: Operation,
         target: Target,
         sign_in: SignInChange,
+        class: Class,
     ) -> Result<Converged, ConvergeError> {
         if self.stopping.is_cancelled() {
             operation.end(Err(&ConvergeError::ShuttingDown));
@@ -325,7 +327,7 @@ impl Reconciler {
             answer.finish(result);
         };
         // Nothing that it asks of AWS waits for longer than it may go on.
-        let scope = Scope::new(Class::Interactive, Instant::now() + self.options.deadline);
+        let scope = Scope::new(class, Instant::now() + self.options.deadline);
         self.running.spawn(scope.run(work).instrument(span.or_current()));
         match tokio::time::timeout_at(due + WRITTEN_WITHIN, answered).await {
             Ok(Ok(answer)) => answer,

@@ -15,6 +15,7 @@ const PROVISIONER: Name = Name::fixed(".provisioner");
 const LOCKS: Name = Name::fixed("locks");
 /// Work that was accepted and is not done.
 const PENDING: Name = Name::fixed("pending");
+const ROLLOUTS: Name = Name::fixed("rollouts");
 pub(super) static CODEX: [Name; 1] = [Name::fixed("codex")];
 pub(super) static AUTH_JSON: Name = Name::fixed("auth.json");
 /// `agents/main/agent`, where OpenClaw keeps the sign-ins of its agent `main`.
@@ -63,14 +64,15 @@ pub(super) fn users(root: &Root) -> Result<Dir, StagingError> {
     Dir::root(root)?.existing(&USERS)
 }
 
-/// Makes `.provisioner/locks` and `.provisioner/pending` if they are missing: at start alone, see [`locks`].
+/// Makes `.provisioner/locks`, `.provisioner/pending` and `.provisioner/rollouts` if they are missing: at start alone, see [`locks`].
 pub(super) fn make_ours(root: &Root) -> Result<(), StagingError> {
     let make = |parent: &Dir, name: &Name| {
         parent.ensure_durably(name, PRIVATE, None)?.ok_or_else(|| not_a_directory(parent, name))
     };
     let ours = make(&Dir::root(root)?, &PROVISIONER)?;
     make(&ours, &LOCKS)?;
-    make(&ours, &PENDING).map(drop)
+    make(&ours, &PENDING)?;
+    make(&ours, &ROLLOUTS).map(drop)
 }
 
 /// `.provisioner/locks`. It is never made here: locks on a bare mount point, its file system unmounted, would exclude no
@@ -82,6 +84,11 @@ pub(crate) fn locks(root: &Root) -> Result<Dir, StagingError> {
 /// `.provisioner`, which is never made here either.
 pub(crate) fn ours(root: &Root) -> Result<Dir, StagingError> {
     Dir::root(root)?.existing(&PROVISIONER)
+}
+
+/// `.provisioner/rollouts`, which is never made here either.
+pub(crate) fn rollouts(root: &Root) -> Result<Dir, StagingError> {
+    Dir::root(root)?.existing(&PROVISIONER)?.existing(&ROLLOUTS)
 }
 
 /// `.provisioner/pending`, which is never made here either.

@@ -114,6 +114,27 @@ async fn what_is_wrong_is_said_with_the_fix_and_an_exit_code() {
     assert_eq!(terminal.app.services().len(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn several_users_are_one_job_with_one_exit_code() {
+    let terminal = Terminal::open().await;
+    for user in ["alice", "bob"] {
+        let (code, said) = terminal.says(&format!("provision {user} --auth-file - --wait")).await;
+        assert_eq!(code, 0, "{said}");
+    }
+    let resize = "resize alice bob --cpu 1024 --memory-mib 4096 --timeout-seconds 60";
+    let (code, said) = terminal.says(resize).await;
+    assert!(code == 0 && said.contains("done"), "{code} {said}");
+    for user in ["alice", "bob"] {
+        assert_eq!(terminal.json(&format!("status {user}")).await["size"]["cpu"], 1024);
+    }
+    // Safe to run again; and a user who is not there is a wrong list, of whom nobody is touched.
+    assert_eq!(terminal.says(resize).await.0, 0);
+    let (code, said) = terminal.says("redeploy alice nobody").await;
+    assert!(code == 2 && said.contains("there is no container of nobody"), "{code} {said}");
+    let (code, said) = terminal.says("redeploy --users - --force").await;
+    assert!(code == 1 && said.contains("line 1"), "{code} {said}");
+}
+
 /// `healthcheck` beside a service that answers so; without one when there is no answer.
 async fn healthcheck(answer: Option<&'static str>, arguments: &[&str]) -> (i32, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -15,9 +15,10 @@ use openclaw_provisioner::emulator::{Emulator, Options as EmulatorOptions, Stale
 use openclaw_provisioner::files::Files;
 use openclaw_provisioner::fleet::{self, Fleet};
 use openclaw_provisioner::http::{App, Readiness, router};
-use openclaw_provisioner::ledger::FileLedger;
+use openclaw_provisioner::ledger::{FileLedger, Ledger};
 use openclaw_provisioner::metrics::Metrics;
 use openclaw_provisioner::reconcile::{Options, Reconciler};
+use openclaw_provisioner::rollout::Rollouts;
 use openclaw_provisioner::staging::{Initialize, Owner, Staging, identify};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -38,6 +39,7 @@ pub struct TestApp {
     pub file_system_id: String,
     pub reconciler: Arc<Reconciler>,
     pub fleet: Fleet,
+    pub rollouts: Rollouts,
     /// The adapters that the replica calls AWS through.
     pub sdk: Aws,
     pub coordinates: watch::Sender<Coordinates>,
@@ -131,24 +133,34 @@ impl TestApp {
         // A paused clock waits for work on this runtime's threads.
         let files = Files::on_this_runtime(root.path(), metrics.clone());
         identify(&files, &file_system_id, Initialize::IfMissing).await.unwrap();
+        let ledger: Arc<dyn Ledger> = Arc::new(FileLedger::new(files.clone(), metrics.clone()));
         let reconciler = Arc::new(Reconciler::new(
             aws.clone(),
             Staging::open(&files, owner).await.unwrap().with_file_system(&file_system_id),
-            Arc::new(FileLedger::new(files, metrics.clone())),
+            ledger.clone(),
             receiver,
             options,
             metrics.clone(),
         ));
         let fleet = Fleet::new(ecs, reconciler.clone(), at, fleet, metrics.clone());
+        let rollouts = Rollouts::new(reconciler.clone(), fleet.roster.clone(), ledger, metrics.clone());
         let tokens = Tokens::parse(&format!("backend:admin:{TOKEN}\ndashboard:read:{READ_TOKEN}")).unwrap();
         let (freshness, fresh) = watch::channel(Freshness { read_at: Instant::now(), error: None });
         let (tokens, readiness) = (watch::channel(tokens).1, Readiness::new(fresh, infrastructure));
-        let app = App { reconciler: reconciler.clone(), fleet: fleet.clone(), tokens, readiness, metrics };
+        let app = App {
+            reconciler: reconciler.clone(),
+            fleet: fleet.clone(),
+            rollouts: rollouts.clone(),
+            tokens,
+            readiness,
+            metrics,
+        };
         Self {
             emulator,
             file_system_id,
             reconciler,
             fleet,
+            rollouts,
             sdk: aws,
             coordinates,
             freshness,

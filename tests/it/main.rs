@@ -39,6 +39,7 @@ mod queue;
 mod readiness;
 mod registration;
 mod rollout_order;
+mod rollouts;
 mod seed;
 mod sign_ins;
 mod smoke_of_the_harness;

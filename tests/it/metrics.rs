@@ -172,6 +172,7 @@ fn all() -> Metrics {
     metrics.lock_lost();
     metrics.waited("service-write", Duration::ZERO);
     metrics.fleet([(State::Running, Some(Rollout::Completed))], None, Timestamp::UNIX_EPOCH);
+    metrics.fleet_rollout(&[("done", 1)], false);
     metrics
 }
 

@@ -22,6 +22,7 @@ use crate::domain::UserId;
 use crate::fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::{Options, Reconciler};
+use crate::rollout::Rollouts;
 use crate::staging::Initialize;
 
 /// How long a command waits for its answer, which is longer than an operation goes on.
@@ -37,6 +38,7 @@ const TIMED_OUT: u8 = 4;
 pub(super) struct Api {
     router: Router,
     reconciler: Arc<Reconciler>,
+    rollouts: Rollouts,
     token: String,
     json: bool,
 }
@@ -95,8 +97,13 @@ impl Api {
         let tokens = watch::channel(Tokens::single("command-line", &token)).1;
         let (initialize, fleet) = (Initialize::No, fleet::Options::default());
         let app = Server { aws, source, files, initialize, tokens, options, fleet, metrics }.assemble().await?;
-        let reconciler = Arc::clone(&app.reconciler);
-        Ok(Self { router: crate::http::router(app), reconciler, token, json })
+        let (reconciler, rollouts) = (Arc::clone(&app.reconciler), app.rollouts.clone());
+        Ok(Self { router: crate::http::router(app), reconciler, rollouts, token, json })
+    }
+
+    /// Runs rollouts in this process, too: a job needs no `serve`.
+    pub(super) fn run_rollouts(&self) {
+        self.rollouts.run_in_background();
     }
 
     /// One request.
@@ -140,6 +147,7 @@ impl Api {
     /// Lets what goes on in the background come to its end, and prints the answer.
     #[expect(clippy::print_stderr, reason = "the answer is this command's output")]
     pub(super) async fn finish(&self, answer: Answer) -> anyhow::Result<ExitCode> {
+        self.rollouts.shut_down();
         self.reconciler.finish().await;
         if self.json {
             anstream::println!("{}", serde_json::to_string_pretty(&answer.body)?);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::sign_in;
+use super::{rollouts, sign_in};
 use crate::cli::SETTINGS;
 use crate::cli::logs::LogArgs;
 use crate::config::{AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs};
@@ -65,8 +65,11 @@ pub(in crate::cli) enum ContainerCommand {
     Credentials(sign_in::CredentialsArgs),
     /// Show which base is promoted, which is newest, and how many users are on which
     Base(FleetArgs),
-    /// Promote a base: new users get it. Whoever has a container is moved by a redeploy alone
+    /// Promote a base: new users get it. Whoever has a container is moved by a redeploy or a rollout alone
     Promote(PromoteArgs),
+    /// Take the whole fleet, or a part of it, along in waves; a serve that runs does the work
+    #[command(subcommand)]
+    Rollout(Box<rollouts::RolloutCommand>),
 }
 
 #[derive(Debug, Args)]
@@ -188,11 +191,22 @@ pub(in crate::cli) struct ProvisionArgs {
     pub(super) settings: SettingsArgs,
 }
 
+/// One user, or several as one job.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(in crate::cli) struct UsersArgs {
+    /// User ids; several are one job, which is waited for
+    #[arg(value_name = "USER", value_parser = user_id)]
+    pub(super) named: Vec<UserId>,
+    /// "-" reads user ids from standard input, one a line
+    #[arg(long, value_name = "-", value_parser = ["-"])]
+    pub(super) users: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ResizeArgs {
-    /// User id
-    #[arg(value_name = "USER", value_parser = user_id)]
-    pub(super) user: UserId,
+    #[command(flatten)]
+    pub(super) users: UsersArgs,
     /// CPU units
     #[arg(long, value_name = "UNITS")]
     pub(super) cpu: u32,
@@ -207,9 +221,8 @@ pub(in crate::cli) struct ResizeArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RedeployArgs {
-    /// User id
-    #[arg(value_name = "USER", value_parser = user_id)]
-    pub(super) user: UserId,
+    #[command(flatten)]
+    pub(super) users: UsersArgs,
     /// Pin this image
     #[arg(long, value_name = "IMAGE", conflicts_with = "unpin")]
     pub(super) image: Option<String>,

@@ -3,6 +3,7 @@
 
 mod api;
 mod args;
+mod rollouts;
 mod show;
 mod sign_in;
 
@@ -43,7 +44,10 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
         }
         Command::Resize(args) => {
             let body = json!({"cpu": args.cpu, "memory_mib": args.memory_mib});
-            act(args.settings, &args.user, "resize", body, &args.wait, "running").await
+            match rollouts::users(&args.users)?.as_slice() {
+                [user] => act(args.settings, user, "resize", body, &args.wait, "running").await,
+                users => rollouts::job(args.settings, users, json!({"size": body}), args.wait.timeout_seconds).await,
+            }
         }
         Command::Redeploy(args) => {
             let mut body = Map::from_iter([("force".to_owned(), Value::Bool(args.force))]);
@@ -53,7 +57,12 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
             if let Some(release) = &args.release {
                 body.insert("openclaw_version".into(), json!(release));
             }
-            act(args.settings, &args.user, "redeploy", body.into(), &args.wait, "running").await
+            match rollouts::users(&args.users)?.as_slice() {
+                [user] => act(args.settings, user, "redeploy", body.into(), &args.wait, "running").await,
+                users => {
+                    rollouts::job(args.settings, users, json!({"redeploy": body}), args.wait.timeout_seconds).await
+                }
+            }
         }
         Command::Stop(args) => act(args.settings, &args.user, "stop", json!({}), &args.wait, "stopped").await,
         Command::Start(args) => act(args.settings, &args.user, "start", json!({}), &args.wait, "running").await,
@@ -74,6 +83,7 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
             api.finish(answer).await
         }
         Command::Credentials(args) => sign_in::run(args).await,
+        Command::Rollout(command) => rollouts::run(*command).await,
         Command::Base(args) => get(args.settings, "/fleet/base".into()).await,
         Command::Promote(args) => {
             let Promoted { revision, newest: _, follow } = args.what;

@@ -78,6 +78,14 @@ refusals! {
     OfFleet: GUARDED, READS, OF_FLEET;
     /// Of one that changes what concerns all.
     ChangesFleet: GUARDED, READS, OF_FLEET, &[Code::BaseUnusable, Code::Contended, Code::RolloutUnderWay], BODIES;
+    /// Of one that starts a rollout.
+    StartsRollout: GUARDED, READS, OF_FLEET,
+        &[Code::BaseUnusable, Code::Contended, Code::RolloutUnderWay, Code::FleetBeingRead], BODIES;
+    /// Of one that looks at a rollout.
+    OfOneRollout: GUARDED, READS, OF_FLEET, &[Code::RolloutNotFound];
+    /// Of one that changes a rollout.
+    ChangesRollout: GUARDED, READS, OF_FLEET,
+        &[Code::RolloutNotFound, Code::RolloutUnderWay, Code::RolloutOver, Code::Contended], BODIES;
     /// Of one that only needs a token.
     Guarded: GUARDED;
 }

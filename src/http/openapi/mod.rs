@@ -17,7 +17,10 @@ use super::code::Code;
 use super::error::Document;
 use crate::config::Scope;
 
-pub(super) use answers::{Changes, ChangesFleet, Converges, Creates, Guarded, Lists, Looks, OfFleet, Sends, Waits};
+pub(super) use answers::{
+    Changes, ChangesFleet, ChangesRollout, Converges, Creates, Guarded, Lists, Looks, OfFleet, OfOneRollout, Sends,
+    StartsRollout, Waits,
+};
 
 /// Name of the security scheme.
 const TOKEN: &str = "token";
@@ -34,7 +37,7 @@ const TAGS: [(&str, &str); 6] = [
     ("watching", "Waiting for a container, following it, and the list of all"),
     ("credentials", "A user's sign-in by itself; no answer carries a token"),
     ("gateway", "How a web app reaches the gateway in a user's container"),
-    ("fleet", "What concerns all users: the base that is promoted"),
+    ("fleet", "What concerns all users: the base that is promoted, and rollouts"),
     ("operations", "Health and metrics of this service"),
 ];
 
@@ -49,6 +52,21 @@ impl IntoParams for OfUser {
             .required(Required::True)
             .description(Some("The user, by the caller's own id"))
             .schema(Some(schemas::user_id()));
+        vec![parameter.build()]
+    }
+}
+
+/// The parameter that names a rollout.
+pub(super) struct OfRollout;
+
+impl IntoParams for OfRollout {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<openapi::path::Parameter> {
+        let parameter = ParameterBuilder::new()
+            .name("rollout_id")
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .description(Some("The rollout"))
+            .schema(Some(schemas::rollout_id()));
         vec![parameter.build()]
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{
-    AdditionalProperties, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, SchemaType, Type,
+    AdditionalProperties, ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, SchemaType, Type,
 };
 use utoipa::openapi::{OpenApi, RefOr};
 use utoipa::{PartialSchema, ToSchema};
@@ -18,6 +18,33 @@ pub(in crate::http) fn user_id() -> Object {
 /// A request's id.
 pub(super) fn request_id() -> Object {
     string().max_length(Some(128)).build()
+}
+
+/// A rollout's id.
+pub(super) fn rollout_id() -> Object {
+    string().pattern(Some("^[A-Za-z0-9-]{1,64}$")).examples(["20261127-150405-1a2b"]).build()
+}
+
+/// Where a rollout is in its life.
+pub(in crate::http) fn rollout_state() -> Object {
+    names(&["running", "paused", "done", "aborted", "rolled_back"])
+}
+
+/// A number of users, or a share of them, or null.
+pub(in crate::http) fn share() -> Schema {
+    let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(100_000));
+    let percent = string().pattern(Some("^(100|[1-9]?[0-9])%$")).examples(["25%"]);
+    let null = ObjectBuilder::new().schema_type(Type::Null);
+    OneOfBuilder::new().item(null).item(number).item(percent).into()
+}
+
+/// Waves of a rollout, or null.
+pub(in crate::http) fn shares() -> Schema {
+    let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(100_000));
+    let percent = string().pattern(Some("^(100|[1-9]?[0-9])%$"));
+    let items = OneOfBuilder::new().item(number).item(percent);
+    let shares = ArrayBuilder::new().items(items).max_items(Some(100));
+    OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::Null)).item(shares).into()
 }
 
 /// Any text.

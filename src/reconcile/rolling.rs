@@ -1,0 +1,57 @@
+//! What a rollout asks of one user, behind everybody who waits for an answer.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::error::ConvergeError;
+use super::status::ContainerView;
+use super::target::Target;
+use super::{Caller, Converged, Reconciler, SignInChange};
+use crate::aws::{Class, Scope};
+use crate::domain::{BaseSource, UserId};
+
+impl Reconciler {
+    /// Converges a user to `target` as [`Self::apply`] does, at the pace of a rollout: those whose callers wait go first, and none
+    /// is turned away.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub async fn take_along(
+        self: &Arc<Self>,
+        by: &Caller,
+        user: UserId,
+        target: Target,
+    ) -> Result<Converged, ConvergeError> {
+        let operation = self.begin(target.name(), by, &user);
+        let target = match target {
+            Target::Present { rollout_order: None, .. } => target.in_order(Some(self.options.rollout_order)),
+            asked_for => asked_for,
+        };
+        self.carry_out(operation, target, SignInChange::None, Class::Rollout).await
+    }
+
+    /// Looks at a user at the pace of a rollout, and whether they have to sign in again as far as the files say.
+    ///
+    /// # Errors
+    /// `Refused(NotFound)` when there is none.
+    pub async fn look_for_rollout(&self, user: &UserId) -> Result<(ContainerView, bool), ConvergeError> {
+        let scope = Scope::new(Class::Rollout, Instant::now() + self.options.answer_within);
+        let look = async {
+            let view = self.in_time(self.look(user)).await?;
+            let reauth_required = self.sign_in_state(user, &view).await == Some("missing");
+            Ok((view, reauth_required))
+        };
+        scope.run(look).await
+    }
+
+    /// The image of a base that a rollout may go to: ACTIVE, of the family, and fit to be cloned.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub async fn base_image(&self, revision: &str) -> Result<String, ConvergeError> {
+        let at = self.coordinates();
+        let base = self.in_time(self.base_of(&at, BaseSource::Named(revision.to_owned()))).await?;
+        Ok(base.image().to_owned())
+    }
+}

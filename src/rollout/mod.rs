@@ -1,0 +1,330 @@
+//! Taking the fleet along: rollouts in waves, which stop by themselves.
+//!
+//! - [`words`]: what a rollout is, and its journal. What it is and whether it is to go on is one small file, written whole; its
+//!   users are an append-only journal beside it, in which what a user had is written before anything is sent for them.
+//! - [`plan`] is pure and makes every choice; `runner` takes the steps. One replica has the runner, elected by a lock like a
+//!   user's; another one takes over where it is killed, and finds what is left to do in the journal and in ECS.
+//! - A user is taken along by the same converge as a redeploy, behind everybody who waits for an answer.
+
+pub mod plan;
+mod runner;
+mod starting;
+mod taking;
+pub mod words;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use thiserror::Error;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{Invalid, UserId};
+use crate::fleet::{ListRefused, Roster};
+use crate::ledger::{Ledger, LedgerError};
+use crate::metrics::Metrics;
+use crate::reconcile::{Caller, ConvergeError, Reconciler};
+pub use starting::{Planned, Wanted};
+use words::{Journal, Rollout, RolloutState, Stage};
+
+/// How often a change is tried that another one came before.
+const TRIES: u32 = 5;
+
+/// Why a rollout was not started, changed or shown.
+#[derive(Debug, Error)]
+pub enum RolloutError {
+    /// There is none of that id.
+    #[error("there is no rollout {id}")]
+    NotFound {
+        /// The id.
+        id: String,
+    },
+    /// Another one is not over.
+    #[error("the rollout {id} is not over; wait for its end, or abort it")]
+    UnderWay {
+        /// Its id.
+        id: String,
+    },
+    /// It is not in a state in which that can be done.
+    #[error("the rollout {id} is {}, and {what}", state.name())]
+    NotNow {
+        /// Its id.
+        id: String,
+        /// Where it is in its life.
+        state: RolloutState,
+        /// What does not go with that.
+        what: &'static str,
+    },
+    /// A field is wrong.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The fleet could not be listed.
+    #[error(transparent)]
+    List(#[from] ListRefused),
+    /// AWS or the files.
+    #[error(transparent)]
+    Converge(#[from] ConvergeError),
+}
+
+impl From<LedgerError> for RolloutError {
+    fn from(error: LedgerError) -> Self {
+        Self::Converge(error.into())
+    }
+}
+
+/// What is asked of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Begin with nobody more.
+    Pause,
+    /// Go on; failures of so far count no more.
+    Resume,
+    /// Give it up: whoever was moved stays where they are.
+    Abort,
+    /// Take whoever was moved back to what they had.
+    Rollback,
+}
+
+/// All rollouts. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Rollouts(Arc<Inner>);
+
+/// Milliseconds of the Unix epoch, as other replicas count them too; what passes is what passes here, so that a clock which is set
+/// moves no soak and no deadline.
+#[derive(Debug)]
+struct Clock {
+    began: Instant,
+    began_at: i64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { began: Instant::now(), began_at: Timestamp::now().as_millisecond() }
+    }
+}
+
+impl Clock {
+    fn now(&self) -> i64 {
+        self.began_at.saturating_add(i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    reconciler: Arc<Reconciler>,
+    roster: Roster,
+    ledger: Arc<dyn Ledger>,
+    metrics: Metrics,
+    stopping: CancellationToken,
+    clock: Clock,
+}
+
+impl Rollouts {
+    /// Rollouts over the fleet that `roster` lists, kept in `ledger`.
+    #[must_use]
+    pub fn new(reconciler: Arc<Reconciler>, roster: Roster, ledger: Arc<dyn Ledger>, metrics: Metrics) -> Self {
+        Self(Arc::new(Inner {
+            reconciler,
+            roster,
+            ledger,
+            metrics,
+            stopping: CancellationToken::new(),
+            clock: Clock::default(),
+        }))
+    }
+
+    /// Ends the runner of this process. What it has begun comes to its end with everything else that does.
+    pub fn shut_down(&self) {
+        self.0.stopping.cancel();
+    }
+
+    /// All that are kept, the newest first.
+    ///
+    /// # Errors
+    /// When the files do not answer.
+    pub async fn list(&self) -> Result<Vec<Rollout>, RolloutError> {
+        let mut all = self.0.all().await?;
+        all.sort_by(|one, other| other.id.cmp(&one.id));
+        Ok(all)
+    }
+
+    /// One, with its users.
+    ///
+    /// # Errors
+    /// When there is none, or the files do not answer.
+    pub async fn get(&self, id: &str) -> Result<(Rollout, Journal), RolloutError> {
+        let rollout = self.0.one(id).await?;
+        let journal = Journal::read(&self.0.ledger.journal(id).await?);
+        Ok((rollout, journal))
+    }
+
+    /// Does that with a rollout, because `by` asks for it.
+    ///
+    /// # Errors
+    /// When it is in no state for it.
+    pub async fn act(&self, by: &Caller, id: &str, action: Action) -> Result<Rollout, RolloutError> {
+        let failures = match action {
+            Action::Resume => failures(&self.get(id).await?.1),
+            Action::Pause | Action::Abort | Action::Rollback => 0,
+        };
+        if action == Action::Rollback {
+            let other = self.0.unfinished().await?.into_iter().find(|other| other.id != id);
+            if let Some(other) = other {
+                return Err(RolloutError::UnderWay { id: other.id });
+            }
+        }
+        let changed = self.0.change(id, by.name(), |rollout| {
+            use RolloutState::{Aborted, Done, Paused, RolledBack, Running};
+            let not_now = |what| Err(RolloutError::NotNow { id: id.to_owned(), state: rollout.state, what });
+            let mut after = rollout.clone();
+            match (action, rollout.state) {
+                (Action::Pause, Running) => {
+                    (after.state, after.reason) = (Paused, Some(format!("paused by {}", by.name())))
+                }
+                (Action::Pause, Paused) | (Action::Resume, Running) | (Action::Abort, Aborted) => return Ok(None),
+                (Action::Resume, Paused) => {
+                    (after.state, after.reason) = (Running, None);
+                    after.accepted_failures = after.accepted_failures.max(failures);
+                }
+                (Action::Abort, Running | Paused) => (after.state, after.reason) = (Aborted, None),
+                (Action::Rollback, RolledBack) => return Ok(None),
+                (Action::Rollback, Running | Paused) if rollout.is_back => return Ok(None),
+                (Action::Rollback, Running | Paused | Done | Aborted) => {
+                    (after.state, after.reason, after.is_back) = (Running, None, true);
+                    after.accepted_failures = 0;
+                }
+                (Action::Pause | Action::Resume | Action::Abort, Done | RolledBack | Aborted) => {
+                    return not_now("nothing of it goes on any more");
+                }
+            }
+            Ok(Some(after))
+        });
+        let rollout = changed.await?;
+        let (operation, state) = (action.name(), rollout.state.name());
+        tracing::info!(target: "audit", caller = by.name(), operation, rollout_id = id, state, "audit");
+        if rollout.state.is_over() {
+            self.0.unmark(&rollout).await;
+        }
+        Ok(rollout)
+    }
+}
+
+impl Action {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Pause => "pause_rollout",
+            Self::Resume => "resume_rollout",
+            Self::Abort => "abort_rollout",
+            Self::Rollback => "roll_back_rollout",
+        }
+    }
+}
+
+fn failures(journal: &Journal) -> u32 {
+    let failed = journal.people.values().filter(|person| matches!(person.stage, Stage::Failed { .. }));
+    u32::try_from(failed.count()).unwrap_or(u32::MAX)
+}
+
+impl Inner {
+    async fn all(&self) -> Result<Vec<Rollout>, LedgerError> {
+        let kept = self.ledger.rollouts().await?;
+        Ok(kept.into_iter().filter_map(|(_, written)| serde_json::from_value(written).ok()).collect())
+    }
+
+    async fn unfinished(&self) -> Result<Vec<Rollout>, LedgerError> {
+        let mut all = self.all().await?;
+        all.retain(|rollout| !rollout.state.is_over());
+        all.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(all)
+    }
+
+    async fn one(&self, id: &str) -> Result<Rollout, RolloutError> {
+        let written = self.ledger.rollout(id).await?;
+        let read = written.and_then(|written| serde_json::from_value(written).ok());
+        read.ok_or_else(|| RolloutError::NotFound { id: id.to_owned() })
+    }
+
+    /// Compares and sets. `None` of `change` leaves it.
+    async fn change(
+        &self,
+        id: &str,
+        by: &str,
+        change: impl Fn(&Rollout) -> Result<Option<Rollout>, RolloutError>,
+    ) -> Result<Rollout, RolloutError> {
+        for _ in 0..TRIES {
+            let written = self.ledger.rollout(id).await?;
+            let read = written.clone().and_then(|written| serde_json::from_value(written).ok());
+            let before: Rollout = read.ok_or_else(|| RolloutError::NotFound { id: id.to_owned() })?;
+            let Some(mut after) = change(&before)? else { return Ok(before) };
+            (after.changed_by, after.changed_at) = (by.to_owned(), Timestamp::now());
+            let value = serde_json::to_value(&after).unwrap_or_default();
+            if self.ledger.put_rollout(id, written, Some(value)).await? {
+                return Ok(after);
+            }
+        }
+        Err(ConvergeError::Contended.into())
+    }
+
+    /// Who takes users along, for the audit.
+    fn caller() -> Caller {
+        Caller::new("rollout")
+    }
+}
+
+/// Users of a rollout by how far they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// All of them.
+    pub all: usize,
+    /// Not begun with.
+    pub waiting: usize,
+    /// Begun with, and not ready.
+    pub on_the_way: usize,
+    /// Ready, and soaking.
+    pub soaking: usize,
+    /// There.
+    pub done: usize,
+    /// Did not get there.
+    pub failed: usize,
+    /// Left out.
+    pub skipped: usize,
+}
+
+impl Figures {
+    /// Of a journal.
+    #[must_use]
+    pub fn of(journal: &Journal) -> Self {
+        let mut figures = Self { all: journal.people.len(), ..Self::default() };
+        for person in journal.people.values() {
+            match person.stage {
+                Stage::Waiting => figures.waiting += 1,
+                Stage::Begun | Stage::Sent { .. } => figures.on_the_way += 1,
+                Stage::Ready { .. } => figures.soaking += 1,
+                Stage::Done => figures.done += 1,
+                Stage::Failed { .. } => figures.failed += 1,
+                Stage::Skipped { .. } => figures.skipped += 1,
+            }
+        }
+        figures
+    }
+
+    /// With their names in metrics.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, usize); 6] {
+        [
+            ("waiting", self.waiting),
+            ("on_the_way", self.on_the_way),
+            ("soaking", self.soaking),
+            ("done", self.done),
+            ("failed", self.failed),
+            ("skipped", self.skipped),
+        ]
+    }
+}
+
+/// Somebody's name in a line for people.
+fn named(users: &[&UserId]) -> String {
+    let first: Vec<&str> = users.iter().take(3).map(|user| user.as_str()).collect();
+    let more = users.len().saturating_sub(first.len());
+    if more == 0 { first.join(", ") } else { format!("{} and {more} more", first.join(", ")) }
+}

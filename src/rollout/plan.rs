@@ -1,0 +1,242 @@
+//! What a rollout does next: pure. It looks at what is written down and what was seen, and the runner takes the steps. So a
+//! crash, another replica or a resume needs no recovery of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::words::{Event, Journal, Person, Rollout, RolloutState, Share, Stage};
+use crate::domain::UserId;
+use crate::domain::user_id::sha256_hex12;
+
+/// A user who is on the way, as ECS shows them now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// There is no container any more.
+    Gone,
+    /// Stopped, and registered as asked for.
+    Stopped,
+    /// Ready on what was asked for.
+    Ready {
+        /// Whether they have to sign in again.
+        reauth_required: bool,
+    },
+    /// On the way to it.
+    NotYet {
+        /// In words.
+        message: String,
+    },
+    /// On something else.
+    Other,
+    /// Given up by ECS.
+    Failed {
+        /// Why, as a code.
+        code: String,
+        /// In words.
+        detail: String,
+    },
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Write down what was seen.
+    Note(UserId, Event),
+    /// Take the user along, or back.
+    Move(UserId),
+    /// Take a user who failed back to what they had.
+    Return(UserId),
+    /// Begin with nobody more, for this reason.
+    Pause(String),
+    /// Everybody is through.
+    Finish,
+}
+
+/// What it waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// Nothing.
+    Nothing,
+    /// A user to become ready.
+    User,
+    /// The soak.
+    Soak,
+    /// Somebody to resume it.
+    Resume,
+}
+
+/// The next steps: first what was seen, then what follows from that. `busy` are users for whom a step is being taken.
+#[must_use]
+pub fn next(
+    rollout: &Rollout,
+    journal: &Journal,
+    seen: &BTreeMap<UserId, Seen>,
+    busy: &BTreeSet<UserId>,
+    now: i64,
+) -> Vec<Step> {
+    if rollout.state.is_over() {
+        return Vec::new();
+    }
+    let mut after = journal.clone();
+    let mut steps = Vec::new();
+    for (user, seen) in seen.iter().filter(|(user, _)| !busy.contains(*user)) {
+        let Some(person) = journal.people.get(user) else { continue };
+        for event in judge(rollout, person, seen, now) {
+            after.take(super::words::Line { u: Some(user.clone()), event: event.clone() });
+            steps.push(Step::Note(user.clone(), event));
+        }
+    }
+    let failed = |person: &&Person| matches!(person.stage, Stage::Failed { .. });
+    let failures = after.people.values().filter(failed).count();
+    let allowed = allowed_failures(rollout, after.people.len());
+    let is_paused = rollout.state == RolloutState::Paused;
+    let is_too_many = failures > allowed;
+    for (user, person) in &after.people {
+        let is_left = matches!(person.stage, Stage::Failed { is_back: false, .. });
+        if is_left && !journal.is_back && person.was_sent && !busy.contains(user) {
+            steps.push(Step::Return(user.clone()));
+        }
+    }
+    if is_too_many && !is_paused {
+        steps.push(Step::Pause(too_many(&after, failures, allowed)));
+    }
+    if is_paused || is_too_many {
+        return steps;
+    }
+    let Some(wave) = after.people.values().filter(|person| is_open(person)).map(|person| person.wave).min() else {
+        let is_returning = after.people.iter().any(|(user, person)| {
+            let is_left = matches!(person.stage, Stage::Failed { is_back: false, .. });
+            busy.contains(user) || is_left && !journal.is_back && person.was_sent
+        });
+        if !is_returning {
+            steps.push(Step::Finish);
+        }
+        return steps;
+    };
+    let on_the_way = after
+        .people
+        .iter()
+        .filter(|(user, person)| busy.contains(*user) || matches!(person.stage, Stage::Begun | Stage::Sent { .. }));
+    let room = usize::try_from(rollout.strategy.max_parallel).unwrap_or(usize::MAX);
+    let mut room = room.saturating_sub(on_the_way.count());
+    for (user, person) in after.people.iter().filter(|(user, person)| person.wave == wave && !busy.contains(*user)) {
+        match person.stage {
+            // It has a place already.
+            Stage::Begun => steps.push(Step::Move(user.clone())),
+            Stage::Waiting if room > 0 => {
+                room -= 1;
+                steps.push(Step::Move(user.clone()));
+            }
+            Stage::Waiting
+            | Stage::Sent { .. }
+            | Stage::Ready { .. }
+            | Stage::Done
+            | Stage::Failed { .. }
+            | Stage::Skipped { .. } => {}
+        }
+    }
+    steps
+}
+
+/// How many may fail.
+#[must_use]
+pub fn allowed_failures(rollout: &Rollout, users: usize) -> usize {
+    let accepted = usize::try_from(rollout.accepted_failures).unwrap_or(usize::MAX);
+    rollout.strategy.max_failures.of(users).max(accepted)
+}
+
+fn too_many(journal: &Journal, failures: usize, allowed: usize) -> String {
+    let mut by_code: BTreeMap<&str, usize> = BTreeMap::new();
+    for person in journal.people.values() {
+        if let Stage::Failed { code, .. } = &person.stage {
+            *by_code.entry(code).or_default() += 1;
+        }
+    }
+    let codes: Vec<String> = by_code.iter().map(|(code, users)| format!("{code}: {users}")).collect();
+    format!("{failures} failed, where {allowed} may ({})", codes.join(", "))
+}
+
+/// Whether something is left to do for the user before the next wave.
+const fn is_open(person: &Person) -> bool {
+    match person.stage {
+        Stage::Waiting | Stage::Begun | Stage::Sent { .. } | Stage::Ready { .. } => true,
+        Stage::Done | Stage::Failed { .. } | Stage::Skipped { .. } => false,
+    }
+}
+
+/// What follows for a user who is on the way from what was seen.
+fn judge(rollout: &Rollout, person: &Person, seen: &Seen, now: i64) -> Vec<Event> {
+    let (sent_at, ready_since) = match person.stage {
+        Stage::Sent { at } => (at, None),
+        Stage::Ready { sent_at, since } => (sent_at, Some(since)),
+        Stage::Waiting | Stage::Begun | Stage::Done | Stage::Failed { .. } | Stage::Skipped { .. } => {
+            return Vec::new();
+        }
+    };
+    let had_to_sign_in = person.former.as_ref().is_some_and(|former| former.reauth_required);
+    let is_late = now.saturating_sub(sent_at) > i64::from(rollout.strategy.deadline_seconds) * 1_000;
+    let failed = |code: &str, detail: &str| vec![Event::Failed { code: code.to_owned(), detail: detail.to_owned() }];
+    match (seen, ready_since) {
+        (Seen::Gone, _) => vec![Event::Skipped { why: "gone".to_owned() }],
+        (Seen::Stopped, _) => vec![Event::Done],
+        (Seen::Failed { code, detail }, _) => failed(code, detail),
+        (Seen::Ready { reauth_required: true }, _) if !had_to_sign_in => {
+            failed("reauth_required", "the user has to sign in again, and had not before")
+        }
+        (Seen::Ready { .. }, None) if rollout.strategy.soak_seconds == 0 => vec![Event::Ready { at: now }, Event::Done],
+        (Seen::Ready { .. }, None) => vec![Event::Ready { at: now }],
+        (Seen::Ready { .. }, Some(since)) => {
+            let is_over = now.saturating_sub(since) >= i64::from(rollout.strategy.soak_seconds) * 1_000;
+            if is_over { vec![Event::Done] } else { Vec::new() }
+        }
+        // Somebody has asked for something else since.
+        (Seen::Other, Some(_)) => vec![Event::Skipped { why: "changed".to_owned() }],
+        (Seen::NotYet { message }, _) if is_late => failed("deadline_exceeded", message),
+        (Seen::Other, None) if is_late => failed("deadline_exceeded", "what was asked for was not deployed in time"),
+        (Seen::NotYet { .. }, Some(_)) => vec![Event::Unready],
+        (Seen::NotYet { .. } | Seen::Other, None) => Vec::new(),
+    }
+}
+
+/// What it waits for, of people.
+#[must_use]
+pub fn waits_for(rollout: &Rollout, journal: &Journal) -> WaitsFor {
+    let has = |is_it: fn(&Stage) -> bool| journal.people.values().any(|person| is_it(&person.stage));
+    match rollout.state {
+        RolloutState::Paused => WaitsFor::Resume,
+        RolloutState::Running if has(|stage| matches!(stage, Stage::Begun | Stage::Sent { .. })) => WaitsFor::User,
+        RolloutState::Running if has(|stage| matches!(stage, Stage::Ready { .. })) => WaitsFor::Soak,
+        RolloutState::Running | RolloutState::Done | RolloutState::Aborted | RolloutState::RolledBack => {
+            WaitsFor::Nothing
+        }
+    }
+}
+
+/// Who goes in which wave: the canaries, then each share of the others, then the rest. By user id, so that two plans are the
+/// same.
+#[must_use]
+pub fn waves(users: &BTreeSet<UserId>, canaries: &super::words::Canaries, shares: &[Share]) -> BTreeMap<UserId, u32> {
+    use super::words::Canaries;
+    let first: BTreeSet<&UserId> = match canaries {
+        Canaries::Number(number) => users.iter().take(usize::try_from(*number).unwrap_or(usize::MAX)).collect(),
+        Canaries::Named(named) => users.iter().filter(|user| named.contains(user)).collect(),
+    };
+    let others: Vec<&UserId> = users.iter().filter(|user| !first.contains(user)).collect();
+    let mut assigned: BTreeMap<UserId, u32> = first.into_iter().map(|user| (user.clone(), 0)).collect();
+    let (mut at, mut wave) = (0, u32::from(!assigned.is_empty()));
+    for share in shares {
+        let size = share.of(others.len()).min(others.len() - at);
+        for user in &others[at..at + size] {
+            assigned.insert((*user).clone(), wave);
+        }
+        at += size;
+        wave += u32::from(size > 0);
+    }
+    assigned.extend(others[at..].iter().map(|user| ((*user).clone(), wave)));
+    assigned
+}
+
+/// Whether a user is among so many of a hundred.
+#[must_use]
+pub fn is_in_percent(user: &UserId, percent: u8) -> bool {
+    let hash = u64::from_str_radix(&sha256_hex12(user.as_str().as_bytes()), 16).unwrap_or_default();
+    hash % 100 < u64::from(percent)
+}

@@ -1,0 +1,425 @@
+//! The runner: one among all replicas. It looks, has [`plan`] choose, and takes the steps; what it has to remember it has written
+//! down before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::plan::{self, Seen, Step};
+use super::taking::{self, Prepared, Taken};
+use super::words::{Change, Event, Former, Journal, Line, Rollout, RolloutState, lines, push};
+use super::{Inner, RolloutError, Rollouts};
+use crate::domain::{UserId, with_causes};
+use crate::ledger::{Hold, LedgerError};
+use crate::reconcile::{ContainerView, ConvergeError, Converged, FailureKind, Outcome, Target};
+
+/// How often a replica looks whether there is something to run.
+const LOOKS_EVERY: Duration = Duration::from_secs(3);
+/// How often the runner looks whether it is to go on.
+const TICK: Duration = Duration::from_millis(500);
+/// How often a user who is on the way is looked at, at some four calls each, and how many at a time.
+const LOOKS_AT_A_USER_EVERY: Duration = Duration::from_secs(3);
+const LOOKS_AT_A_TIME: usize = 16;
+/// How long after everybody is through it is looked for users who have come meanwhile.
+const SHOWS_WITHIN: Duration = Duration::from_secs(20);
+/// Until what passes is tried again.
+const TRIES_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// What a task of the runner came to.
+enum Ended {
+    Looked(UserId, Result<(ContainerView, bool), ConvergeError>),
+    Prepared(UserId, Result<(ContainerView, bool), ConvergeError>),
+    Taken(UserId, Result<Box<Converged>, ConvergeError>),
+    Returned(UserId, Result<Box<Converged>, ConvergeError>),
+}
+
+impl Ended {
+    const fn user(&self) -> &UserId {
+        match self {
+            Self::Looked(user, _) | Self::Prepared(user, _) | Self::Taken(user, _) | Self::Returned(user, _) => user,
+        }
+    }
+}
+
+/// The rollout that is run.
+struct Run<'a> {
+    inner: &'a Arc<Inner>,
+    hold: &'a dyn Hold,
+    id: String,
+    journal: Journal,
+    tasks: JoinSet<Ended>,
+    /// Users for whom a step is being taken.
+    busy: BTreeSet<UserId>,
+    /// Users who are being looked at, and when whoever is on the way was.
+    looking: BTreeSet<UserId>,
+    looked: BTreeMap<UserId, Instant>,
+    /// Seen since the last choice.
+    seen: BTreeMap<UserId, Seen>,
+    /// Until when somebody is not tried again.
+    not_before: BTreeMap<UserId, Instant>,
+    /// Since when everybody is through.
+    through: Option<Instant>,
+}
+
+impl Rollouts {
+    /// Runs whatever rollout is not over, if no other replica does; until the process goes down.
+    pub fn run_in_background(&self) {
+        let inner = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let run = async {
+                loop {
+                    if let Err(error) = inner.run_if_elected().await {
+                        tracing::warn!(error = %with_causes(&error), "rollouts could not be run; trying again");
+                    }
+                    sleep(LOOKS_EVERY.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+                }
+            };
+            tokio::select! {
+                () = inner.stopping.cancelled() => {}
+                () = run => {}
+            }
+        });
+    }
+}
+
+impl Inner {
+    async fn run_if_elected(self: &Arc<Self>) -> Result<(), RolloutError> {
+        if self.unfinished().await?.is_empty() {
+            return Ok(());
+        }
+        let hold = match self.ledger.acquire(&UserId::of_the_fleet(), Duration::ZERO).await {
+            Ok(hold) => hold,
+            Err(LedgerError::Busy { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let lost = hold.lost();
+        tokio::select! {
+            // In this order: once it is lost, nothing more is written down.
+            biased;
+            () = lost => Err(ConvergeError::LockLost.into()),
+            ran = self.run(hold.as_ref()) => ran,
+        }
+    }
+
+    /// One after the other, until none is left.
+    async fn run(self: &Arc<Self>, hold: &dyn Hold) -> Result<(), RolloutError> {
+        while let Some(Rollout { id, .. }) = self.unfinished().await?.into_iter().next() {
+            let journal = Journal::read(&self.ledger.journal(&id).await?);
+            tracing::info!(rollout_id = id, users = journal.people.len(), "this replica runs the rollout");
+            let run = Run {
+                inner: self,
+                hold,
+                id,
+                journal,
+                tasks: JoinSet::new(),
+                busy: BTreeSet::new(),
+                looking: BTreeSet::new(),
+                looked: BTreeMap::new(),
+                seen: BTreeMap::new(),
+                not_before: BTreeMap::new(),
+                through: None,
+            };
+            let ran = run.run_until_over().await;
+            // Whoever runs it tells of it.
+            self.metrics.no_fleet_rollout();
+            ran?;
+        }
+        Ok(())
+    }
+}
+
+impl Run<'_> {
+    async fn run_until_over(mut self) -> Result<(), RolloutError> {
+        loop {
+            let rollout = self.inner.one(&self.id).await?;
+            self.inner
+                .metrics
+                .fleet_rollout(&super::Figures::of(&self.journal).named(), rollout.state == RolloutState::Paused);
+            if rollout.state.is_over() {
+                // It may have been aborted by another replica, which could not write down that nobody is under way.
+                self.inner.unmark(&rollout).await;
+                return Ok(());
+            }
+            self.hold.verify().await?;
+            if rollout.is_back && !self.journal.is_back {
+                self.turn_back().await?;
+            }
+            self.inner.mark(&rollout).await?;
+            self.look();
+            self.choose(&rollout).await?;
+            tokio::select! {
+                Some(ended) = self.tasks.join_next() => self.take_in(&rollout, ended).await?,
+                () = sleep(TICK) => {}
+            }
+            while let Some(ended) = self.tasks.try_join_next() {
+                self.take_in(&rollout, ended).await?;
+            }
+        }
+    }
+
+    async fn write(&mut self, events: Vec<(UserId, Event)>) -> Result<(), RolloutError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.inner.ledger.append(&self.id, lines(events.iter().cloned()), Some(self.hold.fence())).await?;
+        for (user, event) in events {
+            if let Event::Failed { code, detail } = &event {
+                tracing::warn!(rollout_id = self.id, user_id = %user, code, detail, "a user of the rollout failed");
+            }
+            self.journal.take(Line { u: Some(user), event });
+        }
+        Ok(())
+    }
+
+    async fn turn_back(&mut self) -> Result<(), RolloutError> {
+        let back = Line { u: None, event: Event::Back };
+        let mut bytes = Vec::new();
+        push(&mut bytes, &back);
+        self.inner.ledger.append(&self.id, bytes, Some(self.hold.fence())).await?;
+        self.journal.take(back);
+        self.seen.clear();
+        Ok(())
+    }
+
+    /// Begins a few looks at users who are on the way.
+    fn look(&mut self) {
+        use super::words::Stage;
+        let is_due = |looked: Option<&Instant>| looked.is_none_or(|looked| looked.elapsed() >= LOOKS_AT_A_USER_EVERY);
+        let on_the_way = self
+            .journal
+            .people
+            .iter()
+            .filter(|(_, person)| matches!(person.stage, Stage::Sent { .. } | Stage::Ready { .. }));
+        let mut due: Vec<UserId> = on_the_way
+            .filter(|(user, _)| !self.busy.contains(*user) && !self.looking.contains(*user))
+            .filter(|(user, _)| is_due(self.looked.get(*user)))
+            .map(|(user, _)| user.clone())
+            .collect();
+        // Those who were looked at longest ago.
+        due.sort_by_key(|user| self.looked.get(user).copied());
+        for user in due.into_iter().take(LOOKS_AT_A_TIME.saturating_sub(self.looking.len())) {
+            self.looked.insert(user.clone(), Instant::now());
+            self.looking.insert(user.clone());
+            let inner = Arc::clone(self.inner);
+            self.tasks.spawn(async move {
+                let looked = inner.reconciler.look_for_rollout(&user).await;
+                Ended::Looked(user, looked)
+            });
+        }
+    }
+
+    async fn choose(&mut self, rollout: &Rollout) -> Result<(), RolloutError> {
+        let seen = std::mem::take(&mut self.seen);
+        let steps = plan::next(rollout, &self.journal, &seen, &self.busy, self.inner.clock.now());
+        let mut notes = Vec::new();
+        let mut rest = Vec::new();
+        for step in steps {
+            match step {
+                Step::Note(user, event) => notes.push((user, event)),
+                other => rest.push(other),
+            }
+        }
+        self.write(notes).await?;
+        for step in rest {
+            match step {
+                Step::Note(..) => {}
+                Step::Move(user) => self.begin(user),
+                Step::Return(user) => self.bring_back(rollout, user).await?,
+                Step::Pause(reason) => self.pause(reason).await?,
+                Step::Finish => self.finish(rollout).await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn may_try(&self, user: &UserId) -> bool {
+        self.not_before.get(user).is_none_or(|not_before| Instant::now() >= *not_before)
+    }
+
+    /// Looks what the user has, before anything is sent.
+    fn begin(&mut self, user: UserId) {
+        if !self.may_try(&user) || !self.busy.insert(user.clone()) {
+            return;
+        }
+        let inner = Arc::clone(self.inner);
+        self.tasks.spawn(async move {
+            let looked = inner.reconciler.look_for_rollout(&user).await;
+            Ended::Prepared(user, looked)
+        });
+    }
+
+    fn former(&self, user: &UserId) -> Option<Former> {
+        self.journal.people.get(user).and_then(|person| person.former.clone())
+    }
+
+    async fn bring_back(&mut self, rollout: &Rollout, user: UserId) -> Result<(), RolloutError> {
+        if !self.may_try(&user) {
+            return Ok(());
+        }
+        match self.former(&user).as_ref().and_then(|had| taking::back(rollout, had)) {
+            Some(target) => {
+                self.busy.insert(user.clone());
+                self.converge(user, target, Ended::Returned);
+                Ok(())
+            }
+            None => self.write(vec![(user, Event::Returned)]).await,
+        }
+    }
+
+    fn converge(
+        &mut self,
+        user: UserId,
+        target: Target,
+        ended: fn(UserId, Result<Box<Converged>, ConvergeError>) -> Ended,
+    ) {
+        let inner = Arc::clone(self.inner);
+        self.tasks.spawn(async move {
+            let converged = inner.reconciler.take_along(&Inner::caller(), user.clone(), target).await;
+            ended(user, converged.map(Box::new))
+        });
+    }
+
+    async fn take_in(
+        &mut self,
+        rollout: &Rollout,
+        ended: Result<Ended, tokio::task::JoinError>,
+    ) -> Result<(), RolloutError> {
+        // One that panicked is found by what is written down of its user: by the next runner.
+        let ended = ended.map_err(|_| ConvergeError::Crashed)?;
+        let user = ended.user().clone();
+        let had = self.former(&user);
+        match ended {
+            Ended::Looked(user, looked) => {
+                self.looking.remove(&user);
+                match looked {
+                    Ok((view, reauth)) => {
+                        self.seen.insert(user, taking::seen(rollout, had.as_ref(), &view, reauth));
+                    }
+                    Err(error) if error.kind() == FailureKind::ContainerNotFound => {
+                        self.seen.insert(user, Seen::Gone);
+                    }
+                    Err(error) => {
+                        tracing::info!(user_id = %user, error = %with_causes(&error), "a user of the rollout could not be looked at");
+                    }
+                }
+                Ok(())
+            }
+            Ended::Prepared(user, looked) => {
+                self.busy.remove(&user);
+                let (view, reauth) = match looked {
+                    Ok(looked) => looked,
+                    Err(error) => return self.failed(user, &error).await,
+                };
+                // Decided on what holds now: it may have been paused or turned back meanwhile.
+                let rollout = self.inner.one(&self.id).await?;
+                if rollout.state != RolloutState::Running || rollout.is_back != self.journal.is_back {
+                    return Ok(());
+                }
+                match taking::prepare(&rollout, had.as_ref(), &view, reauth, self.inner.clock.now()) {
+                    Prepared::Only(events) => self.write(of(&user, events)).await,
+                    Prepared::Take(events, target) => {
+                        self.write(of(&user, events)).await?;
+                        self.busy.insert(user.clone());
+                        self.converge(user, *target, Ended::Taken);
+                        Ok(())
+                    }
+                }
+            }
+            Ended::Taken(user, Ok(converged)) => {
+                self.busy.remove(&user);
+                let view = converged.view.as_ref();
+                let is_unchanged = converged.outcome == Outcome::Unchanged;
+                let seen = view.map(|view| taking::seen(rollout, had.as_ref(), view, false));
+                let event = match seen {
+                    // Another number of the base, and the same content.
+                    Some(Seen::Other) if is_unchanged => Event::Skipped { why: "unchanged".to_owned() },
+                    Some(_) | None => Event::Sent { at: self.inner.clock.now() },
+                };
+                self.looked.remove(&user);
+                self.write(vec![(user, event)]).await
+            }
+            Ended::Returned(user, Ok(_)) => {
+                self.busy.remove(&user);
+                self.write(vec![(user, Event::Returned)]).await
+            }
+            Ended::Taken(user, Err(error)) => {
+                self.busy.remove(&user);
+                self.failed(user, &error).await
+            }
+            Ended::Returned(user, Err(error)) => {
+                self.busy.remove(&user);
+                match taking::refused(&error) {
+                    Taken::Event(Event::Skipped { .. }) => self.write(vec![(user, Event::Returned)]).await,
+                    // It stays to be done: nobody is left on what failed without a word.
+                    Taken::Event(_) | Taken::Again(_) => {
+                        tracing::warn!(user_id = %user, error = %with_causes(&error), "a user who failed could not be taken back; trying again");
+                        self.not_before.insert(user, Instant::now() + TRIES_AGAIN_AFTER);
+                        Ok(())
+                    }
+                }
+            }
+        }
+    }
+
+    async fn failed(&mut self, user: UserId, error: &ConvergeError) -> Result<(), RolloutError> {
+        match taking::refused(error) {
+            Taken::Event(event) => self.write(vec![(user, event)]).await,
+            Taken::Again(why) => {
+                tracing::info!(rollout_id = self.id, user_id = %user, why, "a user of the rollout is tried again");
+                self.not_before.insert(user, Instant::now() + TRIES_AGAIN_AFTER);
+                Ok(())
+            }
+        }
+    }
+
+    async fn pause(&mut self, reason: String) -> Result<(), RolloutError> {
+        tracing::error!(rollout_id = self.id, reason, "the rollout pauses");
+        let paused = self.inner.change(&self.id, "rollout", |rollout| {
+            let is_running = rollout.state == RolloutState::Running && rollout.is_back == self.journal.is_back;
+            let reason = Some(reason.clone());
+            Ok(is_running.then(|| Rollout { state: RolloutState::Paused, reason, ..rollout.clone() }))
+        });
+        paused.await.map(drop)
+    }
+
+    /// Everybody is through. With the base promoted, nobody comes any more who would have to be taken along.
+    async fn finish(&mut self, rollout: &Rollout) -> Result<(), RolloutError> {
+        let over = if rollout.is_back { RolloutState::RolledBack } else { RolloutState::Done };
+        let promoted = match &rollout.change {
+            Change::Base(to) if rollout.promotes && !rollout.is_back => Some(to.as_str()),
+            Change::Base(_) | Change::Image(_) | Change::Size(_) | Change::Restart | Change::Redeploy { .. } => None,
+        };
+        self.inner.promote(rollout, promoted).await?;
+        let is_for_all = rollout.select.is_everybody() && !rollout.is_back;
+        if is_for_all && !matches!(rollout.change, Change::Restart | Change::Redeploy { .. }) {
+            // From then on nobody comes who would have to be taken along; who came just before has had the time to show.
+            let through = *self.through.get_or_insert_with(Instant::now);
+            if through.elapsed() < SHOWS_WITHIN {
+                return Ok(());
+            }
+            let late = self
+                .inner
+                .late_comers(through.elapsed() - SHOWS_WITHIN / 2, |user| self.journal.people.contains_key(user))
+                .await?;
+            if !late.is_empty() {
+                let wave = self.journal.people.values().map(|person| person.wave).max().map_or(0, |wave| wave + 1);
+                tracing::info!(rollout_id = self.id, users = late.len(), "users have come since the rollout began");
+                return self.write(late.into_iter().map(|user| (user, Event::Selected { wave })).collect()).await;
+            }
+        }
+        let ended = self.inner.change(&self.id, "rollout", |now| {
+            let is_same = now.is_back == rollout.is_back && !now.state.is_over();
+            Ok(is_same.then(|| Rollout { state: over, reason: None, ..now.clone() }))
+        });
+        let ended = ended.await?;
+        tracing::info!(target: "audit", caller = "rollout", operation = "end_rollout", rollout_id = self.id, state = ended.state.name(), "audit");
+        Ok(())
+    }
+}
+
+fn of(user: &UserId, events: Vec<Event>) -> Vec<(UserId, Event)> {
+    events.into_iter().map(|event| (user.clone(), event)).collect()
+}

@@ -1,0 +1,270 @@
+//! Starting a rollout: who is taken along in which wave, and what speaks against it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::words::{Change, Event, Rollout, RolloutState, Select, Strategy, lines};
+use super::{Inner, RolloutError, Rollouts, TRIES, named, plan};
+use crate::domain::{Invalid, OpenClawVersion, Promotion, State, UnderWay, UserId, with_causes};
+use crate::fleet::{ListRefused, Listed};
+use crate::reconcile::Caller;
+
+/// How old the list may be that a rollout starts from.
+const FRESH: Duration = Duration::from_secs(30);
+/// From this release on OpenClaw keeps sign-ins in a store that no earlier one reads (docs/guarantees.md).
+const STORE_SINCE: OpenClawVersion = OpenClawVersion::new(2026, 6, 5);
+/// Rollouts that are over are kept for so long, and so many.
+const KEPT_SECONDS: i64 = 90 * 24 * 3600;
+const MOST_KEPT: usize = 50;
+
+/// What a rollout is to be.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Whom it takes along.
+    pub select: Select,
+    /// To what.
+    pub change: Change,
+    /// How.
+    pub strategy: Strategy,
+    /// Whether the base is promoted at the end; `None`: when everybody is taken along.
+    pub promotes: Option<bool>,
+    /// Also over a release boundary that has no way back.
+    pub accepts_no_way_back: bool,
+}
+
+/// A rollout that could be started.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The rollout.
+    pub rollout: Rollout,
+    /// Who would be taken along, in which wave.
+    pub waves: BTreeMap<UserId, u32>,
+}
+
+impl Rollouts {
+    /// Who would be taken along. Nothing is written.
+    ///
+    /// # Errors
+    /// What speaks against it.
+    pub async fn plan(&self, by: &Caller, wanted: Wanted) -> Result<Planned, RolloutError> {
+        self.0.plan(by, wanted).await
+    }
+
+    /// Starts a rollout. It is durable when this returns; a replica's runner takes it up.
+    ///
+    /// # Errors
+    /// What speaks against it. Nothing is begun then.
+    pub async fn start(&self, by: &Caller, wanted: Wanted) -> Result<Planned, RolloutError> {
+        let inner = &self.0;
+        if let Some(other) = inner.unfinished().await?.into_iter().next() {
+            return Err(RolloutError::UnderWay { id: other.id });
+        }
+        let planned = inner.plan(by, wanted).await?;
+        let Planned { rollout, waves } = &planned;
+        let id = &rollout.id;
+        let selected = waves.iter().map(|(user, wave)| (user.clone(), Event::Selected { wave: *wave }));
+        // First its users: without the rollout they are nothing.
+        inner.ledger.append(id, lines(selected), None).await?;
+        let written = serde_json::to_value(rollout).unwrap_or_default();
+        if !inner.ledger.put_rollout(id, None, Some(written.clone())).await? {
+            return Err(crate::reconcile::ConvergeError::Contended.into());
+        }
+        // Of two that were started at once the first one counts.
+        let earlier = inner.unfinished().await?.into_iter().find(|other| other.id < *id);
+        if let Some(earlier) = earlier {
+            inner.ledger.put_rollout(id, Some(written), None).await?;
+            return Err(RolloutError::UnderWay { id: earlier.id });
+        }
+        let users = waves.len();
+        tracing::info!(target: "audit", caller = by.name(), operation = "start_rollout", rollout_id = id, users, "audit");
+        inner.mark(rollout).await?;
+        inner.forget_old().await;
+        Ok(planned)
+    }
+}
+
+impl Inner {
+    async fn plan(&self, by: &Caller, wanted: Wanted) -> Result<Planned, RolloutError> {
+        let Wanted { select, change, strategy, promotes, accepts_no_way_back } = wanted;
+        let release = match &change {
+            Change::Base(revision) => OpenClawVersion::from_image(&self.reconciler.base_image(revision).await?).ok(),
+            Change::Image(Some(image)) => OpenClawVersion::from_image(image.as_str()).ok(),
+            Change::Redeploy { image: Some(Some(image)), .. } => OpenClawVersion::from_image(image.as_str()).ok(),
+            Change::Image(None) | Change::Size(_) | Change::Restart | Change::Redeploy { .. } => None,
+        };
+        let listed = self.listed(FRESH).await?;
+        let chosen = chosen(&listed, &select)?;
+        if !accepts_no_way_back && let Some(release) = release.filter(|release| *release >= STORE_SINCE) {
+            let crosses = |listed: &&&Listed| {
+                let version = listed.definition.as_ref().and_then(|facts| facts.version);
+                version.is_some_and(|version| version < STORE_SINCE)
+            };
+            let crossing: Vec<&UserId> = chosen.iter().filter(crosses).map(|listed| &listed.user).collect();
+            if !crossing.is_empty() {
+                let problem = format!("there is no way back from {release} for {}", named(&crossing));
+                let fix = "try it on canaries by name first; then send true";
+                return Err(Invalid::new("accept_no_way_back", problem, fix).into());
+            }
+        }
+        let promoted_before = match &change {
+            Change::Base(_) => Some(self.promoted_before(&listed).await?),
+            Change::Image(_) | Change::Size(_) | Change::Restart | Change::Redeploy { .. } => None,
+        };
+        let users: BTreeSet<UserId> = chosen.iter().map(|listed| listed.user.clone()).collect();
+        if users.is_empty() {
+            let fix = "see `list` for who there is";
+            return Err(Invalid::new("select", "it leaves everybody out", fix).into());
+        }
+        let waves = plan::waves(&users, &strategy.canaries, &strategy.waves);
+        let now = Timestamp::now();
+        let rollout = Rollout {
+            id: format!("{}-{:04x}", now.strftime("%Y%m%d-%H%M%S"), fastrand::u16(..)),
+            created_at: now,
+            created_by: by.name().to_owned(),
+            promotes: matches!(change, Change::Base(_)) && promotes.unwrap_or(select.is_everybody()),
+            select,
+            change,
+            strategy,
+            promoted_before,
+            state: RolloutState::Running,
+            is_back: false,
+            reason: None,
+            accepted_failures: 0,
+            changed_by: by.name().to_owned(),
+            changed_at: now,
+        };
+        Ok(Planned { rollout, waves })
+    }
+
+    /// Everybody who is there, from a snapshot that was begun within that time.
+    async fn listed(&self, within: Duration) -> Result<Vec<Listed>, ListRefused> {
+        let mut listed = self.roster.everybody(within).await?;
+        listed.retain(|listed| listed.state != State::Deleting);
+        Ok(listed)
+    }
+
+    /// Whom the rollout does not know yet.
+    pub(super) async fn late_comers(
+        &self,
+        within: Duration,
+        known: impl Fn(&UserId) -> bool,
+    ) -> Result<Vec<UserId>, ListRefused> {
+        let listed = self.listed(within).await?;
+        let new = listed.into_iter().filter(|listed| !known(&listed.user));
+        Ok(new.map(|listed| listed.user).collect())
+    }
+
+    /// The base that new users get while it goes on: the promoted one, or where none is the one that most users are on.
+    async fn promoted_before(&self, listed: &[Listed]) -> Result<String, RolloutError> {
+        let promotion = self.ledger.promotion().await?;
+        if let Some(Promotion { rollout: Some(rollout), .. }) = promotion {
+            return Err(RolloutError::UnderWay { id: rollout.id });
+        }
+        if let Some(promotion) = promotion {
+            return Ok(promotion.revision);
+        }
+        let mut on: BTreeMap<&str, usize> = BTreeMap::new();
+        for base in listed.iter().filter_map(|listed| listed.definition.as_ref()?.base.as_deref()) {
+            *on.entry(base).or_default() += 1;
+        }
+        let most = on.into_iter().max_by_key(|(_, users)| *users).map(|(base, _)| base.to_owned());
+        let base = most.ok_or(ListRefused::Reading)?;
+        self.reconciler.base_image(&base).await?;
+        Ok(base)
+    }
+
+    /// Has new users get the base of before, and everybody keep theirs, for as long as a rollout to another base goes on.
+    pub(super) async fn mark(&self, rollout: &Rollout) -> Result<(), RolloutError> {
+        let (Change::Base(to), Some(before_it)) = (&rollout.change, &rollout.promoted_before) else { return Ok(()) };
+        let to = if rollout.is_back { before_it } else { to };
+        for _ in 0..TRIES {
+            let before = self.ledger.promotion().await?;
+            let is_promoted = before.as_ref().is_some_and(|promotion| promotion.revision == *to);
+            if is_promoted && rollout.promotes && !rollout.is_back {
+                // At its end.
+                return Ok(());
+            }
+            let under_way = UnderWay { id: rollout.id.clone(), to: to.clone() };
+            let is_marked = before.as_ref().is_some_and(|promotion| {
+                promotion.revision == *before_it && promotion.rollout.as_ref() == Some(&under_way)
+            });
+            if is_marked {
+                return Ok(());
+            }
+            let (revision, promoted_at, by) = (before_it.clone(), Timestamp::now(), rollout.changed_by.clone());
+            let after = Promotion { revision, promoted_at, by, rollout: Some(under_way) };
+            if self.ledger.promote(before, Some(after)).await? {
+                return Ok(());
+            }
+        }
+        Err(crate::reconcile::ConvergeError::Contended.into())
+    }
+
+    /// Promotes where the rollout went, `None`: what was promoted before stays. It is over.
+    pub(super) async fn promote(&self, rollout: &Rollout, to: Option<&str>) -> Result<(), RolloutError> {
+        for _ in 0..TRIES {
+            let Some(before) = self.ledger.promotion().await? else { return Ok(()) };
+            let is_of_it = before.rollout.as_ref().is_some_and(|under_way| under_way.id == rollout.id);
+            if !is_of_it {
+                return Ok(());
+            }
+            let mut after = Promotion { rollout: None, ..before.clone() };
+            if let Some(to) = to {
+                let by = rollout.created_by.clone();
+                after = Promotion { revision: to.to_owned(), promoted_at: Timestamp::now(), by, rollout: None };
+            }
+            if self.ledger.promote(Some(before), Some(after)).await? {
+                return Ok(());
+            }
+        }
+        Err(crate::reconcile::ConvergeError::Contended.into())
+    }
+
+    /// It is over, and nobody is under way any more. Where that cannot be written, the next one that starts says so.
+    pub(super) async fn unmark(&self, rollout: &Rollout) {
+        if let Err(error) = self.promote(rollout, None).await {
+            tracing::warn!(error = %with_causes(&error), "that a rollout is over could not be written down");
+        }
+    }
+
+    /// Forgets rollouts that have been over for long. That they stay behind is harmless.
+    async fn forget_old(&self) {
+        let Ok(mut all) = self.all().await else { return };
+        all.sort_by(|one, other| other.id.cmp(&one.id));
+        let oldest = Timestamp::now().as_second() - KEPT_SECONDS;
+        for (at, rollout) in all.into_iter().enumerate() {
+            if rollout.state.is_over() && (at >= MOST_KEPT || rollout.changed_at.as_second() < oldest) {
+                let written = serde_json::to_value(&rollout).ok();
+                if let Err(error) = self.ledger.put_rollout(&rollout.id, written, None).await {
+                    tracing::warn!(error = %with_causes(&error), "an old rollout could not be forgotten");
+                }
+            }
+        }
+    }
+}
+
+fn chosen<'a>(listed: &'a [Listed], select: &Select) -> Result<Vec<&'a Listed>, RolloutError> {
+    if let Some(users) = &select.users {
+        let there: BTreeSet<&UserId> = listed.iter().map(|listed| &listed.user).collect();
+        let missing: Vec<&UserId> = users.iter().filter(|user| !there.contains(user)).collect();
+        if !missing.is_empty() {
+            let problem = format!("there is no container of {}", named(&missing));
+            return Err(Invalid::new("select.users", problem, "leave out who has no container").into());
+        }
+    }
+    let needs_facts = select.base.is_some() || select.release.is_some();
+    if needs_facts && listed.iter().any(|listed| listed.definition.is_none()) {
+        return Err(ListRefused::Reading.into());
+    }
+    let is_chosen = |listed: &&Listed| {
+        let facts = listed.definition.as_ref();
+        select.users.as_ref().is_none_or(|users| users.contains(&listed.user))
+            && select.base.as_ref().is_none_or(|base| facts.and_then(|facts| facts.base.as_deref()) == Some(base))
+            && select.release.is_none_or(|release| facts.and_then(|facts| facts.version) == Some(release))
+            && select.percent.is_none_or(|percent| plan::is_in_percent(&listed.user, percent))
+            && !(select.only_running && listed.state == State::Stopped)
+    };
+    Ok(listed.iter().filter(is_chosen).collect())
+}

@@ -1,0 +1,201 @@
+//! One user of a rollout: what they have, what they are to have, and whether they have it.
+
+use super::plan::Seen;
+use super::words::{Change, Event, Former, Rollout};
+use crate::domain::service::ServiceStatus;
+use crate::domain::{BaseChoice, CurrentDefinition, RawSize, Size, State};
+use crate::reconcile::{ContainerView, ConvergeError, FailureKind, Target};
+
+/// A label of a user whom no rollout takes along: `rollout` = `exclude`.
+const EXCLUDES: (&str, &str) = ("rollout", "exclude");
+
+/// What a look at a user before they are taken along comes to.
+#[derive(Debug)]
+pub(super) enum Prepared {
+    /// These lines are to be written.
+    Only(Vec<Event>),
+    /// These lines are to be written, and then this is to be done.
+    Take(Vec<Event>, Box<Target>),
+}
+
+fn short(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
+fn size_of(current: &CurrentDefinition) -> Option<Size> {
+    let (cpu, memory_mib) = current.cpu.zip(current.memory_mib)?;
+    Size::parse(RawSize { cpu, memory_mib }, "size").ok()
+}
+
+/// What the user has, for the way back.
+fn former(view: &ContainerView, current: &CurrentDefinition, reauth_required: bool) -> Former {
+    Former {
+        revision: current.arn.clone(),
+        base: current.base.as_deref().map(|base| short(base).to_owned()),
+        image: current.spec.image.clone(),
+        openclaw_version: current.spec.openclaw_version,
+        size: size_of(current),
+        deployment: view.service.primary().map(|primary| primary.id.clone()),
+        reauth_required,
+    }
+}
+
+/// Whether the user's service is told to run what the rollout wants.
+fn is_as_wanted(rollout: &Rollout, had: Option<&Former>, view: &ContainerView) -> bool {
+    let Some(current) = &view.current else { return false };
+    let base = current.base.as_deref().map(short);
+    match (&rollout.change, rollout.is_back) {
+        (Change::Base(to), false) => base == Some(to),
+        (Change::Image(image), false) => current.spec.image == *image,
+        (Change::Size(size), false) => size_of(current) == Some(*size),
+        (Change::Restart | Change::Redeploy { .. }, false) => had.is_some_and(|had| {
+            let deployment = view.service.primary().map(|primary| &primary.id);
+            had.revision != current.arn || had.deployment.is_some() && deployment != had.deployment.as_ref()
+        }),
+        (Change::Redeploy { .. }, true) => {
+            had.is_some_and(|had| had.base.as_deref() == base && had.image == current.spec.image)
+        }
+        (Change::Base(_), true) => had.is_some_and(|had| had.base.as_deref() == base),
+        (Change::Image(_), true) => had.is_some_and(|had| had.image == current.spec.image),
+        (Change::Size(_), true) => had.is_some_and(|had| had.size == size_of(current)),
+        (Change::Restart, true) => true,
+    }
+}
+
+/// What is to be done for a user who is taken along.
+fn forward(rollout: &Rollout) -> Target {
+    let target = match &rollout.change {
+        Change::Base(to) => Target::redeploy(None, None, false).on(BaseChoice::Named(to.clone())),
+        Change::Image(image) => Target::redeploy(Some(image.clone()), None, false).on(BaseChoice::Kept),
+        Change::Size(size) => Target::resize(*size),
+        Change::Restart => Target::restart(),
+        Change::Redeploy { image, openclaw_version, force } => {
+            Target::redeploy(image.clone(), *openclaw_version, *force)
+        }
+    };
+    target.in_order(rollout.strategy.order)
+}
+
+/// What is to be done for a user who is taken back; `None`: nothing.
+pub(super) fn back(rollout: &Rollout, had: &Former) -> Option<Target> {
+    let target = match &rollout.change {
+        Change::Base(_) => {
+            let base = had.base.clone().map_or(BaseChoice::Promoted, BaseChoice::Former);
+            Target::redeploy(None, None, false).on(base)
+        }
+        Change::Image(_) => Target::redeploy(Some(had.image.clone()), had.openclaw_version, false).on(BaseChoice::Kept),
+        Change::Size(_) => Target::resize(had.size?),
+        Change::Redeploy { .. } => {
+            let base = had.base.clone().map_or(BaseChoice::Kept, BaseChoice::Former);
+            Target::redeploy(Some(had.image.clone()), had.openclaw_version, false).on(base)
+        }
+        Change::Restart => return None,
+    };
+    Some(target.in_order(rollout.strategy.order))
+}
+
+/// What to do with a user whom it is begun with. `had`: what they had, where that is written down already: somebody has begun with
+/// them before.
+pub(super) fn prepare(
+    rollout: &Rollout,
+    had: Option<&Former>,
+    view: &ContainerView,
+    reauth_required: bool,
+    now: i64,
+) -> Prepared {
+    let skipped = |why: &str| Prepared::Only(vec![Event::Skipped { why: why.to_owned() }]);
+    let Some(current) = view.current.as_ref().filter(|_| view.service.status == ServiceStatus::Active) else {
+        return skipped("gone");
+    };
+    if had.is_some() && is_as_wanted(rollout, had, view) {
+        // Its service is told so already: only its end was not written down.
+        return Prepared::Only(vec![Event::Sent { at: now }]);
+    }
+    let is_stopped = view.service.desired == 0;
+    match (rollout.is_back, had) {
+        (true, Some(had)) => match back(rollout, had) {
+            Some(target) => Prepared::Take(Vec::new(), Box::new(target)),
+            None => skipped("not_moved"),
+        },
+        (true, None) => skipped("not_moved"),
+        (false, _) if is_stopped && (rollout.select.only_running || rollout.change == Change::Restart) => {
+            skipped("stopped")
+        }
+        (false, _) if current.spec.labels.iter().any(|label| label == EXCLUDES) => skipped("excluded"),
+        (false, None) if is_as_wanted(rollout, had, view) => skipped("unchanged"),
+        (false, had) => {
+            let from = match had {
+                Some(had) => had.clone(),
+                None => former(view, current, reauth_required),
+            };
+            Prepared::Take(vec![Event::From(Box::new(from))], Box::new(forward(rollout)))
+        }
+    }
+}
+
+/// What is to be written down after a user was taken along, or tried.
+pub(super) enum Taken {
+    /// This.
+    Event(Event),
+    /// Nothing: it passes, and is tried again.
+    Again(String),
+}
+
+/// What an error of a converge means for a rollout.
+pub(super) fn refused(error: &ConvergeError) -> Taken {
+    let kind = error.kind();
+    match kind {
+        FailureKind::ContainerNotFound => Taken::Event(Event::Skipped { why: "gone".to_owned() }),
+        FailureKind::InvalidField
+        | FailureKind::ForeignService
+        | FailureKind::ImageNotFound
+        | FailureKind::BaseUnusable
+        | FailureKind::PromotedBaseUnusable
+        | FailureKind::FilesUnreadable
+        | FailureKind::GatewayTokenNotOurs
+        | FailureKind::AwsQuotaExceeded
+        | FailureKind::AwsAccessDenied
+        | FailureKind::AwsRefused
+        | FailureKind::Cancelled
+        | FailureKind::RolloutUnderWay
+        | FailureKind::Internal => {
+            Taken::Event(Event::Failed { code: kind.name().to_owned(), detail: error.to_string() })
+        }
+        FailureKind::OperationInProgress
+        | FailureKind::QueueFull
+        | FailureKind::FilesUnavailable
+        | FailureKind::FilesMisconfigured
+        | FailureKind::LockLost
+        | FailureKind::Contended
+        | FailureKind::AwsThrottled
+        | FailureKind::AwsUnavailable
+        | FailureKind::DeadlineExceeded
+        | FailureKind::ShuttingDown => Taken::Again(error.to_string()),
+    }
+}
+
+/// How a user who is on the way looks.
+pub(super) fn seen(rollout: &Rollout, had: Option<&Former>, view: &ContainerView, reauth_required: bool) -> Seen {
+    let status = &view.status;
+    if view.service.status != ServiceStatus::Active || status.state == State::Deleting {
+        return Seen::Gone;
+    }
+    if status.state == State::Failed {
+        let reason = status.reason.as_ref();
+        let code = reason.and_then(|reason| serde_json::to_value(reason.code).ok()?.as_str().map(str::to_owned));
+        let code = code.unwrap_or_else(|| "failed".to_owned());
+        let detail = reason.map_or_else(|| "ECS gave it up".to_owned(), |reason| reason.message.clone());
+        return Seen::Failed { code, detail };
+    }
+    if !is_as_wanted(rollout, had, view) {
+        return Seen::Other;
+    }
+    if view.service.desired == 0 {
+        return Seen::Stopped;
+    }
+    if status.ready && view.asked_for == view.service.task_definition {
+        return Seen::Ready { reauth_required };
+    }
+    let message = status.reason.as_ref().map_or_else(|| "it is not ready".to_owned(), |reason| reason.message.clone());
+    Seen::NotYet { message }
+}
