@@ -2,7 +2,8 @@
 //! each disturbance nothing is sent again: what was accepted has to come about by itself, and what was not must leave nothing.
 //!
 //! `cargo nextest run --profile chaos --test chaos` prints the tables. By hand: `CHAOS_ROUNDS` kills (40), `CHAOS_SEED`,
-//! `CHAOS_OPERATIONS` of two replicas (2000), and `CHAOS_OPERATION`, the name of the only one whose calls are disturbed.
+//! `CHAOS_OPERATIONS` of two replicas (2000), `CHAOS_OPERATION`, the name of the only one whose calls are disturbed, and `CHAOS_EVERY`,
+//! one of how many of these disturbances is made (1).
 #![cfg(unix)]
 #![allow(unreachable_pub, reason = "in a test binary every module is private, and `pub` says who may use what")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests, too")]
