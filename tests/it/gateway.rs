@@ -6,7 +6,7 @@ use openclaw_provisioner::reconcile::Options;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::harness::{Answer, READ_TOKEN, TestApp};
+use crate::harness::{Answer, READ_TOKEN, TestApp, fresh_reads};
 
 const GATEWAY: &str = "/containers/alice/gateway";
 const ROTATE: &str = "/containers/alice/gateway/rotate";
@@ -79,7 +79,7 @@ async fn a_gateway_is_where_its_task_runs_and_only_who_may_provision_sees_its_to
 
 #[tokio::test(start_paused = true)]
 async fn while_nothing_runs_there_is_no_host() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(fresh_reads()).await;
     app.provision("alice").await;
     let gateway = |body: Value| json!([body["host"], body["ready"], body["token"], body["token_source"]]);
     std::fs::remove_file(app.path(OPENCLAW_JSON)).ok();

@@ -4,11 +4,11 @@ use openclaw_provisioner::emulator::Behaviour;
 use serde_json::{Value, json};
 
 use super::{mutations, requests, running, seen, state, tasks};
-use crate::harness::TestApp;
+use crate::harness::{TestApp, fresh_reads};
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_is_202_then_stopped_then_200() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(fresh_reads()).await;
     running(&app, "alice").await;
     let answer = app.post("/containers/alice/stop", json!({})).await;
     assert_eq!((answer.status, &answer.body["state"]), (202, &json!("stopping")), "{}", answer.body);
