@@ -10,6 +10,8 @@ import type { UserRoles } from "./user-roles.ts";
 export interface PolicyProps {
   readonly settings: Settings;
   readonly fileSystem: FileSystem;
+  /** Where users' containers are put. */
+  readonly subnetIds: readonly string[];
   readonly roles: UserRoles;
   /** Repository of users' images in ECR of this account; undefined when they come from elsewhere. */
   readonly repository: string | undefined;
@@ -21,7 +23,7 @@ export interface PolicyProps {
  * two of service deployments, whose resources name the cluster already.
  */
 export function provisionerStatements(stack: Stack, props: PolicyProps): iam.PolicyStatement[] {
-  const { settings, fileSystem, roles } = props;
+  const { settings, fileSystem, roles, subnetIds } = props;
   const ecs = (resource: string, resourceName: string) => stack.formatArn({ service: "ecs", resource, resourceName });
   const cluster = ecs("cluster", settings.name);
   const services = ecs("service", `${settings.name}/openclaw-*`);
@@ -33,6 +35,16 @@ export function provisionerStatements(stack: Stack, props: PolicyProps): iam.Pol
   const ours = { "openclaw:base-family": settings.name };
   const tagged = (key: "RequestTag" | "ResourceTag") =>
     Object.fromEntries(Object.entries(ours).map(([name, value]) => [`aws:${key}/${name}`, value]));
+
+  // Whoever has the role must not put containers where they are reached from outside, or open a shell in them. A request that
+  // names none of it lets the keys out; ids or ARNs of subnets, and how a flag is spelt, is not documented.
+  const placed = {
+    "ForAllValues:StringLike": { "ecs:subnet": subnetIds.map((id) => `*${id}`) },
+    BoolIfExists: { "ecs:auto-assign-public-ip": "false" },
+    ...(!settings.executeCommand && {
+      StringNotEqualsIgnoreCaseIfExists: { "ecs:enable-execute-command": "true" },
+    }),
+  };
 
   const allow = (sid: string, actions: string[], resources: string[], conditions?: Record<string, unknown>) =>
     new iam.PolicyStatement({ sid, actions, resources, ...(conditions && { conditions }) });
@@ -51,10 +63,12 @@ export function provisionerStatements(stack: Stack, props: PolicyProps): iam.Pol
       StringEquals: tagged("RequestTag"),
       // Only users' definitions run, so only what is cloned from the base. Not there when a call names none.
       ArnLikeIfExists: { "ecs:task-definition": userDefinitions },
+      ...placed,
     }),
     allow("ChangeServices", ["ecs:UpdateService"], [services], {
       StringEquals: tagged("ResourceTag"),
       ArnLikeIfExists: { "ecs:task-definition": userDefinitions },
+      ...placed,
     }),
     allow("DeleteServices", ["ecs:DeleteService"], [services], { StringEquals: tagged("ResourceTag"), ...inCluster }),
     allow("DescribeServices", ["ecs:DescribeServices"], [services], inCluster),

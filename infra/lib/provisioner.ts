@@ -112,7 +112,7 @@ export class ProvisionerStack extends Stack {
     else new CfnOutput(this, "LoadBalancerDnsName", { value: loadBalancerDnsName });
   }
 
-  private task({ settings, provisioner, fleet }: ProvisionerProps): ecs.FargateTaskDefinition {
+  private task({ settings, provisioner, fleet, network }: ProvisionerProps): ecs.FargateTaskDefinition {
     const role = (id: string, description: string) =>
       new iam.Role(this, id, {
         description,
@@ -125,7 +125,8 @@ export class ProvisionerStack extends Stack {
       });
     const taskRole = role("TaskRole", `${settings.name}: openclaw-provisioner`);
     const { fileSystem, roles, extendedRepository: repository } = fleet;
-    for (const statement of provisionerStatements(this, { settings, fileSystem, roles, repository }))
+    const subnetIds = network.subnets.map((subnet) => subnet.subnetId);
+    for (const statement of provisionerStatements(this, { settings, fileSystem, roles, repository, subnetIds }))
       taskRole.addToPolicy(statement);
 
     const task = new ecs.FargateTaskDefinition(this, "Task", {

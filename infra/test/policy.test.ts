@@ -77,8 +77,17 @@ test("services are those of this environment, and run users' definitions alone",
       condition: {
         StringEquals: { [`aws:${key}/openclaw:base-family`]: "openclaw-dev" },
         ArnLikeIfExists: { "ecs:task-definition": ecs("task-definition/openclaw-dev-user:*") },
+        "ForAllValues:StringLike": allowing(action).condition["ForAllValues:StringLike"],
+        BoolIfExists: { "ecs:auto-assign-public-ip": "false" },
+        StringNotEqualsIgnoreCaseIfExists: { "ecs:enable-execute-command": "true" },
       },
     });
+    const subnets = allowing(action).condition["ForAllValues:StringLike"]["ecs:subnet"] as unknown[];
+    assert.equal(subnets.length, 2);
+    assert.ok(
+      subnets.every((subnet) => /^\*.*Subnet/.test(flat(subnet))),
+      JSON.stringify(subnets),
+    );
   }
 });
 

@@ -70,7 +70,7 @@ class Deployed:
         environment = {pair["Name"]: pair["Value"] for pair in container["Environment"]}
         self.checks.equal("the service has its coordinates from SSM alone", sorted(environment), [
             "PROVISIONER_EFS_ROOT", "PROVISIONER_ENABLE_EXECUTE_COMMAND", "PROVISIONER_GATEWAY_PROBE", "PROVISIONER_LISTEN",
-            "PROVISIONER_OWNER", "PROVISIONER_SSM_PATH"])
+            "PROVISIONER_OWNER", "PROVISIONER_REPLICAS", "PROVISIONER_SSM_PATH"])
         self.checks.equal("its tokens come as a secret", [secret["Name"] for secret in container["Secrets"]], ["PROVISIONER_TOKENS"])
         self.efs_root = self.work / "efs"
         self.efs_root.mkdir()
