@@ -45,7 +45,7 @@ export function deployment(app: App, settings: Settings, openclaw: OpenClawImage
       fleet,
       ...protect,
     });
-  const observability = new ObservabilityStack(app, id("Observability"), { settings, fleet, provisioner });
+  const observability = new ObservabilityStack(app, id("Observability"), { settings, network, fleet, provisioner });
 
   const warn = (about: string, message: string) => Annotations.of(fleet).addWarningV2(`openclaw:${about}`, message);
   if (openclaw.fallback !== undefined) warn("fallback", openclaw.fallback);

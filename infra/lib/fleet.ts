@@ -26,6 +26,8 @@ export class FleetStack extends Stack {
   readonly cluster: ecs.Cluster;
   readonly fileSystem: FileSystem;
   readonly roles: UserRoles;
+  /** What users' containers write. */
+  readonly logGroup: logs.LogGroup;
   readonly extendedRepository: string | undefined;
 
   constructor(scope: Construct, id: string, props: FleetProps) {
@@ -37,7 +39,7 @@ export class FleetStack extends Stack {
       clusterName: settings.name,
       containerInsightsV2: ecs.ContainerInsights.DISABLED,
     });
-    const logGroup = new logs.LogGroup(this, "Containers", {
+    this.logGroup = new logs.LogGroup(this, "Containers", {
       logGroupName: `/openclaw/${settings.env}/containers`,
       retention: logs.RetentionDays.ONE_MONTH,
       removalPolicy: removalPolicy(settings),
@@ -50,12 +52,12 @@ export class FleetStack extends Stack {
       userTaskRole: this.roles.task,
     });
     this.roles.mount(this.fileSystem);
-    this.roles.start(logGroup, props.extendedRepository);
+    this.roles.start(this.logGroup, props.extendedRepository);
     const registry = `${this.account}.dkr.ecr.${this.region}.${this.urlSuffix}`;
     new BaseTask(this, "BaseTask", {
       settings,
       roles: this.roles,
-      logGroup,
+      logGroup: this.logGroup,
       fileSystemId: this.fileSystem.fileSystemId,
       image: repositoryOf(props.image) === undefined ? props.image : `${registry}/${props.image}`,
     });

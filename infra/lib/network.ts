@@ -16,6 +16,8 @@ export class NetworkStack extends Stack {
   readonly vpc: ec2.IVpc;
   /** One private subnet a zone: users' containers, the provisioner and the mount targets. */
   readonly subnets: readonly ec2.ISubnet[];
+  /** The NAT gateways that are made here. */
+  readonly natGatewayIds: readonly string[];
   readonly groups: SecurityGroups;
 
   constructor(scope: Construct, id: string, props: NetworkProps) {
@@ -30,6 +32,7 @@ export class NetworkStack extends Stack {
         privateSubnetIds: [...privateSubnetIds],
       });
       this.subnets = this.vpc.privateSubnets;
+      this.natGatewayIds = [];
       this.groups = new SecurityGroups(this, "Groups", { vpc: this.vpc, settings, endpoints: false });
       return;
     }
@@ -46,6 +49,8 @@ export class NetworkStack extends Stack {
       ],
     });
     this.vpc = vpc;
+    const made = vpc.node.findAll().filter((one) => one instanceof ec2.CfnNatGateway);
+    this.natGatewayIds = made.map((gateway) => gateway.attrNatGatewayId);
     this.subnets = vpc.privateSubnets;
     this.groups = new SecurityGroups(this, "Groups", { vpc, settings, endpoints: settings.interfaceEndpoints });
     // Costs nothing, and image layers then come past the NAT gateway.

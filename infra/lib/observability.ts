@@ -2,6 +2,7 @@
 // log. What /metrics says has its rules in infra/observability.
 
 import { Duration, Stack, type StackProps } from "aws-cdk-lib";
+import * as budgets from "aws-cdk-lib/aws-budgets";
 import * as cloudwatch from "aws-cdk-lib/aws-cloudwatch";
 import * as actions from "aws-cdk-lib/aws-cloudwatch-actions";
 import * as elb from "aws-cdk-lib/aws-elasticloadbalancingv2";
@@ -12,11 +13,13 @@ import * as subscriptions from "aws-cdk-lib/aws-sns-subscriptions";
 import type { Construct } from "constructs";
 import type { FleetStack } from "./fleet.ts";
 import type { ProvisionerStack } from "./provisioner.ts";
+import type { NetworkStack } from "./network.ts";
 import { removalPolicy } from "./removal.ts";
 import type { Settings } from "./settings.ts";
 
 export interface ObservabilityProps extends StackProps {
   readonly settings: Settings;
+  readonly network: NetworkStack;
   readonly fleet: FleetStack;
   readonly provisioner?: ProvisionerStack | undefined;
 }
@@ -45,6 +48,7 @@ export class ObservabilityStack extends Stack {
     }
     this.taskEvents(props.fleet);
     this.fileSystem(props.fleet.fileSystem.fileSystemId);
+    this.bills(props);
     if (props.provisioner) this.service(props.provisioner);
   }
 
@@ -131,6 +135,50 @@ export class ObservabilityStack extends Stack {
         { threshold: 1024 ** 4, periods: 3, below: true },
       );
     }
+  }
+
+  /** What has no limit and is paid by the byte: nothing else stops a user who writes, prints or sends without end. */
+  private bills({ fleet, network }: ObservabilityProps) {
+    const anHour = (namespace: string, metricName: string, dimensionsMap: Record<string, string>) =>
+      new cloudwatch.Metric({ namespace, metricName, dimensionsMap, statistic: "Sum", period: Duration.hours(1) });
+    const { fileSystemId } = fleet.fileSystem;
+    const gib = 1024 ** 3;
+    // About 6 USD an hour with elastic throughput, were all of it written.
+    const metered = anHour("AWS/EFS", "MeteredIOBytes", { FileSystemId: fileSystemId });
+    this.alarm("FileSystemBytes", "The file system moves 100 GiB an hour", metered, {
+      threshold: 100 * gib,
+      periods: 1,
+    });
+    const size = new cloudwatch.Metric({
+      namespace: "AWS/EFS",
+      metricName: "StorageBytes",
+      dimensionsMap: { FileSystemId: fileSystemId, StorageClass: "Total" },
+      statistic: "Maximum",
+      period: Duration.hours(1),
+    });
+    this.alarm("FileSystemSize", "The file system holds 1 TiB", size, { threshold: 1024 * gib, periods: 1 });
+    const lines = anHour("AWS/Logs", "IncomingBytes", { LogGroupName: fleet.logGroup.logGroupName });
+    this.alarm("LogBytes", "Users' containers log 5 GiB an hour", lines, { threshold: 5 * gib, periods: 1 });
+    network.natGatewayIds.forEach((id, index) => {
+      const out = anHour("AWS/NATGateway", "BytesOutToDestination", { NatGatewayId: id });
+      const name = `NatBytes${index + 1}`;
+      this.alarm(name, "50 GiB an hour leave through a NAT gateway", out, { threshold: 50 * gib, periods: 1 });
+    });
+    const { alarmEmail, budgetUsd, name } = this.settings;
+    if (alarmEmail === undefined || budgetUsd === undefined) return;
+    const told = (notificationType: string, threshold: number) => ({
+      notification: { notificationType, comparisonOperator: "GREATER_THAN", threshold, thresholdType: "PERCENTAGE" },
+      subscribers: [{ subscriptionType: "EMAIL", address: alarmEmail }],
+    });
+    new budgets.CfnBudget(this, "Budget", {
+      budget: {
+        budgetName: name,
+        budgetType: "COST",
+        timeUnit: "MONTHLY",
+        budgetLimit: { amount: budgetUsd, unit: "USD" },
+      },
+      notificationsWithSubscribers: [told("ACTUAL", 80), told("FORECASTED", 100)],
+    });
   }
 
   private service({ loadBalancer, targets, logGroup }: ProvisionerStack) {

@@ -30,6 +30,8 @@ export interface Settings {
   readonly webAppSecurityGroupIds: readonly string[];
   /** Gets the alarms. */
   readonly alarmEmail?: string;
+  /** What the account may cost a month, in USD, before the alarms' address is told; without it there is no budget. */
+  readonly budgetUsd?: number;
   /** The provisioner's own service; without it only what it works on is deployed. */
   readonly provisioner?: ProvisionerSettings;
 }
@@ -75,6 +77,7 @@ export const KEYS = [
   "bedrock",
   "webAppSecurityGroupIds",
   "alarmEmail",
+  "budgetUsd",
   "provisionerTag",
   "tokensSecretArn",
   "certificateArn",
@@ -214,6 +217,13 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
   }
 
   const alarmEmail = matching("alarmEmail", EMAIL, "ops@example.com");
+  const budgetUsd = text("budgetUsd") === undefined ? undefined : number("budgetUsd", 0);
+  if (budgetUsd !== undefined && budgetUsd <= 0) {
+    wrong("budgetUsd", `${budgetUsd} is out of range`, "write what the account may cost a month, such as 500");
+  }
+  if (budgetUsd !== undefined && text("alarmEmail") === undefined) {
+    wrong("budgetUsd", "has nobody to be told", "set alarmEmail as well");
+  }
   const webAppSecurityGroupIds = list("webAppSecurityGroupIds", SECURITY_GROUP, "sg-0123456789abcdef0");
   // Not a range of addresses: users' containers have addresses of the same VPC.
   if (webAppSecurityGroupIds.length > 5) {
@@ -278,6 +288,7 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
     webAppSecurityGroupIds,
     ...(vpcId !== undefined && { existingVpc: { vpcId, privateSubnetIds, availabilityZones } }),
     ...(alarmEmail !== undefined && { alarmEmail }),
+    ...(budgetUsd !== undefined && { budgetUsd }),
     ...(tag !== undefined &&
       tokensSecretArn !== undefined && {
         provisioner: { tag, tokensSecretArn, ...(certificateArn !== undefined && { certificateArn }) },

@@ -102,6 +102,15 @@ test("the size is one of Fargate's", () => {
   );
 });
 
+test("a budget is an amount, and has somebody to be told", () => {
+  const found = (budgetUsd: string, more: object = { alarmEmail: "ops@example.com" }) =>
+    problems({ env: "dev", budgetUsd, ...more }).join();
+  assert.equal(found("500"), "");
+  assert.match(found("0"), /^budgetUsd: 0 is out of range; write/);
+  assert.match(found("a lot"), /^budgetUsd: /);
+  assert.match(found("500", {}), /^budgetUsd: has nobody to be told; set alarmEmail/);
+});
+
 test("a shell in a container needs a root that can be written to", () => {
   assert.match(problems({ env: "dev", executeCommand: "true" }).join(), /^executeCommand: .*; set readonlyRoot=false/);
   assert.deepEqual(problems({ env: "dev", executeCommand: "true", readonlyRoot: "false" }), []);

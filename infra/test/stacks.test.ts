@@ -230,13 +230,18 @@ test("every alarm is told of where an address is given, and says nothing elsewhe
     "ApiErrors",
     "BurstCreditsLow",
     "FileSystemBusy",
+    "FileSystemBytes",
+    "FileSystemSize",
     "ImagePullFailed",
     "LoadBalancerErrors",
+    "LogBytes",
+    "NatBytes1",
     "NoHealthyReplica",
     "OutOfMemory",
     "PlacementFailed",
     "ResourcesFailed",
   ]);
+  assert.ok(names(PROD).includes("NatBytes2"), "each NAT gateway has its own");
   assert.ok(!names(PROD).includes("BurstCreditsLow"), "an elastic file system has no credits");
   assert.ok(alarms(PROD).every((alarm) => alarm["AlarmActions"]?.length === 1));
   assert.ok(alarms(DEV).every((alarm) => alarm["AlarmActions"] === undefined));
@@ -251,6 +256,26 @@ test("replicas share AWS's limits, those of a deployment included", () => {
   const share = (container["Environment"] as Json[]).find(({ Name: name }) => name === "PROVISIONER_REPLICAS");
   // Room for one more, so that none is stopped before its replacement is healthy.
   assert.deepEqual([service["DesiredCount"], atOnce, share?.["Value"]], [2, 3, "3"]);
+});
+
+test("a budget tells the alarms' address, where one is given", () => {
+  const budget = (more: object) =>
+    Object.values(resources(templates({ ...DEV, ...more }).observability, "AWS::Budgets::Budget"));
+  assert.deepEqual(budget({}), []);
+  const [made] = budget({ alarmEmail: "ops@example.com", budgetUsd: "500" });
+  assert.deepEqual(made?.["Budget"]["BudgetLimit"], { Amount: 500, Unit: "USD" });
+  const told = made?.["NotificationsWithSubscribers"] as Json[];
+  assert.deepEqual(
+    told.map(({ Notification: when, Subscribers: who }) => [
+      when["NotificationType"],
+      when["Threshold"],
+      who[0]["Address"],
+    ]),
+    [
+      ["ACTUAL", 80, "ops@example.com"],
+      ["FORECASTED", 100, "ops@example.com"],
+    ],
+  );
 });
 
 test("image tags cannot be pushed over", () => {
