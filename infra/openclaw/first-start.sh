@@ -6,6 +6,11 @@ set -eu
 seconds=${1:-300}
 port=${OPENCLAW_GATEWAY_PORT:-18789}
 
+# What drops root's rights before anything of a user's runs; BusyBox has another program of that name.
+/usr/bin/setpriv --version 2>/dev/null | grep -q util-linux || {
+    echo "no /usr/bin/setpriv of util-linux in this image, with which isolated containers start" >&2
+    exit 1
+}
 [ -f openclaw.mjs ] || { echo "no OpenClaw in $PWD, where the entry script looks for it" >&2; exit 1; }
 
 HOME=$(mktemp -d)
