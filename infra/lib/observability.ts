@@ -159,11 +159,17 @@ export class ObservabilityStack extends Stack {
     this.alarm("FileSystemSize", "The file system holds 1 TiB", size, { threshold: 1024 * gib, periods: 1 });
     const lines = anHour("AWS/Logs", "IncomingBytes", { LogGroupName: fleet.logGroup.logGroupName });
     this.alarm("LogBytes", "Users' containers log 5 GiB an hour", lines, { threshold: 5 * gib, periods: 1 });
-    network.natGatewayIds.forEach((id, index) => {
-      const out = anHour("AWS/NATGateway", "BytesOutToDestination", { NatGatewayId: id });
-      const name = `NatBytes${index + 1}`;
-      this.alarm(name, "50 GiB an hour leave through a NAT gateway", out, { threshold: 50 * gib, periods: 1 });
-    });
+    const leaving = network.natGatewayIds.map((NatGatewayId) =>
+      anHour("AWS/NATGateway", "BytesOutToDestination", { NatGatewayId }),
+    );
+    if (leaving.length > 0) {
+      const all = new cloudwatch.MathExpression({
+        expression: "SUM(METRICS())",
+        usingMetrics: Object.fromEntries(leaving.map((metric, index) => [`gateway${index}`, metric])),
+        period: Duration.hours(1),
+      });
+      this.alarm("NatBytes", "50 GiB an hour leave through NAT", all, { threshold: 50 * gib, periods: 1 });
+    }
     const { alarmEmail, budgetUsd, name } = this.settings;
     if (alarmEmail === undefined || budgetUsd === undefined) return;
     const told = (notificationType: string, threshold: number) => ({

@@ -235,13 +235,12 @@ test("every alarm is told of where an address is given, and says nothing elsewhe
     "ImagePullFailed",
     "LoadBalancerErrors",
     "LogBytes",
-    "NatBytes1",
+    "NatBytes",
     "NoHealthyReplica",
     "OutOfMemory",
     "PlacementFailed",
     "ResourcesFailed",
   ]);
-  assert.ok(names(PROD).includes("NatBytes2"), "each NAT gateway has its own");
   assert.ok(!names(PROD).includes("BurstCreditsLow"), "an elastic file system has no credits");
   assert.ok(alarms(PROD).every((alarm) => alarm["AlarmActions"]?.length === 1));
   assert.ok(alarms(DEV).every((alarm) => alarm["AlarmActions"] === undefined));
