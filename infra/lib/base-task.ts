@@ -1,7 +1,7 @@
 // The base task definition: what the provisioner clones for every user and never writes. `openclaw-provisioner doctor`
 // says what a base must have (src/domain/task_definition/judgement.rs).
 
-import { Stack } from "aws-cdk-lib";
+import { CfnDeletionPolicy, Stack } from "aws-cdk-lib";
 import * as ecs from "aws-cdk-lib/aws-ecs";
 import type * as logs from "aws-cdk-lib/aws-logs";
 import { Construct } from "constructs";
@@ -27,7 +27,7 @@ export class BaseTask extends Construct {
   constructor(scope: Construct, id: string, props: BaseTaskProps) {
     super(scope, id);
     const { settings, roles } = props;
-    new ecs.CfnTaskDefinition(this, "Base", {
+    const base = new ecs.CfnTaskDefinition(this, "Base", {
       // A family of its own, bare: users' revisions go to `<family>-user` (incident 1).
       family: settings.name,
       requiresCompatibilities: ["FARGATE"],
@@ -91,6 +91,9 @@ export class BaseTask extends Construct {
       ],
       tags: [{ key: "openclaw:role", value: "base" }],
     });
+    // The former revision stays ACTIVE when another one takes its place: it may be the one that is promoted, which new users get until
+    // a rollout is done (docs/rollouts.md).
+    base.cfnOptions.updateReplacePolicy = CfnDeletionPolicy.RETAIN;
   }
 }
 

@@ -98,6 +98,13 @@ test("files and logs outlive their stacks in prod, and nothing is left of dev or
   }
 });
 
+test("a base that another one takes the place of stays ACTIVE, for whoever is promoted on it", () => {
+  for (const context of [DEV, PROD]) {
+    const [base] = Object.values(templates(context).fleet.findResources("AWS::ECS::TaskDefinition"));
+    assert.equal(base?.["UpdateReplacePolicy"], "Retain");
+  }
+});
+
 test("stacks of prod cannot be deleted by a slip, and the load balancer does not keep a failed one", () => {
   const { images: _, ...stacks } = app(PROD);
   assert.deepEqual(

@@ -240,3 +240,6 @@ pub fn is_in_percent(user: &UserId, percent: u8) -> bool {
     let hash = u64::from_str_radix(&sha256_hex12(user.as_str().as_bytes()), 16).unwrap_or_default();
     hash % 100 < u64::from(percent)
 }
+
+#[cfg(test)]
+mod tests;

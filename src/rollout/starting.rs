@@ -11,7 +11,7 @@ use crate::domain::{Invalid, OpenClawVersion, Promotion, State, UnderWay, UserId
 use crate::fleet::{ListRefused, Listed};
 use crate::reconcile::Caller;
 
-/// How old the list may be that a rollout starts from.
+/// How old the list may be that a rollout starts from. Who comes after it is taken along at the end, where everybody is.
 const FRESH: Duration = Duration::from_secs(30);
 /// From this release on OpenClaw keeps sign-ins in a store that no earlier one reads (docs/guarantees.md).
 const STORE_SINCE: OpenClawVersion = OpenClawVersion::new(2026, 6, 5);
@@ -79,7 +79,10 @@ impl Rollouts {
         }
         let users = waves.len();
         tracing::info!(target: "audit", caller = by.name(), operation = "start_rollout", rollout_id = id, users, "audit");
-        inner.mark(rollout).await?;
+        if let Err(error) = inner.mark(rollout).await {
+            // It is started: the runner does this before anything else.
+            tracing::warn!(error = %with_causes(&error), "that a rollout goes on could not be written beside what is promoted");
+        }
         inner.forget_old().await;
         Ok(planned)
     }
@@ -94,7 +97,13 @@ impl Inner {
             Change::Redeploy { image: Some(Some(image)), .. } => OpenClawVersion::from_image(image.as_str()).ok(),
             Change::Image(None) | Change::Size(_) | Change::Restart | Change::Redeploy { .. } => None,
         };
-        let listed = self.listed(FRESH).await?;
+        let mut listed = self.listed(FRESH).await?;
+        let has = |listed: &[Listed], user: &UserId| listed.iter().any(|listed| listed.user == *user);
+        let is_behind = select.users.as_ref().is_some_and(|users| users.iter().any(|user| !has(&listed, user)));
+        if is_behind || listed.is_empty() {
+            // Whoever came since is not in it.
+            listed = self.listed(Duration::ZERO).await?;
+        }
         let chosen = chosen(&listed, &select)?;
         if !accepts_no_way_back && let Some(release) = release.filter(|release| *release >= STORE_SINCE) {
             let crosses = |listed: &&&Listed| {
@@ -178,7 +187,7 @@ impl Inner {
     /// Has new users get the base of before, and everybody keep theirs, for as long as a rollout to another base goes on.
     pub(super) async fn mark(&self, rollout: &Rollout) -> Result<(), RolloutError> {
         let (Change::Base(to), Some(before_it)) = (&rollout.change, &rollout.promoted_before) else { return Ok(()) };
-        let to = if rollout.is_back { before_it } else { to };
+        let goes_to = if rollout.is_back { before_it } else { to };
         for _ in 0..TRIES {
             let before = self.ledger.promotion().await?;
             let is_promoted = before.as_ref().is_some_and(|promotion| promotion.revision == *to);
@@ -186,14 +195,19 @@ impl Inner {
                 // At its end.
                 return Ok(());
             }
-            let under_way = UnderWay { id: rollout.id.clone(), to: to.clone() };
+            let under_way = UnderWay { id: rollout.id.clone(), to: goes_to.clone() };
+            // What somebody has promoted since the end of the rollout that is taken back stays.
+            let revision = match &before {
+                Some(promotion) if promotion.revision != *to => promotion.revision.clone(),
+                Some(_) | None => before_it.clone(),
+            };
             let is_marked = before.as_ref().is_some_and(|promotion| {
-                promotion.revision == *before_it && promotion.rollout.as_ref() == Some(&under_way)
+                promotion.revision == revision && promotion.rollout.as_ref() == Some(&under_way)
             });
             if is_marked {
                 return Ok(());
             }
-            let (revision, promoted_at, by) = (before_it.clone(), Timestamp::now(), rollout.changed_by.clone());
+            let (promoted_at, by) = (Timestamp::now(), rollout.changed_by.clone());
             let after = Promotion { revision, promoted_at, by, rollout: Some(under_way) };
             if self.ledger.promote(before, Some(after)).await? {
                 return Ok(());

@@ -79,19 +79,16 @@ fn forward(rollout: &Rollout) -> Target {
 /// What is to be done for a user who is taken back; `None`: nothing.
 pub(super) fn back(rollout: &Rollout, had: &Former) -> Option<Target> {
     let target = match &rollout.change {
-        Change::Base(_) => {
-            let base = had.base.clone().map_or(BaseChoice::Promoted, BaseChoice::Former);
-            Target::redeploy(None, None, false).on(base)
+        Change::Base(_) => Target::redeploy(None, None, false),
+        Change::Image(_) | Change::Redeploy { .. } => {
+            Target::redeploy(Some(had.image.clone()), had.openclaw_version, false)
         }
-        Change::Image(_) => Target::redeploy(Some(had.image.clone()), had.openclaw_version, false).on(BaseChoice::Kept),
         Change::Size(_) => Target::resize(had.size?),
-        Change::Redeploy { .. } => {
-            let base = had.base.clone().map_or(BaseChoice::Kept, BaseChoice::Former);
-            Target::redeploy(Some(had.image.clone()), had.openclaw_version, false).on(base)
-        }
         Change::Restart => return None,
     };
-    Some(target.in_order(rollout.strategy.order))
+    // Where none is promoted, any change takes a user to the newest base.
+    let base = had.base.clone().map_or(BaseChoice::Kept, BaseChoice::Former);
+    Some(target.on(base).in_order(rollout.strategy.order))
 }
 
 /// What to do with a user whom it is begun with. `had`: what they had, where that is written down already: somebody has begun with
@@ -179,6 +176,16 @@ pub(super) fn seen(rollout: &Rollout, had: Option<&Former>, view: &ContainerView
     let status = &view.status;
     if view.service.status != ServiceStatus::Active || status.state == State::Deleting {
         return Seen::Gone;
+    }
+    let is_untouched = had.is_some_and(|had| {
+        // One that ECS has given up stands beside the one that it went back to.
+        let mut deployments = view.service.deployments.iter();
+        let is_alone = deployments.all(|deployment| Some(&deployment.id) == had.deployment.as_ref());
+        !rollout.is_back && view.asked_for == had.revision && is_alone
+    });
+    if is_untouched {
+        // What was asked for has not been begun with: whatever is wrong was so before.
+        return Seen::Other;
     }
     if status.state == State::Failed {
         let reason = status.reason.as_ref();

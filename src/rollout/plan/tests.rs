@@ -1,0 +1,187 @@
+use jiff::Timestamp;
+
+use super::*;
+use crate::rollout::words::{Canaries, Change, Former, Line, Select, Strategy};
+
+const MINUTE: i64 = 60_000;
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+fn rollout(strategy: Strategy) -> Rollout {
+    Rollout {
+        id: "r".into(),
+        created_at: Timestamp::UNIX_EPOCH,
+        created_by: "ops".into(),
+        select: Select::default(),
+        change: Change::Base("base:2".into()),
+        strategy,
+        promotes: true,
+        promoted_before: Some("base:1".into()),
+        state: RolloutState::Running,
+        is_back: false,
+        reason: None,
+        accepted_failures: 0,
+        changed_by: "ops".into(),
+        changed_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+/// A journal of these users, each in that wave and with what happened to them.
+fn journal(people: &[(&str, u32, &[Event])]) -> Journal {
+    let mut journal = Journal::default();
+    for (name, wave, events) in people {
+        let selected = [Event::Selected { wave: *wave }];
+        for event in selected.iter().chain(*events) {
+            journal.take(Line { u: Some(user(name)), event: event.clone() });
+        }
+    }
+    journal
+}
+
+fn begun() -> Event {
+    Event::From(Box::new(Former { revision: "user:1".into(), ..Former::default() }))
+}
+
+fn failed() -> Event {
+    Event::Failed { code: "image_pull".into(), detail: "no such image".into() }
+}
+
+fn steps(rollout: &Rollout, journal: &Journal, seen: &[(&str, Seen)], now: i64) -> Vec<Step> {
+    let seen = seen.iter().map(|(name, seen)| (user(name), seen.clone())).collect();
+    next(rollout, journal, &seen, &BTreeSet::new(), now)
+}
+
+fn moved(names: &[&str]) -> Vec<Step> {
+    names.iter().map(|name| Step::Move(user(name))).collect()
+}
+
+const READY: Seen = Seen::Ready { reauth_required: false };
+
+#[test]
+fn the_next_wave_waits_until_everybody_of_the_one_before_is_through() {
+    let rollout = rollout(Strategy::default());
+    let ready = [begun(), Event::Sent { at: 0 }, Event::Ready { at: 0 }];
+    let done = [begun(), Event::Sent { at: 0 }, Event::Ready { at: 0 }, Event::Done];
+    let waves = |canary: &[Event]| journal(&[("a", 0, canary), ("b", 1, &[]), ("c", 1, &[])]);
+    assert_eq!(steps(&rollout, &waves(&[]), &[], 0), moved(&["a"]));
+    assert_eq!(steps(&rollout, &waves(&ready), &[], 0), []);
+    assert_eq!(steps(&rollout, &waves(&done), &[], 0), moved(&["b", "c"]));
+    let skipped = [Event::Skipped { why: "gone".into() }];
+    assert_eq!(steps(&rollout, &waves(&skipped), &[], 0), moved(&["b", "c"]));
+}
+
+#[test]
+fn no_more_are_on_the_way_than_may_be_and_who_soaks_is_not() {
+    let rollout = rollout(Strategy { max_parallel: 2, ..Strategy::default() });
+    let sent = [begun(), Event::Sent { at: 0 }];
+    let ready = [begun(), Event::Sent { at: 0 }, Event::Ready { at: 0 }];
+    let people = journal(&[("a", 0, &ready), ("b", 0, &sent), ("c", 0, &[]), ("d", 0, &[])]);
+    assert_eq!(steps(&rollout, &people, &[], 0), moved(&["c"]));
+    // Somebody who was begun with by a runner that was killed has a place already.
+    let people = journal(&[("a", 0, &[begun()]), ("b", 0, &sent), ("c", 0, &[])]);
+    assert_eq!(steps(&rollout, &people, &[], 0), moved(&["a"]));
+}
+
+#[test]
+fn a_user_is_done_only_after_the_whole_soak_on_what_was_asked_for() {
+    let rollout = rollout(Strategy { soak_seconds: 60, ..Strategy::default() });
+    let sent = journal(&[("a", 0, &[begun(), Event::Sent { at: 0 }])]);
+    let note = |event: Event| vec![Step::Note(user("a"), event)];
+    assert_eq!(steps(&rollout, &sent, &[("a", READY)], 5), note(Event::Ready { at: 5 }));
+    assert_eq!(steps(&rollout, &sent, &[("a", Seen::Other)], 5), [], "it does not show yet");
+    let ready = journal(&[("a", 0, &[begun(), Event::Sent { at: 0 }, Event::Ready { at: 0 }])]);
+    assert_eq!(steps(&rollout, &ready, &[("a", READY)], MINUTE - 1), []);
+    let not_yet = Seen::NotYet { message: "unhealthy".into() };
+    assert_eq!(steps(&rollout, &ready, &[("a", not_yet)], MINUTE), note(Event::Unready));
+    let mut done = note(Event::Done);
+    done.push(Step::Finish);
+    assert_eq!(steps(&rollout, &ready, &[("a", READY)], MINUTE), done);
+}
+
+#[test]
+fn one_more_failure_than_allowed_pauses_it_and_who_failed_is_taken_back() {
+    let mut rollout = rollout(Strategy { max_failures: Share::Users(1), ..Strategy::default() });
+    let gone_wrong = [begun(), Event::Sent { at: 0 }, failed()];
+    let one = journal(&[("a", 0, &gone_wrong), ("b", 0, &[]), ("c", 0, &[])]);
+    assert_eq!(steps(&rollout, &one, &[], 0), [vec![Step::Return(user("a"))], moved(&["b", "c"])].concat());
+    let two = journal(&[("a", 0, &gone_wrong), ("b", 0, &gone_wrong), ("c", 0, &[])]);
+    let reason = "2 failed, where 1 may (image_pull: 2)".to_owned();
+    let back = |names: &[&str]| names.iter().map(|name| Step::Return(user(name))).collect::<Vec<_>>();
+    assert_eq!(steps(&rollout, &two, &[], 0), [back(&["a", "b"]), vec![Step::Pause(reason)]].concat());
+    rollout.state = RolloutState::Paused;
+    assert_eq!(steps(&rollout, &two, &[], 0), back(&["a", "b"]), "also while it is paused");
+    (rollout.state, rollout.accepted_failures) = (RolloutState::Running, 2);
+    assert_eq!(steps(&rollout, &two, &[], 0), [back(&["a", "b"]), moved(&["c"])].concat(), "resumed");
+}
+
+#[test]
+fn a_failure_that_is_seen_now_begins_with_nobody_more() {
+    let rollout = rollout(Strategy::default());
+    let people = journal(&[("a", 0, &[begun(), Event::Sent { at: 0 }]), ("b", 0, &[])]);
+    let seen = Seen::Failed { code: "image_pull".into(), detail: "no such image".into() };
+    let told = steps(&rollout, &people, &[("a", seen)], 0);
+    assert_eq!(told[..2], [Step::Note(user("a"), failed()), Step::Return(user("a"))]);
+    assert!(matches!(told[2..], [Step::Pause(_)]), "{told:?}");
+}
+
+#[test]
+fn who_is_late_or_has_to_sign_in_again_has_failed() {
+    let rollout = rollout(Strategy { deadline_seconds: 60, ..Strategy::default() });
+    let people = journal(&[("a", 0, &[begun(), Event::Sent { at: 0 }])]);
+    let code = |seen: Seen, now: i64| match steps(&rollout, &people, &[("a", seen)], now).into_iter().next() {
+        Some(Step::Note(_, Event::Failed { code, .. })) => code,
+        other => format!("{other:?}"),
+    };
+    let not_yet = || Seen::NotYet { message: "pulling".into() };
+    assert_eq!(code(not_yet(), MINUTE), "None");
+    assert_eq!(code(not_yet(), MINUTE + 1), "deadline_exceeded");
+    assert_eq!(code(Seen::Other, MINUTE + 1), "deadline_exceeded");
+    assert_eq!(code(Seen::Ready { reauth_required: true }, 1), "reauth_required");
+}
+
+#[test]
+fn taken_back_is_whoever_was_begun_with_and_nobody_else() {
+    let mut rollout = rollout(Strategy::default());
+    let done = [begun(), Event::Sent { at: 0 }, Event::Done];
+    let returned = [begun(), Event::Sent { at: 0 }, failed(), Event::Returned];
+    let mut people = journal(&[("a", 0, &done), ("b", 0, &[begun()]), ("c", 0, &returned), ("d", 1, &[])]);
+    people.take(Line { u: None, event: Event::Back });
+    rollout.is_back = true;
+    assert_eq!(steps(&rollout, &people, &[], 0), moved(&["a", "b"]));
+}
+
+#[test]
+fn a_journal_is_the_same_after_it_was_written_and_read_and_a_torn_line_is_none() {
+    let done =
+        [begun(), Event::Sent { at: 1 }, Event::Ready { at: 2 }, Event::Unready, Event::Ready { at: 3 }, Event::Done];
+    let people: [(&str, u32, &[Event]); 2] = [("a", 0, &done), ("b", 1, &[begun(), failed(), Event::Returned])];
+    let written = people.iter().flat_map(|(name, wave, events)| {
+        [Event::Selected { wave: *wave }].into_iter().chain(events.iter().cloned()).map(|event| (user(name), event))
+    });
+    let mut bytes = super::super::words::lines(written);
+    assert_eq!(Journal::read(&bytes), journal(&people));
+    bytes.extend_from_slice(br#"{"u":"a","e":"fai"#);
+    assert_eq!(Journal::read(&bytes), journal(&people));
+    bytes.extend_from_slice(b"\n{\"u\":\"b\",\"e\":\"from a later version\"}\n");
+    assert_eq!(Journal::read(&bytes), journal(&people));
+}
+
+#[test]
+fn waves_are_the_canaries_then_each_share_then_the_rest() {
+    let users: BTreeSet<UserId> = ["a", "b", "c", "d", "e"].into_iter().map(user).collect();
+    let of = |canaries: &Canaries, shares: &[Share]| waves(&users, canaries, shares).into_values().collect::<Vec<_>>();
+    assert_eq!(of(&Canaries::Number(1), &[Share::Percent(50)]), [0, 1, 1, 2, 2]);
+    assert_eq!(of(&Canaries::Named(vec![user("c")]), &[Share::Users(1), Share::Users(1)]), [1, 2, 0, 3, 3]);
+    assert_eq!(of(&Canaries::Number(0), &[]), [0, 0, 0, 0, 0]);
+    assert_eq!(of(&Canaries::Number(9), &[Share::Percent(100)]), [0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_larger_percentage_has_everybody_of_a_smaller_one() {
+    let users: Vec<UserId> = (0..500).map(|number| user(&format!("user-{number}"))).collect();
+    let of = |percent| users.iter().filter(|user| is_in_percent(user, percent)).collect::<BTreeSet<_>>();
+    assert!(of(10).is_subset(&of(30)) && of(30).len() > of(10).len());
+    assert_eq!((of(0).len(), of(100).len()), (0, 500));
+}
