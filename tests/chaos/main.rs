@@ -3,7 +3,7 @@
 //!
 //! `cargo nextest run --profile chaos --test chaos` prints the tables. By hand: `CHAOS_ROUNDS` kills (40), `CHAOS_SEED`,
 //! `CHAOS_OPERATIONS` of two replicas (2000), `CHAOS_OPERATION`, the name of the only one whose calls are disturbed, and `CHAOS_EVERY`,
-//! one of how many of these disturbances is made (1).
+//! one of how many of these disturbances is made (1). A rollout has `CHAOS_USERS` users (24) and `CHAOS_KILLS` kills (12).
 #![cfg(unix)]
 #![allow(unreachable_pub, reason = "in a test binary every module is private, and `pub` says who may use what")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests, too")]
@@ -15,6 +15,7 @@ mod history;
 mod kills;
 mod matrix;
 mod proxy;
+mod rollout;
 mod state;
 mod verdict;
 #[path = "../efs/world.rs"]
