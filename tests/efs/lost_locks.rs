@@ -14,16 +14,23 @@ use crate::world::{LONG, Replica, World};
 
 /// An AWS call takes so long, so that a replica can be stopped between two.
 const CALL: Duration = Duration::from_millis(50);
-/// A look at the lock counts for 5 s, and the lease of a real mount lasts far longer.
-const AWAY: Duration = Duration::from_secs(6);
 /// Until readings show all that was accepted.
 const SETTLES: Duration = Duration::from_secs(5);
 /// Users that are resized at a time.
 const AT_A_TIME: usize = 20;
 
-/// By hand: `PROVISIONER_TESTS_ROUNDS=200`.
+/// By hand: `PROVISIONER_TESTS_ROUNDS=200 PROVISIONER_TESTS_AWAY_SECONDS=30`.
+fn by_hand(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |number| number.parse().unwrap())
+}
+
 fn rounds() -> usize {
-    std::env::var("PROVISIONER_TESTS_ROUNDS").map_or(AT_A_TIME, |rounds| rounds.parse().unwrap())
+    by_hand("PROVISIONER_TESTS_ROUNDS", AT_A_TIME)
+}
+
+/// How long it is stopped. A look at the lock counts for 5 s, and the lease of a real mount lasts far longer.
+fn away() -> Duration {
+    Duration::from_secs(by_hand("PROVISIONER_TESTS_AWAY_SECONDS", 6) as u64)
 }
 
 fn two_mounts(backing: &std::path::Path) -> Option<(Mount, Mount)> {
@@ -61,7 +68,7 @@ fn an_update_is_never_lost_to_a_replica_that_was_stopped_for_longer_than_its_lea
             stopped.signal(Signal::STOP);
             overtaken += one.lose_locks();
             in_parallel(&users, |user| assert_eq!(resize(&running, user, 2048), 202));
-            thread::sleep(AWAY);
+            thread::sleep(away());
             stopped.signal(Signal::CONT);
             answers.extend(users.iter().zip(first).map(|(user, first)| (user.clone(), first.join().unwrap())));
         });
