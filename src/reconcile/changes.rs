@@ -18,8 +18,21 @@ use crate::domain::{Accepted, Coordinates, Reading, UserId, with_causes};
 const KEPT: Duration = Duration::from_secs(120);
 
 /// The last change of each user that this process has heard of lately.
-#[derive(Debug, Default)]
-pub(super) struct Changes(Mutex<HashMap<UserId, Heard>>);
+#[derive(Debug)]
+pub(super) struct Changes(Mutex<All>);
+
+#[derive(Debug)]
+struct All {
+    heard: HashMap<UserId, Heard>,
+    /// When the old ones were last removed: not at each change, for there may be very many.
+    swept: Instant,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self(Mutex::new(All { heard: HashMap::new(), swept: Instant::now() }))
+    }
+}
 
 /// A change, and how long ago it was accepted when this process heard of it. From then on its own clock counts, which does not
 /// jump.
@@ -44,13 +57,17 @@ impl Changes {
 
     fn insert(&self, user: &UserId, heard: Heard) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, heard| heard.age() < KEPT);
-        all.insert(user.clone(), heard);
+        if all.swept.elapsed() > KEPT {
+            all.heard.retain(|_, heard| heard.age() < KEPT);
+            all.swept = Instant::now();
+        }
+        all.heard.insert(user.clone(), heard);
     }
 
     fn known(&self, user: &UserId) -> Option<Accepted> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(user).map(|heard| heard.accepted.clone())
+        let heard = all.heard.get(user).filter(|heard| heard.age() < KEPT);
+        heard.map(|heard| heard.accepted.clone())
     }
 
     /// The newer one of what this process knows and what is on file. After a delete there is nothing on file.
@@ -72,7 +89,7 @@ impl Changes {
     /// How long ago it was accepted; what was not heard of lately is old.
     fn age(&self, user: &UserId, accepted: &Accepted) -> Duration {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(user).filter(|heard| heard.accepted == *accepted).map_or(KEPT, Heard::age)
+        all.heard.get(user).filter(|heard| heard.accepted == *accepted).map_or(KEPT, Heard::age)
     }
 }
 
@@ -98,7 +115,7 @@ impl Reconciler {
     pub fn changed_lately(&self) -> Vec<UserId> {
         let all = self.changes.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_meant = |heard: &Heard| !heard.accepted.deleted && heard.age() < self.options.settled_after;
-        all.iter().filter(|(_, heard)| is_meant(heard)).map(|(user, _)| user.clone()).collect()
+        all.heard.iter().filter(|(_, heard)| is_meant(heard)).map(|(user, _)| user.clone()).collect()
     }
 
     /// Whether readings may still be older than that.
