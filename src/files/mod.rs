@@ -11,6 +11,7 @@ mod clock;
 mod turns;
 
 use std::fmt;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -28,11 +29,12 @@ use crate::domain::UserId;
 use crate::metrics::Metrics;
 use turns::{Turn, Turns};
 
-/// Calls at a time, each with a thread that a mount which does not answer can take; where a user's files are written side by
-/// side, with one for each of them.
+/// Calls at a time, each with a thread that a mount which does not answer can take.
 const AT_A_TIME: usize = 32;
-/// Beside them: the look whether the mount is back, and unlocks, which nobody waits for.
-const THREADS: usize = AT_A_TIME + 4;
+/// Threads beside theirs for what calls do side by side.
+const SIDE_BY_SIDE: usize = 2 * AT_A_TIME;
+/// And for the look whether the mount is back, and for unlocks, which nobody waits for.
+const THREADS: usize = AT_A_TIME + SIDE_BY_SIDE + 4;
 /// While as many calls as this hang, the mount counts as stuck, whatever a single look says.
 const TOO_MANY_HANG: usize = AT_A_TIME / 2;
 /// Between two looks whether the mount is back.
@@ -151,9 +153,46 @@ pub struct Permit {
     root: Arc<Path>,
     fence: Option<Arc<dyn Fence>>,
     progress: Arc<AtomicU8>,
+    helpers: Arc<Helpers>,
+}
+
+/// Threads for what one call does side by side.
+#[derive(Debug)]
+struct Helpers {
+    threads: Handle,
+    free: Arc<Semaphore>,
 }
 
 impl Permit {
+    /// Does all of it at a time, for each takes a round trip to the file system or several. What no thread is free for is done on
+    /// this one.
+    pub fn side_by_side<W, R>(&self, mut works: Vec<W>) -> Vec<R>
+    where
+        W: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let Some(last) = works.pop() else { return Vec::new() };
+        let Helpers { threads, free } = &*self.helpers;
+        let begin = |work: W| match Arc::clone(free).try_acquire_owned() {
+            Ok(thread) => Ok(threads.spawn_blocking(move || {
+                let done = work();
+                drop(thread);
+                done
+            })),
+            Err(_) => Err(work()),
+        };
+        let end = |begun: Result<JoinHandle<R>, R>| match begun {
+            Ok(thread) => threads.block_on(thread).unwrap_or_else(|error| {
+                let panic = error.try_into_panic();
+                resume_unwind(panic.unwrap_or_else(|error| Box::new(error.to_string())))
+            }),
+            Err(done) => done,
+        };
+        let begun: Vec<_> = works.into_iter().map(begin).collect();
+        let last = last();
+        begun.into_iter().map(end).chain([last]).collect()
+    }
+
     /// Whether somebody still waits for the work, and its lock is held.
     #[must_use]
     pub fn holds(&self) -> bool {
@@ -190,6 +229,14 @@ enum Threads {
 }
 
 impl Threads {
+    fn handle(&self) -> Handle {
+        match self {
+            Self::Own(Some(runtime)) => runtime.handle().clone(),
+            Self::Own(None) => Handle::current(),
+            Self::Of(handle) => handle.clone(),
+        }
+    }
+
     fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         match self {
             Self::Own(Some(runtime)) => runtime.spawn_blocking(work),
@@ -216,6 +263,7 @@ pub struct Files(Arc<Inner>);
 
 struct Inner {
     threads: Threads,
+    helpers: Arc<Helpers>,
     root: Arc<Path>,
     turns: Turns,
     health: watch::Sender<Health>,
@@ -249,8 +297,15 @@ impl Files {
     fn with(threads: Threads, root: &Path, metrics: Metrics) -> Self {
         let (health, _) = watch::channel(Health::Answers);
         let turns = Turns::new(AT_A_TIME);
+        let spare = match threads {
+            Threads::Own(_) => SIDE_BY_SIDE,
+            // How many there are, nobody says: work that waits for one more may wait for ever.
+            Threads::Of(_) => 0,
+        };
+        let helpers = Arc::new(Helpers { threads: threads.handle(), free: Arc::new(Semaphore::new(spare)) });
+        let hanging = AtomicUsize::new(0);
         metrics.files_stuck(false);
-        Self(Arc::new(Inner { threads, root: root.into(), turns, health, hanging: AtomicUsize::new(0), metrics }))
+        Self(Arc::new(Inner { threads, helpers, root: root.into(), turns, health, hanging, metrics }))
     }
 
     /// Where the root is mounted, for messages.
@@ -293,7 +348,8 @@ impl Files {
         let late = if is_hint { Health::Slow } else { Health::Stuck };
         let turn = self.turn(user.as_ref(), deadline, late).await?;
         let progress = Arc::new(AtomicU8::new(RUNNING));
-        let root = Root(Permit { root: Arc::clone(&self.0.root), fence, progress: Arc::clone(&progress) });
+        let (root, helpers) = (Arc::clone(&self.0.root), Arc::clone(&self.0.helpers));
+        let root = Root(Permit { root, fence, progress: Arc::clone(&progress), helpers });
         let this = Arc::downgrade(&self.0);
         let mut begun = self.0.threads.spawn(move || {
             let result = work(&root);

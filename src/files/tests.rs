@@ -186,3 +186,28 @@ async fn a_late_hint_stops_hints_and_nothing_else() {
     f.files.run(Job::ours().as_hint(), |_| Ok::<_, Error>(())).await.unwrap();
     drop(release);
 }
+
+#[tokio::test]
+async fn what_a_call_does_side_by_side_overlaps_and_is_done_without_free_threads_too() {
+    let f = fixture();
+    let all = |root: &Root| {
+        let together = Arc::new(std::sync::Barrier::new(3));
+        let work = |n: usize| {
+            let together = Arc::clone(&together);
+            move || {
+                together.wait();
+                n
+            }
+        };
+        Ok::<_, Error>(root.permit().side_by_side(vec![work(0), work(1), work(2)]))
+    };
+    assert_eq!(f.files.run(Job::ours(), all).await.unwrap(), [0, 1, 2]);
+    let taken = Arc::clone(&f.files.0.helpers.free).acquire_many_owned(SIDE_BY_SIDE as u32).await.unwrap();
+    let alone = |root: &Root| {
+        let on = || std::thread::current().id();
+        let own = on();
+        Ok::<_, Error>(root.permit().side_by_side(vec![on, on, on]).iter().all(|id| *id == own))
+    };
+    assert!(f.files.run(Job::ours(), alone).await.unwrap());
+    drop(taken);
+}

@@ -2,9 +2,9 @@
 //! order, and each directory synced once.
 
 use std::cell::Cell;
-use std::thread;
 
 use rustix::io::Errno;
+use secrecy::zeroize::Zeroizing;
 
 use super::Owner;
 use super::error::StagingError;
@@ -234,11 +234,13 @@ impl Home {
     }
 
     /// Writes all files side by side under temporary names, in the order of the edits.
-    fn write(&self, edits: &[Edit<'_>], directories: &[Option<At>]) -> Result<Vec<Written<'_>>, StagingError> {
-        let files = edits.iter().zip(directories);
-        let files: Vec<_> = files.filter_map(|(edit, at)| Some((self.at((*at)?), edit.what.bytes()?))).collect();
+    fn write(&self, edits: &[Edit<'_>], directories: &[Option<At>]) -> Result<Vec<Written>, StagingError> {
         let owner = self.owner;
-        side_by_side(&files, |(directory, bytes)| Written::new(directory, bytes, owner)).into_iter().collect()
+        let files = edits.iter().zip(directories).filter_map(|(edit, at)| {
+            let (directory, bytes) = (self.at((*at)?).clone(), Zeroizing::new(edit.what.bytes()?.to_vec()));
+            Some(move || Written::new(&directory, &bytes, owner))
+        });
+        self.users.side_by_side(files.collect()).into_iter().collect()
     }
 
     /// Makes durable what was made, put into place, or taken away, each directory once. Whether all directories are
@@ -246,8 +248,9 @@ impl Home {
     pub(super) fn settle(&self) -> Result<bool, StagingError> {
         let users = self.is_new.replace(false).then_some(&self.users);
         let changed = self.opened.iter().filter(|opened| opened.is_changed.replace(false));
-        let changed: Vec<&Dir> = users.into_iter().chain(changed.map(|opened| &opened.directory)).collect();
-        side_by_side(&changed, |directory| directory.sync()).into_iter().collect::<Result<(), _>>()?;
+        let changed = users.into_iter().chain(changed.map(|opened| &opened.directory)).cloned();
+        let syncs = changed.map(|directory| move || directory.sync()).collect();
+        self.users.side_by_side(syncs).into_iter().collect::<Result<(), _>>()?;
         for opened in &self.opened {
             let Some((name, path)) = opened.path.split_last() else { continue };
             let parent = self.opened.iter().find(|parent| parent.path == path);
@@ -271,7 +274,7 @@ impl Edit<'_> {
 fn put(
     directory: &Dir,
     edit: &Edit<'_>,
-    file: Written<'_>,
+    file: Written,
     moved_aside: &mut Vec<String>,
 ) -> Result<Replaced, StagingError> {
     let mut file = file;
@@ -309,22 +312,4 @@ fn remove(directory: &Dir, name: &Name) -> Result<(), StagingError> {
         Err(Errno::ISDIR | Errno::PERM) if !directory.is_file(name)? => Ok(()),
         Err(errno) => Err(StagingError::io("remove", directory.path_of(name))(errno)),
     }
-}
-
-/// Does the same with all of them at a time, for each takes a round trip or several. They are as many as a user has files of
-/// ours, and the threads end with the call.
-fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let Some((last, others)) = items.split_last() else { return Vec::new() };
-    let work = &work;
-    thread::scope(|scope| {
-        let begin = |item| thread::Builder::new().name("files".to_owned()).spawn_scoped(scope, move || work(item));
-        // Without another thread, on this one.
-        let begun: Vec<_> = others.iter().map(|item| begin(item).map_err(|_| work(item))).collect();
-        let last = work(last);
-        let end = |begun: Result<thread::ScopedJoinHandle<'_, R>, R>| match begun {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(done) => done,
-        };
-        begun.into_iter().map(end).chain([last]).collect()
-    })
 }

@@ -10,6 +10,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
@@ -161,10 +162,11 @@ pub(crate) enum Found {
     Other(Identity),
 }
 
-/// An open directory beneath the root, with its path for messages.
+/// An open directory beneath the root, with its path for messages. Cheap to clone; clones share the descriptor.
+#[derive(Clone)]
 pub(crate) struct Dir {
-    fd: OwnedFd,
-    path: String,
+    fd: Arc<OwnedFd>,
+    path: Arc<str>,
     permit: Permit,
     /// This process has made it just now, so it is most likely empty.
     is_new: bool,
@@ -175,7 +177,12 @@ impl Dir {
     pub(crate) fn root(root: &Root) -> Result<Self, StagingError> {
         let fd = retry_on_intr(|| rustix::fs::open(root.path(), ON_THE_WAY - OFlags::NOFOLLOW, Mode::empty()))
             .map_err(StagingError::io("open", format!("the EFS root {}", root.path().display())))?;
-        Ok(Self { fd, path: String::new(), permit: root.permit().clone(), is_new: false })
+        Ok(Self { fd: Arc::new(fd), path: Arc::default(), permit: root.permit().clone(), is_new: false })
+    }
+
+    /// Does all of it at a time; see [`Permit::side_by_side`].
+    pub(crate) fn side_by_side<R: Send + 'static>(&self, works: Vec<impl FnOnce() -> R + Send + 'static>) -> Vec<R> {
+        self.permit.side_by_side(works)
     }
 
     /// Asked before every change: the lock that it is made under may have been lost.
@@ -241,7 +248,7 @@ impl Dir {
         match self.open(name, flags, Mode::empty()) {
             Ok(fd) => {
                 let (path, permit) = (self.path_of(name), self.permit.clone());
-                Ok(Child::Directory(Self { fd, path, permit, is_new: false }))
+                Ok(Child::Directory(Self { fd: Arc::new(fd), path: path.into(), permit, is_new: false }))
             }
             Err(Errno::NOENT) => Ok(Child::Missing),
             // A link is ELOOP or ENOTDIR, depending on the system; EMLINK on some BSDs.
@@ -446,10 +453,11 @@ impl Dir {
     /// All names, in no order, read as they are asked for: a directory may hold millions.
     pub(super) fn entries(&self) -> Result<impl Iterator<Item = Result<Name, StagingError>> + use<>, StagingError> {
         let path = self.path.clone();
-        let entries = self.opened_in_earnest().and_then(rustix::fs::Dir::new).map_err(failed("list", path.clone()))?;
+        let entries =
+            self.opened_in_earnest().and_then(rustix::fs::Dir::new).map_err(failed("list", path.to_string()))?;
         Ok(entries.filter_map(move |entry| match entry {
             Ok(entry) => Name::listed(entry.file_name()).map(Ok),
-            Err(errno) => Some(Err(failed("list", path.clone())(errno))),
+            Err(errno) => Some(Err(failed("list", path.to_string())(errno))),
         }))
     }
 

@@ -43,13 +43,13 @@ pub(crate) fn replace(
 }
 
 /// A file that is whole and durable, under a temporary name.
-pub(crate) struct Written<'a> {
-    temporary: Temporary<'a>,
+pub(crate) struct Written {
+    temporary: Temporary,
     identity: Identity,
 }
 
-impl<'a> Written<'a> {
-    pub(crate) fn new(directory: &'a Dir, bytes: &[u8], owner: Option<Owner>) -> Result<Self, StagingError> {
+impl Written {
+    pub(crate) fn new(directory: &Dir, bytes: &[u8], owner: Option<Owner>) -> Result<Self, StagingError> {
         let temporary = Temporary::new(directory);
         let path = directory.path_of(&temporary.name);
         let failed = |action, path| move |source| StagingError::Io { action, path, source };
@@ -65,7 +65,7 @@ impl<'a> Written<'a> {
     /// Gives it its name, if nothing has that; see [`Dir::rename_to_new`]. Where that cannot be
     /// promised, the file is still there to be put.
     pub(crate) fn put_new(mut self, name: &Name) -> Result<Result<Replaced, Self>, StagingError> {
-        let directory = self.temporary.directory;
+        let directory = self.temporary.directory.clone();
         match directory.rename_to_new(&self.temporary.name, name) {
             Ok(()) => {
                 self.temporary.is_there = false;
@@ -79,7 +79,7 @@ impl<'a> Written<'a> {
 
     /// Gives it its name, which is durable once the directory is synced.
     pub(crate) fn put(mut self, name: &Name) -> Result<Replaced, StagingError> {
-        let directory = self.temporary.directory;
+        let directory = self.temporary.directory.clone();
         let mut moved_aside = None;
         let renamed = match directory.rename(&self.temporary.name, name) {
             // A directory cannot be replaced by rename; whatever else is there can, and is never followed (incident 27).
@@ -153,21 +153,21 @@ fn is_temporary(name: &Name) -> bool {
 }
 
 /// A temporary name that is removed again, unless it was renamed.
-pub(crate) struct Temporary<'a> {
-    directory: &'a Dir,
+pub(crate) struct Temporary {
+    directory: Dir,
     pub(crate) name: Name,
     is_there: bool,
 }
 
-impl<'a> Temporary<'a> {
-    pub(crate) fn new(directory: &'a Dir) -> Self {
+impl Temporary {
+    pub(crate) fn new(directory: &Dir) -> Self {
         let (start, end) = TEMPORARY;
         let name = Name::fixed(start).plus(&format!("{:016x}{end}", fastrand::u64(..)));
-        Self { directory, name, is_there: true }
+        Self { directory: directory.clone(), name, is_there: true }
     }
 }
 
-impl Drop for Temporary<'_> {
+impl Drop for Temporary {
     fn drop(&mut self) {
         if self.is_there {
             // What cannot be removed is a leftover for the next run.
