@@ -95,8 +95,16 @@ async fn a_holder_that_was_overtaken_before_it_had_announced_itself_is_lost_and_
     let stopped = world.one.acquire(&user(), AT_ONCE).await.unwrap();
     world.pass(VERIFIED_FOR);
     world.lose_lease();
-    let other = world.two.acquire(&user(), AT_ONCE).await.unwrap();
-    other.verify().await.unwrap();
+    // On another thread: as long as this one waits for it, nothing of the first one goes on.
+    let overtake = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let other = world.two.acquire(&user(), AT_ONCE).await.unwrap();
+            other.verify().await.unwrap();
+            other
+        })
+    };
+    let other = std::thread::scope(|scope| scope.spawn(overtake).join().unwrap());
     assert!(is_lost(stopped.verify().await));
     other.verify().await.unwrap();
 }
