@@ -13,7 +13,7 @@ use super::body::{Json, OptionalJson};
 use super::code::Code;
 use super::error::Problem;
 use super::openapi::{self, schemas};
-use super::requests::{DeleteQuery, NoFields, ProvisionRequest, RedeployRequest, ResizeRequest};
+use super::requests::{DeleteQuery, NoFields, ProvisionRequest, RedeployRequest, ResizeRequest, StartRequest};
 use super::responses::{CancelResponse, ContainerResponse};
 use crate::domain::{State as ContainerState, UserId};
 use crate::reconcile::{
@@ -98,15 +98,15 @@ pub(super) async fn redeploy(
 
 /// Start a user's container
 #[utoipa::path(post, path = "/containers/{user_id}/start", operation_id = "start_container", tag = "containers",
-    params(openapi::OfUser), request_body = Option<NoFields>,
+    params(openapi::OfUser), request_body = Option<StartRequest>,
     responses(openapi::Converges, openapi::Sends))]
 pub(super) async fn start(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     path: UserPath,
-    OptionalJson(NoFields {}): OptionalJson<NoFields>,
+    OptionalJson(request): OptionalJson<StartRequest>,
 ) -> Result<Response, Problem> {
-    respond(&app, &caller, user_in(path)?, Target::start(), SignInChange::None).await
+    respond(&app, &caller, user_in(path)?, request.parse(), SignInChange::None).await
 }
 
 /// Stop a user's container

@@ -95,6 +95,20 @@ pub(super) struct RedeployRequest {
     rollout_order: Option<RolloutOrder>,
 }
 
+/// `POST /containers/{user_id}/start`.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StartRequest {
+    /// Whether it waits for a task that is still stopping: `strict` does. Left out: as the service is set.
+    rollout_order: Option<RolloutOrder>,
+}
+
+impl StartRequest {
+    pub(super) fn parse(self) -> Target {
+        Target::start().in_order(self.rollout_order)
+    }
+}
+
 /// `POST /containers/{user_id}/resize`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

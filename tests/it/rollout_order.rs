@@ -85,6 +85,10 @@ async fn in_strict_order_there_is_never_more_than_one_task() {
     }
     by_setting.post("/containers/alice/stop", json!({})).await;
     assert_eq!(most_alive(&by_setting, "/containers/alice/start", json!({})).await, 1, "start");
+    for (order, most) in [(json!({"rollout_order": "strict"}), 1), (json!({}), 2)] {
+        by_request.post("/containers/alice/stop", json!({})).await;
+        assert_eq!(most_alive(&by_request, "/containers/alice/start", order.clone()).await, most, "{order}");
+    }
     // And the other way round.
     let body = json!({"cpu": 1024, "memory_mib": 4096, "rollout_order": "stop_first"});
     assert_eq!(most_alive(&by_setting, "/containers/alice/resize", body).await, 2);
