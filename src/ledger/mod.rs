@@ -81,6 +81,18 @@ impl Record {
     pub fn with_revisions(&self, revisions: BTreeSet<String>) -> Self {
         Self { revisions, ..self.clone() }
     }
+
+    /// What stays of a user whose container was deleted and whose files were kept: what a later purge has to delete.
+    #[must_use]
+    pub fn of_deleted(&self) -> Self {
+        Self { deregistered: self.deregistered.clone(), rest: self.rest.clone(), ..Self::default() }
+    }
+
+    /// Whether nothing else is remembered.
+    #[must_use]
+    pub fn is_of_deleted(&self) -> bool {
+        !self.deregistered.is_empty() && *self == self.of_deleted()
+    }
 }
 
 fn known_or_none<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(deserializer: D) -> Result<T, D::Error> {

@@ -100,7 +100,7 @@ impl Reconciler {
         answer: &Answer,
     ) -> Result<Converged, ConvergeError> {
         let started = Instant::now();
-        let (user, deletes) = (operation.user().clone(), work.is_delete_alone());
+        let (user, deletes, purges) = (operation.user().clone(), work.is_delete_alone(), work.purges());
         let (slot, is_new) = (lock.pending(), lock.is_new());
         let accepting = Accepting::new(slot, work, is_accepted);
         let _under_way = self.under_way.enter(&user, &accepting);
@@ -138,6 +138,12 @@ impl Reconciler {
         // What a forced delete left is remembered, so that the next one tries it again.
         let is_gone = result.as_ref().is_ok_and(|converged| converged.not_removed.is_empty()) && deletes;
         match lock {
+            // A purge that comes later has them to delete.
+            Lock::Held(held) if !purges && !held.record().deregistered.is_empty() => {
+                if is_gone {
+                    keep_of_deleted(held).await;
+                }
+            }
             // Nothing else would find a revision that could not be deregistered.
             Lock::Held(held) if is_gone || never_was && held.record().revisions.is_empty() => forget(held).await,
             lock => drop(lock),
@@ -748,6 +754,14 @@ impl Answer {
 
     pub(super) fn finish(&self, result: Result<Converged, ConvergeError>) {
         self.send(result);
+    }
+}
+
+/// Remembers of a user no more than what a purge has to delete.
+async fn keep_of_deleted(mut held: Box<dyn Hold>) {
+    let record = held.record().of_deleted();
+    if let Err(error) = held.write(record).await {
+        tracing::warn!(error = %with_causes(&error), "more stays remembered of a deleted user than is of use");
     }
 }
 

@@ -127,6 +127,11 @@ impl Work {
         self.changes.iter().filter_map(Change::to_make).collect()
     }
 
+    /// Whether it takes the user's files away.
+    pub(super) fn purges(&self) -> bool {
+        self.delete.as_ref().is_some_and(|delete| delete.purge)
+    }
+
     pub(super) fn is_delete_alone(&self) -> bool {
         self.present.is_none()
     }

@@ -51,6 +51,28 @@ async fn a_purge_deletes_the_definitions_of_its_user_and_of_nobody_else() {
     assert_eq!(sizes, [10, 3]);
 }
 
+/// Between the two, who comes back is new, and who is deleted again is not there.
+#[tokio::test(start_paused = true)]
+async fn a_purge_deletes_the_definitions_of_a_user_whose_files_were_kept_first() {
+    let app = TestApp::start().await;
+    for comes_back in [false, true] {
+        resized(&app, "alice", 3).await;
+        assert!(app.delete("/containers/alice").await.status < 300);
+        app.pass_seconds(60).await;
+        assert_eq!(app.delete("/containers/alice").await.status, 404);
+        assert_eq!(revisions(&app, "INACTIVE").len(), 4);
+        if comes_back {
+            assert_eq!(app.provision("alice").await.status, 201);
+            app.pass_seconds(10).await;
+            assert!(app.delete("/containers/alice?data=keep").await.status < 300);
+            app.pass_seconds(60).await;
+        }
+        purge(&app, "alice").await;
+        assert_eq!((revisions(&app, "INACTIVE"), app.user_revisions().len()), (vec![], 0));
+        assert!(!app.path(".provisioner/locks/alice.lock").exists());
+    }
+}
+
 /// A revision that ECS went back from is on no chain of labels.
 #[tokio::test(start_paused = true)]
 async fn a_purge_deletes_what_was_rolled_back_too() {

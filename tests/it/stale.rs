@@ -147,7 +147,8 @@ async fn who_comes_back_right_after_a_delete_gets_a_container_of_their_own() {
             let before = truth(&app)["serviceArn"].clone();
             app.delete("/containers/alice").await;
             let other = if round % 2 == 0 { &app } else { &replica };
-            while app.path(".provisioner/locks").read_dir().unwrap().count() > 0 {
+            // It is written down until it is done.
+            while app.path(".provisioner/pending/alice.pending").exists() {
                 app.pass_millis(20).await;
             }
             let answer = other.provision("alice").await;

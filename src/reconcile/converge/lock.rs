@@ -30,9 +30,10 @@ pub(in crate::reconcile) enum Lock {
 }
 
 impl Lock {
+    /// Whether nothing is remembered of a container of the user's.
     pub(super) fn is_new(&self) -> bool {
         match self {
-            Self::Held(held) => held.is_new(),
+            Self::Held(held) => held.is_new() || held.record().is_of_deleted(),
             Self::Without { .. } => false,
         }
     }

@@ -31,7 +31,12 @@ async fn a_delete_removes_everything_but_the_files_and_is_404_once_it_has() {
     assert_eq!(answers.last(), Some(&(404, Value::Null)), "{answers:?}");
     assert_eq!((left(&app), state(&app, "alice").await.as_str()), ((0, 0, 0), "container_not_found"));
     assert_eq!(app.file("users/alice/codex/auth.json"), auth);
-    assert_eq!(std::fs::read_dir(app.path(".provisioner/locks")).unwrap().count(), 0);
+    // What a purge deletes stays remembered until then.
+    let remembered = || std::fs::read_dir(app.path(".provisioner/locks")).unwrap().count();
+    assert_eq!(remembered(), 1);
+    assert!(app.delete("/containers/alice?data=purge").await.status < 300);
+    app.pass_seconds(60).await;
+    assert_eq!((remembered(), app.path("users/alice").exists()), (0, false));
 }
 
 #[tokio::test(start_paused = true)]
