@@ -11,7 +11,6 @@ import time
 
 DAY = 86400
 ACCOUNT = "acc_harness"
-EMAIL = "nobody@example.invalid"
 # Whose sign-ins are not of that account: by the beginning of their names, account and person. Two are of one team.
 OWNERS = {"otto": ("acc_other", "user-otto"), "tea": ("acc_team", "user-tea"), "tom": ("acc_team", "user-tom")}
 AUTH_CLAIM = "https://api.openai.com/auth"
@@ -36,6 +35,11 @@ def owner(name: str) -> tuple[str, str]:
     return next((whose for start, whose in OWNERS.items() if root.startswith(start)), (ACCOUNT, "user-harness"))
 
 
+def email(name: str) -> str:
+    """Its person's: what a store that encrypts its tokens still shows of whose they are."""
+    return f"{owner(name)[1]}@example.invalid"
+
+
 def access_token(name: str, issued: int, expires: int) -> str:
     account, person = owner(name)
     return _jwt({
@@ -44,13 +48,13 @@ def access_token(name: str, issued: int, expires: int) -> str:
         "scp": ["openid", "profile", "email", "offline_access"],
         AUTH_CLAIM: {"chatgpt_account_id": account, "chatgpt_user_id": person, "user_id": person,
                      "chatgpt_plan_type": "pro"},
-        PROFILE_CLAIM: {"email": EMAIL, "email_verified": True},
+        PROFILE_CLAIM: {"email": email(name), "email_verified": True},
     })
 
 
 def id_token(name: str, issued: int, expires: int) -> str:
     account, person = owner(name)
-    return _jwt({"iat": issued, "exp": expires, "email": EMAIL,
+    return _jwt({"iat": issued, "exp": expires, "email": email(name),
                  AUTH_CLAIM: {"chatgpt_account_id": account, "chatgpt_user_id": person, "chatgpt_plan_type": "pro"}})
 
 
@@ -69,9 +73,9 @@ def sign_in(name: str, issued: int, expires: int) -> dict:
 
 
 def fresh(name: str, age_seconds: int = 60) -> dict:
-    """Good for five days."""
-    now = int(time.time())
-    return sign_in(name, now - age_seconds, now + 5 * DAY)
+    """Good for five days from when it was issued: an older one is over earlier."""
+    issued = int(time.time()) - age_seconds
+    return sign_in(name, issued, issued + 5 * DAY)
 
 
 def expired(name: str) -> dict:
@@ -82,10 +86,10 @@ def expired(name: str) -> dict:
 
 def profile(name: str, provider: str) -> dict:
     """A fresh sign-in as OpenClaw keeps it in `auth-profiles.json`."""
-    tokens = fresh(name)["tokens"]
-    expires = (int(time.time()) + 5 * DAY) * 1000
+    issued = int(time.time()) - 60
+    tokens = sign_in(name, issued, issued + 5 * DAY)["tokens"]
     return {"type": "oauth", "provider": provider, "access": tokens["access_token"], "refresh": tokens["refresh_token"],
-            "expires": expires, "accountId": owner(name)[0], "email": EMAIL}
+            "expires": (issued + 5 * DAY) * 1000, "accountId": owner(name)[0], "email": email(name)}
 
 
 def name_of(token: str) -> str:
