@@ -94,6 +94,7 @@ export class BaseTask extends Construct {
     // The former revision stays ACTIVE when another one takes its place: it may be the one that is promoted, which new users get until
     // a rollout is done (docs/rollouts.md).
     base.cfnOptions.updateReplacePolicy = CfnDeletionPolicy.RETAIN;
+    base.cfnOptions.deletionPolicy = CfnDeletionPolicy.DELETE;
   }
 }
 
