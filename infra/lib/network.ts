@@ -50,7 +50,7 @@ export class NetworkStack extends Stack {
     });
     this.vpc = vpc;
     const made = vpc.node.findAll().filter((one) => one instanceof ec2.CfnNatGateway);
-    this.natGatewayIds = made.map((gateway) => gateway.attrNatGatewayId);
+    this.natGatewayIds = made.map((gateway) => gateway.ref);
     this.subnets = vpc.privateSubnets;
     this.groups = new SecurityGroups(this, "Groups", { vpc, settings, endpoints: settings.interfaceEndpoints });
     // Costs nothing, and image layers then come past the NAT gateway.
