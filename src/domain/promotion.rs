@@ -169,6 +169,18 @@ impl PromotedBaseError {
     pub const fn fix(&self) -> &'static str {
         "promote another revision of the base family (`promote REVISION`), or follow the newest again (`promote --follow`)"
     }
+
+    /// The same of a revision that a caller names, in that field.
+    #[must_use]
+    pub fn of_field(&self, field: &str) -> Invalid {
+        let problem = match self {
+            Self::Gone { revision } => format!("there is no revision {revision}"),
+            Self::NotActive { revision, status } => format!("{revision} is {status}"),
+            Self::OtherFamily { revision, family } => format!("{revision} is not of the base family {family}"),
+            Self::Unusable { revision, why } => format!("{revision} cannot be cloned: {why}"),
+        };
+        Invalid::new(field, problem, "name an ACTIVE revision of the base family; GET /fleet/base names the newest")
+    }
 }
 
 /// Reads which revision is meant: `42`, `family:42` or an ARN, of the family of the settings.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::error::ConvergeError;
+use super::plan::Refusal;
 use super::{Caller, Reconciler};
 use crate::aws::RegisteredDefinition;
 use crate::domain::{Invalid, Promotion, base_revision, with_causes};
@@ -62,6 +63,7 @@ impl Reconciler {
     /// Why it cannot be promoted. Nothing is changed then.
     pub async fn promote(&self, by: &Caller, revision: Option<String>) -> Result<FleetBase, ConvergeError> {
         let at = self.coordinates();
+        let is_named = revision.is_some();
         let revision = match revision {
             Some(revision) => revision,
             None => {
@@ -70,7 +72,10 @@ impl Reconciler {
                 newest.ok_or(ConvergeError::BaseMissing { family })?
             }
         };
-        self.in_time(self.promoted_base(&at, revision.clone())).await?;
+        self.in_time(self.promoted_base(&at, revision.clone())).await.map_err(|error| match error {
+            ConvergeError::Promoted(why) if is_named => Refusal::Invalid(why.of_field("revision")).into(),
+            other => other,
+        })?;
         for _ in 0..TRIES {
             let before = self.ledger.promotion().await?;
             if before.as_ref().is_some_and(|before| before.revision == revision) {

@@ -9,7 +9,7 @@ use super::words::{Change, Event, Rollout, RolloutState, Select, Strategy, lines
 use super::{Inner, RolloutError, Rollouts, TRIES, named, plan};
 use crate::domain::{Invalid, OpenClawVersion, Promotion, State, UnderWay, UserId, with_causes};
 use crate::fleet::{ListRefused, Listed};
-use crate::reconcile::Caller;
+use crate::reconcile::{Caller, ConvergeError};
 
 /// How old the list may be that a rollout starts from. Who comes after it is taken along at the end, where everybody is.
 const FRESH: Duration = Duration::from_secs(30);
@@ -69,7 +69,7 @@ impl Rollouts {
         inner.ledger.append(id, lines(selected), None).await?;
         let written = serde_json::to_value(rollout).unwrap_or_default();
         if !inner.ledger.put_rollout(id, None, Some(written.clone())).await? {
-            return Err(crate::reconcile::ConvergeError::Contended.into());
+            return Err(ConvergeError::Contended.into());
         }
         // Of two that were started at once the first one counts.
         let earlier = inner.unfinished().await?.into_iter().find(|other| other.id < *id);
@@ -92,7 +92,13 @@ impl Inner {
     async fn plan(&self, by: &Caller, wanted: Wanted) -> Result<Planned, RolloutError> {
         let Wanted { select, change, strategy, promotes, accepts_no_way_back } = wanted;
         let release = match &change {
-            Change::Base(revision) => OpenClawVersion::from_image(&self.reconciler.base_image(revision).await?).ok(),
+            Change::Base(revision) => {
+                let image = self.reconciler.base_image(revision).await.map_err(|error| match error {
+                    ConvergeError::Promoted(why) => RolloutError::Invalid(why.of_field("change.base_revision")),
+                    other => other.into(),
+                })?;
+                OpenClawVersion::from_image(&image).ok()
+            }
             Change::Image(Some(image)) => OpenClawVersion::from_image(image.as_str()).ok(),
             Change::Redeploy { image: Some(Some(image)), .. } => OpenClawVersion::from_image(image.as_str()).ok(),
             Change::Image(None) | Change::Size(_) | Change::Restart | Change::Redeploy { .. } => None,
@@ -117,15 +123,15 @@ impl Inner {
                 return Err(Invalid::new("accept_no_way_back", problem, fix).into());
             }
         }
-        let promoted_before = match &change {
-            Change::Base(_) => Some(self.promoted_before(&listed).await?),
-            Change::Image(_) | Change::Size(_) | Change::Restart | Change::Redeploy { .. } => None,
-        };
         let users: BTreeSet<UserId> = chosen.iter().map(|listed| listed.user.clone()).collect();
         if users.is_empty() {
             let fix = "see `list` for who there is";
             return Err(Invalid::new("select", "it leaves everybody out", fix).into());
         }
+        let promoted_before = match &change {
+            Change::Base(_) => Some(self.promoted_before(&listed).await?),
+            Change::Image(_) | Change::Size(_) | Change::Restart | Change::Redeploy { .. } => None,
+        };
         let waves = plan::waves(&users, &strategy.canaries, &strategy.waves);
         let now = Timestamp::now();
         let rollout = Rollout {
@@ -213,7 +219,7 @@ impl Inner {
                 return Ok(());
             }
         }
-        Err(crate::reconcile::ConvergeError::Contended.into())
+        Err(ConvergeError::Contended.into())
     }
 
     /// Promotes where the rollout went, `None`: what was promoted before stays. It is over.
@@ -233,7 +239,7 @@ impl Inner {
                 return Ok(());
             }
         }
-        Err(crate::reconcile::ConvergeError::Contended.into())
+        Err(ConvergeError::Contended.into())
     }
 
     /// It is over, and nobody is under way any more. Where that cannot be written, the next one that starts says so.

@@ -137,7 +137,7 @@ async fn a_promoted_base_that_cannot_be_used_is_an_error_and_never_the_newest_in
     assert_eq!(app.provision("alice").await.status, 200);
     for wrong in ["9", "2"] {
         let refused = promote(&app, wrong).await;
-        assert_eq!((refused.status, &refused.body["code"]), (500, &json!("promoted_base_unusable")), "{wrong}");
+        assert_eq!((refused.status, &refused.body["field"]), (422, &json!("revision")), "{wrong}: {}", refused.body);
     }
     assert_eq!(promote(&app, "newest").await.body["promoted"]["revision"], format!("{BASE}:3"));
     assert_eq!(app.provision("bob").await.status, 201);

@@ -213,6 +213,9 @@ async fn a_dry_run_says_who_is_in_which_wave_and_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn what_is_wrong_with_a_rollout_is_said_by_field() {
     let app = TestApp::start().await;
+    // Nobody has a base yet.
+    let answer = app.post("/rollouts", json!({"change": {"base_revision": "newest"}})).await;
+    assert_eq!((answer.status, &answer.body["field"]), (422, &json!("select")), "{}", answer.body);
     running(&app, &["alice"]).await;
     let refused = async |body: Value| {
         let answer = app.post("/rollouts", body).await;
@@ -225,7 +228,7 @@ async fn what_is_wrong_with_a_rollout_is_said_by_field() {
         (json!({"change": {}}), "422 invalid_field change"),
         (json!({"change": {"base_revision": "1", "restart": true}}), "422 invalid_field change"),
         (json!({"change": {"base_revision": "other:1"}}), "422 invalid_field change.base_revision"),
-        (json!({"change": {"base_revision": "9"}}), "500 promoted_base_unusable "),
+        (json!({"change": {"base_revision": "9"}}), "422 invalid_field change.base_revision"),
         (json!({"change": {"image": "no tag"}}), "422 invalid_field change.image"),
         (json!({"change": {"size": {"cpu": 1, "memory_mib": 1}}}), "422 invalid_field change.size.cpu"),
         (json!({"change": base, "select": {"users": ["nobody"]}}), "422 invalid_field select.users"),
