@@ -495,7 +495,14 @@ impl Hold for FileHold {
     async fn write(&mut self, record: Record) -> Result<(), LedgerError> {
         self.verify().await?;
         let written = record.clone();
-        self.run(move |holding, root| holding.put(root, |entry| entry.record = written)).await?;
+        self.run(move |holding, root| {
+            if written.is_of_deleted() {
+                // It explained a container that is gone.
+                stops::remove(&places::locks(root)?, &holding.user);
+            }
+            holding.put(root, |entry| entry.record = written)
+        })
+        .await?;
         self.record = record;
         Ok(())
     }

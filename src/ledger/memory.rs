@@ -278,7 +278,11 @@ impl Hold for MemoryHold {
 
     async fn write(&mut self, record: Record) -> Result<(), LedgerError> {
         let user = self.held.user.clone();
-        self.held.with_row(|rows| rows.entry(user).or_default().record = record.clone())?;
+        self.held.with_row(|rows| {
+            let row = rows.entry(user).or_default();
+            row.stop.take_if(|_| record.is_of_deleted());
+            row.record = record.clone();
+        })?;
         self.record = record;
         Ok(())
     }

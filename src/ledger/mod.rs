@@ -235,7 +235,7 @@ pub trait Hold: Debug + Send + Sync {
     /// Completes when the user is no longer held, and looks often enough that a look is always recent.
     fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
-    /// Remembers something else of the user, durable when it returns.
+    /// Remembers something else of the user, durable when it returns. Of one who is deleted, no stop is noted any more.
     ///
     /// # Errors
     /// [`LedgerError::Lost`], and what the store says. The former record is in force then.

@@ -270,14 +270,20 @@ async fn all_of_whom_something_is_remembered_are_listed() {
 }
 
 #[tokio::test]
-async fn why_a_container_stopped_is_kept_until_the_user_is_removed() {
+async fn why_a_container_stopped_is_kept_until_the_user_is_deleted_or_removed() {
     let (code, stopped_at) = (ReasonCode::OutOfMemory, Some("2026-11-27T00:00:00Z".to_owned()));
     let reason = Reason { code, message: "x".to_owned(), hint: "", stopped_at, exit_code: Some(137) };
     let status = Status { state: State::Failed, phase: None, ready: false, reason: Some(reason) };
     let stop = LastStop::of(&status, "arn:x:1", Timestamp::UNIX_EPOCH).unwrap();
     for World { one, two, kind: _kind, .. } in World::all().await {
-        let held = one.acquire(&user(), AT_ONCE).await.unwrap();
+        let mut held = one.acquire(&user(), AT_ONCE).await.unwrap();
         assert_eq!(one.last_stop(&user()).await.unwrap(), None);
+        two.note_stop(&user(), stop.clone()).await.unwrap();
+        let record = Record { deregistered: BTreeSet::from(["arn:x:1".to_owned()]), ..Record::default() };
+        held.write(record.with_revisions(BTreeSet::from(["arn:x:2".to_owned()]))).await.unwrap();
+        assert_eq!(one.last_stop(&user()).await.unwrap(), Some(stop.clone()));
+        held.write(record.of_deleted()).await.unwrap();
+        assert_eq!(two.last_stop(&user()).await.unwrap(), None);
         two.note_stop(&user(), stop.clone()).await.unwrap();
         assert_eq!(one.last_stop(&user()).await.unwrap(), Some(stop.clone()));
         held.remove().await.unwrap();
