@@ -291,10 +291,7 @@ impl Reconciler {
             self.cancellations.cancel(&user);
         }
         let operation = self.begin(kind, by, &user);
-        let target = match target {
-            Target::Present { rollout_order: None, .. } => target.in_order(Some(self.options.rollout_order)),
-            asked_for => asked_for,
-        };
+        let target = target.by_default_in(self.options.rollout_order);
         self.carry_out(operation, target, sign_in, Class::Interactive).await
     }
 

@@ -24,10 +24,7 @@ impl Reconciler {
         target: Target,
     ) -> Result<Converged, ConvergeError> {
         let operation = self.begin(target.name(), by, &user);
-        let target = match target {
-            Target::Present { rollout_order: None, .. } => target.in_order(Some(self.options.rollout_order)),
-            asked_for => asked_for,
-        };
+        let target = target.by_default_in(self.options.rollout_order);
         self.carry_out(operation, target, SignInChange::None, Class::Rollout).await
     }
 

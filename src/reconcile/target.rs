@@ -90,6 +90,15 @@ impl Target {
         self
     }
 
+    /// The same in that order, where it says none itself.
+    #[must_use]
+    pub fn by_default_in(self, order: RolloutOrder) -> Self {
+        match self {
+            Self::Present { rollout_order: None, .. } => self.in_order(Some(order)),
+            Self::Present { .. } | Self::Absent { .. } => self,
+        }
+    }
+
     /// Whether there must never be two tasks.
     #[must_use]
     pub const fn is_strict(&self) -> bool {

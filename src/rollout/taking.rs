@@ -40,25 +40,38 @@ fn former(view: &ContainerView, current: &CurrentDefinition, reauth_required: bo
     }
 }
 
-/// Whether the user's service is told to run what the rollout wants.
+/// Whether the user's service is told to run what the rollout wants at present, on the way there or back.
 fn is_as_wanted(rollout: &Rollout, had: Option<&Former>, view: &ContainerView) -> bool {
+    match rollout.is_back {
+        true => is_as_before(rollout, had, view),
+        false => is_moved(rollout, had, view),
+    }
+}
+
+/// Whether the user has what the rollout brings.
+fn is_moved(rollout: &Rollout, had: Option<&Former>, view: &ContainerView) -> bool {
     let Some(current) = &view.current else { return false };
-    let base = current.base.as_deref().map(short);
-    match (&rollout.change, rollout.is_back) {
-        (Change::Base(to), false) => base == Some(to),
-        (Change::Image(image), false) => current.spec.image == *image,
-        (Change::Size(size), false) => size_of(current) == Some(*size),
-        (Change::Restart | Change::Redeploy { .. }, false) => had.is_some_and(|had| {
+    match &rollout.change {
+        Change::Base(to) => current.base.as_deref().map(short) == Some(to),
+        Change::Image(image) => current.spec.image == *image,
+        Change::Size(size) => size_of(current) == Some(*size),
+        Change::Restart | Change::Redeploy { .. } => had.is_some_and(|had| {
             let deployment = view.service.primary().map(|primary| &primary.id);
             had.revision != current.arn || had.deployment.is_some() && deployment != had.deployment.as_ref()
         }),
-        (Change::Redeploy { .. }, true) => {
-            had.is_some_and(|had| had.base.as_deref() == base && had.image == current.spec.image)
-        }
-        (Change::Base(_), true) => had.is_some_and(|had| had.base.as_deref() == base),
-        (Change::Image(_), true) => had.is_some_and(|had| had.image == current.spec.image),
-        (Change::Size(_), true) => had.is_some_and(|had| had.size == size_of(current)),
-        (Change::Restart, true) => true,
+    }
+}
+
+/// Whether the user has what they had before the rollout.
+fn is_as_before(rollout: &Rollout, had: Option<&Former>, view: &ContainerView) -> bool {
+    let Some((current, had)) = view.current.as_ref().zip(had) else { return false };
+    let has_base = had.base.as_deref() == current.base.as_deref().map(short);
+    match &rollout.change {
+        Change::Base(_) => has_base,
+        Change::Image(_) => had.image == current.spec.image,
+        Change::Size(_) => had.size == size_of(current),
+        Change::Redeploy { .. } => has_base && had.image == current.spec.image,
+        Change::Restart => true,
     }
 }
 
@@ -104,12 +117,15 @@ pub(super) fn prepare(
     let Some(current) = view.current.as_ref().filter(|_| view.service.status == ServiceStatus::Active) else {
         return skipped("gone");
     };
-    if had.is_some() && is_as_wanted(rollout, had, view) {
+    if had.is_some() && !rollout.is_back && is_moved(rollout, had, view) {
         // Its service is told so already: only its end was not written down.
         return Prepared::Only(vec![Event::Sent { at: now }]);
     }
     let is_stopped = view.service.desired == 0;
     match (rollout.is_back, had) {
+        // Somebody has asked for something else since, which is not this rollout's to take back.
+        (true, Some(_)) if !is_moved(rollout, had, view) && !is_as_before(rollout, had, view) => skipped("changed"),
+        // Also for whoever does not show that they were moved: accepted work may be about to.
         (true, Some(had)) => match back(rollout, had) {
             Some(target) => Prepared::Take(Vec::new(), Box::new(target)),
             None => skipped("not_moved"),
@@ -119,7 +135,7 @@ pub(super) fn prepare(
             skipped("stopped")
         }
         (false, _) if current.spec.labels.iter().any(|label| label == EXCLUDES) => skipped("excluded"),
-        (false, None) if is_as_wanted(rollout, had, view) => skipped("unchanged"),
+        (false, None) if is_moved(rollout, had, view) => skipped("unchanged"),
         (false, had) => {
             let from = match had {
                 Some(had) => had.clone(),

@@ -87,6 +87,23 @@ async fn an_image_is_pinned_for_a_list_of_users_and_taken_back() {
     assert_eq!(of(&app, "alice").await, at("1", "running"));
 }
 
+/// What came after the rollout is not its to take back.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_leaves_alone_who_has_been_given_something_else_since() {
+    let app = app().await;
+    running(&app, &["alice", "bob"]).await;
+    let (image, other) = ("ghcr.io/openclaw/openclaw:2026.4.25", "ghcr.io/openclaw/openclaw:2026.4.26");
+    let id = start(&app, json!({"change": {"image": image}, "strategy": {"soak_seconds": 0}})).await;
+    until(&app, &id, "done").await;
+    assert_eq!(app.post("/containers/bob/redeploy", json!({"image": other})).await.status, 202);
+    app.pass_seconds(10).await;
+    assert_eq!(act(&app, &id, "rollback").await.status, 200);
+    let back = until(&app, &id, "rolled_back").await;
+    assert_eq!(back["progress"]["skipped"], json!({"changed": 1}), "{back}");
+    assert_ne!(app.get("/containers/alice").await.body["image"], image);
+    assert_eq!(app.get("/containers/bob").await.body["image"], other);
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_rollout_goes_on_at_a_time() {
     let app = app().await;
