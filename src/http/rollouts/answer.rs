@@ -1,0 +1,231 @@
+//! How far a rollout is, for callers.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::openapi::schemas;
+use crate::rollout::words::{Change, Journal, Rollout, RolloutState, Stage};
+use crate::rollout::{Figures, Planned, plan};
+
+/// Messages of one reason that are shown.
+const MOST_MESSAGES: usize = 3;
+
+/// A rollout.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rollout)]
+pub(in crate::http) struct RolloutBody {
+    id: String,
+    #[schema(schema_with = schemas::rollout_state)]
+    state: &'static str,
+    /// `forward`, or `back` after a rollback was asked for.
+    #[schema(pattern = "^(forward|back)$")]
+    direction: &'static str,
+    /// Why it is paused.
+    #[schema(required)]
+    reason: Option<String>,
+    #[schema(format = DateTime)]
+    created_at: String,
+    created_by: String,
+    #[schema(format = DateTime)]
+    changed_at: String,
+    changed_by: String,
+    /// What is changed, in words.
+    change: String,
+    /// The base that new users get until it is over; null where it changes no base.
+    #[schema(required)]
+    promoted_before: Option<String>,
+    /// Whether the base is promoted at the end.
+    promotes: bool,
+    #[schema(required)]
+    progress: Option<ProgressBody>,
+}
+
+/// How far a rollout is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RolloutProgress)]
+struct ProgressBody {
+    percent: u8,
+    /// Users by how far they are.
+    users: FiguresBody,
+    waves: Vec<WaveBody>,
+    /// Users who failed, by reason.
+    failed: Vec<FailedBody>,
+    /// Users who were left out, by reason.
+    skipped: BTreeMap<String, usize>,
+    /// What it waits for: `user`, `soak`, `resume` or null.
+    #[schema(required)]
+    waits_for: Option<&'static str>,
+    /// At the pace so far; null while nobody is through.
+    #[schema(required)]
+    ends_in_seconds: Option<u64>,
+}
+
+/// Users by how far they are.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RolloutUsers)]
+struct FiguresBody {
+    all: usize,
+    waiting: usize,
+    on_the_way: usize,
+    soaking: usize,
+    done: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+/// A wave.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RolloutWave)]
+struct WaveBody {
+    /// Canaries are 0.
+    wave: u32,
+    users: usize,
+    /// Done, failed or left out.
+    through: usize,
+    /// Who is in it; with `dry_run` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_ids: Option<Vec<String>>,
+}
+
+/// Users who failed for one reason.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RolloutFailure)]
+struct FailedBody {
+    code: String,
+    users: usize,
+    /// Of these, back on what they had.
+    back: usize,
+    /// The first three.
+    messages: Vec<String>,
+}
+
+/// Rollouts.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RolloutList)]
+pub(in crate::http) struct RolloutsBody {
+    rollouts: Vec<RolloutBody>,
+}
+
+impl RolloutsBody {
+    /// Without how far they are.
+    pub(super) fn new(rollouts: &[Rollout]) -> Self {
+        Self { rollouts: rollouts.iter().map(RolloutBody::new).collect() }
+    }
+}
+
+impl RolloutBody {
+    /// One with which nothing has begun. `names_users`: also who would be in which wave.
+    pub(super) fn planned(Planned { rollout, waves }: Planned, names_users: bool) -> Self {
+        let mut by_wave: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+        for (user, wave) in waves {
+            by_wave.entry(wave).or_default().push(user.to_string());
+        }
+        let all = by_wave.values().map(Vec::len).sum();
+        let wave = |(wave, ids): (u32, Vec<String>)| WaveBody {
+            wave,
+            users: ids.len(),
+            through: 0,
+            user_ids: names_users.then_some(ids),
+        };
+        let progress = ProgressBody {
+            percent: 0,
+            users: FiguresBody { all, waiting: all, on_the_way: 0, soaking: 0, done: 0, failed: 0, skipped: 0 },
+            waves: by_wave.into_iter().map(wave).collect(),
+            failed: Vec::new(),
+            skipped: BTreeMap::new(),
+            waits_for: None,
+            ends_in_seconds: None,
+        };
+        Self { progress: Some(progress), ..Self::new(&rollout) }
+    }
+
+    /// With how far it is.
+    pub(super) fn with_progress(rollout: &Rollout, journal: &Journal) -> Self {
+        Self { progress: Some(ProgressBody::new(rollout, journal)), ..Self::new(rollout) }
+    }
+
+    fn new(rollout: &Rollout) -> Self {
+        let change = match &rollout.change {
+            Change::Base(to) => format!("base {to}"),
+            Change::Image(Some(image)) => format!("image {}", image.as_str()),
+            Change::Image(None) => "no image pin".to_owned(),
+            Change::Size(size) => format!("size {} CPU units, {} MiB", size.cpu(), size.memory_mib()),
+            Change::Restart => "restart".to_owned(),
+            Change::Redeploy { .. } => "redeploy".to_owned(),
+        };
+        Self {
+            id: rollout.id.clone(),
+            state: rollout.state.name(),
+            direction: if rollout.is_back { "back" } else { "forward" },
+            reason: rollout.reason.clone(),
+            created_at: rollout.created_at.to_string(),
+            created_by: rollout.created_by.clone(),
+            changed_at: rollout.changed_at.to_string(),
+            changed_by: rollout.changed_by.clone(),
+            change,
+            promoted_before: rollout.promoted_before.clone(),
+            promotes: rollout.promotes,
+            progress: None,
+        }
+    }
+}
+
+impl ProgressBody {
+    fn new(rollout: &Rollout, journal: &Journal) -> Self {
+        let figures = Figures::of(journal);
+        let (mut waves, mut failed, mut skipped) = (BTreeMap::<u32, WaveBody>::new(), BTreeMap::new(), BTreeMap::new());
+        for (user, person) in &journal.people {
+            let empty = WaveBody { wave: person.wave, users: 0, through: 0, user_ids: None };
+            let wave = waves.entry(person.wave).or_insert(empty);
+            wave.users += 1;
+            match &person.stage {
+                Stage::Waiting | Stage::Begun | Stage::Sent { .. } | Stage::Ready { .. } => continue,
+                Stage::Done => {}
+                Stage::Failed { code, detail, is_back } => {
+                    let empty = FailedBody { code: code.clone(), users: 0, back: 0, messages: Vec::new() };
+                    let reason = failed.entry(code.clone()).or_insert(empty);
+                    reason.users += 1;
+                    reason.back += usize::from(*is_back);
+                    if reason.messages.len() < MOST_MESSAGES {
+                        reason.messages.push(format!("{user}: {detail}"));
+                    }
+                }
+                Stage::Skipped { why } => *skipped.entry(why.clone()).or_default() += 1,
+            }
+            wave.through += 1;
+        }
+        let through = figures.done + figures.failed + figures.skipped;
+        let percent = (through * 100).checked_div(figures.all).unwrap_or(100);
+        let waits_for = match plan::waits_for(rollout, journal) {
+            plan::WaitsFor::Nothing => None,
+            plan::WaitsFor::User => Some("user"),
+            plan::WaitsFor::Soak => Some("soak"),
+            plan::WaitsFor::Resume => Some("resume"),
+        };
+        let left = u64::try_from(figures.all.saturating_sub(through)).unwrap_or(u64::MAX);
+        let elapsed = Timestamp::now().as_second().saturating_sub(rollout.created_at.as_second());
+        let done = u64::try_from(figures.done).unwrap_or(u64::MAX);
+        let is_running = rollout.state == RolloutState::Running && !rollout.is_back;
+        let ends_in_seconds = (left * u64::try_from(elapsed).unwrap_or(0)).checked_div(done).filter(|_| is_running);
+        Self {
+            percent: u8::try_from(percent).unwrap_or(100),
+            users: FiguresBody {
+                all: figures.all,
+                waiting: figures.waiting,
+                on_the_way: figures.on_the_way,
+                soaking: figures.soaking,
+                done: figures.done,
+                failed: figures.failed,
+                skipped: figures.skipped,
+            },
+            waves: waves.into_values().collect(),
+            failed: failed.into_values().collect(),
+            skipped,
+            waits_for,
+            ends_in_seconds,
+        }
+    }
+}

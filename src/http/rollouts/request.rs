@@ -1,0 +1,220 @@
+//! What a caller asks of a rollout.
+
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::domain::{ImageRef, Invalid, OpenClawVersion, RawSize, RolloutOrder, Size, UserId};
+use crate::http::App;
+use crate::http::body::Object;
+use crate::http::error::Problem;
+use crate::http::openapi::schemas;
+use crate::http::requests::{RedeployRequest, given};
+use crate::rollout::Wanted;
+use crate::rollout::words::{Canaries, Change, Select, Share, Strategy};
+
+/// Users of an answer; `dry_run` has all.
+const MOST_NAMED: u32 = 100_000;
+
+/// `POST /rollouts`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct RolloutRequest {
+    /// Whom it takes along; left out: everybody.
+    #[serde(default)]
+    #[schema(value_type = Option<SelectBody>, required = false)]
+    select: Option<Object<SelectBody>>,
+    #[schema(value_type = ChangeBody)]
+    change: Object<ChangeBody>,
+    /// How; each member that is left out has its default.
+    #[serde(default)]
+    #[schema(value_type = Option<StrategyBody>, required = false)]
+    strategy: Option<Object<StrategyBody>>,
+    /// Whether the base is promoted at the end. Left out: when everybody is taken along.
+    promote: Option<bool>,
+    /// Also over a release from which OpenClaw cannot go back.
+    #[serde(default)]
+    accept_no_way_back: bool,
+    /// Answers who would be taken along in which wave, and changes nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Whom a rollout takes along. Everything that is given has to be so.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RolloutSelect)]
+pub(in crate::http) struct SelectBody {
+    /// These users alone.
+    #[schema(max_items = 10000)]
+    users: Option<Vec<String>>,
+    /// Users who are on this base.
+    #[schema(pattern = "^([A-Za-z0-9_-]+:)?[1-9][0-9]{0,8}$")]
+    base_revision: Option<String>,
+    /// Users who run this release.
+    #[schema(schema_with = schemas::release, required = false)]
+    openclaw_version: Option<String>,
+    /// So many of a hundred, by a hash of the user id.
+    #[schema(minimum = 1, maximum = 100)]
+    percent: Option<u8>,
+    /// Leaves stopped containers as they are.
+    #[serde(default)]
+    only_running: bool,
+}
+
+/// What is changed of each user: one of these.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RolloutChange)]
+pub(in crate::http) struct ChangeBody {
+    /// A revision of the base family, such as `42`, or `newest`.
+    #[schema(pattern = "^(newest|([A-Za-z0-9_-]+:)?[1-9][0-9]{0,8})$")]
+    base_revision: Option<String>,
+    /// An image to pin; null takes the pin away.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(schema_with = schemas::image, required = false)]
+    image: Option<Option<String>>,
+    /// A Fargate size.
+    #[schema(schema_with = schemas::optional_size, required = false)]
+    size: Option<Object<RawSize>>,
+    /// Another task of the same.
+    restart: Option<bool>,
+    /// As a redeploy of one user: the promoted base, or the newest.
+    #[schema(value_type = Option<RedeployRequest>, required = false)]
+    redeploy: Option<Object<RedeployRequest>>,
+}
+
+/// How users are taken along.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RolloutStrategy)]
+pub(in crate::http) struct StrategyBody {
+    /// How many go first; 1 unless told otherwise.
+    #[schema(maximum = 100000)]
+    canaries: Option<u32>,
+    /// Who goes first, in place of a number.
+    canary_users: Option<Vec<String>>,
+    /// The waves after the canaries: a number of users, or a share such as `25%` of those who are no canaries. The rest is
+    /// the last.
+    #[schema(schema_with = schemas::shares, required = false)]
+    waves: Option<Vec<ShareBody>>,
+    /// Users who are on their way at a time; 10 unless told otherwise.
+    #[schema(minimum = 1, maximum = 1000)]
+    max_parallel: Option<u32>,
+    /// How long a user has to stay ready; 60 unless told otherwise.
+    #[schema(maximum = 86400)]
+    soak_seconds: Option<u32>,
+    /// How many may fail, as a number or a share; one more pauses it. 0 unless told otherwise.
+    #[schema(schema_with = schemas::share, required = false)]
+    max_failures: Option<ShareBody>,
+    /// How long a user may take to become ready; 900 unless told otherwise.
+    #[schema(minimum = 30, maximum = 86400)]
+    deadline_seconds: Option<u32>,
+    /// In which order a task is replaced. Left out: as the service is set.
+    rollout_order: Option<RolloutOrder>,
+}
+
+/// A number of users, or a share such as `25%`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(in crate::http) enum ShareBody {
+    /// So many.
+    Users(u32),
+    /// So many of a hundred.
+    Percent(String),
+}
+
+impl ShareBody {
+    fn parse(&self, field: &str) -> Result<Share, Invalid> {
+        let fix = "send a number of users, or a share such as \"25%\"";
+        match self {
+            Self::Users(users) if *users <= MOST_NAMED => Ok(Share::Users(*users)),
+            Self::Users(_) => Err(Invalid::new(field, "it is more than there can be", fix)),
+            Self::Percent(text) => {
+                let percent = text.strip_suffix('%').and_then(|percent| percent.parse().ok());
+                let percent = percent.filter(|percent| *percent <= 100);
+                percent.map(Share::Percent).ok_or_else(|| Invalid::new(field, "it is no share", fix))
+            }
+        }
+    }
+}
+
+fn users(field: &str, texts: Vec<String>) -> Result<Vec<UserId>, Invalid> {
+    let parsed = texts.iter().enumerate().map(|(at, text)| {
+        let invalid = |error: Invalid| Invalid::new(format!("{field}[{at}]"), error.problem(), error.fix());
+        UserId::parse(text).map_err(invalid)
+    });
+    parsed.collect()
+}
+
+fn within(field: &str, value: Option<u32>, default: u32, least: u32, most: u32) -> Result<u32, Invalid> {
+    let value = value.unwrap_or(default);
+    let fix = format!("send a whole number from {least} to {most}");
+    if (least..=most).contains(&value) { Ok(value) } else { Err(Invalid::new(field, "it is out of range", fix)) }
+}
+
+impl RolloutRequest {
+    pub(super) fn parse(self, app: &App) -> Result<(Wanted, bool), Problem> {
+        let select = self.select.map_or_else(SelectBody::default, |Object(select)| select);
+        let strategy = self.strategy.map_or_else(StrategyBody::default, |Object(strategy)| strategy);
+        let Object(change) = self.change;
+        let named = |field: &str, error: Invalid| Invalid::new(field, error.problem(), error.fix());
+        let base = |field: &str, text: &str| app.reconciler.base_revision(text).map_err(|error| named(field, error));
+        let release =
+            |text: String| OpenClawVersion::from_tag(&text).map_err(|error| named("select.openclaw_version", error));
+        let percent = match select.percent {
+            Some(percent) if !(1..=100).contains(&percent) => {
+                return Err(Invalid::new("select.percent", "it is out of range", "send a number from 1 to 100").into());
+            }
+            percent => percent,
+        };
+        let is_list = select.users.is_some();
+        let select = Select {
+            is_list,
+            users: select.users.map(|texts| users("select.users", texts)).transpose()?,
+            base: select.base_revision.map(|text| base("select.base_revision", &text)).transpose()?,
+            release: select.openclaw_version.map(release).transpose()?,
+            percent,
+            only_running: select.only_running,
+        };
+        let image = |image: Option<String>| image.map(|image| ImageRef::parse(&image, "change.image")).transpose();
+        let changes = [
+            change.base_revision.map(Change::Base),
+            change.image.map(image).transpose()?.map(Change::Image),
+            change.size.map(|Object(raw)| Size::parse(raw, "change.size")).transpose()?.map(Change::Size),
+            change.restart.filter(|restart| *restart).map(|_| Change::Restart),
+            change.redeploy.map(|Object(redeploy)| redeploy.parse_change()).transpose()?,
+        ];
+        let mut given = changes.into_iter().flatten();
+        let (Some(change), None) = (given.next(), given.next()) else {
+            let fix = "send one of base_revision, image, size, restart and redeploy";
+            return Err(Invalid::new("change", "it has to be one thing", fix).into());
+        };
+        let change = match change {
+            Change::Base(text) if text == "newest" => Change::Base(text),
+            Change::Base(text) => Change::Base(base("change.base_revision", &text)?),
+            other => other,
+        };
+        let share = |at: usize, share: &ShareBody| share.parse(&format!("strategy.waves[{at}]"));
+        let waves = strategy.waves.unwrap_or_default();
+        let canaries = match (strategy.canary_users, strategy.canaries) {
+            (Some(_), Some(_)) => {
+                let fix = "send either canaries or canary_users";
+                return Err(Invalid::new("strategy.canaries", "there are canaries by name, too", fix).into());
+            }
+            (Some(texts), None) => Canaries::Named(users("strategy.canary_users", texts)?),
+            (None, number) => Canaries::Number(within("strategy.canaries", number, 1, 0, MOST_NAMED)?),
+        };
+        let max_failures = strategy.max_failures.unwrap_or(ShareBody::Users(0));
+        let strategy = Strategy {
+            canaries,
+            waves: waves.iter().enumerate().map(|(at, wave)| share(at, wave)).collect::<Result<_, _>>()?,
+            max_parallel: within("strategy.max_parallel", strategy.max_parallel, 10, 1, 1_000)?,
+            soak_seconds: within("strategy.soak_seconds", strategy.soak_seconds, 60, 0, 86_400)?,
+            max_failures: max_failures.parse("strategy.max_failures")?,
+            deadline_seconds: within("strategy.deadline_seconds", strategy.deadline_seconds, 900, 30, 86_400)?,
+            order: strategy.rollout_order,
+        };
+        let (promotes, accepts_no_way_back) = (self.promote, self.accept_no_way_back);
+        Ok((Wanted { select, change, strategy, promotes, accepts_no_way_back }, self.dry_run))
+    }
+}
