@@ -184,7 +184,8 @@ impl Emulator {
         history.perform(region, self.inner.clock.now(), (service, action), &input, &mut ask)
     }
 
-    /// Calls an action directly in us-east-1: no fault, delay or limit applies, and the call is not logged.
+    /// Calls an action directly in us-east-1: no fault, delay or limit applies, and the call is not logged. What it reads is never old;
+    /// what it changes, others see as late as any change.
     /// The members are those of the API, for EFS too (`{"AccessPointId": ...}` and the like).
     ///
     /// # Errors
@@ -194,7 +195,15 @@ impl Emulator {
             Value::Object(members) => members,
             _ => Map::new(),
         };
-        let outcome = self.dispatch("us-east-1", service, action, &members);
+        let region = "us-east-1";
+        let mut ask =
+            |service: &str, action: &str, members: &Map<String, Value>| self.dispatch(region, service, action, members);
+        let outcome = match &self.inner.history {
+            Some(history) if staleness::is_change(service, action, &members) => {
+                lock(history).perform(region, self.inner.clock.now(), (service, action), &members, &mut ask)
+            }
+            Some(_) | None => ask(service, action, &members),
+        };
         outcome.map_err(|error| (error.code, error.message))
     }
 

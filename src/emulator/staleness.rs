@@ -183,6 +183,11 @@ impl History {
     }
 }
 
+/// Whether an action changes something that reads may show late.
+pub(super) fn is_change(service: &str, action: &str, members: &Map<String, Value>) -> bool {
+    action == "CreateAccessPoint" || !changed(service, action, members).is_empty()
+}
+
 /// What an action changes, as far as its members tell.
 fn changed(service: &str, action: &str, members: &Map<String, Value>) -> Vec<Resource> {
     let text = |name: &str| members.get(name).and_then(Value::as_str);

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use super::error::ConvergeError;
 use super::plan::Refusal;
 use super::{Caller, Reconciler};
-use crate::aws::RegisteredDefinition;
 use crate::domain::{Invalid, Promotion, base_revision, with_causes};
 use crate::ledger::LedgerError;
 
@@ -34,10 +33,9 @@ impl Reconciler {
         self.in_time(async {
             let at = self.coordinates();
             let family = at.base_family.as_str().to_owned();
-            let newest = async { Ok(self.aws.ecs.describe_task_definition(&family).await?) };
+            let newest = async { Ok(self.newest_active(&family, None).await?) };
             let promotion = async { Ok::<_, ConvergeError>(self.ledger.promotion().await?) };
             let (newest, promotion) = tokio::try_join!(newest, promotion)?;
-            let newest = newest.filter(RegisteredDefinition::is_active);
             let registered_at = newest.as_ref().and_then(|newest| newest.document["registeredAt"].as_f64());
             Ok(FleetBase {
                 promotion,

@@ -67,6 +67,22 @@ async fn who_is_new_right_after_a_new_base_gets_that() {
     }
 }
 
+/// It went to the base of before, by that name, and everybody after it.
+#[tokio::test(start_paused = true)]
+async fn the_newest_base_that_is_promoted_right_after_it_was_registered_is_that() {
+    for seed in SEEDS {
+        let app = stale(seed).await;
+        for number in 22..30 {
+            app.pass_seconds(10).await;
+            let arn = register(&app, number);
+            let promoted = app.raw("PUT", "/fleet/base", &[], json!({"revision": "newest"}).to_string()).await;
+            let revision = promoted.body["promoted"]["revision"].as_str().unwrap_or_default();
+            assert!(arn.ends_with(&format!("/{revision}")), "seed {seed}: {arn}, {}", promoted.body);
+            assert_eq!(promoted.body["newest"]["revision"], revision, "seed {seed}");
+        }
+    }
+}
+
 /// Whoever takes a base back by deregistering it means it, also where it was seen, and where a user runs it.
 #[tokio::test(start_paused = true)]
 async fn a_base_that_was_deregistered_is_not_rendered_from() {
