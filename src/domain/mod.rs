@@ -45,7 +45,8 @@ pub use task_definition::{
     BaseDefinition, BaseError, BaseFinding, BaseJudgement, CurrentDefinition, CurrentError, Expected, Isolation,
     LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_ISOLATION, LABEL_PREVIOUS, LABEL_ROLE, LABEL_SETPRIV,
     LABEL_SPEC, LABEL_USER, NamedPort, OUTPUT_MEMBERS, OpenClawContainer, ROLE_OPENCLAW, RenderError, Rendered,
-    Severity, TAG_BASE_FAMILY, TAG_USER, ToldBy, UPSTREAM_COMMAND, WITH_ROLE, WITHOUT_ROLE, render, user_family,
+    Severity, TAG_BASE_FAMILY, TAG_USER, ToldBy, UPSTREAM_COMMAND, WITH_ROLE, WITHOUT_ROLE, difference, render,
+    user_family,
 };
 pub use user_id::UserId;
 pub use version_file::VersionFile;

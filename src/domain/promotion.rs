@@ -19,6 +19,9 @@ pub struct Promotion {
     /// The rollout that takes the fleet to another base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<UnderWay>,
+    /// Id of the rollout that promoted it at its end; somebody who promotes it themselves makes it theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_end_of: Option<String>,
 }
 
 /// A rollout to another base that is not over.
@@ -208,7 +211,8 @@ mod tests {
 
     fn promotion(rollout_to: Option<&str>) -> Promotion {
         let rollout = rollout_to.map(|to| UnderWay { id: "r-1".into(), to: to.into() });
-        Promotion { revision: "base:41".into(), promoted_at: Timestamp::UNIX_EPOCH, by: "ops".into(), rollout }
+        let (revision, promoted_at, by) = ("base:41".into(), Timestamp::UNIX_EPOCH, "ops".into());
+        Promotion { revision, promoted_at, by, rollout, at_end_of: None }
     }
 
     fn own(own: &str) -> BaseSource {

@@ -72,6 +72,11 @@ impl UserId {
     }
 }
 
+/// SHA-256 in hex.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The first 12 hex digits of SHA-256: enough to tell names or sign-ins apart, useless for anything else.
 pub(crate) fn sha256_hex12(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect()

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::aws::{AwsError, Ecs};
 use crate::domain::{CurrentDefinition, OpenClawVersion, RawSize, UserId};
-use crate::reconcile::Watched;
+use crate::reconcile::{Origin, Watched};
 
-/// Revisions remembered at most; one takes about 250 bytes. A cluster has at most 5,000 services (aws-facts §1), and
+/// Revisions remembered at most; one takes about 700 bytes, and what its user set themselves beside. A cluster has at most 5,000 services (aws-facts §1), and
 /// whenever they are listed, revisions that none of them runs are forgotten.
 const REMEMBERED: usize = 20_000;
 
@@ -24,6 +24,8 @@ pub struct Facts {
     pub size: Option<RawSize>,
     /// Whether ECS watches the health of the container that runs OpenClaw.
     pub has_health_check: bool,
+    /// What the next revision is rendered from; `None` where it is none of this service's.
+    pub origin: Option<Arc<Origin>>,
 }
 
 /// The revisions that were asked for so far.
@@ -38,6 +40,7 @@ pub(super) struct Definitions {
 pub(super) struct Remembered {
     facts: HashMap<Arc<str>, Facts>,
     bases: HashSet<Arc<str>>,
+    file_systems: HashSet<Arc<str>>,
 }
 
 impl Definitions {
@@ -58,6 +61,7 @@ impl Definitions {
             version: current.release.version(),
             watched: Watched::of(&current),
             base: current.base.as_deref().map(|arn| remembered.base(arn)),
+            origin: Some(remembered.origin(&current)),
             size: current.cpu.zip(current.memory_mib).map(|(cpu, memory_mib)| RawSize { cpu, memory_mib }),
             has_health_check: current.has_health_check,
         });
@@ -71,10 +75,11 @@ impl Definitions {
     /// Forgets every revision but these.
     pub(super) fn keep(&self, arns: &HashSet<&str>) {
         let mut remembered = self.remembered();
-        let Remembered { facts, bases } = &mut *remembered;
+        let Remembered { facts, bases, file_systems } = &mut *remembered;
         facts.retain(|arn, _| arns.contains(&**arn));
         // Whoever else holds one shares it no longer, which does no harm.
         bases.retain(|base| Arc::strong_count(base) > 1);
+        file_systems.retain(|id| Arc::strong_count(id) > 1);
     }
 
     /// Everything that is remembered, for many looks in one go.
@@ -90,14 +95,21 @@ impl Remembered {
     }
 
     fn base(&mut self, arn: &str) -> Arc<str> {
-        let name = arn.rsplit_once('/').map_or(arn, |(_, name)| name);
-        match self.bases.get(name) {
-            Some(known) => Arc::clone(known),
-            None => {
-                let name: Arc<str> = name.into();
-                self.bases.insert(Arc::clone(&name));
-                name
-            }
-        }
+        shared(&mut self.bases, arn.rsplit_once('/').map_or(arn, |(_, name)| name))
     }
+
+    fn origin(&mut self, current: &CurrentDefinition) -> Arc<Origin> {
+        let base = current.base.as_deref().map(|arn| self.base(arn));
+        let file_system = current.file_system_id.as_deref().map(|id| shared(&mut self.file_systems, id));
+        Arc::new(Origin::of(current, base, file_system))
+    }
+}
+
+fn shared(known: &mut HashSet<Arc<str>>, text: &str) -> Arc<str> {
+    if let Some(known) = known.get(text) {
+        return Arc::clone(known);
+    }
+    let text: Arc<str> = text.into();
+    known.insert(Arc::clone(&text));
+    text
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
@@ -110,6 +110,27 @@ impl Roster {
         };
         let query = Query { limit: usize::MAX, ..Query::default() };
         Ok(snapshot.page(&query, &self.0.definitions, &self.0.reconciler.accepted()).containers)
+    }
+
+    /// As [`Self::everybody`], with the definition of everybody who has a container.
+    ///
+    /// # Errors
+    /// As [`Self::list`]; [`ListRefused::Reading`] also while definitions are read: at first one call for each user.
+    pub async fn everybody_with_definitions(&self, within: Duration) -> Result<Vec<Listed>, ListRefused> {
+        let until = Instant::now() + ANSWERS_WITHIN;
+        let mut snapshot = match self.0.current(within) {
+            Some(snapshot) => snapshot,
+            None => self.read_now(within).await?,
+        };
+        if !snapshot.unread(&self.0.definitions).is_empty() {
+            // A caller that goes away must not undo it.
+            let reading = tokio::spawn(Arc::clone(&self.0).read_definitions());
+            timeout_at(until, reading).await.ok();
+            snapshot = self.0.current(Duration::MAX).unwrap_or(snapshot);
+        }
+        let query = Query { limit: usize::MAX, ..Query::default() };
+        let page = snapshot.page(&query, &self.0.definitions, &self.0.reconciler.accepted());
+        if page.unread_definitions > 0 { Err(ListRefused::Reading) } else { Ok(page.containers) }
     }
 
     /// How many containers there are on each base, `family:revision`, as far as their definitions were read, and how old that is. From

@@ -49,6 +49,10 @@ pub enum Code {
     RolloutNotFound,
     /// The rollout is over.
     RolloutOver,
+    /// The rollout was written by a later version, or is damaged.
+    RolloutNotUnderstood,
+    /// The rollout would not do what was planned.
+    RolloutPlanChanged,
     /// The user's files could not be written; it may pass.
     FilesUnavailable,
     /// The user's files cannot be written until an operator mends the mount or the settings.
@@ -105,6 +109,7 @@ impl Code {
             | Self::GatewayTokenNotOurs
             | Self::RolloutUnderWay
             | Self::RolloutOver
+            | Self::RolloutPlanChanged
             | Self::Cancelled => StatusCode::CONFLICT,
             Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
             Self::FilesUnavailable
@@ -122,6 +127,7 @@ impl Code {
             Self::FilesMisconfigured
             | Self::BaseUnusable
             | Self::PromotedBaseUnusable
+            | Self::RolloutNotUnderstood
             | Self::AwsAccessDenied
             | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -148,6 +154,8 @@ impl Code {
             Self::RolloutUnderWay => "A rollout is under way",
             Self::RolloutNotFound => "There is no such rollout",
             Self::RolloutOver => "The rollout is over",
+            Self::RolloutNotUnderstood => "The rollout cannot be read by this version",
+            Self::RolloutPlanChanged => "The rollout is not what was planned any more",
             Self::FilesUnavailable => "The user's files could not be written",
             Self::FilesMisconfigured => "The user's files cannot be written",
             Self::FilesUnreadable => "A file of the user's own cannot be read",
@@ -202,7 +210,9 @@ impl Code {
             | Self::PromotedBaseUnusable
             | Self::RolloutUnderWay
             | Self::RolloutNotFound
+            | Self::RolloutNotUnderstood
             | Self::RolloutOver
+            | Self::RolloutPlanChanged
             | Self::AwsQuotaExceeded
             | Self::AwsAccessDenied
             | Self::AwsRefused
@@ -223,6 +233,7 @@ impl From<FailureKind> for Code {
             FailureKind::BaseUnusable => Self::BaseUnusable,
             FailureKind::PromotedBaseUnusable => Self::PromotedBaseUnusable,
             FailureKind::RolloutUnderWay => Self::RolloutUnderWay,
+            FailureKind::RolloutNotUnderstood => Self::RolloutNotUnderstood,
             FailureKind::FilesUnavailable => Self::FilesUnavailable,
             FailureKind::FilesMisconfigured => Self::FilesMisconfigured,
             FailureKind::FilesUnreadable => Self::FilesUnreadable,

@@ -132,7 +132,7 @@ async fn respond(app: &App, base: FleetBase) -> Result<Response, Problem> {
 
 impl PromotedBody {
     fn new(promotion: Promotion) -> Self {
-        let Promotion { revision, promoted_at, by, rollout } = promotion;
+        let Promotion { revision, promoted_at, by, rollout, at_end_of: _ } = promotion;
         let rollout_id = rollout.map(|rollout| rollout.id);
         Self { revision, promoted_at: promoted_at.to_string(), promoted_by: by, rollout_id }
     }

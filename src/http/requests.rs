@@ -61,6 +61,7 @@ impl ProvisionRequest {
         let user = UserId::parse(&self.user_id)?;
         let auth = self.auth.map(ChatGptAuth::parse).transpose()?;
         let patch = SpecPatch {
+            set_variables: BTreeMap::new(),
             sign_in: self.provider,
             has_auth: auth.is_some(),
             size: self.size.map(|Object(raw)| Size::parse(raw, "size")).transpose()?,

@@ -1,7 +1,9 @@
 //! Rollouts over the fleet.
 
 mod answer;
+mod planned;
 mod request;
+mod users;
 
 use axum::Extension;
 use axum::extract::rejection::PathRejection;
@@ -20,6 +22,7 @@ use crate::rollout::words::Change;
 use crate::rollout::{Action, RolloutError};
 use answer::{RolloutBody, RolloutsBody};
 use request::RolloutRequest;
+use users::RolloutUsersBody;
 
 type IdPath = Result<Path<String>, PathRejection>;
 
@@ -58,8 +61,7 @@ pub(super) async fn start(
 #[utoipa::path(get, path = "/rollouts", operation_id = "list_rollouts", tag = "fleet",
     responses((status = 200, description = "The newest first", body = RolloutsBody), openapi::OfFleet))]
 pub(super) async fn list(State(app): State<App>) -> Result<Response, Problem> {
-    let rollouts = app.rollouts.list().await?;
-    Ok(axum::Json(RolloutsBody::new(&rollouts)).into_response())
+    Ok(axum::Json(RolloutsBody::new(app.rollouts.list().await?)).into_response())
 }
 
 /// How far a rollout is
@@ -70,9 +72,20 @@ pub(super) async fn show(State(app): State<App>, path: IdPath) -> Result<Respons
     respond(&app, &id_in(path)).await
 }
 
+/// How far each user of a rollout is
+///
+/// By user id.
+#[utoipa::path(get, path = "/rollouts/{rollout_id}/users", operation_id = "list_rollout_users", tag = "fleet",
+    params(openapi::OfRollout),
+    responses((status = 200, description = "All of its users", body = RolloutUsersBody), openapi::OfOneRollout))]
+pub(super) async fn users(State(app): State<App>, path: IdPath) -> Result<Response, Problem> {
+    let (rollout, journal) = app.rollouts.get(&id_in(path)).await?;
+    Ok(axum::Json(RolloutUsersBody::new(&rollout, &journal)).into_response())
+}
+
 async fn respond(app: &App, id: &str) -> Result<Response, Problem> {
     let (rollout, journal) = app.rollouts.get(id).await?;
-    Ok(axum::Json(RolloutBody::with_progress(&rollout, &journal)).into_response())
+    Ok(axum::Json(RolloutBody::with_progress(&rollout, &journal, app.rollouts.now())).into_response())
 }
 
 async fn act(app: &App, caller: &Caller, path: IdPath, action: Action) -> Result<Response, Problem> {
@@ -148,7 +161,9 @@ impl From<RolloutError> for Problem {
             RolloutError::List(refused) => refused.into(),
             RolloutError::Converge(error) => error.into(),
             RolloutError::NotFound { .. } => Self::new(Code::RolloutNotFound, error.to_string()),
+            RolloutError::NotUnderstood { .. } => Self::new(Code::RolloutNotUnderstood, error.to_string()),
             RolloutError::UnderWay { .. } => Self::new(Code::RolloutUnderWay, error.to_string()),
+            RolloutError::PlanChanged => Self::new(Code::RolloutPlanChanged, error.to_string()),
             RolloutError::NotNow { .. } => Self::new(Code::RolloutOver, error.to_string()),
         }
     }

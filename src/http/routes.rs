@@ -50,6 +50,7 @@ fn guarded() -> OpenApiRouter<App> {
         .routes(routes!(fleet_base::show))
         .routes(routes!(rollouts::list))
         .routes(routes!(rollouts::show))
+        .routes(routes!(rollouts::users))
         .routes(routes!(containers::show, containers::delete))
         .routes(routes!(credentials::show, credentials::put, credentials::delete))
         .routes(routes!(credentials::repair))

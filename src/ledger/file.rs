@@ -301,7 +301,7 @@ impl Ledger for FileLedger {
         fleet_files::promote(&self.files, before, after).await
     }
 
-    async fn rollouts(&self) -> Result<Vec<(String, Value)>, LedgerError> {
+    async fn rollouts(&self) -> Result<Vec<(String, Option<Value>)>, LedgerError> {
         self.files.run(Job::ours(), rollout_files::list).await.map_err(LedgerError::Fleet)
     }
 

@@ -160,9 +160,9 @@ impl Ledger for MemoryLedger {
         Ok(is_before)
     }
 
-    async fn rollouts(&self) -> Result<Vec<(String, Value)>, LedgerError> {
+    async fn rollouts(&self) -> Result<Vec<(String, Option<Value>)>, LedgerError> {
         let all = self.rollouts.lock().unwrap();
-        Ok(all.iter().filter_map(|(id, (rollout, _))| Some((id.clone(), rollout.clone()?))).collect())
+        Ok(all.iter().filter_map(|(id, (rollout, _))| Some((id.clone(), Some(rollout.clone()?)))).collect())
     }
 
     async fn rollout(&self, id: &str) -> Result<Option<Value>, LedgerError> {

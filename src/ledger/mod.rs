@@ -151,6 +151,12 @@ pub enum LedgerError {
         /// The file, beneath the root.
         path: String,
     },
+    /// What is kept of a rollout was written by a later version of this service, or is damaged.
+    #[error("{path} cannot be read by this version of the service")]
+    RolloutNotUnderstood {
+        /// The file, beneath the root.
+        path: String,
+    },
 }
 
 /// Records and locks of all users.
@@ -194,8 +200,8 @@ pub trait Ledger: Debug + Send + Sync {
     /// any more.
     async fn promote(&self, before: Option<Promotion>, after: Option<Promotion>) -> Result<bool, LedgerError>;
 
-    /// Every rollout that is kept, by its id; without its journal.
-    async fn rollouts(&self) -> Result<Vec<(String, Value)>, LedgerError>;
+    /// Every rollout that is kept, by its id; without its journal. `None`: it cannot be read by this version.
+    async fn rollouts(&self) -> Result<Vec<(String, Option<Value>)>, LedgerError>;
 
     /// What is written of a rollout, without its journal.
     async fn rollout(&self, id: &str) -> Result<Option<Value>, LedgerError>;

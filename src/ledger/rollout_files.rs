@@ -44,7 +44,7 @@ fn name(id: &str, suffix: &str) -> Option<Name> {
     is_id.then(|| PREFIX.plus(id).plus(suffix))
 }
 
-pub(super) fn list(root: &Root) -> Result<Vec<(String, Value)>, StagingError> {
+pub(super) fn list(root: &Root) -> Result<Vec<(String, Option<Value>)>, StagingError> {
     let directory = places::rollouts(root)?;
     let names = directory.names(MOST_NAMES)?;
     remove_old_leftovers(&directory, &names, |_| false)?;
@@ -55,8 +55,10 @@ pub(super) fn list(root: &Root) -> Result<Vec<(String, Value)>, StagingError> {
     let ids: BTreeSet<String> = names.iter().filter_map(id_of).collect();
     let mut found = Vec::new();
     for id in ids {
-        if let Some(rollout) = read(&directory, &id)?.ok().flatten() {
-            found.push((id, rollout));
+        match read(&directory, &id)? {
+            Ok(Some(rollout)) => found.push((id, Some(rollout))),
+            Ok(None) => {}
+            Err(_) => found.push((id, None)),
         }
     }
     Ok(found)
@@ -68,7 +70,7 @@ pub(super) fn one(root: &Root, id: &str) -> Result<Result<Option<Value>, LedgerE
 
 fn read(directory: &Dir, id: &str) -> Result<Result<Option<Value>, LedgerError>, StagingError> {
     let Some(name) = name(id, ROLLOUT) else { return Ok(Ok(None)) };
-    let not_understood = || LedgerError::FleetNotUnderstood { path: directory.path_of(&name) };
+    let not_understood = || LedgerError::RolloutNotUnderstood { path: directory.path_of(&name) };
     Ok(match directory.read(&name)? {
         Found::Missing => Ok(None),
         Found::Regular(bytes) => match serde_json::from_slice::<Envelope>(&bytes) {

@@ -29,6 +29,8 @@ pub enum FailureKind {
     PromotedBaseUnusable,
     /// A rollout is under way that it would contradict.
     RolloutUnderWay,
+    /// What is kept of a rollout cannot be read by this version.
+    RolloutNotUnderstood,
     /// The user's files could not be written; it may pass.
     FilesUnavailable,
     /// The user's files cannot be written until an operator mends the mount or the settings.
@@ -89,6 +91,7 @@ impl FailureKind {
             Self::BaseUnusable => "base_unusable",
             Self::PromotedBaseUnusable => "promoted_base_unusable",
             Self::RolloutUnderWay => "rollout_under_way",
+            Self::RolloutNotUnderstood => "rollout_not_understood",
             Self::FilesUnavailable => "files_unavailable",
             Self::FilesMisconfigured => "files_misconfigured",
             Self::FilesUnreadable => "files_unreadable",
@@ -226,6 +229,7 @@ impl ConvergeError {
             Self::Lock(LedgerError::Lost { .. }) => FailureKind::LockLost,
             // What says which base is promoted.
             Self::Lock(LedgerError::FleetNotUnderstood { .. }) => FailureKind::PromotedBaseUnusable,
+            Self::Lock(LedgerError::RolloutNotUnderstood { .. }) => FailureKind::RolloutNotUnderstood,
             Self::Busy(_) | Self::Yielded => FailureKind::OperationInProgress,
             Self::NotAccepted => FailureKind::FilesUnavailable,
             Self::QueueFull(_) => FailureKind::QueueFull,
@@ -254,6 +258,7 @@ impl ConvergeError {
             | FailureKind::BaseUnusable
             | FailureKind::PromotedBaseUnusable
             | FailureKind::RolloutUnderWay
+            | FailureKind::RolloutNotUnderstood
             | FailureKind::FilesUnavailable
             | FailureKind::FilesMisconfigured
             | FailureKind::LockLost
@@ -290,7 +295,7 @@ impl ConvergeError {
 fn not_locked(error: &LedgerError) -> String {
     match error {
         LedgerError::Fleet(_) => "the files that say which base is promoted could not be used".to_owned(),
-        LedgerError::FleetNotUnderstood { .. } => error.to_string(),
+        LedgerError::FleetNotUnderstood { .. } | LedgerError::RolloutNotUnderstood { .. } => error.to_string(),
         LedgerError::Busy { .. }
         | LedgerError::Lost { .. }
         | LedgerError::NotUnderstood { .. }
@@ -309,7 +314,8 @@ const fn elsewhere(error: &LedgerError) -> &'static str {
         | LedgerError::Unusable { .. }
         | LedgerError::Unlisted(_)
         | LedgerError::Fleet(_)
-        | LedgerError::FleetNotUnderstood { .. } => "",
+        | LedgerError::FleetNotUnderstood { .. }
+        | LedgerError::RolloutNotUnderstood { .. } => "",
     }
 }
 
@@ -326,7 +332,8 @@ impl From<LedgerError> for ConvergeError {
             LedgerError::Unusable { .. }
             | LedgerError::Unlisted(_)
             | LedgerError::Fleet(_)
-            | LedgerError::FleetNotUnderstood { .. } => Self::Lock(error),
+            | LedgerError::FleetNotUnderstood { .. }
+            | LedgerError::RolloutNotUnderstood { .. } => Self::Lock(error),
         }
     }
 }

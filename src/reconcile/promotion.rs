@@ -76,12 +76,15 @@ impl Reconciler {
         })?;
         for _ in 0..TRIES {
             let before = self.ledger.promotion().await?;
-            if before.as_ref().is_some_and(|before| before.revision == revision) {
+            let is_ours = |before: &Promotion| before.revision == revision && before.at_end_of.is_none();
+            if before.as_ref().is_some_and(is_ours) {
                 return self.fleet_base().await;
             }
             refuse_during_a_rollout(before.as_ref())?;
             let (promoted_at, by_name) = (Timestamp::now(), by.name().to_owned());
-            let after = Promotion { revision: revision.clone(), promoted_at, by: by_name, rollout: None };
+            let revision = revision.clone();
+            let after =
+                Promotion { revision: revision.clone(), promoted_at, by: by_name, rollout: None, at_end_of: None };
             if self.ledger.promote(before.clone(), Some(after)).await? {
                 audit(by, "promote", before.as_ref(), Some(&revision));
                 return self.fleet_base().await;

@@ -111,6 +111,13 @@ impl Target {
         Self::rendered(SpecPatch { size: Some(size), ..SpecPatch::default() }, false)
     }
 
+    /// Another value of one variable; `None` takes it away.
+    #[must_use]
+    pub fn with_variable(name: String, value: Option<String>) -> Self {
+        let set_variables = [(name, value)].into();
+        Self::rendered(SpecPatch { set_variables, ..SpecPatch::default() }, false)
+    }
+
     /// The promoted base, or the newest where none is; `image` as in [`SpecPatch::image`], `openclaw_version` as in
     /// [`SpecPatch::openclaw_version`].
     #[must_use]

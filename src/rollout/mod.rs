@@ -6,15 +6,20 @@
 //!   user's; another one takes over where it is killed, and finds what is left to do in the journal and in ECS.
 //! - A user is taken along by the same converge as a redeploy, behind everybody who waits for an answer.
 
+mod forecast;
+mod journal;
 pub mod plan;
+mod preview;
 mod runner;
 mod starting;
 mod taking;
+mod window;
 pub mod words;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +29,7 @@ use crate::fleet::{ListRefused, Roster};
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::Metrics;
 use crate::reconcile::{Caller, ConvergeError, Reconciler};
+pub use preview::{Effect, Preview};
 pub use starting::{Planned, Wanted};
 use words::{Journal, Rollout, RolloutState, Stage};
 
@@ -37,6 +43,15 @@ pub enum RolloutError {
     #[error("there is no rollout {id}")]
     NotFound {
         /// The id.
+        id: String,
+    },
+    /// It was written by a later version, or is damaged.
+    #[error(
+        "the rollout {id} cannot be read by this version of the service: ask a replica of the version that wrote it, or, if it is \
+         damaged, move .provisioner/rollouts/rollout-{id}.json away"
+    )]
+    NotUnderstood {
+        /// Its id.
         id: String,
     },
     /// Another one is not over.
@@ -55,6 +70,9 @@ pub enum RolloutError {
         /// What does not go with that.
         what: &'static str,
     },
+    /// What it would do is not what was planned any more.
+    #[error("what it would do now is not what was planned: users, their definitions or the base have changed since")]
+    PlanChanged,
     /// A field is wrong.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -70,6 +88,28 @@ impl From<LedgerError> for RolloutError {
     fn from(error: LedgerError) -> Self {
         Self::Converge(error.into())
     }
+}
+
+/// The rollouts that are kept.
+#[derive(Debug, Clone, Default)]
+pub struct Kept {
+    /// Those that this version can read.
+    pub understood: Vec<Rollout>,
+    /// Those that it cannot.
+    pub not_understood: Vec<NotUnderstood>,
+}
+
+/// A rollout that a later version wrote, or that is damaged: it is left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotUnderstood {
+    /// Its id.
+    pub id: String,
+    /// Whether it says that nothing of it goes on.
+    pub is_over: bool,
+}
+
+fn read(written: Value) -> Option<Rollout> {
+    serde_json::from_value(written).ok()
 }
 
 /// What is asked of a rollout.
@@ -142,10 +182,17 @@ impl Rollouts {
     ///
     /// # Errors
     /// When the files do not answer.
-    pub async fn list(&self) -> Result<Vec<Rollout>, RolloutError> {
-        let mut all = self.0.all().await?;
-        all.sort_by(|one, other| other.id.cmp(&one.id));
-        Ok(all)
+    pub async fn list(&self) -> Result<Kept, RolloutError> {
+        let mut kept = self.0.kept().await?;
+        kept.understood.sort_by(|one, other| other.id.cmp(&one.id));
+        kept.not_understood.sort_by(|one, other| other.id.cmp(&one.id));
+        Ok(kept)
+    }
+
+    /// The present, as rollouts count it, in milliseconds of the Unix epoch.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        self.0.clock.now()
     }
 
     /// One, with its users.
@@ -226,22 +273,39 @@ fn failures(journal: &Journal) -> u32 {
 }
 
 impl Inner {
-    async fn all(&self) -> Result<Vec<Rollout>, LedgerError> {
-        let kept = self.ledger.rollouts().await?;
-        Ok(kept.into_iter().filter_map(|(_, written)| serde_json::from_value(written).ok()).collect())
+    async fn kept(&self) -> Result<Kept, LedgerError> {
+        let mut kept = Kept::default();
+        for (id, written) in self.ledger.rollouts().await? {
+            let state = written.as_ref().and_then(|written| written["state"].as_str().map(str::to_owned));
+            match written.and_then(read) {
+                Some(rollout) => kept.understood.push(rollout),
+                None => {
+                    let is_over = state.is_some_and(|state| RolloutState::OVER.iter().any(|over| over.name() == state));
+                    kept.not_understood.push(NotUnderstood { id, is_over });
+                }
+            }
+        }
+        Ok(kept)
     }
 
     async fn unfinished(&self) -> Result<Vec<Rollout>, LedgerError> {
-        let mut all = self.all().await?;
+        let mut all = self.kept().await?.understood;
         all.retain(|rollout| !rollout.state.is_over());
         all.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(all)
     }
 
     async fn one(&self, id: &str) -> Result<Rollout, RolloutError> {
-        let written = self.ledger.rollout(id).await?;
-        let read = written.and_then(|written| serde_json::from_value(written).ok());
-        read.ok_or_else(|| RolloutError::NotFound { id: id.to_owned() })
+        let written = self.written(id).await?;
+        read(written).ok_or_else(|| RolloutError::NotUnderstood { id: id.to_owned() })
+    }
+
+    async fn written(&self, id: &str) -> Result<Value, RolloutError> {
+        match self.ledger.rollout(id).await {
+            Ok(written) => written.ok_or_else(|| RolloutError::NotFound { id: id.to_owned() }),
+            Err(LedgerError::RolloutNotUnderstood { .. }) => Err(RolloutError::NotUnderstood { id: id.to_owned() }),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Compares and sets. `None` of `change` leaves it.
@@ -252,13 +316,12 @@ impl Inner {
         change: impl Fn(&Rollout) -> Result<Option<Rollout>, RolloutError>,
     ) -> Result<Rollout, RolloutError> {
         for _ in 0..TRIES {
-            let written = self.ledger.rollout(id).await?;
-            let read = written.clone().and_then(|written| serde_json::from_value(written).ok());
-            let before: Rollout = read.ok_or_else(|| RolloutError::NotFound { id: id.to_owned() })?;
+            let written = self.written(id).await?;
+            let before = read(written.clone()).ok_or_else(|| RolloutError::NotUnderstood { id: id.to_owned() })?;
             let Some(mut after) = change(&before)? else { return Ok(before) };
             (after.changed_by, after.changed_at) = (by.to_owned(), Timestamp::now());
             let value = serde_json::to_value(&after).unwrap_or_default();
-            if self.ledger.put_rollout(id, written, Some(value)).await? {
+            if self.ledger.put_rollout(id, Some(written), Some(value)).await? {
                 return Ok(after);
             }
         }

@@ -59,6 +59,10 @@ pub enum WaitsFor {
     User,
     /// The soak.
     Soak,
+    /// AWS's rate limits.
+    Limit,
+    /// The maintenance window.
+    Window,
     /// Somebody to resume it.
     Resume,
 }
@@ -101,7 +105,7 @@ pub fn next(
     if is_paused || is_too_many {
         return steps;
     }
-    let Some(wave) = after.people.values().filter(|person| is_open(person)).map(|person| person.wave).min() else {
+    let Some(wave) = current_wave(&after) else {
         let is_returning = after.people.iter().any(|(user, person)| {
             let is_left = matches!(person.stage, Stage::Failed { is_back: false, .. });
             busy.contains(user) || is_left && !journal.is_back && person.was_sent
@@ -111,6 +115,7 @@ pub fn next(
         }
         return steps;
     };
+    let may_begin = may_begin(rollout, now);
     let on_the_way = after
         .people
         .iter()
@@ -121,7 +126,7 @@ pub fn next(
         match person.stage {
             // It has a place already.
             Stage::Begun => steps.push(Step::Move(user.clone())),
-            Stage::Waiting if room > 0 => {
+            Stage::Waiting if room > 0 && may_begin => {
                 room -= 1;
                 steps.push(Step::Move(user.clone()));
             }
@@ -134,6 +139,11 @@ pub fn next(
         }
     }
     steps
+}
+
+/// Whether it is a time to begin with users: whoever is taken back waits for no window.
+fn may_begin(rollout: &Rollout, now: i64) -> bool {
+    rollout.is_back || rollout.strategy.window.as_ref().is_none_or(|window| window.is_open(now))
 }
 
 /// How many may fail.
@@ -152,6 +162,12 @@ fn too_many(journal: &Journal, failures: usize, allowed: usize) -> String {
     }
     let codes: Vec<String> = by_code.iter().map(|(code, users)| format!("{code}: {users}")).collect();
     format!("{failures} failed, where {allowed} may ({})", codes.join(", "))
+}
+
+/// The wave that it is at: the first one in which somebody is not through.
+#[must_use]
+pub fn current_wave(journal: &Journal) -> Option<u32> {
+    journal.people.values().filter(|person| is_open(person)).map(|person| person.wave).min()
 }
 
 /// Whether something is left to do for the user before the next wave.
@@ -198,12 +214,16 @@ fn judge(rollout: &Rollout, person: &Person, seen: &Seen, now: i64) -> Vec<Event
 
 /// What it waits for, of people.
 #[must_use]
-pub fn waits_for(rollout: &Rollout, journal: &Journal) -> WaitsFor {
+pub fn waits_for(rollout: &Rollout, journal: &Journal, now: i64) -> WaitsFor {
     let has = |is_it: fn(&Stage) -> bool| journal.people.values().any(|person| is_it(&person.stage));
     match rollout.state {
         RolloutState::Paused => WaitsFor::Resume,
-        RolloutState::Running if has(|stage| matches!(stage, Stage::Begun | Stage::Sent { .. })) => WaitsFor::User,
+        RolloutState::Running if has(|stage| matches!(stage, Stage::Sent { .. })) => WaitsFor::User,
+        RolloutState::Running if has(|stage| matches!(stage, Stage::Begun)) => WaitsFor::Limit,
         RolloutState::Running if has(|stage| matches!(stage, Stage::Ready { .. })) => WaitsFor::Soak,
+        RolloutState::Running if has(|stage| matches!(stage, Stage::Waiting)) && !may_begin(rollout, now) => {
+            WaitsFor::Window
+        }
         RolloutState::Running | RolloutState::Done | RolloutState::Aborted | RolloutState::RolledBack => {
             WaitsFor::Nothing
         }

@@ -352,9 +352,9 @@ impl Run<'_> {
             Ended::Returned(user, Err(error)) => {
                 self.busy.remove(&user);
                 match taking::refused(&error) {
-                    Taken::Event(Event::Skipped { .. }) => self.write(vec![(user, Event::Returned)]).await,
+                    Taken::Gone => self.write(vec![(user, Event::Returned)]).await,
                     // It stays to be done: nobody is left on what failed without a word.
-                    Taken::Event(_) | Taken::Again(_) => {
+                    Taken::Failed { .. } | Taken::Again(_) => {
                         tracing::warn!(user_id = %user, error = %with_causes(&error), "a user who failed could not be taken back; trying again");
                         self.not_before.insert(user, Instant::now() + TRIES_AGAIN_AFTER);
                         Ok(())
@@ -366,7 +366,8 @@ impl Run<'_> {
 
     async fn failed(&mut self, user: UserId, error: &ConvergeError) -> Result<(), RolloutError> {
         match taking::refused(error) {
-            Taken::Event(event) => self.write(vec![(user, event)]).await,
+            Taken::Gone => self.write(vec![(user, Event::Skipped { why: "gone".to_owned() })]).await,
+            Taken::Failed { code, detail } => self.write(vec![(user, Event::Failed { code, detail })]).await,
             Taken::Again(why) => {
                 tracing::info!(rollout_id = self.id, user_id = %user, why, "a user of the rollout is tried again");
                 self.not_before.insert(user, Instant::now() + TRIES_AGAIN_AFTER);
@@ -390,7 +391,12 @@ impl Run<'_> {
         let over = if rollout.is_back { RolloutState::RolledBack } else { RolloutState::Done };
         let promoted = match &rollout.change {
             Change::Base(to) if rollout.promotes && !rollout.is_back => Some(to.as_str()),
-            Change::Base(_) | Change::Image(_) | Change::Size(_) | Change::Restart | Change::Redeploy { .. } => None,
+            Change::Base(_)
+            | Change::Image(_)
+            | Change::Size(_)
+            | Change::Variable { .. }
+            | Change::Restart
+            | Change::Redeploy { .. } => None,
         };
         self.inner.promote(rollout, promoted).await?;
         let is_for_all = rollout.select.is_everybody() && !rollout.is_back;

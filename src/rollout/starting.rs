@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::forecast::{self, Load};
+use super::preview::Preview;
 use super::words::{Change, Event, Rollout, RolloutState, Select, Strategy, lines};
-use super::{Inner, RolloutError, Rollouts, TRIES, named, plan};
+use super::{Inner, RolloutError, Rollouts, TRIES, named, plan, read};
 use crate::domain::{Invalid, OpenClawVersion, Promotion, State, UnderWay, UserId, with_causes};
-use crate::fleet::{ListRefused, Listed};
+use crate::fleet::{Facts, ListRefused, Listed};
 use crate::reconcile::{Caller, ConvergeError};
 
 /// How old the list may be that a rollout starts from. Who comes after it is taken along at the end, where everybody is.
@@ -32,6 +34,8 @@ pub struct Wanted {
     pub promotes: Option<bool>,
     /// Also over a release boundary that has no way back.
     pub accepts_no_way_back: bool,
+    /// The digest of the plan that it has to be.
+    pub plan: Option<String>,
 }
 
 /// A rollout that could be started.
@@ -41,15 +45,17 @@ pub struct Planned {
     pub rollout: Rollout,
     /// Who would be taken along, in which wave.
     pub waves: BTreeMap<UserId, u32>,
+    /// What would be done to each, where that was asked for.
+    pub preview: Option<Preview>,
 }
 
 impl Rollouts {
-    /// Who would be taken along. Nothing is written.
+    /// Who would be taken along, and what would be done to them. Nothing is written.
     ///
     /// # Errors
     /// What speaks against it.
     pub async fn plan(&self, by: &Caller, wanted: Wanted) -> Result<Planned, RolloutError> {
-        self.0.plan(by, wanted).await
+        self.0.plan(by, wanted, true).await
     }
 
     /// Starts a rollout. It is durable when this returns; a replica's runner takes it up.
@@ -58,11 +64,15 @@ impl Rollouts {
     /// What speaks against it. Nothing is begun then.
     pub async fn start(&self, by: &Caller, wanted: Wanted) -> Result<Planned, RolloutError> {
         let inner = &self.0;
-        if let Some(other) = inner.unfinished().await?.into_iter().next() {
-            return Err(RolloutError::UnderWay { id: other.id });
+        inner.refuse_beside_others().await?;
+        let held_to = wanted.plan.clone();
+        let planned = inner.plan(by, wanted, held_to.is_some()).await?;
+        let Planned { rollout, waves, preview } = &planned;
+        if let Some(held_to) = held_to
+            && preview.as_ref().is_none_or(|preview| preview.digest != held_to)
+        {
+            return Err(RolloutError::PlanChanged);
         }
-        let planned = inner.plan(by, wanted).await?;
-        let Planned { rollout, waves } = &planned;
         let id = &rollout.id;
         let selected = waves.iter().map(|(user, wave)| (user.clone(), Event::Selected { wave: *wave }));
         // First its users: without the rollout they are nothing.
@@ -89,8 +99,8 @@ impl Rollouts {
 }
 
 impl Inner {
-    async fn plan(&self, by: &Caller, wanted: Wanted) -> Result<Planned, RolloutError> {
-        let Wanted { select, change, strategy, promotes, accepts_no_way_back } = wanted;
+    async fn plan(&self, by: &Caller, wanted: Wanted, previews: bool) -> Result<Planned, RolloutError> {
+        let Wanted { select, change, strategy, promotes, accepts_no_way_back, plan: _ } = wanted;
         let release = match &change {
             Change::Base(revision) => {
                 let image = self.reconciler.base_image(revision).await.map_err(|error| match error {
@@ -101,14 +111,19 @@ impl Inner {
             }
             Change::Image(Some(image)) => OpenClawVersion::from_image(image.as_str()).ok(),
             Change::Redeploy { image: Some(Some(image)), .. } => OpenClawVersion::from_image(image.as_str()).ok(),
-            Change::Image(None) | Change::Size(_) | Change::Restart | Change::Redeploy { .. } => None,
+            Change::Image(None)
+            | Change::Size(_)
+            | Change::Variable { .. }
+            | Change::Restart
+            | Change::Redeploy { .. } => None,
         };
-        let mut listed = self.listed(FRESH).await?;
+        let with_facts = previews || needs_facts(&select) || release.is_some();
+        let mut listed = self.listed(FRESH, with_facts).await?;
         let has = |listed: &[Listed], user: &UserId| listed.iter().any(|listed| listed.user == *user);
         let is_behind = select.users.as_ref().is_some_and(|users| users.iter().any(|user| !has(&listed, user)));
         if is_behind || listed.is_empty() {
             // Whoever came since is not in it.
-            listed = self.listed(Duration::ZERO).await?;
+            listed = self.listed(Duration::ZERO, with_facts).await?;
         }
         let chosen = chosen(&listed, &select)?;
         if !accepts_no_way_back && let Some(release) = release.filter(|release| *release >= STORE_SINCE) {
@@ -130,11 +145,15 @@ impl Inner {
         }
         let promoted_before = match &change {
             Change::Base(_) => Some(self.promoted_before(&listed).await?),
-            Change::Image(_) | Change::Size(_) | Change::Restart | Change::Redeploy { .. } => None,
+            Change::Image(_)
+            | Change::Size(_)
+            | Change::Variable { .. }
+            | Change::Restart
+            | Change::Redeploy { .. } => None,
         };
         let waves = plan::waves(&users, &strategy.canaries, &strategy.waves);
         let now = Timestamp::now();
-        let rollout = Rollout {
+        let mut rollout = Rollout {
             id: format!("{}-{:04x}", now.strftime("%Y%m%d-%H%M%S"), fastrand::u16(..)),
             created_at: now,
             created_by: by.name().to_owned(),
@@ -149,13 +168,42 @@ impl Inner {
             accepted_failures: 0,
             changed_by: by.name().to_owned(),
             changed_at: now,
+            planned_seconds: 0,
         };
-        Ok(Planned { rollout, waves })
+        let preview = if previews { Some(self.preview(&rollout, &waves, &listed).await?) } else { None };
+        let (preview, seconds) = preview.unzip();
+        rollout.planned_seconds = seconds.unwrap_or_else(|| self.expected(&rollout, &waves));
+        Ok(Planned { rollout, waves, preview })
+    }
+
+    /// One goes on at a time; one that cannot be read may.
+    async fn refuse_beside_others(&self) -> Result<(), RolloutError> {
+        let kept = self.kept().await?;
+        if let Some(other) = kept.understood.into_iter().find(|other| !other.state.is_over()) {
+            return Err(RolloutError::UnderWay { id: other.id });
+        }
+        match kept.not_understood.into_iter().find(|other| !other.is_over) {
+            Some(other) => Err(RolloutError::NotUnderstood { id: other.id }),
+            None => Ok(()),
+        }
+    }
+
+    /// How long it takes if everybody is registered anew.
+    fn expected(&self, rollout: &Rollout, waves: &BTreeMap<UserId, u32>) -> u64 {
+        let mut loads: BTreeMap<u32, Load> = BTreeMap::new();
+        let registers = u32::from(rollout.change != Change::Restart);
+        for wave in waves.values() {
+            loads.entry(*wave).or_default().add(registers, 1, true);
+        }
+        forecast::seconds(&loads.into_values().collect::<Vec<_>>(), &rollout.strategy, self.reconciler.limits())
     }
 
     /// Everybody who is there, from a snapshot that was begun within that time.
-    async fn listed(&self, within: Duration) -> Result<Vec<Listed>, ListRefused> {
-        let mut listed = self.roster.everybody(within).await?;
+    async fn listed(&self, within: Duration, with_facts: bool) -> Result<Vec<Listed>, ListRefused> {
+        let mut listed = match with_facts {
+            true => self.roster.everybody_with_definitions(within).await?,
+            false => self.roster.everybody(within).await?,
+        };
         listed.retain(|listed| listed.state != State::Deleting);
         Ok(listed)
     }
@@ -166,7 +214,7 @@ impl Inner {
         within: Duration,
         known: impl Fn(&UserId) -> bool,
     ) -> Result<Vec<UserId>, ListRefused> {
-        let listed = self.listed(within).await?;
+        let listed = self.listed(within, false).await?;
         let new = listed.into_iter().filter(|listed| !known(&listed.user));
         Ok(new.map(|listed| listed.user).collect())
     }
@@ -196,17 +244,23 @@ impl Inner {
         let goes_to = if rollout.is_back { before_it } else { to };
         for _ in 0..TRIES {
             let before = self.ledger.promotion().await?;
-            let is_promoted = before.as_ref().is_some_and(|promotion| promotion.revision == *to);
-            if is_promoted && rollout.promotes && !rollout.is_back {
+            let is_of_it = |promotion: &Promotion| promotion.at_end_of.as_ref() == Some(&rollout.id);
+            if !rollout.is_back && before.as_ref().is_some_and(is_of_it) {
                 // At its end.
                 return Ok(());
             }
+            if rollout.is_back && before.is_none() {
+                // Since its end, somebody has had everybody follow the newest.
+                return Ok(());
+            }
             let under_way = UnderWay { id: rollout.id.clone(), to: goes_to.clone() };
-            // What somebody has promoted since the end of the rollout that is taken back stays.
+            // What somebody has promoted since the end of the rollout that is taken back stays, also where it is the same.
             let revision = match &before {
-                Some(promotion) if promotion.revision != *to => promotion.revision.clone(),
+                Some(promotion) if !is_of_it(promotion) => promotion.revision.clone(),
                 Some(_) | None => before_it.clone(),
             };
+            let at_end_of =
+                before.as_ref().filter(|promotion| !is_of_it(promotion)).and_then(|before| before.at_end_of.clone());
             let is_marked = before.as_ref().is_some_and(|promotion| {
                 promotion.revision == revision && promotion.rollout.as_ref() == Some(&under_way)
             });
@@ -214,7 +268,7 @@ impl Inner {
                 return Ok(());
             }
             let (promoted_at, by) = (Timestamp::now(), rollout.changed_by.clone());
-            let after = Promotion { revision, promoted_at, by, rollout: Some(under_way) };
+            let after = Promotion { revision, promoted_at, by, rollout: Some(under_way), at_end_of };
             if self.ledger.promote(before, Some(after)).await? {
                 return Ok(());
             }
@@ -233,7 +287,9 @@ impl Inner {
             let mut after = Promotion { rollout: None, ..before.clone() };
             if let Some(to) = to {
                 let by = rollout.created_by.clone();
-                after = Promotion { revision: to.to_owned(), promoted_at: Timestamp::now(), by, rollout: None };
+                let at_end_of = Some(rollout.id.clone());
+                after =
+                    Promotion { revision: to.to_owned(), promoted_at: Timestamp::now(), by, rollout: None, at_end_of };
             }
             if self.ledger.promote(Some(before), Some(after)).await? {
                 return Ok(());
@@ -251,18 +307,27 @@ impl Inner {
 
     /// Forgets rollouts that have been over for long. That they stay behind is harmless.
     async fn forget_old(&self) {
-        let Ok(mut all) = self.all().await else { return };
-        all.sort_by(|one, other| other.id.cmp(&one.id));
+        let Ok(mut all) = self.ledger.rollouts().await else { return };
+        all.sort_by(|(one, _), (other, _)| other.cmp(one));
         let oldest = Timestamp::now().as_second() - KEPT_SECONDS;
-        for (at, rollout) in all.into_iter().enumerate() {
-            if rollout.state.is_over() && (at >= MOST_KEPT || rollout.changed_at.as_second() < oldest) {
-                let written = serde_json::to_value(&rollout).ok();
-                if let Err(error) = self.ledger.put_rollout(&rollout.id, written, None).await {
-                    tracing::warn!(error = %with_causes(&error), "an old rollout could not be forgotten");
-                }
+        for (at, (id, written)) in all.into_iter().enumerate() {
+            let Some(rollout) = written.clone().and_then(read) else { continue };
+            let is_old = rollout.state.is_over() && (at >= MOST_KEPT || rollout.changed_at.as_second() < oldest);
+            if is_old && let Err(error) = self.ledger.put_rollout(&id, written, None).await {
+                tracing::warn!(error = %with_causes(&error), "an old rollout could not be forgotten");
             }
         }
     }
+}
+
+/// Whether it says something of users that only their definitions tell.
+fn needs_facts(select: &Select) -> bool {
+    select.base.is_some() || select.release.is_some() || !select.labels.is_empty()
+}
+
+fn has_labels(facts: &Facts, select: &Select) -> bool {
+    let Some(origin) = &facts.origin else { return false };
+    select.labels.iter().all(|(name, value)| origin.spec.labels.get(name) == Some(value))
 }
 
 fn chosen<'a>(listed: &'a [Listed], select: &Select) -> Result<Vec<&'a Listed>, RolloutError> {
@@ -274,10 +339,6 @@ fn chosen<'a>(listed: &'a [Listed], select: &Select) -> Result<Vec<&'a Listed>, 
             return Err(Invalid::new("select.users", problem, "leave out who has no container").into());
         }
     }
-    let needs_facts = select.base.is_some() || select.release.is_some();
-    if needs_facts && listed.iter().any(|listed| listed.definition.is_none()) {
-        return Err(ListRefused::Reading.into());
-    }
     let is_chosen = |listed: &&Listed| {
         let facts = listed.definition.as_ref();
         select.users.as_ref().is_none_or(|users| users.contains(&listed.user))
@@ -285,6 +346,8 @@ fn chosen<'a>(listed: &'a [Listed], select: &Select) -> Result<Vec<&'a Listed>, 
             && select.release.is_none_or(|release| facts.and_then(|facts| facts.version) == Some(release))
             && select.percent.is_none_or(|percent| plan::is_in_percent(&listed.user, percent))
             && !(select.only_running && listed.state == State::Stopped)
+            && (select.states.is_empty() || select.states.contains(&listed.state))
+            && (select.labels.is_empty() || facts.is_some_and(|facts| has_labels(facts, select)))
     };
     Ok(listed.iter().filter(is_chosen).collect())
 }

@@ -3,11 +3,11 @@
 use super::plan::Seen;
 use super::words::{Change, Event, Former, Rollout};
 use crate::domain::service::ServiceStatus;
-use crate::domain::{BaseChoice, CurrentDefinition, RawSize, Size, State};
+use crate::domain::{BaseChoice, CurrentDefinition, RawSize, Size, Spec, State};
 use crate::reconcile::{ContainerView, ConvergeError, FailureKind, Target};
 
 /// A label of a user whom no rollout takes along: `rollout` = `exclude`.
-const EXCLUDES: (&str, &str) = ("rollout", "exclude");
+pub(super) const EXCLUDES: (&str, &str) = ("rollout", "exclude");
 
 /// What a look at a user before they are taken along comes to.
 #[derive(Debug)]
@@ -28,8 +28,13 @@ fn size_of(current: &CurrentDefinition) -> Option<Size> {
 }
 
 /// What the user has, for the way back.
-fn former(view: &ContainerView, current: &CurrentDefinition, reauth_required: bool) -> Former {
+fn former(rollout: &Rollout, view: &ContainerView, current: &CurrentDefinition, reauth_required: bool) -> Former {
+    let variable = match &rollout.change {
+        Change::Variable { name, .. } => current.spec.variables.get(name).map(str::to_owned),
+        Change::Base(_) | Change::Image(_) | Change::Size(_) | Change::Restart | Change::Redeploy { .. } => None,
+    };
     Former {
+        variable,
         revision: current.arn.clone(),
         base: current.base.as_deref().map(|base| short(base).to_owned()),
         image: current.spec.image.clone(),
@@ -51,14 +56,23 @@ fn is_as_wanted(rollout: &Rollout, had: Option<&Former>, view: &ContainerView) -
 /// Whether the user has what the rollout brings.
 fn is_moved(rollout: &Rollout, had: Option<&Former>, view: &ContainerView) -> bool {
     let Some(current) = &view.current else { return false };
-    match &rollout.change {
-        Change::Base(to) => current.base.as_deref().map(short) == Some(to),
-        Change::Image(image) => current.spec.image == *image,
-        Change::Size(size) => size_of(current) == Some(*size),
-        Change::Restart | Change::Redeploy { .. } => had.is_some_and(|had| {
+    match brings(&rollout.change, &current.spec, current.base.as_deref(), size_of(current)) {
+        Some(has) => has,
+        None => had.is_some_and(|had| {
             let deployment = view.service.primary().map(|primary| &primary.id);
             had.revision != current.arn || had.deployment.is_some() && deployment != had.deployment.as_ref()
         }),
+    }
+}
+
+/// Whether somebody with that spec, base and size has what is brought; `None`: that does not tell.
+pub(super) fn brings(change: &Change, spec: &Spec, base: Option<&str>, size: Option<Size>) -> Option<bool> {
+    match change {
+        Change::Base(to) => Some(base.map(short) == Some(to)),
+        Change::Image(image) => Some(spec.image == *image),
+        Change::Size(wanted) => Some(size == Some(*wanted)),
+        Change::Variable { name, value } => Some(spec.variables.get(name) == value.as_deref()),
+        Change::Restart | Change::Redeploy { .. } => None,
     }
 }
 
@@ -70,17 +84,19 @@ fn is_as_before(rollout: &Rollout, had: Option<&Former>, view: &ContainerView) -
         Change::Base(_) => has_base,
         Change::Image(_) => had.image == current.spec.image,
         Change::Size(_) => had.size == size_of(current),
+        Change::Variable { name, .. } => current.spec.variables.get(name) == had.variable.as_deref(),
         Change::Redeploy { .. } => has_base && had.image == current.spec.image,
         Change::Restart => true,
     }
 }
 
 /// What is to be done for a user who is taken along.
-fn forward(rollout: &Rollout) -> Target {
+pub(super) fn forward(rollout: &Rollout) -> Target {
     let target = match &rollout.change {
         Change::Base(to) => Target::redeploy(None, None, false).on(BaseChoice::Named(to.clone())),
         Change::Image(image) => Target::redeploy(Some(image.clone()), None, false).on(BaseChoice::Kept),
         Change::Size(size) => Target::resize(*size),
+        Change::Variable { name, value } => Target::with_variable(name.clone(), value.clone()),
         Change::Restart => Target::restart(),
         Change::Redeploy { image, openclaw_version, force } => {
             Target::redeploy(image.clone(), *openclaw_version, *force)
@@ -97,6 +113,7 @@ pub(super) fn back(rollout: &Rollout, had: &Former) -> Option<Target> {
             Target::redeploy(Some(had.image.clone()), had.openclaw_version, false)
         }
         Change::Size(_) => Target::resize(had.size?),
+        Change::Variable { name, .. } => Target::with_variable(name.clone(), had.variable.clone()),
         Change::Restart => return None,
     };
     // Where none is promoted, any change takes a user to the newest base.
@@ -139,7 +156,7 @@ pub(super) fn prepare(
         (false, had) => {
             let from = match had {
                 Some(had) => had.clone(),
-                None => former(view, current, reauth_required),
+                None => former(rollout, view, current, reauth_required),
             };
             Prepared::Take(vec![Event::From(Box::new(from))], Box::new(forward(rollout)))
         }
@@ -148,8 +165,15 @@ pub(super) fn prepare(
 
 /// What is to be written down after a user was taken along, or tried.
 pub(super) enum Taken {
-    /// This.
-    Event(Event),
+    /// The user has no container any more.
+    Gone,
+    /// It would be refused again.
+    Failed {
+        /// Why, as a code.
+        code: String,
+        /// In words.
+        detail: String,
+    },
     /// Nothing: it passes, and is tried again.
     Again(String),
 }
@@ -158,7 +182,7 @@ pub(super) enum Taken {
 pub(super) fn refused(error: &ConvergeError) -> Taken {
     let kind = error.kind();
     match kind {
-        FailureKind::ContainerNotFound => Taken::Event(Event::Skipped { why: "gone".to_owned() }),
+        FailureKind::ContainerNotFound => Taken::Gone,
         FailureKind::InvalidField
         | FailureKind::ForeignService
         | FailureKind::ImageNotFound
@@ -171,9 +195,8 @@ pub(super) fn refused(error: &ConvergeError) -> Taken {
         | FailureKind::AwsRefused
         | FailureKind::Cancelled
         | FailureKind::RolloutUnderWay
-        | FailureKind::Internal => {
-            Taken::Event(Event::Failed { code: kind.name().to_owned(), detail: error.to_string() })
-        }
+        | FailureKind::RolloutNotUnderstood
+        | FailureKind::Internal => Taken::Failed { code: kind.name().to_owned(), detail: error.to_string() },
         FailureKind::OperationInProgress
         | FailureKind::QueueFull
         | FailureKind::FilesUnavailable

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{ImageRef, OpenClawVersion, RolloutOrder, Size, UserId};
+pub use super::journal::{Event, Former, Journal, Line, Person, Stage, lines, push};
+pub use super::window::{DAYS, Window};
+use crate::domain::{ImageRef, OpenClawVersion, RolloutOrder, Size, State, UserId};
 
 /// What is changed of each user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +19,13 @@ pub enum Change {
     Image(Option<ImageRef>),
     /// The size.
     Size(Size),
+    /// One variable; `None` takes it away.
+    Variable {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: Option<String>,
+    },
     /// Nothing: another task of the same.
     Restart,
     /// As a redeploy of one user does it: the promoted base, or the newest, and maybe another pin.
@@ -52,6 +61,7 @@ mod given {
 
 /// Whom a rollout takes along. Everything that is given has to be so.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Select {
     /// These users alone. Kept in the journal, not here.
     #[serde(skip)]
@@ -66,6 +76,12 @@ pub struct Select {
     pub percent: Option<u8>,
     /// Leave stopped containers as they are. Else they are registered anew, and never started.
     pub only_running: bool,
+    /// Users in one of these states when it starts; none: in any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<State>,
+    /// Users with all of these labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Select {
@@ -109,6 +125,7 @@ pub enum Canaries {
 
 /// How users are taken along.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Strategy {
     /// The first wave.
     pub canaries: Canaries,
@@ -124,6 +141,9 @@ pub struct Strategy {
     pub deadline_seconds: u32,
     /// In which order a task is replaced; `None`: as the service is set.
     pub order: Option<RolloutOrder>,
+    /// When it may begin with users; `None`: at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
 }
 
 impl Default for Strategy {
@@ -136,6 +156,7 @@ impl Default for Strategy {
             max_failures: Share::Users(0),
             deadline_seconds: 900,
             order: None,
+            window: None,
         }
     }
 }
@@ -157,6 +178,9 @@ pub enum RolloutState {
 }
 
 impl RolloutState {
+    /// Those in which nothing happens any more.
+    pub const OVER: [Self; 3] = [Self::Done, Self::Aborted, Self::RolledBack];
+
     /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -179,8 +203,9 @@ impl RolloutState {
     }
 }
 
-/// A rollout, but for its users.
+/// A rollout, but for its users. What a later version has added to it may not be missed: one with a member more is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rollout {
     /// Its id.
     pub id: String,
@@ -210,222 +235,7 @@ pub struct Rollout {
     pub changed_by: String,
     /// When its state changed last.
     pub changed_at: Timestamp,
-}
-
-/// What a user had before, for the way back.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Former {
-    /// ARN of the revision.
-    pub revision: String,
-    /// The base, `family:revision`.
-    pub base: Option<String>,
-    /// The image pin.
-    pub image: Option<ImageRef>,
-    /// The release of an image whose tag does not say it.
-    pub openclaw_version: Option<OpenClawVersion>,
-    /// The size, as registered.
-    pub size: Option<Size>,
-    /// Id of the PRIMARY deployment.
-    pub deployment: Option<String>,
-    /// Whether the user had to sign in again already.
-    pub reauth_required: bool,
-}
-
-/// Something that happened to a user, in one line of the journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "e", rename_all = "snake_case")]
-pub enum Event {
-    /// Is to be taken along in that wave.
-    Selected {
-        /// The wave; canaries are 0.
-        wave: u32,
-    },
-    /// Had this before. Written before anything is sent.
-    From(Box<Former>),
-    /// ECS, or whoever finishes accepted work, has what it needs.
-    Sent {
-        /// In milliseconds of the Unix epoch.
-        at: i64,
-    },
-    /// Is ready on what was asked for.
-    Ready {
-        /// In milliseconds of the Unix epoch.
-        at: i64,
-    },
-    /// Is no longer ready.
-    Unready,
-    /// Has stayed ready for the soak, or is stopped and registered.
-    Done,
-    /// Did not get there.
-    Failed {
-        /// Why, as a code.
-        code: String,
-        /// In words.
-        detail: String,
-    },
-    /// Is back on what they had.
-    Returned,
-    /// Is left out.
-    Skipped {
-        /// Why, as a code.
-        why: String,
-    },
-    /// Of no user: from here on everybody who was moved is taken back.
-    Back,
-}
-
-/// A line of the journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
-    /// Whom it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub u: Option<UserId>,
-    /// What happened.
-    #[serde(flatten)]
-    pub event: Event,
-}
-
-/// How far a user is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stage {
-    /// Not begun with.
-    Waiting,
-    /// Begun with; nothing is known to be sent.
-    Begun,
-    /// On the way.
-    Sent {
-        /// Since when, in milliseconds of the Unix epoch.
-        at: i64,
-    },
-    /// Ready, and soaking.
-    Ready {
-        /// When it was sent.
-        sent_at: i64,
-        /// Since when it is ready.
-        since: i64,
-    },
-    /// There.
-    Done,
-    /// Did not get there.
-    Failed {
-        /// Why, as a code.
-        code: String,
-        /// In words.
-        detail: String,
-        /// Whether the user is back on what they had.
-        is_back: bool,
-    },
-    /// Left out.
-    Skipped {
-        /// Why, as a code.
-        why: String,
-    },
-}
-
-/// A user in a rollout.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Person {
-    /// The wave.
-    pub wave: u32,
-    /// What they had before, once it was begun with them.
-    pub former: Option<Former>,
-    /// How far they are.
-    pub stage: Stage,
-    /// Whether anything was sent for them.
-    pub was_sent: bool,
-}
-
-/// The users of a rollout.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Journal {
-    /// By user id.
-    pub people: BTreeMap<UserId, Person>,
-    /// Whether users are taken back.
-    pub is_back: bool,
-}
-
-impl Journal {
-    /// Reads a journal. What a killed writer left of a line is none, and so is what a later version wrote.
-    #[must_use]
-    pub fn read(bytes: &[u8]) -> Self {
-        let mut journal = Self::default();
-        for line in bytes.split(|byte| *byte == b'\n') {
-            if let Ok(line) = serde_json::from_slice::<Line>(line) {
-                journal.take(line);
-            }
-        }
-        journal
-    }
-
-    /// Takes in a line.
-    pub fn take(&mut self, Line { u, event }: Line) {
-        let Some(user) = u else {
-            if event == Event::Back && !self.is_back {
-                self.turn_back();
-            }
-            return;
-        };
-        if let Event::Selected { wave } = event {
-            let person = Person { wave, former: None, stage: Stage::Waiting, was_sent: false };
-            self.people.entry(user).or_insert(person);
-            return;
-        }
-        let Some(person) = self.people.get_mut(&user) else { return };
-        person.stage = match event {
-            Event::Selected { .. } | Event::Back => return,
-            Event::From(former) => {
-                person.former.get_or_insert(*former);
-                Stage::Begun
-            }
-            Event::Sent { at } => {
-                person.was_sent = true;
-                Stage::Sent { at }
-            }
-            Event::Ready { at } => match person.stage {
-                Stage::Sent { at: sent_at } | Stage::Ready { sent_at, .. } => Stage::Ready { sent_at, since: at },
-                _ => Stage::Ready { sent_at: at, since: at },
-            },
-            Event::Unready => match person.stage {
-                Stage::Ready { sent_at, .. } => Stage::Sent { at: sent_at },
-                _ => return,
-            },
-            Event::Done => Stage::Done,
-            Event::Failed { code, detail } => Stage::Failed { code, detail, is_back: false },
-            Event::Returned => match std::mem::replace(&mut person.stage, Stage::Done) {
-                Stage::Failed { code, detail, .. } => Stage::Failed { code, detail, is_back: true },
-                other => other,
-            },
-            Event::Skipped { why } => Stage::Skipped { why },
-        };
-    }
-
-    fn turn_back(&mut self) {
-        self.is_back = true;
-        for person in self.people.values_mut() {
-            let is_back = matches!(person.stage, Stage::Failed { is_back: true, .. });
-            // Who was begun with may have been moved by a process that was killed before it could write that down.
-            let was_moved = person.former.is_some() && !is_back && !matches!(person.stage, Stage::Skipped { .. });
-            person.stage = match was_moved {
-                true => Stage::Waiting,
-                false => Stage::Skipped { why: "not_moved".to_owned() },
-            };
-        }
-    }
-}
-
-/// The journal's lines, to be appended.
-#[must_use]
-pub fn lines(events: impl IntoIterator<Item = (UserId, Event)>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (user, event) in events {
-        push(&mut bytes, &Line { u: Some(user), event });
-    }
-    bytes
-}
-
-/// Adds a line.
-pub fn push(bytes: &mut Vec<u8>, line: &Line) {
-    // Strings and numbers: there is nothing in it that JSON cannot hold.
-    bytes.extend(serde_json::to_vec(line).unwrap_or_default());
-    bytes.push(b'\n');
+    /// How long it was expected to take, in seconds.
+    #[serde(default)]
+    pub planned_seconds: u64,
 }

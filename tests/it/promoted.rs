@@ -101,7 +101,8 @@ async fn during_a_rollout_a_user_who_was_moved_stays_there_and_the_others_stay_w
     app.pass_seconds(6).await;
     let rollout = Some(UnderWay { id: "r-1".into(), to });
     let promoted_at = jiff::Timestamp::now();
-    let promotion = Promotion { revision: format!("{BASE}:1"), promoted_at, by: "ops".into(), rollout };
+    let revision = format!("{BASE}:1");
+    let promotion = Promotion { revision, promoted_at, by: "ops".into(), rollout, at_end_of: None };
     let mut file = serde_json::to_value(&promotion).unwrap();
     file["version"] = json!(1);
     std::fs::write(app.path(".provisioner/promoted-base.json"), file.to_string()).unwrap();

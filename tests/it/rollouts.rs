@@ -1,7 +1,10 @@
 //! Rollouts over the fleet, through the API and over the emulator.
 
+mod choosing;
 mod gates;
 mod jobs;
+mod kept;
+mod planned;
 mod replicas;
 
 use openclaw_provisioner::emulator::{Behaviour, Options as EmulatorOptions};
@@ -207,7 +210,7 @@ async fn a_dry_run_says_who_is_in_which_wave_and_changes_nothing() {
     assert_eq!((answer.status, waves), (200, expected.iter().collect()), "{}", answer.body);
     assert!(app.emulator.calls().iter().all(|call| !call.mutating), "{:?}", app.calls());
     assert_eq!(app.files(), before);
-    assert_eq!(app.get("/rollouts").await.body, json!({"rollouts": []}));
+    assert_eq!(app.get("/rollouts").await.body, json!({"rollouts": [], "not_understood": []}));
 }
 
 #[tokio::test(start_paused = true)]

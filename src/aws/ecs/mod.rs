@@ -20,7 +20,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 
 use super::attempts::Attempts;
-use super::{AwsError, Bucket, Limiter, QueueFull};
+use super::{AwsError, Bucket, Limiter, QueueFull, RateLimits};
 
 /// ECS, as far as the service uses it.
 #[derive(Debug, Clone)]
@@ -44,6 +44,12 @@ impl Ecs {
     pub fn admit(&self, registers: bool, longest: Duration) -> Result<(), QueueFull> {
         let buckets = [Bucket::TaskDefinitionWrite, Bucket::ServiceWrite];
         self.limiter.admit(&buckets[usize::from(!registers)..], longest)
+    }
+
+    /// The limits within which this process stays.
+    #[must_use]
+    pub fn limits(&self) -> &RateLimits {
+        self.limiter.limits()
     }
 
     /// The operation at hand needs none of what it was let in for.

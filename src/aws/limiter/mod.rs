@@ -38,6 +38,7 @@ use turns::Wait;
 #[derive(Debug)]
 pub struct Limiter {
     queues: [Arc<Queue>; Bucket::ALL.len()],
+    limits: RateLimits,
     metrics: Metrics,
 }
 
@@ -76,7 +77,13 @@ impl Limiter {
     /// Full buckets of the given sizes.
     #[must_use]
     pub fn new(limits: &RateLimits, metrics: Metrics) -> Self {
-        Self { queues: limits.0.map(Queue::new), metrics }
+        Self { queues: limits.0.map(Queue::new), limits: limits.clone(), metrics }
+    }
+
+    /// The sizes of the buckets.
+    #[must_use]
+    pub const fn limits(&self) -> &RateLimits {
+        &self.limits
     }
 
     /// Waits for a token, in the class and until the deadline of the [`Scope`] at hand.

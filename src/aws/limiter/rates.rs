@@ -90,6 +90,13 @@ impl Default for RateLimits {
 }
 
 impl RateLimits {
+    /// Tokens in a full bucket, and the time between two of them.
+    #[must_use]
+    pub const fn of(&self, bucket: Bucket) -> (u32, Duration) {
+        let Rate { burst, interval } = self.0[bucket as usize];
+        (burst, interval)
+    }
+
     /// The part of one of so many replicas: together they stay within these limits. A bucket has at least one token, which is
     /// more than its part where there are more replicas than tokens; the rate is never more.
     #[must_use]

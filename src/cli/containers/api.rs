@@ -145,20 +145,37 @@ impl Api {
     }
 
     /// Lets what goes on in the background come to its end, and prints the answer.
-    #[expect(clippy::print_stderr, reason = "the answer is this command's output")]
     pub(super) async fn finish(&self, answer: Answer) -> anyhow::Result<ExitCode> {
+        let words = show::in_words(&answer.body);
+        self.finish_in_words(answer, &words).await
+    }
+
+    /// As [`Self::finish`], in these words where people are to read it.
+    #[expect(clippy::print_stderr, reason = "the answer is this command's output")]
+    pub(super) async fn finish_in_words(&self, answer: Answer, words: &str) -> anyhow::Result<ExitCode> {
         self.rollouts.shut_down();
         self.reconciler.finish().await;
         if self.json {
             anstream::println!("{}", serde_json::to_string_pretty(&answer.body)?);
         } else if answer.is_success() || answer.is_timeout() {
-            anstream::print!("{}", show::in_words(&answer.body));
+            anstream::print!("{words}");
         } else {
             eprintln!("{}", show::problem(&answer.body));
         }
         let left_something = answer.body["not_removed"].as_array().is_some_and(|left| !left.is_empty());
         let failed = answer.is_success() && (answer.body["state"] == "failed" || left_something);
         Ok(ExitCode::from(if failed { 1 } else { answer.exit_code() }))
+    }
+
+    /// Says on standard error what differs from a plan.
+    #[expect(clippy::print_stderr, reason = "the reason why nothing was done")]
+    pub(super) fn complain_of(&self, differences: &[String]) {
+        if !differences.is_empty() {
+            eprintln!("error: what would be done now is not what was planned (rollout_plan_changed):");
+        }
+        for difference in differences {
+            eprintln!("  {difference}");
+        }
     }
 
     /// One line on standard error whenever it has got further.

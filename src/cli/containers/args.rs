@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{rollouts, sign_in};
+use super::{rollout_args, sign_in};
 use crate::cli::SETTINGS;
 use crate::cli::logs::LogArgs;
 use crate::config::{AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs};
@@ -69,7 +69,7 @@ pub(in crate::cli) enum ContainerCommand {
     Promote(PromoteArgs),
     /// Take the whole fleet, or a part of it, along in waves; a serve that runs does the work
     #[command(subcommand)]
-    Rollout(Box<rollouts::RolloutCommand>),
+    Rollout(Box<rollout_args::RolloutCommand>),
 }
 
 #[derive(Debug, Args)]
@@ -260,7 +260,7 @@ pub(super) fn user_id(text: &str) -> Result<UserId, crate::domain::Invalid> {
     UserId::parse(text)
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }

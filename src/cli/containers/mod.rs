@@ -3,6 +3,8 @@
 
 mod api;
 mod args;
+mod rollout_args;
+mod rollout_plan;
 mod rollouts;
 mod show;
 mod sign_in;
@@ -18,7 +20,7 @@ use super::logs::LogFormat;
 use crate::domain::UserId;
 use api::Api;
 pub(super) use args::ContainerCommand;
-use args::{ListArgs, OneArgs, Promoted, ProvisionArgs, SettingsArgs, WaitArgs, user_id};
+use args::{ListArgs, OneArgs, Promoted, ProvisionArgs, SettingsArgs, WaitArgs};
 
 /// Longest `GET …/wait` in seconds; short, so that progress shows.
 const SLICE_SECONDS: u64 = 5;

@@ -1,17 +1,19 @@
 //! Rollouts from a terminal, and jobs: several users as one rollout without waves, which is waited for.
 
 use std::io::Read as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::api::Api;
+use super::api::{Answer, Api};
 use super::args::UsersArgs;
-use super::{SettingsArgs, user_id};
+use super::rollout_args::{OfRolloutArgs, RolloutCommand, StartArgs, WhatArgs};
+use super::rollout_plan::{self, PlanFile};
+use super::{SettingsArgs, show};
 use crate::domain::UserId;
 
 /// How often a rollout that is waited for is looked at.
@@ -21,190 +23,34 @@ const MOST_BYTES: u64 = 4 * 1024 * 1024;
 const FAILED: u8 = 1;
 const TIMED_OUT: u8 = 4;
 
-/// `rollout`.
-#[derive(Debug, Subcommand)]
-pub(in crate::cli) enum RolloutCommand {
-    /// Start a rollout, or say with --dry-run who would be in which wave
-    Start(Box<StartArgs>),
-    /// List rollouts, the newest first
-    List(super::args::FleetArgs),
-    /// Show how far a rollout is
-    Show(OfRolloutArgs),
-    /// Begin with nobody more
-    Pause(OfRolloutArgs),
-    /// Go on; users who have failed so far count no more
-    Resume(OfRolloutArgs),
-    /// Give it up: whoever was moved stays where they are
-    Abort(OfRolloutArgs),
-    /// Take whoever was moved back to what they had
-    Rollback(OfRolloutArgs),
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct OfRolloutArgs {
-    /// Id of the rollout
-    #[arg(value_name = "ROLLOUT", value_parser = rollout_id)]
-    id: String,
-    #[command(flatten)]
-    wait: WaitForRolloutArgs,
-    #[command(flatten)]
-    settings: SettingsArgs,
-}
-
-#[derive(Debug, Args)]
-struct WaitForRolloutArgs {
-    /// Wait until it is over or paused: exit code 1 when somebody failed or it paused, 4 when it is not in time
-    #[arg(long)]
-    wait: bool,
-    /// Seconds to wait with --wait
-    #[arg(long, default_value_t = 3600, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=604_800))]
-    timeout_seconds: u64,
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct StartArgs {
-    #[command(flatten)]
-    change: ChangeArgs,
-    /// Only these users; again for more
-    #[arg(long = "user", value_name = "USER", value_parser = user_id)]
-    users: Vec<UserId>,
-    /// Only users who are on this revision of the base
-    #[arg(long, value_name = "REVISION")]
-    on_base: Option<String>,
-    /// Only users who run this release
-    #[arg(long, value_name = "RELEASE")]
-    on_release: Option<String>,
-    /// Only so many of a hundred, by a hash of the user id
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
-    percent: Option<u8>,
-    /// Leave stopped containers as they are
-    #[arg(long)]
-    only_running: bool,
-    /// How many go first [default: 1]
-    #[arg(long, value_name = "NUMBER", conflicts_with = "canary")]
-    canaries: Option<u32>,
-    /// Who goes first; again for more
-    #[arg(long, value_name = "USER", value_parser = user_id)]
-    canary: Vec<UserId>,
-    /// A wave after the canaries, as a number or a share such as 25%; again for more, and the rest is the last
-    #[arg(long = "wave", value_name = "SHARE")]
-    waves: Vec<String>,
-    /// Users who are on their way at a time [default: 10]
-    #[arg(long, value_name = "NUMBER")]
-    max_parallel: Option<u32>,
-    /// How long a user has to stay ready [default: 60]
-    #[arg(long, value_name = "SECONDS")]
-    soak_seconds: Option<u32>,
-    /// How many may fail, as a number or a share [default: 0]
-    #[arg(long, value_name = "SHARE")]
-    max_failures: Option<String>,
-    /// How long a user may take to become ready [default: 900]
-    #[arg(long, value_name = "SECONDS")]
-    deadline_seconds: Option<u32>,
-    /// In which order a task is replaced: stop_first or strict
-    #[arg(long, value_name = "ORDER")]
-    order: Option<String>,
-    /// Whether the base is promoted at the end: true or false [default: when everybody is taken along]
-    #[arg(long, value_name = "BOOLEAN")]
-    promote: Option<bool>,
-    /// Also over a release from which OpenClaw cannot go back
-    #[arg(long)]
-    accept_no_way_back: bool,
-    /// Say who would be in which wave, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    #[command(flatten)]
-    wait: WaitForRolloutArgs,
-    #[command(flatten)]
-    settings: SettingsArgs,
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct ChangeArgs {
-    /// To this revision of the base, or "newest"
-    #[arg(long, value_name = "REVISION")]
-    base: Option<String>,
-    /// Pin this image
-    #[arg(long, value_name = "IMAGE")]
-    image: Option<String>,
-    /// Take the pin away
-    #[arg(long)]
-    unpin: bool,
-    /// To this size, such as 1024/4096
-    #[arg(long, value_name = "CPU/MIB", value_parser = size)]
-    size: Option<(u32, u32)>,
-    /// Another task of the same
-    #[arg(long)]
-    restart: bool,
-}
-
-fn size(text: &str) -> Result<(u32, u32), String> {
-    let parsed = text.split_once('/').and_then(|(cpu, mib)| Some((cpu.parse().ok()?, mib.parse().ok()?)));
-    parsed.ok_or_else(|| "write CPU units and MiB, such as 1024/4096".to_owned())
-}
-
-fn rollout_id(text: &str) -> Result<String, String> {
-    let is_id = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    if is_id { Ok(text.to_owned()) } else { Err("`rollout list` shows the ids".to_owned()) }
-}
-
-/// A number stays one.
-fn share(text: &str) -> Value {
-    text.parse::<u32>().map_or_else(|_| json!(text), |number| json!(number))
-}
-
-impl StartArgs {
-    fn body(&self) -> Value {
-        let change = match &self.change {
-            ChangeArgs { base: Some(base), .. } => json!({"base_revision": base}),
-            ChangeArgs { image: Some(image), .. } => json!({"image": image}),
-            ChangeArgs { unpin: true, .. } => json!({"image": null}),
-            ChangeArgs { size: Some((cpu, memory_mib)), .. } => json!({"size": {"cpu": cpu, "memory_mib": memory_mib}}),
-            ChangeArgs { .. } => json!({"restart": true}),
-        };
-        let mut select = Map::from_iter([("only_running".to_owned(), json!(self.only_running))]);
-        let mut strategy = Map::new();
-        let put = |into: &mut Map<String, Value>, name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                into.insert(name.to_owned(), value);
-            }
-        };
-        put(&mut select, "users", (!self.users.is_empty()).then(|| json!(self.users)));
-        put(&mut select, "base_revision", self.on_base.as_ref().map(|base| json!(base)));
-        put(&mut select, "openclaw_version", self.on_release.as_ref().map(|release| json!(release)));
-        put(&mut select, "percent", self.percent.map(|percent| json!(percent)));
-        put(&mut strategy, "canaries", self.canaries.map(|number| json!(number)));
-        put(&mut strategy, "canary_users", (!self.canary.is_empty()).then(|| json!(self.canary)));
-        let waves: Vec<Value> = self.waves.iter().map(|wave| share(wave)).collect();
-        put(&mut strategy, "waves", (!waves.is_empty()).then(|| json!(waves)));
-        put(&mut strategy, "max_parallel", self.max_parallel.map(|number| json!(number)));
-        put(&mut strategy, "soak_seconds", self.soak_seconds.map(|seconds| json!(seconds)));
-        put(&mut strategy, "max_failures", self.max_failures.as_deref().map(share));
-        put(&mut strategy, "deadline_seconds", self.deadline_seconds.map(|seconds| json!(seconds)));
-        put(&mut strategy, "rollout_order", self.order.as_ref().map(|order| json!(order)));
-        let mut body = json!({
-            "select": select, "change": change, "strategy": strategy, "dry_run": self.dry_run,
-            "accept_no_way_back": self.accept_no_way_back,
-        });
-        if let Some(promote) = self.promote {
-            body["promote"] = json!(promote);
-        }
-        body
-    }
-}
-
 pub(super) async fn run(command: RolloutCommand) -> anyhow::Result<ExitCode> {
     let (args, action) = match command {
-        RolloutCommand::Start(args) => {
-            let body = args.body();
-            let (is_dry, wait) = (args.dry_run, args.wait);
+        RolloutCommand::Plan(args) => {
             let api = Api::open(args.settings).await?;
-            let answer = api.call("POST", "/rollouts", Some(body)).await?;
-            return match answer.body["id"].as_str().filter(|_| wait.wait && !is_dry) {
+            return planned(&api, &args.what, args.out.as_deref()).await;
+        }
+        RolloutCommand::Start(args) => {
+            let StartArgs { what, dry_run, wait, settings } = *args;
+            let api = Api::open(settings).await?;
+            if dry_run {
+                return planned(&api, &what, None).await;
+            }
+            let body = match &what.plan {
+                None => what.body(),
+                Some(path) => match held_to(&api, PlanFile::read(path)?).await? {
+                    Ok(body) => body,
+                    Err(code) => return Ok(code),
+                },
+            };
+            let answer = once_read(&api, "/rollouts", &body).await?;
+            return match answer.body["id"].as_str().filter(|_| wait.wait) {
                 Some(id) => until_over(&api, id, wait.timeout_seconds).await,
                 None => api.finish(answer).await,
             };
+        }
+        RolloutCommand::Users(args) => {
+            let path = format!("/rollouts/{}/users", args.id);
+            return super::get(args.settings, path).await;
         }
         RolloutCommand::List(args) => return super::get(args.settings, "/rollouts".into()).await,
         RolloutCommand::Show(args) => (args, None),
@@ -223,6 +69,60 @@ pub(super) async fn run(command: RolloutCommand) -> anyhow::Result<ExitCode> {
         return until_over(&api, &id, wait.timeout_seconds).await;
     }
     api.finish(answer).await
+}
+
+/// A change, once this process has read everybody's definition: it has just begun.
+async fn once_read(api: &Api, path: &str, body: &Value) -> anyhow::Result<Answer> {
+    let deadline = Instant::now() + super::DEFINITIONS_WITHIN;
+    let mut told = String::new();
+    loop {
+        let answer = api.call("POST", path, Some(body.clone())).await?;
+        if answer.body["code"] != "fleet_being_read" || Instant::now() >= deadline {
+            return Ok(answer);
+        }
+        api.tell("reading everybody's definition", &mut told);
+        sleep(LOOKS_EVERY).await;
+    }
+}
+
+async fn dry(api: &Api, request: &Value) -> anyhow::Result<Answer> {
+    let mut body = request.clone();
+    body["dry_run"] = json!(true);
+    once_read(api, "/rollouts", &body).await
+}
+
+/// Plans, prints and keeps it; with the plan of before, says what differs.
+async fn planned(api: &Api, what: &WhatArgs, out: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let before = what.plan.as_deref().map(PlanFile::read).transpose()?;
+    let request = before.as_ref().map_or_else(|| what.body(), |before| before.request.clone());
+    let answer = dry(api, &request).await?;
+    if !answer.is_success() {
+        return api.finish(answer).await;
+    }
+    let differs = before.map_or_else(Vec::new, |before| rollout_plan::differences(&before.answer, &answer.body));
+    if let Some(path) = out {
+        PlanFile::new(request, answer.body.clone()).write(path)?;
+    }
+    let words = rollout_plan::in_words(&answer.body);
+    let code = api.finish_in_words(answer, &words).await?;
+    api.complain_of(&differs);
+    Ok(if differs.is_empty() { code } else { ExitCode::from(FAILED) })
+}
+
+/// The request of a plan, if it would still do the same; otherwise what differs is printed.
+async fn held_to(api: &Api, plan: PlanFile) -> anyhow::Result<Result<Value, ExitCode>> {
+    let now = dry(api, &plan.request).await?;
+    if !now.is_success() {
+        return Ok(Err(api.finish(now).await?));
+    }
+    let differs = rollout_plan::differences(&plan.answer, &now.body);
+    if !differs.is_empty() {
+        api.complain_of(&differs);
+        return Ok(Err(ExitCode::from(FAILED)));
+    }
+    let mut body = plan.request;
+    body["plan"] = now.body["plan"]["digest"].clone();
+    Ok(Ok(body))
 }
 
 /// The users that are named, or that stand on standard input; each once.
@@ -260,6 +160,15 @@ pub(super) async fn job(
     }
 }
 
+/// Prints how it ended, and how for each user; of many, of those who are not done.
+async fn finish_with_users(api: &Api, id: &str, mut answer: Answer) -> anyhow::Result<ExitCode> {
+    let users = api.call("GET", &format!("/rollouts/{id}/users"), None).await?;
+    let all = users.body["users"].as_array().cloned().unwrap_or_default();
+    let words = [show::in_words(&answer.body), show::outcomes(&all)].concat();
+    answer.body["users"] = all.into();
+    api.finish_in_words(answer, &words).await
+}
+
 /// Runs and follows a rollout until it is over or paused, and prints how it ended.
 async fn until_over(api: &Api, id: &str, seconds: u64) -> anyhow::Result<ExitCode> {
     api.run_rollouts();
@@ -275,11 +184,11 @@ async fn until_over(api: &Api, id: &str, seconds: u64) -> anyhow::Result<ExitCod
         let failed = users["failed"].as_u64().unwrap_or(0);
         if state != "running" {
             let is_good = failed == 0 && matches!(state.as_str(), "done" | "rolled_back");
-            let code = api.finish(answer).await?;
+            let code = finish_with_users(api, id, answer).await?;
             return Ok(if is_good { code } else { ExitCode::from(FAILED) });
         }
         if Instant::now() >= deadline {
-            api.finish(answer).await?;
+            finish_with_users(api, id, answer).await?;
             return Ok(ExitCode::from(TIMED_OUT));
         }
         let through = ["done", "failed", "skipped"].iter().filter_map(|name| users[*name].as_u64()).sum::<u64>();

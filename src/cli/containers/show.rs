@@ -78,11 +78,24 @@ fn list(containers: &[Value], snapshot: &Value) -> String {
     format!("{table}{} {what}{age}\n", containers.len())
 }
 
+/// Users of a rollout in a table: all of a few, and of many those who are not done.
+pub(super) fn outcomes(users: &[Value]) -> String {
+    const COLUMNS: [&str; 5] = ["user_id", "wave", "outcome", "code", "detail"];
+    const MOST: usize = 50;
+    let is_shown = |user: &&Value| users.len() <= MOST || user["outcome"] != "done";
+    let shown: Vec<&Value> = users.iter().filter(is_shown).collect();
+    let row = |user: &&Value| COLUMNS.map(|column| plain(&user[column])).to_vec();
+    let header = COLUMNS.map(heading).to_vec();
+    let table = aligned(std::iter::once(header).chain(shown.iter().map(row)));
+    let done = users.iter().filter(|user| user["outcome"] == "done").count();
+    format!("\n{table}{done} of {} users are done\n", users.len())
+}
+
 fn heading(member: &str) -> String {
     member.to_uppercase().replace('_', " ")
 }
 
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => printable(text),
@@ -91,7 +104,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// A control character in what a tenant or an image's author wrote must not reach the terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -9,7 +9,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::api::Api;
-use super::{OneArgs, SettingsArgs, user_id};
+use super::args::user_id;
+use super::{OneArgs, SettingsArgs};
 use crate::domain::UserId;
 use crate::domain::encoding::not_json_because_of;
 

@@ -48,6 +48,22 @@ impl Variables {
         self.0.contains_key(name)
     }
 
+    /// The value of one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// Sets single ones; `None` takes one away.
+    pub(super) fn set(&mut self, changes: &BTreeMap<String, Option<String>>) {
+        for (name, value) in changes {
+            match value {
+                Some(value) => self.0.insert(name.clone(), value.clone()),
+                None => self.0.remove(name),
+            };
+        }
+    }
+
     /// Checks names and values, and that none is a provider's key.
     ///
     /// # Errors
@@ -107,6 +123,12 @@ impl Secrets {
 }
 
 impl Labels {
+    /// The value of one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
     /// Checks names and values.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 
 mod maps;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -125,6 +127,9 @@ pub struct SpecPatch {
     /// The whole new set of variables.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variables: Option<Variables>,
+    /// After that, single variables: `None` takes one away.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set_variables: BTreeMap<String, Option<String>>,
     /// The whole new set of secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secrets: Option<Secrets>,
@@ -173,6 +178,7 @@ impl Spec {
         if let Some(variables) = &patch.variables {
             self.variables.clone_from(variables);
         }
+        self.variables.set(&patch.set_variables);
         if let Some(labels) = &patch.labels {
             self.labels.clone_from(labels);
         }
@@ -233,7 +239,13 @@ impl SpecPatch {
         }
         // A release is said of an image.
         let is_other_image = later.image.is_some() && later.image != self.image;
+        let mut set_variables = self.set_variables;
+        if later.variables.is_some() {
+            set_variables.clear();
+        }
+        set_variables.extend(later.set_variables);
         let merged = Self {
+            set_variables,
             size: later.size.or(self.size),
             image: later.image.or(self.image),
             openclaw_version: later.openclaw_version.or(self.openclaw_version.filter(|_| !is_other_image)),

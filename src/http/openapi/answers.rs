@@ -46,7 +46,8 @@ const CHANGES: &[Code] = &[
 ];
 
 /// What concerns the fleet as a whole.
-const OF_FLEET: &[Code] = &[Code::PromotedBaseUnusable, Code::FilesUnavailable, Code::FilesMisconfigured];
+const OF_FLEET: &[Code] =
+    &[Code::PromotedBaseUnusable, Code::RolloutNotUnderstood, Code::FilesUnavailable, Code::FilesMisconfigured];
 
 const BODIES: &[Code] = &[Code::InvalidJson, Code::UnsupportedMediaType, Code::PayloadTooLarge, Code::RequestTimeout];
 
@@ -80,7 +81,8 @@ refusals! {
     ChangesFleet: GUARDED, READS, OF_FLEET, &[Code::BaseUnusable, Code::Contended, Code::RolloutUnderWay], BODIES;
     /// Of one that starts a rollout.
     StartsRollout: GUARDED, READS, OF_FLEET,
-        &[Code::BaseUnusable, Code::Contended, Code::RolloutUnderWay, Code::FleetBeingRead], BODIES;
+        &[Code::BaseUnusable, Code::Contended, Code::RolloutUnderWay, Code::RolloutPlanChanged, Code::FleetBeingRead],
+        BODIES;
     /// Of one that looks at a rollout.
     OfOneRollout: GUARDED, READS, OF_FLEET, &[Code::RolloutNotFound];
     /// Of one that changes a rollout.

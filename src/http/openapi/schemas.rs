@@ -2,13 +2,15 @@
 
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{
-    AdditionalProperties, ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, SchemaType, Type,
+    AdditionalProperties, AllOf, ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, SchemaType,
+    Type,
 };
-use utoipa::openapi::{OpenApi, RefOr};
+use utoipa::openapi::{OpenApi, Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::credential_plan::Authority;
 use crate::domain::{CPU_UNITS, ReasonCode, Size};
+use crate::rollout::words::DAYS;
 
 /// A user's id.
 pub(in crate::http) fn user_id() -> Object {
@@ -20,6 +22,18 @@ pub(super) fn request_id() -> Object {
     string().max_length(Some(128)).build()
 }
 
+/// A JSON Patch.
+pub(in crate::http) fn json_patch() -> Schema {
+    let operation = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("op", string().enum_values(Some(["add", "remove", "replace", "test"])))
+        .property("path", string())
+        .property("value", Schema::from(AllOf::new()))
+        .required("op")
+        .required("path");
+    ArrayBuilder::new().items(operation).into()
+}
+
 /// A rollout's id.
 pub(super) fn rollout_id() -> Object {
     string().pattern(Some("^[A-Za-z0-9-]{1,64}$")).examples(["20261127-150405-1a2b"]).build()
@@ -28,6 +42,47 @@ pub(super) fn rollout_id() -> Object {
 /// Where a rollout is in its life.
 pub(in crate::http) fn rollout_state() -> Object {
     names(&["running", "paused", "done", "aborted", "rolled_back"])
+}
+
+/// Names of days, or null.
+pub(in crate::http) fn days() -> Schema {
+    let days = string().enum_values(Some(DAYS));
+    let days = ArrayBuilder::new().items(days).min_items(Some(1)).max_items(Some(7));
+    OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::Null)).item(days).into()
+}
+
+/// What a rollout changes: one thing.
+pub(in crate::http) struct RolloutChange;
+
+impl PartialSchema for RolloutChange {
+    fn schema() -> RefOr<Schema> {
+        let one = |name: &str, words: &str, schema: RefOr<Schema>| {
+            closed_object().property(name, schema).required(name).description(Some(words)).build()
+        };
+        let base = string().pattern(Some("^(newest|([A-Za-z0-9_-]+:)?[1-9][0-9]{0,8})$")).build();
+        let name =
+            string().pattern(Some("^(?!(CODEX_HOME|OPENAI_API_KEY|ANTHROPIC_API_KEY)$)[A-Za-z_][A-Za-z0-9_]{0,254}$"));
+        let value = nullable_string().pattern(Some("^[^\\u0000]*$"));
+        let variable = closed_object().property("name", name).property("value", value).required("name").build();
+        let restart = ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true])).build();
+        let redeploy = RefOr::Ref(Ref::from_schema_name("RedeployRequest"));
+        OneOfBuilder::new()
+            .description(Some("What is changed of each user: one of these"))
+            .item(one("base_revision", "To a revision of the base family, such as `42`, or `newest`", base.into()))
+            .item(one("image", "Pins an image; null takes the pin away", image().into()))
+            .item(one("size", "To a Fargate size", size().into()))
+            .item(one("variable", "Sets one variable; without a value, or with null, takes it away", variable.into()))
+            .item(one("restart", "Another task of the same", restart.into()))
+            .item(one("redeploy", "As a redeploy of one user: the promoted base, or the newest", redeploy))
+            .into()
+    }
+}
+
+impl ToSchema for RolloutChange {}
+
+/// How far a user of a rollout is.
+pub(in crate::http) fn rollout_outcome() -> Object {
+    names(&["waiting", "on_the_way", "soaking", "done", "failed", "skipped"])
 }
 
 /// A number of users, or a share of them, or null.

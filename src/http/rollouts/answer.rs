@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::planned::PlanBody;
 use crate::http::openapi::schemas;
 use crate::rollout::words::{Change, Journal, Rollout, RolloutState, Stage};
-use crate::rollout::{Figures, Planned, plan};
+use crate::rollout::{Figures, Kept, Planned, plan};
 
 /// Messages of one reason that are shown.
 const MOST_MESSAGES: usize = 3;
@@ -39,8 +40,13 @@ pub(in crate::http) struct RolloutBody {
     promoted_before: Option<String>,
     /// Whether the base is promoted at the end.
     promotes: bool,
+    /// How long it was expected to take, at AWS's rate limits and with a minute for each start.
+    planned_seconds: u64,
     #[schema(required)]
     progress: Option<ProgressBody>,
+    /// What it would do; with `dry_run` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<PlanBody>,
 }
 
 /// How far a rollout is.
@@ -55,9 +61,18 @@ struct ProgressBody {
     failed: Vec<FailedBody>,
     /// Users who were left out, by reason.
     skipped: BTreeMap<String, usize>,
-    /// What it waits for: `user`, `soak`, `resume` or null.
+    /// The wave that it is at; null once nobody is left.
+    #[schema(required)]
+    wave: Option<u32>,
+    /// What it waits for: `user`, `limit` (AWS's rates), `soak`, `window`, `resume` or null.
     #[schema(required)]
     waits_for: Option<&'static str>,
+    /// When the maintenance window opens, while it waits for that.
+    #[schema(required, format = DateTime)]
+    goes_on_at: Option<String>,
+    /// Users who were done a minute so far; null while nobody is.
+    #[schema(required)]
+    users_per_minute: Option<f64>,
     /// At the pace so far; null while nobody is through.
     #[schema(required)]
     ends_in_seconds: Option<u64>,
@@ -107,18 +122,22 @@ struct FailedBody {
 #[schema(as = RolloutList)]
 pub(in crate::http) struct RolloutsBody {
     rollouts: Vec<RolloutBody>,
+    /// Ids of rollouts that this version cannot read: a later one wrote them, or they are damaged. They are left alone.
+    not_understood: Vec<String>,
 }
 
 impl RolloutsBody {
     /// Without how far they are.
-    pub(super) fn new(rollouts: &[Rollout]) -> Self {
-        Self { rollouts: rollouts.iter().map(RolloutBody::new).collect() }
+    pub(super) fn new(kept: Kept) -> Self {
+        let Kept { understood, not_understood } = kept;
+        let not_understood = not_understood.into_iter().map(|rollout| rollout.id).collect();
+        Self { rollouts: understood.iter().map(RolloutBody::new).collect(), not_understood }
     }
 }
 
 impl RolloutBody {
     /// One with which nothing has begun. `names_users`: also who would be in which wave.
-    pub(super) fn planned(Planned { rollout, waves }: Planned, names_users: bool) -> Self {
+    pub(super) fn planned(Planned { rollout, waves, preview }: Planned, names_users: bool) -> Self {
         let mut by_wave: BTreeMap<u32, Vec<String>> = BTreeMap::new();
         for (user, wave) in waves {
             by_wave.entry(wave).or_default().push(user.to_string());
@@ -136,15 +155,19 @@ impl RolloutBody {
             waves: by_wave.into_iter().map(wave).collect(),
             failed: Vec::new(),
             skipped: BTreeMap::new(),
+            wave: Some(0),
             waits_for: None,
+            goes_on_at: None,
+            users_per_minute: None,
             ends_in_seconds: None,
         };
-        Self { progress: Some(progress), ..Self::new(&rollout) }
+        let plan = preview.filter(|_| names_users).map(PlanBody::new);
+        Self { progress: Some(progress), plan, ..Self::new(&rollout) }
     }
 
     /// With how far it is.
-    pub(super) fn with_progress(rollout: &Rollout, journal: &Journal) -> Self {
-        Self { progress: Some(ProgressBody::new(rollout, journal)), ..Self::new(rollout) }
+    pub(super) fn with_progress(rollout: &Rollout, journal: &Journal, now: i64) -> Self {
+        Self { progress: Some(ProgressBody::new(rollout, journal, now)), ..Self::new(rollout) }
     }
 
     fn new(rollout: &Rollout) -> Self {
@@ -153,6 +176,9 @@ impl RolloutBody {
             Change::Image(Some(image)) => format!("image {}", image.as_str()),
             Change::Image(None) => "no image pin".to_owned(),
             Change::Size(size) => format!("size {} CPU units, {} MiB", size.cpu(), size.memory_mib()),
+            // What it is set to is shown of no user.
+            Change::Variable { name, value: Some(_) } => format!("variable {name}"),
+            Change::Variable { name, value: None } => format!("no variable {name}"),
             Change::Restart => "restart".to_owned(),
             Change::Redeploy { .. } => "redeploy".to_owned(),
         };
@@ -168,13 +194,15 @@ impl RolloutBody {
             change,
             promoted_before: rollout.promoted_before.clone(),
             promotes: rollout.promotes,
+            planned_seconds: rollout.planned_seconds,
             progress: None,
+            plan: None,
         }
     }
 }
 
 impl ProgressBody {
-    fn new(rollout: &Rollout, journal: &Journal) -> Self {
+    fn new(rollout: &Rollout, journal: &Journal, now: i64) -> Self {
         let figures = Figures::of(journal);
         let (mut waves, mut failed, mut skipped) = (BTreeMap::<u32, WaveBody>::new(), BTreeMap::new(), BTreeMap::new());
         for (user, person) in &journal.people {
@@ -199,16 +227,21 @@ impl ProgressBody {
         }
         let through = figures.done + figures.failed + figures.skipped;
         let percent = (through * 100).checked_div(figures.all).unwrap_or(100);
-        let waits_for = match plan::waits_for(rollout, journal) {
+        let waits_for = match plan::waits_for(rollout, journal, now) {
             plan::WaitsFor::Nothing => None,
             plan::WaitsFor::User => Some("user"),
             plan::WaitsFor::Soak => Some("soak"),
+            plan::WaitsFor::Limit => Some("limit"),
+            plan::WaitsFor::Window => Some("window"),
             plan::WaitsFor::Resume => Some("resume"),
         };
         let left = u64::try_from(figures.all.saturating_sub(through)).unwrap_or(u64::MAX);
         let elapsed = Timestamp::now().as_second().saturating_sub(rollout.created_at.as_second());
         let done = u64::try_from(figures.done).unwrap_or(u64::MAX);
         let is_running = rollout.state == RolloutState::Running && !rollout.is_back;
+        let window = rollout.strategy.window.as_ref().filter(|_| waits_for == Some("window"));
+        let opens = window.and_then(|window| Timestamp::from_millisecond(window.opens_after(now)).ok());
+        let rate = (done > 0 && elapsed > 0).then(|| (done as f64 * 600.0 / elapsed as f64).round() / 10.0);
         let ends_in_seconds = (left * u64::try_from(elapsed).unwrap_or(0)).checked_div(done).filter(|_| is_running);
         Self {
             percent: u8::try_from(percent).unwrap_or(100),
@@ -224,7 +257,10 @@ impl ProgressBody {
             waves: waves.into_values().collect(),
             failed: failed.into_values().collect(),
             skipped,
+            wave: plan::current_wave(journal),
             waits_for,
+            goes_on_at: opens.map(|at| at.to_string()),
+            users_per_minute: rate,
             ends_in_seconds,
         }
     }

@@ -1,16 +1,20 @@
 //! What a caller asks of a rollout.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::domain::{ImageRef, Invalid, OpenClawVersion, RawSize, RolloutOrder, Size, UserId};
+use crate::domain::{
+    ImageRef, Invalid, Labels, OpenClawVersion, RawSize, RolloutOrder, Size, State, UserId, Variables,
+};
 use crate::http::App;
 use crate::http::body::Object;
 use crate::http::error::Problem;
 use crate::http::openapi::schemas;
 use crate::http::requests::{RedeployRequest, given};
 use crate::rollout::Wanted;
-use crate::rollout::words::{Canaries, Change, Select, Share, Strategy};
+use crate::rollout::words::{Canaries, Change, Select, Share, Strategy, Window};
 
 /// Users of an answer; `dry_run` has all.
 const MOST_NAMED: u32 = 100_000;
@@ -23,7 +27,7 @@ pub(in crate::http) struct RolloutRequest {
     #[serde(default)]
     #[schema(value_type = Option<SelectBody>, required = false)]
     select: Option<Object<SelectBody>>,
-    #[schema(value_type = ChangeBody)]
+    #[schema(value_type = schemas::RolloutChange)]
     change: Object<ChangeBody>,
     /// How; each member that is left out has its default.
     #[serde(default)]
@@ -34,9 +38,12 @@ pub(in crate::http) struct RolloutRequest {
     /// Also over a release from which OpenClaw cannot go back.
     #[serde(default)]
     accept_no_way_back: bool,
-    /// Answers who would be taken along in which wave, and changes nothing.
+    /// Answers who would be taken along in which wave and what would change in their definitions, and changes nothing.
     #[serde(default)]
     dry_run: bool,
+    /// The `digest` of the plan that a `dry_run` answered: it is started only if it would still do the same.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    plan: Option<String>,
 }
 
 /// Whom a rollout takes along. Everything that is given has to be so.
@@ -59,32 +66,54 @@ pub(in crate::http) struct SelectBody {
     /// Leaves stopped containers as they are.
     #[serde(default)]
     only_running: bool,
+    /// Users in one of these states when it starts.
+    #[schema(min_items = 1)]
+    states: Option<Vec<State>>,
+    /// Users with all of these labels.
+    #[schema(schema_with = schemas::labels, required = false)]
+    labels: Option<BTreeMap<String, String>>,
 }
 
-/// What is changed of each user: one of these.
-#[derive(Default, Deserialize, ToSchema)]
+/// What is changed of each user: one of these; see [`schemas::RolloutChange`].
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[schema(as = RolloutChange)]
 pub(in crate::http) struct ChangeBody {
-    /// A revision of the base family, such as `42`, or `newest`.
-    #[schema(pattern = "^(newest|([A-Za-z0-9_-]+:)?[1-9][0-9]{0,8})$")]
     base_revision: Option<String>,
-    /// An image to pin; null takes the pin away.
     #[serde(default, deserialize_with = "given")]
-    #[schema(schema_with = schemas::image, required = false)]
     image: Option<Option<String>>,
-    /// A Fargate size.
-    #[schema(schema_with = schemas::optional_size, required = false)]
     size: Option<Object<RawSize>>,
-    /// Another task of the same.
+    variable: Option<Object<VariableBody>>,
     restart: Option<bool>,
-    /// As a redeploy of one user: the promoted base, or the newest.
-    #[schema(value_type = Option<RedeployRequest>, required = false)]
     redeploy: Option<Object<RedeployRequest>>,
 }
 
+/// One variable.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VariableBody {
+    name: String,
+    /// `None` takes it away.
+    value: Option<String>,
+}
+
+/// When a rollout may begin with users.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RolloutWindow)]
+pub(in crate::http) struct WindowBody {
+    /// Days on which it opens, such as `saturday`; every day unless told otherwise.
+    #[schema(schema_with = schemas::days, required = false)]
+    days: Option<Vec<String>>,
+    /// When it opens, in UTC.
+    #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$", example = "22:00")]
+    from: String,
+    /// When it closes, in UTC; on the next day where that is not after `from`.
+    #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$", example = "04:00")]
+    to: String,
+}
+
 /// How users are taken along.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RolloutStrategy)]
 pub(in crate::http) struct StrategyBody {
@@ -111,6 +140,9 @@ pub(in crate::http) struct StrategyBody {
     deadline_seconds: Option<u32>,
     /// In which order a task is replaced. Left out: as the service is set.
     rollout_order: Option<RolloutOrder>,
+    /// When it may begin with users. Left out: at any time.
+    #[schema(value_type = Option<WindowBody>, required = false)]
+    window: Option<Object<WindowBody>>,
 }
 
 /// A number of users, or a share such as `25%`.
@@ -152,6 +184,21 @@ fn within(field: &str, value: Option<u32>, default: u32, least: u32, most: u32) 
     if (least..=most).contains(&value) { Ok(value) } else { Err(Invalid::new(field, "it is out of range", fix)) }
 }
 
+impl VariableBody {
+    fn parse(self) -> Result<Change, Invalid> {
+        let Self { name, value } = self;
+        let one = BTreeMap::from([(name.clone(), value.clone().unwrap_or_default())]);
+        Variables::parse(one).map_err(|error| Invalid::new("change.variable", error.problem(), error.fix()))?;
+        Ok(Change::Variable { name, value })
+    }
+}
+
+impl WindowBody {
+    fn parse(self) -> Result<Window, Invalid> {
+        Window::parse(self.days.as_deref(), &self.from, &self.to, "strategy.window")
+    }
+}
+
 impl RolloutRequest {
     pub(super) fn parse(self, app: &App) -> Result<(Wanted, bool), Problem> {
         let select = self.select.map_or_else(SelectBody::default, |Object(select)| select);
@@ -167,6 +214,12 @@ impl RolloutRequest {
             }
             percent => percent,
         };
+        if select.states.as_ref().is_some_and(Vec::is_empty) {
+            let fix = "name a state, or leave it out for all of them";
+            return Err(Invalid::new("select.states", "it leaves everybody out", fix).into());
+        }
+        let labels = select.labels.unwrap_or_default();
+        Labels::parse(labels.clone()).map_err(|error| named(&format!("select.{}", error.field()), error))?;
         let is_list = select.users.is_some();
         let select = Select {
             is_list,
@@ -175,18 +228,21 @@ impl RolloutRequest {
             release: select.openclaw_version.map(release).transpose()?,
             percent,
             only_running: select.only_running,
+            states: select.states.unwrap_or_default(),
+            labels,
         };
         let image = |image: Option<String>| image.map(|image| ImageRef::parse(&image, "change.image")).transpose();
         let changes = [
             change.base_revision.map(Change::Base),
             change.image.map(image).transpose()?.map(Change::Image),
             change.size.map(|Object(raw)| Size::parse(raw, "change.size")).transpose()?.map(Change::Size),
+            change.variable.map(|Object(variable)| variable.parse()).transpose()?,
             change.restart.filter(|restart| *restart).map(|_| Change::Restart),
             change.redeploy.map(|Object(redeploy)| redeploy.parse_change()).transpose()?,
         ];
         let mut given = changes.into_iter().flatten();
         let (Some(change), None) = (given.next(), given.next()) else {
-            let fix = "send one of base_revision, image, size, restart and redeploy";
+            let fix = "send one of base_revision, image, size, variable, restart and redeploy";
             return Err(Invalid::new("change", "it has to be one thing", fix).into());
         };
         let change = match change {
@@ -213,8 +269,14 @@ impl RolloutRequest {
             max_failures: max_failures.parse("strategy.max_failures")?,
             deadline_seconds: within("strategy.deadline_seconds", strategy.deadline_seconds, 900, 30, 86_400)?,
             order: strategy.rollout_order,
+            window: strategy.window.map(|Object(window)| window.parse()).transpose()?,
         };
         let (promotes, accepts_no_way_back) = (self.promote, self.accept_no_way_back);
-        Ok((Wanted { select, change, strategy, promotes, accepts_no_way_back }, self.dry_run))
+        let plan = self.plan;
+        if plan.as_ref().is_some_and(|plan| plan.len() != 64 || !plan.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+            let fix = "send plan.digest of the answer to a dry_run";
+            return Err(Invalid::new("plan", "it is no digest of a plan", fix).into());
+        }
+        Ok((Wanted { select, change, strategy, promotes, accepts_no_way_back, plan }, self.dry_run))
     }
 }

@@ -25,6 +25,7 @@ fn rollout(strategy: Strategy) -> Rollout {
         accepted_failures: 0,
         changed_by: "ops".into(),
         changed_at: Timestamp::UNIX_EPOCH,
+        planned_seconds: 0,
     }
 }
 

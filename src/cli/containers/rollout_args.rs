@@ -1,0 +1,273 @@
+//! Arguments of `rollout`, and the request that they make.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::SettingsArgs;
+use super::args::{FleetArgs, pair, user_id};
+use crate::domain::UserId;
+
+/// `rollout`.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum RolloutCommand {
+    /// Say whom a rollout would take along in which wave, what would change in their definitions, and how long it would take
+    Plan(Box<PlanArgs>),
+    /// Start a rollout, or with --dry-run the same as plan
+    Start(Box<StartArgs>),
+    /// List rollouts, the newest first
+    List(FleetArgs),
+    /// Show how far a rollout is
+    Show(OfRolloutArgs),
+    /// Show how far each of its users is
+    Users(OfRolloutArgs),
+    /// Begin with nobody more
+    Pause(OfRolloutArgs),
+    /// Go on; users who have failed so far count no more
+    Resume(OfRolloutArgs),
+    /// Give it up: whoever was moved stays where they are
+    Abort(OfRolloutArgs),
+    /// Take whoever was moved back to what they had
+    Rollback(OfRolloutArgs),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct OfRolloutArgs {
+    /// Id of the rollout
+    #[arg(value_name = "ROLLOUT", value_parser = rollout_id)]
+    pub(super) id: String,
+    #[command(flatten)]
+    pub(super) wait: WaitForRolloutArgs,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WaitForRolloutArgs {
+    /// Wait until it is over or paused: exit code 1 when somebody failed or it paused, 4 when it is not in time
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// Seconds to wait with --wait
+    #[arg(long, default_value_t = 3600, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=604_800))]
+    pub(super) timeout_seconds: u64,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PlanArgs {
+    #[command(flatten)]
+    pub(super) what: WhatArgs,
+    /// Write the plan to this file, for start --plan
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct StartArgs {
+    #[command(flatten)]
+    pub(super) what: WhatArgs,
+    /// The same as plan: change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) wait: WaitForRolloutArgs,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+/// Options that a plan says already.
+const SAID_BY_A_PLAN: [&str; 20] = [
+    "users",
+    "on_base",
+    "on_release",
+    "percent",
+    "only_running",
+    "states",
+    "labels",
+    "canaries",
+    "canary",
+    "waves",
+    "max_parallel",
+    "soak_seconds",
+    "max_failures",
+    "deadline_seconds",
+    "order",
+    "window",
+    "window_days",
+    "promote",
+    "accept_no_way_back",
+    "change",
+];
+
+/// What a rollout is to do.
+#[derive(Debug, Args)]
+pub(super) struct WhatArgs {
+    #[command(flatten)]
+    pub(super) change: ChangeArgs,
+    /// What this file of rollout plan --out says; what has changed since is shown, and refused
+    #[arg(long, value_name = "FILE", conflicts_with_all = SAID_BY_A_PLAN, required_unless_present = "change")]
+    pub(super) plan: Option<PathBuf>,
+    /// Only these users; again for more
+    #[arg(long = "user", value_name = "USER", value_parser = user_id)]
+    users: Vec<UserId>,
+    /// Only users who are on this revision of the base
+    #[arg(long, value_name = "REVISION")]
+    on_base: Option<String>,
+    /// Only users who run this release
+    #[arg(long, value_name = "RELEASE")]
+    on_release: Option<String>,
+    /// Only so many of a hundred, by a hash of the user id
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    percent: Option<u8>,
+    /// Leave stopped containers as they are
+    #[arg(long)]
+    only_running: bool,
+    /// Only users whose container is in this state now; again for more
+    #[arg(long = "in-state", value_name = "STATE")]
+    states: Vec<String>,
+    /// Only users with this label; again for more, all of which they have to have
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = pair)]
+    labels: Vec<(String, String)>,
+    /// How many go first [default: 1]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "canary")]
+    canaries: Option<u32>,
+    /// Who goes first; again for more
+    #[arg(long, value_name = "USER", value_parser = user_id)]
+    canary: Vec<UserId>,
+    /// A wave after the canaries, as a number or a share such as 25%; again for more, and the rest is the last
+    #[arg(long = "wave", value_name = "SHARE")]
+    waves: Vec<String>,
+    /// Users who are on their way at a time [default: 10]
+    #[arg(long, value_name = "NUMBER")]
+    max_parallel: Option<u32>,
+    /// How long a user has to stay ready [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    soak_seconds: Option<u32>,
+    /// How many may fail, as a number or a share [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    max_failures: Option<String>,
+    /// How long a user may take to become ready [default: 900]
+    #[arg(long, value_name = "SECONDS")]
+    deadline_seconds: Option<u32>,
+    /// In which order a task is replaced: stop_first or strict
+    #[arg(long, value_name = "ORDER")]
+    order: Option<String>,
+    /// Begin with users only within these hours, in UTC, such as 22:00-04:00
+    #[arg(long, value_name = "FROM-TO", value_parser = hours)]
+    window: Option<(String, String)>,
+    /// A day on which the window opens, such as saturday; again for more [default: every day]
+    #[arg(long = "window-day", value_name = "DAY", requires = "window")]
+    window_days: Vec<String>,
+    /// Whether the base is promoted at the end: true or false [default: when everybody is taken along]
+    #[arg(long, value_name = "BOOLEAN")]
+    promote: Option<bool>,
+    /// Also over a release from which OpenClaw cannot go back
+    #[arg(long)]
+    accept_no_way_back: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "change", multiple = false)]
+pub(super) struct ChangeArgs {
+    /// To this revision of the base, or "newest"
+    #[arg(long, value_name = "REVISION")]
+    base: Option<String>,
+    /// Pin this image
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
+    /// Take the pin away
+    #[arg(long)]
+    unpin: bool,
+    /// To this size, such as 1024/4096
+    #[arg(long, value_name = "CPU/MIB", value_parser = size)]
+    size: Option<(u32, u32)>,
+    /// Set this variable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    set_variable: Option<(String, String)>,
+    /// Take this variable away
+    #[arg(long, value_name = "NAME")]
+    unset_variable: Option<String>,
+    /// Another task of the same
+    #[arg(long)]
+    restart: bool,
+}
+
+fn hours(text: &str) -> Result<(String, String), String> {
+    let (from, to) = text.split_once('-').ok_or("write hours in UTC, such as 22:00-04:00")?;
+    Ok((from.to_owned(), to.to_owned()))
+}
+
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let parsed = text.split_once('/').and_then(|(cpu, mib)| Some((cpu.parse().ok()?, mib.parse().ok()?)));
+    parsed.ok_or_else(|| "write CPU units and MiB, such as 1024/4096".to_owned())
+}
+
+fn rollout_id(text: &str) -> Result<String, String> {
+    let is_id = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if is_id { Ok(text.to_owned()) } else { Err("`rollout list` shows the ids".to_owned()) }
+}
+
+/// A number stays one.
+fn share(text: &str) -> Value {
+    text.parse::<u32>().map_or_else(|_| json!(text), |number| json!(number))
+}
+
+impl ChangeArgs {
+    fn body(&self) -> Value {
+        match self {
+            Self { base: Some(base), .. } => json!({"base_revision": base}),
+            Self { image: Some(image), .. } => json!({"image": image}),
+            Self { unpin: true, .. } => json!({"image": null}),
+            Self { size: Some((cpu, memory_mib)), .. } => json!({"size": {"cpu": cpu, "memory_mib": memory_mib}}),
+            Self { set_variable: Some((name, value)), .. } => json!({"variable": {"name": name, "value": value}}),
+            Self { unset_variable: Some(name), .. } => json!({"variable": {"name": name, "value": null}}),
+            Self { .. } => json!({"restart": true}),
+        }
+    }
+}
+
+impl WhatArgs {
+    /// The request.
+    pub(super) fn body(&self) -> Value {
+        let mut select = Map::from_iter([("only_running".to_owned(), json!(self.only_running))]);
+        let mut strategy = Map::new();
+        let put = |into: &mut Map<String, Value>, name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                into.insert(name.to_owned(), value);
+            }
+        };
+        put(&mut select, "users", (!self.users.is_empty()).then(|| json!(self.users)));
+        put(&mut select, "base_revision", self.on_base.as_ref().map(|base| json!(base)));
+        put(&mut select, "openclaw_version", self.on_release.as_ref().map(|release| json!(release)));
+        put(&mut select, "percent", self.percent.map(|percent| json!(percent)));
+        put(&mut select, "states", (!self.states.is_empty()).then(|| json!(self.states)));
+        let labels: Map<String, Value> = self.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        put(&mut select, "labels", (!labels.is_empty()).then(|| json!(labels)));
+        put(&mut strategy, "canaries", self.canaries.map(|number| json!(number)));
+        put(&mut strategy, "canary_users", (!self.canary.is_empty()).then(|| json!(self.canary)));
+        let waves: Vec<Value> = self.waves.iter().map(|wave| share(wave)).collect();
+        put(&mut strategy, "waves", (!waves.is_empty()).then(|| json!(waves)));
+        put(&mut strategy, "max_parallel", self.max_parallel.map(|number| json!(number)));
+        put(&mut strategy, "soak_seconds", self.soak_seconds.map(|seconds| json!(seconds)));
+        put(&mut strategy, "max_failures", self.max_failures.as_deref().map(share));
+        put(&mut strategy, "deadline_seconds", self.deadline_seconds.map(|seconds| json!(seconds)));
+        put(&mut strategy, "rollout_order", self.order.as_ref().map(|order| json!(order)));
+        if let Some((from, to)) = &self.window {
+            let mut window = json!({"from": from, "to": to});
+            if !self.window_days.is_empty() {
+                window["days"] = json!(self.window_days);
+            }
+            strategy.insert("window".into(), window);
+        }
+        let mut body = json!({
+            "select": select, "change": self.change.body(), "strategy": strategy,
+            "accept_no_way_back": self.accept_no_way_back,
+        });
+        if let Some(promote) = self.promote {
+            body["promote"] = json!(promote);
+        }
+        body
+    }
+}
