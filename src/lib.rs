@@ -39,6 +39,7 @@
 //!   values.
 
 pub mod aws;
+pub mod capacity;
 pub mod cli;
 pub mod config;
 pub mod doctor;

@@ -30,6 +30,8 @@ export function provisionerStatements(stack: Stack, props: PolicyProps): iam.Pol
   const userDefinitions = ecs("task-definition", `${settings.name}-user:*`);
   const accessPoints = stack.formatArn({ service: "elasticfilesystem", resource: "access-point", resourceName: "*" });
   const parameters = (name: string) => stack.formatArn({ service: "ssm", resource: "parameter", resourceName: name });
+  const quota = (resource: string, resourceName: string) =>
+    stack.formatArn({ service: "servicequotas", resource, resourceName });
   const inCluster = { ArnEquals: { "ecs:cluster": cluster } };
   // Every service and access point of ours has this tag (src/reconcile/names.rs): other environments are out of reach.
   const ours = { "openclaw:base-family": settings.name };
@@ -112,6 +114,12 @@ export function provisionerStatements(stack: Stack, props: PolicyProps): iam.Pol
       "LookImagesUp",
       ["ecr:DescribeImages"],
       [stack.formatArn({ service: "ecr", resource: "repository", resourceName: props.repository ?? "openclaw-*" })],
+    ),
+    // Those of src/domain/quota.rs.
+    allow(
+      "ReadQuotas",
+      ["servicequotas:GetServiceQuota"],
+      [quota("fargate", "L-3032A538"), quota("ecs", "L-9EF96962")],
     ),
     // Both: a clone names both (incident 9).
     allow("PassBothRoles", ["iam:PassRole"], [roles.task.roleArn, roles.execution.roleArn], {

@@ -53,6 +53,14 @@ test("only three statements are about every resource, and AWS has no narrower on
   assert.deepEqual(allowing("ecs:ListTasks").condition, inCluster);
 });
 
+test("only the quotas that limit how many users there can be are read", () => {
+  const quota = (name: string) => `arn:{Partition}:servicequotas:{Region}:{AccountId}:${name}`;
+  assert.deepEqual(allowing("servicequotas:GetServiceQuota"), {
+    resources: [quota("fargate/L-3032A538"), quota("ecs/L-9EF96962")],
+    condition: {},
+  });
+});
+
 test("definitions are registered in the user family alone, with a user's name on them", () => {
   assert.deepEqual(allowing("ecs:RegisterTaskDefinition"), {
     resources: [ecs("task-definition/openclaw-dev-user:*")],

@@ -124,6 +124,7 @@ impl Storable for Sent {
 fn action(call: &Metadata) -> String {
     let service = match call.service() {
         "EFS" => "elasticfilesystem".to_owned(),
+        "Service Quotas" => "servicequotas".to_owned(),
         other => other.to_lowercase(),
     };
     format!("{service}:{}", call.name())

@@ -9,6 +9,9 @@ use super::AwsError;
 use super::attempts::Attempts;
 use super::error::STILL_BEING_DELETED;
 
+/// Access points on one page; EFS names no maximum, and 100 is the default (API reference, DescribeAccessPoints).
+const LISTED: i32 = 1_000;
+
 /// EFS, as far as the service uses it.
 #[derive(Debug, Clone)]
 pub struct Efs {
@@ -118,6 +121,24 @@ impl Efs {
             return Err(AwsError::malformed(OPERATION, STILL_BEING_DELETED));
         }
         check(OPERATION, found.root_directory(), found.posix_user(), wanted)
+    }
+
+    /// How many access points a file system has, those that are being deleted included.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn count_access_points(&self, file_system_id: &str) -> Result<u32, AwsError> {
+        let (mut count, mut page) = (0_usize, None);
+        loop {
+            let call = self.client.describe_access_points().file_system_id(file_system_id).max_results(LISTED);
+            let answer = call.set_next_token(page).send().await;
+            let answer = answer.map_err(|error| AwsError::from_sdk("elasticfilesystem:DescribeAccessPoints", error))?;
+            count += answer.access_points().len();
+            page = answer.next_token;
+            if page.is_none() {
+                return Ok(u32::try_from(count).unwrap_or(u32::MAX));
+            }
+        }
     }
 
     /// Whether an access point is gone: until then its token finds it, and a task that mounts it does not start.

@@ -7,6 +7,7 @@ mod ecs;
 mod efs;
 mod error;
 mod limiter;
+mod quotas;
 mod raw;
 mod sdk;
 #[cfg(feature = "emulator")]
@@ -23,6 +24,7 @@ pub use ecs::{
 pub use efs::{AccessPoint, Efs, PosixOwner};
 pub use error::{AwsError, ErrorKind};
 pub use limiter::{Bucket, Class, Limiter, NotInTime, ParseLimitsError, QueueFull, RateLimits, Scope};
+pub use quotas::ServiceQuotas;
 pub use sdk::{Timeouts, load};
 #[cfg(feature = "emulator")]
 pub use sdk::{for_endpoint, in_process};
@@ -50,6 +52,8 @@ pub struct Aws {
     pub ssm: Ssm,
     /// Whether an image exists.
     pub ecr: Ecr,
+    /// How much of something this account may have.
+    pub quotas: ServiceQuotas,
     /// Who is calling.
     pub sts: Sts,
 }
@@ -65,7 +69,8 @@ impl Aws {
             ecs: Ecs::new(config, limiter, attempts.clone()),
             efs: Efs::new(config, attempts.clone()),
             ssm: Ssm::new(config, attempts.clone()),
-            ecr: Ecr::new(config, attempts),
+            ecr: Ecr::new(config, attempts.clone()),
+            quotas: ServiceQuotas::new(config, attempts),
             sts: Sts::new(config),
         }
     }

@@ -32,6 +32,9 @@ pub(super) struct DoctorArgs {
     /// File of bearer tokens
     #[arg(long, env = "PROVISIONER_TOKENS_FILE", value_name = "FILE")]
     tokens_file: Option<PathBuf>,
+    /// Users that there are to be, held against the quotas of the account
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    planned_users: Option<u32>,
     #[command(flatten)]
     coordinates: CoordinatesArgs,
     #[command(flatten)]
@@ -59,6 +62,7 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
             owner: args.owner,
             files: files.context("threads for file work")?,
             tokens: GivenTokens::beside(args.tokens_file),
+            planned_users: args.planned_users,
         };
         let (examined, egress) = tokio::join!(doctor.examine(), args.egress.checks());
         checks.extend(examined.into_iter().chain(egress));

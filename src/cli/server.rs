@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::aws::Aws;
+use crate::capacity::Capacity;
 use crate::config::{FilesArgs, Freshness, Source, Tokens, refresh};
 use crate::doctor::Infrastructure;
 use crate::files::Files;
@@ -88,6 +89,7 @@ impl Server {
 
         let infrastructure = Infrastructure::new(self.aws.clone(), coordinates.clone(), owner.owner);
         let (ecs, at) = (self.aws.ecs.clone(), coordinates.clone());
+        let capacity = Capacity::new(self.aws.clone(), coordinates.clone());
         let reconciler = Arc::new(Reconciler::new(
             self.aws,
             staging,
@@ -99,7 +101,7 @@ impl Server {
         let fleet = Fleet::new(ecs, Arc::clone(&reconciler), at, self.fleet, metrics.clone());
         let rollouts = Rollouts::new(Arc::clone(&reconciler), fleet.roster.clone(), ledger, metrics.clone());
         let (readiness, tokens) = (Readiness::new(freshness, infrastructure), self.tokens);
-        Ok(App { reconciler, fleet, rollouts, tokens, readiness, metrics })
+        Ok(App { reconciler, fleet, capacity, rollouts, tokens, readiness, metrics })
     }
 }
 

@@ -11,6 +11,7 @@ mod files;
 mod identity;
 mod infrastructure;
 mod promoted;
+mod quotas;
 mod settings;
 mod version_file;
 
@@ -131,6 +132,8 @@ pub struct Doctor {
     pub files: Option<Files>,
     /// Bearer tokens, as far as that is known.
     pub tokens: GivenTokens,
+    /// How many users there are to be, if the quotas are to be held against it.
+    pub planned_users: Option<u32>,
 }
 
 impl Doctor {
@@ -139,11 +142,12 @@ impl Doctor {
         let ssm = &self.aws.ssm;
         let coordinates = async {
             let read = settings::read(&self.coordinates, ssm).await;
-            let (pointed_at, promoted) = tokio::join!(
+            let (pointed_at, promoted, quotas) = tokio::join!(
                 infrastructure::checks(&self.aws, &read.known, self.owner.owner),
                 promoted::check(self.files.as_ref(), &self.aws.ecs, &read.known),
+                Box::pin(quotas::checks(&self.aws, &read.known, self.planned_users)),
             );
-            let pointed_at: Vec<Check> = pointed_at.into_iter().chain([promoted]).collect();
+            let pointed_at: Vec<Check> = pointed_at.into_iter().chain([promoted]).chain(quotas).collect();
             (read, pointed_at)
         };
         let is_told_anything = settings::is_told_anything(&self.coordinates);

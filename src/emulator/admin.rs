@@ -43,7 +43,7 @@ impl Emulator {
                 "GET, DELETE /_emulator/calls": "the calls so far, and how many had to wait for one another",
                 "GET, DELETE /_emulator/faults": "the faults in force",
                 "POST /_emulator/faults": {
-                    "service": "optional: ecs, efs, ssm, ecr, sts", "action": "an action, or *",
+                    "service": "optional: ecs, efs, ssm, ecr, servicequotas, sts", "action": "an action, or *",
                     "skip": "matching calls that pass first (0)", "times": "calls that are struck (1)",
                     "kind": ["Error", "ErrorAfter", "DropBefore", "DropAfter", "Delay", "Hang"],
                     "status": "for errors (500)", "code": "for errors (ServerException)", "message": "for errors",
@@ -148,7 +148,10 @@ fn check_action(service: Option<&str>, action: &str) -> Result<(), String> {
     let known = supported(service);
     let exists = |name: &String| name.split_once(':').is_some_and(|(_, known)| known == action);
     if known.is_empty() {
-        return Err(format!("unknown service {}; known are ecs, efs, ssm, ecr, sts", service.unwrap_or_default()));
+        return Err(format!(
+            "unknown service {}; known are ecs, efs, ssm, ecr, servicequotas, sts",
+            service.unwrap_or_default()
+        ));
     }
     match action == "*" || known.iter().any(exists) {
         true => Ok(()),

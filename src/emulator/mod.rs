@@ -1,4 +1,4 @@
-//! An emulator of the parts of AWS that a provisioner of Fargate services calls: ECS, EFS, SSM, ECR and a little STS.
+//! An emulator of the parts of AWS that a provisioner of Fargate services calls: ECS, EFS, SSM, ECR and a little of Service Quotas and STS.
 //!
 //! It shares no code with the rest of the project, so it cannot inherit its mistakes. One core, [`Emulator::handle`],
 //! serves both a listener ([`Emulator::serve`]) and an SDK client without a socket ([`Emulator::http_client`]).
@@ -20,6 +20,7 @@ mod input;
 mod limits;
 mod paging;
 mod protocol;
+mod quotas;
 mod registering;
 mod server;
 mod simulation;
@@ -227,11 +228,12 @@ impl Emulator {
 }
 
 /// Name, code for a bad member, and actions of each service.
-const SERVICES: [(&str, &str, &[Action]); 5] = [
+const SERVICES: [(&str, &str, &[Action]); 6] = [
     ("ecs", "InvalidParameterException", ecs::ACTIONS),
     ("efs", "BadRequest", efs::ACTIONS),
     ("ssm", "ValidationException", ssm::ACTIONS),
     ("ecr", "InvalidParameterException", ecr::ACTIONS),
+    ("servicequotas", "IllegalArgumentException", quotas::ACTIONS),
     ("sts", "ValidationError", sts::ACTIONS),
 ];
 

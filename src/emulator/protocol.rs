@@ -99,6 +99,7 @@ pub(crate) fn decode(request: &Request) -> Operation {
             "AmazonEC2ContainerServiceV20141113" => "ecs",
             "AmazonSSM" => "ssm",
             "AmazonEC2ContainerRegistry_V20150921" => "ecr",
+            "ServiceQuotasV20190624" => "servicequotas",
             other => signed_service.as_deref().unwrap_or(other),
         };
         return operation(service, action, Protocol::Json11, members(&request.body));

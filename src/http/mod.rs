@@ -9,6 +9,7 @@ mod docs;
 mod error;
 mod fleet;
 mod fleet_base;
+mod fleet_capacity;
 mod gateway;
 mod health;
 mod openapi;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::capacity::Capacity;
 use crate::config::Tokens;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
@@ -45,6 +47,8 @@ pub struct App {
     pub reconciler: Arc<Reconciler>,
     /// Looks at all of them.
     pub fleet: Fleet,
+    /// What the account has room for.
+    pub capacity: Capacity,
     /// Takes all of them along.
     pub rollouts: Rollouts,
     /// Who may call; may change while the service runs.

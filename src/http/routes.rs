@@ -9,8 +9,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    App, auth, body, containers, credentials, docs, error, fleet, fleet_base, gateway, health, openapi, request_id,
-    rollouts, ui, watching,
+    App, auth, body, containers, credentials, docs, error, fleet, fleet_base, fleet_capacity, gateway, health, openapi,
+    request_id, rollouts, ui, watching,
 };
 
 /// The whole API, its document, and the pages.
@@ -48,6 +48,7 @@ fn guarded() -> OpenApiRouter<App> {
         .routes(routes!(containers::provision))
         .routes(routes!(fleet::list))
         .routes(routes!(fleet_base::show))
+        .routes(routes!(fleet_capacity::show))
         .routes(routes!(rollouts::list))
         .routes(routes!(rollouts::show))
         .routes(routes!(rollouts::users))

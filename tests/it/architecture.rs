@@ -8,14 +8,16 @@ use std::path::Path;
 use paths::paths_in;
 
 /// Each layer, and the layers that it may import: `main → cli → http → rollout → reconcile → aws, ledger, staging → files → domain`,
-/// with `fleet` above `reconcile` for looking at many, `config` and `doctor` beside them for `cli` and `http`,
+/// with `fleet` above `reconcile` for looking at many, `capacity` above `aws` for looking at the account,
+/// `config` and `doctor` beside them for `cli` and `http`,
 /// `metrics` for all that is measured, `probe` below `reconcile`, and `egress` for `cli` alone.
-pub const LAYERS: [(&str, &[&str]); 17] = [
+pub const LAYERS: [(&str, &[&str]); 18] = [
     ("main", &["cli"]),
     (
         "cli",
         &[
             "aws",
+            "capacity",
             "config",
             "doctor",
             "domain",
@@ -31,12 +33,13 @@ pub const LAYERS: [(&str, &[&str]); 17] = [
             "staging",
         ],
     ),
-    ("http", &["aws", "config", "doctor", "domain", "fleet", "metrics", "reconcile", "rollout", "staging"]),
-    ("doctor", &["aws", "config", "domain", "files", "ledger", "metrics", "staging"]),
+    ("http", &["aws", "capacity", "config", "doctor", "domain", "fleet", "metrics", "reconcile", "rollout", "staging"]),
+    ("doctor", &["aws", "capacity", "config", "domain", "files", "ledger", "metrics", "staging"]),
     ("config", &["aws", "domain", "probe"]),
     ("rollout", &["aws", "domain", "fleet", "ledger", "metrics", "reconcile", "staging"]),
     ("reconcile", &["aws", "domain", "files", "ledger", "metrics", "probe", "staging"]),
     ("fleet", &["aws", "domain", "metrics", "reconcile"]),
+    ("capacity", &["aws", "domain"]),
     ("aws", &["domain", "metrics"]),
     ("metrics", &["domain"]),
     ("staging", &["domain", "files", "metrics"]),

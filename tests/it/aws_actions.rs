@@ -12,8 +12,14 @@ use crate::architecture::rust_files;
 const FILE: &str = "infra/aws-actions.json";
 
 /// Where calls of each service are made, and how IAM writes its name.
-const SERVICES: [(&str, &str); 5] =
-    [("ecs", "ecs"), ("efs", "elasticfilesystem"), ("ssm", "ssm"), ("ecr", "ecr"), ("sts", "sts")];
+const SERVICES: [(&str, &str); 6] = [
+    ("ecs", "ecs"),
+    ("efs", "elasticfilesystem"),
+    ("ssm", "ssm"),
+    ("ecr", "ecr"),
+    ("quotas", "servicequotas"),
+    ("sts", "sts"),
+];
 
 /// What only `dev seed` calls, on an emulator: the production build has it not (feature `emulator`).
 const NOT_IN_PRODUCTION: &str = "seed.rs";

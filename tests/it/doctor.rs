@@ -3,6 +3,7 @@
 mod bases;
 mod command;
 mod promoted;
+mod quotas;
 mod settings;
 
 use openclaw_provisioner::config::{CoordinatesArgs, GivenTokens, OwnerArg};
@@ -31,6 +32,7 @@ fn doctor_with(app: &TestApp, change: impl FnOnce(&mut Doctor)) -> Doctor {
         owner: "-".parse().unwrap(),
         files: Some(app.file_work("")),
         tokens: GivenTokens::default(),
+        planned_users: None,
     };
     change(&mut doctor);
     doctor
@@ -113,6 +115,7 @@ async fn a_sound_installation_passes_every_check_without_changing_anything_in_aw
         "image",
         "network",
         "promoted_base",
+        "quotas",
         "efs_root",
     ];
     assert_eq!(told, names.map(|name| (name, Verdict::Pass)));

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, Response};
 use openclaw_provisioner::aws::{self, Aws, RateLimits, Timeouts};
+use openclaw_provisioner::capacity::Capacity;
 use openclaw_provisioner::config::{Freshness, Tokens};
 use openclaw_provisioner::doctor::Infrastructure;
 use openclaw_provisioner::domain::{BaseFamily, Coordinates, ReleaseDefaults, TAG_USER, UserId};
@@ -130,6 +131,7 @@ impl TestApp {
         let aws = Aws::new(&config, &RateLimits::default(), &metrics);
         let (ecs, at) = (aws.ecs.clone(), receiver.clone());
         let infrastructure = Infrastructure::new(aws.clone(), receiver.clone(), options.owner);
+        let capacity = Capacity::new(aws.clone(), receiver.clone());
         // A paused clock waits for work on this runtime's threads.
         let files = Files::on_this_runtime(root.path(), metrics.clone());
         identify(&files, &file_system_id, Initialize::IfMissing).await.unwrap();
@@ -150,6 +152,7 @@ impl TestApp {
         let app = App {
             reconciler: reconciler.clone(),
             fleet: fleet.clone(),
+            capacity,
             rollouts: rollouts.clone(),
             tokens,
             readiness,

@@ -9,6 +9,7 @@ mod aws_actions;
 mod bad_input;
 mod bases;
 mod budget;
+mod capacity;
 mod codex_login;
 mod command_line;
 mod concurrency;

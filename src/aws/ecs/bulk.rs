@@ -1,7 +1,7 @@
 //! Reading many services and tasks at a time. Every call is one in the background, so that whoever reads in bulk is
 //! never in the way of a call for one user.
 
-use aws_sdk_ecs::types::{ServiceField, SortOrder, TaskDefinitionStatus};
+use aws_sdk_ecs::types::{DesiredStatus, LaunchType, ServiceField, SortOrder, TaskDefinitionStatus};
 
 use super::services::service;
 use super::{Ecs, ListedTasks, RegisteredDefinition};
@@ -12,6 +12,8 @@ use crate::domain::service::{Service, Task};
 pub const DESCRIBED_SERVICES: usize = 10;
 /// Tasks that one DescribeTasks takes.
 pub const DESCRIBED_TASKS: usize = 100;
+/// CPU units of one vCPU.
+const UNITS_A_VCPU: f64 = 1_024.0;
 /// Services on one page of ListServices, at most; the default is 10.
 const LISTED_SERVICES: i32 = 100;
 
@@ -117,6 +119,48 @@ impl Ecs {
     pub async fn describe_tasks(&self, cluster: &str, arns: &[String]) -> Result<Vec<Task>, AwsError> {
         self.turn_in_background(Bucket::TaskRead, "ecs:DescribeTasks").await?;
         self.described_tasks(cluster, arns.to_vec()).await
+    }
+
+    /// vCPU of all tasks in a cluster that should run on Fargate on demand, whoever started them.
+    ///
+    /// # Errors
+    /// Also when a task does not show its CPU.
+    pub async fn vcpu_in_use(&self, cluster: &str) -> Result<f64, AwsError> {
+        const OPERATION: &str = "ecs:DescribeTasks";
+        let (mut units, mut page) = (0_u64, None);
+        loop {
+            self.turn_in_background(Bucket::TaskRead, "ecs:ListTasks").await?;
+            let call = self.client.list_tasks().cluster(cluster).desired_status(DesiredStatus::Running);
+            let call = call.launch_type(LaunchType::Fargate).set_next_token(page);
+            let listed = call.send().await.map_err(|error| AwsError::from_sdk("ecs:ListTasks", error))?;
+            for arns in listed.task_arns().chunks(DESCRIBED_TASKS) {
+                self.turn_in_background(Bucket::TaskRead, OPERATION).await?;
+                let call = self.client.describe_tasks().cluster(cluster).set_tasks(Some(arns.to_vec()));
+                let answer = call.send().await.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
+                // Spot has a quota of its own.
+                let on_demand =
+                    answer.tasks().iter().filter(|task| task.capacity_provider_name() != Some("FARGATE_SPOT"));
+                for task in on_demand {
+                    let cpu = task.cpu().and_then(|units| units.parse::<u64>().ok());
+                    units += cpu.ok_or_else(|| AwsError::malformed(OPERATION, "has a task without its CPU units"))?;
+                }
+            }
+            page = listed.next_token;
+            if page.is_none() {
+                break;
+            }
+        }
+        Ok(units as f64 / UNITS_A_VCPU)
+    }
+
+    /// The number of the newest ACTIVE revision of a family, which is how many it has had at least; 0 where it has none.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn newest_number(&self, family: &str) -> Result<u32, AwsError> {
+        let Some(arn) = self.newest_revision(family).await? else { return Ok(0) };
+        let number = arn.rsplit_once(':').and_then(|(_, number)| number.parse().ok());
+        number.ok_or_else(|| AwsError::malformed("ecs:ListTaskDefinitions", "has a revision without a number"))
     }
 
     /// Describes a revision by ARN; `None` when there is none.

@@ -1,7 +1,11 @@
 //! DescribeClusters.
 
+use aws_sdk_ecs::types::Cluster;
+
 use super::Ecs;
 use crate::aws::AwsError;
+
+const OPERATION: &str = "ecs:DescribeClusters";
 
 impl Ecs {
     /// The status of a cluster, named or by ARN: `ACTIVE`, or what else ECS says. `None` when there is none.
@@ -9,9 +13,25 @@ impl Ecs {
     /// # Errors
     /// AWS's answer, when it is not one.
     pub async fn cluster_status(&self, cluster: &str) -> Result<Option<String>, AwsError> {
+        let found = self.described_cluster(cluster).await?;
+        Ok(found.map(|cluster| cluster.status().unwrap_or_default().to_owned()))
+    }
+
+    /// How many services of a cluster are ACTIVE, whoever made them.
+    ///
+    /// # Errors
+    /// Also when there is no such cluster.
+    pub async fn services_in(&self, cluster: &str) -> Result<u32, AwsError> {
+        let found = self.described_cluster(cluster).await?;
+        let found = found.ok_or_else(|| AwsError::unusable(OPERATION, "shows no such cluster"))?;
+        u32::try_from(found.active_services_count())
+            .map_err(|_| AwsError::malformed(OPERATION, "has a negative activeServicesCount"))
+    }
+
+    async fn described_cluster(&self, cluster: &str) -> Result<Option<Cluster>, AwsError> {
         let answer = self.client.describe_clusters().clusters(cluster).send().await;
         let answer = answer.map_err(|error| AwsError::from_sdk("ecs:DescribeClusters", error))?;
         // One that is not there is among `failures`, beside an answer that is a success.
-        Ok(answer.clusters().first().map(|cluster| cluster.status().unwrap_or_default().to_owned()))
+        Ok(answer.clusters.unwrap_or_default().into_iter().next())
     }
 }

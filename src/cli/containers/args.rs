@@ -65,6 +65,8 @@ pub(in crate::cli) enum ContainerCommand {
     Credentials(sign_in::CredentialsArgs),
     /// Show which base is promoted, which is newest, and how many users are on which
     Base(FleetArgs),
+    /// Show what the account has room for: quotas, what is used of them, and what is left
+    Capacity(FleetArgs),
     /// Promote a base: new users get it. Whoever has a container is moved by a redeploy or a rollout alone
     Promote(PromoteArgs),
     /// Take the whole fleet, or a part of it, along in waves; a serve that runs does the work

@@ -87,6 +87,7 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
         Command::Credentials(args) => sign_in::run(args).await,
         Command::Rollout(command) => rollouts::run(*command).await,
         Command::Base(args) => get(args.settings, "/fleet/base".into()).await,
+        Command::Capacity(args) => get(args.settings, "/fleet/capacity".into()).await,
         Command::Promote(args) => {
             let Promoted { revision, newest: _, follow } = args.what;
             let api = Api::open(args.settings).await?;

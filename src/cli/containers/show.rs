@@ -10,10 +10,14 @@ use tabwriter::{Alignment, TabWriter};
 /// An answer in words.
 pub(super) fn in_words(body: &Value) -> String {
     match body {
-        Value::Object(object) => match object.get("containers").and_then(Value::as_array) {
-            Some(containers) => list(containers, &object["snapshot"]),
-            None => members(object),
-        },
+        Value::Object(object) => {
+            let of = |name: &str| object.get(name).and_then(Value::as_array);
+            match (of("containers"), of("quotas")) {
+                (Some(containers), _) => list(containers, &object["snapshot"]),
+                (None, Some(quotas)) => capacity(quotas),
+                (None, None) => members(object),
+            }
+        }
         _ => "done\n".into(),
     }
 }
@@ -89,6 +93,17 @@ pub(super) fn outcomes(users: &[Value]) -> String {
     let table = aligned(std::iter::once(header).chain(shown.iter().map(row)));
     let done = users.iter().filter(|user| user["outcome"] == "done").count();
     format!("\n{table}{done} of {} users are done\n", users.len())
+}
+
+/// A line for each quota, and what could not be read below.
+fn capacity(quotas: &[Value]) -> String {
+    const COLUMNS: [&str; 5] = ["name", "used", "limit", "left", "limit_from"];
+    let header = COLUMNS.map(heading).to_vec();
+    let rows = quotas.iter().map(|quota| COLUMNS.iter().map(|column| plain(&quota[*column])).collect());
+    let problems = quotas.iter().filter_map(|quota| quota["problems"].as_array()).flatten();
+    let problems: Vec<String> = problems.map(|problem| format!("not read: {}\n", plain(problem))).collect();
+    let about = "fargate_vcpu is used in this cluster; others in the account may use more of it\n";
+    format!("{}{about}{}", aligned(std::iter::once(header).chain(rows)), problems.concat())
 }
 
 fn heading(member: &str) -> String {

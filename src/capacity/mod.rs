@@ -1,0 +1,153 @@
+//! What the account has room for: quotas, what is used of them, and what is left. Nothing here changes anything.
+//!
+//! Everything is counted where AWS counts it, and not from the list of containers: what other services in the cluster use counts, too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout};
+
+use crate::aws::{Aws, AwsError, Class, Scope};
+use crate::domain::{Coordinates, LimitSource, Quota, QuotaUse, user_family};
+
+/// How long a look is believed: a page that asks again and again must not have thousands of tasks described each time.
+const BELIEVED_FOR: Duration = Duration::from_secs(60);
+/// How long whoever asks waits for it: 5,000 tasks are a hundred calls, which take about ten seconds behind everything else.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(25);
+
+/// What is limited, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Cluster name or ARN.
+    pub cluster: String,
+    /// The family of users' task definitions.
+    pub user_family: String,
+    /// EFS file system id.
+    pub file_system_id: String,
+}
+
+impl Place {
+    /// Where these coordinates put users.
+    #[must_use]
+    pub fn of(at: &Coordinates) -> Self {
+        Self {
+            cluster: at.cluster.clone(),
+            user_family: user_family(at.base_family.as_str()),
+            file_system_id: at.file_system_id.clone(),
+        }
+    }
+}
+
+/// All quotas at one moment.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// When it was begun.
+    pub taken_at: Timestamp,
+    taken: Instant,
+    of: Place,
+    /// In the order of [`Quota::ALL`].
+    pub quotas: Vec<QuotaUse>,
+}
+
+impl Look {
+    /// How long ago it was begun.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.taken.elapsed()
+    }
+}
+
+/// The quotas of whoever asks again and again: one look at a time, and none within 60 s of the last. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Capacity {
+    aws: Aws,
+    coordinates: watch::Receiver<Coordinates>,
+    last: Arc<Mutex<Option<Arc<Look>>>>,
+}
+
+impl Capacity {
+    /// `coordinates` may change, and what they point at is then looked at anew.
+    #[must_use]
+    pub fn new(aws: Aws, coordinates: watch::Receiver<Coordinates>) -> Self {
+        Self { aws, coordinates, last: Arc::default() }
+    }
+
+    /// The quotas, at most 60 s old.
+    pub async fn look(&self) -> Arc<Look> {
+        let mut last = self.last.lock().await;
+        let place = Place::of(&self.coordinates.borrow());
+        if let Some(look) = last.as_ref().filter(|look| look.of == place && look.age() < BELIEVED_FOR) {
+            return Arc::clone(look);
+        }
+        let (taken_at, taken) = (Timestamp::now(), Instant::now());
+        let quotas = read(&self.aws, &place, ANSWERS_WITHIN).await;
+        let look = Arc::new(Look { taken_at, taken, of: place, quotas });
+        *last = Some(Arc::clone(&look));
+        look
+    }
+}
+
+/// Reads all quotas, each within that time, behind everybody who waits for a container.
+pub async fn read(aws: &Aws, place: &Place, within: Duration) -> Vec<QuotaUse> {
+    // Boxed: each holds several calls of the SDK, whose futures are large, and all four are under way at once.
+    let read = |quota| Box::pin(read_one(aws, place, quota, within));
+    let [vcpu, services, access_points, revisions] = Quota::ALL.map(read);
+    let (vcpu, services, access_points, revisions) = tokio::join!(vcpu, services, access_points, revisions);
+    vec![vcpu, services, access_points, revisions]
+}
+
+async fn read_one(aws: &Aws, place: &Place, quota: Quota, within: Duration) -> QuotaUse {
+    let in_background = |deadline| Scope::new(Class::Background, deadline);
+    let deadline = Instant::now() + within;
+    let (counted, limit) = tokio::join!(
+        timeout(within, in_background(deadline).run(count(aws, place, quota))),
+        timeout(within, limit(aws, quota)),
+    );
+    let late = || format!("{}: no answer within {} s", quota.what(), within.as_secs());
+    let mut problems = Vec::new();
+    let used = match counted {
+        Ok(Ok(used)) => Some(used),
+        Ok(Err(error)) => {
+            problems.push(error.to_string());
+            None
+        }
+        Err(_) => {
+            problems.push(late());
+            None
+        }
+    };
+    let in_force = match limit {
+        Ok(Ok(in_force)) => in_force,
+        Ok(Err(error)) => {
+            problems.push(error.to_string());
+            None
+        }
+        Err(_) => {
+            problems.push(late());
+            None
+        }
+    };
+    let (limit, limit_from) = match in_force {
+        Some(limit) => (limit, LimitSource::InForce),
+        None => (quota.documented_default(), LimitSource::DocumentedDefault),
+    };
+    QuotaUse { quota, used, limit, limit_from, problems }
+}
+
+async fn count(aws: &Aws, place: &Place, quota: Quota) -> Result<f64, AwsError> {
+    match quota {
+        Quota::FargateVcpu => aws.ecs.vcpu_in_use(&place.cluster).await,
+        Quota::Services => aws.ecs.services_in(&place.cluster).await.map(f64::from),
+        Quota::AccessPoints => aws.efs.count_access_points(&place.file_system_id).await.map(f64::from),
+        Quota::TaskDefinitionRevisions => aws.ecs.newest_number(&place.user_family).await.map(f64::from),
+    }
+}
+
+async fn limit(aws: &Aws, quota: Quota) -> Result<Option<f64>, AwsError> {
+    match quota.codes() {
+        Some((service, code)) => aws.quotas.in_force(service, code).await,
+        None => Ok(None),
+    }
+}

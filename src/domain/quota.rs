@@ -1,0 +1,257 @@
+//! Quotas of an AWS account that limit how many users there can be: what is used of them, and what is left.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Quota {
+    /// vCPU of Fargate tasks that run at once, in an account and Region.
+    FargateVcpu,
+    /// Services in a cluster.
+    Services,
+    /// Access points of a file system.
+    AccessPoints,
+    /// Revisions of the family of users' task definitions, deregistered and deleted ones included.
+    TaskDefinitionRevisions,
+}
+
+/// Where what is used of a quota is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CountedIn {
+    /// In the cluster of the settings. Of Fargate, others in the account may use more.
+    Cluster,
+    /// In the file system of the settings.
+    FileSystem,
+    /// In the family of users' task definitions.
+    Family,
+}
+
+impl Quota {
+    /// All of them, the one that is used up first in a new account first.
+    pub const ALL: [Self; 4] = [Self::FargateVcpu, Self::Services, Self::AccessPoints, Self::TaskDefinitionRevisions];
+
+    /// What it limits, for people.
+    #[must_use]
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::FargateVcpu => "Fargate vCPU",
+            Self::Services => "services in the cluster",
+            Self::AccessPoints => "access points of the file system",
+            Self::TaskDefinitionRevisions => "revisions of users' task definitions",
+        }
+    }
+
+    /// Service code and quota code in Service Quotas, where it can be raised. The others are fixed.
+    #[must_use]
+    pub const fn codes(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::FargateVcpu => Some(("fargate", "L-3032A538")),
+            Self::Services => Some(("ecs", "L-9EF96962")),
+            Self::AccessPoints | Self::TaskDefinitionRevisions => None,
+        }
+    }
+
+    /// What AWS documents: of a new account, where it can be raised (AWS general reference, "Fargate service quotas" and
+    /// "Amazon ECS service quotas"; EFS user guide, "Resource quotas that cannot be changed").
+    #[must_use]
+    pub const fn documented_default(self) -> f64 {
+        match self {
+            Self::FargateVcpu => 6.0,
+            Self::Services => 5_000.0,
+            Self::AccessPoints => 10_000.0,
+            Self::TaskDefinitionRevisions => 1_000_000.0,
+        }
+    }
+
+    /// Where what is used is counted.
+    #[must_use]
+    pub const fn counted_in(self) -> CountedIn {
+        match self {
+            Self::FargateVcpu | Self::Services => CountedIn::Cluster,
+            Self::AccessPoints => CountedIn::FileSystem,
+            Self::TaskDefinitionRevisions => CountedIn::Family,
+        }
+    }
+
+    /// What to do when it is used up, or nearly.
+    #[must_use]
+    pub fn way_out(self) -> String {
+        match self.codes() {
+            Some((service, code)) => format!(
+                "ask for more: aws service-quotas request-service-quota-increase --service-code {service} --quota-code \
+                 {code} --desired-value <what is planned>"
+            ),
+            None => "it cannot be raised: further users go into another environment".into(),
+        }
+    }
+}
+
+/// Where a limit is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitSource {
+    /// Service Quotas says that it is in force in this account and Region.
+    InForce,
+    /// AWS documents it; of a new account, where the quota can be raised.
+    DocumentedDefault,
+}
+
+/// A quota, and what is used of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuotaUse {
+    /// Which one.
+    pub quota: Quota,
+    /// What is used; `None` where it could not be counted.
+    pub used: Option<f64>,
+    /// How much there is.
+    pub limit: f64,
+    /// Who says so.
+    pub limit_from: LimitSource,
+    /// What could not be read, and why.
+    pub problems: Vec<String>,
+}
+
+/// How much of a quota has to be left, as a part of it, for nothing to be said.
+const SPARE: f64 = 0.1;
+
+/// What is to be said of a quota.
+#[derive(Debug, Clone, PartialEq)]
+pub enum QuotaFinding {
+    /// What is planned does not fit into what is in force.
+    BelowPlan {
+        /// How much the planned users take.
+        needed: f64,
+    },
+    /// What is planned does not fit into the documented default, and nobody knows what is in force.
+    BelowPlanByDefault {
+        /// How much the planned users take.
+        needed: f64,
+    },
+    /// Nothing is left.
+    UsedUp,
+    /// Less than a tenth is left.
+    NearlyUsedUp,
+    /// What is used could not be counted.
+    Unknown,
+}
+
+/// How many users there are to be, and what one takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Planned {
+    /// Users, those that are there included.
+    pub users: u32,
+    /// vCPU of one; `None` where the base does not say.
+    pub vcpu: Option<f64>,
+}
+
+impl QuotaUse {
+    /// What is left. `None` where it is not known what is used, and where more is used than the documented default: then more is
+    /// in force, and nobody knows how much.
+    #[must_use]
+    pub fn left(&self) -> Option<f64> {
+        let used = self.used?;
+        (self.is_certain() || used <= self.limit).then(|| (self.limit - used).max(0.0))
+    }
+
+    /// Whether the number is the one that counts: in force, or fixed.
+    const fn is_certain(&self) -> bool {
+        matches!(self.limit_from, LimitSource::InForce) || self.quota.codes().is_none()
+    }
+
+    /// What is to be said of it, if anything.
+    #[must_use]
+    pub fn finding(&self, planned: Option<Planned>) -> Option<QuotaFinding> {
+        let needed = planned.and_then(|planned| self.needed(planned));
+        if let Some(needed) = needed.filter(|needed| *needed > self.limit) {
+            return Some(match self.is_certain() {
+                true => QuotaFinding::BelowPlan { needed },
+                false => QuotaFinding::BelowPlanByDefault { needed },
+            });
+        }
+        match self.left() {
+            None if self.used.is_none() => Some(QuotaFinding::Unknown),
+            None => None,
+            Some(left) if left <= 0.0 => Some(QuotaFinding::UsedUp),
+            Some(left) if left < self.limit * SPARE => Some(QuotaFinding::NearlyUsedUp),
+            Some(_) => None,
+        }
+    }
+
+    /// How much the planned users take of it; `None` where that does not follow from their number.
+    fn needed(&self, planned: Planned) -> Option<f64> {
+        let users = f64::from(planned.users);
+        match self.quota {
+            Quota::FargateVcpu => planned.vcpu.map(|vcpu| users * vcpu),
+            Quota::Services | Quota::AccessPoints => Some(users),
+            Quota::TaskDefinitionRevisions => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(quota: Quota, used: impl Into<Option<f64>>, (limit, limit_from): (f64, LimitSource)) -> QuotaUse {
+        QuotaUse { quota, used: used.into(), limit, limit_from, problems: vec![] }
+    }
+
+    const fn in_force(limit: f64) -> (f64, LimitSource) {
+        (limit, LimitSource::InForce)
+    }
+
+    const fn by_default(limit: f64) -> (f64, LimitSource) {
+        (limit, LimitSource::DocumentedDefault)
+    }
+
+    #[test]
+    fn what_is_left_is_known_only_where_it_is_known_what_is_used() {
+        let limit = in_force(8.0);
+        assert_eq!(of(Quota::FargateVcpu, 2.5, limit).left(), Some(5.5));
+        assert_eq!(of(Quota::FargateVcpu, None, limit).left(), None);
+        assert_eq!(of(Quota::FargateVcpu, 9.0, limit).left(), Some(0.0), "never less than nothing");
+    }
+
+    #[test]
+    fn what_is_used_up_or_nearly_so_is_found() {
+        let found = |used: f64| of(Quota::FargateVcpu, used, in_force(100.0)).finding(None);
+        assert_eq!(found(0.0), None);
+        assert_eq!(found(90.0), None);
+        assert_eq!(found(90.5), Some(QuotaFinding::NearlyUsedUp));
+        assert_eq!(found(100.0), Some(QuotaFinding::UsedUp));
+        assert_eq!(found(101.0), Some(QuotaFinding::UsedUp));
+        assert_eq!(of(Quota::FargateVcpu, 0.0, in_force(0.0)).finding(None), Some(QuotaFinding::UsedUp));
+        let unknown = of(Quota::Services, None, in_force(5.0));
+        assert_eq!(unknown.finding(None), Some(QuotaFinding::Unknown));
+    }
+
+    #[test]
+    fn more_than_the_documented_default_may_be_used_where_it_was_raised() {
+        let default = by_default(6.0);
+        assert_eq!(of(Quota::FargateVcpu, 6.0, default).finding(None), Some(QuotaFinding::UsedUp));
+        let raised = of(Quota::FargateVcpu, 7.0, default);
+        assert_eq!((raised.left(), raised.finding(None)), (None, None), "more is in force");
+        let fixed = by_default(10_000.0);
+        assert_eq!(of(Quota::AccessPoints, 10_001.0, fixed).finding(None), Some(QuotaFinding::UsedUp));
+    }
+
+    #[test]
+    fn a_plan_is_held_against_the_whole_quota() {
+        let plan = |users, vcpu| Some(Planned { users, vcpu });
+        let vcpu = |limit| of(Quota::FargateVcpu, 1.0, limit);
+        let raised = vcpu(in_force(50.0));
+        assert_eq!(raised.finding(plan(100, Some(0.5))), None);
+        assert_eq!(raised.finding(plan(101, Some(0.5))), Some(QuotaFinding::BelowPlan { needed: 50.5 }));
+        assert_eq!(raised.finding(plan(101, None)), None, "what a user takes is not known");
+        let new = vcpu(by_default(6.0));
+        let found = new.finding(plan(100, Some(0.5)));
+        assert_eq!(found, Some(QuotaFinding::BelowPlanByDefault { needed: 50.0 }));
+        let fixed = of(Quota::AccessPoints, 1.0, by_default(10_000.0));
+        assert_eq!(fixed.finding(plan(10_001, None)), Some(QuotaFinding::BelowPlan { needed: 10_001.0 }));
+        let revisions = of(Quota::TaskDefinitionRevisions, 1.0, by_default(1e6));
+        assert_eq!(revisions.finding(plan(u32::MAX, Some(16.0))), None);
+    }
+}
