@@ -44,7 +44,12 @@ impl ChatGptAuth {
     /// begin with `auth` and never quote a value. Members that are not known are dropped, see [`Self::dropped`].
     pub fn parse(value: Value) -> Result<Self, Invalid> {
         let mut auth = object(value, "auth")?;
-        check_mode(auth.remove("auth_mode"))?;
+        let mode = auth.remove("auth_mode");
+        // Beside tokens it is the key that has to go, whatever the mode makes of it.
+        let has_tokens = auth.get("tokens").is_some_and(|tokens| !tokens.is_null());
+        if !has_tokens {
+            check_mode(mode.as_ref())?;
+        }
         if !matches!(auth.remove("OPENAI_API_KEY"), None | Some(Value::Null)) {
             // Without `auth_mode` the CLI uses the key and not the tokens (seen on 0.171.0).
             let fix = "take it out of the file, or send null, to stage the ChatGPT sign-in; an API key goes into \
@@ -55,6 +60,7 @@ impl ChatGptAuth {
                 fix,
             ));
         }
+        check_mode(mode.as_ref())?;
         let sent_last_refresh = auth.remove("last_refresh").map_or(Ok(None), last_refresh)?;
         let tokens = auth.remove("tokens").ok_or_else(|| missing("auth.tokens", COPY_FIX))?;
         let mut dropped = names_left(&auth, "auth");
@@ -268,7 +274,7 @@ fn last_refresh(value: Value) -> Result<Option<Timestamp>, Invalid> {
 }
 
 /// The mode, as the CLI resolves it: without one, tokens are a ChatGPT sign-in unless a key is beside them.
-fn check_mode(mode: Option<Value>) -> Result<(), Invalid> {
+fn check_mode(mode: Option<&Value>) -> Result<(), Invalid> {
     let fix = "send \"chatgpt\" or leave it out; other sign-ins are not staged as auth.json";
     match mode {
         Some(Value::String(mode)) if mode == "chatgpt" => Ok(()),

@@ -94,6 +94,16 @@ fn an_opaque_access_token_is_accepted_when_nothing_has_to_be_read_from_it() {
     }
 }
 
+/// Whatever the mode says: the key is what has to go.
+#[test]
+fn a_key_beside_tokens_is_named_before_the_mode() {
+    for mode in [None, Some(Value::Null), Some(json!("apikey")), Some(json!("chatgpt"))] {
+        let mut body = with("/auth_mode", mode.clone());
+        body["OPENAI_API_KEY"] = json!(SECRET);
+        assert_eq!(ChatGptAuth::parse(body).unwrap_err().field(), "auth.OPENAI_API_KEY", "{mode:?}");
+    }
+}
+
 #[test]
 fn refusals_name_the_path_and_the_fix_and_never_the_value() {
     let cases = [

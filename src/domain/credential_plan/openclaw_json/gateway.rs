@@ -22,6 +22,7 @@ const AUTH_MODE: &str = "gateway.auth.mode";
 const TAILSCALE: &str = "gateway.tailscale.mode";
 const TLS: &str = "gateway.tls.enabled";
 const AUTH_TOKEN: &str = "gateway.auth.token";
+const AUTH_PASSWORD: &str = "gateway.auth.password";
 /// What all of this machine's addresses are written as.
 const ANY_ADDRESS: &str = "0.0.0.0";
 /// Secrets that the gateway refuses: those of examples, and what a variable that is not set leaves.
@@ -81,6 +82,14 @@ pub(super) fn set(
     let (auth, why_not) = decided(&before, secrets);
     if let Some(reason) = why_not {
         over(&before["auth"]["mode"], AUTH_MODE, reason);
+    }
+    if auth == Auth::Token && before["auth"]["mode"].is_null() && is_secret(&before["auth"]["password"]) {
+        // Releases differ in what they make of it: the password, or no start at all.
+        over(
+            &before["auth"]["password"],
+            AUTH_PASSWORD,
+            "it opens nothing: beside a token, and without gateway.auth.mode, the token counts",
+        );
     }
     match auth {
         Auth::Token => {

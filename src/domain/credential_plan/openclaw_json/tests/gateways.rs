@@ -70,6 +70,7 @@ fn what_starts_and_is_reached_is_kept_and_everything_else_is_named() {
         (json!({"auth": {"mode": "password"}}), "lan", "token", vec!["gateway.auth.mode"], vec![]),
         (json!({"auth": {"mode": "password", "password": " "}}), "lan", "token", vec!["gateway.auth.mode"], vec![]),
         (json!({"auth": {"password": "p"}}), "lan", "password", vec![], vec!["gateway.auth.mode"]),
+        (json!({"auth": {"password": "p", "token": "t"}}), "lan", "token", vec!["gateway.auth.password"], vec![]),
         (json!({"auth": {"password": {"source": "file"}}}), "lan", "password", vec![], vec!["gateway.auth.mode"]),
         (json!({"auth": {"mode": "token", "token": "undefined"}}), "lan", "token", vec!["gateway.auth.token"], vec![]),
         (json!({"auth": {"mode": "odd"}}), "lan", "token", vec!["gateway.auth.mode"], vec![]),
