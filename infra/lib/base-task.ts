@@ -34,7 +34,10 @@ export class BaseTask extends Construct {
       networkMode: "awsvpc",
       cpu: String(settings.size.cpu),
       memory: String(settings.size.memoryMib),
-      runtimePlatform: { cpuArchitecture: "X86_64", operatingSystemFamily: "LINUX" },
+      runtimePlatform: {
+        cpuArchitecture: settings.architecture === "arm64" ? "ARM64" : "X86_64",
+        operatingSystemFamily: "LINUX",
+      },
       executionRoleArn: roles.execution.roleArn,
       taskRoleArn: roles.task.roleArn,
       volumes: [

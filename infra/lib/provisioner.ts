@@ -133,6 +133,10 @@ export class ProvisionerStack extends Stack {
       family: `${settings.name}-provisioner`,
       cpu: 256,
       memoryLimitMiB: 512,
+      runtimePlatform: {
+        cpuArchitecture: settings.architecture === "arm64" ? ecs.CpuArchitecture.ARM64 : ecs.CpuArchitecture.X86_64,
+        operatingSystemFamily: ecs.OperatingSystemFamily.LINUX,
+      },
       taskRole,
       executionRole: role("ExecutionRole", `${settings.name}: starts openclaw-provisioner`),
       volumes: [

@@ -18,6 +18,8 @@ export interface Settings {
   readonly interfaceEndpoints: boolean;
   /** CPU units and MiB of a user's container that asks for no size. */
   readonly size: { readonly cpu: number; readonly memoryMib: number };
+  /** What users' containers and the service run on; both images have to be there for it. */
+  readonly architecture: "x86_64" | "arm64";
   /** Whether users' containers cannot write to their image. */
   readonly readonlyRoot: boolean;
   /** How EFS is billed for throughput. */
@@ -71,6 +73,7 @@ export const KEYS = [
   "interfaceEndpoints",
   "cpu",
   "memoryMib",
+  "architecture",
   "readonlyRoot",
   "throughputMode",
   "executeCommand",
@@ -211,6 +214,11 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
     );
   }
 
+  const architecture = text("architecture") ?? "x86_64";
+  if (architecture !== "x86_64" && architecture !== "arm64") {
+    wrong("architecture", `${JSON.stringify(architecture)} is not valid`, "write x86_64 or arm64");
+  }
+
   const throughput = text("throughputMode") ?? (strict ? "elastic" : "bursting");
   if (throughput !== "bursting" && throughput !== "elastic") {
     wrong("throughputMode", `${JSON.stringify(throughput)} is not valid`, "write bursting or elastic");
@@ -281,6 +289,7 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
     natGateways,
     interfaceEndpoints,
     size,
+    architecture: architecture === "arm64" ? "arm64" : "x86_64",
     readonlyRoot,
     throughputMode: throughput === "elastic" ? "elastic" : "bursting",
     executeCommand,

@@ -16,6 +16,17 @@ test("the base is bare, for Fargate, and mounts users' directories by IAM withou
   assert.deepEqual(efs, { AuthorizationConfig: { IAM: "ENABLED" }, TransitEncryption: "ENABLED" });
 });
 
+test("users' containers and the service run on the architecture that is asked for, and on x86_64 otherwise", () => {
+  const runsOn = (more: object) => {
+    const { fleet, provisioner } = templates({ ...PROD, ...more });
+    assert.ok(provisioner);
+    return [fleet, provisioner].map((stack) => only(stack, "AWS::ECS::TaskDefinition")["RuntimePlatform"]);
+  };
+  const linux = (name: string) => ({ CpuArchitecture: name, OperatingSystemFamily: "LINUX" });
+  assert.deepEqual(runsOn({}), [linux("X86_64"), linux("X86_64")]);
+  assert.deepEqual(runsOn({ architecture: "arm64" }), [linux("ARM64"), linux("ARM64")]);
+});
+
 test("the base's container is not root, cannot write to its image, and says when it is healthy", () => {
   const container = containerOf(templates(DEV).fleet);
   assert.deepEqual(
