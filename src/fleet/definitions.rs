@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::aws::{AwsError, Ecs};
-use crate::domain::{CurrentDefinition, OpenClawVersion, RawSize, UserId};
+use crate::domain::{Architecture, CurrentDefinition, OpenClawVersion, RawSize, UserId};
 use crate::reconcile::{Origin, Watched};
 
 /// Revisions remembered at most; one takes about 700 bytes, and what its user set themselves beside. A cluster has at most 5,000 services (aws-facts §1), and
@@ -22,6 +22,8 @@ pub struct Facts {
     pub base: Option<Arc<str>>,
     /// Its size.
     pub size: Option<RawSize>,
+    /// What its task runs on.
+    pub architecture: Option<Architecture>,
     /// Whether ECS watches the health of the container that runs OpenClaw.
     pub has_health_check: bool,
     /// What the next revision is rendered from; `None` where it is none of this service's.
@@ -63,6 +65,7 @@ impl Definitions {
             base: current.base.as_deref().map(|arn| remembered.base(arn)),
             origin: Some(remembered.origin(&current)),
             size: current.cpu.zip(current.memory_mib).map(|(cpu, memory_mib)| RawSize { cpu, memory_mib }),
+            architecture: Some(current.architecture),
             has_health_check: current.has_health_check,
         });
         if remembered.facts.len() >= REMEMBERED {

@@ -12,7 +12,7 @@ use super::App;
 use super::error::Problem;
 use super::openapi::{self, schemas};
 use super::query::Parameters;
-use crate::domain::{OpenClawVersion, RawSize, ReasonCode, State as ContainerState, UserId};
+use crate::domain::{Architecture, OpenClawVersion, RawSize, ReasonCode, State as ContainerState, UserId};
 use crate::fleet::{Listed, Query};
 
 const DEFAULT_LIMIT: usize = 50;
@@ -48,6 +48,9 @@ struct ListedBody {
     base_revision: Option<String>,
     #[schema(required)]
     size: Option<RawSize>,
+    /// What its task runs on. Null until the definition was read.
+    #[schema(required)]
+    architecture: Option<Architecture>,
 }
 
 /// How old the list is.
@@ -110,6 +113,7 @@ impl ListedBody {
             openclaw_version: facts.version.map(|version| version.to_string()),
             base_revision: facts.base.map(|base| base.to_string()),
             size: facts.size,
+            architecture: facts.architecture,
         }
     }
 }

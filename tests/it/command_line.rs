@@ -78,6 +78,44 @@ impl Terminal {
     }
 }
 
+/// 0.5 vCPU and 2 GiB on x86_64 in us-east-1, the whole month: 21.26 USD; on arm64 17.02.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_fleet_costs_and_what_there_is_room_for_is_told() {
+    let terminal = Terminal::open().await;
+    assert_eq!(terminal.says("provision alice --auth-file - --wait").await.0, 0);
+    terminal.app.register_base(|base| base["runtimePlatform"]["cpuArchitecture"] = json!("ARM64"));
+    for user in ["bob", "carol"] {
+        assert_eq!(terminal.says(&format!("provision {user} --auth-file - --wait")).await.0, 0);
+    }
+    assert_eq!(terminal.says("stop carol --wait").await.0, 0);
+    let told = terminal.json("cost").await;
+    let line = |state: &str, architecture: &str, each: f64| {
+        json!({"state": state, "cpu": 512, "memory_mib": 2048, "architecture": architecture, "containers": 1,
+               "usd_each": each, "usd_a_month": each})
+    };
+    let lines = [line("running", "x86_64", 21.26), line("running", "arm64", 17.02), line("stopped", "arm64", 0.0)];
+    assert_eq!((&told["lines"], &told["usd_a_month"]), (&json!(lines), &json!(38.28)), "{told}");
+    assert_eq!((&told["region"], &told["without_size"]), (&json!("us-east-1"), &json!(0)));
+    let (code, said) = terminal.says("cost").await;
+    assert!(
+        code == 0 && said.contains("38.28 USD a month on Fargate in us-east-1") && said.contains("ARCHITECTURE"),
+        "{said}"
+    );
+
+    let prices = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/domain/prices.json")).unwrap();
+    let file = terminal.app.path("prices.json");
+    std::fs::write(&file, prices.replace("0.04048", "-1")).unwrap();
+    let (code, said) = terminal.says(&format!("cost --prices {}", file.display())).await;
+    assert!(code == 1 && said.contains("not a number above 0"), "{said}");
+    std::fs::write(&file, prices.replace("us-east-1", "eu-central-1")).unwrap();
+    let (code, said) = terminal.says(&format!("cost --prices {}", file.display())).await;
+    assert!(code == 1 && said.contains("no prices of us-east-1, only of eu-central-1"), "{said}");
+
+    assert_eq!(terminal.json("capacity").await["quotas"][0]["used"], 1.0);
+    let (code, said) = terminal.says("capacity").await;
+    assert!(code == 0 && said.contains("fargate_vcpu") && said.contains("LIMIT FROM"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_lives_from_provision_to_delete_on_the_command_line() {
     let terminal = Terminal::open().await;

@@ -208,3 +208,20 @@ fn the_readme_fits_on_a_few_pages_and_begins_with_its_title() {
     assert!(text.starts_with("# openclaw-provisioner\n"));
     assert!(text.lines().count() <= 180, "{} lines; longer matters go into docs/", text.lines().count());
 }
+
+/// The cost of `infra/` is told with the prices that `cost` reckons with.
+#[test]
+fn what_infra_costs_is_told_with_the_prices_that_are_known() {
+    let prices: serde_json::Value = serde_json::from_str(&read("src/domain/prices.json")).unwrap();
+    let region = &prices["regions"]["us-east-1"];
+    let text = read("infra/README.md");
+    let section = text.split("## What it costs").nth(1).unwrap().split("\n## ").next().unwrap();
+    let others = region["others"].as_array().unwrap().iter().map(|other| &other["usd"]);
+    for usd in others.chain([&region["efs"]["gb_month"]]) {
+        let usd = usd.as_f64().unwrap();
+        assert!([format!("{usd} "), format!("{usd:.2} ")].iter().any(|price| section.contains(price)), "{usd}");
+    }
+    assert!(
+        section.contains(prices["date"].as_str().unwrap()) && section.contains("21.26") && section.contains("17.02")
+    );
+}

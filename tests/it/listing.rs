@@ -60,12 +60,12 @@ async fn every_container_is_listed_by_user_id_with_what_its_service_and_its_revi
     let list = list(&app, "").await;
     let lines: Vec<String> = list["containers"].as_array().unwrap().iter().map(Value::to_string).collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    {"base_revision":"openclaw-dev:1","openclaw_version":"2026.4.21","reason_code":null,"size":{"cpu":512,"memory_mib":2048},"state":"deleting","user_id":"deleting"}
-    {"base_revision":"openclaw-dev:2","openclaw_version":"2026.5.7","reason_code":"image_pull","size":{"cpu":1024,"memory_mib":4096},"state":"failed","user_id":"failed"}
-    {"base_revision":"openclaw-dev:2","openclaw_version":"2026.5.7","reason_code":null,"size":{"cpu":1024,"memory_mib":4096},"state":"provisioning","user_id":"provisioning"}
-    {"base_revision":"openclaw-dev:1","openclaw_version":"2026.4.21","reason_code":null,"size":{"cpu":512,"memory_mib":2048},"state":"running","user_id":"running"}
-    {"base_revision":"openclaw-dev:1","openclaw_version":"2026.4.21","reason_code":null,"size":{"cpu":512,"memory_mib":2048},"state":"stopped","user_id":"stopped"}
-    {"base_revision":"openclaw-dev:1","openclaw_version":"2026.4.21","reason_code":null,"size":{"cpu":512,"memory_mib":2048},"state":"stopped","user_id":"stopping"}
+    {"architecture":"x86_64","base_revision":"openclaw-dev:1","openclaw_version":"2026.4.21","reason_code":null,"size":{"cpu":512,"memory_mib":2048},"state":"deleting","user_id":"deleting"}
+    {"architecture":"x86_64","base_revision":"openclaw-dev:2","openclaw_version":"2026.5.7","reason_code":"image_pull","size":{"cpu":1024,"memory_mib":4096},"state":"failed","user_id":"failed"}
+    {"architecture":"x86_64","base_revision":"openclaw-dev:2","openclaw_version":"2026.5.7","reason_code":null,"size":{"cpu":1024,"memory_mib":4096},"state":"provisioning","user_id":"provisioning"}
+    {"architecture":"x86_64","base_revision":"openclaw-dev:1","openclaw_version":"2026.4.21","reason_code":null,"size":{"cpu":512,"memory_mib":2048},"state":"running","user_id":"running"}
+    {"architecture":"x86_64","base_revision":"openclaw-dev:1","openclaw_version":"2026.4.21","reason_code":null,"size":{"cpu":512,"memory_mib":2048},"state":"stopped","user_id":"stopped"}
+    {"architecture":"x86_64","base_revision":"openclaw-dev:1","openclaw_version":"2026.4.21","reason_code":null,"size":{"cpu":512,"memory_mib":2048},"state":"stopped","user_id":"stopping"}
     "#);
     assert_eq!(list["next_cursor"], Value::Null);
     assert_eq!(list["snapshot"]["unread_definitions"], 0);

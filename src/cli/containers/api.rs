@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::Context;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -40,6 +40,7 @@ pub(super) struct Api {
     reconciler: Arc<Reconciler>,
     rollouts: Rollouts,
     token: String,
+    region: String,
     json: bool,
 }
 
@@ -75,7 +76,7 @@ impl Api {
         let SettingsArgs { coordinates, files, containers, aws, logs, json } = settings;
         logs.start_at(LogFormat::Text, "warn")?;
         let config = aws::load(aws.timeouts()).await;
-        ensure!(config.region().is_some(), "no AWS region: set AWS_REGION");
+        let region = config.region().map(ToString::to_string).context("no AWS region: set AWS_REGION")?;
         let metrics = Metrics::default();
         let max_queue = aws.limits.max_queue();
         let aws = Aws::new(&config, &aws.limits.share(), &metrics);
@@ -98,7 +99,12 @@ impl Api {
         let (initialize, fleet) = (Initialize::No, fleet::Options::default());
         let app = Server { aws, source, files, initialize, tokens, options, fleet, metrics }.assemble().await?;
         let (reconciler, rollouts) = (Arc::clone(&app.reconciler), app.rollouts.clone());
-        Ok(Self { router: crate::http::router(app), reconciler, rollouts, token, json })
+        Ok(Self { router: crate::http::router(app), reconciler, rollouts, token, region, json })
+    }
+
+    /// The Region that AWS is called in.
+    pub(super) fn region(&self) -> &str {
+        &self.region
     }
 
     /// Runs rollouts in this process, too: a job needs no `serve`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{rollout_args, sign_in};
+use super::{cost, rollout_args, sign_in};
 use crate::cli::SETTINGS;
 use crate::cli::logs::LogArgs;
 use crate::config::{AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs};
@@ -67,6 +67,8 @@ pub(in crate::cli) enum ContainerCommand {
     Base(FleetArgs),
     /// Show what the account has room for: quotas, what is used of them, and what is left
     Capacity(FleetArgs),
+    /// Estimate what the fleet costs a month on Fargate, by state and size
+    Cost(cost::CostArgs),
     /// Promote a base: new users get it. Whoever has a container is moved by a redeploy or a rollout alone
     Promote(PromoteArgs),
     /// Take the whole fleet, or a part of it, along in waves; a serve that runs does the work

@@ -3,6 +3,7 @@
 
 mod api;
 mod args;
+mod cost;
 mod rollout_args;
 mod rollout_plan;
 mod rollouts;
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 use super::logs::LogFormat;
 use crate::domain::UserId;
-use api::Api;
+use api::{Answer, Api};
 pub(super) use args::ContainerCommand;
 use args::{ListArgs, OneArgs, Promoted, ProvisionArgs, SettingsArgs, WaitArgs};
 
@@ -88,6 +89,7 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
         Command::Rollout(command) => rollouts::run(*command).await,
         Command::Base(args) => get(args.settings, "/fleet/base".into()).await,
         Command::Capacity(args) => get(args.settings, "/fleet/capacity".into()).await,
+        Command::Cost(args) => cost::run(args).await,
         Command::Promote(args) => {
             let Promoted { revision, newest: _, follow } = args.what;
             let api = Api::open(args.settings).await?;
@@ -161,13 +163,19 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
             query.push_str(&format!("&{name}={}", api::encoded(&value)));
         }
     }
+    let answer = all_containers(&api, &query).await?;
+    api.finish(answer).await
+}
+
+/// All pages of the list as one, once every definition was read.
+async fn all_containers(api: &Api, query: &str) -> anyhow::Result<Answer> {
     let deadline = Instant::now() + DEFINITIONS_WITHIN;
     let (mut all, mut cursor, mut told) = (Vec::new(), None::<String>, String::new());
     loop {
         let next = cursor.as_deref().map_or_else(String::new, |cursor| format!("&cursor={}", api::encoded(cursor)));
         let mut answer = api.call("GET", &format!("{query}{next}"), None).await?;
         if !answer.is_success() {
-            return api.finish(answer).await;
+            return Ok(answer);
         }
         if let Some(Value::Array(page)) = answer.body.get_mut("containers").map(Value::take) {
             all.extend(page);
@@ -183,7 +191,7 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         cursor = answer.body["next_cursor"].as_str().map(str::to_owned);
         if cursor.is_none() {
             answer.body["containers"] = all.into();
-            return api.finish(answer).await;
+            return Ok(answer);
         }
     }
 }

@@ -12,10 +12,11 @@ pub(super) fn in_words(body: &Value) -> String {
     match body {
         Value::Object(object) => {
             let of = |name: &str| object.get(name).and_then(Value::as_array);
-            match (of("containers"), of("quotas")) {
-                (Some(containers), _) => list(containers, &object["snapshot"]),
-                (None, Some(quotas)) => capacity(quotas),
-                (None, None) => members(object),
+            match (of("containers"), of("quotas"), of("lines")) {
+                (Some(containers), ..) => list(containers, &object["snapshot"]),
+                (None, Some(quotas), _) => capacity(quotas),
+                (None, None, Some(lines)) => cost(lines, body),
+                (None, None, None) => members(object),
             }
         }
         _ => "done\n".into(),
@@ -104,6 +105,37 @@ fn capacity(quotas: &[Value]) -> String {
     let problems: Vec<String> = problems.map(|problem| format!("not read: {}\n", plain(problem))).collect();
     let about = "fargate_vcpu is used in this cluster; others in the account may use more of it\n";
     format!("{}{about}{}", aligned(std::iter::once(header).chain(rows)), problems.concat())
+}
+
+/// A line for each state and size, and what the numbers rest on.
+fn cost(lines: &[Value], body: &Value) -> String {
+    const COLUMNS: [&str; 7] = ["state", "cpu", "memory_mib", "architecture", "containers", "usd_each", "usd_a_month"];
+    let cell = |line: &Value, column: &str| match column {
+        "state" => state(&line[column]),
+        "usd_each" | "usd_a_month" => usd(&line[column]),
+        _ => plain(&line[column]),
+    };
+    let header = COLUMNS.map(heading).to_vec();
+    let rows = lines.iter().map(|line| COLUMNS.iter().map(|column| cell(line, column)).collect());
+    let unknown = match body["without_size"].as_u64() {
+        Some(0) | None => String::new(),
+        Some(count) => format!("Without {count} whose definition could not be read.\n"),
+    };
+    format!(
+        "{}{} USD a month on Fargate in {}, if everything stays as it is for {} hours; prices of {} ({}).\n{unknown}\
+         What has failed counts as if it ran. Not in it: {}.\n",
+        aligned(std::iter::once(header).chain(rows)),
+        usd(&body["usd_a_month"]),
+        plain(&body["region"]),
+        plain(&body["hours_a_month"]),
+        plain(&body["prices"]["date"]),
+        plain(&body["prices"]["source"]),
+        plain(&body["not_in_it"]),
+    )
+}
+
+fn usd(value: &Value) -> String {
+    value.as_f64().map_or_else(|| plain(value), |usd| format!("{usd:.2}"))
 }
 
 fn heading(member: &str) -> String {

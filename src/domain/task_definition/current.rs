@@ -11,7 +11,7 @@ use super::{
 };
 use crate::domain::credential_plan::openclaw_json::{GATEWAY_PORT, Surroundings};
 use crate::domain::credential_plan::{Release, Warning};
-use crate::domain::{CODEX_HOME, SignInKind, Spec, UserId};
+use crate::domain::{Architecture, CODEX_HOME, SignInKind, Spec, UserId};
 
 /// What AWS's SDK takes before a task role.
 const AWS_KEYS: [&str; 4] =
@@ -57,6 +57,8 @@ pub struct CurrentDefinition {
     pub cpu: Option<u32>,
     /// Memory in MiB.
     pub memory_mib: Option<u32>,
+    /// What its task runs on.
+    pub architecture: Architecture,
     /// Whether ECS watches the health of that container.
     pub has_health_check: bool,
     /// Whether the user's own processes can get at the credentials of the task role, which all users share.
@@ -144,6 +146,9 @@ impl CurrentDefinition {
             release: Release::of_definition(document),
             cpu: number("cpu"),
             memory_mib: number("memory"),
+            architecture: Architecture::of_ecs(
+                document.get("runtimePlatform").and_then(|platform| text(platform, "cpuArchitecture")),
+            ),
             has_health_check: has_health_check(&container),
             shares_task_role: shares_task_role(document, &container),
             drop: drop_of(&container),
