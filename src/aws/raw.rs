@@ -42,7 +42,7 @@ impl Intercept for CaptureAnswer {
 
 /// Puts `body` in place of what the SDK serialized. It runs before signing, so the signature covers it.
 pub(super) fn replace_body(request: &mut HttpRequest, body: &Value) {
-    let bytes = body.to_string().into_bytes();
+    let bytes = serde_json::to_vec(body).unwrap_or_default();
     request.headers_mut().insert("content-length", bytes.len().to_string());
     *request.body_mut() = SdkBody::from(bytes);
 }

@@ -16,7 +16,7 @@ use crate::config::{FilesArgs, Freshness, Source, Tokens, refresh};
 use crate::doctor::Infrastructure;
 use crate::files::Files;
 use crate::fleet::{self, Fleet};
-use crate::http::{App, Limits, Readiness, router, serve};
+use crate::http::{App, Limits, Parts, Readiness, router, serve};
 use crate::ledger::{FileLedger, Ledger};
 use crate::metrics::Metrics;
 use crate::reconcile::{Options, Reconciler};
@@ -101,7 +101,7 @@ impl Server {
         let fleet = Fleet::new(ecs, Arc::clone(&reconciler), at, self.fleet, metrics.clone());
         let rollouts = Rollouts::new(Arc::clone(&reconciler), fleet.roster.clone(), ledger, metrics.clone());
         let (readiness, tokens) = (Readiness::new(freshness, infrastructure), self.tokens);
-        Ok(App { reconciler, fleet, capacity, rollouts, tokens, readiness, metrics })
+        Ok(Parts { reconciler, fleet, capacity, rollouts, tokens, readiness, metrics }.into())
     }
 }
 

@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_token_is_found_by_itself_or_by_its_hash_and_never_kept() {
-        let sha256: String = Sha256::digest(TOKEN).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256: String = hex::encode(Sha256::digest(TOKEN));
         for line in [
             format!("web:provision:{TOKEN}"),
             format!("web:read,provision:{sha256}"),

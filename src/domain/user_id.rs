@@ -79,7 +79,7 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 
 /// The first 12 hex digits of SHA-256: enough to tell names or sign-ins apart, useless for anything else.
 pub(crate) fn sha256_hex12(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(bytes)[..6])
 }
 
 impl FromStr for UserId {

@@ -90,7 +90,7 @@ fn put_image(region: &mut Region, input: Input<'_>) -> Outcome {
     let manifest = input.required("imageManifest")?;
     let now = region.now;
     let repository = region.repositories.get_mut(name).ok_or_else(|| no_repository(name))?;
-    let hash: String = Sha256::digest(manifest.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hex::encode(Sha256::digest(manifest.as_bytes()));
     let digest = format!("sha256:{hash}");
     let mut id = json!({"imageDigest": digest});
     if let Some(tag) = input.text("imageTag") {

@@ -29,6 +29,7 @@ pub use health::Readiness;
 pub use routes::{openapi_document, router};
 pub use serving::{Limits, serve};
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -40,9 +41,27 @@ use crate::metrics::Metrics;
 use crate::reconcile::Reconciler;
 use crate::rollout::Rollouts;
 
-/// What every handler has at hand.
+/// What every handler has at hand. A clone is a handle to the same one, made for each request.
 #[derive(Debug, Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+impl From<Parts> for App {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// What an [`App`] is made of.
+#[derive(Debug)]
+pub struct Parts {
     /// Makes users' containers what they should be.
     pub reconciler: Arc<Reconciler>,
     /// Looks at all of them.

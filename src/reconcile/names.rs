@@ -8,14 +8,14 @@ use crate::domain::{Coordinates, TAG_BASE_FAMILY, TAG_USER, UserId};
 /// The ClientToken of a user's access point: the same for the same access point, whoever asks and however often, so
 /// that a retry finds the first one (incident 20). 64 characters, the most that EFS takes.
 pub(super) fn access_point_token(file_system_id: &str, user: &UserId, owner: PosixOwner) -> String {
-    hex(&format!("{file_system_id}|{}|{}:{}", user.access_point_path(), owner.uid, owner.gid))
+    sha256_hex(&format!("{file_system_id}|{}|{}:{}", user.access_point_path(), owner.uid, owner.gid))
 }
 
 /// The clientToken of CreateService: from the digest, so that a retry is recognized, and a service that is made anew
 /// after a delete is not taken for the old one: it has another access point and so another digest, or at least runs
 /// after what the deleted one ran last. 32 of 36 characters.
 pub(super) fn service_token(user: &UserId, digest: &str, after: Option<&str>) -> String {
-    let mut token = hex(&format!("{}|{digest}|{}", user.service_name(), after.unwrap_or_default()));
+    let mut token = sha256_hex(&format!("{}|{digest}|{}", user.service_name(), after.unwrap_or_default()));
     token.truncate(32);
     token
 }
@@ -29,6 +29,6 @@ pub(super) fn tags(at: &Coordinates, user: &UserId) -> Vec<(String, String)> {
     ]
 }
 
-fn hex(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+fn sha256_hex(text: &str) -> String {
+    hex::encode(Sha256::digest(text.as_bytes()))
 }

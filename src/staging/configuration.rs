@@ -228,5 +228,5 @@ fn random_token() -> Result<SecretString, StagingError> {
     let mut bytes = Zeroizing::new([0; GATEWAY_TOKEN_BYTES]);
     let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(bytes.as_mut_slice()));
     read.map_err(|source| StagingError::Io { action: "read", path: "/dev/urandom".to_owned(), source })?;
-    Ok(SecretString::from(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+    Ok(SecretString::from(hex::encode(bytes.as_slice())))
 }

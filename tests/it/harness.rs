@@ -15,7 +15,7 @@ use openclaw_provisioner::domain::{BaseFamily, Coordinates, ReleaseDefaults, TAG
 use openclaw_provisioner::emulator::{Emulator, Options as EmulatorOptions, StaleReads};
 use openclaw_provisioner::files::Files;
 use openclaw_provisioner::fleet::{self, Fleet};
-use openclaw_provisioner::http::{App, Readiness, router};
+use openclaw_provisioner::http::{App, Parts, Readiness, router};
 use openclaw_provisioner::ledger::{FileLedger, Ledger};
 use openclaw_provisioner::metrics::Metrics;
 use openclaw_provisioner::reconcile::{Options, Reconciler};
@@ -149,7 +149,7 @@ impl TestApp {
         let tokens = Tokens::parse(&format!("backend:admin:{TOKEN}\ndashboard:read:{READ_TOKEN}")).unwrap();
         let (freshness, fresh) = watch::channel(Freshness { read_at: Instant::now(), error: None });
         let (tokens, readiness) = (watch::channel(tokens).1, Readiness::new(fresh, infrastructure));
-        let app = App {
+        let app = App::from(Parts {
             reconciler: reconciler.clone(),
             fleet: fleet.clone(),
             capacity,
@@ -157,7 +157,7 @@ impl TestApp {
             tokens,
             readiness,
             metrics,
-        };
+        });
         Self {
             emulator,
             file_system_id,

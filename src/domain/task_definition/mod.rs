@@ -26,7 +26,7 @@ pub use judgement::{BaseFinding, BaseJudgement, Expected, Severity, UPSTREAM_COM
 pub use port::NamedPort;
 pub use render::{RenderError, Rendered, render};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 /// Every dockerLabel of ours starts so.
@@ -82,9 +82,8 @@ pub(super) fn family_of(arn: &str) -> &str {
 }
 
 /// SHA-256 in hex over canonical JSON (members sorted by name, no white space).
-fn sha256_of(value: &Value) -> String {
-    let digest = Sha256::digest(value.to_string().as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+fn sha256_of(document: &Map<String, Value>) -> String {
+    hex::encode(Sha256::digest(serde_json::to_vec(document).unwrap_or_default()))
 }
 
 fn text<'a>(value: &'a Value, member: &str) -> Option<&'a str> {
@@ -110,10 +109,10 @@ mod tests {
 
     #[test]
     fn the_digest_does_not_depend_on_the_order_of_members() {
-        let one: Value = serde_json::from_str(r#"{"b":1,"a":[{"y":2,"x":3}]}"#).unwrap();
-        let other: Value = serde_json::from_str(r#"{"a":[{"x":3,"y":2}],"b":1}"#).unwrap();
+        let one: Map<String, Value> = serde_json::from_str(r#"{"b":1,"a":[{"y":2,"x":3}]}"#).unwrap();
+        let other: Map<String, Value> = serde_json::from_str(r#"{"a":[{"x":3,"y":2}],"b":1}"#).unwrap();
         assert_eq!(sha256_of(&one), sha256_of(&other));
-        assert_ne!(sha256_of(&one), sha256_of(&json!({"b": 1})));
+        assert_ne!(sha256_of(&one), sha256_of(&Map::from_iter([("b".to_owned(), json!(1))])));
     }
 
     #[test]

@@ -123,7 +123,7 @@ pub fn render(
 
     // Base, previous and the resolved release stay out of the digest: a base that was registered again unchanged is no reason to restart
     // anybody's container.
-    let digest = sha256_of(&Value::Object(request.clone()));
+    let digest = sha256_of(&request);
     let chosen = request.get_mut("containerDefinitions").and_then(|containers| containers.get_mut(index));
     if let Some(labels) = chosen.and_then(|container| container.get_mut("dockerLabels")).and_then(Value::as_object_mut)
     {
@@ -136,12 +136,11 @@ pub fn render(
             labels.insert(LABEL_PREVIOUS.into(), json!(previous));
         }
     }
-    let request = Value::Object(request);
-    let bytes = request.to_string().len();
+    let bytes = serde_json::to_vec(&request).unwrap_or_default().len();
     if bytes > MAX_BYTES {
         return Err(RenderError::TooLarge { bytes });
     }
-    Ok(Rendered { request, digest, image, spec: spec.clone() })
+    Ok(Rendered { request: Value::Object(request), digest, image, spec: spec.clone() })
 }
 
 /// What the release's plan asks of the container, beside `CODEX_HOME`.
@@ -268,7 +267,7 @@ fn merge_environment(container: &mut Map<String, Value>, base: &BaseDefinition, 
 
 /// The spec as the label has it.
 fn label_of(spec: &Spec) -> Result<String, Invalid> {
-    let text = serde_json::to_value(spec).unwrap_or_default().to_string();
+    let text = serde_json::to_value(spec).and_then(|value| serde_json::to_string(&value)).unwrap_or_default();
     let most = MAX_LABEL_BYTES - LABEL_SPEC.len();
     if text.len() <= most {
         return Ok(text);
