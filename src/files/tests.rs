@@ -114,18 +114,23 @@ async fn one_user_who_hangs_leaves_turns_for_all_others() {
     assert_eq!(f.files.0.turns.users_in_line(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn work_that_nobody_waits_for_any_more_may_change_nothing() {
     let f = fixture();
     let (release, held) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel();
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let work = move |root: &Root| {
         tell.send(root.permit().holds()).unwrap();
+        begin.send(()).unwrap();
         let _released = held.recv();
         tell.send(root.permit().holds()).unwrap();
         Ok::<_, Error>(())
     };
+    // The paused clock waits for the runtime's own threads, so that the work has begun when its time is over.
+    let has_begun = tokio::task::spawn_blocking(move || begun.recv());
     f.files.run(Job::ours().within(SHORT), work).await.unwrap_err();
+    has_begun.await.unwrap().unwrap();
     drop(release);
     assert_eq!((told.recv().await, told.recv().await), (Some(true), Some(false)));
 }
