@@ -14,7 +14,7 @@ use super::operation::Operation;
 use super::plan::{Observed, Refusal};
 use super::status::ContainerView;
 use super::target::Target;
-use super::{Caller, Outcome, Reconciler, SignInChange};
+use super::{Caller, Converged, Outcome, Reconciler, SignInChange};
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::service::{Deployment, Rollout, Service, ServiceDeployment, ServiceDeploymentState, ServiceStatus};
 use crate::domain::{UserId, with_causes};
@@ -93,9 +93,8 @@ impl Reconciler {
         let deployment = match is_deploying(&service) {
             false => None,
             true if self.roll_back(&at.cluster, &service).await? => {
-                self.wait_for_former(&at.cluster, &service).await?;
-                // The sign-in was placed for the release that does not come.
-                self.apply_now(by, user, Target::unchanged()).await?;
+                let former = self.wait_for_former(&at.cluster, &service).await?;
+                self.place_for_former(by, user, former).await?;
                 Some(CancelledDeployment::RolledBack)
             }
             true => {
@@ -160,28 +159,69 @@ impl Reconciler {
     }
 
     /// As [`Self::apply`], and done when it answers.
-    async fn apply_now(self: &Arc<Self>, by: &Caller, user: &UserId, target: Target) -> Result<(), ConvergeError> {
-        match self.apply(by, user.clone(), target, SignInChange::None).await?.outcome {
-            Outcome::Created | Outcome::Changed | Outcome::Unchanged => Ok(()),
+    async fn apply_now(
+        self: &Arc<Self>,
+        by: &Caller,
+        user: &UserId,
+        target: Target,
+    ) -> Result<Converged, ConvergeError> {
+        let converged = self.apply(by, user.clone(), target, SignInChange::None).await?;
+        match converged.outcome {
+            Outcome::Created | Outcome::Changed | Outcome::Unchanged => Ok(converged),
             Outcome::Waiting => Err(ConvergeError::Deadline { seconds: self.options.answer_within.as_secs() }),
         }
     }
 
-    /// Waits until the service names the revision that it goes back to. StopServiceDeployment answers before anything has
-    /// moved, and a sign-in that is placed until then is placed for the release that does not come.
-    async fn wait_for_former(&self, cluster: &str, before: &Service) -> Result<(), ConvergeError> {
-        let Some(former) = before.deployments.iter().find(|other| is_former(other)) else { return Ok(()) };
+    /// Puts the sign-in where the release that comes back looks for it: it was placed for the one that does not come. Again where
+    /// that was done on a reading of before ECS went back.
+    async fn place_for_former(
+        self: &Arc<Self>,
+        by: &Caller,
+        user: &UserId,
+        former: Option<String>,
+    ) -> Result<(), ConvergeError> {
         let deadline = Instant::now() + self.options.answer_within;
         let mut pause = FIRST_PAUSE;
         loop {
-            let now = self.aws.ecs.describe_service(cluster, &before.name).await?.ok_or(Refusal::NotFound)?;
-            let primary = now.primary();
-            // Somebody else's deployment came in between: then there is no way back to wait for.
-            let is_another = primary.is_none_or(|primary| {
-                before.deployments.iter().all(|known| known.id != primary.id) && primary.rollout == Rollout::InProgress
-            });
-            if now.task_definition == former.task_definition || is_another {
+            let converged = self.apply_now(by, user, Target::unchanged()).await?;
+            let placed_for = converged.view.map(|view| view.service.task_definition);
+            if former.is_none() || placed_for == former {
                 return Ok(());
+            }
+            if Instant::now() + pause > deadline {
+                return Err(ConvergeError::Deadline { seconds: self.options.answer_within.as_secs() });
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(self.options.poll_interval);
+        }
+    }
+
+    /// Waits until the service names the revision that it goes back to, and says which. StopServiceDeployment answers before anything
+    /// has moved, and a sign-in that is placed until then is placed for the release that does not come. `None`: somebody else's
+    /// deployment came in between, and there is no way back to wait for.
+    async fn wait_for_former(&self, cluster: &str, before: &Service) -> Result<Option<String>, ConvergeError> {
+        let Some(former) = before.deployments.iter().find(|other| is_former(other)) else { return Ok(None) };
+        let stopped = before.primary();
+        let began = Instant::now();
+        let deadline = began + self.options.answer_within;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let looked = Instant::now();
+            let now = self.aws.ecs.describe_service(cluster, &before.name).await?.ok_or(Refusal::NotFound)?;
+            let is_stopped = |other: &Deployment| stopped.is_some_and(|stopped| stopped.id == other.id);
+            // A reading of before the deployment names the former revision as well.
+            let shows_stopped = now.deployments.iter().any(|other| !other.primary && is_stopped(other));
+            let is_current = shows_stopped || looked - began >= self.options.settled_after;
+            if now.task_definition == former.task_definition && is_current {
+                return Ok(Some(former.task_definition.clone()));
+            }
+            let created = |deployment: &Deployment| deployment.created_at_seconds;
+            let is_another = now.primary().is_none_or(|primary| {
+                let is_known = before.deployments.iter().any(|known| known.id == primary.id);
+                !is_known && primary.rollout == Rollout::InProgress && created(primary) >= stopped.and_then(created)
+            });
+            if is_another {
+                return Ok(None);
             }
             if Instant::now() + pause > deadline {
                 return Err(ConvergeError::Deadline { seconds: self.options.answer_within.as_secs() });

@@ -134,6 +134,28 @@ async fn a_deployment_that_was_just_begun_is_cancelled_by_either_replica() {
     }
 }
 
+/// A reading of before the deployment names the former revision as well, and one of before ECS went back names the other one: the
+/// sign-in was put where a release looks for it that does not come.
+#[tokio::test(start_paused = true)]
+async fn a_cancel_puts_the_sign_in_where_the_release_that_comes_back_looks_for_it() {
+    for seed in SEEDS {
+        let app = stale(seed).await;
+        running(&app, "alice").await;
+        let other = app.replica().await;
+        for (round, replica) in [&app, &other, &app, &other].into_iter().enumerate() {
+            let slow = format!("ghcr.io/openclaw/openclaw:2026.9.6-sim-slow-{round}");
+            assert_eq!(app.post("/containers/alice/redeploy", json!({ "image": slow })).await.status, 202);
+            let place = || app.file("users/alice/codex/auth.json").contains("rt_1");
+            assert!(!place(), "it is handed over to the newer release");
+            let answer = replica.post("/containers/alice/cancel", json!({})).await;
+            assert_eq!(answer.body["cancelled"]["deployment"], "rolled_back", "seed {seed}: {}", answer.body);
+            assert!(place(), "seed {seed}, round {round}");
+            assert_eq!(image(&app, "alice"), release(21), "seed {seed}, round {round}");
+            app.pass_seconds(30).await;
+        }
+    }
+}
+
 /// What this replica has done shows in its list, whatever ECS says a moment later.
 #[tokio::test(start_paused = true)]
 async fn the_list_shows_what_was_just_done() {
