@@ -56,7 +56,7 @@ pub struct Deployment {
 }
 
 /// Where a deployment stands (API reference, Deployment.rolloutState).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rollout {
     /// Starting tasks.
     InProgress,

@@ -396,7 +396,8 @@ impl Run<'_> {
             self.observed.resume = Some(resume);
             self.remember().await?;
         }
-        if step.changes_container() && matches!(self.target, Target::Absent { .. }) {
+        let is_half = matches!(step, Step::StopTasks { .. });
+        if is_half || step.changes_container() && matches!(self.target, Target::Absent { .. }) {
             self.promise_to_go_on().await?;
         }
         let beside = registers && self.can_stage_beside();
@@ -564,7 +565,8 @@ impl Run<'_> {
         }));
     }
 
-    /// A delete that has begun is finished: half of one, which a kill would leave, is nothing that anybody asked for.
+    /// A delete that has begun is finished, and so is a replacement that stops the task first: half of one, which a kill would leave,
+    /// is nothing that anybody asked for.
     async fn promise_to_go_on(&self) -> Result<(), ConvergeError> {
         match self.accepting.accept().await {
             Err(error) if !matches!(self.target, Target::Absent { force: true, .. }) => Err(error),

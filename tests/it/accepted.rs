@@ -364,3 +364,38 @@ async fn who_follows_a_user_sees_what_was_accepted_before_there_is_a_service() {
     let waited = app.get("/containers/alice/wait?timeout_seconds=55").await;
     assert_eq!((waited.status, &waited.body["state"]), (200, &json!("running")), "{}", waited.body);
 }
+
+/// A user is resized in strict order; the process is killed when ECS has stopped the task, and nobody was answered. The container
+/// stayed stopped until somebody asked for something. Found by the search in `src/reconcile/model`.
+#[test]
+fn a_replacement_in_strict_order_goes_on_whoever_is_killed_when_the_task_is_stopped() {
+    killed(
+        || async {
+            let app = TestApp::with(slow()).await;
+            running(&app, "alice").await;
+            app.emulator.clear_calls();
+            let (action, kind) = ("UpdateService".into(), FaultKind::DropAfter);
+            app.emulator.inject(Fault { service: None, action, skip: 0, times: 1000, kind });
+            let body = json!({"cpu": 1024, "memory_mib": 4096, "rollout_order": "strict"});
+            let stopped = async {
+                while app.count("UpdateService") == 0 {
+                    app.pass_millis(1).await;
+                }
+                app.pass_millis(15).await;
+            };
+            tokio::select! {
+                answer = app.post("/containers/alice/resize", body) => panic!("{}", answer.body),
+                () = stopped => {}
+            }
+            app.emulator.clear_faults();
+            app
+        },
+        async |other| {
+            other.reconciler.pursue_in_background();
+            other.pass_seconds(LONG_SECONDS).await;
+            let shown = other.get("/containers/alice").await;
+            assert_eq!((told(&shown), &shown.body["size"]["memory_mib"]), ((200, "running"), &json!(4096)));
+            assert_eq!(pending_files(&other), Vec::<String>::new());
+        },
+    );
+}

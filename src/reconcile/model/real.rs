@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use super::world::{Observation, Reading, Revision};
+use super::cloud::{self, Reading, Revision};
+use super::world::Observation;
 use crate::domain::service::{Deployment, Rollout, Service, ServiceStatus, revision};
 use crate::domain::{
     Accepted, BaseDefinition, CurrentDefinition, RawSize, Reading as Age, RolloutOrder, Size, SpecPatch, UserId, render,
@@ -28,58 +29,63 @@ pub(super) enum Op {
     Stop,
     Start,
     Delete,
+    /// Takes back what was accepted and what is being deployed. No work of the planner's.
+    Cancel,
 }
 
 impl Op {
-    pub(super) const ALL: [Self; 5] = [Self::Provision, Self::Resize, Self::Stop, Self::Start, Self::Delete];
+    /// Those that are work.
+    pub(super) const WORK: [Self; 5] = [Self::Provision, Self::Resize, Self::Stop, Self::Start, Self::Delete];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Provision, Self::Resize, Self::Stop, Self::Start, Self::Delete, Self::Cancel];
 
-    fn work(self) -> Work {
+    fn work(self, order: RolloutOrder) -> Work {
         let target = match self {
+            Self::Cancel => Target::unchanged(),
             Self::Provision => Target::provision(SpecPatch { has_auth: true, ..SpecPatch::default() }),
             Self::Resize => Target::resize(size(1)),
             Self::Stop => Target::stop(),
             Self::Start => Target::start(),
             Self::Delete => Target::delete(true, false),
         };
-        let target = target.in_order(Some(RolloutOrder::StopFirst));
+        let target = target.by_default_in(order);
         Work::new("model", target.name(), target, SignInChange::None)
     }
 }
 
 /// All of it as one piece of work, by the real rules.
-fn work(ops: &[Op]) -> Result<Work, Refusal> {
-    let mut all = ops.iter().map(|op| op.work());
+fn work(ops: &[Op], order: RolloutOrder) -> Result<Work, Refusal> {
+    let mut all = ops.iter().map(|op| op.work(order));
     let first = all.next().ok_or(Refusal::NotFound)?;
     all.try_fold(first, Work::then)
 }
 
 thread_local! {
     /// What was asked already: making a piece of work, or a service, is slow beside the search.
-    static TARGETS: RefCell<HashMap<Vec<Op>, Rc<[Target]>>> = RefCell::default();
-    static AGES: RefCell<HashMap<(Reading, Option<Reading>), bool>> = RefCell::default();
+    static TARGETS: RefCell<HashMap<(Vec<Op>, RolloutOrder), Rc<[Target]>>> = RefCell::default();
+    static AGES: RefCell<HashMap<(Reading, Option<Reading>), Age>> = RefCell::default();
 }
 
 /// What is to be converged to, one after the other; nothing where that is refused.
-pub(super) fn targets(ops: &[Op]) -> Rc<[Target]> {
+pub(super) fn targets(ops: &[Op], order: RolloutOrder) -> Rc<[Target]> {
     TARGETS.with_borrow_mut(|known| {
-        if let Some(known) = known.get(ops) {
-            return Rc::clone(known);
-        }
-        let targets: Rc<[Target]> = work(ops).map(|work| work.targets()).unwrap_or_default().into();
-        known.insert(ops.to_vec(), Rc::clone(&targets));
-        targets
+        let targets = || work(ops, order).map(|work| work.targets()).unwrap_or_default().into();
+        Rc::clone(known.entry((ops.to_vec(), order)).or_insert_with(targets))
     })
 }
 
-/// Whether a reading is older than what was accepted, by the real comparison. Nothing goes back by itself here, so that ECS says no
-/// to that.
-pub(super) fn is_older(read: Option<&Reading>, accepted: &Reading) -> bool {
+/// Whether a reading is older than what was accepted, by the real comparison; `gone_back_from`: the deployment from which ECS itself
+/// says that it went back.
+pub(super) fn is_older(read: Option<&Reading>, accepted: &Reading, gone_back_from: Option<u8>) -> bool {
     let key = (accepted.clone(), read.cloned());
-    AGES.with_borrow_mut(|known| {
-        *known
-            .entry(key)
-            .or_insert_with(|| Accepted::of(&service(accepted), 0).compare(read.map(service).as_ref()) != Age::Current)
-    })
+    let age = AGES.with_borrow_mut(|known| {
+        *known.entry(key).or_insert_with(|| Accepted::of(&service(accepted), 0).compare(read.map(service).as_ref()))
+    });
+    match age {
+        Age::Current => false,
+        Age::Older => true,
+        Age::OlderOrGoneBack => gone_back_from.is_none_or(|failed| failed < accepted.primary.id),
+    }
 }
 
 /// A step, in small numbers.
@@ -92,6 +98,7 @@ pub(super) enum Next {
     Register(Revision),
     Create(u8),
     Update { revision: Option<u8>, desired: Option<u8>, restart: bool, superseded: Vec<u8> },
+    StopTasks(u8),
     DeleteService,
     Deregister(u8),
     Follow(u8),
@@ -112,7 +119,7 @@ impl Next {
     }
 
     pub(super) const fn changes_container(&self) -> bool {
-        matches!(self, Self::Create(_) | Self::Update { .. } | Self::DeleteService)
+        matches!(self, Self::Create(_) | Self::Update { .. } | Self::StopTasks(_) | Self::DeleteService)
     }
 }
 
@@ -137,24 +144,28 @@ fn user() -> UserId {
 /// The service that a reading shows, as the adapter would read it.
 fn service(reading: &Reading) -> Service {
     let at = |number: u8| Some(i64::from(number) * 10);
+    let deployment = |it: &cloud::Deployment, primary| Deployment {
+        id: format!("ecs-svc/{}", it.id),
+        primary,
+        task_definition: arn(it.revision),
+        rollout: it.rollout,
+        reason: None,
+        created_at_seconds: at(it.id),
+        updated_at_seconds: None,
+    };
+    let others = reading.others.iter().map(|other| deployment(other, false));
+    // Nothing is started any more for one that was given up.
+    let pending = if reading.primary.rollout == Rollout::Failed { 0 } else { reading.desired };
     Service {
         name: user().service_name(),
         status: reading.status,
         desired: u32::from(reading.desired),
         running: 0,
-        pending: u32::from(reading.desired),
-        task_definition: arn(reading.revision),
+        pending: u32::from(pending),
+        task_definition: arn(reading.revision()),
         created_at_seconds: at(reading.created),
         execute_command: false,
-        deployments: vec![Deployment {
-            id: format!("ecs-svc/{}", reading.deployment),
-            primary: true,
-            task_definition: arn(reading.revision),
-            rollout: if reading.completed { Rollout::Completed } else { Rollout::InProgress },
-            reason: None,
-            created_at_seconds: at(reading.deployment),
-            updated_at_seconds: None,
-        }],
+        deployments: [deployment(&reading.primary, true)].into_iter().chain(others).collect(),
         troubles: vec![],
     }
 }
@@ -162,17 +173,18 @@ fn service(reading: &Reading) -> Service {
 /// The real planner behind a memory of what it has answered: rendering is what costs.
 pub(super) struct Planner {
     base: BaseDefinition,
+    order: RolloutOrder,
     revisions: HashMap<Revision, CurrentDefinition>,
     answers: HashMap<(Vec<Op>, u8, Observation), Next>,
 }
 
 impl Planner {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(order: RolloutOrder) -> Self {
         let text = include_str!("../../../tests/fixtures/base.json").replace("FILE_SYSTEM_ID", FILE_SYSTEM);
         let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
         document["taskDefinitionArn"] = json!("arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev:1");
         let base = BaseDefinition::parse(document, vec![], "openclaw-dev", FILE_SYSTEM).unwrap();
-        Self { base, revisions: HashMap::new(), answers: HashMap::new() }
+        Self { base, order, revisions: HashMap::new(), answers: HashMap::new() }
     }
 
     fn definition(&mut self, of: Revision) -> CurrentDefinition {
@@ -199,7 +211,7 @@ impl Planner {
         let next = match self.answers.get(&key) {
             Some(known) => known.clone(),
             None => {
-                let next = self.ask(&targets(ops)[usize::from(done)], seen);
+                let next = self.ask(&targets(ops, self.order)[usize::from(done)], seen);
                 self.answers.insert(key, next.clone());
                 next
             }
@@ -225,7 +237,7 @@ impl Planner {
             is_settled: seen.is_settled,
             is_unremembered: seen.is_unremembered,
             may_appear: seen.may_appear,
-            resume: None,
+            resume: seen.resume.map(u32::from),
             remembered_access_point: seen.remembered_access_point.then(|| ACCESS_POINT.to_owned()),
             done: Done {
                 registered: seen.registered.map(|registered| self.definition(registered)),
@@ -264,7 +276,8 @@ impl Planner {
             Step::DeleteAccessPoint(_) => Next::DeleteAccessPoint,
             Step::PurgeFiles => Next::Purge,
             Step::DeleteRevisions(arns) => Next::DeleteRevisions(arns.iter().map(|arn| number(arn)).collect()),
-            Step::CheckImage(_) | Step::StopTasks { .. } => panic!("not of this model: {step:?}"),
+            Step::StopTasks { resume } => Next::StopTasks(resume.try_into().unwrap()),
+            Step::CheckImage(_) => panic!("not of this model: {step:?}"),
         }
     }
 }
@@ -273,6 +286,7 @@ impl Planner {
 pub(super) fn asks_for_tasks(target: &Target, reading: &Reading) -> bool {
     match (target, reading.status) {
         (Target::Absent { force: false, .. }, ServiceStatus::Active) => reading.desired == 0,
+        (Target::Present { .. }, ServiceStatus::Active) => target.is_strict() && reading.desired == 0,
         (Target::Absent { force: false, .. }, ServiceStatus::Inactive) => true,
         (Target::Present { if_missing, .. }, ServiceStatus::Inactive) => matches!(if_missing, IfMissing::Create),
         _ => false,

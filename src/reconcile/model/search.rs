@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::real::{Op, Planner};
 use super::world::{Bounds, Event, World};
+use crate::domain::RolloutOrder;
 
 /// A state, and how it was come to.
 struct Found {
@@ -44,7 +45,7 @@ impl Search {
 
 /// Searches all that can happen; how many states there are, and how deep they lie.
 fn search(bounds: Bounds) -> (usize, u32) {
-    let mut planner = Planner::new();
+    let mut planner = Planner::new(bounds.order);
     let mut search = Search { states: HashMap::new(), found: vec![], edges: vec![], quiet: vec![] };
     let first = World::new(bounds);
     search.note(first.clone(), 0, None, 0);
@@ -96,19 +97,46 @@ fn every_state_comes_to_rest(search: &Search) {
     }
 }
 
-#[test]
-fn two_requests_and_one_misfortune() {
-    let (states, depth) = search(Bounds { requests: 2, faults: 1, ops: &Op::ALL });
-    println!("{states} states, {depth} deep");
-    assert!(states > 50_000, "{states}");
+const KIND: Bounds = Bounds { requests: 2, faults: 0, failures: 0, ops: &Op::WORK, order: RolloutOrder::StopFirst };
+
+fn searched(bounds: Bounds, at_least: usize) {
+    let (states, depth) = search(bounds);
+    println!("{bounds:?}: {states} states, {depth} deep");
+    assert!(states > at_least, "{states}");
 }
 
-/// By hand: `MODEL_REQUESTS=2 MODEL_FAULTS=2 cargo test --release --lib model -- --ignored --nocapture`.
+#[test]
+fn two_requests_and_one_misfortune() {
+    searched(Bounds { faults: 1, ..KIND }, 50_000);
+}
+
+#[test]
+fn two_requests_and_a_deployment_that_fails() {
+    searched(Bounds { failures: 1, ..KIND }, 5_000);
+}
+
+#[test]
+fn a_request_and_a_cancel_or_two() {
+    searched(Bounds { ops: &Op::ALL, ..KIND }, 1_000);
+}
+
+#[test]
+fn two_requests_in_strict_order_and_one_misfortune() {
+    searched(Bounds { faults: 1, order: RolloutOrder::Strict, ..KIND }, 50_000);
+}
+
+#[test]
+fn three_requests() {
+    searched(Bounds { requests: 3, ops: &[Op::Provision, Op::Delete], ..KIND }, 1_000);
+}
+
+/// By hand: `MODEL_REQUESTS=3 MODEL_FAULTS=1 MODEL_FAILURES=1 MODEL_STRICT=1 cargo test --release --lib model -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes minutes and gigabytes"]
 fn as_far_as_is_asked_for() {
-    let of = |name: &str| std::env::var(name).map_or(2, |value| value.parse().unwrap());
-    let bounds = Bounds { requests: of("MODEL_REQUESTS"), faults: of("MODEL_FAULTS"), ops: &Op::ALL };
-    let (states, depth) = search(bounds);
-    println!("{bounds:?}: {states} states, {depth} deep");
+    let of = |name: &str, otherwise| std::env::var(name).map_or(otherwise, |value| value.parse().unwrap());
+    let order = if of("MODEL_STRICT", 0) > 0 { RolloutOrder::Strict } else { RolloutOrder::StopFirst };
+    let ops: &[Op] = if of("MODEL_CANCEL", 0) > 0 { &Op::ALL } else { &Op::WORK };
+    let (requests, faults, failures) = (of("MODEL_REQUESTS", 2), of("MODEL_FAULTS", 2), of("MODEL_FAILURES", 0));
+    searched(Bounds { requests, faults, failures, ops, order }, 0);
 }

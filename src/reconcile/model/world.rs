@@ -1,99 +1,13 @@
-//! AWS, the file system and two replicas, as small as the planner's view of them: one user.
+//! The file system and two replicas, as small as the planner's view of them: one user.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use super::cloud::{Cloud, Noted, Reading, Revision};
 use super::real::{Next, Op, Planner, asks_for_tasks, is_older, targets};
-use crate::domain::service::ServiceStatus;
+use crate::domain::RolloutOrder;
+use crate::domain::service::{Rollout, ServiceStatus};
 use crate::reconcile::target::Target;
-
-/// A registered revision. Numbers begin at 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Revision {
-    pub(super) number: u8,
-    pub(super) size: u8,
-    pub(super) previous: Option<u8>,
-    pub(super) active: bool,
-}
-
-/// The service as a read shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Reading {
-    pub(super) created: u8,
-    pub(super) status: ServiceStatus,
-    pub(super) desired: u8,
-    pub(super) revision: u8,
-    /// Its PRIMARY deployment, by when it was made.
-    pub(super) deployment: u8,
-    pub(super) completed: bool,
-}
-
-/// What was read before the change that was accepted then.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Before {
-    service: Option<Reading>,
-    has_tasks: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Task {
-    deployment: u8,
-    stopping: bool,
-}
-
-/// What ECS accepted, and when: a bigger number is later.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Noted {
-    at: u8,
-    shown: Reading,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Cloud {
-    service: Option<Reading>,
-    /// What reads may still show, oldest first.
-    before: Vec<Before>,
-    tasks: Vec<Task>,
-    revisions: Vec<Revision>,
-    access_point: bool,
-    /// Counts accepted changes.
-    clock: u8,
-    /// Whether the last change is young enough that a reading of before is taken for one.
-    is_recent: bool,
-}
-
-impl Cloud {
-    fn revision(&self, number: u8) -> Option<Revision> {
-        self.revisions.iter().find(|revision| revision.number == number).copied()
-    }
-
-    fn newest(&self) -> u8 {
-        self.revisions.iter().map(|revision| revision.number).max().unwrap_or(0)
-    }
-
-    fn active(&self) -> Option<&Reading> {
-        self.service.as_ref().filter(|service| service.status == ServiceStatus::Active)
-    }
-
-    /// A change is accepted.
-    fn change(&mut self, now: Reading) -> Noted {
-        self.before.push(Before { service: self.service.clone(), has_tasks: !self.tasks.is_empty() });
-        self.clock += 1;
-        self.is_recent = true;
-        self.service = Some(now);
-        let service = self.service.as_mut().unwrap();
-        for task in &mut self.tasks {
-            task.stopping |= service.status != ServiceStatus::Active
-                || service.desired == 0
-                || task.deployment != service.deployment;
-        }
-        // INACTIVE as soon as its tasks are stopping.
-        if service.status == ServiceStatus::Draining && self.tasks.iter().all(|task| task.stopping) {
-            service.status = ServiceStatus::Inactive;
-        }
-        Noted { at: self.clock, shown: service.clone() }
-    }
-}
 
 /// What a replica knows: the planner's `Observed` in small numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -109,6 +23,7 @@ pub(super) struct Observation {
     pub(super) is_settled: bool,
     pub(super) is_unremembered: bool,
     pub(super) may_appear: bool,
+    pub(super) resume: Option<u8>,
     pub(super) registered: Option<Revision>,
     pub(super) restarted: bool,
     pub(super) counted: bool,
@@ -124,6 +39,8 @@ struct Note {
     deregistered: BTreeSet<u8>,
     access_point: bool,
     accepted: Option<Noted>,
+    /// How many tasks there are to be after a replacement that was interrupted.
+    resume: Option<u8>,
     /// What was accepted and is not done.
     pending: Vec<Op>,
 }
@@ -154,6 +71,7 @@ enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Run {
     ops: Vec<Op>,
+    order: RolloutOrder,
     /// How many of the targets are done.
     done: u8,
     /// Somebody waits for an answer.
@@ -199,6 +117,7 @@ impl Want {
             (Op::Resize, true) => Self { size: 1, ..self },
             (Op::Stop, true) => Self { runs: false, ..self },
             (Op::Start, true) => Self { runs: true, ..self },
+            (Op::Cancel, true) => self,
         }
     }
 }
@@ -217,7 +136,13 @@ pub(super) struct World {
     /// What the answers so far allow, each with the unanswered requests that it includes.
     allowed: BTreeSet<(Want, u8)>,
     unknown: Vec<Op>,
+    /// All that was ever allowed, where something may be taken back.
+    ever: BTreeSet<(Want, u8)>,
+    can_cancel: bool,
     faults: u8,
+    /// Deployments that may still fail.
+    failures: u8,
+    order: RolloutOrder,
     /// A process was killed, or a lock lost, so that a revision may be registered that nobody remembers: the sweep's.
     was_cut_short: bool,
 }
@@ -245,10 +170,18 @@ pub(super) enum Event {
     Fold(u8),
     /// The caller is told that it goes on.
     Tell(u8),
+    /// A replica cancels, on a reading of so many changes ago.
+    Cancel(u8, u8),
+    /// Work stops between two steps, because somebody cancels.
+    Heed(u8),
     Crash(u8),
     LeaseLost,
     TaskStarts,
     TaskEnds,
+    /// The PRIMARY deployment fails, and ECS goes back if it can.
+    Fails,
+    /// ECS does what StopServiceDeployment asked for.
+    GoesBack,
     /// Reads show everything.
     Shows,
     /// Long enough ago that nobody waits for it any more.
@@ -260,14 +193,19 @@ pub(super) enum Event {
 pub(super) struct Bounds {
     pub(super) requests: u8,
     pub(super) faults: u8,
+    /// Deployments that fail.
+    pub(super) failures: u8,
     pub(super) ops: &'static [Op],
+    pub(super) order: RolloutOrder,
 }
 
 type Broken = Result<(), String>;
 
 impl World {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self { allowed: [(Want::default(), 0)].into(), faults: bounds.faults, ..Self::default() }
+        let Bounds { faults, failures, order, ops, .. } = bounds;
+        let can_cancel = ops.contains(&Op::Cancel);
+        Self { allowed: [(Want::default(), 0)].into(), faults, failures, order, can_cancel, ..Self::default() }
     }
 
     /// Every event that may happen now.
@@ -280,7 +218,9 @@ impl World {
                 events.extend(bounds.ops.iter().map(|op| Event::Request(r, *op)));
             }
             let Some(run) = &replica.run else {
-                if self.holder.is_none() && replica.waiting.is_some() {
+                if self.holder.is_none() && replica.waiting == Some(Op::Cancel) {
+                    events.extend((0..=self.cloud.oldest()).map(|ago| Event::Cancel(r, ago)));
+                } else if self.holder.is_none() && replica.waiting.is_some() {
                     events.push(Event::Take(r));
                 } else if self.holder.is_none() && self.note.as_ref().is_some_and(|note| !note.pending.is_empty()) {
                     events.push(Event::Pursue(r));
@@ -289,17 +229,23 @@ impl World {
             };
             match &run.at {
                 At::Look => {
-                    let most = u8::try_from(self.cloud.before.len()).unwrap();
+                    let most = self.cloud.oldest();
                     for ago in 0..=most {
-                        let asks = self.read(ago).is_some_and(|reading| asks_for_tasks(&run.target(), &reading));
+                        let asks = self.cloud.read(ago).is_some_and(|reading| asks_for_tasks(&run.target(), &reading));
                         events.extend((0..=if asks { most } else { 0 }).map(|tasks| Event::Look(r, ago, tasks)));
                     }
                     let other = &self.replicas[usize::from(1 - r)];
-                    if run.is_accepted && run.asked.is_none() && run.looked && other.waiting.is_some() {
+                    let asks = other.waiting.is_some_and(|op| op != Op::Cancel);
+                    if run.is_accepted && run.asked.is_none() && run.looked && asks {
                         events.push(Event::MakeWay(r));
                     }
                 }
-                At::Plan => events.push(Event::Plan(r)),
+                At::Plan => {
+                    events.push(Event::Plan(r));
+                    if self.replicas[usize::from(1 - r)].waiting == Some(Op::Cancel) {
+                        events.push(Event::Heed(r));
+                    }
+                }
                 At::Send(next) => {
                     events.push(Event::Send(r));
                     // The adapter itself looks for a registration that was not answered, and an access point is found by its token.
@@ -318,35 +264,24 @@ impl World {
             events.push(Event::LeaseLost);
         }
         let cloud = &self.cloud;
-        let is_up =
-            |service: &Reading| cloud.tasks.iter().any(|task| task.deployment == service.deployment && !task.stopping);
-        if cloud.active().is_some_and(|service| service.desired > 0 && !is_up(service)) {
+        if cloud.may_start() {
             events.push(Event::TaskStarts);
         }
-        if cloud.tasks.iter().any(|task| task.stopping) {
+        if cloud.has_stopping_task() {
             events.push(Event::TaskEnds);
         }
-        if !cloud.before.is_empty() {
+        if self.failures > 0 && cloud.may_fail() {
+            events.push(Event::Fails);
+        }
+        if cloud.stop_requested {
+            events.push(Event::GoesBack);
+        }
+        if cloud.oldest() > 0 {
             events.push(Event::Shows);
         } else if cloud.is_recent || self.replicas.iter().flat_map(|it| &it.run).any(|run| run.is_young) {
             events.push(Event::Settles);
         }
         events
-    }
-
-    /// The service as of so many changes ago.
-    fn read(&self, ago: u8) -> Option<Reading> {
-        match usize::from(ago) {
-            0 => self.cloud.service.clone(),
-            ago => self.cloud.before[self.cloud.before.len() - ago].service.clone(),
-        }
-    }
-
-    fn reads_tasks(&self, ago: u8) -> bool {
-        match usize::from(ago) {
-            0 => !self.cloud.tasks.is_empty(),
-            ago => self.cloud.before[self.cloud.before.len() - ago].has_tasks,
-        }
     }
 
     /// Whether nothing goes on, and nothing is to be done.
@@ -361,14 +296,14 @@ impl World {
             Some(service) => Want {
                 exists: true,
                 runs: service.desired > 0,
-                size: self.cloud.revision(service.revision).map_or(9, |revision| revision.size),
+                size: self.cloud.revision(service.revision()).map_or(9, |revision| revision.size),
             },
             None => Want::default(),
         };
         if !self.closure().iter().any(|(want, _)| *want == now) {
             return Err(format!("{now:?} is not what was acknowledged: {:?}", self.allowed));
         }
-        let named = self.cloud.active().map(|service| service.revision);
+        let named = self.cloud.active().map(Reading::revision);
         let previous = named.and_then(|named| self.cloud.revision(named)?.previous);
         let noted = |number: &u8| self.note.as_ref().is_some_and(|note| note.revisions.contains(number));
         let mut active = self.cloud.revisions.iter().filter(|revision| revision.active).map(|revision| revision.number);
@@ -399,7 +334,14 @@ impl World {
 
     fn acknowledge(&mut self, op: Op) {
         self.waits = false;
+        if self.can_cancel {
+            self.ever.extend(self.allowed.iter().copied());
+        }
         self.allowed = self.closure().into_iter().map(|(want, used)| (want.after(op), used)).collect();
+        if self.cloud.gone_back_from.is_some() {
+            // From this very change, perhaps.
+            self.went_back();
+        }
     }
 
     fn refuse(&mut self) -> Broken {
@@ -444,7 +386,7 @@ impl World {
                 let op = self.replicas[usize::from(r)].waiting.take().unwrap();
                 let mut ops = self.note.as_ref().map_or_else(Vec::new, |note| note.pending.clone());
                 ops.push(op);
-                if targets(&ops).is_empty() {
+                if targets(&ops, self.order).is_empty() {
                     // What was accepted before goes on without it.
                     return self.refuse();
                 }
@@ -474,23 +416,28 @@ impl World {
                 self.stop(r);
                 self.replicas[usize::from(r)].known = None;
             }
+            Event::Cancel(r, ago) => return self.cancel(r, ago),
+            Event::Heed(r) => return self.heed(r),
             Event::LeaseLost => {
                 (self.faults, self.was_cut_short) = (self.faults - 1, true);
                 self.holder = None;
             }
             Event::TaskStarts => {
-                let deployment = self.cloud.active().unwrap().deployment;
-                if !self.has_files {
-                    return Err("a task starts before its files".into());
-                }
-                self.cloud.tasks.push(Task { deployment, stopping: false });
-                self.cloud.service.as_mut().unwrap().completed = true;
+                self.may_start_task()?;
+                self.cloud.start();
             }
-            Event::TaskEnds => {
-                let at = self.cloud.tasks.iter().position(|task| task.stopping).unwrap();
-                self.cloud.tasks.remove(at);
+            Event::TaskEnds => self.cloud.end_task(),
+            Event::Fails => {
+                self.failures -= 1;
+                self.may_start_task()?;
+                self.cloud.fail();
+                self.went_back();
             }
-            Event::Shows => self.cloud.before.clear(),
+            Event::GoesBack => {
+                self.cloud.go_back();
+                self.went_back();
+            }
+            Event::Shows => self.cloud.show(),
             Event::Settles => {
                 self.cloud.is_recent = false;
                 for run in self.replicas.iter_mut().flat_map(|replica| &mut replica.run) {
@@ -498,6 +445,81 @@ impl World {
                 }
             }
         }
+        Ok(())
+    }
+
+    fn may_start_task(&self) -> Broken {
+        if !self.has_files {
+            return Err("a task starts before its files".into());
+        }
+        // What ECS starts by itself, in place of what failed, it starts beside that.
+        let is_ours = self.cloud.gone_back_from.is_none();
+        if self.order == RolloutOrder::Strict && is_ours && !self.cloud.tasks.is_empty() {
+            return Err("there are two tasks, in strict order".into());
+        }
+        Ok(())
+    }
+
+    /// ECS is back at what was complete before: with it comes the size of before, whatever was acknowledged.
+    fn went_back(&mut self) {
+        let Some(service) = self.cloud.active() else { return };
+        let Some(Revision { size, .. }) = self.cloud.revision(service.revision()) else { return };
+        let back =
+            self.allowed.iter().filter(|(want, _)| want.exists).map(|(want, used)| (Want { size, ..*want }, *used));
+        self.allowed.extend(back.collect::<Vec<_>>());
+    }
+
+    /// What was accepted is taken back, and ECS is told to go back where something is being deployed. It is asked without the user's lock.
+    fn cancel(&mut self, r: u8, ago: u8) -> Broken {
+        let reading = self.cloud.read(ago);
+        let on_file = self.note.as_ref().and_then(|note| note.accepted.clone());
+        let known = self.replicas[usize::from(r)].known.clone();
+        let at = |noted: &Option<Noted>| noted.as_ref().map_or(0, |noted| noted.at);
+        let accepted = if at(&on_file) > at(&known) { on_file } else { known };
+        let taken_back = self.note.as_mut().map(|note| std::mem::take(&mut note.pending)).unwrap_or_default();
+        for op in taken_back {
+            // Some of it may have been done, in any order with what nobody was answered.
+            let without: Vec<_> = self.ever.iter().copied().collect();
+            self.allowed.extend(without);
+            self.unknown.push(op);
+        }
+        let is_recent = self.cloud.is_recent;
+        if accepted.is_some_and(|it| is_recent && is_older(reading.as_ref(), &it.shown, self.cloud.gone_back_from)) {
+            // Read again.
+            return Ok(());
+        }
+        let replica = &mut self.replicas[usize::from(r)];
+        let Some(read) = reading.filter(|read| read.status != ServiceStatus::Inactive) else {
+            replica.waiting = None;
+            return self.refuse();
+        };
+        replica.waiting = None;
+        let is_deploying =
+            read.status == ServiceStatus::Active && read.desired > 0 && read.primary.rollout != Rollout::Completed;
+        let has_former = read.others.iter().any(|other| other.rollout == Rollout::Completed);
+        if is_deploying && self.cloud.gone_back_from.is_none() {
+            if !has_former {
+                replica.waiting = Some(Op::Stop);
+                return Ok(());
+            }
+            if self.cloud.may_fail() && self.cloud.former.is_some() {
+                self.cloud.stop_requested = true;
+                self.cloud.gone_back_from = self.cloud.active().map(|service| service.primary.id);
+            }
+        }
+        self.waits = false;
+        Ok(())
+    }
+
+    /// Between two steps: what was registered, and nothing runs, is deregistered; what was accepted stays until the cancel takes it.
+    fn heed(&mut self, r: u8) -> Broken {
+        let run = self.run(r);
+        if let Some(unused) = run.seen.registered.take_if(|it| !run.has_run && run.registered.contains(&it.number)) {
+            run.seen.revisions.remove(&unused.number);
+            self.deregister(unused.number)?;
+        }
+        self.remember(r);
+        self.stop(r);
         Ok(())
     }
 
@@ -515,6 +537,7 @@ impl World {
         let seen = Observation::default();
         replica.run = Some(Run {
             ops,
+            order: self.order,
             done: 0,
             asked,
             is_accepted,
@@ -533,12 +556,16 @@ impl World {
     }
 
     fn look(&mut self, r: u8, ago: u8, tasks: u8) {
-        let (reading, has_tasks) = (self.read(ago), self.reads_tasks(tasks));
+        let (reading, has_tasks) = (self.cloud.read(ago), self.cloud.reads_tasks(tasks));
         let (is_recent, note) = (self.cloud.is_recent, self.note.clone().unwrap_or_default());
         let has_files = self.has_files;
         let mut run = self.replicas[usize::from(r)].run.take().unwrap();
         let target = run.target();
-        if run.accepted.as_ref().is_some_and(|accepted| is_recent && is_older(reading.as_ref(), &accepted.shown)) {
+        if run
+            .accepted
+            .as_ref()
+            .is_some_and(|accepted| is_recent && is_older(reading.as_ref(), &accepted.shown, self.cloud.gone_back_from))
+        {
             // Read again.
             self.replicas[usize::from(r)].run = Some(run);
             return;
@@ -550,7 +577,7 @@ impl World {
             ServiceStatus::Draining => is_delete,
             ServiceStatus::Inactive => is_delete && !is_new,
         });
-        let current = wanted.and_then(|reading| self.cloud.revision(reading.revision));
+        let current = wanted.and_then(|reading| self.cloud.revision(reading.revision()));
         let makes = is_new && target.makes_new_user();
         self.cloud.access_point |= makes;
         let is_gone = reading.as_ref().is_none_or(|reading| reading.status == ServiceStatus::Inactive);
@@ -560,6 +587,7 @@ impl World {
                 revisions: note.revisions.clone(),
                 deregistered: note.deregistered.clone(),
                 remembered_access_point: note.access_point,
+                resume: note.resume,
                 never_seen: is_new && is_gone && !(is_delete && has_files),
                 ..Observation::default()
             }
@@ -584,8 +612,8 @@ impl World {
         }
         // A call whose end nobody has seen took effect, and that shows now.
         if let Some(shown) = seen.service.clone().filter(|service| service.status == ServiceStatus::Active)
-            && run.accepted.as_ref().is_none_or(|accepted| shown.revision > accepted.shown.revision)
-            && seen.revisions.contains(&shown.revision)
+            && run.accepted.as_ref().is_none_or(|accepted| shown.revision() > accepted.shown.revision())
+            && seen.revisions.contains(&shown.revision())
         {
             run.accepted = Some(Noted { at: self.cloud.clock, shown });
             self.cloud.is_recent = true;
@@ -598,8 +626,8 @@ impl World {
     fn plan(&mut self, r: u8, planner: &mut Planner) -> Broken {
         let newest = self.cloud.newest();
         let run = self.run(r);
-        let known = run.accepted.as_ref().map(|accepted| accepted.shown.revision);
-        let known = known.or(run.seen.service.as_ref().map(|service| service.revision));
+        let known = run.accepted.as_ref().map(|accepted| accepted.shown.revision());
+        let known = known.or(run.seen.service.as_ref().map(|service| service.revision()));
         let may_deploy = match known {
             Some(known) => run.seen.revisions.iter().any(|number| *number > known),
             None => !run.seen.revisions.is_empty(),
@@ -634,9 +662,15 @@ impl World {
                 if step.starts_task() {
                     self.has_files = true;
                 }
+                if let Next::StopTasks(resume) = step {
+                    // Before it: what stops here is started again by whoever goes on.
+                    self.run(r).seen.resume = Some(resume);
+                    self.remember(r);
+                }
                 let run = self.run(r);
-                let (ops, promises) =
-                    (run.ops.clone(), step.changes_container() && matches!(target, Target::Absent { .. }));
+                let is_half = matches!(step, Next::StopTasks(_));
+                let is_delete = step.changes_container() && matches!(target, Target::Absent { .. });
+                let (ops, promises) = (run.ops.clone(), is_half || is_delete);
                 (run.is_accepted, run.at) = (run.is_accepted || promises, At::Send(step));
                 if promises {
                     self.note.get_or_insert_default().pending = ops;
@@ -743,48 +777,37 @@ impl World {
         let run = self.run(r);
         run.has_begun |= step.changes_container();
         let cloud = &mut self.cloud;
-        let is_active = |cloud: &Cloud, number: u8| cloud.revision(number).is_some_and(|revision| revision.active);
         let mut outcome = Outcome::Done;
         let mut noted = None;
         match &step {
             Next::EnsureAccessPoint => cloud.access_point = true,
             Next::Register(revision) => cloud.revisions.push(*revision),
-            Next::Create(number) => match cloud.service.clone() {
+            Next::Create(number) => match &cloud.service {
                 Some(service) if service.status != ServiceStatus::Inactive => outcome = Outcome::Conflict,
-                _ if !is_active(cloud, *number) => outcome = Outcome::NotActive,
+                _ if !cloud.is_active(*number) => outcome = Outcome::NotActive,
                 _ => {
                     if !cloud.tasks.is_empty() {
                         return Err("a service is made beside a task of the one before".into());
                     }
-                    let created = cloud.clock + 1;
-                    noted = Some(cloud.change(Reading {
-                        created,
-                        status: ServiceStatus::Active,
-                        desired: 1,
-                        revision: *number,
-                        deployment: created,
-                        completed: false,
-                    }));
+                    noted = Some(cloud.create(*number));
                 }
             },
             Next::Update { revision, desired, restart, .. } => match cloud.active().cloned() {
                 None => outcome = Outcome::Conflict,
-                Some(_) if revision.is_some_and(|number| !is_active(cloud, number)) => outcome = Outcome::NotActive,
+                Some(_) if revision.is_some_and(|number| !cloud.is_active(number)) => outcome = Outcome::NotActive,
                 Some(service) => {
-                    let is_new = revision.is_some_and(|number| number != service.revision) || *restart;
-                    let deployment = if is_new { cloud.clock + 1 } else { service.deployment };
-                    noted = Some(cloud.change(Reading {
-                        desired: desired.unwrap_or(service.desired),
-                        revision: revision.unwrap_or(service.revision),
-                        deployment,
-                        completed: service.completed && !is_new,
-                        ..service
-                    }));
+                    let is_new = revision.is_some_and(|number| number != service.revision()) || *restart;
+                    let deploys = is_new.then(|| revision.unwrap_or(service.revision()));
+                    noted = Some(cloud.update(service, *desired, deploys));
                 }
+            },
+            Next::StopTasks(_) => match cloud.active().cloned() {
+                None => outcome = Outcome::Conflict,
+                Some(service) => noted = Some(cloud.update(service, Some(0), None)),
             },
             Next::DeleteService => {
                 if let Some(service) = cloud.active().cloned() {
-                    if cloud.tasks.iter().any(|task| !task.stopping) || !cloud.tasks.is_empty() {
+                    if !cloud.tasks.is_empty() {
                         return Err("a service is deleted before its task has ended".into());
                     }
                     noted = Some(cloud.change(Reading { status: ServiceStatus::Draining, desired: 0, ..service }));
@@ -805,7 +828,7 @@ impl World {
                 self.has_files = false;
             }
             Next::DeleteRevisions(numbers) => {
-                if let Some(number) = numbers.iter().find(|number| is_active(cloud, **number)) {
+                if let Some(number) = numbers.iter().find(|number| cloud.is_active(**number)) {
                     return Err(format!("revision {number} is deleted, and ACTIVE"));
                 }
             }
@@ -821,8 +844,11 @@ impl World {
     }
 
     fn deregister(&mut self, number: u8) -> Broken {
-        if self.cloud.active().is_some_and(|service| service.revision == number) {
+        if self.cloud.active().is_some_and(|service| service.revision() == number) {
             return Err(format!("revision {number} is deregistered, and runs or is being deployed"));
+        }
+        if self.cloud.active().is_some() && self.cloud.former.is_some_and(|former| former.revision == number) {
+            return Err(format!("revision {number} is deregistered, and ECS may go back to it"));
         }
         for revision in self.cloud.revisions.iter_mut().filter(|revision| revision.number == number) {
             revision.active = false;
@@ -861,6 +887,7 @@ impl World {
                 Next::Update { revision, desired, restart, superseded } => {
                     seen.restarted |= restart;
                     seen.counted |= desired.is_some();
+                    seen.resume.take_if(|_| desired.is_some());
                     if revision.is_some() {
                         seen.current = seen.registered.take().or(seen.current);
                     }
@@ -869,6 +896,7 @@ impl World {
                         seen.deregistered.insert(*number);
                     }
                 }
+                Next::StopTasks(_) => {}
                 Next::DeleteService => {
                     if noted.is_none() {
                         seen.service = None;
@@ -914,13 +942,14 @@ impl World {
         let note = self.note.get_or_insert_default();
         (note.revisions, note.deregistered) = (seen.revisions, seen.deregistered);
         note.accepted = accepted.or(note.accepted.take());
+        note.resume = seen.resume;
         note.access_point |= seen.access_point;
     }
 }
 
 impl Run {
     fn targets(&self) -> Rc<[Target]> {
-        targets(&self.ops)
+        targets(&self.ops, self.order)
     }
 
     fn target(&self) -> Target {
