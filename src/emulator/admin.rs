@@ -45,9 +45,9 @@ impl Emulator {
                 "POST /_emulator/faults": {
                     "service": "optional: ecs, efs, ssm, ecr, servicequotas, sts", "action": "an action, or *",
                     "skip": "matching calls that pass first (0)", "times": "calls that are struck (1)",
-                    "kind": ["Error", "ErrorAfter", "DropBefore", "DropAfter", "Delay", "Hang"],
+                    "kind": ["Error", "ErrorAfter", "DropBefore", "DropAfter", "Delay", "Late", "Hang"],
                     "status": "for errors (500)", "code": "for errors (ServerException)", "message": "for errors",
-                    "milliseconds": "for Delay (1000)",
+                    "milliseconds": "for Delay and Late (1000)",
                 },
                 "PUT, DELETE /_emulator/behaviours/{service or family}": {"behaviour": behaviour_names()},
                 "GET /_localstack/health": "as LocalStack answers",

@@ -21,7 +21,7 @@ pub struct Conduct {
     /// The first CreateService of an account fails: its service-linked role is made by that very call, and cannot be assumed
     /// yet. Off by default, because it is what an account is once and not how AWS behaves.
     pub fresh_account: bool,
-    /// Reads may be older than what was accepted last; see [`StaleReads`]. Off by default.
+    /// Reads may be older than what was accepted last; see [`StaleReads`]. `None`: they never are.
     pub stale_reads: Option<StaleReads>,
 }
 
@@ -33,6 +33,13 @@ pub struct StaleReads {
     pub seed: u64,
     /// The oldest that an answer may be.
     pub up_to: Duration,
+}
+
+impl Default for StaleReads {
+    /// Up to two seconds, the same ones every time.
+    fn default() -> Self {
+        Self { seed: 1, up_to: Duration::from_secs(2) }
+    }
 }
 
 impl Conduct {
@@ -57,7 +64,7 @@ impl Default for Conduct {
             slow_deletions: true,
             strict: true,
             fresh_account: false,
-            stale_reads: None,
+            stale_reads: Some(StaleReads::default()),
         }
     }
 }

@@ -208,6 +208,13 @@ impl Emulator {
         outcome.map_err(|error| (error.code, error.message))
     }
 
+    /// Lets everything show that was accepted, as if that were long ago.
+    pub fn settle(&self) {
+        if let Some(history) = &self.inner.history {
+            lock(history).settle();
+        }
+    }
+
     fn dispatch(&self, region: &str, service: &str, action: &str, members: &Map<String, Value>) -> Outcome {
         let Some((_, invalid, actions)) = SERVICES.iter().find(|(name, ..)| *name == service) else {
             return Err(ApiError::not_implemented(service, action, &supported(None)));

@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// How often what no read shows any more is forgotten.
+const SWEPT_EVERY: Duration = Duration::from_secs(60);
+
 /// What a change concerns.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Resource {
@@ -43,6 +46,8 @@ struct Seen {
 pub(super) struct History {
     options: StaleReads,
     random: fastrand::Rng,
+    /// When what no read shows any more was forgotten last.
+    swept: Duration,
     changes: BTreeMap<(String, Resource), Vec<Change>>,
 }
 
@@ -51,7 +56,13 @@ pub(super) type Ask<'a> = dyn FnMut(&str, &str, &Map<String, Value>) -> Outcome 
 
 impl History {
     pub(super) fn new(options: StaleReads) -> Self {
-        Self { options, random: fastrand::Rng::with_seed(options.seed), changes: BTreeMap::new() }
+        let random = fastrand::Rng::with_seed(options.seed);
+        Self { options, random, swept: Duration::ZERO, changes: BTreeMap::new() }
+    }
+
+    /// Forgets what was before.
+    pub(super) fn settle(&mut self) {
+        self.changes.clear();
     }
 
     /// Performs an action: a change is remembered, and a read answers as of a moment ago.
@@ -73,9 +84,14 @@ impl History {
             changes.push((Resource::AccessPoint(id.to_owned()), None));
         }
         if !changes.is_empty() {
+            let up_to = self.options.up_to;
+            if self.swept + SWEPT_EVERY < now {
+                self.changes.retain(|_, of| of.iter().any(|change| change.at + up_to > now));
+                self.swept = now;
+            }
             for (resource, before) in changes {
                 let of = self.changes.entry((region.to_owned(), resource)).or_default();
-                of.retain(|change| change.at + self.options.up_to > now);
+                of.retain(|change| change.at + up_to > now);
                 of.push(Change { at: now, before });
             }
             return Ok(outcome);

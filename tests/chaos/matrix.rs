@@ -232,7 +232,18 @@ fn disturb(place: &Place, number: usize, Scenario { of, plan }: &Scenario) -> Op
         }
     }
     let ended = settle(|| place.state(&user), |now| wrong(&allowed, now));
-    Some(ended.map_err(|ended| (ended.0, format!("{context}: {:?} instead of {allowed:?}", ended.1))))
+    let told = |ended: Box<(Wrong, State)>| {
+        let log = said_of(&place.replica.log(), &user);
+        (ended.0, format!("{context}: {:?} instead of {allowed:?}\n{log}", ended.1))
+    };
+    Some(ended.map_err(told))
+}
+
+/// The end of what a replica logged of a user.
+fn said_of(log: &str, user: &str) -> String {
+    let quoted = format!("\"{user}\"");
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(&quoted)).collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
 fn wrong(allowed: &[State], now: &State) -> Option<Wrong> {

@@ -173,7 +173,9 @@ fn pass(client: &TcpStream, aws: SocketAddr, state: &Mutex<State>) {
     let mut stream = client.try_clone().unwrap();
     let Some(request) = read(&mut stream) else { return };
     let action = action(&request);
-    let key = (action.clone(), request.body.clone());
+    // With the path, where EFS says what it is asked for.
+    let asked = request.head.lines().next().unwrap_or_default();
+    let key = (format!("{action} {asked}"), request.body.clone());
     let (trouble, stale) = {
         let mut state = state.lock().unwrap();
         state.calls.push(action.clone());

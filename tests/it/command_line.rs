@@ -235,6 +235,7 @@ async fn a_change_that_takes_long_tells_how_far_it_is_and_how_it_ended() {
     assert_eq!(terminal.says("provision alice --auth-file - --wait").await.0, 0);
     let service = app.get("/containers/alice").await.body["service"].clone();
     app.aws("ecs", "DeleteService", json!({"cluster": CLUSTER, "service": service, "force": true}));
+    app.emulator.settle();
     // The name cannot be used before the last task is gone.
     let (code, said) = terminal.says("provision alice --auth-file - --wait").await;
     assert!(code == 0 && said.contains("the service is being deleted …") && said.contains("running"), "{code} {said}");
@@ -267,4 +268,20 @@ async fn the_list_says_why_a_container_failed() {
     // The second, as soon as the tasks were looked at.
     let is_told = ["circuit_breaker", "image_pull"].iter().any(|reason| said.contains(reason));
     assert!(code == 0 && is_told, "{said}");
+}
+
+/// There is no task then, and the state is no failure yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_cannot_be_placed_says_why_on_the_command_line() {
+    let terminal = Terminal::open().await;
+    terminal.app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::NoCapacity));
+    assert_eq!(terminal.says("provision alice --auth-file -").await.0, 0);
+    for command in ["status alice", "list"] {
+        let (_, mut said) = terminal.says(command).await;
+        while !said.contains("no_capacity") {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            said = terminal.says(command).await.1;
+        }
+        assert!(said.contains("provisioning"), "{command}: {said}");
+    }
 }

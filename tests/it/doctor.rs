@@ -19,6 +19,8 @@ const REGISTRY: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
 
 /// A doctor with every setting of the app given as a variable, after `change`.
 fn doctor_with(app: &TestApp, change: impl FnOnce(&mut Doctor)) -> Doctor {
+    // What is wrong has been so for a while.
+    app.emulator.settle();
     let mut doctor = Doctor {
         coordinates: CoordinatesArgs {
             cluster: Some(CLUSTER.into()),

@@ -99,6 +99,8 @@ impl TestApp {
         let file_system_id = made["FileSystemId"].as_str().unwrap().to_owned();
         let app = Self::over(emulator, file_system_id, Arc::new(root), options, fleet).await;
         app.register_base(|_| {});
+        // All of that was made long before anybody asks for anything.
+        app.emulator.settle();
         app
     }
 
@@ -284,6 +286,7 @@ impl TestApp {
             });
             self.aws("ecs", "CreateService", service);
         }
+        self.emulator.settle();
         users
     }
 
@@ -320,15 +323,17 @@ impl TestApp {
 /// For tests of what each call costs, or of what shows at each moment: every read shows what was accepted.
 pub fn fresh_reads() -> EmulatorOptions {
     let mut options = EmulatorOptions::default();
-    options.conduct.stale_reads = Some(StaleReads { seed: 0, up_to: Duration::ZERO });
+    options.conduct.stale_reads = None;
     options
 }
 
-/// With `STALE_READS_SEED` every test runs on reads that may be two seconds old, unless it chooses that itself.
+/// Reads may be two seconds old, unless a test chooses that itself; `STALE_READS_SEED` draws other ages.
 fn stale(mut options: EmulatorOptions) -> EmulatorOptions {
-    let seed = std::env::var("STALE_READS_SEED").ok().map(|seed| seed.parse().unwrap());
-    let drawn = seed.map(|seed| StaleReads { seed, up_to: Duration::from_secs(2) });
-    options.conduct.stale_reads = options.conduct.stale_reads.or(drawn);
+    if let Ok(seed) = std::env::var("STALE_READS_SEED")
+        && options.conduct.stale_reads == Some(StaleReads::default())
+    {
+        options.conduct.stale_reads = Some(StaleReads { seed: seed.parse().unwrap(), ..StaleReads::default() });
+    }
     options
 }
 

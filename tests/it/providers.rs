@@ -20,6 +20,7 @@ const CREDENTIALS: &str = "/containers/alice/credentials";
 async fn with_base(image: &str) -> TestApp {
     let app = TestApp::start().await;
     base(&app, image);
+    app.emulator.settle();
     app.emulator.clear_calls();
     app
 }

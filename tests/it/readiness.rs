@@ -63,6 +63,7 @@ async fn whatever_it_finds_changes_nothing_about_being_ready() {
     let app = TestApp::start().await;
     app.aws("ecs", "DeleteCluster", json!({"cluster": CLUSTER}));
     app.register_base(|base| base["containerDefinitions"][0]["healthCheck"] = Value::Null);
+    app.emulator.settle();
     let fault = |action: &str| Fault {
         service: None,
         action: action.into(),

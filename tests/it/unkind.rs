@@ -65,6 +65,7 @@ async fn a_provision_after_a_delete_starts_nothing_beside_the_last_task() {
     running(&app, "alice").await;
     let service = app.services()[0].clone();
     app.aws("ecs", "DeleteService", json!({"cluster": CLUSTER, "service": service, "force": true}));
+    app.emulator.settle();
     let provision = app.provision("alice");
     let watch = async {
         while has_live_tasks(&app) {
@@ -211,6 +212,7 @@ async fn a_task_that_an_operator_stopped_is_no_crash() {
     running(&app, "alice").await;
     let task = app.aws("ecs", "ListTasks", json!({"cluster": CLUSTER}))["taskArns"][0].clone();
     app.aws("ecs", "StopTask", json!({"cluster": CLUSTER, "task": task}));
+    app.emulator.settle();
     app.pass_seconds(1).await;
     let body = app.get("/containers/alice").await.body;
     let said = (&body["state"], &body["reason"]["code"]);

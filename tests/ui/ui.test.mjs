@@ -105,6 +105,19 @@ test("from provision to running, a resize that fails with its reason, and the re
   await waitForState(page, "running");
 });
 
+test("a container that cannot be placed says why, in the list and beside it", async (t) => {
+  t.after(() => server.behave("healthy"));
+  await server.behave("no-capacity");
+  const page = await openSignedIn();
+  assert.equal((await server.call("POST", "/provision", provisionBody("dora"))).status, 201);
+  await page.goto(`${server.api}/ui/#/dora`);
+  const reason = page.locator("#detail .notice.bad, #detail .notice.warn");
+  await reason.filter({ hasText: "Capacity is unavailable" }).filter({ hasText: "What to do:" }).waitFor();
+  await page.getByLabel("Find").fill("dora");
+  await page.locator("#containers tbody tr", { hasText: "dora" }).filter({ hasText: /no.capacity/ }).waitFor();
+  assert.equal((await server.call("DELETE", "/containers/dora?data=purge&force=true")).status, 202);
+});
+
 test("a deployment can be cancelled, and a question can be left", async (t) => {
   t.after(() => server.behave("healthy"));
   await server.behave("slow");

@@ -135,6 +135,7 @@ async fn who_comes_back_while_the_old_service_drains_is_202_and_comes_up() {
     let service = app.services()[0].clone();
     // By hand, so that no other call of this service is at work on the user.
     app.aws("ecs", "DeleteService", json!({"cluster": CLUSTER, "service": service, "force": true}));
+    app.emulator.settle();
     let answer = app.provision("alice").await;
     assert_eq!((answer.status, answer.header("location")), (202, Some("/containers/alice")), "{}", answer.body);
     assert_eq!((&answer.body["state"], &answer.body["ready"]), (&json!("deleting"), &json!(false)));

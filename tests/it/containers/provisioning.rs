@@ -106,6 +106,7 @@ async fn a_service_that_somebody_else_made_is_left_alone() {
         "launchType": "FARGATE", "networkConfiguration": subnets,
     });
     app.aws("ecs", "CreateService", foreign);
+    app.emulator.settle();
     let (services, access_points) = (app.services(), app.access_points());
     let answer = app.provision("alice").await;
     assert_eq!(told(&answer), (409, "foreign_service"), "{}", answer.body);

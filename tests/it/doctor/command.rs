@@ -39,6 +39,7 @@ async fn served() -> (TestApp, String) {
 
 /// The settings of `serve` for that app.
 async fn told(app: &TestApp, endpoint: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    app.emulator.settle();
     let root = app.path("");
     let variables = [
         ("AWS_ENDPOINT_URL", endpoint),
