@@ -60,9 +60,11 @@ fn work(ops: &[Op], order: RolloutOrder) -> Result<Work, Refusal> {
     all.try_fold(first, Work::then)
 }
 
+type Asked = (Vec<Op>, RolloutOrder);
+
 thread_local! {
     /// What was asked already: making a piece of work, or a service, is slow beside the search.
-    static TARGETS: RefCell<HashMap<(Vec<Op>, RolloutOrder), Rc<[Target]>>> = RefCell::default();
+    static TARGETS: RefCell<HashMap<Asked, Rc<[Target]>>> = RefCell::default();
     static AGES: RefCell<HashMap<(Reading, Option<Reading>), Age>> = RefCell::default();
 }
 
