@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,8 +15,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::domain::State;
 use crate::domain::service::Rollout;
+use crate::domain::{QuotaUse, State};
 
 /// What every metric's name begins with.
 const PREFIX: &str = "openclaw_provisioner";
@@ -56,6 +57,8 @@ struct Inner {
     rollouts: Family<InState, Gauge>,
     fleet_rollout_users: Family<InState, Gauge>,
     fleet_rollout_paused: Gauge,
+    quota_used: Family<OfQuota, Gauge<f64, AtomicU64>>,
+    quota_limit: Family<OfQuota, Gauge<f64, AtomicU64>>,
     // Families without labels, because a family shows nothing before it is set: an age of 0, or of half a century,
     // would be a lie.
     oldest_transition: Family<NoLabels, Gauge>,
@@ -103,6 +106,11 @@ struct Why {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct InState {
     state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfQuota {
+    quota: &'static str,
 }
 
 impl Default for Metrics {
@@ -213,6 +221,18 @@ impl Default for Metrics {
                 "1 while the rollout over the fleet that this replica runs is paused, otherwise 0",
                 Gauge::default(),
             ),
+            quota_used: add(
+                &mut registry,
+                "quota_used",
+                "What is used of a quota of the account, where it is known what is left",
+                Family::default(),
+            ),
+            quota_limit: add(
+                &mut registry,
+                "quota_limit",
+                "How much of it there is, in force or by AWS's documentation",
+                Family::default(),
+            ),
             oldest_transition: add(
                 &mut registry,
                 "oldest_transition_age_seconds",
@@ -313,6 +333,23 @@ impl Metrics {
     pub fn no_fleet_rollout(&self) {
         self.0.fleet_rollout_users.clear();
         self.0.fleet_rollout_paused.set(0);
+    }
+
+    /// What is used of quotas. One of which it is not known what is left shows nothing, not what was known before.
+    pub fn quotas(&self, quotas: &[QuotaUse]) {
+        for of in quotas {
+            let label = OfQuota { quota: of.quota.name() };
+            match of.used.filter(|_| of.left().is_some()) {
+                Some(used) => {
+                    self.0.quota_used.get_or_create(&label).set(used);
+                    self.0.quota_limit.get_or_create(&label).set(of.limit);
+                }
+                None => {
+                    self.0.quota_used.remove(&label);
+                    self.0.quota_limit.remove(&label);
+                }
+            }
+        }
     }
 
     /// A snapshot of the fleet: the state of every container and of its rollout, how long the longest has been in a

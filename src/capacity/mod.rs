@@ -7,13 +7,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
-use tokio::time::{Instant, timeout};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::aws::{Aws, AwsError, Class, Scope};
 use crate::domain::{Coordinates, LimitSource, Quota, QuotaUse, user_family};
+use crate::metrics::Metrics;
 
 /// How long a look is believed: a page that asks again and again must not have thousands of tasks described each time.
 const BELIEVED_FOR: Duration = Duration::from_secs(60);
+/// How often metrics get another look. The first one comes after a minute: at its start a replica has better things to do.
+const METRICS_EVERY: Duration = Duration::from_secs(300);
+const METRICS_AFTER: Duration = Duration::from_secs(60);
 /// How long whoever asks waits for it: 5,000 tasks are a hundred calls, which take about ten seconds behind everything else.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(25);
 
@@ -65,13 +70,26 @@ pub struct Capacity {
     aws: Aws,
     coordinates: watch::Receiver<Coordinates>,
     last: Arc<Mutex<Option<Arc<Look>>>>,
+    metrics: Metrics,
 }
 
 impl Capacity {
-    /// `coordinates` may change, and what they point at is then looked at anew.
+    /// `coordinates` may change, and what they point at is then looked at anew. Every look goes into `metrics`.
     #[must_use]
-    pub fn new(aws: Aws, coordinates: watch::Receiver<Coordinates>) -> Self {
-        Self { aws, coordinates, last: Arc::default() }
+    pub fn new(aws: Aws, coordinates: watch::Receiver<Coordinates>, metrics: Metrics) -> Self {
+        Self { aws, coordinates, last: Arc::default(), metrics }
+    }
+
+    /// Looks now and then, for metrics, until it is aborted.
+    pub fn refresh_in_background(&self) -> JoinHandle<()> {
+        let capacity = self.clone();
+        tokio::spawn(async move {
+            sleep(METRICS_AFTER).await;
+            loop {
+                drop(capacity.look().await);
+                sleep(METRICS_EVERY).await;
+            }
+        })
     }
 
     /// The quotas, at most 60 s old.
@@ -83,6 +101,7 @@ impl Capacity {
         }
         let (taken_at, taken) = (Timestamp::now(), Instant::now());
         let quotas = read(&self.aws, &place, ANSWERS_WITHIN).await;
+        self.metrics.quotas(&quotas);
         let look = Arc::new(Look { taken_at, taken, of: place, quotas });
         *last = Some(Arc::clone(&look));
         look

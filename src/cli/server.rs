@@ -45,6 +45,7 @@ impl Server {
         let limits = Limits::within(raised_file_limit());
         let app = self.assemble().await?;
         let (reconciler, fleet, rollouts) = (Arc::clone(&app.reconciler), app.fleet.clone(), app.rollouts.clone());
+        let quotas = app.capacity.refresh_in_background();
         rollouts.run_in_background();
         fleet.roster.refresh_in_background();
         reconciler.sweep_in_background();
@@ -57,6 +58,7 @@ impl Server {
         stop.send_replace(true);
         // A stream of events would keep its connection open for as long as it likes.
         fleet.shut_down();
+        quotas.abort();
         rollouts.shut_down();
         let finish = async {
             reconciler.shut_down().await;
@@ -89,7 +91,7 @@ impl Server {
 
         let infrastructure = Infrastructure::new(self.aws.clone(), coordinates.clone(), owner.owner);
         let (ecs, at) = (self.aws.ecs.clone(), coordinates.clone());
-        let capacity = Capacity::new(self.aws.clone(), coordinates.clone());
+        let capacity = Capacity::new(self.aws.clone(), coordinates.clone(), metrics.clone());
         let reconciler = Arc::new(Reconciler::new(
             self.aws,
             staging,

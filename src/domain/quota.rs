@@ -33,6 +33,17 @@ impl Quota {
     /// All of them, the one that is used up first in a new account first.
     pub const ALL: [Self; 4] = [Self::FargateVcpu, Self::Services, Self::AccessPoints, Self::TaskDefinitionRevisions];
 
+    /// Its name, as in answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FargateVcpu => "fargate_vcpu",
+            Self::Services => "services",
+            Self::AccessPoints => "access_points",
+            Self::TaskDefinitionRevisions => "task_definition_revisions",
+        }
+    }
+
     /// What it limits, for people.
     #[must_use]
     pub const fn what(self) -> &'static str {
@@ -213,6 +224,13 @@ mod tests {
         assert_eq!(of(Quota::FargateVcpu, 2.5, limit).left(), Some(5.5));
         assert_eq!(of(Quota::FargateVcpu, None, limit).left(), None);
         assert_eq!(of(Quota::FargateVcpu, 9.0, limit).left(), Some(0.0), "never less than nothing");
+    }
+
+    #[test]
+    fn names_are_those_of_answers() {
+        for quota in Quota::ALL {
+            assert_eq!(serde_json::to_value(quota).unwrap(), quota.name());
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub const LAYERS: [(&str, &[&str]); 18] = [
     ("rollout", &["aws", "domain", "fleet", "ledger", "metrics", "reconcile", "staging"]),
     ("reconcile", &["aws", "domain", "files", "ledger", "metrics", "probe", "staging"]),
     ("fleet", &["aws", "domain", "metrics", "reconcile"]),
-    ("capacity", &["aws", "domain"]),
+    ("capacity", &["aws", "domain", "metrics"]),
     ("aws", &["domain", "metrics"]),
     ("metrics", &["domain"]),
     ("staging", &["domain", "files", "metrics"]),

@@ -40,6 +40,7 @@ pub struct TestApp {
     pub file_system_id: String,
     pub reconciler: Arc<Reconciler>,
     pub fleet: Fleet,
+    pub capacity: Capacity,
     pub rollouts: Rollouts,
     /// The adapters that the replica calls AWS through.
     pub sdk: Aws,
@@ -133,7 +134,7 @@ impl TestApp {
         let aws = Aws::new(&config, &RateLimits::default(), &metrics);
         let (ecs, at) = (aws.ecs.clone(), receiver.clone());
         let infrastructure = Infrastructure::new(aws.clone(), receiver.clone(), options.owner);
-        let capacity = Capacity::new(aws.clone(), receiver.clone());
+        let capacity = Capacity::new(aws.clone(), receiver.clone(), metrics.clone());
         // A paused clock waits for work on this runtime's threads.
         let files = Files::on_this_runtime(root.path(), metrics.clone());
         identify(&files, &file_system_id, Initialize::IfMissing).await.unwrap();
@@ -154,7 +155,7 @@ impl TestApp {
         let app = App::from(Parts {
             reconciler: reconciler.clone(),
             fleet: fleet.clone(),
-            capacity,
+            capacity: capacity.clone(),
             rollouts: rollouts.clone(),
             tokens,
             readiness,
@@ -165,6 +166,7 @@ impl TestApp {
             file_system_id,
             reconciler,
             fleet,
+            capacity,
             rollouts,
             sdk: aws,
             coordinates,

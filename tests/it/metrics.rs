@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use jiff::Timestamp;
-use openclaw_provisioner::domain::State;
 use openclaw_provisioner::domain::service::Rollout;
+use openclaw_provisioner::domain::{LimitSource, Quota, QuotaUse, State};
 use openclaw_provisioner::emulator::{Fault, FaultKind};
 use openclaw_provisioner::metrics::Metrics;
 use serde_json::{Value, json};
 
-use crate::harness::{READ_TOKEN, TOKEN, TestApp, auth};
+use crate::harness::{READ_TOKEN, TOKEN, TestApp, auth, fresh_reads};
 
 const PREFIX: &str = "openclaw_provisioner_";
 
@@ -159,6 +159,42 @@ fn a_snapshot_of_the_fleet_replaces_the_one_before() {
     assert_eq!(value(&text, "fleet_snapshot_timestamp_seconds{}"), Some(1_770_000_060.0));
 }
 
+fn of_vcpu(used: Option<f64>, limit_from: LimitSource) -> QuotaUse {
+    QuotaUse { quota: Quota::FargateVcpu, used, limit: 6.0, limit_from, problems: vec![] }
+}
+
+#[test]
+fn a_quota_of_which_it_is_not_known_what_is_left_shows_nothing() {
+    let metrics = Metrics::default();
+    let shown = |of: QuotaUse| {
+        metrics.quotas(&[of]);
+        let text = metrics.encode();
+        ["used", "limit"].map(|name| value(&text, &format!(r#"quota_{name}{{quota="fargate_vcpu"}}"#)))
+    };
+    let known = [Some(1.5), Some(6.0)];
+    assert_eq!(shown(of_vcpu(Some(1.5), LimitSource::InForce)), known);
+    assert_eq!(shown(of_vcpu(None, LimitSource::InForce)), [None, None]);
+    assert_eq!(shown(of_vcpu(Some(1.5), LimitSource::DocumentedDefault)), known);
+    assert_eq!(shown(of_vcpu(Some(7.0), LimitSource::DocumentedDefault)), [None, None], "more is in force");
+}
+
+/// The first look for metrics is after a minute, and the next ones every five.
+#[tokio::test(start_paused = true)]
+async fn quotas_are_looked_at_in_the_background() {
+    let app = TestApp::with(fresh_reads()).await;
+    app.provision("alice").await;
+    let background = app.capacity.refresh_in_background();
+    app.pass_seconds(59).await;
+    assert_eq!(value(&scrape(&app).await, r#"quota_used{quota="services"}"#), None);
+    app.pass_seconds(2).await;
+    assert_eq!(value(&scrape(&app).await, r#"quota_used{quota="services"}"#), Some(1.0));
+    assert_eq!(value(&scrape(&app).await, r#"quota_limit{quota="services"}"#), Some(5_000.0));
+    app.provision("bob").await;
+    app.pass_seconds(301).await;
+    assert_eq!(value(&scrape(&app).await, r#"quota_used{quota="services"}"#), Some(2.0));
+    background.abort();
+}
+
 /// Everything that can be measured, measured once.
 fn all() -> Metrics {
     let metrics = Metrics::default();
@@ -173,6 +209,7 @@ fn all() -> Metrics {
     metrics.waited("service-write", Duration::ZERO);
     metrics.fleet([(State::Running, Some(Rollout::Completed))], None, Timestamp::UNIX_EPOCH);
     metrics.fleet_rollout(&[("done", 1)], false);
+    metrics.quotas(&[of_vcpu(Some(1.5), LimitSource::InForce)]);
     metrics
 }
 
