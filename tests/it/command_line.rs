@@ -84,10 +84,13 @@ async fn what_the_fleet_costs_and_what_there_is_room_for_is_told() {
     let terminal = Terminal::open().await;
     assert_eq!(terminal.says("provision alice --auth-file - --wait").await.0, 0);
     terminal.app.register_base(|base| base["runtimePlatform"]["cpuArchitecture"] = json!("ARM64"));
+    // Both are to be rendered from it.
+    terminal.app.emulator.settle();
     for user in ["bob", "carol"] {
         assert_eq!(terminal.says(&format!("provision {user} --auth-file - --wait")).await.0, 0);
     }
     assert_eq!(terminal.says("stop carol --wait").await.0, 0);
+    terminal.app.emulator.settle();
     let told = terminal.json("cost").await;
     let line = |state: &str, architecture: &str, each: f64| {
         json!({"state": state, "cpu": 512, "memory_mib": 2048, "architecture": architecture, "containers": 1,

@@ -7,6 +7,7 @@ use super::{PASS, SKIP, doctor_with, examined, fail, of, refusal, said, strike, 
 use crate::harness::TestApp;
 
 async fn planned(app: &TestApp, users: u32) -> Vec<Check> {
+    app.emulator.settle();
     doctor_with(app, |doctor| doctor.planned_users = Some(users)).examine().await
 }
 
