@@ -56,8 +56,11 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Registrations of one family at once that ECS takes. It does not say how many (aws-facts §1).
+const MOST_REGISTRATIONS_AT_ONCE: usize = 10;
+
 /// How an emulator behaves from its start.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// How fast simulated tasks move.
     pub pace: Pace,
@@ -67,12 +70,26 @@ pub struct Options {
     pub per_call_delay: Duration,
     /// Whether the documented request rates of ECS are enforced; false by default.
     pub enforce_rate_limits: bool,
-    /// Registrations of one family at once above which ECS refuses; `None`, the default, never does.
+    /// Registrations of one family at once above which ECS refuses; `None`: it never does.
     pub most_registrations_at_once: Option<usize>,
     /// The address every task gets instead of a random private one, for a stand-in of the container.
     pub task_address: Option<Ipv4Addr>,
     /// How far the clock that dates answers is ahead of this machine's, in seconds; zero by default.
     pub clock_ahead_seconds: i64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pace: Pace::default(),
+            conduct: Conduct::default(),
+            per_call_delay: Duration::ZERO,
+            enforce_rate_limits: false,
+            most_registrations_at_once: Some(MOST_REGISTRATIONS_AT_ONCE),
+            task_address: None,
+            clock_ahead_seconds: 0,
+        }
+    }
 }
 
 /// A handle on one emulated AWS account; clones share it.

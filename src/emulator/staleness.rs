@@ -1,6 +1,8 @@
 //! Reads that are older than what was accepted last (API reference, "Eventual consistency"). What the answers were right before
 //! each accepted change is kept for as long as they may still be given.
 //!
+//! Each read draws its own age, also on one connection: nothing says that two reads in a row see the same.
+//!
 //! Only accepted changes are seen late. What happens by itself (a task that becomes healthy) is seen when it happens.
 
 use super::conduct::StaleReads;

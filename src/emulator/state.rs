@@ -77,7 +77,7 @@ pub(crate) struct Region {
     pub(crate) behaviours: BTreeMap<String, Behaviour>,
     pub(crate) clusters: BTreeMap<String, Cluster>,
     pub(crate) families: BTreeMap<String, Family>,
-    /// Every service that ever was, so that an INACTIVE one stays describable.
+    /// INACTIVE ones too, which stay describable for a while.
     pub(crate) services: BTreeMap<u64, Service>,
     /// (cluster, name) → the newest service of that name.
     pub(crate) service_names: BTreeMap<(String, String), u64>,

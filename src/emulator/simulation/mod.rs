@@ -42,11 +42,14 @@ impl Region {
         self.agenda.insert((due, service));
     }
 
-    /// Forgets long-stopped tasks, once a minute: a crash loop makes thousands of them.
+    /// Forgets long-stopped tasks and services that have long been INACTIVE, once a minute: a crash loop makes thousands of them.
     fn purge(&mut self, now: Duration) {
         if now.saturating_sub(self.purged) >= Duration::from_secs(60) {
             self.purged = now;
             self.tasks.retain(|_, task| task.is_visible(now));
+            self.services.retain(|_, service| !service.is_forgotten(now));
+            let services = &self.services;
+            self.service_names.retain(|_, uid| services.contains_key(uid));
         }
     }
 

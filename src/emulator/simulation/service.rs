@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// Events AWS keeps of a service.
 const EVENTS_KEPT: usize = 100;
+/// How long an INACTIVE service stays describable. AWS says that it may be forgotten at any time (API reference, DeleteService).
+const INACTIVE_KEPT: Duration = Duration::from_secs(3600);
 /// Past deployments kept for ListServiceDeployments.
 const DEPLOYMENTS_KEPT: usize = 50;
 
@@ -75,6 +77,11 @@ impl Service {
         let text = format!("(service {}) {message}", self.name);
         self.events.push_front((now, id, text));
         self.events.truncate(EVENTS_KEPT);
+    }
+
+    /// Whether nothing shows it any more.
+    pub(super) fn is_forgotten(&self, now: Duration) -> bool {
+        self.status == Status::Inactive && self.inactive_at.is_some_and(|since| since + INACTIVE_KEPT <= now)
     }
 
     /// Forgets the oldest deployments that are no longer listed.

@@ -303,3 +303,20 @@ async fn a_task_is_activating_before_it_runs_and_none_is_no_health_check() {
     assert_eq!(tasks(&emulator, "RUNNING")[0]["healthStatus"], "UNKNOWN");
     assert_eq!(states(&service(&emulator)), [("PRIMARY".to_owned(), "COMPLETED".to_owned())]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_inactive_service_is_remembered_for_a_while() {
+    let emulator = with_conduct("app:1", Conduct::default());
+    pass(3_000).await;
+    ecs(&emulator, "DeleteService", json!({"service": "s", "force": true}));
+    pass(60_000).await;
+    assert_eq!(service(&emulator)["status"], "INACTIVE");
+    // Two looks: what is old is forgotten at the second.
+    for _ in 0..2 {
+        pass(3_700_000).await;
+        ecs(&emulator, "ListServices", json!({}));
+    }
+    let found = ecs(&emulator, "DescribeServices", json!({"services": ["s"]}));
+    assert_eq!(found["failures"][0]["reason"], "MISSING", "{found}");
+    ecs(&emulator, "CreateService", request("u"));
+}

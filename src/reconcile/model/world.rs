@@ -196,6 +196,8 @@ pub(super) struct Bounds {
     /// Deployments that fail.
     pub(super) failures: u8,
     pub(super) ops: &'static [Op],
+    /// How many changes ago a read may see at most.
+    pub(super) ages: u8,
     pub(super) order: RolloutOrder,
 }
 
@@ -211,6 +213,7 @@ impl World {
     /// Every event that may happen now.
     pub(super) fn events(&self, bounds: Bounds) -> Vec<Event> {
         let mut events = Vec::new();
+        let most = self.cloud.oldest().min(bounds.ages);
         // Which of the two is asked first is all the same.
         for r in 0..if self.sent == 0 { 1 } else { 2_u8 } {
             let replica = &self.replicas[usize::from(r)];
@@ -219,7 +222,7 @@ impl World {
             }
             let Some(run) = &replica.run else {
                 if self.holder.is_none() && replica.waiting == Some(Op::Cancel) {
-                    events.extend((0..=self.cloud.oldest()).map(|ago| Event::Cancel(r, ago)));
+                    events.extend((0..=most).map(|ago| Event::Cancel(r, ago)));
                 } else if self.holder.is_none() && replica.waiting.is_some() {
                     events.push(Event::Take(r));
                 } else if self.holder.is_none() && self.note.as_ref().is_some_and(|note| !note.pending.is_empty()) {
@@ -229,7 +232,6 @@ impl World {
             };
             match &run.at {
                 At::Look => {
-                    let most = self.cloud.oldest();
                     for ago in 0..=most {
                         let asks = self.cloud.read(ago).is_some_and(|reading| asks_for_tasks(&run.target(), &reading));
                         events.extend((0..=if asks { most } else { 0 }).map(|tasks| Event::Look(r, ago, tasks)));
