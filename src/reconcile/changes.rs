@@ -86,10 +86,13 @@ impl Changes {
         Some(on_file)
     }
 
-    /// How long ago it was accepted; what was not heard of lately is old.
+    /// How long ago it was accepted; what was not heard of lately is old. Where a later change has been heard of meanwhile, that one's
+    /// age: no reading is the more to be believed for it.
     fn age(&self, user: &UserId, accepted: &Accepted) -> Duration {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.heard.get(user).filter(|heard| heard.accepted == *accepted).map_or(KEPT, Heard::age)
+        let is_it_or_later =
+            |heard: &&Heard| heard.accepted == *accepted || heard.accepted.at_millis > accepted.at_millis;
+        all.heard.get(user).filter(is_it_or_later).map_or(KEPT, Heard::age)
     }
 }
 

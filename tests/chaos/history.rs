@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use openclaw_provisioner::emulator::Options as EmulatorOptions;
 use serde_json::{Value, json};
 
-use crate::harness::{fresh_reads, provision_body};
+use crate::harness::provision_body;
 use crate::setting;
 use crate::world::{Replica, World};
 
@@ -95,8 +95,7 @@ fn two_replicas_are_as_one_to_many_callers() {
     let (operations, seed) = (setting("CHAOS_OPERATIONS", 2000), setting("CHAOS_SEED", 1));
     let root = tempfile::tempdir().unwrap();
     let delay = Duration::from_millis(5);
-    // On old reads it does not hold yet (docs/chaos.md).
-    let world = World::new(EmulatorOptions { per_call_delay: delay, ..fresh_reads() });
+    let world = World::new(EmulatorOptions { per_call_delay: delay, ..EmulatorOptions::default() });
     let replicas = [world.replica(root.path()), world.replica(root.path())];
     let mut wrong = Vec::new();
     let start = Instant::now();
