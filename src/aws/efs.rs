@@ -44,6 +44,23 @@ pub struct AccessPoint {
     pub tags: Vec<(String, String)>,
 }
 
+/// An access point that there is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FoundAccessPoint {
+    /// `fsap-…`: whoever knows it may be able to mount it.
+    pub id: String,
+    /// Its root directory.
+    pub path: String,
+    /// Key and value.
+    pub tags: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for FoundAccessPoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FoundAccessPoint").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 impl Efs {
     pub(super) fn new(config: &SdkConfig, attempts: Attempts) -> Self {
         let config = aws_sdk_efs::config::Builder::from(config).interceptor(attempts).build();
@@ -137,6 +154,32 @@ impl Efs {
             page = answer.next_token;
             if page.is_none() {
                 return Ok(u32::try_from(count).unwrap_or(u32::MAX));
+            }
+        }
+    }
+
+    /// The access points of a file system that are not being deleted.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn access_points(&self, file_system_id: &str) -> Result<Vec<FoundAccessPoint>, AwsError> {
+        const OPERATION: &str = "elasticfilesystem:DescribeAccessPoints";
+        let (mut found, mut page) = (Vec::new(), None);
+        loop {
+            let call = self.client.describe_access_points().file_system_id(file_system_id).max_results(LISTED);
+            let answer =
+                call.set_next_token(page).send().await.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
+            for point in answer.access_points() {
+                let is_going =
+                    matches!(point.life_cycle_state(), Some(LifeCycleState::Deleting | LifeCycleState::Deleted));
+                let (Some(id), false) = (point.access_point_id(), is_going) else { continue };
+                let path = point.root_directory().and_then(RootDirectory::path).unwrap_or("/").to_owned();
+                let tags = point.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
+                found.push(FoundAccessPoint { id: id.to_owned(), path, tags });
+            }
+            page = answer.next_token;
+            if page.is_none() {
+                return Ok(found);
             }
         }
     }

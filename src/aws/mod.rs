@@ -19,9 +19,9 @@ pub use attempts::{MaySend, fenced};
 pub use ecr::{Ecr, ImageLookup};
 pub use ecs::{
     CreateService, DESCRIBED_SERVICES, DESCRIBED_TASKS, DefinitionPage, Ecs, ListedTasks, RegisteredDefinition,
-    ServiceChange, ServicePage,
+    Revisions, ServiceChange, ServicePage,
 };
-pub use efs::{AccessPoint, Efs, PosixOwner};
+pub use efs::{AccessPoint, Efs, FoundAccessPoint, PosixOwner};
 pub use error::{AwsError, ErrorKind};
 pub use limiter::{Bucket, Class, Limiter, NotInTime, ParseLimitsError, QueueFull, RateLimits, Scope};
 pub use quotas::ServiceQuotas;

@@ -5,6 +5,7 @@
 //! unlike `fcntl` it also excludes threads (incident 25). The kernel, or the NFS lease, releases it when a process is
 //! killed, and the lease alone when it is stopped: so the file also says whose it is, see [`Holding::look`].
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::future::pending;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde_json::Value;
@@ -25,7 +27,7 @@ use super::pending::{Ask, Listed, Noted, Pending, PendingSlot};
 use super::queue::{Place, Queues};
 use super::slots::{Entry, Newest};
 use super::{Hold, Ledger, LedgerError, Record, VERIFIED_FOR, stops};
-use super::{fleet_files, pending_files, rollout_files};
+use super::{fleet_files, left_over_files, pending_files, rollout_files};
 use crate::domain::{LastStop, Promotion, UserId};
 use crate::files::{Clock, Fence, Files, Job, Root, boot_time};
 use crate::metrics::Metrics;
@@ -321,6 +323,15 @@ impl Ledger for FileLedger {
         let id = id.to_owned();
         let read = self.files.run(Job::ours(), move |root| rollout_files::journal(root, &id)).await;
         read.map_err(LedgerError::Fleet)
+    }
+
+    async fn left_over(&self) -> Result<BTreeMap<String, Timestamp>, LedgerError> {
+        self.files.run(Job::ours(), left_over_files::read).await.map_err(LedgerError::Fleet)
+    }
+
+    async fn keep_left_over(&self, since: BTreeMap<String, Timestamp>) -> Result<(), LedgerError> {
+        let kept = self.files.run(Job::ours(), move |root| left_over_files::write(root, since)).await;
+        kept.map_err(LedgerError::Fleet)
     }
 
     async fn append(&self, id: &str, lines: Vec<u8>, under: Option<Arc<dyn Fence>>) -> Result<(), LedgerError> {

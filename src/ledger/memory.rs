@@ -1,7 +1,7 @@
 //! A ledger in memory, as a store with conditional writes would keep it: so that the sentences in `tests.rs` are not
 //! about files.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -185,6 +186,14 @@ impl Ledger for MemoryLedger {
 
     async fn journal(&self, id: &str) -> Result<Vec<u8>, LedgerError> {
         Ok(self.rollouts.lock().unwrap().get(id).map(|(_, journal)| journal.clone()).unwrap_or_default())
+    }
+
+    async fn left_over(&self) -> Result<BTreeMap<String, Timestamp>, LedgerError> {
+        Ok(BTreeMap::new())
+    }
+
+    async fn keep_left_over(&self, _since: BTreeMap<String, Timestamp>) -> Result<(), LedgerError> {
+        Ok(())
     }
 
     async fn append(&self, id: &str, lines: Vec<u8>, _under: Option<Arc<dyn Fence>>) -> Result<(), LedgerError> {

@@ -12,6 +12,7 @@
 
 mod file;
 mod fleet_files;
+mod left_over_files;
 mod pending;
 mod pending_files;
 mod queue;
@@ -19,13 +20,14 @@ mod rollout_files;
 mod slots;
 mod stops;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -212,6 +214,12 @@ pub trait Ledger: Debug + Send + Sync {
 
     /// A rollout's journal: whole lines, and at most one at the end of what was appended last that a killed writer left.
     async fn journal(&self, id: &str) -> Result<Vec<u8>, LedgerError>;
+
+    /// Since when things have belonged to nobody, by their names; nothing where that cannot be understood.
+    async fn left_over(&self) -> Result<BTreeMap<String, Timestamp>, LedgerError>;
+
+    /// Keeps since when things have belonged to nobody, in place of what was kept.
+    async fn keep_left_over(&self, since: BTreeMap<String, Timestamp>) -> Result<(), LedgerError>;
 
     /// Appends whole lines to a rollout's journal, durable when it returns; under that lock, where there is one.
     async fn append(&self, id: &str, lines: Vec<u8>, under: Option<Arc<dyn Fence>>) -> Result<(), LedgerError>;

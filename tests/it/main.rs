@@ -22,6 +22,7 @@ mod documentation;
 mod egress;
 mod file_system;
 mod gateway;
+mod gc;
 mod half_done;
 mod harness;
 mod images;

@@ -20,13 +20,22 @@ const LISTED_SERVICES: i32 = 100;
 /// Revisions on one page of ListTaskDefinitions, at most and by default.
 const LISTED_DEFINITIONS: i32 = 100;
 
-/// One page of the ACTIVE revisions of a family, newest first.
+/// One page of the revisions of a family, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DefinitionPage {
     /// ARNs.
     pub arns: Vec<String>,
     /// What asks for the page after it, if there is one.
     pub next: Option<String>,
+}
+
+/// Which revisions of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revisions {
+    /// Those that a service can be pointed at.
+    Active,
+    /// Those that were deregistered and not deleted.
+    Inactive,
 }
 
 /// One page of the services of a cluster.
@@ -84,7 +93,21 @@ impl Ecs {
         Ok(ServicePage { names: answer.service_arns().iter().map(name).collect(), next: answer.next_token })
     }
 
-    /// The ACTIVE revisions of a family, a page at a time; `page` is what the page before named. `None` when no capacity is
+    /// The revisions of a family, a page at a time; `page` is what the page before named.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn list_revisions(
+        &self,
+        family: &str,
+        which: Revisions,
+        page: Option<String>,
+    ) -> Result<DefinitionPage, AwsError> {
+        self.turn_in_background(Bucket::TaskDefinitionRead, "ecs:ListTaskDefinitions").await?;
+        self.listed_revisions(family, which, page).await
+    }
+
+    /// The revisions of a family, a page at a time; `page` is what the page before named. `None` when no capacity is
     /// left over for it.
     ///
     /// # Errors
@@ -92,15 +115,29 @@ impl Ecs {
     pub async fn list_revisions_with_spare_capacity(
         &self,
         family: &str,
+        which: Revisions,
         page: Option<String>,
     ) -> Result<Option<DefinitionPage>, AwsError> {
         if !self.limiter.try_acquire_spare(Bucket::TaskDefinitionRead) {
             return Ok(None);
         }
-        let call = self.client.list_task_definitions().family_prefix(family).status(TaskDefinitionStatus::Active);
+        self.listed_revisions(family, which, page).await.map(Some)
+    }
+
+    async fn listed_revisions(
+        &self,
+        family: &str,
+        which: Revisions,
+        page: Option<String>,
+    ) -> Result<DefinitionPage, AwsError> {
+        let status = match which {
+            Revisions::Active => TaskDefinitionStatus::Active,
+            Revisions::Inactive => TaskDefinitionStatus::Inactive,
+        };
+        let call = self.client.list_task_definitions().family_prefix(family).status(status);
         let call = call.sort(SortOrder::Desc).max_results(LISTED_DEFINITIONS).set_next_token(page);
         let answer = call.send().await.map_err(|error| AwsError::from_sdk("ecs:ListTaskDefinitions", error))?;
-        Ok(Some(DefinitionPage { arns: answer.task_definition_arns().to_vec(), next: answer.next_token }))
+        Ok(DefinitionPage { arns: answer.task_definition_arns().to_vec(), next: answer.next_token })
     }
 
     /// ARNs of the tasks of one service, at most 100.

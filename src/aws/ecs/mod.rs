@@ -7,7 +7,7 @@ mod services;
 mod task_definitions;
 mod tasks;
 
-pub use bulk::{DESCRIBED_SERVICES, DESCRIBED_TASKS, DefinitionPage, ServicePage};
+pub use bulk::{DESCRIBED_SERVICES, DESCRIBED_TASKS, DefinitionPage, Revisions, ServicePage};
 pub use services::{CreateService, ServiceChange};
 use task_definitions::Newest;
 pub use task_definitions::RegisteredDefinition;

@@ -173,6 +173,20 @@ impl Api {
         Ok(ExitCode::from(if failed { 1 } else { answer.exit_code() }))
     }
 
+    pub(super) const fn reconciler(&self) -> &Arc<Reconciler> {
+        &self.reconciler
+    }
+
+    /// Lets what goes on in the background come to its end, and prints what came of the work.
+    pub(super) async fn finish_work(&self, body: &Value, words: &str) -> anyhow::Result<()> {
+        self.reconciler.finish().await;
+        match self.json {
+            true => anstream::println!("{}", serde_json::to_string_pretty(body)?),
+            false => anstream::print!("{words}"),
+        }
+        Ok(())
+    }
+
     /// Says on standard error what differs from a plan.
     #[expect(clippy::print_stderr, reason = "the reason why nothing was done")]
     pub(super) fn complain_of(&self, differences: &[String]) {

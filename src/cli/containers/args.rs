@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{cost, rollout_args, sign_in};
+use super::{cost, gc, rollout_args, sign_in};
 use crate::cli::SETTINGS;
 use crate::cli::logs::LogArgs;
 use crate::config::{AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs};
@@ -74,6 +74,8 @@ pub(in crate::cli) enum ContainerCommand {
     /// Take the whole fleet, or a part of it, along in waves; a serve that runs does the work
     #[command(subcommand)]
     Rollout(Box<rollout_args::RolloutCommand>),
+    /// Tell what belongs to nobody, and remove it with --apply: revisions, access points, services, locks. A user's directory never goes
+    Gc(gc::GcArgs),
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 mod api;
 mod args;
 mod cost;
+mod gc;
 mod rollout_args;
 mod rollout_plan;
 mod rollouts;
@@ -87,6 +88,7 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
         }
         Command::Credentials(args) => sign_in::run(args).await,
         Command::Rollout(command) => rollouts::run(*command).await,
+        Command::Gc(args) => gc::run(args).await,
         Command::Base(args) => get(args.settings, "/fleet/base".into()).await,
         Command::Capacity(args) => get(args.settings, "/fleet/capacity".into()).await,
         Command::Cost(args) => cost::run(args).await,

@@ -138,6 +138,20 @@ fn usd(value: &Value) -> String {
     value.as_f64().map_or_else(|| plain(value), |usd| format!("{usd:.2}"))
 }
 
+/// What belongs to nobody, in a table.
+pub(super) fn left_over(found: &[Value], is_applied: bool) -> String {
+    const COLUMNS: [&str; 5] = ["kind", "id", "user_id", "fate", "why"];
+    if found.is_empty() {
+        return "nothing belongs to nobody\n".to_owned();
+    }
+    let header = COLUMNS.map(heading).to_vec();
+    let row = |left: &Value| COLUMNS.map(|column| plain(&left[column])).to_vec();
+    let table = aligned(std::iter::once(header).chain(found.iter().map(row)));
+    let (fate, what) = if is_applied { ("removed", "were removed") } else { ("due", "would be removed with --apply") };
+    let number = found.iter().filter(|left| left["fate"] == fate).count();
+    format!("{table}{number} of {} {what}\n", found.len())
+}
+
 fn heading(member: &str) -> String {
     member.to_uppercase().replace('_', " ")
 }

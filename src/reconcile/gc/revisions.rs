@@ -1,0 +1,324 @@
+//! Revisions that nothing references. Whoever registered one may have been killed before it could be written down, and AWS keeps what
+//! was deregistered for ever, with its user's variables, unless it is deleted.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::{Fate, Gc, LeftOver};
+use crate::aws::{DefinitionPage, RegisteredDefinition, Revisions, fenced};
+use crate::domain::service::{Service, ServiceStatus};
+use crate::domain::{CurrentDefinition, LABEL_USER, UserId, user_family, with_causes};
+use crate::ledger::{Hold, LedgerError};
+use crate::reconcile::Reconciler;
+use crate::reconcile::error::ConvergeError;
+
+/// How old a revision has to be that is swept in the background. Far older than any operation becomes, so that none is about to run it.
+const GRACE: Duration = Duration::from_secs(3600);
+/// For how long one has to be deregistered that is deleted in the background.
+const DELETED_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// How long a user is waited for whom somebody works on: as long as it takes to let go of one after a look.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Revisions that are looked at in one round, at one call each and two for one that seems to be nobody's.
+const MOST_LOOKED_AT: usize = 25;
+/// Revisions that are remembered to be in order: one for each user, and a second one for some.
+const MOST_KNOWN: usize = 50_000;
+/// Revisions that one call deletes (aws-facts §1).
+const DELETED_AT_A_TIME: usize = 10;
+/// How often, and how long in between, a user is tried again who is worked on.
+const TRIES: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How far a sweep has come.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    /// ARNs that need no second look: whatever becomes of them, somebody remembers them.
+    known: HashSet<String>,
+    /// Since when others have been as they are, which have not been so for long enough.
+    waits: HashMap<String, Timestamp>,
+    /// What asks for the next page of those that are ACTIVE, and of those that are not.
+    next: [Option<String>; 2],
+}
+
+/// A revision that may be nobody's.
+#[derive(Debug, Clone)]
+struct Candidate {
+    user: UserId,
+    arn: String,
+    status: Revisions,
+    since: Timestamp,
+}
+
+/// What a look at a revision came to.
+enum Judged {
+    /// Somebody remembers it, or it is gone.
+    InOrder,
+    /// It was not made by this service, whatever its family.
+    NotOurs,
+    /// It may be nobody's.
+    Candidate(Candidate),
+}
+
+impl Reconciler {
+    /// One round over a page of those that are ACTIVE and one of those that are not; `now` is what ages are counted from. Says how many
+    /// revisions it deregistered or deleted.
+    ///
+    /// # Errors
+    /// What kept it from going on. The next round goes on where this one stopped.
+    pub async fn sweep(&self, sweep: &mut Sweep, now: Timestamp) -> Result<usize, ConvergeError> {
+        let mut removed = 0;
+        for (at, (status, grace)) in
+            [(Revisions::Active, GRACE), (Revisions::Inactive, DELETED_AFTER)].into_iter().enumerate()
+        {
+            removed += self.sweep_page(sweep, at, status, Gc { applies: true, grace, now }).await?;
+        }
+        Ok(removed)
+    }
+
+    async fn sweep_page(
+        &self,
+        sweep: &mut Sweep,
+        at: usize,
+        status: Revisions,
+        gc: Gc,
+    ) -> Result<usize, ConvergeError> {
+        let family = user_family(self.coordinates().base_family.as_str());
+        let page = sweep.next.get(at).cloned().flatten();
+        let listed = self.aws.ecs.list_revisions_with_spare_capacity(&family, status, page).await?;
+        let Some(DefinitionPage { arns, next }) = listed else { return Ok(0) };
+        if sweep.known.len() + sweep.waits.len() > MOST_KNOWN {
+            sweep.known.clear();
+            sweep.waits.clear();
+        }
+        let is_unknown =
+            |arn: &&String| !sweep.known.contains(*arn) && sweep.waits.get(*arn).is_none_or(|since| gc.is_due(*since));
+        let unknown: Vec<&String> = arns.iter().filter(is_unknown).collect();
+        let mut candidates = BTreeMap::<UserId, Vec<Candidate>>::new();
+        for arn in unknown.iter().take(MOST_LOOKED_AT) {
+            match self.judge(arn, status).await? {
+                Judged::InOrder | Judged::NotOurs => {
+                    sweep.known.insert((*arn).clone());
+                }
+                Judged::Candidate(candidate) if gc.is_due(candidate.since) => {
+                    candidates.entry(candidate.user.clone()).or_default().push(candidate);
+                }
+                Judged::Candidate(candidate) => {
+                    sweep.waits.insert(candidate.arn, candidate.since);
+                }
+            }
+        }
+        let is_whole = unknown.len() <= MOST_LOOKED_AT;
+        let mut removed = 0;
+        for (user, candidates) in candidates {
+            for (arn, fate) in self.settle(&user, &candidates, gc, true).await? {
+                match fate {
+                    None => {
+                        sweep.known.insert(arn);
+                    }
+                    Some(Fate::Removed) => removed += 1,
+                    Some(Fate::Due | Fate::Waits | Fate::Busy | Fate::NotOurs | Fate::Failed(_)) => {}
+                }
+            }
+        }
+        if is_whole && let Some(place) = sweep.next.get_mut(at) {
+            *place = next;
+        }
+        Ok(removed)
+    }
+
+    /// Everything of the family that nothing references; `in_use` are ARNs that services name.
+    pub(super) async fn left_over_revisions(
+        &self,
+        gc: Gc,
+        in_use: &HashSet<String>,
+    ) -> Result<Vec<LeftOver>, ConvergeError> {
+        let family = user_family(self.coordinates().base_family.as_str());
+        let (mut found, mut candidates) = (Vec::new(), BTreeMap::<UserId, Vec<Candidate>>::new());
+        for status in [Revisions::Active, Revisions::Inactive] {
+            let mut page = None;
+            loop {
+                let DefinitionPage { arns, next } = self.aws.ecs.list_revisions(&family, status, page).await?;
+                for arn in arns.iter().filter(|arn| !in_use.contains(*arn)) {
+                    match self.judge(arn, status).await? {
+                        Judged::InOrder => {}
+                        Judged::NotOurs => found.push(LeftOver {
+                            kind: "task_definition",
+                            id: arn.clone(),
+                            user: None,
+                            why: "it is in the family and carries no marks of this service",
+                            fate: Fate::NotOurs,
+                        }),
+                        Judged::Candidate(candidate) => {
+                            candidates.entry(candidate.user.clone()).or_default().push(candidate);
+                        }
+                    }
+                }
+                page = next;
+                if page.is_none() {
+                    break;
+                }
+            }
+        }
+        for (user, candidates) in candidates {
+            let mut settled = self.settle(&user, &candidates, gc, false).await?;
+            for _ in 0..TRIES {
+                // Somebody works on the user, or no capacity was left over: nobody waits for this, so it waits for them.
+                if !gc.applies || settled.iter().all(|(_, fate)| *fate != Some(Fate::Busy)) {
+                    break;
+                }
+                sleep(PAUSE).await;
+                let busy =
+                    |one: &Candidate| settled.iter().any(|(arn, fate)| *arn == one.arn && *fate == Some(Fate::Busy));
+                let (left, mut rest): (Vec<Candidate>, Vec<_>) =
+                    (candidates.iter().filter(|one| busy(one)).cloned().collect(), settled.clone());
+                rest.retain(|(_, fate)| *fate != Some(Fate::Busy));
+                rest.extend(self.settle(&user, &left, gc, false).await?);
+                settled = rest;
+            }
+            for (arn, fate) in settled {
+                let user = Some(user.clone());
+                let why = "no service names it and nobody remembers it";
+                found.extend(fate.map(|fate| LeftOver { kind: "task_definition", id: arn, user, why, fate }));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn judge(&self, arn: &str, status: Revisions) -> Result<Judged, ConvergeError> {
+        let Some(RegisteredDefinition { document, .. }) = self.aws.ecs.describe_definition_in_bulk(arn).await? else {
+            return Ok(Judged::InOrder);
+        };
+        let Some(user) = owner(&document).filter(|user| CurrentDefinition::parse(&document, user).is_ok()) else {
+            return Ok(Judged::NotOurs);
+        };
+        let member = match status {
+            Revisions::Active => "registeredAt",
+            Revisions::Inactive => "deregisteredAt",
+        };
+        // One that does not say when counts as of now.
+        let since = document[member].as_f64().and_then(|at| Timestamp::from_second(at as i64).ok());
+        let since = since.unwrap_or(Timestamp::MAX);
+        Ok(Judged::Candidate(Candidate { user, arn: arn.to_owned(), status, since }))
+    }
+
+    /// What becomes of revisions of one user, under their lock; `None`: something references it after all.
+    async fn settle(
+        &self,
+        user: &UserId,
+        candidates: &[Candidate],
+        gc: Gc,
+        in_background: bool,
+    ) -> Result<Vec<(String, Option<Fate>)>, ConvergeError> {
+        let all = |fate: Fate| candidates.iter().map(|one| (one.arn.clone(), Some(fate.clone()))).collect();
+        let mut held = match self.ledger.acquire(user, PATIENCE).await {
+            Ok(held) => held,
+            Err(LedgerError::Busy { .. } | LedgerError::NotUnderstood { .. }) => return Ok(all(Fate::Busy)),
+            Err(error) => return Err(error.into()),
+        };
+        let settled = self.settle_under_lock(user, candidates, gc, in_background, held.as_mut()).await;
+        // Whoever is gone stays so: a lock file says that there may be something.
+        if held.is_new()
+            && let Err(error) = held.remove().await
+        {
+            tracing::warn!(error = %with_causes(&error), "a lock file stays behind");
+        }
+        settled
+    }
+
+    async fn settle_under_lock(
+        &self,
+        user: &UserId,
+        candidates: &[Candidate],
+        gc: Gc,
+        in_background: bool,
+        held: &mut dyn Hold,
+    ) -> Result<Vec<(String, Option<Fate>)>, ConvergeError> {
+        let cluster = self.coordinates().cluster;
+        let found = self.aws.ecs.describe_services(&cluster, &[user.service_name()]).await?;
+        let service = found.first().filter(|service| service.status != ServiceStatus::Inactive);
+        let record = held.record().clone();
+        let is_remembered = |one: &Candidate| {
+            let is_accepted = record.accepted.as_ref().is_some_and(|accepted| accepted.task_definition == one.arn);
+            is_accepted || one.status == Revisions::Active && record.revisions.contains(&one.arn)
+        };
+        let (mut settled, mut due) = (Vec::new(), Vec::new());
+        for one in candidates {
+            let fate = match service {
+                _ if is_remembered(one) => None,
+                Some(service) if names(service, &one.arn) => None,
+                Some(service) if service.status == ServiceStatus::Draining => Some(Fate::Busy),
+                Some(_) | None if !gc.is_due(one.since) => Some(Fate::Waits),
+                Some(_) | None if !gc.applies => Some(Fate::Due),
+                Some(_) | None => {
+                    due.push(one);
+                    continue;
+                }
+            };
+            settled.push((one.arn.clone(), fate));
+        }
+        let mut deletable = Vec::new();
+        for one in due {
+            if one.status == Revisions::Inactive {
+                deletable.push(one.arn.clone());
+                continue;
+            }
+            held.verify().await?;
+            let fence = held.fence();
+            // A user's lock is not held for as long as others go first.
+            let deregister = self.aws.ecs.deregister_with_spare_capacity(&one.arn);
+            let is_done = fenced(Arc::new(move || fence.is_recent()), deregister).await?;
+            if is_done {
+                tracing::info!(task_definition = one.arn, user_id = %user, "deregistered a revision that nothing names");
+            }
+            match (is_done, in_background) {
+                (false, _) => settled.push((one.arn.clone(), Some(Fate::Busy))),
+                // It is deleted once it has been so for a while.
+                (true, true) => settled.push((one.arn.clone(), Some(Fate::Removed))),
+                (true, false) => deletable.push(one.arn.clone()),
+            }
+        }
+        for arns in deletable.chunks(DELETED_AT_A_TIME) {
+            held.verify().await?;
+            let fence = held.fence();
+            let delete = self.aws.ecs.delete_task_definitions(arns);
+            let kept = match fenced(Arc::new(move || fence.is_recent()), delete).await {
+                Ok(kept) => kept,
+                // Nothing that can be deleted there.
+                Err(error) if error.is_not_implemented() => {
+                    arns.iter().map(|arn| (arn.clone(), error.to_string())).collect()
+                }
+                Err(error) => return Err(error.into()),
+            };
+            tracing::info!(user_id = %user, revisions = arns.len() - kept.len().min(arns.len()), "deleted revisions that nothing names");
+            for arn in arns {
+                let why = kept.iter().find(|(kept, _)| kept == arn).map(|(_, why)| why.clone());
+                settled.push((arn.clone(), Some(why.map_or(Fate::Removed, Fate::Failed))));
+            }
+        }
+        let removed: HashSet<&String> =
+            settled.iter().filter(|(_, fate)| *fate == Some(Fate::Removed)).map(|(arn, _)| arn).collect();
+        if record.deregistered.iter().any(|arn| removed.contains(arn)) {
+            let mut after = record.clone();
+            after.deregistered.retain(|arn| !removed.contains(arn));
+            held.write(after).await?;
+        }
+        Ok(settled)
+    }
+}
+
+/// Whether a service runs it, is about to, or may go back to it.
+pub(super) fn names(service: &Service, arn: &str) -> bool {
+    let deployed = service.deployments.iter().any(|deployment| deployment.task_definition == arn);
+    service.task_definition == arn || deployed
+}
+
+/// Whose it says that it is.
+fn owner(document: &Value) -> Option<UserId> {
+    let containers = document["containerDefinitions"].as_array()?;
+    let label = containers.iter().find_map(|container| container["dockerLabels"][LABEL_USER].as_str())?;
+    UserId::parse(label).ok()
+}

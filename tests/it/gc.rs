@@ -1,0 +1,182 @@
+//! Clean-up: what belongs to nobody is found, and removed when it has been so for long enough; nothing else ever is.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use openclaw_provisioner::domain::{TAG_BASE_FAMILY, TAG_USER};
+use openclaw_provisioner::emulator::{Fault, FaultKind, Options as EmulatorOptions, StaleReads};
+use openclaw_provisioner::reconcile::{Gc, Sweep};
+use serde_json::{Value, json};
+
+use crate::harness::{BASE, CLUSTER, TestApp, USER_FAMILY};
+
+const HOUR: u64 = 3600;
+
+async fn gc_at(app: &TestApp, applies: bool, hours: i64) -> Vec<String> {
+    // What was done a moment ago shows.
+    app.pass_seconds(10).await;
+    let now = Timestamp::now() + SignedDuration::from_hours(hours);
+    let found = app.reconciler.gc(Gc { applies, grace: Duration::from_secs(24 * HOUR), now }).await.unwrap();
+    let name = |id: &str| id.rsplit('/').next().unwrap().to_owned();
+    found.iter().map(|left| format!("{} {} {}", left.kind, name(&left.id), left.fate.name())).collect()
+}
+
+/// Everything in the account and on the files that is some user's.
+fn there(app: &TestApp) -> (usize, usize, usize, usize) {
+    let revisions = |status: &str| {
+        let wanted = json!({"familyPrefix": USER_FAMILY, "status": status, "maxResults": 100});
+        app.aws("ecs", "ListTaskDefinitions", wanted)["taskDefinitionArns"].as_array().unwrap().len()
+    };
+    (revisions("ACTIVE"), revisions("INACTIVE"), app.access_points().len(), app.services().len())
+}
+
+async fn resized(app: &TestApp, user: &str) {
+    assert_eq!(app.provision(user).await.status, 201);
+    app.pass_seconds(10).await;
+    let size = json!({"cpu": 512, "memory_mib": 4096});
+    assert_eq!(app.post(&format!("/containers/{user}/resize"), size).await.status, 202);
+    app.pass_seconds(10).await;
+    let size = json!({"cpu": 512, "memory_mib": 2048});
+    assert_eq!(app.post(&format!("/containers/{user}/resize"), size).await.status, 202);
+    app.pass_seconds(10).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_users_who_are_there_only_deregistered_revisions_go_and_only_after_the_grace() {
+    let app = TestApp::start().await;
+    resized(&app, "alice").await;
+    resized(&app, "bob").await;
+    let before = there(&app);
+    assert!(before.1 > 0, "{before:?}");
+    let files = app.files();
+    let found = gc_at(&app, true, 0).await;
+    assert!(!found.is_empty() && found.iter().all(|left| left.ends_with(" waits")), "{found:?}");
+    let found = gc_at(&app, false, 25).await;
+    assert!(found.iter().all(|left| left.starts_with("task_definition") && left.ends_with(" due")), "{found:?}");
+    assert_eq!(there(&app), before, "nothing is removed unasked");
+    let found = gc_at(&app, true, 25).await;
+    assert!(found.len() == before.1 && found.iter().all(|left| left.ends_with(" removed")), "{found:?}");
+    assert_eq!(there(&app), (before.0, 0, before.2, before.3));
+    assert_eq!(gc_at(&app, true, 25).await, Vec::<String>::new());
+    assert_eq!(app.files().len(), files.len(), "files stay");
+    for user in ["alice", "bob"] {
+        assert_eq!(app.get(&format!("/containers/{user}")).await.body["state"], "running");
+        assert!(app.delete(&format!("/containers/{user}?data=purge")).await.status < 300);
+        app.pass_seconds(60).await;
+    }
+    assert_eq!(there(&app), (0, 0, 0, 0), "what was deleted is not missed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_background_deletes_what_has_been_deregistered_for_a_day() {
+    let app = TestApp::start().await;
+    resized(&app, "alice").await;
+    let before = there(&app);
+    let mut sweep = Sweep::default();
+    let at = |hours: i64| Timestamp::now() + SignedDuration::from_hours(hours);
+    assert_eq!(app.reconciler.sweep(&mut sweep, at(20)).await.unwrap(), 0);
+    assert_eq!(app.reconciler.sweep(&mut sweep, at(25)).await.unwrap(), before.1);
+    assert_eq!(there(&app), (before.0, 0, before.2, before.3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_users_without_a_container_goes_after_the_grace_and_their_files_never() {
+    let app = TestApp::start().await;
+    // Made by a process that was killed before it made the service.
+    let fault = FaultKind::Error { status: 400, code: "AccessDeniedException".into(), message: "no".into() };
+    app.emulator.inject(Fault {
+        service: Some("ecs".into()),
+        action: "CreateService".into(),
+        skip: 0,
+        times: 1_000,
+        kind: fault,
+    });
+    assert_eq!(app.provision("alice").await.status, 500);
+    app.emulator.clear_faults();
+    app.pass_seconds(700).await;
+    assert!(app.path("users/alice").exists());
+    let first = gc_at(&app, true, 0).await;
+    assert!(first.contains(&"access_point alice waits".to_owned()), "{first:?}");
+    assert!(first.iter().all(|left| left.ends_with(" waits")), "{first:?}");
+    // The grace is counted from when it was first seen, not from when the second one looks.
+    let second = gc_at(&app, true, 23).await;
+    assert!(second.iter().all(|left| left.ends_with(" waits")), "{second:?}");
+    let third = gc_at(&app, true, 25).await;
+    assert!(third.iter().all(|left| left.ends_with(" removed") || left.ends_with(" waits")), "{third:?}");
+    assert!(third.contains(&"access_point alice removed".to_owned()), "{third:?}");
+    gc_at(&app, true, 60).await;
+    assert_eq!(gc_at(&app, true, 120).await, Vec::<String>::new());
+    assert_eq!(there(&app), (0, 0, 0, 0));
+    assert!(!app.path(".provisioner/locks/alice.lock").exists());
+    assert!(app.path("users/alice").exists(), "a user's directory is nobody's to remove");
+    assert_eq!(app.provision("alice").await.status, 201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_who_came_back_a_moment_ago_keeps_everything_although_the_service_does_not_show() {
+    let mut options = EmulatorOptions::default();
+    options.conduct.stale_reads = Some(StaleReads { seed: 1, up_to: Duration::from_secs(2) });
+    let app = TestApp::with(options).await;
+    resized(&app, "alice").await;
+    assert!(app.delete("/containers/alice?data=keep").await.status < 300);
+    app.pass_seconds(60).await;
+    for round in 0..10 {
+        assert!(app.provision("alice").await.status < 300);
+        let now = Timestamp::now() + SignedDuration::from_hours(20);
+        app.reconciler.gc(Gc { applies: true, grace: Duration::from_secs(24 * HOUR), now }).await.unwrap();
+        app.pass_seconds(20).await;
+        assert_eq!(app.get("/containers/alice").await.body["state"], "running", "round {round}");
+        assert_eq!(app.access_points().len(), 1, "round {round}");
+        assert!(app.delete("/containers/alice?data=keep").await.status < 300);
+        app.pass_seconds(60).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_whose_user_has_nothing_else_is_told_and_goes_after_the_grace() {
+    let app = TestApp::start().await;
+    resized(&app, "alice").await;
+    let user = app.make_services(1).remove(0);
+    let name = user.service_name();
+    assert!(gc_at(&app, false, 0).await.contains(&format!("service {name} waits")));
+    assert!(gc_at(&app, false, 25).await.contains(&format!("service {name} due")));
+    assert_eq!(app.services().len(), 2);
+    let found = gc_at(&app, true, 25).await;
+    assert!(found.contains(&format!("service {name} removed")), "{found:?}");
+    app.pass_seconds(60).await;
+    assert_eq!(app.services().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_carry_our_marks_is_never_touched() {
+    let app = TestApp::start().await;
+    resized(&app, "alice").await;
+    let service = json!({
+        "cluster": CLUSTER, "serviceName": "openclaw-router", "taskDefinition": BASE, "desiredCount": 1,
+        "launchType": "FARGATE", "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}},
+    });
+    app.aws("ecs", "CreateService", service);
+    let point = |token: &str, path: &str, tags: Value| {
+        let point = json!({
+            "ClientToken": token, "FileSystemId": app.file_system_id, "RootDirectory": {"Path": path}, "Tags": tags,
+        });
+        app.aws("efs", "CreateAccessPoint", point);
+    };
+    point("one", "/shared", json!([]));
+    // Another environment's on the same file system, and one that only looks like a user's.
+    let tags = |family: &str| json!([{"Key": TAG_USER, "Value": "zoe"}, {"Key": TAG_BASE_FAMILY, "Value": family}]);
+    point("two", "/users/zoe", tags("openclaw-prod"));
+    point("three", "/users/other", tags(BASE));
+    let mut foreign: Value = serde_json::from_str(include_str!("../fixtures/base.json")).unwrap();
+    foreign["family"] = json!(USER_FAMILY);
+    let foreign = serde_json::from_str(&foreign.to_string().replace("FILE_SYSTEM_ID", &app.file_system_id)).unwrap();
+    app.aws("ecs", "RegisterTaskDefinition", foreign);
+    let before = there(&app);
+    let found = gc_at(&app, true, 1_000).await;
+    let not_ours: Vec<&String> = found.iter().filter(|left| left.ends_with(" not_ours")).collect();
+    assert_eq!(not_ours.len(), 5, "{found:?}");
+    gc_at(&app, true, 2_000).await;
+    let after = there(&app);
+    assert_eq!((after.0, after.2, after.3), (before.0, before.2, before.3), "{found:?}");
+    assert_eq!(app.get("/containers/alice").await.body["state"], "running");
+}
