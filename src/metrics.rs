@@ -59,6 +59,8 @@ struct Inner {
     fleet_rollout_paused: Gauge,
     quota_used: Family<OfQuota, Gauge<f64, AtomicU64>>,
     quota_limit: Family<OfQuota, Gauge<f64, AtomicU64>>,
+    fleet_rollout_planned: Family<NoLabels, Gauge>,
+    fleet_rollout_elapsed: Family<NoLabels, Gauge>,
     // Families without labels, because a family shows nothing before it is set: an age of 0, or of half a century,
     // would be a lie.
     oldest_transition: Family<NoLabels, Gauge>,
@@ -233,6 +235,18 @@ impl Default for Metrics {
                 "How much of it there is, in force or by AWS's documentation",
                 Family::default(),
             ),
+            fleet_rollout_planned: add(
+                &mut registry,
+                "fleet_rollout_planned_seconds",
+                "How long the rollout over the fleet that this replica runs was expected to take; not where it waits for a window",
+                Family::default(),
+            ),
+            fleet_rollout_elapsed: add(
+                &mut registry,
+                "fleet_rollout_elapsed_seconds",
+                "How long it has been going on since it was started or resumed",
+                Family::default(),
+            ),
             oldest_transition: add(
                 &mut registry,
                 "oldest_transition_age_seconds",
@@ -322,17 +336,32 @@ impl Metrics {
     }
 
     /// The rollout over the fleet that this replica runs: users by how far they are.
-    pub fn fleet_rollout(&self, users: &[(&'static str, usize)], is_paused: bool) {
+    /// `pace`: how long it was expected to take and has been going on, in seconds, where that says anything.
+    pub fn fleet_rollout(&self, users: &[(&'static str, usize)], is_paused: bool, pace: Option<(u64, u64)>) {
         for (state, users) in users {
             self.0.fleet_rollout_users.get_or_create(&InState { state }).set(i64::try_from(*users).unwrap_or(i64::MAX));
         }
         self.0.fleet_rollout_paused.set(i64::from(is_paused));
+        match pace {
+            Some((planned, elapsed)) => {
+                let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+                self.0.fleet_rollout_planned.get_or_create(&[]).set(seconds(planned));
+                self.0.fleet_rollout_elapsed.get_or_create(&[]).set(seconds(elapsed));
+            }
+            None => self.no_pace(),
+        }
+    }
+
+    fn no_pace(&self) {
+        self.0.fleet_rollout_planned.clear();
+        self.0.fleet_rollout_elapsed.clear();
     }
 
     /// This replica runs no rollout over the fleet.
     pub fn no_fleet_rollout(&self) {
         self.0.fleet_rollout_users.clear();
         self.0.fleet_rollout_paused.set(0);
+        self.no_pace();
     }
 
     /// What is used of quotas. One of which it is not known what is left shows nothing, not what was known before.

@@ -1,6 +1,7 @@
 //! Rollouts over the fleet.
 
 mod answer;
+pub(super) mod events;
 mod planned;
 mod request;
 mod users;

@@ -52,6 +52,7 @@ fn guarded() -> OpenApiRouter<App> {
         .routes(routes!(rollouts::list))
         .routes(routes!(rollouts::show))
         .routes(routes!(rollouts::users))
+        .routes(routes!(rollouts::events::events))
         .routes(routes!(containers::show, containers::delete))
         .routes(routes!(credentials::show, credentials::put, credentials::delete))
         .routes(routes!(credentials::repair))

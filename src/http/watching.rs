@@ -36,7 +36,7 @@ const DEFAULT_SECONDS: u64 = 30;
 const FIRST_LOOK_WITHIN: Duration = Duration::from_secs(10);
 /// A proxy sees that the stream is alive, and this service that its reader is.
 const COMMENT_EVERY: Duration = Duration::from_secs(10);
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// A status as it travels to who waits and who follows.
 #[derive(Debug, Serialize, ToSchema)]
@@ -226,13 +226,18 @@ pub(super) async fn events(
     if events.is_over && events.queued.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
+    Ok(as_events(events.into_stream()))
+}
+
+/// A stream of events as a response.
+pub(super) fn as_events(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
     let comments = KeepAlive::new().interval(COMMENT_EVERY).text("still here");
-    let mut response = Sse::new(events.into_stream()).keep_alive(comments).into_response();
+    let mut response = Sse::new(events).keep_alive(comments).into_response();
     let headers = response.headers_mut();
     // What compresses, and nginx, would hold events back until a buffer is full.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 /// What is still to be told to one client.

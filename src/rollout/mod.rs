@@ -6,8 +6,10 @@
 //!   user's; another one takes over where it is killed, and finds what is left to do in the journal and in ECS.
 //! - A user is taken along by the same converge as a redeploy, behind everybody who waits for an answer.
 
+mod following;
 mod forecast;
 mod journal;
+mod marking;
 pub mod plan;
 mod preview;
 mod runner;
@@ -29,6 +31,7 @@ use crate::fleet::{ListRefused, Roster};
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::Metrics;
 use crate::reconcile::{Caller, ConvergeError, Reconciler};
+pub use following::{Follower, Glance};
 pub use preview::{Effect, Preview};
 pub use starting::{Planned, Wanted};
 use words::{Journal, Rollout, RolloutState, Stage};
@@ -157,6 +160,7 @@ struct Inner {
     metrics: Metrics,
     stopping: CancellationToken,
     clock: Clock,
+    following: following::Following,
 }
 
 impl Rollouts {
@@ -170,6 +174,7 @@ impl Rollouts {
             metrics,
             stopping: CancellationToken::new(),
             clock: Clock::default(),
+            following: following::Following::default(),
         }))
     }
 

@@ -135,9 +135,9 @@ impl Run<'_> {
     async fn run_until_over(mut self) -> Result<(), RolloutError> {
         loop {
             let rollout = self.inner.one(&self.id).await?;
-            self.inner
-                .metrics
-                .fleet_rollout(&super::Figures::of(&self.journal).named(), rollout.state == RolloutState::Paused);
+            let is_paused = rollout.state == RolloutState::Paused;
+            let pace = pace(&rollout, self.inner.clock.now());
+            self.inner.metrics.fleet_rollout(&super::Figures::of(&self.journal).named(), is_paused, pace);
             if rollout.state.is_over() {
                 // It may have been aborted by another replica, which could not write down that nobody is under way.
                 self.inner.unmark(&rollout).await;
@@ -424,6 +424,15 @@ impl Run<'_> {
         tracing::info!(target: "audit", caller = "rollout", operation = "end_rollout", rollout_id = self.id, state = ended.state.name(), "audit");
         Ok(())
     }
+}
+
+/// How long it was expected to take, and has been going on since it was started, resumed or turned back; in seconds. Nothing while it
+/// is paused or has a window to wait for.
+fn pace(rollout: &Rollout, now: i64) -> Option<(u64, u64)> {
+    let says =
+        rollout.state == RolloutState::Running && rollout.strategy.window.is_none() && rollout.planned_seconds > 0;
+    let elapsed = now.saturating_sub(rollout.changed_at.as_millisecond()) / 1_000;
+    says.then(|| (rollout.planned_seconds, u64::try_from(elapsed).unwrap_or(0)))
 }
 
 fn of(user: &UserId, events: Vec<Event>) -> Vec<(UserId, Event)> {

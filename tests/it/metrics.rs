@@ -208,8 +208,8 @@ fn all() -> Metrics {
     metrics.lock_lost();
     metrics.waited("service-write", Duration::ZERO);
     metrics.fleet([(State::Running, Some(Rollout::Completed))], None, Timestamp::UNIX_EPOCH);
-    metrics.fleet_rollout(&[("done", 1)], false);
     metrics.quotas(&[of_vcpu(Some(1.5), LimitSource::InForce)]);
+    metrics.fleet_rollout(&[("done", 1)], false, Some((60, 1)));
     metrics
 }
 

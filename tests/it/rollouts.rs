@@ -1,6 +1,7 @@
 //! Rollouts over the fleet, through the API and over the emulator.
 
 mod choosing;
+mod events;
 mod gates;
 mod jobs;
 mod kept;

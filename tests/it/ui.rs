@@ -16,17 +16,26 @@ fn quoted(text: &str, before: &str) -> BTreeSet<String> {
     text.split(before).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
 }
 
+/// The files that a page names.
+fn of_page(text: &str) -> BTreeSet<String> {
+    let mut named = quoted(text, "src=\"");
+    named.extend(quoted(text, "href=\"").into_iter().filter(|name| !name.starts_with('#') && name != "./"));
+    named
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_file_that_the_page_names_is_served_with_its_type_and_under_the_policy() {
     let app = TestApp::start().await;
     let index = file(&app, "/ui/").await;
     let mut named: BTreeSet<String> = quoted(&index.text, "src=\"");
     named.extend(quoted(&index.text, "href=\"").into_iter().filter(|name| !name.starts_with('#')));
+    named.extend(of_page(&file(&app, "/ui/rollouts.html").await.text));
     let mut seen = BTreeSet::from(["index.html".to_owned()]);
     while let Some(name) = named.difference(&seen).next().cloned() {
         let answer = file(&app, &format!("/ui/{name}")).await;
         assert_eq!(answer.status, 200, "{name}");
         let expected = match name.rsplit_once('.').unwrap().1 {
+            "html" => "text/html; charset=utf-8",
             "js" => "text/javascript; charset=utf-8",
             "css" => "text/css; charset=utf-8",
             "svg" => "image/svg+xml",
@@ -59,7 +68,11 @@ async fn the_page_may_load_nothing_from_elsewhere_and_may_not_be_framed() {
     let wanted = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                   form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
     assert!(policy.starts_with(wanted) && !policy.contains("unsafe"), "{policy}");
-    assert!(!index.text.contains("http://") && !index.text.contains("https://") && !index.text.contains("style="));
+    let rollouts = file(&app, "/ui/rollouts.html").await;
+    assert_eq!(rollouts.header("content-security-policy"), Some(policy));
+    for page in [&index, &rollouts] {
+        assert!(!page.text.contains("http://") && !page.text.contains("https://") && !page.text.contains("style="));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -79,7 +79,7 @@ export async function newPage(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: "light", ...options });
   // While the page is being worked on: its files as they are, under the headers of the binary, without a build.
   if (process.env.UI_FILES) {
-    await context.route(/\/ui\/[a-z]+\.(js|css)$|\/ui\/(#|$)/, async (route) => {
+    await context.route(/\/ui\/[a-z]+\.(js|css|html)$|\/ui\/(#|$)/, async (route) => {
       const name = new URL(route.request().url()).pathname.split("/").pop() || "index.html";
       await route.fulfill({ response: await route.fetch(), body: readFileSync(join(process.env.UI_FILES, name)) });
     });

@@ -173,6 +173,10 @@ impl Api {
         Ok(ExitCode::from(if failed { 1 } else { answer.exit_code() }))
     }
 
+    pub(super) const fn is_json(&self) -> bool {
+        self.json
+    }
+
     pub(super) const fn reconciler(&self) -> &Arc<Reconciler> {
         &self.reconciler
     }

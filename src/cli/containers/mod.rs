@@ -7,6 +7,7 @@ mod cost;
 mod gc;
 mod rollout_args;
 mod rollout_plan;
+mod rollout_progress;
 mod rollouts;
 mod show;
 mod sign_in;

@@ -13,6 +13,7 @@ use super::api::{Answer, Api};
 use super::args::UsersArgs;
 use super::rollout_args::{OfRolloutArgs, RolloutCommand, StartArgs, WhatArgs};
 use super::rollout_plan::{self, PlanFile};
+use super::rollout_progress::Progress;
 use super::{SettingsArgs, show};
 use crate::domain::UserId;
 
@@ -173,28 +174,28 @@ async fn finish_with_users(api: &Api, id: &str, mut answer: Answer) -> anyhow::R
 async fn until_over(api: &Api, id: &str, seconds: u64) -> anyhow::Result<ExitCode> {
     api.run_rollouts();
     let deadline = Instant::now() + Duration::from_secs(seconds);
-    let mut told = String::new();
+    let mut progress = Progress::new(api);
     loop {
         let answer = api.call("GET", &format!("/rollouts/{id}"), None).await?;
         if !answer.is_success() {
+            progress.end();
             return api.finish(answer).await;
         }
         let users = &answer.body["progress"]["users"];
         let state = answer.body["state"].as_str().unwrap_or_default().to_owned();
         let failed = users["failed"].as_u64().unwrap_or(0);
         if state != "running" {
+            progress.end();
             let is_good = failed == 0 && matches!(state.as_str(), "done" | "rolled_back");
             let code = finish_with_users(api, id, answer).await?;
             return Ok(if is_good { code } else { ExitCode::from(FAILED) });
         }
         if Instant::now() >= deadline {
+            progress.end();
             finish_with_users(api, id, answer).await?;
             return Ok(ExitCode::from(TIMED_OUT));
         }
-        let through = ["done", "failed", "skipped"].iter().filter_map(|name| users[*name].as_u64()).sum::<u64>();
-        let (all, waits_for) = (users["all"].as_u64().unwrap_or(0), answer.body["progress"]["waits_for"].as_str());
-        let waits_for = waits_for.map_or_else(String::new, |what| format!(", waits for {what}"));
-        api.tell(&format!("{through} of {all} users are through, {failed} failed{waits_for}"), &mut told);
+        progress.tell(api, &answer.body);
         sleep(LOOKS_EVERY).await;
     }
 }

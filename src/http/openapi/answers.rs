@@ -85,6 +85,8 @@ refusals! {
         BODIES;
     /// Of one that looks at a rollout.
     OfOneRollout: GUARDED, READS, OF_FLEET, &[Code::RolloutNotFound];
+    /// Of one that follows a rollout.
+    FollowsRollout: GUARDED, READS, OF_FLEET, &[Code::RolloutNotFound, Code::TooManyWatchers];
     /// Of one that changes a rollout.
     ChangesRollout: GUARDED, READS, OF_FLEET,
         &[Code::RolloutNotFound, Code::RolloutUnderWay, Code::RolloutOver, Code::Contended], BODIES;

@@ -18,8 +18,8 @@ use super::error::Document;
 use crate::config::Scope;
 
 pub(super) use answers::{
-    Changes, ChangesFleet, ChangesRollout, Converges, Creates, Guarded, Lists, Looks, OfFleet, OfOneRollout, Sends,
-    StartsRollout, Waits,
+    Changes, ChangesFleet, ChangesRollout, Converges, Creates, FollowsRollout, Guarded, Lists, Looks, OfFleet,
+    OfOneRollout, Sends, StartsRollout, Waits,
 };
 
 /// Name of the security scheme.

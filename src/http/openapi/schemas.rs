@@ -168,6 +168,26 @@ impl PartialSchema for Event {
 
 impl ToSchema for Event {}
 
+/// A server-sent event of a rollout.
+pub(in crate::http) struct RolloutEvent;
+
+impl PartialSchema for RolloutEvent {
+    fn schema() -> RefOr<Schema> {
+        let words = "JSON: a `Rollout`, or `{\"id\", \"state\"}` with `done`";
+        let data = string().content_media_type("application/json").description(Some(words));
+        closed_object()
+            .property("event", string().enum_values(Some(["rollout", "done"])))
+            .property("id", string())
+            .property("data", data)
+            .required("event")
+            .required("id")
+            .required("data")
+            .into()
+    }
+}
+
+impl ToSchema for RolloutEvent {}
+
 /// A Fargate size, or null.
 pub(in crate::http) fn optional_size() -> Schema {
     match size() {

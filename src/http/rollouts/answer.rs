@@ -170,6 +170,14 @@ impl RolloutBody {
         Self { progress: Some(ProgressBody::new(rollout, journal, now)), ..Self::new(rollout) }
     }
 
+    /// What there is to tell of it: the pace changes every second.
+    pub(super) fn without_pace(mut self) -> Self {
+        if let Some(progress) = &mut self.progress {
+            (progress.users_per_minute, progress.ends_in_seconds) = (None, None);
+        }
+        self
+    }
+
     fn new(rollout: &Rollout) -> Self {
         let change = match &rollout.change {
             Change::Base(to) => format!("base {to}"),

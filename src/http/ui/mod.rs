@@ -1,5 +1,5 @@
-//! The page for operators at `/ui/`. It is static and open to everybody, because it holds nothing: what it shows it asks
-//! of the API, with the token that the operator types in.
+//! The pages for operators at `/ui/`: containers, and rollouts. They are static and open to everybody, because they hold nothing: what they
+//! show they ask of the API, with the token that the operator types in.
 
 use std::sync::LazyLock;
 
@@ -57,6 +57,9 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         file!("dom.js", SCRIPT),
         file!("fleet.js", SCRIPT),
         file!("follow.js", SCRIPT),
+        file!("rollouts.css", CSS),
+        file!("rollouts.html", HTML),
+        file!("rollouts.js", SCRIPT),
         file!("summary.js", SCRIPT),
         file!("table.js", SCRIPT),
         Asset::new("sizes.json", JSON, sizes()),
