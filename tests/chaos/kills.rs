@@ -3,14 +3,14 @@
 use std::thread;
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::Options as EmulatorOptions;
+use openclaw_provisioner::emulator::{Fault, FaultKind, Options as EmulatorOptions};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::auth;
 use crate::setting;
 use crate::state::State;
-use crate::verdict::{Table, Wrong, settle};
+use crate::verdict::{PATIENCE, Table, Wrong, settle};
 use crate::world::World;
 
 /// An AWS call takes so long, so that there is something to be killed in.
@@ -123,6 +123,39 @@ fn what_was_accepted_is_done_whoever_is_killed() {
     table.print("a replica is ended while it works");
     drop(other);
     table.assert_all_zero();
+}
+
+/// Nobody was answered, so nobody goes on; whoever starts next finds the revision by its labels.
+#[test]
+fn a_revision_is_taken_away_whose_process_was_killed_before_it_could_write_it_down() {
+    let root = tempfile::tempdir().unwrap();
+    let world = World::new(EmulatorOptions::default());
+    let replica = world.replica(root.path());
+    let ask = |(method, path, body): &(&'static str, String, Value)| replica.ask(method, path, body, PATIENCE);
+    let nothing = Wanted { exists: false, runs: false, cpu: 0, sign_in: 0 };
+    let (made, provision) = nothing.next(&mut fastrand::Rng::new(), "alice", 1);
+    assert_eq!(ask(&provision).unwrap().status, 201);
+    // Sent, and taking effect after the process has gone.
+    let kind = FaultKind::Late(Duration::from_secs(1));
+    let action = "RegisterTaskDefinition";
+    world.aws.emulator.clear_calls();
+    world.aws.emulator.inject(Fault { service: None, action: action.to_owned(), skip: 0, times: 1, kind });
+    let resize = ("POST", "/containers/alice/resize".to_owned(), json!({"cpu": 1024, "memory_mib": 2048}));
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| ask(&resize));
+        while world.aws.count(action) == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        replica.signal(Signal::KILL);
+        assert!(asked.join().unwrap().is_none());
+    });
+    let look = || State::of(&world.aws, root.path(), "alice");
+    while look().orphans == 0 {
+        thread::sleep(Duration::from_millis(50));
+    }
+    let _next = world.replica(root.path());
+    let ended = settle(look, |state| wrong(made.is(state), state));
+    assert_eq!(ended, Ok(()));
 }
 
 fn wrong(is_wanted: bool, now: &State) -> Option<Wrong> {

@@ -22,6 +22,8 @@ pub enum Wrong {
 
 /// Longest time until what was accepted is done: a sweep, an attempt that stalls, and the work.
 pub const PATIENCE: Duration = Duration::from_secs(45);
+/// Longest time until a revision is gone whose process was killed before it could be written down.
+const SWEPT_WITHIN: Duration = Duration::from_secs(150);
 
 /// Waits until nothing is wrong with what there is of a user any more, and says what is where it does not become so.
 pub fn settle(look: impl Fn() -> State, judge: impl Fn(&State) -> Option<Wrong>) -> Result<(), Box<(Wrong, State)>> {
@@ -39,7 +41,8 @@ pub fn settle(look: impl Fn() -> State, judge: impl Fn(&State) -> Option<Wrong>)
             continue;
         };
         since = None;
-        if start.elapsed() > PATIENCE {
+        let patience = if wrong == Wrong::Orphaned { SWEPT_WITHIN } else { PATIENCE };
+        if start.elapsed() > patience {
             return Err(Box::new((wrong, now)));
         }
         std::thread::sleep(Duration::from_millis(50));

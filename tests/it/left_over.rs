@@ -171,5 +171,6 @@ async fn a_sweep_leaves_users_alone_who_are_worked_on() {
     let (_, deregistered) = tokio::join!(work, look);
     assert_eq!(deregistered, 0);
     assert!(app.user_revisions().contains(&lost));
+    // It is not forgotten, whatever page comes next.
     assert_eq!(app.reconciler.sweep(&mut sweep, in_two_hours()).await.unwrap(), 1);
 }

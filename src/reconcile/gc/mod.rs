@@ -24,6 +24,9 @@ pub use revisions::Sweep;
 
 /// How often a page of the family is looked at in the background.
 const EVERY: Duration = Duration::from_secs(300);
+/// When the first one is, after a start, which often comes after a kill; and how soon after a look there is another one, for what has
+/// become old enough.
+const SOON: Duration = Duration::from_secs(10);
 
 /// How clean-up is to go.
 #[derive(Debug, Clone, Copy)]
@@ -96,17 +99,18 @@ impl Reconciler {
     pub fn sweep_in_background(self: &Arc<Self>) {
         let this = Arc::clone(self);
         self.running.spawn(async move {
-            let mut sweep = Sweep::default();
+            let (mut sweep, mut pause) = (Sweep::default(), SOON);
             loop {
                 // Replicas that started together do not look together.
-                let pause = EVERY.mul_f64(0.5 + fastrand::f64());
+                let pause_now = pause.mul_f64(0.5 + fastrand::f64());
                 tokio::select! {
                     () = this.stopping.cancelled() => return,
-                    () = sleep(pause) => {}
+                    () = sleep(pause_now) => {}
                 }
                 if let Err(error) = this.sweep(&mut sweep, Timestamp::now()).await {
                     tracing::warn!(error = %with_causes(&error), "left-over revisions could not be looked for");
                 }
+                pause = sweep.due_in(Timestamp::now()).map_or(EVERY, |due| due.clamp(SOON, EVERY));
             }
         });
     }

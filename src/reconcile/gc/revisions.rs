@@ -17,8 +17,9 @@ use crate::ledger::{Hold, LedgerError};
 use crate::reconcile::Reconciler;
 use crate::reconcile::error::ConvergeError;
 
-/// How old a revision has to be that is swept in the background. Far older than any operation becomes, so that none is about to run it.
-const GRACE: Duration = Duration::from_secs(3600);
+/// How old a revision has to be that is swept in the background: older than any reading and than clocks differ. No operation is about to
+/// run it: whoever registered it writes that down under the user's lock before anything else, or touches nothing more.
+const GRACE: Duration = Duration::from_secs(60);
 /// For how long one has to be deregistered that is deleted in the background.
 const DELETED_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How long a user is waited for whom somebody works on: as long as it takes to let go of one after a look.
@@ -38,10 +39,41 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub struct Sweep {
     /// ARNs that need no second look: whatever becomes of them, somebody remembers them.
     known: HashSet<String>,
-    /// Since when others have been as they are, which have not been so for long enough.
-    waits: HashMap<String, Timestamp>,
+    /// Others, by ARN: those that have not been as they are for long enough, and those whose user was worked on.
+    waits: HashMap<String, Candidate>,
     /// What asks for the next page of those that are ACTIVE, and of those that are not.
     next: [Option<String>; 2],
+}
+
+impl Sweep {
+    /// How long it is from `now` until one that was found too young is old enough.
+    pub(super) fn due_in(&self, now: Timestamp) -> Option<Duration> {
+        let due = |one: &Candidate| {
+            let grace = i64::try_from(one.status.grace().as_secs()).unwrap_or(i64::MAX);
+            let seconds = one.since.as_second().saturating_add(grace).saturating_sub(now.as_second());
+            Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+        };
+        self.waits.values().map(due).min()
+    }
+
+    /// Those that have waited for long enough.
+    fn due(&self, status: Revisions, gc: Gc) -> Vec<Candidate> {
+        self.waits.values().filter(|one| one.status == status && gc.is_due(one.since)).cloned().collect()
+    }
+
+    fn keep_waiting(&mut self, candidate: Candidate) {
+        self.waits.insert(candidate.arn.clone(), candidate);
+    }
+}
+
+impl Revisions {
+    /// How long one has to have been so that is swept in the background.
+    const fn grace(self) -> Duration {
+        match self {
+            Self::Active => GRACE,
+            Self::Inactive => DELETED_AFTER,
+        }
+    }
 }
 
 /// A revision that may be nobody's.
@@ -71,61 +103,70 @@ impl Reconciler {
     /// What kept it from going on. The next round goes on where this one stopped.
     pub async fn sweep(&self, sweep: &mut Sweep, now: Timestamp) -> Result<usize, ConvergeError> {
         let mut removed = 0;
-        for (at, (status, grace)) in
-            [(Revisions::Active, GRACE), (Revisions::Inactive, DELETED_AFTER)].into_iter().enumerate()
-        {
-            removed += self.sweep_page(sweep, at, status, Gc { applies: true, grace, now }).await?;
+        for (at, status) in [Revisions::Active, Revisions::Inactive].into_iter().enumerate() {
+            let gc = Gc { applies: true, grace: status.grace(), now };
+            // Whatever page is looked at by now.
+            let mut candidates = sweep.due(status, gc);
+            candidates.extend(self.candidates_of_page(sweep, at, status, gc).await?);
+            removed += self.sweep_away(sweep, candidates, gc).await?;
         }
         Ok(removed)
     }
 
-    async fn sweep_page(
+    /// Those of the next page that are due.
+    async fn candidates_of_page(
         &self,
         sweep: &mut Sweep,
         at: usize,
         status: Revisions,
         gc: Gc,
-    ) -> Result<usize, ConvergeError> {
+    ) -> Result<Vec<Candidate>, ConvergeError> {
         let family = user_family(self.coordinates().base_family.as_str());
         let page = sweep.next.get(at).cloned().flatten();
         let listed = self.aws.ecs.list_revisions_with_spare_capacity(&family, status, page).await?;
-        let Some(DefinitionPage { arns, next }) = listed else { return Ok(0) };
+        let Some(DefinitionPage { arns, next }) = listed else { return Ok(Vec::new()) };
         if sweep.known.len() + sweep.waits.len() > MOST_KNOWN {
             sweep.known.clear();
             sweep.waits.clear();
         }
-        let is_unknown =
-            |arn: &&String| !sweep.known.contains(*arn) && sweep.waits.get(*arn).is_none_or(|since| gc.is_due(*since));
+        let is_unknown = |arn: &&String| !sweep.known.contains(*arn) && !sweep.waits.contains_key(*arn);
         let unknown: Vec<&String> = arns.iter().filter(is_unknown).collect();
-        let mut candidates = BTreeMap::<UserId, Vec<Candidate>>::new();
+        let mut due = Vec::new();
         for arn in unknown.iter().take(MOST_LOOKED_AT) {
             match self.judge(arn, status).await? {
                 Judged::InOrder | Judged::NotOurs => {
                     sweep.known.insert((*arn).clone());
                 }
-                Judged::Candidate(candidate) if gc.is_due(candidate.since) => {
-                    candidates.entry(candidate.user.clone()).or_default().push(candidate);
-                }
-                Judged::Candidate(candidate) => {
-                    sweep.waits.insert(candidate.arn, candidate.since);
-                }
+                Judged::Candidate(candidate) if gc.is_due(candidate.since) => due.push(candidate),
+                Judged::Candidate(candidate) => sweep.keep_waiting(candidate),
             }
         }
-        let is_whole = unknown.len() <= MOST_LOOKED_AT;
+        if unknown.len() <= MOST_LOOKED_AT
+            && let Some(place) = sweep.next.get_mut(at)
+        {
+            *place = next;
+        }
+        Ok(due)
+    }
+
+    async fn sweep_away(&self, sweep: &mut Sweep, due: Vec<Candidate>, gc: Gc) -> Result<usize, ConvergeError> {
+        let mut candidates = BTreeMap::<UserId, Vec<Candidate>>::new();
+        for candidate in due {
+            candidates.entry(candidate.user.clone()).or_default().push(candidate);
+        }
         let mut removed = 0;
         for (user, candidates) in candidates {
             for (arn, fate) in self.settle(&user, &candidates, gc, true).await? {
-                match fate {
-                    None => {
-                        sweep.known.insert(arn);
-                    }
-                    Some(Fate::Removed) => removed += 1,
-                    Some(Fate::Due | Fate::Waits | Fate::Busy | Fate::NotOurs | Fate::Failed(_)) => {}
+                if fate == Some(Fate::Busy) {
+                    candidates.iter().filter(|one| one.arn == arn).cloned().for_each(|one| sweep.keep_waiting(one));
+                    continue;
+                }
+                sweep.waits.remove(&arn);
+                removed += usize::from(fate == Some(Fate::Removed));
+                if fate.is_none() {
+                    sweep.known.insert(arn);
                 }
             }
-        }
-        if is_whole && let Some(place) = sweep.next.get_mut(at) {
-            *place = next;
         }
         Ok(removed)
     }
