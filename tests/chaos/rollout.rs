@@ -16,7 +16,7 @@ use crate::world::{Replica, World};
 
 /// An AWS call takes so long, so that there is something to be killed in.
 const CALL: Duration = Duration::from_millis(5);
-/// Longer than any part of it takes.
+/// Longer than any part of it takes, beside a second for each user.
 const LONG: Duration = Duration::from_secs(240);
 
 fn provision(user: &str) -> Value {
@@ -28,6 +28,8 @@ struct Two<'a> {
     world: &'a World,
     root: &'a std::path::Path,
     replicas: [Replica; 2],
+    /// How long a part of it takes at most.
+    patience: Duration,
     kills_left: u64,
     random: fastrand::Rng,
     newcomers: u64,
@@ -70,7 +72,7 @@ impl Two<'_> {
             if seen["state"] == state {
                 return seen;
             }
-            assert!(began.elapsed() < LONG, "not {state}: {seen}\n{}", self.replicas[0].log());
+            assert!(began.elapsed() < self.patience, "not {state}: {seen}\n{}", self.replicas[0].log());
         }
     }
 }
@@ -86,7 +88,8 @@ fn a_rollout_goes_on_whichever_replica_is_killed_and_moves_nobody_twice() {
         assert_eq!(replicas[0].call("POST", "/provision", &provision(user)).status, 201);
     }
     let random = fastrand::Rng::with_seed(seed);
-    let mut two = Two { world: &world, root: root.path(), replicas, kills_left: kills, random, newcomers: 0 };
+    let patience = LONG + Duration::from_secs(users);
+    let mut two = Two { world: &world, root: root.path(), replicas, patience, kills_left: kills, random, newcomers: 0 };
     two.ask("PUT", "/fleet/base", &json!({"revision": "1"}));
     // Another release in each, so that each renders to something else.
     let release = |release: &str| {
@@ -119,9 +122,9 @@ fn a_rollout_goes_on_whichever_replica_is_killed_and_moves_nobody_twice() {
     let newcomers: Vec<String> = (0..two.newcomers).map(|n| format!("new-{n}")).collect();
     let everybody: Vec<String> = all.iter().chain(&newcomers).cloned().collect();
     assert_eq!(self::bases(&world, &everybody), BTreeMap::from([("3".to_owned(), everybody.len())]));
+    let calls = world.emulator.calls();
     for user in &all {
         let name = UserId::parse(user).unwrap().service_name();
-        let calls = world.emulator.calls();
         let deployed = calls.iter().filter(|call| {
             call.action == "UpdateService"
                 && call.request["service"] == name
