@@ -20,6 +20,9 @@ use crate::metrics::Metrics;
 use crate::reconcile::Options;
 use crate::staging::Initialize;
 
+/// Registrations at once that `dev` takes: as many as no client of a first look sends, while ECS, which names no number, may take fewer.
+const MOST_REGISTRATIONS_AT_ONCE: usize = 100;
+
 /// `dev`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -67,7 +70,11 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     std::fs::create_dir_all(&efs_root).with_context(|| format!("--dir {}", args.dir.display()))?;
 
     let stale_up_to = Duration::from_millis(args.stale_reads);
-    let emulator = Emulator::new(EmulatorOptions { conduct: conduct(stale_up_to), ..EmulatorOptions::default() });
+    let emulator = Emulator::new(EmulatorOptions {
+        conduct: conduct(stale_up_to),
+        most_registrations_at_once: Some(MOST_REGISTRATIONS_AT_ONCE),
+        ..EmulatorOptions::default()
+    });
     let config = aws::in_process(emulator.http_client(), Timeouts::default()).await;
     let metrics = Metrics::default();
     let aws = Aws::new(&config, &args.limits.share(), &metrics);
