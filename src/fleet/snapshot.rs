@@ -144,14 +144,16 @@ impl Snapshot {
         loop {
             let mut late = Vec::new();
             for names in names.chunks(DESCRIBED_SERVICES) {
-                let found = ecs.describe_tagged_services(cluster, names, TAG_USER).await?;
+                let found = ecs.describe_tagged_services(cluster, names).await?;
                 let is_missing = |name: &&String| found.iter().all(|(service, _)| service.name != **name);
                 late.extend(names.iter().filter(is_missing).filter(|name| is_behind(name, None)).cloned());
-                for (service, tag) in found {
+                for (service, tags) in found {
                     match is_behind(&service.name, Some(&service)) {
                         true => late.push(service.name),
                         false => {
-                            entries.extend(entry(service, tag.as_deref(), before, &|user| reconciler.is_deleting(user)))
+                            entries.extend(entry(service, tags.get(TAG_USER).map(String::as_str), before, &|user| {
+                                reconciler.is_deleting(user)
+                            }))
                         }
                     }
                 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use openclaw_provisioner::domain::{TAG_BASE_FAMILY, TAG_USER};
+use openclaw_provisioner::domain::{TAG_BASE_FAMILY, TAG_USER, UserId};
 use openclaw_provisioner::emulator::{Fault, FaultKind, Options as EmulatorOptions, StaleReads};
 use openclaw_provisioner::reconcile::{Gc, Sweep};
 use serde_json::{Value, json};
@@ -136,8 +136,10 @@ async fn a_user_who_came_back_a_moment_ago_keeps_everything_although_the_service
 async fn a_service_whose_user_has_nothing_else_is_told_and_goes_after_the_grace() {
     let app = TestApp::start().await;
     resized(&app, "alice").await;
-    let user = app.make_services(1).remove(0);
-    let name = user.service_name();
+    resized(&app, "bob").await;
+    let name = UserId::parse("bob").unwrap().service_name();
+    std::fs::remove_dir_all(app.path("users/bob")).unwrap();
+    std::fs::remove_file(app.path(".provisioner/locks/bob.lock")).unwrap();
     assert!(gc_at(&app, false, 0).await.contains(&format!("service {name} waits")));
     assert!(gc_at(&app, false, 25).await.contains(&format!("service {name} due")));
     assert_eq!(app.services().len(), 2);
@@ -179,4 +181,67 @@ async fn what_does_not_carry_our_marks_is_never_touched() {
     let after = there(&app);
     assert_eq!((after.0, after.2, after.3), (before.0, before.2, before.3), "{found:?}");
     assert_eq!(app.get("/containers/alice").await.body["state"], "running");
+}
+
+/// Another environment has its own file system, and may share the cluster and the name of the family: its users have everything there.
+#[tokio::test(start_paused = true)]
+async fn services_and_revisions_of_another_environment_are_left_alone() {
+    let app = TestApp::start().await;
+    resized(&app, "alice").await;
+    let elsewhere = app.newest_definition().to_string().replace(&app.file_system_id, "fs-0fedcba9876543210");
+    let mut elsewhere: Value = serde_json::from_str(&elsewhere.replace("alice", "zoe")).unwrap();
+    let outputs = [
+        "taskDefinitionArn",
+        "revision",
+        "status",
+        "requiresAttributes",
+        "compatibilities",
+        "registeredAt",
+        "registeredBy",
+    ];
+    elsewhere.as_object_mut().unwrap().retain(|member, _| !outputs.contains(&member.as_str()));
+    let registered = app.aws("ecs", "RegisterTaskDefinition", elsewhere.clone());
+    let arn = &registered["taskDefinition"]["taskDefinitionArn"];
+    let make = |user: &str, family: &str| {
+        let tags = json!([{"key": TAG_USER, "value": user}, {"key": TAG_BASE_FAMILY, "value": family}]);
+        let service = json!({
+            "cluster": CLUSTER, "serviceName": UserId::parse(user).unwrap().service_name(), "taskDefinition": arn,
+            "desiredCount": 1, "launchType": "FARGATE", "tags": tags,
+            "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}},
+        });
+        app.aws("ecs", "CreateService", service);
+    };
+    make("zoe", BASE);
+    make("yan", "openclaw-prod");
+    // And one that no service names at this moment.
+    app.aws("ecs", "RegisterTaskDefinition", elsewhere);
+    app.emulator.settle();
+    let before = there(&app);
+    let mut sweep = Sweep::default();
+    for hours in [1, 25, 50] {
+        let now = Timestamp::now() + SignedDuration::from_hours(hours);
+        app.reconciler.sweep(&mut sweep, now).await.unwrap();
+        let found = gc_at(&app, true, hours).await;
+        assert_eq!(found.iter().filter(|left| left.ends_with(" not_ours")).count(), 3, "{found:?}");
+    }
+    let after = there(&app);
+    assert_eq!((after.0, after.3), (before.0, before.3));
+}
+
+/// One thing that cannot be removed keeps nothing else from being removed, and is told in its place.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_removed_is_told_and_the_rest_goes() {
+    let app = TestApp::start().await;
+    for user in ["alice", "bob", "carol"] {
+        resized(&app, user).await;
+    }
+    let inactive = there(&app).1;
+    let kind = FaultKind::Error { status: 400, code: "AccessDeniedException".into(), message: "no".into() };
+    let action = "DeleteTaskDefinitions".to_owned();
+    app.emulator.inject(Fault { service: None, action, skip: 1, times: 1, kind });
+    let found = gc_at(&app, true, 25).await;
+    let failed = found.iter().filter(|left| left.ends_with(" failed")).count();
+    let removed = found.iter().filter(|left| left.ends_with(" removed")).count();
+    assert!(failed > 0 && removed > 0 && failed + removed == inactive, "{found:?}");
+    assert_eq!(there(&app).1, failed);
 }

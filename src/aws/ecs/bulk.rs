@@ -1,19 +1,20 @@
 //! Reading many services and tasks at a time. Every call is one in the background, so that whoever reads in bulk is
 //! never in the way of a call for one user.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_ecs::types::{DesiredStatus, LaunchType, ServiceField, SortOrder, TaskDefinitionStatus};
 
 use super::services::service;
 use super::{Ecs, ListedTasks, RegisteredDefinition};
 use crate::aws::{AwsError, Bucket};
+use crate::domain::CPU_UNITS_A_VCPU;
 use crate::domain::service::{Service, Task};
 
 /// Services that one DescribeServices takes (aws-facts §1).
 pub const DESCRIBED_SERVICES: usize = 10;
 /// Tasks that one DescribeTasks takes.
 pub const DESCRIBED_TASKS: usize = 100;
-/// CPU units of one vCPU.
-const UNITS_A_VCPU: f64 = 1_024.0;
 /// Services on one page of ListServices, at most; the default is 10.
 const LISTED_SERVICES: i32 = 100;
 
@@ -60,7 +61,7 @@ impl Ecs {
         Ok(answer.services().iter().map(service).collect())
     }
 
-    /// As [`Self::describe_services`], each with the value of one of its tags.
+    /// As [`Self::describe_services`], each with its tags.
     ///
     /// # Errors
     /// AWS's answer, when it is not one.
@@ -68,15 +69,14 @@ impl Ecs {
         &self,
         cluster: &str,
         names: &[String],
-        tag: &str,
-    ) -> Result<Vec<(Service, Option<String>)>, AwsError> {
+    ) -> Result<Vec<(Service, BTreeMap<String, String>)>, AwsError> {
         self.turn_in_background(Bucket::ServiceRead, "ecs:DescribeServices").await?;
         let call = self.client.describe_services().cluster(cluster).set_services(Some(names.to_vec()));
         let answer = call.include(ServiceField::Tags).send().await;
         let answer = answer.map_err(|error| AwsError::from_sdk("ecs:DescribeServices", error))?;
         let tagged = answer.services().iter().map(|found| {
-            let tag = found.tags().iter().find(|other| other.key() == Some(tag));
-            (service(found), tag.and_then(|tag| tag.value()).map(str::to_owned))
+            let tags = found.tags().iter().filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())));
+            (service(found), tags.collect())
         });
         Ok(tagged.collect())
     }
@@ -187,7 +187,7 @@ impl Ecs {
                 break;
             }
         }
-        Ok(units as f64 / UNITS_A_VCPU)
+        Ok(units as f64 / CPU_UNITS_A_VCPU)
     }
 
     /// The number of the newest ACTIVE revision of a family, which is how many it has had at least; 0 where it has none.

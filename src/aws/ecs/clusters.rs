@@ -30,7 +30,7 @@ impl Ecs {
 
     async fn described_cluster(&self, cluster: &str) -> Result<Option<Cluster>, AwsError> {
         let answer = self.client.describe_clusters().clusters(cluster).send().await;
-        let answer = answer.map_err(|error| AwsError::from_sdk("ecs:DescribeClusters", error))?;
+        let answer = answer.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
         // One that is not there is among `failures`, beside an answer that is a success.
         Ok(answer.clusters.unwrap_or_default().into_iter().next())
     }

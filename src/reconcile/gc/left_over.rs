@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Fate, Gc, LeftOver, There};
-use crate::aws::{DESCRIBED_SERVICES, FoundAccessPoint};
+use super::{Fate, Gc, LeftOver, There, UserService, forget_if_new, told};
+use crate::aws::{DESCRIBED_SERVICES, FoundAccessPoint, fenced};
 use crate::domain::service::ServiceStatus;
-use crate::domain::user_id::SERVICE_PREFIX;
-use crate::domain::{TAG_BASE_FAMILY, TAG_USER, UserId, hide_access_points, with_causes};
+use crate::domain::user_id::{SERVICE_PREFIX, sha256_hex12};
+use crate::domain::{CurrentDefinition, TAG_BASE_FAMILY, TAG_USER, UserId, hide_access_points, with_causes};
 use crate::ledger::{Hold, LedgerError};
+use crate::reconcile::Reconciler;
 use crate::reconcile::error::ConvergeError;
-use crate::reconcile::{Caller, Reconciler, SignInChange, Target};
 
 /// How long a user is waited for whom somebody works on.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -33,7 +33,8 @@ struct Left {
 impl Reconciler {
     /// The services of the cluster that carry the marks of users, and those with a name like theirs that do not.
     pub(super) async fn there(&self) -> Result<There, ConvergeError> {
-        let cluster = self.coordinates().cluster;
+        let at = self.coordinates();
+        let (cluster, family_of_ours) = (at.cluster, at.base_family.as_str().to_owned());
         let (mut names, mut page) = (BTreeSet::new(), None);
         loop {
             let listed = self.aws.ecs.list_services(&cluster, page).await?;
@@ -46,24 +47,27 @@ impl Reconciler {
         let names: Vec<String> = names.into_iter().collect();
         let mut there = There::default();
         for names in names.chunks(DESCRIBED_SERVICES) {
-            for (service, tag) in self.aws.ecs.describe_tagged_services(&cluster, names, TAG_USER).await? {
+            for (service, tags) in self.aws.ecs.describe_tagged_services(&cluster, names).await? {
                 if service.status == ServiceStatus::Inactive {
                     continue;
                 }
                 let deployed = service.deployments.iter().map(|deployment| &deployment.task_definition);
                 there.revisions.extend(deployed.chain([&service.task_definition]).cloned());
-                let user = tag.and_then(|tag| UserId::parse(&tag).ok());
-                match user.filter(|user| user.service_name() == service.name) {
-                    Some(user) => {
-                        there.users.insert(user, service.created_at_seconds);
-                    }
-                    None => there.not_ours.push(LeftOver {
+                let user = tags.get(TAG_USER).and_then(|tag| UserId::parse(tag).ok());
+                let user = user.filter(|user| user.service_name() == service.name);
+                let is_of_family = tags.get(TAG_BASE_FAMILY).is_some_and(|family| *family == family_of_ours);
+                if user.is_none() || !is_of_family {
+                    there.not_ours.push(LeftOver {
                         kind: SERVICE,
                         id: service.name,
-                        user: None,
-                        why: "it has a name like those of users and carries no user",
+                        user: user.clone(),
+                        why: "it has a name like those of users, and does not carry a user and this base family",
                         fate: Fate::NotOurs,
-                    }),
+                    });
+                }
+                if let Some(user) = user {
+                    let created_at_seconds = service.created_at_seconds;
+                    there.users.insert(user, UserService { created_at_seconds, is_of_family });
                 }
             }
         }
@@ -111,46 +115,99 @@ impl Reconciler {
             }
         }
         let mut seen = Seen { before: self.ledger.left_over().await?, now: BTreeMap::new(), gc };
-        for (user, created_at) in &there.users {
-            if !locked.contains(user) && !at_work.contains(user) && !self.staging.user_directory_exists(user).await? {
-                let created = created_at.and_then(|at| Timestamp::from_second(at).ok());
-                let since = seen.since(SERVICE, user).max(created.unwrap_or(Timestamp::MIN));
-                let fate = match gc.is_due(since) {
-                    false => Fate::Waits,
-                    true if gc.applies => self.delete_service_of(user).await,
-                    true => Fate::Due,
-                };
-                found.push(LeftOver {
-                    kind: SERVICE,
-                    id: user.service_name(),
-                    user: Some(user.clone()),
-                    why: "its user has no files, and nothing is remembered of them",
-                    fate,
-                });
+        let is_bare = |user: &&UserId| !locked.contains(*user) && !at_work.contains(*user);
+        let ours = there.users.iter().filter(|(user, service)| service.is_of_family && is_bare(user));
+        for (user, UserService { created_at_seconds, .. }) in ours {
+            let created = created_at_seconds.and_then(|at| Timestamp::from_second(at).ok()).unwrap_or(Timestamp::MIN);
+            let fate = self.settle_service(user, created, &mut seen).await;
+            let fate = fate.unwrap_or_else(|error| Some(Fate::Failed(with_causes(&error))));
+            let why = "its user has no files, and nothing is remembered of them";
+            if let Some(fate) = fate {
+                told(
+                    &mut found,
+                    LeftOver { kind: SERVICE, id: user.service_name(), user: Some(user.clone()), why, fate },
+                );
             }
         }
         for (user, left) in left.into_iter().filter(|(user, _)| !at_work.contains(user)) {
-            let all = self.settle_user(&user, left, &mut seen).await?;
-            found.extend(all);
+            if let Err(error) = self.settle_user(&user, left, &mut seen, &mut found).await {
+                let (id, why) = (format!("{user}.lock"), "its user has no service");
+                found.push(LeftOver { kind: LOCK, id, user: Some(user), why, fate: Fate::Failed(with_causes(&error)) });
+            }
         }
-        if seen.now != seen.before {
-            self.ledger.keep_left_over(seen.now).await?;
+        if seen.now != seen.before
+            && let Err(error) = self.ledger.keep_left_over(seen.now).await
+        {
+            // The grace is counted anew.
+            tracing::warn!(error = %with_causes(&error), "what belongs to nobody could not be written down");
         }
         Ok(found)
     }
 
-    /// Deletes it as a caller would, and leaves files alone.
-    async fn delete_service_of(self: &Arc<Self>, user: &UserId) -> Fate {
-        let caller = Caller::new("gc");
-        let deleted = self.apply(&caller, user.clone(), Target::delete(false, false), SignInChange::None);
-        match deleted.await {
-            Ok(_) => Fate::Removed,
-            Err(error) => Fate::Failed(with_causes(&error)),
+    /// What becomes of a service whose user seems to have nothing else, under their lock; `None`: there is something.
+    async fn settle_service(
+        &self,
+        user: &UserId,
+        created: Timestamp,
+        seen: &mut Seen,
+    ) -> Result<Option<Fate>, ConvergeError> {
+        if self.staging.user_directory_exists(user).await? {
+            return Ok(None);
         }
+        let mut held = match self.ledger.acquire(user, PATIENCE).await {
+            Ok(held) => held,
+            Err(LedgerError::Busy { .. } | LedgerError::NotUnderstood { .. }) => return Ok(Some(Fate::Busy)),
+            Err(error) => return Err(error.into()),
+        };
+        let fate = self.settle_service_under_lock(user, created, seen, held.as_mut()).await;
+        forget_if_new(held).await;
+        fate
+    }
+
+    async fn settle_service_under_lock(
+        &self,
+        user: &UserId,
+        created: Timestamp,
+        seen: &mut Seen,
+        held: &mut dyn Hold,
+    ) -> Result<Option<Fate>, ConvergeError> {
+        // Whoever was provisioned since it was listed.
+        let is_somebody = !held.is_new() || held.pending().find().await?.is_some();
+        if is_somebody || self.staging.user_directory_exists(user).await? {
+            return Ok(None);
+        }
+        let at = self.coordinates();
+        let name = user.service_name();
+        let found = self.aws.ecs.describe_services(&at.cluster, std::slice::from_ref(&name)).await?;
+        let Some(service) = found.into_iter().find(|service| service.status == ServiceStatus::Active) else {
+            return Ok(None);
+        };
+        // On another file system, or of another making, its user may have everything: elsewhere.
+        let definition = self.aws.ecs.describe_definition_in_bulk(&service.task_definition).await?;
+        let current = definition.and_then(|found| CurrentDefinition::parse(&found.document, user).ok());
+        if current.and_then(|current| current.file_system_id).as_deref() != Some(&*at.file_system_id) {
+            return Ok(Some(Fate::NotOurs));
+        }
+        let since = seen.since(SERVICE, user.as_str()).max(created);
+        let fate = seen.fate(since);
+        if fate == Fate::Removed {
+            held.verify().await?;
+            let fence = held.fence();
+            // Its tasks go with it: there is nothing of the user's that a last write could meet.
+            let delete = self.aws.ecs.delete_service(&at.cluster, &name);
+            fenced(Arc::new(move || fence.is_recent()), delete).await?;
+        }
+        Ok(Some(fate))
     }
 
     /// What becomes of what a user without a service has left, under their lock.
-    async fn settle_user(&self, user: &UserId, left: Left, seen: &mut Seen) -> Result<Vec<LeftOver>, ConvergeError> {
+    async fn settle_user(
+        &self,
+        user: &UserId,
+        left: Left,
+        seen: &mut Seen,
+        found: &mut Vec<LeftOver>,
+    ) -> Result<(), ConvergeError> {
         let made = |kind: &'static str, id: String, why: &'static str, fate: Fate| LeftOver {
             kind,
             id,
@@ -158,76 +215,73 @@ impl Reconciler {
             why,
             fate,
         };
-        let busy = || vec![made(LOCK, format!("{user}.lock"), "its user has no service", Fate::Busy)];
+        let busy = || made(LOCK, format!("{user}.lock"), "its user has no service", Fate::Busy);
         let mut held = match self.ledger.acquire(user, PATIENCE).await {
             Ok(held) => held,
-            Err(LedgerError::Busy { .. } | LedgerError::NotUnderstood { .. }) => return Ok(busy()),
+            Err(LedgerError::Busy { .. } | LedgerError::NotUnderstood { .. }) => {
+                found.push(busy());
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         };
         let cluster = self.coordinates().cluster;
-        let found = self.aws.ecs.describe_services(&cluster, &[user.service_name()]).await?;
-        let has_service = found.iter().any(|service| service.status != ServiceStatus::Inactive);
+        let services = self.aws.ecs.describe_services(&cluster, &[user.service_name()]).await?;
+        let has_service = services.iter().any(|service| service.status != ServiceStatus::Inactive);
         if has_service || held.pending().find().await?.is_some() {
             // Made, or accepted, since it was looked.
-            return Ok(Vec::new());
+            return Ok(());
         }
         // A service that was made a moment ago may not show.
         let accepted = held.record().accepted.as_ref().filter(|accepted| !accepted.deleted);
         let made_at = accepted.and_then(|accepted| Timestamp::from_millisecond(accepted.at_millis).ok());
         if made_at.is_some_and(|made_at| !seen.gc.is_due(made_at)) {
-            return Ok(busy());
+            found.push(busy());
+            return Ok(());
         }
-        let mut settled = Vec::new();
         let mut is_all_gone = true;
         for point in left.access_points {
-            let since = seen.since(ACCESS_POINT, user);
+            let since = seen.since(ACCESS_POINT, &format!("{user}/{}", sha256_hex12(point.id.as_bytes())));
             let fate = match seen.fate(since) {
                 Fate::Removed => self.delete_access_point_of(&point.id, held.as_mut()).await?,
                 other => other,
             };
             is_all_gone &= fate == Fate::Removed;
-            settled.push(made(ACCESS_POINT, point.path, "its user has no service", fate));
+            told(found, made(ACCESS_POINT, point.path, "its user has no service", fate));
         }
         if left.has_ended {
-            let since = seen.since(PENDING, user);
+            let since = seen.since(PENDING, user.as_str());
             let fate = seen.fate(since);
             if fate == Fate::Removed {
                 held.verify().await?;
                 held.pending().clear().await?;
             }
             is_all_gone &= fate == Fate::Removed;
-            settled.push(made(
-                PENDING,
-                user.to_string(),
-                "what was accepted has ended, and its user has no service",
-                fate,
-            ));
+            let why = "what was accepted has ended, and its user has no service";
+            told(found, made(PENDING, user.to_string(), why, fate));
         }
         let record = held.record();
         // What a purge still has to delete is found by nothing else.
         let is_needed = !record.deregistered.is_empty() || !record.revisions.is_empty();
         if left.is_locked && !is_needed && (is_all_gone || !seen.gc.applies) {
-            let since = seen.since(LOCK, user);
+            let since = seen.since(LOCK, user.as_str());
             let fate = seen.fate(since);
-            settled.push(made(
-                LOCK,
-                format!("{user}.lock"),
-                "its user has no service, and nothing is remembered",
-                fate.clone(),
-            ));
             if fate == Fate::Removed {
                 held.remove().await?;
             }
+            let why = "its user has no service, and nothing is remembered";
+            told(found, made(LOCK, format!("{user}.lock"), why, fate));
         } else if !left.is_locked && held.is_new() {
             // It was made by this look.
             held.remove().await?;
         }
-        Ok(settled)
+        Ok(())
     }
 
     async fn delete_access_point_of(&self, id: &str, held: &mut dyn Hold) -> Result<Fate, ConvergeError> {
         held.verify().await?;
-        if let Err(error) = self.aws.efs.delete_access_point(id).await {
+        let fence = held.fence();
+        let delete = self.aws.efs.delete_access_point(id);
+        if let Err(error) = fenced(Arc::new(move || fence.is_recent()), delete).await {
             return Ok(Fate::Failed(hide_access_points(&with_causes(&error))));
         }
         let record = held.record();
@@ -240,7 +294,7 @@ impl Reconciler {
     }
 }
 
-/// Since when things belong to nobody, by kind and user.
+/// Since when things belong to nobody, by kind and name.
 struct Seen {
     before: BTreeMap<String, Timestamp>,
     now: BTreeMap<String, Timestamp>,
@@ -248,8 +302,8 @@ struct Seen {
 }
 
 impl Seen {
-    fn since(&mut self, kind: &str, user: &UserId) -> Timestamp {
-        let key = format!("{kind}/{user}");
+    fn since(&mut self, kind: &str, name: &str) -> Timestamp {
+        let key = format!("{kind}/{name}");
         let since = self.before.get(&key).copied().unwrap_or(self.gc.now).min(self.gc.now);
         self.now.insert(key, since);
         since

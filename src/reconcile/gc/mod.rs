@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use super::Reconciler;
 use super::error::ConvergeError;
 use crate::domain::{UserId, with_causes};
+use crate::ledger::Hold;
 pub use revisions::Sweep;
 
 /// How often a page of the family is looked at in the background.
@@ -126,21 +127,45 @@ impl Reconciler {
         found.extend(self.left_over_revisions(gc, &there.revisions).await?);
         found.extend(self.left_over_of_users(gc, &there).await?);
         found.sort_by(|one, other| (one.kind, &one.id).cmp(&(other.kind, &other.id)));
-        for LeftOver { kind, id, user, .. } in found.iter().filter(|left| left.fate == Fate::Removed) {
-            let user_id = user.as_ref().map(UserId::as_str);
-            tracing::info!(target: "audit", caller = "gc", operation = "remove_left_over", kind, id, user_id, "audit");
-        }
         Ok(found)
+    }
+}
+
+/// Puts it with what was found; what is gone is audited at once, whatever comes after it.
+fn told(found: &mut Vec<LeftOver>, left: LeftOver) {
+    if left.fate == Fate::Removed {
+        let LeftOver { kind, id, user, .. } = &left;
+        let user_id = user.as_ref().map(UserId::as_str);
+        tracing::info!(target: "audit", caller = "gc", operation = "remove_left_over", kind, id, user_id, "audit");
+    }
+    found.push(left);
+}
+
+/// Whoever is gone stays so: a lock file says that there may be something.
+async fn forget_if_new(held: Box<dyn Hold>) {
+    if held.is_new()
+        && let Err(error) = held.remove().await
+    {
+        tracing::warn!(error = %with_causes(&error), "a lock file stays behind");
     }
 }
 
 /// The services that there are.
 #[derive(Debug, Default)]
 struct There {
-    /// By their users: when each was created, in seconds of the Unix epoch.
-    users: BTreeMap<UserId, Option<i64>>,
+    /// By their users.
+    users: BTreeMap<UserId, UserService>,
     /// ARNs of revisions that one of them names.
     revisions: HashSet<String>,
     /// Those with a name like theirs and without their marks.
     not_ours: Vec<LeftOver>,
+}
+
+/// A service that carries the marks of a user.
+#[derive(Debug)]
+struct UserService {
+    /// When it was created, in seconds of the Unix epoch.
+    created_at_seconds: Option<i64>,
+    /// Whether it is of this service's base family.
+    is_of_family: bool,
 }

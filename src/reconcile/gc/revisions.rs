@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{Fate, Gc, LeftOver};
+use super::{Fate, Gc, LeftOver, forget_if_new, told};
 use crate::aws::{DefinitionPage, RegisteredDefinition, Revisions, fenced};
 use crate::domain::service::{Service, ServiceStatus};
 use crate::domain::{CurrentDefinition, LABEL_USER, UserId, user_family, with_causes};
@@ -156,10 +156,16 @@ impl Reconciler {
         }
         let mut removed = 0;
         for (user, candidates) in candidates {
-            for (arn, fate) in self.settle(&user, &candidates, gc, true).await? {
-                if fate == Some(Fate::Busy) {
-                    candidates.iter().filter(|one| one.arn == arn).cloned().for_each(|one| sweep.keep_waiting(one));
-                    continue;
+            for (arn, fate) in self.settle(&user, &candidates, gc, true).await {
+                match &fate {
+                    Some(Fate::Busy) => {
+                        candidates.iter().filter(|one| one.arn == arn).cloned().for_each(|one| sweep.keep_waiting(one));
+                        continue;
+                    }
+                    Some(Fate::Failed(error)) => {
+                        tracing::warn!(task_definition = arn, error, "a left-over revision could not be removed");
+                    }
+                    _ => {}
                 }
                 sweep.waits.remove(&arn);
                 removed += usize::from(fate == Some(Fate::Removed));
@@ -205,7 +211,7 @@ impl Reconciler {
             }
         }
         for (user, candidates) in candidates {
-            let mut settled = self.settle(&user, &candidates, gc, false).await?;
+            let mut settled = self.settle(&user, &candidates, gc, false).await;
             for _ in 0..TRIES {
                 // Somebody works on the user, or no capacity was left over: nobody waits for this, so it waits for them.
                 if !gc.applies || settled.iter().all(|(_, fate)| *fate != Some(Fate::Busy)) {
@@ -217,13 +223,15 @@ impl Reconciler {
                 let (left, mut rest): (Vec<Candidate>, Vec<_>) =
                     (candidates.iter().filter(|one| busy(one)).cloned().collect(), settled.clone());
                 rest.retain(|(_, fate)| *fate != Some(Fate::Busy));
-                rest.extend(self.settle(&user, &left, gc, false).await?);
+                rest.extend(self.settle(&user, &left, gc, false).await);
                 settled = rest;
             }
             for (arn, fate) in settled {
                 let user = Some(user.clone());
                 let why = "no service names it and nobody remembers it";
-                found.extend(fate.map(|fate| LeftOver { kind: "task_definition", id: arn, user, why, fate }));
+                if let Some(fate) = fate {
+                    told(&mut found, LeftOver { kind: "task_definition", id: arn, user, why, fate });
+                }
             }
         }
         Ok(found)
@@ -233,7 +241,13 @@ impl Reconciler {
         let Some(RegisteredDefinition { document, .. }) = self.aws.ecs.describe_definition_in_bulk(arn).await? else {
             return Ok(Judged::InOrder);
         };
-        let Some(user) = owner(&document).filter(|user| CurrentDefinition::parse(&document, user).is_ok()) else {
+        // Another environment may have users of the same family and names, with its own cluster and file system.
+        let at = self.coordinates();
+        let is_ours = |user: &UserId| {
+            let parsed = CurrentDefinition::parse(&document, user);
+            parsed.is_ok_and(|current| current.file_system_id.as_deref() == Some(&*at.file_system_id))
+        };
+        let Some(user) = owner(&document).filter(is_ours) else {
             return Ok(Judged::NotOurs);
         };
         let member = match status {
@@ -253,21 +267,16 @@ impl Reconciler {
         candidates: &[Candidate],
         gc: Gc,
         in_background: bool,
-    ) -> Result<Vec<(String, Option<Fate>)>, ConvergeError> {
+    ) -> Vec<(String, Option<Fate>)> {
         let all = |fate: Fate| candidates.iter().map(|one| (one.arn.clone(), Some(fate.clone()))).collect();
         let mut held = match self.ledger.acquire(user, PATIENCE).await {
             Ok(held) => held,
-            Err(LedgerError::Busy { .. } | LedgerError::NotUnderstood { .. }) => return Ok(all(Fate::Busy)),
-            Err(error) => return Err(error.into()),
+            Err(LedgerError::Busy { .. } | LedgerError::NotUnderstood { .. }) => return all(Fate::Busy),
+            Err(error) => return all(Fate::Failed(with_causes(&error))),
         };
         let settled = self.settle_under_lock(user, candidates, gc, in_background, held.as_mut()).await;
-        // Whoever is gone stays so: a lock file says that there may be something.
-        if held.is_new()
-            && let Err(error) = held.remove().await
-        {
-            tracing::warn!(error = %with_causes(&error), "a lock file stays behind");
-        }
-        settled
+        forget_if_new(held).await;
+        settled.unwrap_or_else(|error| all(Fate::Failed(with_causes(&error))))
     }
 
     async fn settle_under_lock(
@@ -311,7 +320,13 @@ impl Reconciler {
             let fence = held.fence();
             // A user's lock is not held for as long as others go first.
             let deregister = self.aws.ecs.deregister_with_spare_capacity(&one.arn);
-            let is_done = fenced(Arc::new(move || fence.is_recent()), deregister).await?;
+            let is_done = match fenced(Arc::new(move || fence.is_recent()), deregister).await {
+                Ok(is_done) => is_done,
+                Err(error) => {
+                    settled.push((one.arn.clone(), Some(Fate::Failed(with_causes(&error)))));
+                    continue;
+                }
+            };
             if is_done {
                 tracing::info!(task_definition = one.arn, user_id = %user, "deregistered a revision that nothing names");
             }
@@ -328,13 +343,12 @@ impl Reconciler {
             let delete = self.aws.ecs.delete_task_definitions(arns);
             let kept = match fenced(Arc::new(move || fence.is_recent()), delete).await {
                 Ok(kept) => kept,
-                // Nothing that can be deleted there.
-                Err(error) if error.is_not_implemented() => {
-                    arns.iter().map(|arn| (arn.clone(), error.to_string())).collect()
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => arns.iter().map(|arn| (arn.clone(), with_causes(&error))).collect(),
             };
-            tracing::info!(user_id = %user, revisions = arns.len() - kept.len().min(arns.len()), "deleted revisions that nothing names");
+            let revisions = arns.len() - kept.len().min(arns.len());
+            if revisions > 0 {
+                tracing::info!(user_id = %user, revisions, "deleted revisions that nothing names");
+            }
             for arn in arns {
                 let why = kept.iter().find(|(kept, _)| kept == arn).map(|(_, why)| why.clone());
                 settled.push((arn.clone(), Some(why.map_or(Fate::Removed, Fate::Failed))));
@@ -345,7 +359,10 @@ impl Reconciler {
         if record.deregistered.iter().any(|arn| removed.contains(arn)) {
             let mut after = record.clone();
             after.deregistered.retain(|arn| !removed.contains(arn));
-            held.write(after).await?;
+            if let Err(error) = held.write(after).await {
+                // They are looked for once more, and found to be gone.
+                tracing::warn!(user_id = %user, error = %with_causes(&error), "that revisions are deleted could not be written down");
+            }
         }
         Ok(settled)
     }
