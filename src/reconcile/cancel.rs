@@ -218,7 +218,10 @@ impl Reconciler {
             let created = |deployment: &Deployment| deployment.created_at_seconds;
             let is_another = now.primary().is_none_or(|primary| {
                 let is_known = before.deployments.iter().any(|known| known.id == primary.id);
-                !is_known && primary.rollout == Rollout::InProgress && created(primary) >= stopped.and_then(created)
+                !is_known
+                    && primary.task_definition != former.task_definition
+                    && primary.rollout == Rollout::InProgress
+                    && created(primary) >= stopped.and_then(created)
             });
             if is_another {
                 return Ok(None);

@@ -10,7 +10,8 @@ use super::plan::Refusal;
 use super::target::{Definition, Target};
 use crate::aws::RateLimits;
 use crate::domain::{
-    BaseDefinition, BaseSource, Coordinates, CurrentDefinition, Promotion, Spec, UserId, difference, render,
+    BaseDefinition, BaseSource, Coordinates, CurrentDefinition, Promotion, RolloutOrder, Spec, UserId, difference,
+    render,
 };
 
 /// In the place of an access point that would be made.
@@ -82,6 +83,12 @@ impl Reconciler {
     pub async fn foresight(&self) -> Result<Foresight<'_>, ConvergeError> {
         let promotion = self.ledger.promotion().await?;
         Ok(Foresight { reconciler: self, at: self.coordinates(), promotion, bases: Vec::new() })
+    }
+
+    /// In which order a task is replaced where nobody says.
+    #[must_use]
+    pub const fn rollout_order(&self) -> RolloutOrder {
+        self.options.rollout_order
     }
 
     /// The limits within which this process stays.

@@ -145,6 +145,8 @@ pub struct Person {
     pub stage: Stage,
     /// Whether anything was sent for them.
     pub was_sent: bool,
+    /// Whether their container was ready with it, for the soak. Who is left out or stopped proves nothing.
+    pub is_proof: bool,
 }
 
 /// The users of a rollout.
@@ -178,7 +180,7 @@ impl Journal {
             return;
         };
         if let Event::Selected { wave } = event {
-            let person = Person { wave, former: None, stage: Stage::Waiting, was_sent: false };
+            let person = Person { wave, former: None, stage: Stage::Waiting, was_sent: false, is_proof: false };
             self.people.entry(user).or_insert(person);
             return;
         }
@@ -201,7 +203,10 @@ impl Journal {
                 Stage::Ready { sent_at, .. } => Stage::Sent { at: sent_at },
                 _ => return,
             },
-            Event::Done => Stage::Done,
+            Event::Done => {
+                person.is_proof |= matches!(person.stage, Stage::Ready { .. });
+                Stage::Done
+            }
             Event::Failed { code, detail } => Stage::Failed { code, detail, is_back: false },
             Event::Returned => match std::mem::replace(&mut person.stage, Stage::Done) {
                 Stage::Failed { code, detail, .. } => Stage::Failed { code, detail, is_back: true },

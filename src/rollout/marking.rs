@@ -68,22 +68,32 @@ impl Inner {
         Err(ConvergeError::Contended.into())
     }
 
-    /// Promotes where the rollout went, `None`: what was promoted before stays. It is over.
-    pub(super) async fn promote(&self, rollout: &Rollout, to: Option<&str>) -> Result<(), RolloutError> {
+    /// Promotes where the rollout went. It goes on until it is unmarked, so that nobody promotes anything in between.
+    pub(super) async fn promote(&self, rollout: &Rollout, to: &str) -> Result<(), RolloutError> {
+        let after = |before: &Promotion| {
+            let is_promoted = before.at_end_of.as_ref() == Some(&rollout.id) && before.revision == to;
+            (!is_promoted).then(|| Promotion {
+                revision: to.to_owned(),
+                promoted_at: Timestamp::now(),
+                by: rollout.created_by.clone(),
+                rollout: before.rollout.clone(),
+                at_end_of: Some(rollout.id.clone()),
+            })
+        };
+        self.change_promotion_of(rollout, after).await
+    }
+
+    /// Changes what is promoted for as long as the rollout is what goes on.
+    async fn change_promotion_of(
+        &self,
+        rollout: &Rollout,
+        change: impl Fn(&Promotion) -> Option<Promotion>,
+    ) -> Result<(), RolloutError> {
         for _ in 0..TRIES {
-            let Some(before) = self.ledger.promotion().await? else { return Ok(()) };
-            let is_of_it = before.rollout.as_ref().is_some_and(|under_way| under_way.id == rollout.id);
-            if !is_of_it {
-                return Ok(());
-            }
-            let mut after = Promotion { rollout: None, ..before.clone() };
-            if let Some(to) = to {
-                let by = rollout.created_by.clone();
-                let at_end_of = Some(rollout.id.clone());
-                after =
-                    Promotion { revision: to.to_owned(), promoted_at: Timestamp::now(), by, rollout: None, at_end_of };
-            }
-            if self.ledger.promote(Some(before), Some(after)).await? {
+            let before = self.ledger.promotion().await?;
+            let is_of_it = |promotion: &&Promotion| promotion.rollout.as_ref().is_some_and(|it| it.id == rollout.id);
+            let Some(after) = before.as_ref().filter(is_of_it).and_then(&change) else { return Ok(()) };
+            if self.ledger.promote(before, Some(after)).await? {
                 return Ok(());
             }
         }
@@ -92,7 +102,8 @@ impl Inner {
 
     /// It is over, and nobody is under way any more. Where that cannot be written, the next one that starts says so.
     pub(super) async fn unmark(&self, rollout: &Rollout) {
-        if let Err(error) = self.promote(rollout, None).await {
+        let over = |before: &Promotion| Some(Promotion { rollout: None, ..before.clone() });
+        if let Err(error) = self.change_promotion_of(rollout, over).await {
             tracing::warn!(error = %with_causes(&error), "that a rollout is over could not be written down");
         }
     }

@@ -121,7 +121,8 @@ pub fn next(
         .iter()
         .filter(|(user, person)| busy.contains(*user) || matches!(person.stage, Stage::Begun | Stage::Sent { .. }));
     let room = usize::try_from(rollout.strategy.max_parallel).unwrap_or(usize::MAX);
-    let mut room = room.saturating_sub(on_the_way.count());
+    let room = room.saturating_sub(on_the_way.count());
+    let mut room = room.min(room_for_proof(rollout, &after, busy));
     for (user, person) in after.people.iter().filter(|(user, person)| person.wave == wave && !busy.contains(*user)) {
         match person.stage {
             // It has a place already.
@@ -139,6 +140,25 @@ pub fn next(
         }
     }
     steps
+}
+
+/// How many may be begun with as long as fewer containers have been ready than there are canaries. A canary who has it already, is left
+/// out or is stopped shows nothing of it, and must not open the way to everybody: others take their place.
+fn room_for_proof(rollout: &Rollout, journal: &Journal, busy: &BTreeSet<UserId>) -> usize {
+    use super::words::Canaries;
+    let people = &journal.people;
+    let canaries = match &rollout.strategy.canaries {
+        Canaries::Number(number) => usize::try_from(*number).unwrap_or(usize::MAX).min(people.len()),
+        Canaries::Named(_) => people.values().filter(|person| person.wave == 0).count(),
+    };
+    let proofs = people.values().filter(|person| person.is_proof).count();
+    if rollout.is_back || proofs >= canaries {
+        return usize::MAX;
+    }
+    let is_tried = |(user, person): &(&UserId, &Person)| {
+        busy.contains(*user) || matches!(person.stage, Stage::Begun | Stage::Sent { .. } | Stage::Ready { .. })
+    };
+    (canaries - proofs).saturating_sub(people.iter().filter(is_tried).count())
 }
 
 /// Whether it is a time to begin with users: whoever is taken back waits for no window.

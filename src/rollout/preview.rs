@@ -10,7 +10,7 @@ use super::taking::{self, Taken};
 use super::words::{Change, Rollout};
 use super::{Inner, RolloutError};
 use crate::domain::user_id::sha256_hex;
-use crate::domain::{RolloutOrder, Size, State, UserId};
+use crate::domain::{Size, State, UserId};
 use crate::fleet::Listed;
 use crate::reconcile::Foreseen;
 
@@ -108,7 +108,7 @@ impl Inner {
                 },
             };
             let is_running = !matches!(listed.state, State::Stopped | State::Stopping);
-            let calls = if is_running && rollout.strategy.order == Some(RolloutOrder::Strict) { 2 } else { 1 };
+            let calls = if is_running { self.updates_of_running(rollout) } else { 1 };
             match &effect {
                 Effect::LeftOut { .. } | Effect::Fails { .. } => {}
                 Effect::Replaces => load.add(0, calls, is_running),

@@ -389,16 +389,12 @@ impl Run<'_> {
     /// Everybody is through. With the base promoted, nobody comes any more who would have to be taken along.
     async fn finish(&mut self, rollout: &Rollout) -> Result<(), RolloutError> {
         let over = if rollout.is_back { RolloutState::RolledBack } else { RolloutState::Done };
-        let promoted = match &rollout.change {
-            Change::Base(to) if rollout.promotes && !rollout.is_back => Some(to.as_str()),
-            Change::Base(_)
-            | Change::Image(_)
-            | Change::Size(_)
-            | Change::Variable { .. }
-            | Change::Restart
-            | Change::Redeploy { .. } => None,
-        };
-        self.inner.promote(rollout, promoted).await?;
+        if let Change::Base(to) = &rollout.change
+            && rollout.promotes
+            && !rollout.is_back
+        {
+            self.inner.promote(rollout, to).await?;
+        }
         let is_for_all = rollout.select.is_everybody() && !rollout.is_back;
         if is_for_all && !matches!(rollout.change, Change::Restart | Change::Redeploy { .. }) {
             // From then on nobody comes who would have to be taken along; who came just before has had the time to show.
@@ -416,6 +412,7 @@ impl Run<'_> {
                 return self.write(late.into_iter().map(|user| (user, Event::Selected { wave })).collect()).await;
             }
         }
+        self.inner.unmark(rollout).await;
         let ended = self.inner.change(&self.id, "rollout", |now| {
             let is_same = now.is_back == rollout.is_back && !now.state.is_over();
             Ok(is_same.then(|| Rollout { state: over, reason: None, ..now.clone() }))

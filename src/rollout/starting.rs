@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::forecast::{self, Load};
 use super::preview::Preview;
-use super::words::{Change, Event, Rollout, RolloutState, Select, Strategy, lines};
+use super::words::{Canaries, Change, Event, Rollout, RolloutState, Select, Strategy, lines};
 use super::{Inner, RolloutError, Rollouts, named, plan, read};
-use crate::domain::{Invalid, OpenClawVersion, State, UserId, with_causes};
+use crate::domain::{Invalid, OpenClawVersion, RolloutOrder, State, UserId, with_causes};
 use crate::fleet::{Facts, ListRefused, Listed};
 use crate::reconcile::{Caller, ConvergeError};
 
@@ -100,7 +100,7 @@ impl Rollouts {
 
 impl Inner {
     async fn plan(&self, by: &Caller, wanted: Wanted, previews: bool) -> Result<Planned, RolloutError> {
-        let Wanted { select, change, strategy, promotes, accepts_no_way_back, plan: _ } = wanted;
+        let Wanted { select, change, strategy, promotes, accepts_no_way_back, plan: held_to } = wanted;
         let release = match &change {
             Change::Base(revision) => {
                 let image = self.reconciler.base_image(revision).await.map_err(|error| match error {
@@ -117,8 +117,10 @@ impl Inner {
             | Change::Restart
             | Change::Redeploy { .. } => None,
         };
+        // What a start is held to is what is now.
+        let within = if held_to.is_some() { Duration::ZERO } else { FRESH };
         let with_facts = previews || needs_facts(&select) || release.is_some();
-        let mut listed = self.listed(FRESH, with_facts).await?;
+        let mut listed = self.listed(within, with_facts).await?;
         let has = |listed: &[Listed], user: &UserId| listed.iter().any(|listed| listed.user == *user);
         let is_behind = select.users.as_ref().is_some_and(|users| users.iter().any(|user| !has(&listed, user)));
         if is_behind || listed.is_empty() {
@@ -142,6 +144,13 @@ impl Inner {
         if users.is_empty() {
             let fix = "see `list` for who there is";
             return Err(Invalid::new("select", "it leaves everybody out", fix).into());
+        }
+        if let Canaries::Named(canaries) = &strategy.canaries {
+            let elsewhere: Vec<&UserId> = canaries.iter().filter(|canary| !users.contains(canary)).collect();
+            if !elsewhere.is_empty() {
+                let problem = format!("{} is not among those whom the rollout takes along", named(&elsewhere));
+                return Err(Invalid::new("strategy.canary_users", problem, "name users who are, or a number").into());
+            }
         }
         let promoted_before = match &change {
             Change::Base(_) => Some(self.promoted_before(&listed).await?),
@@ -188,12 +197,22 @@ impl Inner {
         }
     }
 
+    /// Changes of its service that one user's running container takes.
+    pub(super) fn updates_of_running(&self, rollout: &Rollout) -> u32 {
+        match rollout.strategy.order.unwrap_or(self.reconciler.rollout_order()) {
+            // One stops the task, and one starts the next.
+            RolloutOrder::Strict => 2,
+            RolloutOrder::StopFirst => 1,
+        }
+    }
+
     /// How long it takes if everybody is registered anew.
     fn expected(&self, rollout: &Rollout, waves: &BTreeMap<UserId, u32>) -> u64 {
         let mut loads: BTreeMap<u32, Load> = BTreeMap::new();
         let registers = u32::from(rollout.change != Change::Restart);
+        let updates = self.updates_of_running(rollout);
         for wave in waves.values() {
-            loads.entry(*wave).or_default().add(registers, 1, true);
+            loads.entry(*wave).or_default().add(registers, updates, true);
         }
         forecast::seconds(&loads.into_values().collect::<Vec<_>>(), &rollout.strategy, self.reconciler.limits())
     }

@@ -70,7 +70,7 @@ struct ProgressBody {
     /// When the maintenance window opens, while it waits for that.
     #[schema(required, format = DateTime)]
     goes_on_at: Option<String>,
-    /// Users who were done a minute so far; null while nobody is.
+    /// Users who were done a minute so far; null while nobody is, and where it is not on the way there.
     #[schema(required)]
     users_per_minute: Option<f64>,
     /// At the pace so far; null while nobody is through.
@@ -162,7 +162,9 @@ impl RolloutBody {
             ends_in_seconds: None,
         };
         let plan = preview.filter(|_| names_users).map(PlanBody::new);
-        Self { progress: Some(progress), plan, ..Self::new(&rollout) }
+        let body = Self { progress: Some(progress), plan, ..Self::new(&rollout) };
+        // There is none of that id.
+        if names_users { Self { state: "planned", ..body } } else { body }
     }
 
     /// With how far it is.
@@ -249,7 +251,8 @@ impl ProgressBody {
         let is_running = rollout.state == RolloutState::Running && !rollout.is_back;
         let window = rollout.strategy.window.as_ref().filter(|_| waits_for == Some("window"));
         let opens = window.and_then(|window| Timestamp::from_millisecond(window.opens_after(now)).ok());
-        let rate = (done > 0 && elapsed > 0).then(|| (done as f64 * 600.0 / elapsed as f64).round() / 10.0);
+        let rate =
+            (is_running && done > 0 && elapsed > 0).then(|| (done as f64 * 600.0 / elapsed as f64).round() / 10.0);
         let ends_in_seconds = (left * u64::try_from(elapsed).unwrap_or(0)).checked_div(done).filter(|_| is_running);
         Self {
             percent: u8::try_from(percent).unwrap_or(100),

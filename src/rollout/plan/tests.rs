@@ -69,13 +69,34 @@ fn the_next_wave_waits_until_everybody_of_the_one_before_is_through() {
     assert_eq!(steps(&rollout, &waves(&[]), &[], 0), moved(&["a"]));
     assert_eq!(steps(&rollout, &waves(&ready), &[], 0), []);
     assert_eq!(steps(&rollout, &waves(&done), &[], 0), moved(&["b", "c"]));
-    let skipped = [Event::Skipped { why: "gone".into() }];
-    assert_eq!(steps(&rollout, &waves(&skipped), &[], 0), moved(&["b", "c"]));
+}
+
+/// A canary who has it already, is left out or is stopped was never ready with what comes: the next ones go alone.
+#[test]
+fn until_a_canary_was_ready_others_take_its_place_one_by_one() {
+    let rollout = rollout(Strategy::default());
+    let sent = [begun(), Event::Sent { at: 0 }];
+    let ready = [begun(), Event::Sent { at: 0 }, Event::Ready { at: 0 }];
+    let done = [begun(), Event::Sent { at: 0 }, Event::Ready { at: 0 }, Event::Done];
+    let stopped = [begun(), Event::Sent { at: 0 }, Event::Done];
+    for canary in [&[Event::Skipped { why: "unchanged".into() }][..], &stopped[..]] {
+        let waves = |b: &[Event]| journal(&[("a", 0, canary), ("b", 1, b), ("c", 1, &[]), ("d", 1, &[])]);
+        assert_eq!(steps(&rollout, &waves(&[]), &[], 0), moved(&["b"]));
+        assert_eq!(steps(&rollout, &waves(&sent), &[], 0), []);
+        assert_eq!(steps(&rollout, &waves(&ready), &[], 0), [], "its soak is what is waited for");
+        assert_eq!(steps(&rollout, &waves(&stopped), &[], 0), moved(&["c"]));
+        assert_eq!(steps(&rollout, &waves(&done), &[], 0), moved(&["c", "d"]));
+    }
+    let named = Strategy { canaries: Canaries::Named(Vec::new()), ..Strategy::default() };
+    let people = journal(&[("a", 0, &done), ("b", 0, &stopped), ("c", 1, &[]), ("d", 1, &[])]);
+    assert_eq!(steps(&self::rollout(named), &people, &[], 0), moved(&["c"]), "as many as were named");
+    let none = Strategy { canaries: Canaries::Number(0), ..Strategy::default() };
+    assert_eq!(steps(&self::rollout(none), &people, &[], 0), moved(&["c", "d"]));
 }
 
 #[test]
 fn no_more_are_on_the_way_than_may_be_and_who_soaks_is_not() {
-    let rollout = rollout(Strategy { max_parallel: 2, ..Strategy::default() });
+    let rollout = rollout(Strategy { max_parallel: 2, canaries: Canaries::Number(0), ..Strategy::default() });
     let sent = [begun(), Event::Sent { at: 0 }];
     let ready = [begun(), Event::Sent { at: 0 }, Event::Ready { at: 0 }];
     let people = journal(&[("a", 0, &ready), ("b", 0, &sent), ("c", 0, &[]), ("d", 0, &[])]);
@@ -103,7 +124,8 @@ fn a_user_is_done_only_after_the_whole_soak_on_what_was_asked_for() {
 
 #[test]
 fn one_more_failure_than_allowed_pauses_it_and_who_failed_is_taken_back() {
-    let mut rollout = rollout(Strategy { max_failures: Share::Users(1), ..Strategy::default() });
+    let strategy = Strategy { max_failures: Share::Users(1), canaries: Canaries::Number(0), ..Strategy::default() };
+    let mut rollout = rollout(strategy);
     let gone_wrong = [begun(), Event::Sent { at: 0 }, failed()];
     let one = journal(&[("a", 0, &gone_wrong), ("b", 0, &[]), ("c", 0, &[])]);
     assert_eq!(steps(&rollout, &one, &[], 0), [vec![Step::Return(user("a"))], moved(&["b", "c"])].concat());

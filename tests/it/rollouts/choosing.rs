@@ -119,3 +119,17 @@ async fn a_window_that_closes_lets_who_is_begun_with_come_to_an_end_and_a_rollba
     let back = until(&app, &id, "rolled_back").await;
     assert_eq!(back["progress"]["users"]["done"], 1, "{back}");
 }
+
+/// Or everybody would go at once, behind a gate with nobody in it.
+#[tokio::test(start_paused = true)]
+async fn a_canary_has_to_be_one_of_those_who_are_taken_along() {
+    let app = app().await;
+    running(&app, &["alice", "bob"]).await;
+    for (select, canary) in [(json!({}), "boob"), (json!({"users": ["bob"]}), "alice")] {
+        let strategy = json!({"canary_users": [canary]});
+        let answer =
+            app.post("/rollouts", json!({"select": select, "change": {"restart": true}, "strategy": strategy})).await;
+        assert_eq!((answer.status, &answer.body["field"]), (422, &json!("strategy.canary_users")), "{}", answer.body);
+        assert!(answer.body["detail"].as_str().unwrap().contains(canary), "{}", answer.body);
+    }
+}

@@ -57,6 +57,27 @@ async fn a_rollback_promotes_what_was_before_only_what_its_own_end_has_promoted(
     assert_eq!(promoted(&app).await, Value::Null);
 }
 
+/// At its end it waits for who has come meanwhile, with its base promoted: what somebody promotes then would be overridden.
+#[tokio::test(start_paused = true)]
+async fn nothing_else_is_promoted_until_a_rollout_is_over() {
+    let app = app().await;
+    running(&app, &["alice"]).await;
+    let to = release(&app, "2026.4.25");
+    let third = release(&app, "2026.4.26");
+    let id = start(&app, json!({"change": {"base_revision": to}, "strategy": {"soak_seconds": 0}})).await;
+    while promoted(&app).await["revision"] != format!("{BASE}:{to}") {
+        app.pass_seconds(1).await;
+    }
+    assert_eq!(app.get(&format!("/rollouts/{id}")).await.body["state"], "running");
+    let answer = app.raw("PUT", "/fleet/base", &[], json!({"revision": third}).to_string()).await;
+    assert_eq!((answer.status, &answer.body["code"]), (409, &json!("rollout_under_way")), "{}", answer.body);
+    until(&app, &id, "done").await;
+    promote(&app, &third).await;
+    app.pass_seconds(60).await;
+    let (promoted, third) = (promoted(&app).await, format!("{BASE}:{third}"));
+    assert_eq!((&promoted["revision"], &promoted["rollout_id"]), (&json!(third), &Value::Null));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rollout_of_a_later_version_is_shown_and_left_alone() {
     let app = app().await;
