@@ -86,10 +86,21 @@ impl Cli {
     }
 }
 
+/// What is wrong with what was typed or piped in, where clap cannot see it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongInput(String);
+
+impl WrongInput {
+    fn of(error: &anyhow::Error) -> anyhow::Error {
+        Self(format!("{error:#}")).into()
+    }
+}
+
 #[expect(clippy::print_stderr, reason = "the last words of a command line program go to the terminal")]
 fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error:#}");
-    ExitCode::FAILURE
+    if error.is::<WrongInput>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
 #[cfg(test)]

@@ -35,6 +35,11 @@ impl Terminal {
     }
 
     async fn run(&self, line: &str) -> Output {
+        self.run_on(line, auth("acc_1", REFRESH_TOKEN, 1_770_000_000).to_string()).await
+    }
+
+    /// With what is to be read from standard input.
+    async fn run_on(&self, line: &str, input: String) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw-provisioner"));
         command.env_clear().args(line.split(' '));
         let owner = if rustix::process::geteuid().is_root() { "1000:1000" } else { "-" };
@@ -52,11 +57,10 @@ impl Terminal {
         ];
         command.envs(settings).env("PROVISIONER_EFS_ROOT", self.app.path(""));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let sign_in = auth("acc_1", REFRESH_TOKEN, 1_770_000_000).to_string();
         let run = move || {
             let mut child = command.spawn().unwrap();
             // A command that reads nothing has closed it.
-            let _closed = child.stdin.take().unwrap().write_all(sign_in.as_bytes());
+            let _closed = child.stdin.take().unwrap().write_all(input.as_bytes());
             child.wait_with_output().unwrap()
         };
         let output = tokio::task::spawn_blocking(run).await.unwrap();
@@ -173,7 +177,18 @@ async fn several_users_are_one_job_with_one_exit_code() {
     let (code, said) = terminal.says("redeploy alice nobody").await;
     assert!(code == 2 && said.contains("there is no container of nobody"), "{code} {said}");
     let (code, said) = terminal.says("redeploy --users - --force").await;
-    assert!(code == 1 && said.contains("line 1"), "{code} {said}");
+    assert!(code == 2 && said.contains("line 1"), "{code} {said}");
+
+    // A list of one is a job as well; and who is named and left out was not done.
+    let resize = "--cpu 512 --memory-mib 2048 --timeout-seconds 60 --json";
+    let output = terminal.run_on(&format!("resize --users - {resize}"), "alice\n".into()).await;
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &told["users"][0]["outcome"]), (Some(0), &json!("done")), "{told}");
+    assert_eq!(terminal.says("provision bob --auth-file - --label rollout=exclude --wait").await.0, 0);
+    let output = terminal.run(&format!("resize alice bob {resize}")).await;
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &told["state"]), (Some(1), &json!("done")), "{told}");
+    assert_eq!(told["progress"]["skipped"], json!({"unchanged": 1, "excluded": 1}), "{told}");
 }
 
 /// `healthcheck` beside a service that answers so; without one when there is no answer.

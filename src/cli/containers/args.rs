@@ -33,7 +33,7 @@ pub(super) struct WaitArgs {
     /// Wait until the container runs, or has stopped
     #[arg(long)]
     pub(super) wait: bool,
-    /// Seconds to wait with --wait; exit code 4 after that
+    /// Seconds to wait, with --wait and for a job; exit code 4 after that
     #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub(super) timeout_seconds: u64,
 }
@@ -51,7 +51,7 @@ pub(in crate::cli) enum ContainerCommand {
     Provision(Box<ProvisionArgs>),
     /// Change the size of a user's container
     Resize(ResizeArgs),
-    /// Deploy the newest base for a user
+    /// Deploy the promoted base, or the newest where none is, for a user
     Redeploy(RedeployArgs),
     /// Stop a user's container; its files stay
     Stop(ChangeArgs),
@@ -201,12 +201,19 @@ pub(in crate::cli) struct ProvisionArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(in crate::cli) struct UsersArgs {
-    /// User ids; several are one job, which is waited for
+    /// User ids; more than one are a job, which is waited for
     #[arg(value_name = "USER", value_parser = user_id)]
     pub(super) named: Vec<UserId>,
-    /// "-" reads user ids from standard input, one a line
+    /// "-" reads user ids from standard input, one a line; a job, however many stand there
     #[arg(long, value_name = "-", value_parser = ["-"])]
     pub(super) users: Option<String>,
+}
+
+impl UsersArgs {
+    /// Whether that is a job: how it is written decides, not how many there turn out to be.
+    pub(super) const fn is_job(&self) -> bool {
+        self.users.is_some() || self.named.len() > 1
+    }
 }
 
 #[derive(Debug, Args)]

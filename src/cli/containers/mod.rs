@@ -50,7 +50,7 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
         Command::Resize(args) => {
             let body = json!({"cpu": args.cpu, "memory_mib": args.memory_mib});
             match rollouts::users(&args.users)?.as_slice() {
-                [user] => act(args.settings, user, "resize", body, &args.wait, "running").await,
+                [user] if !args.users.is_job() => act(args.settings, user, "resize", body, &args.wait, "running").await,
                 users => rollouts::job(args.settings, users, json!({"size": body}), args.wait.timeout_seconds).await,
             }
         }
@@ -63,7 +63,9 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
                 body.insert("openclaw_version".into(), json!(release));
             }
             match rollouts::users(&args.users)?.as_slice() {
-                [user] => act(args.settings, user, "redeploy", body.into(), &args.wait, "running").await,
+                [user] if !args.users.is_job() => {
+                    act(args.settings, user, "redeploy", body.into(), &args.wait, "running").await
+                }
                 users => {
                     rollouts::job(args.settings, users, json!({"redeploy": body}), args.wait.timeout_seconds).await
                 }
@@ -90,7 +92,11 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
         Command::Credentials(args) => sign_in::run(args).await,
         Command::Rollout(command) => rollouts::run(*command).await,
         Command::Gc(args) => gc::run(args).await,
-        Command::Base(args) => get(args.settings, "/fleet/base".into()).await,
+        Command::Base(args) => {
+            let api = Api::open(args.settings).await?;
+            let answer = api.call("GET", "/fleet/base", None).await?;
+            api.finish(counted(&api, answer).await?).await
+        }
         Command::Capacity(args) => get(args.settings, "/fleet/capacity".into()).await,
         Command::Cost(args) => cost::run(args).await,
         Command::Promote(args) => {
@@ -101,9 +107,25 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
                 (Some(revision), false) => api.call("PUT", "/fleet/base", Some(json!({"revision": revision}))).await?,
                 (None, false) => api.call("PUT", "/fleet/base", Some(json!({"revision": "newest"}))).await?,
             };
-            api.finish(answer).await
+            api.finish(counted(&api, answer).await?).await
         }
     }
+}
+
+/// What is promoted, once this process has read who is on which base: it has just begun.
+async fn counted(api: &Api, mut answer: Answer) -> anyhow::Result<Answer> {
+    let deadline = Instant::now() + DEFINITIONS_WITHIN;
+    let mut told = String::new();
+    while answer.is_success() && Instant::now() < deadline {
+        match answer.body["users"]["unread_definitions"].as_u64() {
+            // Null: the list cannot be read, and what is promoted is told all the same.
+            Some(0) | None => break,
+            Some(unread) => api.tell(&format!("reading {unread} definitions"), &mut told),
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        answer = api.call("GET", "/fleet/base", None).await?;
+    }
+    Ok(answer)
 }
 
 async fn get(settings: SettingsArgs, path: String) -> anyhow::Result<ExitCode> {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::SettingsArgs;
 use super::args::{FleetArgs, pair, user_id};
+use crate::cli::WrongInput;
 use crate::domain::UserId;
 
 /// `rollout`.
@@ -101,13 +102,16 @@ const SAID_BY_A_PLAN: [&str; 20] = [
     "change",
 ];
 
+const NO_CHANGE: &str = "say what is to be changed: one of --base, --image, --unpin, --size, --set-variable, --unset-variable and \
+                         --restart, or --plan with a file of rollout plan --out";
+
 /// What a rollout is to do.
 #[derive(Debug, Args)]
 pub(super) struct WhatArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
     /// What this file of rollout plan --out says; what has changed since is shown, and refused
-    #[arg(long, value_name = "FILE", conflicts_with_all = SAID_BY_A_PLAN, required_unless_present = "change")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = SAID_BY_A_PLAN)]
     pub(super) plan: Option<PathBuf>,
     /// Only these users; again for more
     #[arg(long = "user", value_name = "USER", value_parser = user_id)]
@@ -215,22 +219,24 @@ fn share(text: &str) -> Value {
 }
 
 impl ChangeArgs {
-    fn body(&self) -> Value {
-        match self {
+    fn body(&self) -> Option<Value> {
+        Some(match self {
             Self { base: Some(base), .. } => json!({"base_revision": base}),
             Self { image: Some(image), .. } => json!({"image": image}),
             Self { unpin: true, .. } => json!({"image": null}),
             Self { size: Some((cpu, memory_mib)), .. } => json!({"size": {"cpu": cpu, "memory_mib": memory_mib}}),
             Self { set_variable: Some((name, value)), .. } => json!({"variable": {"name": name, "value": value}}),
             Self { unset_variable: Some(name), .. } => json!({"variable": {"name": name, "value": null}}),
-            Self { .. } => json!({"restart": true}),
-        }
+            Self { restart: true, .. } => json!({"restart": true}),
+            Self { .. } => return None,
+        })
     }
 }
 
 impl WhatArgs {
     /// The request.
-    pub(super) fn body(&self) -> Value {
+    pub(super) fn body(&self) -> anyhow::Result<Value> {
+        let change = self.change.body().ok_or_else(|| WrongInput(NO_CHANGE.to_owned()))?;
         let mut select = Map::from_iter([("only_running".to_owned(), json!(self.only_running))]);
         let mut strategy = Map::new();
         let put = |into: &mut Map<String, Value>, name: &str, value: Option<Value>| {
@@ -262,12 +268,12 @@ impl WhatArgs {
             strategy.insert("window".into(), window);
         }
         let mut body = json!({
-            "select": select, "change": self.change.body(), "strategy": strategy,
+            "select": select, "change": change, "strategy": strategy,
             "accept_no_way_back": self.accept_no_way_back,
         });
         if let Some(promote) = self.promote {
             body["promote"] = json!(promote);
         }
-        body
+        Ok(body)
     }
 }

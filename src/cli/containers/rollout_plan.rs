@@ -1,6 +1,9 @@
 //! Plans of rollouts: for people, on file, and what has changed since.
 
 use std::collections::BTreeMap;
+use std::fs::{File, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
@@ -9,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::show;
+use crate::cli::WrongInput;
 
 /// The form of a plan's file.
 const VERSION: u32 = 1;
@@ -32,6 +36,10 @@ impl PlanFile {
     }
 
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+        Self::parse(path).map_err(|error| WrongInput::of(&error))
+    }
+
+    fn parse(path: &Path) -> anyhow::Result<Self> {
         let what = || format!("--plan {}", path.display());
         let bytes = std::fs::read(path).with_context(what)?;
         let plan: Self = serde_json::from_slice(&bytes).with_context(what)?;
@@ -39,9 +47,18 @@ impl PlanFile {
         Ok(plan)
     }
 
+    /// For its owner alone: it holds the value of a variable that is set.
     pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        self.write_to(path).map_err(|error| WrongInput::of(&error))
+    }
+
+    fn write_to(&self, path: &Path) -> anyhow::Result<()> {
         let bytes = serde_json::to_vec_pretty(self)?;
-        std::fs::write(path, bytes).with_context(|| format!("--out {}", path.display()))
+        let what = || format!("--out {}", path.display());
+        let mut file =
+            File::options().write(true).create(true).truncate(true).mode(0o600).open(path).with_context(what)?;
+        file.set_permissions(Permissions::from_mode(0o600)).with_context(what)?;
+        file.write_all(&bytes).with_context(what)
     }
 }
 

@@ -15,6 +15,7 @@ use super::rollout_args::{OfRolloutArgs, RolloutCommand, StartArgs, WhatArgs};
 use super::rollout_plan::{self, PlanFile};
 use super::rollout_progress::Progress;
 use super::{SettingsArgs, show};
+use crate::cli::WrongInput;
 use crate::domain::UserId;
 
 /// How often a rollout that is waited for is looked at.
@@ -37,7 +38,7 @@ pub(super) async fn run(command: RolloutCommand) -> anyhow::Result<ExitCode> {
                 return planned(&api, &what, None).await;
             }
             let body = match &what.plan {
-                None => what.body(),
+                None => what.body()?,
                 Some(path) => match held_to(&api, PlanFile::read(path)?).await? {
                     Ok(body) => body,
                     Err(code) => return Ok(code),
@@ -45,7 +46,7 @@ pub(super) async fn run(command: RolloutCommand) -> anyhow::Result<ExitCode> {
             };
             let answer = once_read(&api, "/rollouts", &body).await?;
             return match answer.body["id"].as_str().filter(|_| wait.wait) {
-                Some(id) => until_over(&api, id, wait.timeout_seconds).await,
+                Some(id) => until_over(&api, id, wait.timeout_seconds, false).await,
                 None => api.finish(answer).await,
             };
         }
@@ -67,7 +68,7 @@ pub(super) async fn run(command: RolloutCommand) -> anyhow::Result<ExitCode> {
         None => api.call("GET", &format!("/rollouts/{id}"), None).await?,
     };
     if wait.wait && answer.is_success() {
-        return until_over(&api, &id, wait.timeout_seconds).await;
+        return until_over(&api, &id, wait.timeout_seconds, false).await;
     }
     api.finish(answer).await
 }
@@ -95,7 +96,10 @@ async fn dry(api: &Api, request: &Value) -> anyhow::Result<Answer> {
 /// Plans, prints and keeps it; with the plan of before, says what differs.
 async fn planned(api: &Api, what: &WhatArgs, out: Option<&Path>) -> anyhow::Result<ExitCode> {
     let before = what.plan.as_deref().map(PlanFile::read).transpose()?;
-    let request = before.as_ref().map_or_else(|| what.body(), |before| before.request.clone());
+    let request = match &before {
+        Some(before) => before.request.clone(),
+        None => what.body()?,
+    };
     let answer = dry(api, &request).await?;
     if !answer.is_success() {
         return api.finish(answer).await;
@@ -128,6 +132,10 @@ async fn held_to(api: &Api, plan: PlanFile) -> anyhow::Result<Result<Value, Exit
 
 /// The users that are named, or that stand on standard input; each once.
 pub(super) fn users(args: &UsersArgs) -> anyhow::Result<Vec<UserId>> {
+    read_users(args).map_err(|error| WrongInput::of(&error))
+}
+
+fn read_users(args: &UsersArgs) -> anyhow::Result<Vec<UserId>> {
     let mut users = args.named.clone();
     if args.users.is_some() {
         let mut text = String::new();
@@ -156,7 +164,7 @@ pub(super) async fn job(
     let body = json!({"select": {"users": users}, "change": change, "strategy": strategy});
     let answer = api.call("POST", "/rollouts", Some(body)).await?;
     match answer.body["id"].as_str() {
-        Some(id) if answer.is_success() => until_over(&api, id, seconds).await,
+        Some(id) if answer.is_success() => until_over(&api, id, seconds, true).await,
         Some(_) | None => api.finish(answer).await,
     }
 }
@@ -170,8 +178,9 @@ async fn finish_with_users(api: &Api, id: &str, mut answer: Answer) -> anyhow::R
     api.finish_in_words(answer, &words).await
 }
 
-/// Runs and follows a rollout until it is over or paused, and prints how it ended.
-async fn until_over(api: &Api, id: &str, seconds: u64) -> anyhow::Result<ExitCode> {
+/// Runs and follows a rollout until it is over or paused, and prints how it ended. `names_all`: everybody in it was asked for by name,
+/// so that whoever is left out, and does not have it already, was not done.
+async fn until_over(api: &Api, id: &str, seconds: u64, names_all: bool) -> anyhow::Result<ExitCode> {
     api.run_rollouts();
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let mut progress = Progress::new(api);
@@ -186,13 +195,16 @@ async fn until_over(api: &Api, id: &str, seconds: u64) -> anyhow::Result<ExitCod
         let failed = users["failed"].as_u64().unwrap_or(0);
         if state != "running" {
             progress.end();
-            let is_good = failed == 0 && matches!(state.as_str(), "done" | "rolled_back");
+            let skipped = answer.body["progress"]["skipped"].as_object();
+            let leaves_out = skipped.is_some_and(|skipped| skipped.keys().any(|why| why != "unchanged"));
+            let is_good = failed == 0 && matches!(state.as_str(), "done" | "rolled_back") && !(names_all && leaves_out);
             let code = finish_with_users(api, id, answer).await?;
             return Ok(if is_good { code } else { ExitCode::from(FAILED) });
         }
         if Instant::now() >= deadline {
             progress.end();
             finish_with_users(api, id, answer).await?;
+            api.tell(&format!("it goes on where a serve runs, or with: rollout show {id} --wait"), &mut String::new());
             return Ok(ExitCode::from(TIMED_OUT));
         }
         progress.tell(api, &answer.body);

@@ -160,6 +160,10 @@ pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => printable(text),
+        // A count that may be a fraction.
+        Value::Number(number) if number.as_f64().is_some_and(|number| number.fract() == 0.0) => {
+            number.to_string().trim_end_matches(".0").to_owned()
+        }
         other => printable(&other.to_string()),
     }
 }
