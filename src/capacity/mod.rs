@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::aws::{Aws, AwsError, Class, Scope};
@@ -124,35 +125,30 @@ async fn read_one(aws: &Aws, place: &Place, quota: Quota, within: Duration) -> Q
         timeout(within, in_background(deadline).run(count(aws, place, quota))),
         timeout(within, limit(aws, quota)),
     );
-    let late = || format!("{}: no answer within {} s", quota.what(), within.as_secs());
     let mut problems = Vec::new();
-    let used = match counted {
-        Ok(Ok(used)) => Some(used),
-        Ok(Err(error)) => {
-            problems.push(error.to_string());
-            None
-        }
-        Err(_) => {
-            problems.push(late());
-            None
-        }
-    };
-    let in_force = match limit {
-        Ok(Ok(in_force)) => in_force,
-        Ok(Err(error)) => {
-            problems.push(error.to_string());
-            None
-        }
-        Err(_) => {
-            problems.push(late());
-            None
-        }
-    };
+    let used = known(quota, within, counted, &mut problems);
+    let in_force = known(quota, within, limit, &mut problems).flatten();
     let (limit, limit_from) = match in_force {
         Some(limit) => (limit, LimitSource::InForce),
         None => (quota.documented_default(), LimitSource::DocumentedDefault),
     };
     QuotaUse { quota, used, limit, limit_from, problems }
+}
+
+/// What was answered in time; else why not is one problem more.
+fn known<T>(
+    quota: Quota,
+    within: Duration,
+    answer: Result<Result<T, AwsError>, Elapsed>,
+    problems: &mut Vec<String>,
+) -> Option<T> {
+    let problem = match answer {
+        Ok(Ok(known)) => return Some(known),
+        Ok(Err(error)) => error.to_string(),
+        Err(Elapsed { .. }) => format!("{}: no answer within {} s", quota.what(), within.as_secs()),
+    };
+    problems.push(problem);
+    None
 }
 
 async fn count(aws: &Aws, place: &Place, quota: Quota) -> Result<f64, AwsError> {

@@ -6,11 +6,9 @@ use super::{Check, DEADLINE};
 use crate::aws::{Aws, RegisteredDefinition};
 use crate::capacity::{Place, read};
 use crate::config::KnownCoordinates;
-use crate::domain::{LimitSource, Planned, Quota, QuotaFinding, QuotaUse, user_family};
+use crate::domain::{CPU_UNITS_A_VCPU, LimitSource, Planned, Quota, QuotaFinding, QuotaUse, user_family};
 
 const NAME: &str = "quotas";
-/// CPU units of one vCPU.
-const UNITS_A_VCPU: f64 = 1_024.0;
 
 /// One line that says what is left, or one for each quota of which something is to be said.
 pub(super) async fn checks(aws: &Aws, at: &KnownCoordinates, planned_users: Option<u32>) -> Vec<Check> {
@@ -38,14 +36,15 @@ pub(super) async fn checks(aws: &Aws, at: &KnownCoordinates, planned_users: Opti
 async fn vcpu_of_base(aws: &Aws, family: &str) -> Option<f64> {
     let found = timeout(DEADLINE, aws.ecs.describe_task_definition(family)).await.ok()?.ok()??;
     let RegisteredDefinition { document, .. } = found;
-    document["cpu"].as_str()?.parse::<f64>().ok().map(|units| units / UNITS_A_VCPU)
+    document["cpu"].as_str()?.parse::<f64>().ok().map(|units| units / CPU_UNITS_A_VCPU)
 }
 
 fn judge(quotas: &[QuotaUse], planned: Option<Planned>) -> Vec<Check> {
     let mut found: Vec<Check> =
         quotas.iter().filter_map(|of| Some(check(of, &of.finding(planned)?, planned))).collect();
     if found.is_empty() {
-        found.push(Check::pass(NAME, quotas.iter().map(said).collect::<Vec<_>>().join("; ")));
+        let fit = planned.map(|Planned { users, .. }| format!("{users} users fit"));
+        found.push(Check::pass(NAME, quotas.iter().map(said).chain(fit).collect::<Vec<_>>().join("; ")));
     }
     if let Some(Planned { users, vcpu: None }) = planned {
         let message =

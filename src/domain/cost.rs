@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{RawSize, State};
+use super::{CPU_UNITS_A_VCPU, RawSize, State};
 
 /// MiB of a GB, as Fargate bills memory.
 const MIB_A_GB: f64 = 1_024.0;
-/// CPU units of one vCPU.
-const UNITS_A_VCPU: f64 = 1_024.0;
 
 /// What a task's processor understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -166,7 +164,7 @@ impl Prices {
             Architecture::X86 => region.fargate.x86_64,
             Architecture::Arm64 => region.fargate.arm64,
         };
-        let (vcpu, gb) = (f64::from(size.cpu) / UNITS_A_VCPU, f64::from(size.memory_mib) / MIB_A_GB);
+        let (vcpu, gb) = (f64::from(size.cpu) / CPU_UNITS_A_VCPU, f64::from(size.memory_mib) / MIB_A_GB);
         self.hours_a_month * (vcpu * vcpu_hour + gb * gb_hour)
     }
 

@@ -40,7 +40,7 @@ pub use openclaw_version::OpenClawVersion;
 pub use promotion::{BaseChoice, BaseSource, PromotedBaseError, Promotion, UnderWay, base_revision};
 pub use quota::{CountedIn, LimitSource, Planned, Quota, QuotaFinding, QuotaUse};
 pub use rollout_order::RolloutOrder;
-pub use size::{CPU_UNITS, RawSize, Size};
+pub use size::{CPU_UNITS, CPU_UNITS_A_VCPU, RawSize, Size};
 pub use spec::{CODEX_HOME, Labels, Secrets, SignInKind, Spec, SpecPatch, Variables, is_secret_arn};
 pub use status::{
     LastStop, Phase, Reason, ReasonCode, State, Status, derive as derive_status, rolled_back_from, running_task,

@@ -5,6 +5,9 @@ use utoipa::ToSchema;
 
 use super::Invalid;
 
+/// CPU units of one vCPU.
+pub const CPU_UNITS_A_VCPU: f64 = 1_024.0;
+
 /// A valid Fargate task size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "RawSize", into = "RawSize")]

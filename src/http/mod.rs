@@ -19,6 +19,7 @@ mod requests;
 mod responses;
 mod rollouts;
 mod routes;
+mod server_sent;
 mod serving;
 mod ui;
 mod watching;

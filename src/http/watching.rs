@@ -1,13 +1,11 @@
 //! Waiting for a container, and following it.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 use serde::Serialize;
@@ -20,7 +18,7 @@ use super::containers::{UserPath, user_in};
 use super::error::Problem;
 use super::openapi::{self, schemas};
 use super::query::Parameters;
-use crate::domain::user_id::sha256_hex12;
+use super::server_sent::{Telling, as_events};
 use crate::domain::{Phase, Reason, State as ContainerState, Status, UserId};
 use crate::fleet::{Sight, Watch, WatchRefused};
 use crate::reconcile::{ConvergeError, Refusal};
@@ -34,9 +32,6 @@ const HELD_AT_MOST: Duration = Duration::from_secs(55);
 const DEFAULT_SECONDS: u64 = 30;
 /// How long AWS may take to give the first look, even for a caller who waits shorter: without one there is no answer.
 const FIRST_LOOK_WITHIN: Duration = Duration::from_secs(10);
-/// A proxy sees that the stream is alive, and this service that its reader is.
-const COMMENT_EVERY: Duration = Duration::from_secs(10);
-pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// A status as it travels to who waits and who follows.
 #[derive(Debug, Serialize, ToSchema)]
@@ -213,76 +208,50 @@ pub(super) async fn events(
 ) -> Result<Response, Problem> {
     let user = user_in(path)?;
     Parameters::parse(&uri, &[])?;
-    let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let telling = Telling::new("status", &headers);
     let mut watch = app.fleet.watchers.watch(user)?;
     let first = match first_look(&mut watch, Instant::now()).await? {
         Some(status) => Sight::Seen(status.into()),
         // Who comes back saw it before: it is no more.
-        None if last_id.is_some() => Sight::Gone,
+        None if telling.has_begun() => Sight::Gone,
         None => return Err(no_container()),
     };
-    let mut events = Events { watch, last_id, queued: VecDeque::new(), is_over: false };
+    let mut events = Events { watch, telling };
     events.take_in(&first);
-    if events.is_over && events.queued.is_empty() {
+    if events.telling.knows_all() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     Ok(as_events(events.into_stream()))
 }
 
-/// A stream of events as a response.
-pub(super) fn as_events(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
-    let comments = KeepAlive::new().interval(COMMENT_EVERY).text("still here");
-    let mut response = Sse::new(events).keep_alive(comments).into_response();
-    let headers = response.headers_mut();
-    // What compresses, and nginx, would hold events back until a buffer is full.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
-}
-
 /// What is still to be told to one client.
 struct Events {
     watch: Watch,
-    last_id: Option<String>,
-    queued: VecDeque<Event>,
-    is_over: bool,
+    telling: Telling,
 }
 
 impl Events {
-    /// Queues what this reading adds to what the client knows.
     fn take_in(&mut self, sight: &Sight) {
         let (body, end) = match sight {
             Sight::Seen(status) => {
                 let body = StatusBody::new(self.watch.user(), status);
-                (serde_json::to_string(&body).unwrap_or_default(), End::of(status.state))
+                (Some(serde_json::to_string(&body).unwrap_or_default()), End::of(status.state))
             }
-            Sight::Gone => (String::new(), Some(End::Deleted)),
+            Sight::Gone => (None, Some(End::Deleted)),
             // The next cycle may tell.
             Sight::Unreadable(_) => return,
         };
-        let id = sha256_hex12(body.as_bytes());
-        let done_id = format!("{id}-done");
-        self.is_over = end.is_some();
-        if end.is_some() && self.last_id.as_ref() == Some(&done_id) {
-            return;
-        }
-        if !body.is_empty() && self.last_id.as_ref() != Some(&id) {
-            self.queued.push_back(Event::default().event("status").id(&id).data(body));
-        }
-        if let Some(end) = end {
-            let body = serde_json::json!({"user_id": self.watch.user(), "state": end}).to_string();
-            self.queued.push_back(Event::default().event("done").id(done_id).data(body));
-        }
-        self.last_id = Some(id);
+        let end = end.map(|end| serde_json::json!({"user_id": self.watch.user(), "state": end}));
+        self.telling.take_in(&body.clone().unwrap_or_default(), body, end.as_ref());
     }
 
     fn into_stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
         stream::unfold(self, |mut events| async move {
             loop {
-                if let Some(event) = events.queued.pop_front() {
+                if let Some(event) = events.telling.next() {
                     return Some((Ok(event), events));
                 }
-                if events.is_over {
+                if events.telling.is_over() {
                     return None;
                 }
                 // Without `done` when the process is going down: the client comes back, to another replica.

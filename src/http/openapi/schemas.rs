@@ -41,7 +41,7 @@ pub(super) fn rollout_id() -> Object {
 
 /// Where a rollout is in its life.
 pub(in crate::http) fn rollout_state() -> Object {
-    names(&["running", "paused", "done", "aborted", "rolled_back"])
+    names(&["planned", "running", "paused", "done", "aborted", "rolled_back"])
 }
 
 /// Names of days, or null.
@@ -148,21 +148,25 @@ impl PartialSchema for ResizeRequest {
 
 impl ToSchema for ResizeRequest {}
 
+/// A server-sent event of that name, or `done`.
+fn event(name: &str, words: &str) -> RefOr<Schema> {
+    let data = string().content_media_type("application/json").description(Some(words));
+    closed_object()
+        .property("event", string().enum_values(Some([name, "done"])))
+        .property("id", string())
+        .property("data", data)
+        .required("event")
+        .required("id")
+        .required("data")
+        .into()
+}
+
 /// A server-sent event.
 pub(in crate::http) struct Event;
 
 impl PartialSchema for Event {
     fn schema() -> RefOr<Schema> {
-        let words = "JSON: a `ContainerStatus`, or `{\"user_id\", \"state\"}` with `done`";
-        let data = string().content_media_type("application/json").description(Some(words));
-        closed_object()
-            .property("event", string().enum_values(Some(["status", "done"])))
-            .property("id", string())
-            .property("data", data)
-            .required("event")
-            .required("id")
-            .required("data")
-            .into()
+        event("status", "JSON: a `ContainerStatus`, or `{\"user_id\", \"state\"}` with `done`")
     }
 }
 
@@ -173,16 +177,7 @@ pub(in crate::http) struct RolloutEvent;
 
 impl PartialSchema for RolloutEvent {
     fn schema() -> RefOr<Schema> {
-        let words = "JSON: a `Rollout`, or `{\"id\", \"state\"}` with `done`";
-        let data = string().content_media_type("application/json").description(Some(words));
-        closed_object()
-            .property("event", string().enum_values(Some(["rollout", "done"])))
-            .property("id", string())
-            .property("data", data)
-            .required("event")
-            .required("id")
-            .required("data")
-            .into()
+        event("rollout", "JSON: a `Rollout`, or `{\"id\", \"state\"}` with `done`")
     }
 }
 

@@ -1,6 +1,5 @@
 //! Following a rollout.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -13,13 +12,12 @@ use tokio::time::sleep;
 
 use super::answer::RolloutBody;
 use super::{IdPath, id_in};
-use crate::domain::user_id::sha256_hex12;
 use crate::fleet::WatchRefused;
 use crate::http::App;
 use crate::http::error::Problem;
 use crate::http::openapi::{self, schemas};
 use crate::http::query::Parameters;
-use crate::http::watching::{LAST_EVENT_ID, as_events};
+use crate::http::server_sent::{Telling, as_events};
 use crate::rollout::{Follower, RolloutError, Rollouts};
 
 /// How often it is looked whether something is new.
@@ -45,15 +43,15 @@ pub(in crate::http) async fn events(
 ) -> Result<Response, Problem> {
     let id = id_in(path);
     Parameters::parse(&uri, &[])?;
-    let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
     let follower = match app.rollouts.follow() {
         Ok(follower) => follower,
         Err(max) => return Err(WatchRefused::TooMany { max }.into()),
     };
     let rollouts = app.rollouts.clone();
-    let mut events = Events { rollouts, id, last_id, queued: VecDeque::new(), is_over: false, _follower: follower };
+    let telling = Telling::new("rollout", &headers);
+    let mut events = Events { rollouts, id, telling, _follower: follower };
     events.look().await?;
-    if events.is_over && events.queued.is_empty() {
+    if events.telling.knows_all() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     Ok(as_events(events.into_stream()))
@@ -63,45 +61,30 @@ pub(in crate::http) async fn events(
 struct Events {
     rollouts: Rollouts,
     id: String,
-    last_id: Option<String>,
-    queued: VecDeque<Event>,
-    is_over: bool,
+    telling: Telling,
     _follower: Follower,
 }
 
 impl Events {
-    /// Queues what a look adds to what the client knows.
     async fn look(&mut self) -> Result<(), RolloutError> {
         let glance = self.rollouts.glance(&self.id).await?;
         let (rollout, journal) = glance.as_ref();
-        let body = RolloutBody::with_progress(rollout, journal, self.rollouts.now());
-        let told = serde_json::to_string(&body.without_pace()).unwrap_or_default();
-        let id = sha256_hex12(told.as_bytes());
-        let done_id = format!("{id}-done");
-        self.is_over = rollout.state.is_over();
-        if self.is_over && self.last_id.as_ref() == Some(&done_id) {
-            return Ok(());
-        }
-        if self.last_id.as_ref() != Some(&id) {
-            let body = RolloutBody::with_progress(rollout, journal, self.rollouts.now());
-            let data = serde_json::to_string(&body).unwrap_or_default();
-            self.queued.push_back(Event::default().event("rollout").id(&id).data(data));
-        }
-        if self.is_over {
-            let body = serde_json::json!({"id": self.id, "state": rollout.state.name()}).to_string();
-            self.queued.push_back(Event::default().event("done").id(done_id).data(body));
-        }
-        self.last_id = Some(id);
+        let body = || RolloutBody::with_progress(rollout, journal, self.rollouts.now());
+        let says = serde_json::to_string(&body().without_pace()).unwrap_or_default();
+        let data = serde_json::to_string(&body()).unwrap_or_default();
+        let state = &rollout.state;
+        let end = state.is_over().then(|| serde_json::json!({"id": self.id, "state": state.name()}));
+        self.telling.take_in(&says, Some(data), end.as_ref());
         Ok(())
     }
 
     fn into_stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
         stream::unfold(self, |mut events| async move {
             loop {
-                if let Some(event) = events.queued.pop_front() {
+                if let Some(event) = events.telling.next() {
                     return Some((Ok(event), events));
                 }
-                if events.is_over {
+                if events.telling.is_over() {
                     return None;
                 }
                 let stopped = events.rollouts.stopped();

@@ -1,10 +1,11 @@
 // The page: signs in, loads the fleet, and puts its parts together.
 
-import { forgetToken, hasToken, session, useToken } from "./api.js";
+import { hasToken, session } from "./api.js";
 import { loadSizes } from "./actions.js";
 import { Detail } from "./detail.js";
 import { STATES, byId, count, h, printable, problemBox } from "./dom.js";
 import { Fleet } from "./fleet.js";
+import { signIn } from "./sign_in.js";
 import { showSummary } from "./summary.js";
 import { Table } from "./table.js";
 
@@ -137,14 +138,6 @@ function route() {
   else if (hasToken() && user !== detail.user) detail.open(user);
 }
 
-function signIn(problem) {
-  const dialog = byId("sign-in");
-  byId("sign-in-trouble").replaceChildren(...(problem ? [problemBox(problem)] : []));
-  byId("confirm").close();
-  if (!dialog.open) dialog.showModal();
-  byId("token").focus();
-}
-
 function theme(name) {
   if (name) document.documentElement.dataset.theme = name;
   else delete document.documentElement.dataset.theme;
@@ -159,27 +152,7 @@ function start() {
     theme(target.value);
   });
 
-  byId("sign-in").addEventListener("cancel", (event) => event.preventDefault());
-  byId("sign-in").querySelector("form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    useToken(byId("token").value.trim());
-    byId("token").value = "";
-    byId("sign-in").close();
-    detail.resume();
-    route();
-    load();
-  });
-  session.addEventListener("unauthorized", ({ detail: problem }) => {
-    forgetToken();
-    signIn(problem);
-  });
   session.addEventListener("forbidden", ({ detail: problem }) => detail.refuse(problem.detail));
-  byId("sign-out").addEventListener("click", () => {
-    forgetToken();
-    // Nothing of what the token let one see stays.
-    location.replace(location.pathname + location.search);
-  });
-
   byId("refresh").addEventListener("click", () => load(true));
   byId("skip").addEventListener("click", (event) => { event.preventDefault(); table.focus(); });
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
@@ -206,12 +179,13 @@ function start() {
   });
   show();
   loadSizes();
-  if (hasToken()) {
-    route();
-    load();
-  } else {
-    signIn();
-  }
+  signIn({
+    again: () => detail.resume(),
+    begin: () => {
+      route();
+      load();
+    },
+  });
 }
 
 start();

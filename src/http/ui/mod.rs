@@ -60,6 +60,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         file!("rollouts.css", CSS),
         file!("rollouts.html", HTML),
         file!("rollouts.js", SCRIPT),
+        file!("sign_in.js", SCRIPT),
         file!("summary.js", SCRIPT),
         file!("table.js", SCRIPT),
         Asset::new("sizes.json", JSON, sizes()),

@@ -1,7 +1,8 @@
 // The page of rollouts: which there are, how far one is, and what can be done with it.
 
-import { Problem, call, events, forgetToken, hasToken, session, useToken } from "./api.js";
+import { Problem, call, events, hasToken } from "./api.js";
 import { byId, count, h, printable, problemBox } from "./dom.js";
+import { signIn } from "./sign_in.js";
 
 /** How often the list is fetched while the page is looked at, in milliseconds. */
 const LOAD_EVERY = 15_000;
@@ -48,7 +49,7 @@ const ACTIONS = [
 
 const WAITS = {
   user: "a user to become ready",
-  limit: "AWS's rate limits",
+  limit: "its turn: AWS's rate limits, files, or other work on a user",
   soak: "the soak to be over",
   window: "its maintenance window",
   resume: "somebody to resume it",
@@ -260,46 +261,16 @@ async function load() {
   }
 }
 
-function signIn(problem) {
-  const dialog = byId("sign-in");
-  byId("sign-in-trouble").replaceChildren(...(problem ? [problemBox(problem)] : []));
-  byId("confirm").close();
-  if (!dialog.open) dialog.showModal();
-  byId("token").focus();
-}
-
 function start() {
   const theme = localStorage.getItem("openclaw-provisioner.theme");
   if (theme) document.documentElement.dataset.theme = theme;
-  byId("sign-in").addEventListener("cancel", (event) => event.preventDefault());
-  byId("sign-in").querySelector("form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    useToken(byId("token").value.trim());
-    byId("token").value = "";
-    byId("sign-in").close();
+  const begin = () => {
     follow();
     load();
-  });
-  session.addEventListener("unauthorized", ({ detail: problem }) => {
-    forgetToken();
-    signIn(problem);
-  });
-  byId("sign-out").addEventListener("click", () => {
-    forgetToken();
-    // Nothing of what the token let one see stays.
-    location.replace(location.pathname);
-  });
-  window.addEventListener("hashchange", () => {
-    follow();
-    load();
-  });
+  };
+  window.addEventListener("hashchange", begin);
   setInterval(() => { if (!document.hidden) load(); }, LOAD_EVERY);
-  if (hasToken()) {
-    follow();
-    load();
-  } else {
-    signIn();
-  }
+  signIn({ begin });
 }
 
 start();
