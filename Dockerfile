@@ -17,17 +17,19 @@ ENV RUSTFLAGS="--remap-path-prefix=/src=. --remap-path-prefix=/usr/local/cargo/r
 # `emulator` adds `dev` and `dev seed`, for trying things out: not for production.
 ARG FEATURES=
 
-# Dependencies take minutes and change seldom: a layer of their own, built for an empty program. With one crate that does
+# Dependencies take minutes and change seldom: a layer of their own, built for empty crates. With so few that does
 # what cargo-chef does, with nothing to install; and a layer can be kept in a registry, which a cache mount cannot.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src tests/it tests/efs tests/chaos benches && touch src/lib.rs tests/it/main.rs tests/efs/main.rs tests/chaos/main.rs benches/provision.rs benches/list.rs benches/efs.rs && echo 'fn main() {}' >src/main.rs
+COPY crates/aws-emulator/Cargo.toml crates/aws-emulator/
+RUN mkdir -p src crates/aws-emulator/src tests/it tests/efs tests/chaos benches && touch src/lib.rs crates/aws-emulator/src/lib.rs tests/it/main.rs tests/efs/main.rs tests/chaos/main.rs benches/provision.rs benches/list.rs benches/efs.rs && echo 'fn main() {}' >src/main.rs
 RUN cargo auditable build --locked --release --no-default-features --features "${FEATURES}"
 
 COPY docs/compatibility.json docs/
 COPY openclaw-version.json ./
+COPY crates crates
 COPY src src
 # Cargo goes by times of change, and the empty program is newer than these files. Nothing is downloaded any more.
-RUN find src -name '*.rs' -exec touch {} + \
+RUN find crates src -name '*.rs' -exec touch {} + \
     && cargo auditable build --frozen --release --no-default-features --features "${FEATURES}"
 
 FROM ${RUNTIME_IMAGE}

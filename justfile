@@ -6,8 +6,8 @@ _list:
 # Format, lints and unit tests: the fast check, under two minutes on a warm tree
 check:
     cargo fmt --check
-    cargo clippy --locked --all-targets -- -D warnings
-    cargo test --locked --lib
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+    cargo test --locked --workspace --lib
 
 # All tests, as CI runs them
 test:

@@ -26,9 +26,9 @@ mod world;
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
+use aws_emulator::Options;
 use fuse::{Mount, missing, serve_if_asked};
 use harness::{CLUSTER, provision_body};
-use openclaw_provisioner::emulator::Options;
 use serde_json::json;
 use world::{Replica, World};
 

@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aws_emulator::{Emulator, Options};
 use openclaw_provisioner::domain::{LABEL_BASE, LABEL_SPEC, LABEL_USER, TAG_USER, UserId};
-use openclaw_provisioner::emulator::{Emulator, Options};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -12,9 +12,9 @@ mod harness;
 
 use std::time::{Duration, Instant};
 
+use aws_emulator::Options;
 use harness::TestApp;
 use openclaw_provisioner::aws::{Aws, RateLimits, Timeouts, in_process};
-use openclaw_provisioner::emulator::Options;
 use openclaw_provisioner::metrics::Metrics;
 
 const ROUNDS: usize = 15;

@@ -45,8 +45,6 @@ pub mod config;
 pub mod doctor;
 pub mod domain;
 pub mod egress;
-#[cfg(feature = "emulator")]
-pub mod emulator;
 pub mod files;
 pub mod fleet;
 pub mod http;

@@ -11,4 +11,4 @@ export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/a
 # What this looks for is memory that is used after it was freed; what a process still holds at its end is no fault.
 export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:abort_on_error=1:${ASAN_OPTIONS:-}
 export TORTURE_SECONDS=${TORTURE_SECONDS:-60}
-exec cargo nextest run --locked --profile asan --target "$target" "$@"
+exec cargo nextest run --locked --workspace --profile asan --target "$target" "$@"

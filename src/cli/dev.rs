@@ -14,11 +14,11 @@ use super::seed::{self, ImageArgs};
 use super::server::Server;
 use crate::aws::{self, Aws, PosixOwner, Seeder, Timeouts};
 use crate::config::{CoordinatesArgs, FilesArgs, LimitArgs, OwnerArg, Source, Tokens};
-use crate::emulator::{Conduct, Emulator, Options as EmulatorOptions, StaleReads};
 use crate::fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::Options;
 use crate::staging::Initialize;
+use aws_emulator::{Conduct, Emulator, Options as EmulatorOptions, StaleReads};
 
 /// Registrations at once that `dev` takes: as many as no client of a first look sends, while ECS, which names no number, may take fewer.
 const MOST_REGISTRATIONS_AT_ONCE: usize = 100;

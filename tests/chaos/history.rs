@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use openclaw_provisioner::emulator::Options as EmulatorOptions;
+use aws_emulator::Options as EmulatorOptions;
 use serde_json::{Value, json};
 
 use crate::harness::provision_body;

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::{Fault, FaultKind, Options as EmulatorOptions};
+use aws_emulator::{Fault, FaultKind, Options as EmulatorOptions};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

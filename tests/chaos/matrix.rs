@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::thread;
 
-use openclaw_provisioner::emulator::Options as EmulatorOptions;
+use aws_emulator::Options as EmulatorOptions;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aws_emulator::{Behaviour, Options as EmulatorOptions};
 use openclaw_provisioner::domain::UserId;
-use openclaw_provisioner::emulator::{Behaviour, Options as EmulatorOptions};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

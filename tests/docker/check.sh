@@ -21,7 +21,7 @@ mkdir -p "$context"
 
 # What COPY does with one source: the content of a directory, or a file.
 copy() {
-    grep -qxF "!$1" .dockerignore || { echo "Dockerfile copies $1, which .dockerignore keeps out" >&2; return 1; }
+    grep -qxF -e "!$1" -e "!${1%%/*}" .dockerignore || { echo "Dockerfile copies $1, which .dockerignore keeps out" >&2; return 1; }
     if [ -d "$1" ]; then
         mkdir -p "$context/$2" && cp -r "$1/." "$context/$2"
     else
@@ -38,5 +38,5 @@ while read -r instruction words; do
     RUN) (cd "$context" && sh -euc "$words") ;;
     esac
 done < <(grep -E '^(COPY [^-]|RUN mkdir )' Dockerfile)
-find "$context/src" -name '*.rs' -exec touch {} +
+find "$context/src" "$context/crates" -name '*.rs' -exec touch {} +
 cargo check --frozen --no-default-features --manifest-path "$context/Cargo.toml" --target-dir "$target"

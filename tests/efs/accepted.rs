@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use openclaw_provisioner::emulator::{Options as EmulatorOptions, Pace};
+use aws_emulator::{Options as EmulatorOptions, Pace};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use aws_emulator::Options as EmulatorOptions;
 use openclaw_provisioner::domain::UserId;
-use openclaw_provisioner::emulator::Options as EmulatorOptions;
 use openclaw_provisioner::fleet;
 use openclaw_provisioner::reconcile::Options;
 use rustix::io::Errno;

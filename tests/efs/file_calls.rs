@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use openclaw_provisioner::emulator::Options as EmulatorOptions;
+use aws_emulator::Options as EmulatorOptions;
 use openclaw_provisioner::fleet;
 use openclaw_provisioner::reconcile::Options;
 use serde_json::json;

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use openclaw_provisioner::emulator::Options as EmulatorOptions;
+use aws_emulator::Options as EmulatorOptions;
 use serde_json::{Value, json};
 
 use crate::fuse::{Kind, Mount};

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use openclaw_provisioner::emulator::{Call, Options as EmulatorOptions};
+use aws_emulator::{Call, Options as EmulatorOptions};
 use rustix::process::Signal;
 use serde_json::json;
 

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use openclaw_provisioner::emulator::{Emulator, Options as EmulatorOptions};
+use aws_emulator::{Emulator, Options as EmulatorOptions};
 use openclaw_provisioner::fleet;
 use openclaw_provisioner::reconcile::Options;
 use rustix::process::{Pid, Signal, kill_process};

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_emulator::{Fault, FaultKind, Options, Pace};
 use futures_util::future::join_all;
-use openclaw_provisioner::emulator::{Fault, FaultKind, Options, Pace};
 use openclaw_provisioner::reconcile;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};

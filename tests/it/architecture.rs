@@ -11,7 +11,7 @@ use paths::paths_in;
 /// with `fleet` above `reconcile` for looking at many, `capacity` above `aws` for looking at the account,
 /// `config` and `doctor` beside them for `cli` and `http`,
 /// `metrics` for all that is measured, `probe` below `reconcile`, and `egress` for `cli` alone.
-pub const LAYERS: [(&str, &[&str]); 18] = [
+pub const LAYERS: [(&str, &[&str]); 17] = [
     ("main", &["cli"]),
     (
         "cli",
@@ -48,10 +48,9 @@ pub const LAYERS: [(&str, &[&str]); 18] = [
     ("domain", &[]),
     ("probe", &["domain"]),
     ("egress", &[]),
-    ("emulator", &[]),
 ];
 
-/// The one file that starts the emulator.
+/// The one file that names the emulator, a crate of its own.
 const STARTS_THE_EMULATOR: &str = "cli/dev.rs";
 
 const SDK: [&str; 3] = ["aws_sdk_", "aws_config", "aws_smithy_"];
@@ -89,18 +88,19 @@ fn violations(path: &str, text: &str) -> Vec<String> {
         if let Some(other) = layer_of(path, &name)
             && other != layer
             && !allowed.contains(&other)
-            && !(other == "emulator" && path == STARTS_THE_EMULATOR)
         {
             complain(&format!("{layer} may not import {other}"));
         }
-        if SDK.iter().any(|sdk| name.starts_with(sdk)) && !["aws", "emulator"].contains(&layer) {
-            complain("SDK types stay in src/aws/ (and in the emulator's connector)");
+        if is_within(&name, "aws_emulator") && path != STARTS_THE_EMULATOR {
+            complain("only `dev` starts the emulator");
+        }
+        if SDK.iter().any(|sdk| name.starts_with(sdk)) && layer != "aws" {
+            complain("SDK types stay in src/aws/");
         }
         if is_pure(path) && IMPURE.iter().any(|impure| is_within(&name, impure)) {
             complain("this file is pure");
         }
-        // The emulator is an HTTP server of its own.
-        if name.split("::").any(|part| part == "StatusCode") && !["http", "emulator"].contains(&layer) {
+        if name.split("::").any(|part| part == "StatusCode") && layer != "http" {
             complain("only src/http/ knows status codes");
         }
     }
@@ -161,7 +161,7 @@ pub fn rust_files() -> Vec<(String, String)> {
 #[test]
 fn every_file_imports_only_what_its_layer_may() {
     let sources = rust_files();
-    for layer in ["cli/", "http/", "doctor/", "reconcile/plan.rs", "aws/", "staging/", "domain/", "emulator/"] {
+    for layer in ["cli/", "http/", "doctor/", "reconcile/plan.rs", "aws/", "staging/", "domain/"] {
         assert!(sources.iter().any(|(path, _)| path.starts_with(layer)), "nothing was read of {layer}");
     }
     let found: Vec<String> = sources.iter().flat_map(|(path, text)| violations(path, text)).collect();
@@ -184,9 +184,8 @@ fn a_planted_violation_is_found() {
         ("reconcile/plan.rs", "mod tests { use super::super::super::cli::Args; }", "reconcile may not import cli"),
         ("reconcile/mod.rs", "fn f() -> Result<(), aws_sdk_ecs::Error> {}", "SDK"),
         ("cli/dev.rs", "let config = aws_config::load_defaults(version);", "SDK"),
-        ("cli/doctor.rs", "use crate::emulator::Emulator;", "cli may not import emulator"),
+        ("cli/doctor.rs", "use aws_emulator::Emulator;", "only `dev`"),
         ("cli/dev.rs", "use crate::rollouts::Plan; use crate::main::x;", "cli may not import main"),
-        ("emulator/mod.rs", "use crate::domain::UserId;", "emulator may not import domain"),
         ("staging/write.rs", "use crate::aws::AwsError;", "staging may not import aws"),
         ("aws/ecs/mod.rs", "use super::super::staging::Staging;", "aws may not import staging"),
         ("aws/error.rs", "use crate::reconcile::Plan;", "aws may not import reconcile"),
@@ -219,9 +218,8 @@ fn what_is_allowed_or_no_code_is_not_complained_about() {
         ),
         ("domain/size.rs", "use super::invalid::Invalid; use crate::domain::UserId; use std::collections::BTreeMap;"),
         ("domain/task_definition/base.rs", "mod tests { use super::super::LABEL_USER; }"),
-        ("cli/dev.rs", "use crate::emulator::{Emulator, Options}; use crate::http::App;"),
+        ("cli/dev.rs", "use aws_emulator::{Emulator, Options}; use crate::http::App;"),
         ("http/error.rs", "use axum::http::StatusCode; use crate::reconcile::Refusal;"),
-        ("emulator/server.rs", "use axum::http::StatusCode; use aws_smithy_types::body::SdkBody;"),
         ("aws/efs.rs", "use aws_sdk_efs::config::http::HttpResponse; use crate::domain::UserId;"),
         ("reconcile/execute.rs", "use super::plan::Step; use crate::aws::AwsError; use tokio::time::Instant;"),
     ];

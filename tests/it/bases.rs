@@ -1,7 +1,7 @@
 //! Bases as people have them: OpenClaw beside other containers, mounted anywhere, on another port.
 
+use aws_emulator::{Behaviour, Options as EmulatorOptions};
 use openclaw_provisioner::domain::{LABEL_ROLE, ROLE_OPENCLAW};
-use openclaw_provisioner::emulator::{Behaviour, Options as EmulatorOptions};
 use openclaw_provisioner::probe::{GatewayProbe, ProbeKind};
 use openclaw_provisioner::reconcile::Options;
 use serde_json::{Value, json};

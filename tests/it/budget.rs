@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::Options;
+use aws_emulator::Options;
 use serde_json::{Value, json};
 
 use crate::harness::{TestApp, fresh_reads, provision_body};

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::{Behaviour, Conduct, Fault, FaultKind, Options, Pace};
+use aws_emulator::{Behaviour, Conduct, Fault, FaultKind, Options, Pace};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

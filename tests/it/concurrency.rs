@@ -1,7 +1,7 @@
 //! Many calls at once: for one user, for many users, at one replica and at two.
 
+use aws_emulator::{Behaviour, Fault, FaultKind, Options};
 use futures_util::future::join_all;
-use openclaw_provisioner::emulator::{Behaviour, Fault, FaultKind, Options};
 use serde_json::{Value, json};
 
 use crate::harness::{TestApp, auth, provision_body, variable};

@@ -11,7 +11,7 @@ mod made;
 mod provisioning;
 mod stopping;
 
-use openclaw_provisioner::emulator::{Fault, FaultKind};
+use aws_emulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, CLUSTER, TestApp};

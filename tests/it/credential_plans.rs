@@ -5,8 +5,8 @@ mod store;
 
 use serde_json::{Value, json};
 
+use aws_emulator::{Fault, FaultKind};
 use openclaw_provisioner::domain::OpenClawVersion;
-use openclaw_provisioner::emulator::{Fault, FaultKind};
 
 use crate::harness::{TestApp, auth, jwt, provision_body, variable};
 

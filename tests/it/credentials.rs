@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::{Fault, FaultKind};
+use aws_emulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, TestApp, auth};

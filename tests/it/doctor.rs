@@ -6,9 +6,9 @@ mod promoted;
 mod quotas;
 mod settings;
 
+use aws_emulator::{Fault, FaultKind, Options};
 use openclaw_provisioner::config::{CoordinatesArgs, GivenTokens, OwnerArg};
 use openclaw_provisioner::doctor::{Check, Doctor, Verdict};
-use openclaw_provisioner::emulator::{Fault, FaultKind, Options};
 use openclaw_provisioner::files::Files;
 use openclaw_provisioner::metrics::Metrics;
 use serde_json::json;

@@ -1,6 +1,5 @@
 //! How a web app reaches a user's gateway, and changes its token.
 
-use openclaw_provisioner::emulator;
 use openclaw_provisioner::probe::{GatewayProbe, ProbeKind};
 use openclaw_provisioner::reconcile::Options;
 use serde_json::{Value, json};
@@ -154,7 +153,8 @@ async fn a_container_whose_gateway_does_not_answer_is_not_ready() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = closed.local_addr().unwrap().port();
     drop(closed);
-    let emulator = emulator::Options { task_address: Some([127, 0, 0, 1].into()), ..emulator::Options::default() };
+    let emulator =
+        aws_emulator::Options { task_address: Some([127, 0, 0, 1].into()), ..aws_emulator::Options::default() };
     let gateway_probe = GatewayProbe { kind: ProbeKind::Http, port, ..GatewayProbe::default() };
     let app = TestApp::with_both(emulator, Options { gateway_probe, ..Options::default() }).await;
     app.provision("alice").await;

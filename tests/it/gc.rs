@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use aws_emulator::{Fault, FaultKind, Options as EmulatorOptions, StaleReads};
 use jiff::{SignedDuration, Timestamp};
 use openclaw_provisioner::domain::{TAG_BASE_FAMILY, TAG_USER, UserId};
-use openclaw_provisioner::emulator::{Fault, FaultKind, Options as EmulatorOptions, StaleReads};
 use openclaw_provisioner::reconcile::{Gc, Sweep};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::{Conduct, Fault, FaultKind, Options, StaleReads};
+use aws_emulator::{Conduct, Fault, FaultKind, Options, StaleReads};
 use serde_json::json;
 
 use crate::harness::{CLUSTER, TestApp};

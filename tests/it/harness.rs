@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_emulator::{Emulator, Options as EmulatorOptions, StaleReads};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, Response};
@@ -12,7 +13,6 @@ use openclaw_provisioner::capacity::Capacity;
 use openclaw_provisioner::config::{Freshness, Tokens};
 use openclaw_provisioner::doctor::Infrastructure;
 use openclaw_provisioner::domain::{BaseFamily, Coordinates, ReleaseDefaults, TAG_USER, UserId};
-use openclaw_provisioner::emulator::{Emulator, Options as EmulatorOptions, StaleReads};
 use openclaw_provisioner::files::Files;
 use openclaw_provisioner::fleet::{self, Fleet};
 use openclaw_provisioner::http::{App, Parts, Readiness, router};

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, TestApp, auth};
-use openclaw_provisioner::emulator::Options;
+use aws_emulator::Options;
 
 pub const USER: &str = "alice";
 const REPOSITORY: &str = "openclaw";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::{Fault, FaultKind};
+use aws_emulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 
 use crate::harness::TestApp;

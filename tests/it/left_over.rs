@@ -1,7 +1,7 @@
 //! What is left of a user in the account: nothing after a purge, and nothing that nobody remembers for long.
 
+use aws_emulator::{Fault, FaultKind};
 use jiff::{SignedDuration, Timestamp};
-use openclaw_provisioner::emulator::{Fault, FaultKind};
 use openclaw_provisioner::reconcile::Sweep;
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ mod costs;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::{Behaviour, Fault, FaultKind, Options as EmulatorOptions};
+use aws_emulator::{Behaviour, Fault, FaultKind, Options as EmulatorOptions};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, BASE, CLUSTER, TestApp, fresh_reads, provision_body};

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use aws_emulator::{Fault, FaultKind};
 use axum::body::Body;
 use jiff::Timestamp;
 use openclaw_provisioner::domain::service::Rollout;
 use openclaw_provisioner::domain::{LimitSource, Quota, QuotaUse, State};
-use openclaw_provisioner::emulator::{Fault, FaultKind};
 use openclaw_provisioner::metrics::Metrics;
 use serde_json::{Value, json};
 

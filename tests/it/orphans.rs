@@ -1,6 +1,6 @@
 //! Revisions that nothing runs: each is deregistered, or a delete could never find it.
 
-use openclaw_provisioner::emulator::{Fault, FaultKind};
+use aws_emulator::{Fault, FaultKind};
 use serde_json::json;
 
 use crate::harness::{Answer, CLUSTER, TestApp};

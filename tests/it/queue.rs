@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use aws_emulator::Options as EmulatorOptions;
 use axum::body::Body;
 use futures_util::future::{join, join_all};
-use openclaw_provisioner::emulator::Options as EmulatorOptions;
 use openclaw_provisioner::reconcile::Options;
 use serde_json::{Value, json};
 use tokio::time::Instant;

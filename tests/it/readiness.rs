@@ -1,6 +1,6 @@
 //! `GET /readyz?verbose`: what an operator sees of what the settings point at.
 
-use openclaw_provisioner::emulator::{Fault, FaultKind, Options};
+use aws_emulator::{Fault, FaultKind, Options};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, BASE, CLUSTER, READ_TOKEN, TestApp};

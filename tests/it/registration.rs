@@ -1,6 +1,6 @@
 //! Registering a revision: what is tried again, what is not, and what is recognized instead.
 
-use openclaw_provisioner::emulator::{Fault, FaultKind};
+use aws_emulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, TestApp};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use aws_emulator::{Fault, FaultKind, Options as EmulatorOptions, Pace};
 use openclaw_provisioner::domain::RolloutOrder;
-use openclaw_provisioner::emulator::{Fault, FaultKind, Options as EmulatorOptions, Pace};
 use openclaw_provisioner::fleet;
 use openclaw_provisioner::reconcile::Options;
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@ mod kept;
 mod planned;
 mod replicas;
 
-use openclaw_provisioner::emulator::{Behaviour, Options as EmulatorOptions};
+use aws_emulator::{Behaviour, Options as EmulatorOptions};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, BASE, READ_TOKEN, TestApp, USER_FAMILY};

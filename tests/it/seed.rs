@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::{Child, Command, Output};
 
-use openclaw_provisioner::emulator::{Fault, FaultKind};
+use aws_emulator::{Fault, FaultKind};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Duration;

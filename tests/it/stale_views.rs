@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::{Conduct, Options, StaleReads};
+use aws_emulator::{Conduct, Options, StaleReads};
 use serde_json::{Value, json};
 
 use crate::harness::{CLUSTER, TestApp};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use aws_emulator::{Behaviour, Conduct, Fault, FaultKind, Options, Pace};
 use openclaw_provisioner::aws::{self, Aws, ErrorKind, RateLimits};
-use openclaw_provisioner::emulator::{Behaviour, Conduct, Fault, FaultKind, Options, Pace};
 use openclaw_provisioner::metrics::Metrics;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::Options as EmulatorOptions;
+use aws_emulator::Options as EmulatorOptions;
 use openclaw_provisioner::reconcile::Options;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;

@@ -1,6 +1,6 @@
 //! `POST /containers/{user_id}/cancel`.
 
-use openclaw_provisioner::emulator::Behaviour;
+use aws_emulator::Behaviour;
 use serde_json::{Value, json};
 
 use super::{running, seen, service, state, tasks, told};

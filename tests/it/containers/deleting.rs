@@ -1,6 +1,6 @@
 //! `DELETE /containers/{user_id}`.
 
-use openclaw_provisioner::emulator::{Fault, FaultKind};
+use aws_emulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 
 use super::{mutations, refuse_once, requests, running, state, told};

@@ -1,6 +1,6 @@
 //! Tasks that do not start: what the API says of them, and how they come up again.
 
-use openclaw_provisioner::emulator::{Behaviour, Fault, FaultKind};
+use aws_emulator::{Behaviour, Fault, FaultKind};
 use serde_json::{Value, json};
 
 use super::{mutations, seen, service, state, tasks};

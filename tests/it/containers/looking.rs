@@ -1,7 +1,7 @@
 //! `GET /containers/{user_id}`: reading changes nothing.
 
+use aws_emulator::Behaviour;
 use axum::body::Body;
-use openclaw_provisioner::emulator::Behaviour;
 use serde_json::json;
 
 use super::{mutations, requests, running, state, tasks, told};

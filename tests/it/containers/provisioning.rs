@@ -1,6 +1,6 @@
 //! `POST /provision`.
 
-use openclaw_provisioner::emulator::{Behaviour, Options, Pace};
+use aws_emulator::{Behaviour, Options, Pace};
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Stop and start.
 
-use openclaw_provisioner::emulator::Behaviour;
+use aws_emulator::Behaviour;
 use serde_json::{Value, json};
 
 use super::{mutations, requests, running, seen, state, tasks};

@@ -1,8 +1,8 @@
 //! Settings that are missing, wrong or secret.
 
+use aws_emulator::FaultKind;
 use openclaw_provisioner::config::{CoordinatesArgs, GivenTokens};
 use openclaw_provisioner::doctor::Check;
-use openclaw_provisioner::emulator::FaultKind;
 
 use super::{PASS, SKIP, doctor_with, fail, of, publish, refusal, said, strike, warn};
 use crate::harness::{BASE, CLUSTER, TestApp};

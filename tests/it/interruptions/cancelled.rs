@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::Options;
+use aws_emulator::Options;
 
 use super::Operation::{self, *};
 use super::{LONG_SECONDS, Undisturbed, assert_ends_as_undisturbed, world};

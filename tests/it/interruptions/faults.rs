@@ -1,6 +1,6 @@
 //! One call fails, once or for as long as the request lasts.
 
-use openclaw_provisioner::emulator::{Fault, FaultKind, Options};
+use aws_emulator::{Fault, FaultKind, Options};
 
 use super::Operation::{self, *};
 use super::{LONG_SECONDS, NthCall, Undisturbed, assert_ends_as_undisturbed, is_retryable};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::{Fault, FaultKind};
+use aws_emulator::{Fault, FaultKind};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 

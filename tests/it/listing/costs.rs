@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use aws_emulator::Options;
 use futures_util::future::join_all;
-use openclaw_provisioner::emulator::Options;
 use serde_json::json;
 
 use super::{list, users};

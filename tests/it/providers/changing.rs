@@ -1,6 +1,6 @@
 //! From one provider to another.
 
-use openclaw_provisioner::emulator::{Fault, FaultKind};
+use aws_emulator::{Fault, FaultKind};
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! What a rollout waits for, and whom it leaves out.
 
-use openclaw_provisioner::emulator::Behaviour;
+use aws_emulator::Behaviour;
 use serde_json::{Value, json};
 
 use super::{act, app, at, of, release, running, shown, start, starts, until};

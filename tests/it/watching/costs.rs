@@ -44,9 +44,7 @@ async fn a_thousand_watchers_of_one_user_cost_one_call_of_a_kind_a_cycle() {
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_watchers_of_a_thousand_users_cost_a_hundred_describe_services_a_cycle() {
-    let app =
-        TestApp::with(openclaw_provisioner::emulator::Options { enforce_rate_limits: true, ..Default::default() })
-            .await;
+    let app = TestApp::with(aws_emulator::Options { enforce_rate_limits: true, ..Default::default() }).await;
     let users = app.make_services(1000);
     app.pass_seconds(5).await;
     let mut watches: Vec<_> = users.iter().map(|user| app.fleet.watchers.watch(user.clone()).unwrap()).collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::Behaviour;
+use aws_emulator::Behaviour;
 use openclaw_provisioner::fleet::Options;
 use serde_json::json;
 

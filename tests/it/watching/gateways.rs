@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use aws_emulator::Options as EmulatorOptions;
 use openclaw_provisioner::domain::UserId;
-use openclaw_provisioner::emulator::Options as EmulatorOptions;
 use openclaw_provisioner::fleet::Sight;
 use openclaw_provisioner::probe::{GatewayProbe, ProbeKind};
 use openclaw_provisioner::reconcile;

@@ -4,7 +4,7 @@ use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::{Behaviour, Options as EmulatorOptions};
+use aws_emulator::{Behaviour, Options as EmulatorOptions};
 use openclaw_provisioner::fleet::Options;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};

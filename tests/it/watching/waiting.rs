@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openclaw_provisioner::emulator::{Behaviour, Fault, FaultKind, Options as EmulatorOptions};
+use aws_emulator::{Behaviour, Fault, FaultKind, Options as EmulatorOptions};
 use openclaw_provisioner::fleet::Options;
 use openclaw_provisioner::probe::{GatewayProbe, ProbeKind};
 use openclaw_provisioner::reconcile;

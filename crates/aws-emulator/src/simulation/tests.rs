@@ -1,6 +1,6 @@
 //! The life of simulated services, with paused time.
 
-use crate::emulator::{Behaviour, Conduct, Emulator, Options};
+use crate::{Behaviour, Conduct, Emulator, Options};
 use serde_json::{Value, json};
 use std::time::Duration;
 

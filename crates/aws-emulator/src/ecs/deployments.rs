@@ -2,11 +2,11 @@
 
 use super::service_view::{record_arn, revision_arn};
 use super::{cluster_of, missing};
-use crate::emulator::error::{ApiError, Outcome};
-use crate::emulator::input::{Input, last_segment};
-use crate::emulator::paging::page;
-use crate::emulator::simulation::{Deployment, Listed, Record, Rollout, Service};
-use crate::emulator::state::Region;
+use crate::error::{ApiError, Outcome};
+use crate::input::{Input, last_segment};
+use crate::paging::page;
+use crate::simulation::{Deployment, Listed, Record, Rollout, Service};
+use crate::state::Region;
 use serde_json::{Value, json};
 
 pub(super) fn list(region: &mut Region, input: Input<'_>) -> Outcome {
@@ -86,7 +86,7 @@ fn brief(region: &Region, service: &Service, deployment: &Deployment) -> Value {
     let mut body = json!({
         "serviceDeploymentArn": record_arn(region, service, deployment),
         "serviceArn": service.arn,
-        "clusterArn": crate::emulator::ids::arn("ecs", &region.name, &format!("cluster/{}", service.cluster)),
+        "clusterArn": crate::ids::arn("ecs", &region.name, &format!("cluster/{}", service.cluster)),
         "createdAt": region.epoch(deployment.created),
         "startedAt": region.epoch(deployment.created),
         "targetServiceRevisionArn": revision_arn(region, service, &deployment.id),

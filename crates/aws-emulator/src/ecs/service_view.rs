@@ -1,8 +1,8 @@
 //! A service as DescribeServices shows it.
 
-use crate::emulator::ids::{ACCOUNT, arn};
-use crate::emulator::simulation::{Deployment, Listed, Service, Task};
-use crate::emulator::state::Region;
+use crate::ids::{ACCOUNT, arn};
+use crate::simulation::{Deployment, Listed, Service, Task};
+use crate::state::Region;
 use serde_json::{Value, json};
 
 /// Tags are shown only to those who ask (aws-facts §3).

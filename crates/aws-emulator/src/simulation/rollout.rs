@@ -2,7 +2,7 @@
 
 use super::deployment::{Deployment, Listed, Record, Rollout};
 use super::service::Service;
-use crate::emulator::ids::{digits, hex};
+use crate::ids::{digits, hex};
 use std::time::Duration;
 
 /// Service members a deployment fixes; changing one starts another, as `taskDefinition` and `forceNewDeployment` do

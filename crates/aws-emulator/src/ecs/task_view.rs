@@ -1,8 +1,8 @@
 //! A task as DescribeTasks shows it.
 
-use crate::emulator::ids::arn;
-use crate::emulator::simulation::{Task, is_checked};
-use crate::emulator::state::Region;
+use crate::ids::arn;
+use crate::simulation::{Task, is_checked};
+use crate::state::Region;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 

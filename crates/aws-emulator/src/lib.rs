@@ -1,9 +1,4 @@
-//! An emulator of the parts of AWS that a provisioner of Fargate services calls: ECS, EFS, SSM, ECR and a little of Service Quotas and STS.
-//!
-//! It shares no code with the rest of the project, so it cannot inherit its mistakes. One core, [`Emulator::handle`],
-//! serves both a listener ([`Emulator::serve`]) and an SDK client without a socket ([`Emulator::http_client`]).
-//! Simulated tasks follow tokio's clock: a test that pauses it drives them with `advance`.
-//! `GET /_emulator` tells what can be done from outside.
+#![doc = include_str!("../README.md")]
 
 mod admin;
 mod calls;

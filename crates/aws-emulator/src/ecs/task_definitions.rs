@@ -1,11 +1,11 @@
 //! Task definitions: families of revisions, of which none is ever changed.
 
 use super::{container_defaults, definition_rules, strictness};
-use crate::emulator::error::{ApiError, Outcome};
-use crate::emulator::ids::{ACCOUNT, arn};
-use crate::emulator::input::Input;
-use crate::emulator::state::Region;
-use crate::emulator::tags;
+use crate::error::{ApiError, Outcome};
+use crate::ids::{ACCOUNT, arn};
+use crate::input::Input;
+use crate::state::Region;
+use crate::tags;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;

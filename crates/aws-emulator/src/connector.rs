@@ -82,7 +82,7 @@ fn outgoing(response: Response) -> Result<HttpResponse, ConnectorError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::{Fault, FaultKind, Options};
+    use crate::{Fault, FaultKind, Options};
 
     #[tokio::test(start_paused = true)]
     async fn a_hang_ends_at_the_read_timeout_and_a_drop_is_an_io_error() {

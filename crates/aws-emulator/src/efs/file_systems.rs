@@ -1,12 +1,12 @@
 //! EFS file systems and their mount targets.
 
 use super::name_of;
-use crate::emulator::error::{ApiError, Outcome};
-use crate::emulator::ids::{ACCOUNT, arn, hex};
-use crate::emulator::input::{Input, last_segment};
-use crate::emulator::paging::{Paging, page};
-use crate::emulator::state::Region;
-use crate::emulator::tags;
+use crate::error::{ApiError, Outcome};
+use crate::ids::{ACCOUNT, arn, hex};
+use crate::input::{Input, last_segment};
+use crate::paging::{Paging, page};
+use crate::state::Region;
+use crate::tags;
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! What RegisterTaskDefinition refuses.
 
-use crate::emulator::error::ApiError;
-use crate::emulator::input::Input;
+use crate::error::ApiError;
+use crate::input::Input;
 use std::collections::BTreeSet;
 
 /// A task definition may hold 64 KiB (aws-facts §1).

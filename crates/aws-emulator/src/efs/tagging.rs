@@ -1,9 +1,9 @@
 //! Tags of file systems and access points.
 
-use crate::emulator::error::{ApiError, Outcome};
-use crate::emulator::input::{Input, last_segment};
-use crate::emulator::state::Region;
-use crate::emulator::tags;
+use crate::error::{ApiError, Outcome};
+use crate::input::{Input, last_segment};
+use crate::state::Region;
+use crate::tags;
 use serde_json::{Value, json};
 
 pub(super) fn tag(region: &mut Region, input: Input<'_>) -> Outcome {

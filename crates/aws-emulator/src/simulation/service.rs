@@ -73,7 +73,7 @@ impl Service {
 
     /// Adds an event in AWS's wording.
     pub(crate) fn event(&mut self, now: Duration, message: &str) {
-        let id = crate::emulator::ids::request_id();
+        let id = crate::ids::request_id();
         let text = format!("(service {}) {message}", self.name);
         self.events.push_front((now, id, text));
         self.events.truncate(EVENTS_KEPT);

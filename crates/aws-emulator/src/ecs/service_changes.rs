@@ -2,10 +2,10 @@
 
 use super::services::{ECHOED, check_network, configure, desired_count};
 use super::{cluster_of, service_view, strictness};
-use crate::emulator::error::{ApiError, Outcome};
-use crate::emulator::input::{Input, last_segment};
-use crate::emulator::simulation::{REVISION_MEMBERS, Status};
-use crate::emulator::state::Region;
+use crate::error::{ApiError, Outcome};
+use crate::input::{Input, last_segment};
+use crate::simulation::{REVISION_MEMBERS, Status};
+use crate::state::Region;
 use serde_json::json;
 
 pub(super) fn update(region: &mut Region, input: Input<'_>) -> Outcome {

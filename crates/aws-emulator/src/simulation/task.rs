@@ -2,7 +2,7 @@
 
 use super::STOPPED_TASK_KEPT;
 use super::behaviour::Behaviour;
-use crate::emulator::clock::Pace;
+use crate::clock::Pace;
 use serde_json::{Map, Value};
 use std::net::Ipv4Addr;
 use std::sync::Arc;

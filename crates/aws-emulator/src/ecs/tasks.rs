@@ -1,11 +1,11 @@
 //! Listing, describing and stopping tasks.
 
 use super::{cluster_of, missing, paging, task_view};
-use crate::emulator::error::{ApiError, Outcome};
-use crate::emulator::ids::arn;
-use crate::emulator::input::{Input, last_segment};
-use crate::emulator::paging::page;
-use crate::emulator::state::Region;
+use crate::error::{ApiError, Outcome};
+use crate::ids::arn;
+use crate::input::{Input, last_segment};
+use crate::paging::page;
+use crate::state::Region;
 use serde_json::json;
 
 /// Hides stopping and stopped tasks unless asked for them, and refuses `startedBy` with `serviceName` (aws-facts §3).

@@ -2,10 +2,10 @@
 
 use super::paging;
 use super::task_definitions::{RevisionStatus, view};
-use crate::emulator::error::Outcome;
-use crate::emulator::input::Input;
-use crate::emulator::paging::page;
-use crate::emulator::state::Region;
+use crate::error::Outcome;
+use crate::input::Input;
+use crate::paging::page;
+use crate::state::Region;
 use serde_json::json;
 
 /// `familyPrefix` is, despite its name, a whole family name.

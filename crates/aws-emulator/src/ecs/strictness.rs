@@ -1,7 +1,7 @@
 //! What ECS refuses after a look at the whole definition or service.
 
-use crate::emulator::error::ApiError;
-use crate::emulator::input::Input;
+use crate::error::ApiError;
+use crate::input::Input;
 use serde_json::{Map, Value};
 
 /// Checks a task definition. Sums are checked for Fargate, where the task's size is a limit for its containers (developer

@@ -1,13 +1,13 @@
 //! Clusters.
 
 use super::{missing, paging};
-use crate::emulator::error::{ApiError, Outcome};
-use crate::emulator::ids::arn;
-use crate::emulator::input::{Input, last_segment};
-use crate::emulator::paging::page;
-use crate::emulator::simulation::Status;
-use crate::emulator::state::Region;
-use crate::emulator::tags;
+use crate::error::{ApiError, Outcome};
+use crate::ids::arn;
+use crate::input::{Input, last_segment};
+use crate::paging::page;
+use crate::simulation::Status;
+use crate::state::Region;
+use crate::tags;
 use serde_json::{Map, Value, json};
 
 /// A cluster; a deleted one stays describable as INACTIVE.

@@ -1,7 +1,7 @@
 //! AWS where it is less kind than one would wish, with paused time; and kind again where that is asked for.
 
 use super::tests::{ecs, pass, register, request, service, states, tasks, update, with_conduct};
-use crate::emulator::{Behaviour, Conduct, Emulator, Options};
+use crate::{Behaviour, Conduct, Emulator, Options};
 use serde_json::{Value, json};
 
 fn listed(emulator: &Emulator) -> usize {
