@@ -1,8 +1,8 @@
 //! Paths below `/_emulator`, and the health path that tools of LocalStack ask.
 
+use super::ecs::Behaviour;
 use super::faults::{Fault, FaultKind};
-use super::protocol::{Request, Response, members, unescape};
-use super::simulation::Behaviour;
+use super::http::{Request, Response, members, unescape};
 use super::{Emulator, lock, supported};
 use serde_json::{Map, Value, json};
 use std::time::Duration;

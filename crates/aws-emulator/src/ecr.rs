@@ -1,62 +1,72 @@
 //! ECR: repositories and which tags exist in them.
 
 use super::error::{ApiError, Outcome};
+use super::here::{Action, Here};
 use super::ids::{ACCOUNT, arn};
 use super::input::Input;
 use super::paging::{Paging, page};
-use super::state::{Action, Region};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub(crate) const ACTIONS: &[Action] = &[
+pub(crate) const ACTIONS: &[Action<Ecr>] = &[
     ("CreateRepository", create_repository),
     ("DescribeRepositories", describe_repositories),
     ("DescribeImages", describe_images),
     ("PutImage", put_image),
 ];
 
+/// What a region has of ECR.
+pub(crate) struct Ecr {
+    pub(crate) here: Here,
+    repositories: BTreeMap<String, Repository>,
+}
+
+impl Ecr {
+    pub(crate) fn new(here: Here) -> Self {
+        Self { here, repositories: BTreeMap::new() }
+    }
+
+    /// Whether the repository is known to be without the tag, so that a pull would fail. Of one that is not here, nobody knows.
+    pub(crate) fn lacks(&self, repository: &str, tag: &str) -> bool {
+        self.repositories.get(repository).is_some_and(|repository| !repository.tags.contains_key(tag))
+    }
+}
+
 /// Tags point at digests; a digest keeps living when its tag moves on.
-pub(crate) struct Repository {
+struct Repository {
     created: Duration,
     pushed: BTreeMap<String, (Duration, usize)>,
     tags: BTreeMap<String, String>,
 }
 
-impl Repository {
-    /// Whether a task could pull `tag`.
-    pub(crate) fn has_tag(&self, tag: &str) -> bool {
-        self.tags.contains_key(tag)
-    }
-}
-
-fn create_repository(region: &mut Region, input: Input<'_>) -> Outcome {
+fn create_repository(ecr: &mut Ecr, input: Input<'_>) -> Outcome {
     let name = input.required("repositoryName")?;
-    if region.repositories.contains_key(name) {
+    if ecr.repositories.contains_key(name) {
         let message = format!("The repository with name '{name}' already exists in the registry with id '{ACCOUNT}'");
         return Err(ApiError::bad("RepositoryAlreadyExistsException", message));
     }
-    let repository = Repository { created: region.now, pushed: BTreeMap::new(), tags: BTreeMap::new() };
-    let body = repository_view(region, name, &repository);
-    region.repositories.insert(name.to_owned(), repository);
+    let repository = Repository { created: ecr.here.now, pushed: BTreeMap::new(), tags: BTreeMap::new() };
+    let body = repository_view(ecr, name, &repository);
+    ecr.repositories.insert(name.to_owned(), repository);
     Ok(json!({"repository": body}))
 }
 
-fn describe_repositories(region: &mut Region, input: Input<'_>) -> Outcome {
+fn describe_repositories(ecr: &mut Ecr, input: Input<'_>) -> Outcome {
     let names = input.texts("repositoryNames");
-    if let Some(missing) = names.iter().find(|name| !region.repositories.contains_key(**name)) {
+    if let Some(missing) = names.iter().find(|name| !ecr.repositories.contains_key(**name)) {
         return Err(no_repository(missing));
     }
-    let chosen = region.repositories.iter().filter(|(name, _)| names.is_empty() || names.contains(&name.as_str()));
-    let items = chosen.map(|(name, r)| (name.clone(), repository_view(region, name, r))).collect();
+    let chosen = ecr.repositories.iter().filter(|(name, _)| names.is_empty() || names.contains(&name.as_str()));
+    let items = chosen.map(|(name, r)| (name.clone(), repository_view(ecr, name, r))).collect();
     let (repositories, next) = page(items, &paging(input))?;
     Ok(json!({"repositories": repositories, "nextToken": next}))
 }
 
-fn describe_images(region: &mut Region, input: Input<'_>) -> Outcome {
+fn describe_images(ecr: &mut Ecr, input: Input<'_>) -> Outcome {
     let name = input.required("repositoryName")?;
-    let repository = region.repositories.get(name).ok_or_else(|| no_repository(name))?;
+    let repository = ecr.repositories.get(name).ok_or_else(|| no_repository(name))?;
     let mut digests = Vec::new();
     for id in input.list("imageIds") {
         let tag = id["imageTag"].as_str();
@@ -77,7 +87,7 @@ fn describe_images(region: &mut Region, input: Input<'_>) -> Outcome {
         let tags = repository.tags.iter().filter(|(_, to)| **to == digest).map(|(tag, _)| tag);
         let view = json!({
             "registryId": ACCOUNT, "repositoryName": name, "imageDigest": digest,
-            "imageTags": tags.collect::<Vec<_>>(), "imageSizeInBytes": size, "imagePushedAt": region.epoch(pushed),
+            "imageTags": tags.collect::<Vec<_>>(), "imageSizeInBytes": size, "imagePushedAt": ecr.here.epoch(pushed),
         });
         (digest, view)
     });
@@ -85,11 +95,11 @@ fn describe_images(region: &mut Region, input: Input<'_>) -> Outcome {
     Ok(json!({"imageDetails": details, "nextToken": next}))
 }
 
-fn put_image(region: &mut Region, input: Input<'_>) -> Outcome {
+fn put_image(ecr: &mut Ecr, input: Input<'_>) -> Outcome {
     let name = input.required("repositoryName")?;
     let manifest = input.required("imageManifest")?;
-    let now = region.now;
-    let repository = region.repositories.get_mut(name).ok_or_else(|| no_repository(name))?;
+    let now = ecr.here.now;
+    let repository = ecr.repositories.get_mut(name).ok_or_else(|| no_repository(name))?;
     let hash: String = hex::encode(Sha256::digest(manifest.as_bytes()));
     let digest = format!("sha256:{hash}");
     let mut id = json!({"imageDigest": digest});
@@ -112,12 +122,12 @@ fn paging(input: Input<'_>) -> Paging<'_> {
     Paging { token: input.text("nextToken"), size: size as usize, descending: false }
 }
 
-fn repository_view(region: &Region, name: &str, repository: &Repository) -> Value {
+fn repository_view(ecr: &Ecr, name: &str, repository: &Repository) -> Value {
     json!({
         "repositoryName": name, "registryId": ACCOUNT, "imageTagMutability": "MUTABLE",
-        "repositoryArn": arn("ecr", &region.name, &format!("repository/{name}")),
-        "repositoryUri": format!("{ACCOUNT}.dkr.ecr.{}.amazonaws.com/{name}", region.name),
-        "createdAt": region.epoch(repository.created),
+        "repositoryArn": arn("ecr", &ecr.here.name, &format!("repository/{name}")),
+        "repositoryUri": format!("{ACCOUNT}.dkr.ecr.{}.amazonaws.com/{name}", ecr.here.name),
+        "createdAt": ecr.here.epoch(repository.created),
     })
 }
 

@@ -10,6 +10,8 @@ mod ecs;
 mod efs;
 mod error;
 mod faults;
+mod here;
+mod http;
 mod ids;
 mod input;
 mod limits;
@@ -18,7 +20,6 @@ mod protocol;
 mod quotas;
 mod registering;
 mod server;
-mod simulation;
 mod ssm;
 mod staleness;
 mod state;
@@ -31,9 +32,9 @@ pub use calls::Call;
 pub use clock::Pace;
 pub use conduct::{Conduct, StaleReads};
 pub use connector::EmulatorHttpClient;
+pub use ecs::Behaviour;
 pub use faults::{Fault, FaultKind};
-pub use protocol::{Dropped, Request, Response};
-pub use simulation::Behaviour;
+pub use http::{Dropped, Request, Response};
 
 use calls::CallLog;
 use clock::Clock;
@@ -45,7 +46,7 @@ use protocol::Operation;
 use registering::Registering;
 use serde_json::{Map, Value};
 use staleness::History;
-use state::{Action, State};
+use state::{SERVICES, State};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -228,15 +229,14 @@ impl Emulator {
     }
 
     fn dispatch(&self, region: &str, service: &str, action: &str, members: &Map<String, Value>) -> Outcome {
-        let Some((_, invalid, actions)) = SERVICES.iter().find(|(name, ..)| *name == service) else {
+        let Some(known) = SERVICES.iter().find(|known| known.name == service) else {
             return Err(ApiError::not_implemented(service, action, &supported(None)));
         };
-        let Some((_, perform)) = actions.iter().find(|(name, _)| *name == action) else {
-            return Err(ApiError::not_implemented(service, action, &supported(Some(service))));
-        };
         let mut state = lock(&self.inner.state);
-        let outcome = perform(state.region(region), Input::new(members, invalid))?;
-        Ok(without_nulls(outcome))
+        match (known.perform)(state.region(region), action, Input::new(members, known.code_of_bad_members)) {
+            Some(outcome) => outcome.map(without_nulls),
+            None => Err(ApiError::not_implemented(service, action, &supported(Some(service)))),
+        }
     }
 
     /// Chooses how tasks of a service or family behave from now on; `None` takes the choice back. Running tasks are
@@ -246,21 +246,10 @@ impl Emulator {
     }
 }
 
-/// Name, code for a bad member, and actions of each service.
-const SERVICES: [(&str, &str, &[Action]); 6] = [
-    ("ecs", "InvalidParameterException", ecs::ACTIONS),
-    ("efs", "BadRequest", efs::ACTIONS),
-    ("ssm", "ValidationException", ssm::ACTIONS),
-    ("ecr", "InvalidParameterException", ecr::ACTIONS),
-    ("servicequotas", "IllegalArgumentException", quotas::ACTIONS),
-    ("sts", "ValidationError", sts::ACTIONS),
-];
-
 /// `service:Action` for every action there is, or for every one of a service.
 fn supported(service: Option<&str>) -> Vec<String> {
-    let chosen = SERVICES.iter().filter(|(name, ..)| service.is_none_or(|service| service == *name));
-    let named = chosen.flat_map(|(name, _, actions)| actions.iter().map(move |(action, _)| format!("{name}:{action}")));
-    named.collect()
+    let chosen = SERVICES.iter().filter(|known| service.is_none_or(|service| service == known.name));
+    chosen.flat_map(|known| (known.actions)().map(move |action| format!("{}:{action}", known.name))).collect()
 }
 
 /// AWS leaves a member out where it has no value (a `nextToken` after the last page).

@@ -1,12 +1,12 @@
 //! Service Quotas: what is in force in this account, which has asked for more Fargate than a new one has. Nothing enforces it.
 
 use super::error::{ApiError, Outcome};
+use super::here::{Action, Here};
 use super::ids::{ACCOUNT, arn};
 use super::input::Input;
-use super::state::{Action, Region};
 use serde_json::json;
 
-pub(crate) const ACTIONS: &[Action] = &[("GetServiceQuota", get_service_quota)];
+pub(crate) const ACTIONS: &[Action<Here>] = &[("GetServiceQuota", get_service_quota)];
 
 /// Service code, its name, quota code, its name, value.
 const QUOTAS: [(&str, &str, &str, &str, f64); 2] = [
@@ -14,7 +14,7 @@ const QUOTAS: [(&str, &str, &str, &str, f64); 2] = [
     ("ecs", "Amazon Elastic Container Service (Amazon ECS)", "L-9EF96962", "Services per cluster", 5_000.0),
 ];
 
-fn get_service_quota(region: &mut Region, input: Input<'_>) -> Outcome {
+fn get_service_quota(here: &mut Here, input: Input<'_>) -> Outcome {
     let (service, code) = (input.required("ServiceCode")?, input.required("QuotaCode")?);
     let found = QUOTAS.iter().find(|(of, _, known, ..)| *of == service && *known == code);
     let Some((_, service_name, _, name, value)) = found else {
@@ -23,7 +23,7 @@ fn get_service_quota(region: &mut Region, input: Input<'_>) -> Outcome {
     };
     Ok(json!({"Quota": {
         "ServiceCode": service, "ServiceName": service_name, "QuotaCode": code, "QuotaName": name, "Value": value,
-        "QuotaArn": arn("servicequotas", &region.name, &format!("{service}/{code}")),
+        "QuotaArn": arn("servicequotas", &here.name, &format!("{service}/{code}")),
         "Unit": "None", "Adjustable": true, "GlobalQuota": false, "QuotaAppliedAtLevel": "ACCOUNT",
         "QuotaContext": {"ContextScope": "ACCOUNT", "ContextId": ACCOUNT},
     }}))

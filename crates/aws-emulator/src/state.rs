@@ -1,22 +1,77 @@
-//! What the emulator remembers, region by region.
+//! What the emulator remembers, region by region, and which service has what of it.
 
 use super::clock::{Clock, Pace};
 use super::conduct::Conduct;
-use super::ecr::Repository;
-use super::ecs::clusters::Cluster;
-use super::ecs::task_definitions::Family;
-use super::efs::access_points::AccessPoint;
-use super::efs::file_systems::{FileSystem, MountTarget};
+use super::ecr::{self, Ecr};
+use super::ecs::{self, Around, Behaviour, Ecs};
+use super::efs::{self, Efs};
 use super::error::Outcome;
+use super::here::{Action, Here};
 use super::input::Input;
-use super::simulation::{Behaviour, Service, Task};
-use super::ssm::Parameter;
-use std::collections::{BTreeMap, BTreeSet};
+use super::ssm::{self, Ssm};
+use super::{quotas, sts};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-/// A name in a service's table of actions, and what it does.
-pub(crate) type Action = (&'static str, fn(&mut Region, Input<'_>) -> Outcome);
+/// A service, as requests name it.
+pub(crate) struct Known {
+    pub(crate) name: &'static str,
+    /// The error code for a member that is missing or wrong.
+    pub(crate) code_of_bad_members: &'static str,
+    pub(crate) actions: fn() -> Box<dyn Iterator<Item = &'static str>>,
+    /// Has an action done; `None`: there is no such action.
+    pub(crate) perform: fn(&mut Region, &str, Input<'_>) -> Option<Outcome>,
+}
+
+/// Every service, with its actions and the state that they may touch.
+pub(crate) const SERVICES: [Known; 6] = [
+    Known {
+        name: "ecs",
+        code_of_bad_members: "InvalidParameterException",
+        actions: || names(ecs::ACTIONS),
+        perform: |region, action, input| perform(ecs::ACTIONS, &mut region.ecs, action, input),
+    },
+    Known {
+        name: "efs",
+        code_of_bad_members: "BadRequest",
+        actions: || names(efs::ACTIONS),
+        perform: |region, action, input| perform(efs::ACTIONS, &mut region.efs, action, input),
+    },
+    Known {
+        name: "ssm",
+        code_of_bad_members: "ValidationException",
+        actions: || names(ssm::ACTIONS),
+        perform: |region, action, input| perform(ssm::ACTIONS, &mut region.ssm, action, input),
+    },
+    Known {
+        name: "ecr",
+        code_of_bad_members: "InvalidParameterException",
+        actions: || names(ecr::ACTIONS),
+        perform: |region, action, input| perform(ecr::ACTIONS, &mut region.ecr, action, input),
+    },
+    Known {
+        name: "servicequotas",
+        code_of_bad_members: "IllegalArgumentException",
+        actions: || names(quotas::ACTIONS),
+        perform: |region, action, input| perform(quotas::ACTIONS, &mut region.here, action, input),
+    },
+    Known {
+        name: "sts",
+        code_of_bad_members: "ValidationError",
+        actions: || names(sts::ACTIONS),
+        perform: |region, action, input| perform(sts::ACTIONS, &mut region.here, action, input),
+    },
+];
+
+fn names<S>(actions: &'static [Action<S>]) -> Box<dyn Iterator<Item = &'static str>> {
+    Box::new(actions.iter().map(|(name, _)| *name))
+}
+
+fn perform<S>(actions: &[Action<S>], state: &mut S, action: &str, input: Input<'_>) -> Option<Outcome> {
+    let (_, perform) = actions.iter().find(|(name, _)| *name == action)?;
+    Some(perform(state, input))
+}
 
 /// Every region that has been talked to.
 pub(crate) struct State {
@@ -24,7 +79,7 @@ pub(crate) struct State {
     pace: Pace,
     conduct: Conduct,
     task_address: Option<Ipv4Addr>,
-    pub(crate) regions: BTreeMap<String, Region>,
+    regions: BTreeMap<String, Region>,
     behaviours: BTreeMap<String, Behaviour>,
 }
 
@@ -36,11 +91,14 @@ impl State {
     /// The region, brought up to the present: whatever its tasks have done since the last call happens now.
     pub(crate) fn region(&mut self, name: &str) -> &mut Region {
         let now = self.clock.now();
+        let Self { clock, pace, conduct, task_address, .. } = *self;
+        let here = || Here { name: name.to_owned(), clock, now: Duration::ZERO, pace, conduct, task_address };
         let region = self.regions.entry(name.to_owned()).or_insert_with(|| Region {
-            name: name.to_owned(),
-            task_address: self.task_address,
-            behaviours: self.behaviours.clone(),
-            ..Region::empty(self.clock, self.pace, self.conduct)
+            here: here(),
+            ecs: Ecs::new(here(), self.behaviours.clone()),
+            efs: Efs::new(here()),
+            ssm: Ssm::new(here()),
+            ecr: Ecr::new(here()),
         });
         region.advance(now);
         region
@@ -55,9 +113,9 @@ impl State {
         let names: Vec<String> = self.regions.keys().cloned().collect();
         for region in names {
             let behaviours = self.behaviours.clone();
-            let region = self.region(&region);
-            region.behaviours = behaviours;
-            region.strike(name);
+            let ecs = &mut self.region(&region).ecs;
+            ecs.behaviours = behaviours;
+            ecs.strike(name);
         }
     }
 
@@ -66,64 +124,21 @@ impl State {
     }
 }
 
-/// One region's resources and simulated tasks.
+/// One region's resources and simulated tasks, by service.
 pub(crate) struct Region {
-    pub(crate) name: String,
-    pub(crate) clock: Clock,
-    pub(crate) pace: Pace,
-    pub(crate) conduct: Conduct,
-    pub(crate) now: Duration,
-    pub(crate) task_address: Option<Ipv4Addr>,
-    pub(crate) behaviours: BTreeMap<String, Behaviour>,
-    pub(crate) clusters: BTreeMap<String, Cluster>,
-    pub(crate) families: BTreeMap<String, Family>,
-    /// INACTIVE ones too, which stay describable for a while.
-    pub(crate) services: BTreeMap<u64, Service>,
-    /// (cluster, name) → the newest service of that name.
-    pub(crate) service_names: BTreeMap<(String, String), u64>,
-    pub(crate) next_service: u64,
-    /// Whether the first CreateService has made the service-linked role.
-    pub(crate) has_linked_role: bool,
-    pub(crate) tasks: BTreeMap<String, Task>,
-    /// When which service has something to do next.
-    pub(crate) agenda: BTreeSet<(Duration, u64)>,
-    pub(crate) purged: Duration,
-    pub(crate) file_systems: BTreeMap<String, FileSystem>,
-    pub(crate) mount_targets: BTreeMap<String, MountTarget>,
-    pub(crate) access_points: BTreeMap<String, AccessPoint>,
-    pub(crate) parameters: BTreeMap<String, Parameter>,
-    pub(crate) repositories: BTreeMap<String, Repository>,
+    /// For the services that keep nothing.
+    here: Here,
+    ecs: Ecs,
+    efs: Efs,
+    ssm: Ssm,
+    ecr: Ecr,
 }
 
 impl Region {
-    fn empty(clock: Clock, pace: Pace, conduct: Conduct) -> Self {
-        Self {
-            name: String::new(),
-            clock,
-            pace,
-            conduct,
-            now: Duration::ZERO,
-            task_address: None,
-            behaviours: BTreeMap::new(),
-            clusters: BTreeMap::new(),
-            families: BTreeMap::new(),
-            services: BTreeMap::new(),
-            service_names: BTreeMap::new(),
-            next_service: 1,
-            has_linked_role: false,
-            tasks: BTreeMap::new(),
-            agenda: BTreeSet::new(),
-            purged: Duration::ZERO,
-            file_systems: BTreeMap::new(),
-            mount_targets: BTreeMap::new(),
-            access_points: BTreeMap::new(),
-            parameters: BTreeMap::new(),
-            repositories: BTreeMap::new(),
-        }
-    }
-
-    /// A moment as AWS writes it.
-    pub(crate) fn epoch(&self, moment: Duration) -> f64 {
-        self.clock.epoch_seconds(moment)
+    fn advance(&mut self, now: Duration) {
+        self.ecs.advance(now, Around { efs: &self.efs, ecr: &self.ecr });
+        self.efs.advance(now);
+        self.ssm.here.now = now;
+        self.ecr.here.now = now;
     }
 }

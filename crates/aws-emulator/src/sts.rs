@@ -1,14 +1,14 @@
 //! STS: who am I.
 
 use super::error::Outcome;
+use super::here::{Action, Here};
 use super::ids::ACCOUNT;
 use super::input::Input;
-use super::state::{Action, Region};
 use serde_json::json;
 
-pub(crate) const ACTIONS: &[Action] = &[("GetCallerIdentity", get_caller_identity)];
+pub(crate) const ACTIONS: &[Action<Here>] = &[("GetCallerIdentity", get_caller_identity)];
 
-fn get_caller_identity(_: &mut Region, _: Input<'_>) -> Outcome {
+fn get_caller_identity(_: &mut Here, _: Input<'_>) -> Outcome {
     Ok(json!({
         "Arn": format!("arn:aws:iam::{ACCOUNT}:user/emulator"),
         "UserId": "AIDAEMULATOR",

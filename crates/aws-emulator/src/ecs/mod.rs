@@ -7,6 +7,7 @@ mod deployments;
 mod service_changes;
 mod service_view;
 mod services;
+mod simulation;
 mod strictness;
 mod tagging;
 pub(crate) mod task_definitions;
@@ -14,13 +15,22 @@ mod task_revisions;
 mod task_view;
 mod tasks;
 
+use super::ecr::Ecr;
+use super::efs::Efs;
 use super::error::ApiError;
+use super::here::{Action, Here};
 use super::input::Input;
 use super::paging::Paging;
-use super::state::{Action, Region};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-pub(crate) const ACTIONS: &[Action] = &[
+use clusters::Cluster;
+pub use simulation::Behaviour;
+use simulation::{Service, Task};
+use task_definitions::Family;
+
+pub(crate) const ACTIONS: &[Action<Ecs>] = &[
     ("CreateCluster", clusters::create),
     ("DescribeClusters", clusters::describe),
     ("ListClusters", clusters::list),
@@ -47,6 +57,50 @@ pub(crate) const ACTIONS: &[Action] = &[
     ("ListTagsForResource", tagging::list),
 ];
 
+/// What a region has of ECS, and its simulated tasks.
+pub(crate) struct Ecs {
+    here: Here,
+    pub(crate) behaviours: BTreeMap<String, Behaviour>,
+    clusters: BTreeMap<String, Cluster>,
+    families: BTreeMap<String, Family>,
+    /// INACTIVE ones too, which stay describable for a while.
+    services: BTreeMap<u64, Service>,
+    /// (cluster, name) → the newest service of that name.
+    service_names: BTreeMap<(String, String), u64>,
+    next_service: u64,
+    /// Whether the first CreateService has made the service-linked role.
+    has_linked_role: bool,
+    tasks: BTreeMap<String, Task>,
+    /// When which service has something to do next.
+    agenda: BTreeSet<(Duration, u64)>,
+    purged: Duration,
+}
+
+impl Ecs {
+    pub(crate) fn new(here: Here, behaviours: BTreeMap<String, Behaviour>) -> Self {
+        Self {
+            here,
+            behaviours,
+            clusters: BTreeMap::new(),
+            families: BTreeMap::new(),
+            services: BTreeMap::new(),
+            service_names: BTreeMap::new(),
+            next_service: 1,
+            has_linked_role: false,
+            tasks: BTreeMap::new(),
+            agenda: BTreeSet::new(),
+            purged: Duration::ZERO,
+        }
+    }
+}
+
+/// What a task needs of other services when it starts.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    pub(crate) efs: &'a Efs,
+    pub(crate) ecr: &'a Ecr,
+}
+
 /// `nextToken` and `maxResults`, which must lie between 1 and 100.
 fn paging(input: Input<'_>, default: i64) -> Result<Paging<'_>, ApiError> {
     let size = input.integer("maxResults").unwrap_or(default);
@@ -62,9 +116,9 @@ fn missing(arn: String) -> Value {
 }
 
 /// The name of the ACTIVE cluster a request is about.
-fn cluster_of(region: &Region, input: Input<'_>) -> Result<String, ApiError> {
+fn cluster_of(ecs: &Ecs, input: Input<'_>) -> Result<String, ApiError> {
     let name = super::input::last_segment(input.text("cluster").unwrap_or("default"));
-    match region.clusters.get(name).is_some_and(|cluster| cluster.active) {
+    match ecs.clusters.get(name).is_some_and(|cluster| cluster.active) {
         true => Ok(name.to_owned()),
         false => Err(ApiError::bad("ClusterNotFoundException", "Cluster not found.")),
     }

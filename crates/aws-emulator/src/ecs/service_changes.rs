@@ -2,25 +2,24 @@
 
 use super::services::{ECHOED, check_network, configure, desired_count};
 use super::{cluster_of, service_view, strictness};
+use crate::ecs::Ecs;
+use crate::ecs::simulation::{REVISION_MEMBERS, Status};
 use crate::error::{ApiError, Outcome};
 use crate::input::{Input, last_segment};
-use crate::simulation::{REVISION_MEMBERS, Status};
-use crate::state::Region;
 use serde_json::json;
 
-pub(super) fn update(region: &mut Region, input: Input<'_>) -> Outcome {
-    let uid = find(region, input, "service")?;
-    let task_definition =
-        input.text("taskDefinition").map(|reference| region.active_revision(reference)).transpose()?;
+pub(super) fn update(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
+    let uid = find(ecs, input, "service")?;
+    let task_definition = input.text("taskDefinition").map(|reference| ecs.active_revision(reference)).transpose()?;
     check_network(input, false)?;
     let desired = desired_count(input)?;
-    if let Some(definition) = task_definition.as_ref().and_then(|arn| region.definition_of(arn))
-        && region.conduct.strict
+    if let Some(definition) = task_definition.as_ref().and_then(|arn| ecs.definition_of(arn))
+        && ecs.here.conduct.strict
     {
         strictness::volumes(&definition.members, input)?;
     }
-    let now = region.now;
-    let Some(service) = region.services.get_mut(&uid).filter(|service| service.status == Status::Active) else {
+    let now = ecs.here.now;
+    let Some(service) = ecs.services.get_mut(&uid).filter(|service| service.status == Status::Active) else {
         return Err(ApiError::bad("ServiceNotActiveException", "Service was not ACTIVE."));
     };
     let mut deploys = input.flag("forceNewDeployment");
@@ -45,15 +44,15 @@ pub(super) fn update(region: &mut Region, input: Input<'_>) -> Outcome {
     }
     // A change that an operator makes is worth another try at once.
     service.retry_at = now;
-    region.schedule(uid, now);
-    respond(region, uid)
+    ecs.schedule(uid, now);
+    respond(ecs, uid)
 }
 
 /// Above a desired count of 0 only with `force`; the service drains, and is INACTIVE when its tasks are STOPPING or gone.
-pub(super) fn delete(region: &mut Region, input: Input<'_>) -> Outcome {
-    let uid = find(region, input, "service")?;
-    let now = region.now;
-    let Some(service) = region.services.get_mut(&uid).filter(|service| service.status != Status::Inactive) else {
+pub(super) fn delete(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
+    let uid = find(ecs, input, "service")?;
+    let now = ecs.here.now;
+    let Some(service) = ecs.services.get_mut(&uid).filter(|service| service.status != Status::Inactive) else {
         return Err(ApiError::bad("ServiceNotFoundException", "Service not found."));
     };
     if service.status == Status::Active && service.desired > 0 && !input.flag("force") {
@@ -61,18 +60,18 @@ pub(super) fn delete(region: &mut Region, input: Input<'_>) -> Outcome {
     }
     service.desired = 0;
     service.status = Status::Draining;
-    region.schedule(uid, now);
-    respond(region, uid)
+    ecs.schedule(uid, now);
+    respond(ecs, uid)
 }
 
-fn respond(region: &Region, uid: u64) -> Outcome {
-    let service = region.services.get(&uid);
-    Ok(json!({"service": service.map(|service| service_view::view(region, service, true))}))
+fn respond(ecs: &Ecs, uid: u64) -> Outcome {
+    let service = ecs.services.get(&uid);
+    Ok(json!({"service": service.map(|service| service_view::view(ecs, service, true))}))
 }
 
-fn find(region: &Region, input: Input<'_>, member: &str) -> Result<u64, ApiError> {
-    let cluster = cluster_of(region, input)?;
+fn find(ecs: &Ecs, input: Input<'_>, member: &str) -> Result<u64, ApiError> {
+    let cluster = cluster_of(ecs, input)?;
     let name = last_segment(input.required(member)?);
-    let service = region.find_service(&cluster, name).map(|service| service.uid);
+    let service = ecs.find_service(&cluster, name).map(|service| service.uid);
     service.ok_or_else(|| ApiError::bad("ServiceNotFoundException", "Service not found."))
 }

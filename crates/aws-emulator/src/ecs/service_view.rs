@@ -1,35 +1,35 @@
 //! A service as DescribeServices shows it.
 
+use crate::ecs::Ecs;
+use crate::ecs::simulation::{Deployment, Listed, Service, Task};
 use crate::ids::{ACCOUNT, arn};
-use crate::simulation::{Deployment, Listed, Service, Task};
-use crate::state::Region;
 use serde_json::{Value, json};
 
 /// Tags are shown only to those who ask (aws-facts §3).
-pub(super) fn view(region: &Region, service: &Service, with_tags: bool) -> Value {
-    let now = region.now;
-    let tasks = || service.live.iter().filter_map(|id| region.tasks.get(id));
+pub(super) fn view(ecs: &Ecs, service: &Service, with_tags: bool) -> Value {
+    let now = ecs.here.now;
+    let tasks = || service.live.iter().filter_map(|id| ecs.tasks.get(id));
     let mut listed: Vec<&Deployment> = service.deployments.iter().filter(|d| d.listed != Listed::Gone).collect();
     listed.sort_by_key(|deployment| (deployment.listed != Listed::Primary, std::cmp::Reverse(deployment.created)));
     let events: Vec<Value> = service
         .events
         .iter()
-        .map(|(at, id, message)| json!({"id": id, "createdAt": region.epoch(*at), "message": message}))
+        .map(|(at, id, message)| json!({"id": id, "createdAt": ecs.here.epoch(*at), "message": message}))
         .collect();
     let mut body = service.spec.clone();
     let added = json!({
         "serviceArn": service.arn,
         "serviceName": service.name,
-        "clusterArn": arn("ecs", &region.name, &format!("cluster/{}", service.cluster)),
+        "clusterArn": arn("ecs", &ecs.here.name, &format!("cluster/{}", service.cluster)),
         "status": service.status.name(),
         "desiredCount": service.desired,
         "runningCount": tasks().filter(|task| task.is_running(now)).count(),
         "pendingCount": tasks().filter(|task| task.is_pending(now)).count(),
         "taskDefinition": service.task_definition,
         "platformFamily": "Linux",
-        "deployments": listed.iter().map(|d| deployment(region, service, d, &tasks().collect::<Vec<_>>())).collect::<Vec<_>>(),
+        "deployments": listed.iter().map(|d| deployment(ecs, service, d, &tasks().collect::<Vec<_>>())).collect::<Vec<_>>(),
         "events": events,
-        "createdAt": region.epoch(service.created),
+        "createdAt": ecs.here.epoch(service.created),
         "createdBy": format!("arn:aws:iam::{ACCOUNT}:user/emulator"),
         "roleArn": format!("arn:aws:iam::{ACCOUNT}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"),
     });
@@ -38,13 +38,13 @@ pub(super) fn view(region: &Region, service: &Service, with_tags: bool) -> Value
         body.insert("tags".to_owned(), json!(service.tags));
     }
     if let Some(primary) = service.primary() {
-        body.insert("currentServiceDeployment".to_owned(), json!(record_arn(region, service, primary)));
+        body.insert("currentServiceDeployment".to_owned(), json!(record_arn(ecs, service, primary)));
     }
     Value::Object(body)
 }
 
-fn deployment(region: &Region, service: &Service, deployment: &Deployment, tasks: &[&Task]) -> Value {
-    let now = region.now;
+fn deployment(ecs: &Ecs, service: &Service, deployment: &Deployment, tasks: &[&Task]) -> Value {
+    let now = ecs.here.now;
     let mine = || tasks.iter().filter(|task| task.deployment == deployment.id);
     let primary = deployment.listed == Listed::Primary;
     let mut body = deployment.settings.clone();
@@ -57,8 +57,8 @@ fn deployment(region: &Region, service: &Service, deployment: &Deployment, tasks
         "runningCount": mine().filter(|task| task.is_running(now)).count(),
         "pendingCount": mine().filter(|task| task.is_pending(now)).count(),
         "failedTasks": deployment.failed_tasks,
-        "createdAt": region.epoch(deployment.created),
-        "updatedAt": region.epoch(deployment.updated),
+        "createdAt": ecs.here.epoch(deployment.created),
+        "updatedAt": ecs.here.epoch(deployment.updated),
         "launchType": service.spec.get("launchType"),
         "platformVersion": "1.4.0",
         "platformFamily": "Linux",
@@ -70,13 +70,13 @@ fn deployment(region: &Region, service: &Service, deployment: &Deployment, tasks
 }
 
 /// The ARN of the service deployment that records a deployment.
-pub(super) fn record_arn(region: &Region, service: &Service, deployment: &Deployment) -> String {
+pub(super) fn record_arn(ecs: &Ecs, service: &Service, deployment: &Deployment) -> String {
     let path = format!("service-deployment/{}/{}/{}", service.cluster, service.name, deployment.record_id);
-    arn("ecs", &region.name, &path)
+    arn("ecs", &ecs.here.name, &path)
 }
 
 /// The ARN of the service revision a deployment deploys.
-pub(super) fn revision_arn(region: &Region, service: &Service, deployment_id: &str) -> String {
+pub(super) fn revision_arn(ecs: &Ecs, service: &Service, deployment_id: &str) -> String {
     let path = format!("service-revision/{}/{}/{deployment_id}", service.cluster, service.name);
-    arn("ecs", &region.name, &path)
+    arn("ecs", &ecs.here.name, &path)
 }

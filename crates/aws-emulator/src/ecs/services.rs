@@ -1,12 +1,12 @@
 //! Creating, describing and listing services.
 
 use super::{cluster_of, definition_rules, missing, paging, service_view, strictness};
+use crate::ecs::Ecs;
+use crate::ecs::simulation::{Service, Status};
 use crate::error::{ApiError, Outcome};
 use crate::ids::arn;
 use crate::input::{Input, last_segment};
 use crate::paging::page;
-use crate::simulation::{Service, Status};
-use crate::state::Region;
 use crate::tags;
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
@@ -35,8 +35,8 @@ pub(super) const ECHOED: [&str; 17] = [
     "serviceConnectConfiguration",
 ];
 
-pub(super) fn create(region: &mut Region, input: Input<'_>) -> Outcome {
-    let cluster = cluster_of(region, input)?;
+pub(super) fn create(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
+    let cluster = cluster_of(ecs, input)?;
     let name = input.required("serviceName")?;
     if !definition_rules::is_name(name) {
         return Err(input.refuse("serviceName must be 1 to 255 letters, digits, hyphens and underscores."));
@@ -44,29 +44,29 @@ pub(super) fn create(region: &mut Region, input: Input<'_>) -> Outcome {
     if input.text("clientToken").is_some_and(|token| token.len() > 36) {
         return Err(input.refuse("clientToken must have at most 36 characters."));
     }
-    if let Some(earlier) = same_name(region, &cluster, name, input)? {
-        return Ok(json!({"service": service_view::view(region, earlier, true)}));
+    if let Some(earlier) = same_name(ecs, &cluster, name, input)? {
+        return Ok(json!({"service": service_view::view(ecs, earlier, true)}));
     }
-    let task_definition = region.active_revision(input.required("taskDefinition")?)?;
+    let task_definition = ecs.active_revision(input.required("taskDefinition")?)?;
     tags::check(input.list("tags"), "key", "InvalidParameterException")?;
-    let definition = region.definition_of(&task_definition);
+    let definition = ecs.definition_of(&task_definition);
     let members = definition.map(|definition| definition.members).unwrap_or_default();
-    if region.conduct.strict {
+    if ecs.here.conduct.strict {
         strictness::volumes(&members, input)?;
     }
     let awsvpc = members.get("networkMode") == Some(&json!("awsvpc"));
     check_network(input, awsvpc || input.text("launchType") == Some("FARGATE"))?;
-    if region.conduct.fresh_account && !region.has_linked_role {
-        region.has_linked_role = true;
+    if ecs.here.conduct.fresh_account && !ecs.has_linked_role {
+        ecs.has_linked_role = true;
         return Err(ApiError::parameter(
             "Unable to assume the service linked role. Please verify that the ECS service linked role exists.",
         ));
     }
-    let uid = region.next_service;
-    region.next_service += 1;
+    let uid = ecs.next_service;
+    ecs.next_service += 1;
     let mut service = Service {
         uid,
-        arn: arn("ecs", &region.name, &format!("service/{cluster}/{name}")),
+        arn: arn("ecs", &ecs.here.name, &format!("service/{cluster}/{name}")),
         cluster: cluster.clone(),
         name: name.to_owned(),
         spec: spec(input),
@@ -78,31 +78,26 @@ pub(super) fn create(region: &mut Region, input: Input<'_>) -> Outcome {
         deployments: Vec::new(),
         live: Vec::new(),
         events: VecDeque::new(),
-        created: region.now,
+        created: ecs.here.now,
         failures_in_a_row: 0,
-        retry_at: region.now,
+        retry_at: ecs.here.now,
         rollback_requested: None,
         inactive_at: None,
         steady: false,
     };
-    service.begin_deployment(region.now);
-    let body = service_view::view(region, &service, true);
-    region.services.insert(uid, service);
-    region.service_names.insert((cluster, name.to_owned()), uid);
+    service.begin_deployment(ecs.here.now);
+    let body = service_view::view(ecs, &service, true);
+    ecs.services.insert(uid, service);
+    ecs.service_names.insert((cluster, name.to_owned()), uid);
     // The scheduler comes by after the answer: the counts in it are still 0.
-    region.schedule(uid, region.now);
+    ecs.schedule(uid, ecs.here.now);
     Ok(json!({"service": body}))
 }
 
 /// What a name in use means (aws-facts §3): the same service for the same token and request, otherwise an error.
 /// INACTIVE frees the name.
-fn same_name<'a>(
-    region: &'a Region,
-    cluster: &str,
-    name: &str,
-    input: Input<'_>,
-) -> Result<Option<&'a Service>, ApiError> {
-    let Some(service) = region.find_service(cluster, name) else {
+fn same_name<'a>(ecs: &'a Ecs, cluster: &str, name: &str, input: Input<'_>) -> Result<Option<&'a Service>, ApiError> {
+    let Some(service) = ecs.find_service(cluster, name) else {
         return Ok(None);
     };
     match service.status {
@@ -115,28 +110,28 @@ fn same_name<'a>(
     }
 }
 
-pub(super) fn describe(region: &mut Region, input: Input<'_>) -> Outcome {
-    let cluster = cluster_of(region, input)?;
+pub(super) fn describe(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
+    let cluster = cluster_of(ecs, input)?;
     let names = input.texts("services");
     if names.is_empty() || names.len() > 10 {
         return Err(input.refuse("services must have 1 to 10 elements."));
     }
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in names.into_iter().map(last_segment) {
-        match region.find_service(&cluster, name) {
-            Some(service) => found.push(service_view::view(region, service, input.includes("TAGS"))),
-            None => failures.push(missing(arn("ecs", &region.name, &format!("service/{cluster}/{name}")))),
+        match ecs.find_service(&cluster, name) {
+            Some(service) => found.push(service_view::view(ecs, service, input.includes("TAGS"))),
+            None => failures.push(missing(arn("ecs", &ecs.here.name, &format!("service/{cluster}/{name}")))),
         }
     }
     Ok(json!({"services": found, "failures": failures}))
 }
 
 /// ACTIVE ones (API reference, DeleteService: DRAINING ones are not in it), ten a page unless told otherwise.
-pub(super) fn list(region: &mut Region, input: Input<'_>) -> Outcome {
-    let cluster = cluster_of(region, input)?;
+pub(super) fn list(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
+    let cluster = cluster_of(ecs, input)?;
     let launch_type = input.text("launchType");
-    let hides_draining = region.conduct.hides_draining;
-    let mine = region.services.values().filter(|service| {
+    let hides_draining = ecs.here.conduct.hides_draining;
+    let mine = ecs.services.values().filter(|service| {
         service.cluster == cluster
             && (service.status == Status::Active || service.status == Status::Draining && !hides_draining)
             && launch_type.is_none_or(|kind| service.spec.get("launchType") == Some(&json!(kind)))
@@ -146,7 +141,7 @@ pub(super) fn list(region: &mut Region, input: Input<'_>) -> Outcome {
     Ok(json!({"serviceArns": arns, "nextToken": next}))
 }
 
-impl Region {
+impl Ecs {
     /// The newest service of that name.
     pub(super) fn find_service(&self, cluster: &str, name: &str) -> Option<&Service> {
         let uid = self.service_names.get(&(cluster.to_owned(), name.to_owned()))?;

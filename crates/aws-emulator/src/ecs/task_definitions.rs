@@ -1,10 +1,10 @@
 //! Task definitions: families of revisions, of which none is ever changed.
 
 use super::{container_defaults, definition_rules, strictness};
+use crate::ecs::Ecs;
 use crate::error::{ApiError, Outcome};
 use crate::ids::{ACCOUNT, arn};
 use crate::input::Input;
-use crate::state::Region;
 use crate::tags;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -53,9 +53,9 @@ impl RevisionStatus {
     }
 }
 
-pub(crate) fn register(region: &mut Region, input: Input<'_>) -> Outcome {
+pub(crate) fn register(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     definition_rules::check(input)?;
-    if region.conduct.strict {
+    if ecs.here.conduct.strict {
         strictness::definition(input)?;
     }
     tags::check(input.list("tags"), "key", "InvalidParameterException")?;
@@ -68,47 +68,47 @@ pub(crate) fn register(region: &mut Region, input: Input<'_>) -> Outcome {
         members: Arc::new(members),
         tags: input.list("tags").to_vec(),
         status: RevisionStatus::Active,
-        registered: region.now,
+        registered: ecs.here.now,
         deregistered: None,
         delete_requested: None,
     };
-    let family = region.families.entry(name.to_owned()).or_default();
+    let family = ecs.families.entry(name.to_owned()).or_default();
     family.latest += 1;
     let number = family.latest;
     family.revisions.insert(number, revision);
-    Ok(json!({"taskDefinition": view(region, name, number), "tags": input.list("tags")}))
+    Ok(json!({"taskDefinition": view(ecs, name, number), "tags": input.list("tags")}))
 }
 
-pub(crate) fn describe(region: &mut Region, input: Input<'_>) -> Outcome {
-    let (family, number) = region
+pub(crate) fn describe(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
+    let (family, number) = ecs
         .find_revision(input.required("taskDefinition")?)
         .ok_or_else(|| ApiError::client("Unable to describe task definition."))?;
-    let mut body = json!({"taskDefinition": view(region, &family, number)});
+    let mut body = json!({"taskDefinition": view(ecs, &family, number)});
     if input.includes("TAGS") {
-        body["tags"] = json!(region.revision(&family, number).map_or(&[][..], |revision| &revision.tags));
+        body["tags"] = json!(ecs.revision(&family, number).map_or(&[][..], |revision| &revision.tags));
     }
     Ok(body)
 }
 
 /// Needs `family:revision` or an ARN. Services that use the revision go on starting tasks of it.
-pub(crate) fn deregister(region: &mut Region, input: Input<'_>) -> Outcome {
+pub(crate) fn deregister(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     let reference = input.required("taskDefinition")?;
     if split(reference).1.is_none() {
         return Err(ApiError::client("Invalid revision number. Number: null"));
     }
-    let now = region.now;
-    let (family, number) = region
+    let now = ecs.here.now;
+    let (family, number) = ecs
         .find_revision(reference)
         .ok_or_else(|| ApiError::client("The specified task definition does not exist."))?;
-    let revision = region.families.get_mut(&family).and_then(|family| family.revisions.get_mut(&number));
+    let revision = ecs.families.get_mut(&family).and_then(|family| family.revisions.get_mut(&number));
     if let Some(revision) = revision.filter(|revision| revision.status == RevisionStatus::Active) {
         revision.status = RevisionStatus::Inactive;
         revision.deregistered = Some(now);
     }
-    Ok(json!({"taskDefinition": view(region, &family, number)}))
+    Ok(json!({"taskDefinition": view(ecs, &family, number)}))
 }
 
-impl Region {
+impl Ecs {
     pub(crate) fn revision(&self, family: &str, number: u32) -> Option<&Revision> {
         self.families.get(family)?.revisions.get(&number)
     }
@@ -140,7 +140,7 @@ impl Region {
     }
 
     pub(crate) fn revision_arn(&self, family: &str, number: u32) -> String {
-        arn("ecs", &self.name, &format!("task-definition/{family}:{number}"))
+        arn("ecs", &self.here.name, &format!("task-definition/{family}:{number}"))
     }
 
     /// What a task is made from, be the revision ACTIVE or not.
@@ -161,8 +161,8 @@ pub(super) fn split(reference: &str) -> (&str, Option<u32>) {
 }
 
 /// The registered members and what AWS adds to them (the nine a clone must drop, aws-facts §4).
-pub(super) fn view(region: &Region, family: &str, number: u32) -> Value {
-    let Some(revision) = region.revision(family, number) else {
+pub(super) fn view(ecs: &Ecs, family: &str, number: u32) -> Value {
+    let Some(revision) = ecs.revision(family, number) else {
         return Value::Null;
     };
     let mut body = (*revision.members).clone();
@@ -171,20 +171,20 @@ pub(super) fn view(region: &Region, family: &str, number: u32) -> Value {
         compatibilities.push("FARGATE");
     }
     let added = [
-        ("taskDefinitionArn", json!(region.revision_arn(family, number))),
+        ("taskDefinitionArn", json!(ecs.revision_arn(family, number))),
         ("revision", json!(number)),
         ("status", json!(revision.status.name())),
         ("compatibilities", json!(compatibilities)),
         ("requiresAttributes", json!([{"name": "com.amazonaws.ecs.capability.docker-remote-api.1.18"}])),
-        ("registeredAt", json!(region.epoch(revision.registered))),
+        ("registeredAt", json!(ecs.here.epoch(revision.registered))),
         ("registeredBy", json!(format!("arn:aws:iam::{ACCOUNT}:user/emulator"))),
     ];
     body.extend(added.map(|(name, value)| (name.to_owned(), value)));
     if let Some(moment) = revision.deregistered {
-        body.insert("deregisteredAt".to_owned(), json!(region.epoch(moment)));
+        body.insert("deregisteredAt".to_owned(), json!(ecs.here.epoch(moment)));
     }
     if let Some(moment) = revision.delete_requested {
-        body.insert("deleteRequestedAt".to_owned(), json!(region.epoch(moment)));
+        body.insert("deleteRequestedAt".to_owned(), json!(ecs.here.epoch(moment)));
     }
     Value::Object(body)
 }

@@ -1,20 +1,20 @@
 //! A task as DescribeTasks shows it.
 
+use crate::ecs::Ecs;
+use crate::ecs::simulation::{Task, is_checked};
 use crate::ids::arn;
-use crate::simulation::{Task, is_checked};
-use crate::state::Region;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-pub(super) fn view(region: &Region, task: &Task, with_tags: bool) -> Value {
-    let now = region.now;
-    let task_arn = arn("ecs", &region.name, &format!("task/{}/{}", task.cluster, task.id));
+pub(super) fn view(ecs: &Ecs, task: &Task, with_tags: bool) -> Value {
+    let now = ecs.here.now;
+    let task_arn = arn("ecs", &ecs.here.name, &format!("task/{}/{}", task.cluster, task.id));
     let definition = |name: &str| task.definition.get(name).cloned().unwrap_or_default();
     let containers = definition("containerDefinitions");
     let containers = containers.as_array().into_iter().flatten().enumerate();
     let mut body = json!({
         "taskArn": task_arn,
-        "clusterArn": arn("ecs", &region.name, &format!("cluster/{}", task.cluster)),
+        "clusterArn": arn("ecs", &ecs.here.name, &format!("cluster/{}", task.cluster)),
         "taskDefinitionArn": task.task_definition,
         "group": format!("service:{}", task.service_name),
         "startedBy": format!("ecs-svc/{}", task.deployment),
@@ -24,21 +24,21 @@ pub(super) fn view(region: &Region, task: &Task, with_tags: bool) -> Value {
         "launchType": "FARGATE",
         "platformVersion": "1.4.0",
         "platformFamily": "Linux",
-        "availabilityZone": format!("{}a", region.name),
+        "availabilityZone": format!("{}a", ecs.here.name),
         "cpu": definition("cpu"),
         "memory": definition("memory"),
         "ephemeralStorage": task.definition.get("ephemeralStorage").cloned().unwrap_or(json!({"sizeInGiB": 20})),
         "enableExecuteCommand": task.enable_execute_command,
         "attributes": [],
         "overrides": {"containerOverrides": [], "inferenceAcceleratorOverrides": []},
-        "attachments": [interface(region, task)],
-        "containers": containers.map(|(index, c)| container(region, task, &task_arn, index, c)).collect::<Vec<_>>(),
+        "attachments": [interface(ecs, task)],
+        "containers": containers.map(|(index, c)| container(ecs, task, &task_arn, index, c)).collect::<Vec<_>>(),
         "tags": if with_tags { task.tags.as_slice() } else { &[] },
         "version": 1 + moments(task).iter().filter(|(_, at)| at.is_some_and(|at| at <= now)).count(),
     });
     for (name, at) in moments(task) {
         if let Some(at) = at.filter(|at| *at <= now) {
-            body[name] = json!(region.epoch(at));
+            body[name] = json!(ecs.here.epoch(at));
         }
     }
     if task.pending <= now && task.ending.is_none() {
@@ -69,9 +69,9 @@ fn moments(task: &Task) -> [(&'static str, Option<Duration>); 8] {
 }
 
 /// The address is there once the task has left PROVISIONING.
-fn interface(region: &Region, task: &Task) -> Value {
-    let stopped = task.last_status(region.now) == "STOPPED";
-    let attached = task.pending <= region.now;
+fn interface(ecs: &Ecs, task: &Task) -> Value {
+    let stopped = task.last_status(ecs.here.now) == "STOPPED";
+    let attached = task.pending <= ecs.here.now;
     let mut details = vec![json!({"name": "subnetId", "value": task.subnet})];
     if attached {
         let short = |length: usize| task.id.get(..length).unwrap_or_default();
@@ -96,8 +96,8 @@ fn interface(region: &Region, task: &Task) -> Value {
     })
 }
 
-fn container(region: &Region, task: &Task, task_arn: &str, index: usize, definition: &Value) -> Value {
-    let now = region.now;
+fn container(ecs: &Ecs, task: &Task, task_arn: &str, index: usize, definition: &Value) -> Value {
+    let now = ecs.here.now;
     let checked = is_checked(definition);
     // A container told to end still runs while the task deactivates; one that ended by itself does not.
     let ended_by_itself = task.ending.as_ref().is_some_and(|ending| ending.code == "EssentialContainerExited");
@@ -109,7 +109,7 @@ fn container(region: &Region, task: &Task, task_arn: &str, index: usize, definit
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
     let path = format!("container/{}/{}/{}", task.cluster, task.id, part_id(task, index + 1));
-    put("containerArn", json!(arn("ecs", &region.name, &path)));
+    put("containerArn", json!(arn("ecs", &ecs.here.name, &path)));
     put("taskArn", json!(task_arn));
     put("name", definition["name"].clone());
     put("image", definition["image"].clone());

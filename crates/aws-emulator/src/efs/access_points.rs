@@ -1,11 +1,11 @@
 //! EFS access points, which never change once made (aws-facts §2).
 
 use super::{file_systems, name_of};
+use crate::efs::Efs;
 use crate::error::{ApiError, Outcome};
 use crate::ids::{ACCOUNT, arn, hex};
 use crate::input::{Input, last_segment};
 use crate::paging::{Paging, page};
-use crate::state::Region;
 use crate::tags;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -24,28 +24,21 @@ pub(crate) struct AccessPoint {
     pub(crate) deleting_until: Option<Duration>,
 }
 
-impl Region {
-    /// Forgets access points that have been `deleting` for long enough.
-    pub(crate) fn forget_access_points(&mut self, now: Duration) {
-        self.access_points.retain(|_, point| point.deleting_until.is_none_or(|until| until > now));
-    }
-}
-
 /// A token that is in use answers 409 with the id, the answer aws-facts §2 has clients be ready for.
-pub(crate) fn create(region: &mut Region, input: Input<'_>) -> Outcome {
+pub(crate) fn create(efs: &mut Efs, input: Input<'_>) -> Outcome {
     let token = input.required("ClientToken")?;
     if token.len() > 64 {
         return Err(input.refuse("ClientToken must have 1 to 64 characters"));
     }
     let file_system = last_segment(input.required("FileSystemId")?);
-    if !region.file_systems.contains_key(file_system) {
+    if !efs.file_systems.contains_key(file_system) {
         return Err(file_systems::not_found(file_system));
     }
-    if let Some((id, _)) = region.access_points.iter().find(|(_, point)| point.token == token) {
+    if let Some((id, _)) = efs.access_points.iter().find(|(_, point)| point.token == token) {
         let message = format!("Access point already exists with client token {token}");
         return Err(ApiError::new(409, "AccessPointAlreadyExists", message).with("AccessPointId", id));
     }
-    if region.access_points.values().filter(|point| point.file_system == file_system).count() >= LIMIT {
+    if efs.access_points.values().filter(|point| point.file_system == file_system).count() >= LIMIT {
         let message = format!("File system '{file_system}' has {LIMIT} access points");
         return Err(ApiError::new(403, "AccessPointLimitExceeded", message));
     }
@@ -60,41 +53,41 @@ pub(crate) fn create(region: &mut Region, input: Input<'_>) -> Outcome {
         deleting_until: None,
     };
     let id = format!("fsap-0{}", hex(16));
-    let mut body = view(region, &id, &point);
+    let mut body = view(efs, &id, &point);
     body["LifeCycleState"] = json!("creating");
-    region.access_points.insert(id, point);
+    efs.access_points.insert(id, point);
     Ok(body)
 }
 
 /// By access point or by file system, not both.
-pub(crate) fn describe(region: &mut Region, input: Input<'_>) -> Outcome {
+pub(crate) fn describe(efs: &mut Efs, input: Input<'_>) -> Outcome {
     let wanted = input.text("AccessPointId").map(last_segment);
     let file_system = input.text("FileSystemId").map(last_segment);
     if wanted.is_some() && file_system.is_some() {
         return Err(input.refuse("Only one of AccessPointId and FileSystemId may be given"));
     }
-    if let Some(id) = wanted.filter(|id| !region.access_points.contains_key(*id)) {
+    if let Some(id) = wanted.filter(|id| !efs.access_points.contains_key(*id)) {
         return Err(not_found(id));
     }
-    if let Some(id) = file_system.filter(|id| !region.file_systems.contains_key(*id)) {
+    if let Some(id) = file_system.filter(|id| !efs.file_systems.contains_key(*id)) {
         return Err(file_systems::not_found(id));
     }
-    let chosen = region.access_points.iter().filter(|(id, point)| {
+    let chosen = efs.access_points.iter().filter(|(id, point)| {
         wanted.is_none_or(|wanted| wanted == *id) && file_system.is_none_or(|fs| fs == point.file_system)
     });
-    let items = chosen.map(|(id, point)| (id.clone(), view(region, id, point))).collect();
+    let items = chosen.map(|(id, point)| (id.clone(), view(efs, id, point))).collect();
     let size = input.integer("MaxResults").unwrap_or(100).max(1) as usize;
     let (found, next) = page(items, &Paging { token: input.text("NextToken"), size, descending: false })?;
     Ok(json!({"AccessPoints": found, "NextToken": next}))
 }
 
-pub(crate) fn delete(region: &mut Region, input: Input<'_>) -> Outcome {
+pub(crate) fn delete(efs: &mut Efs, input: Input<'_>) -> Outcome {
     let id = last_segment(input.required("AccessPointId")?);
-    let until = region.now + region.pace.deleting;
-    if !region.conduct.slow_deletions {
-        return region.access_points.remove(id).map(|_| Value::Null).ok_or_else(|| not_found(id));
+    let until = efs.here.now + efs.here.pace.deleting;
+    if !efs.here.conduct.slow_deletions {
+        return efs.access_points.remove(id).map(|_| Value::Null).ok_or_else(|| not_found(id));
     }
-    let point = region.access_points.get_mut(id).ok_or_else(|| not_found(id))?;
+    let point = efs.access_points.get_mut(id).ok_or_else(|| not_found(id))?;
     point.deleting_until.get_or_insert(until);
     Ok(Value::Null)
 }
@@ -143,10 +136,10 @@ fn is_posix_id(id: i64) -> bool {
     (0..=i64::from(u32::MAX)).contains(&id)
 }
 
-fn view(region: &Region, id: &str, point: &AccessPoint) -> Value {
+fn view(efs: &Efs, id: &str, point: &AccessPoint) -> Value {
     let mut body = json!({
         "ClientToken": point.token, "Tags": point.tags, "AccessPointId": id, "FileSystemId": point.file_system,
-        "AccessPointArn": arn("elasticfilesystem", &region.name, &format!("access-point/{id}")),
+        "AccessPointArn": arn("elasticfilesystem", &efs.here.name, &format!("access-point/{id}")),
         "RootDirectory": point.root_directory, "OwnerId": ACCOUNT,
         "LifeCycleState": if point.deleting_until.is_some() { "deleting" } else { "available" },
     });

@@ -5,9 +5,13 @@ pub(crate) mod file_systems;
 pub(crate) mod routes;
 mod tagging;
 
-use super::state::Action;
+use super::here::{Action, Here};
+use access_points::AccessPoint;
+use file_systems::{FileSystem, MountTarget};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-pub(crate) const ACTIONS: &[Action] = &[
+pub(crate) const ACTIONS: &[Action<Efs>] = &[
     ("CreateFileSystem", file_systems::create),
     ("DescribeFileSystems", file_systems::describe),
     ("DeleteFileSystem", file_systems::delete),
@@ -19,6 +23,32 @@ pub(crate) const ACTIONS: &[Action] = &[
     ("TagResource", tagging::tag),
     ("ListTagsForResource", tagging::list),
 ];
+
+/// What a region has of EFS.
+pub(crate) struct Efs {
+    here: Here,
+    file_systems: BTreeMap<String, FileSystem>,
+    mount_targets: BTreeMap<String, MountTarget>,
+    access_points: BTreeMap<String, AccessPoint>,
+}
+
+impl Efs {
+    pub(crate) fn new(here: Here) -> Self {
+        let (file_systems, mount_targets, access_points) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { here, file_systems, mount_targets, access_points }
+    }
+
+    /// Brings it up to `now`: what has been `deleting` for long enough is gone.
+    pub(crate) fn advance(&mut self, now: Duration) {
+        self.here.now = now;
+        self.access_points.retain(|_, point| point.deleting_until.is_none_or(|until| until > now));
+    }
+
+    /// Whether a task could mount it.
+    pub(crate) fn has_access_point(&self, id: &str) -> bool {
+        self.access_points.get(id).is_some_and(|point| point.deleting_until.is_none())
+    }
+}
 
 /// The `Name` member of EFS answers is the value of the tag `Name`.
 fn name_of(tags: &[serde_json::Value]) -> Option<&str> {

@@ -1,7 +1,7 @@
 //! EFS speaks REST: method and path name the action, path and query hold members.
 
 use crate::error::ApiError;
-use crate::protocol::{Request, members, unescape};
+use crate::http::{Request, members, unescape};
 use serde_json::{Map, Value, json};
 
 /// The action and members of a request below `/2015-02-01/`.

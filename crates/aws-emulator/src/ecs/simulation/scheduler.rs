@@ -4,31 +4,31 @@ use super::behaviour::{Behaviour, images};
 use super::deployment::{Listed, Rollout};
 use super::service::{Service, Status};
 use super::task::Task;
+use crate::ecs::{Around, Ecs};
 use crate::ids::{ACCOUNT, hex};
-use crate::state::Region;
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-impl Region {
+impl Ecs {
     /// Everything one service does at one moment.
-    pub(super) fn step(&mut self, uid: u64, now: Duration) {
+    pub(super) fn step(&mut self, uid: u64, now: Duration, around: Around<'_>) {
         let Some(mut service) = self.services.remove(&uid) else {
             return;
         };
-        service.roll_back_when_due(now, self.pace.rollback);
+        service.roll_back_when_due(now, self.here.pace.rollback);
         self.note_ends(&mut service, now);
         self.note_ready(&mut service, now);
         match service.status {
             Status::Active => {
-                self.reconcile(&mut service, now);
+                self.reconcile(&mut service, now, around);
                 self.settle(&mut service, now);
             }
             Status::Draining => self.drain(&mut service, now),
             Status::Inactive => {}
         }
         let tasks = service.live.iter().filter_map(|id| self.tasks.get(id)?.next_event(now));
-        let others = [Some(service.retry_at), service.inactive_at, service.next_of_rollback(self.pace.rollback)];
+        let others = [Some(service.retry_at), service.inactive_at, service.next_of_rollback(self.here.pace.rollback)];
         let due = tasks.chain(others.into_iter().flatten().filter(|due| *due > now)).min();
         self.services.insert(uid, service);
         if let Some(due) = due {
@@ -50,7 +50,7 @@ impl Region {
                     if ending.reason.contains("health checks") {
                         service.event(now, &format!("(task {id}) failed container health checks."));
                     }
-                    count_failure(service, &deployment, now, self.pace.provisioning);
+                    count_failure(service, &deployment, now, self.here.pace.provisioning);
                 }
             }
         }
@@ -69,7 +69,7 @@ impl Region {
         }
     }
 
-    fn reconcile(&mut self, service: &mut Service, now: Duration) {
+    fn reconcile(&mut self, service: &mut Service, now: Duration, around: Around<'_>) {
         let Some((primary, rollout)) = service.primary().map(|p| (p.id.clone(), p.rollout)) else {
             return;
         };
@@ -103,7 +103,7 @@ impl Region {
         let allowed = most.max(usize::from(desired > 0)).saturating_sub(new.len() + old.len());
         let missing = desired.saturating_sub(new.len()).min(allowed);
         if missing > 0 && rollout != Rollout::Failed && service.retry_at <= now {
-            self.start(service, missing, now);
+            self.start(service, missing, now, around);
         }
     }
 
@@ -133,12 +133,12 @@ impl Region {
         let live = service.live.clone();
         self.stop_all(service, &live, now);
         let is_on_its_way_out = |status: &str| matches!(status, "STOPPING" | "DEPROVISIONING" | "STOPPED");
-        let early = self.conduct.inactive_while_stopping
+        let early = self.here.conduct.inactive_while_stopping
             && self.live(service).all(|task| is_on_its_way_out(task.last_status(now)));
         if !service.live.is_empty() && !early {
             return;
         }
-        let inactive_at = *service.inactive_at.get_or_insert(now + self.pace.draining);
+        let inactive_at = *service.inactive_at.get_or_insert(now + self.here.pace.draining);
         if inactive_at <= now {
             service.status = Status::Inactive;
             for deployment in &mut service.deployments {
@@ -154,12 +154,12 @@ impl Region {
             let Some(task) = self.tasks.get_mut(id).filter(|task| task.ending.is_none()) else {
                 continue;
             };
-            task.stop(now, &self.pace, "ServiceSchedulerInitiated", &reason);
+            task.stop(now, &self.here.pace, "ServiceSchedulerInitiated", &reason);
             service.event(now, &format!("has stopped 1 running tasks: (task {id})."));
         }
     }
 
-    fn start(&mut self, service: &mut Service, count: usize, now: Duration) {
+    fn start(&mut self, service: &mut Service, count: usize, now: Duration, around: Around<'_>) {
         let Some(primary) = service.primary().cloned() else {
             return;
         };
@@ -167,12 +167,12 @@ impl Region {
             return;
         };
         let chosen = Behaviour::choose(&self.behaviours, &service.name, &definition.family, &definition.members);
-        let behaviour = self.fatal_flaw(&definition.members).unwrap_or(chosen);
+        let behaviour = self.fatal_flaw(&definition.members, around).unwrap_or(chosen);
         if let Some(why) = behaviour.keeps_from_placement() {
             // Nobody is told but by events, and each try counts (API reference, Deployment.failedTasks).
             service.event(now, &format!("was unable to place a task. Reason: {why} For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."));
-            count_failure(service, &primary.id, now, self.pace.provisioning);
-            service.retry_at = now + self.pace.placement;
+            count_failure(service, &primary.id, now, self.here.pace.provisioning);
+            service.retry_at = now + self.here.pace.placement;
             return;
         }
         let network = &primary.settings.get("networkConfiguration").unwrap_or(&Value::Null)["awsvpcConfiguration"];
@@ -190,19 +190,19 @@ impl Region {
                 definition: definition.members.clone(),
                 tags: task_tags(service, &definition.tags),
                 subnet: subnet.to_owned(),
-                address: self.task_address.unwrap_or_else(|| {
+                address: self.here.task_address.unwrap_or_else(|| {
                     Ipv4Addr::new(10, fastrand::u8(1..250), fastrand::u8(0..250), fastrand::u8(4..250))
                 }),
                 enable_execute_command: service.spec.get("enableExecuteCommand") == Some(&json!(true)),
                 created: now,
-                pending: now + self.pace.provisioning,
+                pending: now + self.here.pace.provisioning,
                 running: None,
                 healthy: None,
                 unhealthy: None,
                 fate: None,
                 ending: None,
             };
-            task.behave(behaviour, now, &self.pace);
+            task.behave(behaviour, now, &self.here.pace);
             service.event(now, &format!("has started 1 tasks: (task {}).", task.id));
             service.live.push(task.id.clone());
             self.tasks.insert(task.id.clone(), task);
@@ -211,20 +211,19 @@ impl Region {
 
     /// What the resources a task needs make of it, whatever was chosen: a missing access point fails the mount
     /// (registration does not check it), and a tag missing from a repository that the emulator has, the pull.
-    fn fatal_flaw(&self, definition: &serde_json::Map<String, Value>) -> Option<Behaviour> {
+    fn fatal_flaw(&self, definition: &serde_json::Map<String, Value>, around: Around<'_>) -> Option<Behaviour> {
         let volumes = definition.get("volumes").and_then(Value::as_array);
         let mut access_points = volumes
             .into_iter()
             .flatten()
             .filter_map(|volume| volume["efsVolumeConfiguration"]["authorizationConfig"]["accessPointId"].as_str());
-        let is_there = |id: &str| self.access_points.get(id).is_some_and(|point| point.deleting_until.is_none());
-        if access_points.any(|id| !is_there(id)) {
+        if access_points.any(|id| !around.efs.has_access_point(id)) {
             return Some(Behaviour::MountError);
         }
-        let registry = format!("{ACCOUNT}.dkr.ecr.{}.amazonaws.com/", self.name);
+        let registry = format!("{ACCOUNT}.dkr.ecr.{}.amazonaws.com/", self.here.name);
         let missing = images(definition).filter_map(|image| image.strip_prefix(&registry)).any(|image| {
             let (repository, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
-            self.repositories.get(repository).is_some_and(|repository| !repository.has_tag(tag))
+            around.ecr.lacks(repository, tag)
         });
         missing.then_some(Behaviour::PullError)
     }

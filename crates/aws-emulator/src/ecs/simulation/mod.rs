@@ -17,24 +17,23 @@ pub(crate) use rollout::REVISION_MEMBERS;
 pub(crate) use service::{Service, Status};
 pub(crate) use task::{Task, is_checked};
 
-use super::state::Region;
+use super::{Around, Ecs};
 use std::time::Duration;
 
 /// Stopped tasks stay describable about an hour (aws-facts §3).
 pub(crate) const STOPPED_TASK_KEPT: Duration = Duration::from_secs(3600);
 
-impl Region {
+impl Ecs {
     /// Plays every service's events up to `now`, in the order in which they are due.
-    pub(crate) fn advance(&mut self, now: Duration) {
+    pub(crate) fn advance(&mut self, now: Duration, around: Around<'_>) {
         while let Some((due, service)) = self.agenda.first().copied().filter(|(due, _)| *due <= now) {
             self.agenda.pop_first();
             self.purge(due);
-            self.now = due;
-            self.step(service, due);
+            self.here.now = due;
+            self.step(service, due, around);
         }
-        self.now = now;
+        self.here.now = now;
         self.purge(now);
-        self.forget_access_points(now);
     }
 
     /// Has the service looked at again at `due` (or sooner, if it was to be anyway).
@@ -55,7 +54,7 @@ impl Region {
 
     /// Applies a newly chosen behaviour to the tasks that the named service or family already has.
     pub(crate) fn strike(&mut self, name: &str) {
-        let (now, pace) = (self.now, self.pace);
+        let (now, pace) = (self.here.now, self.here.pace);
         for task in self.tasks.values_mut() {
             if task.service_name != name && task.family != name || task.ending.is_some() {
                 continue;
