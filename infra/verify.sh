@@ -4,7 +4,7 @@
 # What only a live account can tell of docs/first-deployment.md, as far as a script can: prints "yes", "NO" or "????" a line, and
 # exits with 1 where something is NO. USER is a user who runs; their files are left alone. Starts two tasks, which takes about five
 # minutes. Wants the AWS CLI with rights to register a task definition of the family openclaw-ENV-verify, to pass the base's roles, to
-# run and stop tasks, and to read logs, CloudTrail and quotas; and jq.
+# run and stop tasks, and to read logs, CloudTrail, quotas, subnets, network interfaces and the account's summary of IAM; and jq.
 set -euo pipefail
 if [ $# -ne 2 ]; then
     sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
@@ -123,10 +123,38 @@ case $mounts in
 *) told mounts_are_in_cloudtrail yes ;;
 esac
 
-# 5. Room to grow. L-3032A538 is "Fargate On-Demand vCPU resource count".
-vcpus=$(aws service-quotas get-service-quota --service-code fargate --quota-code L-3032A538 --query Quota.Value --output text 2>/dev/null || true)
+# 5. Room to grow, in the whole account and Region. Each task takes an address of a subnet, and a network interface.
+quota() { # SERVICE CODE: what is in force, or nothing
+    aws service-quotas get-service-quota --service-code "$1" --quota-code "$2" --query Quota.Value --output text 2>/dev/null | sed 's/\.0*$//; /^None$/d' || true
+}
+room() { # NAME USED LIMIT [WORDS]: used up is a NO, and what could not be read is said
+    if [ -z "$2" ] || [ -z "$3" ]; then
+        told "$1" '????' "${2:-unknown} of ${3:-unknown} used; not everything could be read"
+    elif [ "$2" -ge "$3" ]; then
+        told "$1" NO "$2 of $3 used"
+    else
+        told "$1" yes "$2 of $3 used${4-}"
+    fi
+}
+# L-3032A538 is "Fargate On-Demand vCPU resource count".
+vcpus=$(quota fargate L-3032A538)
 case $vcpus in
-'' | None) told fargate_vcpus '????' "the quota could not be read; a new account has 6" ;;
+'') told fargate_vcpus '????' "the quota could not be read; a new account has 6" ;;
 *) told fargate_vcpus yes "$vcpus at once: divide by the vCPU of a user's size" ;;
 esac
+subnets=$(jq -r '.awsvpcConfiguration.subnets[]' <<<"$network")
+# shellcheck disable=SC2086  # Each subnet is an argument.
+free=$(aws ec2 describe-subnets --subnet-ids $subnets --query 'Subnets[].[SubnetId,AvailableIpAddressCount]' --output json 2>/dev/null || true)
+left=$(jq -r 'map("\(.[0]) has \(.[1])") | join(", ")' <<<"${free:-[]}")
+case $left in
+'') told subnet_addresses '????' "the subnets could not be read" ;;
+*' has 0'*) told subnet_addresses NO "no address is left in one: $left" ;;
+*) told subnet_addresses yes "left: $left" ;;
+esac
+# L-DF5E4CA3 is "Network interfaces per Region".
+interfaces=$(aws ec2 describe-network-interfaces --query 'length(NetworkInterfaces)' --output json 2>/dev/null || true)
+room network_interfaces "$interfaces" "$(quota vpc L-DF5E4CA3)"
+# Users' containers share two roles, so users take none.
+roles=$(aws iam get-account-summary --query 'SummaryMap.[Roles,RolesQuota]' --output text 2>/dev/null || true)
+room roles "$(cut -f1 <<<"$roles")" "$(cut -f2 -s <<<"$roles")" '; this deployment has what it needs of them'
 exit "$failed"

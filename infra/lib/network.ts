@@ -1,6 +1,6 @@
 // The network: a VPC of its own or one that is there, and who may talk to whom in it.
 
-import { Stack, type StackProps } from "aws-cdk-lib";
+import { CfnOutput, Stack, type StackProps } from "aws-cdk-lib";
 import * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as logs from "aws-cdk-lib/aws-logs";
 import type { Construct } from "constructs";
@@ -25,7 +25,7 @@ export class NetworkStack extends Stack {
     const { settings } = props;
     if (settings.existingVpc) {
       // By attributes and not by look-up: a synth asks AWS nothing, and gives the same template everywhere.
-      const { vpcId, availabilityZones, privateSubnetIds } = settings.existingVpc;
+      const { vpcId, availabilityZones, privateSubnetIds, privateRouteTableIds } = settings.existingVpc;
       this.vpc = ec2.Vpc.fromVpcAttributes(this, "Vpc", {
         vpcId,
         availabilityZones: [...availabilityZones],
@@ -34,11 +34,19 @@ export class NetworkStack extends Stack {
       this.subnets = this.vpc.privateSubnets;
       this.natGatewayIds = [];
       this.groups = new SecurityGroups(this, "Groups", { vpc: this.vpc, settings, endpoints: false });
+      if (privateRouteTableIds.length > 0) {
+        new ec2.CfnVPCEndpoint(this, "S3", {
+          vpcId,
+          vpcEndpointType: "Gateway",
+          serviceName: `com.amazonaws.${this.region}.s3`,
+          routeTableIds: [...privateRouteTableIds],
+        });
+      }
       return;
     }
     const vpc = new ec2.Vpc(this, "Vpc", {
       vpcName: settings.name,
-      ipAddresses: ec2.IpAddresses.cidr("10.64.0.0/16"),
+      ipAddresses: ec2.IpAddresses.cidr(settings.vpcCidr),
       maxAzs: 2,
       natGateways: settings.natGateways,
       subnetConfiguration: [
@@ -52,6 +60,11 @@ export class NetworkStack extends Stack {
     const made = vpc.node.findAll().filter((one) => one instanceof ec2.CfnNatGateway);
     this.natGatewayIds = made.map((gateway) => gateway.ref);
     this.subnets = vpc.privateSubnets;
+    // What a peering is made with (README.md, "Another VPC").
+    new CfnOutput(this, "VpcId", { value: vpc.vpcId });
+    new CfnOutput(this, "PrivateRouteTables", {
+      value: vpc.privateSubnets.map((subnet) => subnet.routeTable.routeTableId).join(","),
+    });
     this.groups = new SecurityGroups(this, "Groups", { vpc, settings, endpoints: settings.interfaceEndpoints });
     // Costs nothing, and image layers then come past the NAT gateway.
     vpc.addGatewayEndpoint("S3", { service: ec2.GatewayVpcEndpointAwsService.S3 });

@@ -12,6 +12,8 @@ export interface Settings {
   readonly ssmPath: string;
   /** A VPC that is there already; without it one is made. */
   readonly existingVpc?: ExistingVpc;
+  /** Addresses of the VPC that is made, a /16 to /18. */
+  readonly vpcCidr: string;
   /** NAT gateways of the VPC that is made, 1 to 2: about 32 USD a month each, and the traffic. */
   readonly natGateways: number;
   /** Whether the VPC that is made gets interface endpoints: about 7 USD a month each in each of two zones. */
@@ -43,6 +45,8 @@ export interface ExistingVpc {
   readonly vpcId: string;
   readonly availabilityZones: readonly string[];
   readonly privateSubnetIds: readonly string[];
+  /** Route tables of these subnets that get the gateway endpoint of S3; none where the VPC has one, or is to have none. */
+  readonly privateRouteTableIds: readonly string[];
 }
 
 /** What the provisioner's service cannot do without. */
@@ -66,9 +70,11 @@ export class InvalidSettings extends Error {
 /** The keys that are ours; any other without a colon, slash or dash is a slip of the pen. */
 export const KEYS = [
   "env",
+  "vpcCidr",
   "vpcId",
   "availabilityZones",
   "privateSubnetIds",
+  "privateRouteTableIds",
   "natGateways",
   "interfaceEndpoints",
   "cpu",
@@ -90,6 +96,7 @@ type Key = (typeof KEYS)[number];
 
 const SECURITY_GROUP = /^sg-[0-9a-f]{8,17}$/;
 const SUBNET = /^subnet-[0-9a-f]{8,17}$/;
+const ROUTE_TABLE = /^rtb-[0-9a-f]{8,17}$/;
 const VPC = /^vpc-[0-9a-f]{8,17}$/;
 const ZONE = /^[a-z]{2}(-[a-z]+)+-\d[a-z]$/;
 const ENVIRONMENT = /^[a-z][a-z0-9-]{0,15}$/;
@@ -163,15 +170,20 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
   const vpcId = matching("vpcId", VPC, "vpc-0123456789abcdef0");
   const privateSubnetIds = list("privateSubnetIds", SUBNET, "subnet-0123456789abcdef0");
   const availabilityZones = list("availabilityZones", ZONE, "eu-central-1a");
+  const privateRouteTableIds = list("privateRouteTableIds", ROUTE_TABLE, "rtb-0123456789abcdef0");
+  const vpcCidr = text("vpcCidr") ?? "10.64.0.0/16";
+  const badRange = rangeProblem(vpcCidr);
+  if (badRange !== undefined) wrong("vpcCidr", `${JSON.stringify(vpcCidr)} ${badRange}`, "write it like 10.65.0.0/16");
   if (text("vpcId") === undefined) {
     for (const [key, given] of [
       ["privateSubnetIds", privateSubnetIds],
       ["availabilityZones", availabilityZones],
+      ["privateRouteTableIds", privateRouteTableIds],
     ] as const) {
       if (given.length > 0) wrong(key, "belongs to an existing VPC", "set vpcId as well, or leave it out");
     }
   } else {
-    for (const key of ["natGateways", "interfaceEndpoints"] as const) {
+    for (const key of ["vpcCidr", "natGateways", "interfaceEndpoints"] as const) {
       if (text(key) !== undefined) wrong(key, "belongs to a VPC that is made here", "leave it out with vpcId");
     }
     if (privateSubnetIds.length === 0 || privateSubnetIds.length > 16) {
@@ -286,6 +298,7 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
     strict,
     name: `openclaw-${env}`,
     ssmPath: `/openclaw/${env}`,
+    vpcCidr,
     natGateways,
     interfaceEndpoints,
     size,
@@ -295,7 +308,7 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
     executeCommand,
     bedrock,
     webAppSecurityGroupIds,
-    ...(vpcId !== undefined && { existingVpc: { vpcId, privateSubnetIds, availabilityZones } }),
+    ...(vpcId !== undefined && { existingVpc: { vpcId, privateSubnetIds, availabilityZones, privateRouteTableIds } }),
     ...(alarmEmail !== undefined && { alarmEmail }),
     ...(budgetUsd !== undefined && { budgetUsd }),
     ...(tag !== undefined &&
@@ -303,4 +316,21 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
         provisioner: { tag, tokensSecretArn, ...(certificateArn !== undefined && { certificateArn }) },
       }),
   };
+}
+
+/** What is wrong with the range of a VPC; undefined when it can be made. */
+function rangeProblem(cidr: string): string | undefined {
+  const parts = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\/(\d{1,2})$/.exec(cidr)?.slice(1).map(Number);
+  if (parts === undefined || parts.slice(0, 4).some((part) => part > 255)) return "is no range of IPv4 addresses";
+  const [first = 0, second = 0, third = 0, fourth = 0, length = 0] = parts;
+  // Two private subnets of a /20 and two public ones of a /24; "between a /28 and /16" (VPC user guide, "VPC CIDR blocks").
+  if (length < 16 || length > 18) return "is too small or too large for the subnets";
+  if (fourth !== 0 || third % 2 ** (24 - length) !== 0) return "does not begin where a range of its size begins";
+  // RFC 1918 and RFC 6598. Addresses that belong to somebody else would be out of reach from within.
+  const isPrivate =
+    first === 10 ||
+    (first === 172 && second >= 16 && second < 32) ||
+    (first === 192 && second === 168) ||
+    (first === 100 && second >= 64 && second < 128);
+  return isPrivate ? undefined : "is not private";
 }

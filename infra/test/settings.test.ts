@@ -96,6 +96,39 @@ test("an existing VPC needs a subnet a zone, and takes no settings of a new one"
   );
 });
 
+test("the range of the VPC that is made is a private one that its subnets fit into", () => {
+  const found = (vpcCidr: string, more: object = {}) => problems({ env: "dev", vpcCidr, ...more }).join();
+  for (const fits of ["10.64.0.0/16", "10.0.128.0/17", "172.31.192.0/18", "192.168.0.0/16", "100.127.0.0/16"])
+    assert.equal(found(fits), "", fits);
+  for (const [wrong, why] of [
+    ["10.64.0.0", /is no range/],
+    ["10.256.0.0/16", /is no range/],
+    ["10.64.0.0/15", /too small or too large/],
+    ["10.64.0.0/19", /too small or too large/],
+    ["10.64.1.0/16", /does not begin/],
+    ["10.64.32.0/18", /does not begin/],
+    ["10.64.0.1/16", /does not begin/],
+    ["172.32.0.0/16", /is not private/],
+    ["11.0.0.0/16", /is not private/],
+    ["100.128.0.0/16", /is not private/],
+  ] as const) {
+    assert.match(found(wrong), why, wrong);
+    assert.match(found(wrong), /^vpcCidr: .*; write it like/);
+  }
+  const existing = {
+    vpcId: "vpc-0123456789abcdef0",
+    privateSubnetIds: "subnet-0123456789abcdef0",
+    availabilityZones: "us-east-1a",
+  };
+  assert.match(found("10.64.0.0/16", existing), /^vpcCidr: belongs to a VPC that is made here/);
+});
+
+test("route tables go with a VPC that is there", () => {
+  const tables = "rtb-0123456789abcdef0,rtb-0123456789abcdef1";
+  assert.match(problems({ env: "dev", privateRouteTableIds: tables }).join(), /belongs to an existing VPC; set vpcId/);
+  assert.match(problems({ env: "dev", privateRouteTableIds: "all" }).join(), /write ids like rtb-/);
+});
+
 test("the size is one of Fargate's", () => {
   assert.deepEqual(parseSettings({ env: "dev", cpu: "1024", memoryMib: "4096" }).size, { cpu: 1024, memoryMib: 4096 });
   assert.match(

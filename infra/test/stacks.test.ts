@@ -144,6 +144,36 @@ test("an existing VPC is used, and none made", () => {
   });
 });
 
+test("the VPC that is made has the range that is asked for, and tells what a peering is made with", () => {
+  const { network } = templates({ ...DEV, vpcCidr: "10.65.0.0/18" });
+  assert.equal(only(network, "AWS::EC2::VPC")["CidrBlock"], "10.65.0.0/18");
+  assert.equal(only(templates(DEV).network, "AWS::EC2::VPC")["CidrBlock"], "10.64.0.0/16");
+  const ranges = Object.values(resources(network, "AWS::EC2::Subnet")).map((subnet) => subnet["CidrBlock"]);
+  assert.deepEqual(ranges.sort(), ["10.65.0.0/24", "10.65.1.0/24", "10.65.16.0/20", "10.65.32.0/20"]);
+  const told = network.findOutputs("*");
+  assert.ok(told["VpcId"]);
+  // One route table a private subnet: a way back has to be in each.
+  assert.equal(flat(told["PrivateRouteTables"]?.["Value"]).split(",").length, 2);
+});
+
+test("layers of images come past NAT in a VPC that is made, and in one that is there where route tables are named", () => {
+  const vpc = {
+    ...DEV,
+    vpcId: "vpc-0123456789abcdef0",
+    privateSubnetIds: "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
+    availabilityZones: "us-east-1a,us-east-1b",
+  };
+  const gateways = (context: object) =>
+    Object.values(resources(templates(context as typeof DEV).network, "AWS::EC2::VPCEndpoint"))
+      .filter((one) => one["VpcEndpointType"] === "Gateway")
+      .map((one) => [flat(one["ServiceName"]), one["RouteTableIds"].length]);
+  assert.deepEqual(gateways(DEV), [["com.amazonaws.{Region}.s3", 4]]);
+  assert.deepEqual(gateways(vpc), [], "it may have one, and a second one for the same table is refused");
+  assert.deepEqual(gateways({ ...vpc, privateRouteTableIds: "rtb-0123456789abcdef0" }), [
+    ["com.amazonaws.{Region}.s3", 1],
+  ]);
+});
+
 test("interface endpoints are made where they are asked for", () => {
   const count = (context: object) =>
     Object.values(resources(templates(context as typeof DEV).network, "AWS::EC2::VPCEndpoint")).filter(

@@ -12,6 +12,7 @@ from test_operate import AWS, NETWORK, ROOT, TASK
 
 CHECKS = ["not_root", "no_capabilities", "no_new_privileges", "no_credentials_variable", "no_environment_shows_them",
           "metadata_does_not_show_them", "directory_is_writable", "programs_run_from_tmp", "sigterm_arrives"]
+ROOM = ["fargate_vcpus", "subnet_addresses", "network_interfaces", "roles"]
 DEFINITION = {
     "family": "openclaw-dev-user", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "512", "memory": "2048",
     "executionRoleArn": "execution", "taskRoleArn": "task", "taskDefinitionArn": "arn", "revision": 3,
@@ -47,6 +48,9 @@ class Verify(unittest.TestCase):
             "logs filter-log-events": "1",
             "cloudtrail lookup-events": "1",
             "service-quotas get-service-quota": "6.0",
+            "ec2 describe-subnets": json.dumps([["subnet-1", 4080], ["subnet-2", 4091]]),
+            "ec2 describe-network-interfaces": "5",
+            "iam get-account-summary": "31\t1000",
         }
 
     def verify(self, *arguments):
@@ -66,7 +70,7 @@ class Verify(unittest.TestCase):
         done, told = self.verify("dev", "alice")
         # The one answer of describe-tasks is that of the refused mount.
         self.assertEqual({name for name, verdict in told.items() if verdict != "yes"}, {"health_check"}, done.stdout + done.stderr)
-        self.assertEqual({*CHECKS, "mount_without_access_point", "task_events_are_kept", "mounts_are_in_cloudtrail", "fargate_vcpus"},
+        self.assertEqual({*CHECKS, "mount_without_access_point", "task_events_are_kept", "mounts_are_in_cloudtrail", *ROOM},
                          told.keys() - {"health_check"})
 
     def test_the_task_without_an_access_point_runs_nothing_of_the_users_and_is_deregistered(self):
@@ -108,6 +112,22 @@ class Verify(unittest.TestCase):
         self.answers |= {"cloudtrail lookup-events": "0", "service-quotas get-service-quota": ""}
         told = self.verify("dev", "alice")[1]
         self.assertEqual((told["mounts_are_in_cloudtrail"], told["fargate_vcpus"]), ("????", "????"))
+
+    def test_what_is_used_up_is_a_failure(self):
+        for answer in [{"ec2 describe-subnets": json.dumps([["subnet-1", 40], ["subnet-2", 0]])},
+                       {"ec2 describe-network-interfaces": "6"}, {"iam get-account-summary": "1000\t1000"}]:
+            with self.subTest(answer):
+                before = dict(self.answers)
+                self.answers |= answer
+                done, told = self.verify("dev", "alice")
+                self.assertEqual((done.returncode, [told[name] for name in ROOM].count("NO")), (1, 1), done.stdout)
+                self.answers = before
+
+    def test_room_that_cannot_be_read_is_said_and_is_no_failure(self):
+        self.answers |= {"ec2 describe-subnets": "", "ec2 describe-network-interfaces": "", "iam get-account-summary": "",
+                         "service-quotas get-service-quota": ""}
+        told = self.verify("dev", "alice")[1]
+        self.assertEqual([told[name] for name in ROOM], ["????"] * 4)
 
     def test_a_user_who_is_not_there_starts_nothing(self):
         self.status = {}
