@@ -21,7 +21,8 @@ ARG FEATURES=
 # what cargo-chef does, with nothing to install; and a layer can be kept in a registry, which a cache mount cannot.
 COPY Cargo.toml Cargo.lock ./
 COPY crates/aws-emulator/Cargo.toml crates/aws-emulator/
-RUN mkdir -p src crates/aws-emulator/src tests/it tests/efs tests/chaos benches && touch src/lib.rs crates/aws-emulator/src/lib.rs tests/it/main.rs tests/efs/main.rs tests/chaos/main.rs benches/provision.rs benches/list.rs benches/efs.rs && echo 'fn main() {}' >src/main.rs
+COPY crates/openclaw/Cargo.toml crates/openclaw/
+RUN mkdir -p src crates/aws-emulator/src crates/openclaw/src tests/it tests/efs tests/chaos benches && touch src/lib.rs crates/aws-emulator/src/lib.rs crates/openclaw/src/lib.rs tests/it/main.rs tests/efs/main.rs tests/chaos/main.rs benches/provision.rs benches/list.rs benches/efs.rs && echo 'fn main() {}' >src/main.rs
 RUN cargo auditable build --locked --release --no-default-features --features "${FEATURES}"
 
 COPY docs/compatibility.json docs/

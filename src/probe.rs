@@ -9,17 +9,11 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
+use openclaw::openclaw_json::GATEWAY_PORT;
+use openclaw::{HEALTH_PATH, OpenClawVersion, answers_health_path};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-
-use crate::domain::OpenClawVersion;
-use crate::domain::credential_plan::openclaw_json::GATEWAY_PORT;
-
-/// The health path that answers without a token, of gateways (openclaw-facts §5) as of this service.
-pub const HEALTH_PATH: &str = "/healthz";
-/// Before, the health path answers 500 or not at all in a gateway that works.
-const ANSWERS_FROM: OpenClawVersion = OpenClawVersion::new(2026, 5, 0);
 
 /// How a gateway is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -68,7 +62,7 @@ impl GatewayProbe {
             return Ok(());
         }
         let at = SocketAddr::new(host, gateway.port.unwrap_or(self.port));
-        let speaks_http = gateway.release.is_none_or(|release| release >= ANSWERS_FROM);
+        let speaks_http = answers_health_path(gateway.release);
         let asked = async {
             let connected = TcpStream::connect(at).await.map_err(unreachable);
             match self.kind {

@@ -5,15 +5,15 @@ use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use openclaw::{Invalid, NativeLogin, Provider, native_login_command, shell_quoted};
 use serde::Serialize;
 
 use super::SETTINGS;
 use super::logs::{LogArgs, LogFormat};
 use crate::aws::{self, Aws, Ecs, ListedTasks};
 use crate::config::{AwsArgs, CoordinatesArgs, Source};
-use crate::domain::credential_plan::Release;
 use crate::domain::service::{Service, ServiceStatus, Task};
-use crate::domain::{CurrentDefinition, Invalid, NativeLogin, SignInKind, UserId, native_login_command, shell_quoted};
+use crate::domain::{CurrentDefinition, UserId};
 use crate::metrics::Metrics;
 
 /// `codex-login`.
@@ -116,13 +116,13 @@ async fn login(ecs: &Ecs, cluster: &str, user: &UserId, task: Task) -> anyhow::R
     let current = CurrentDefinition::parse(&found.document, user)?;
     let kind = current.spec.sign_in;
     ensure!(
-        kind == SignInKind::Chatgpt,
+        kind == Provider::Chatgpt,
         "{user} uses provider {}, and a sign-in is taken away again: change to provider chatgpt first (POST /provision)",
         kind.name()
     );
     let codex_home =
         current.codex_home.with_context(|| format!("{} sets no CODEX_HOME: redeploy {user}", found.arn))?;
-    let login = NativeLogin::of(&Release::of_definition(&found.document).plan());
+    let login = NativeLogin::of(&crate::domain::release_of(&found.document).plan());
     // As root it would read the configuration that the user has written, with the task role's credentials at hand.
     let words = current.drop.iter().map(|word| shell_quoted(word));
     let command = words.chain([native_login_command(login, &codex_home)]).collect::<Vec<_>>().join(" ");

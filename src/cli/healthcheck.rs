@@ -13,7 +13,8 @@ use anyhow::ensure;
 use clap::Args;
 use hyper::Uri;
 
-use crate::probe::{HEALTH_PATH, ask_url};
+use crate::http::HEALTH_PATH;
+use crate::probe::ask_url;
 
 /// `healthcheck`.
 #[derive(Debug, Args)]

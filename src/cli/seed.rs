@@ -2,10 +2,11 @@
 
 use anyhow::Context;
 use clap::Args;
+use openclaw::OpenClawVersion;
 use serde_json::{Value, json};
 
 use crate::aws::{Aws, RateLimits, Seeder};
-use crate::domain::{CODEX_HOME, ImageRef, LABEL_ISOLATION, OpenClawVersion, VersionFile, WITHOUT_ROLE};
+use crate::domain::{CODEX_HOME, ImageRef, LABEL_ISOLATION, VersionFile, WITHOUT_ROLE};
 use crate::metrics::Metrics;
 
 /// Name of the seeded cluster and of the base family.

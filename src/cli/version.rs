@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use openclaw::{Authority, CredentialPlan, OpenClawVersion, Release};
 use serde::{Serialize, Serializer};
 
-use crate::domain::credential_plan::{Authority, CredentialPlan, Release};
-use crate::domain::{Compatibility, OpenClawVersion, ReleaseProof, VersionFile};
+use crate::domain::{Compatibility, ReleaseProof, VersionFile};
 
 /// `version`.
 #[derive(Debug, Args)]

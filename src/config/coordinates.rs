@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use openclaw::{Invalid, OpenClawVersion};
 use thiserror::Error;
 
-use crate::domain::{BaseFamily, Coordinates, Invalid, OpenClawVersion, ReleaseDefaults, is_secret_arn};
+use crate::domain::{BaseFamily, Coordinates, ReleaseDefaults, is_secret_arn};
 
 /// Where users' containers live. What is not given here is read from the SSM path, at start and every 60 s.
 #[derive(Debug, Clone, Default, Args)]

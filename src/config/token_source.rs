@@ -3,8 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use openclaw::Invalid;
+
 use super::{NOT_SET, TokenFileError, Tokens};
-use crate::domain::Invalid;
 
 /// The variable with the lines of a token file. It has no flag: a command line is there for every process to read.
 pub const TOKENS_VARIABLE: &str = "PROVISIONER_TOKENS";

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openclaw::openclaw_json::GATEWAY_PORT;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout};
 
 use super::{Check, DEADLINE, Verdict, timed_out};
 use crate::aws::{Aws, Ecr, Ecs, ErrorKind, ImageLookup, PosixOwner, RegisteredDefinition};
 use crate::config::KnownCoordinates;
-use crate::domain::credential_plan::openclaw_json::GATEWAY_PORT;
 use crate::domain::{BaseJudgement, Coordinates, Expected, ImageRef, NamedPort, Severity};
 
 /// How long a look is believed: probes come every few seconds, and from several places.

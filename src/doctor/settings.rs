@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use openclaw::Invalid;
 use tokio::time::timeout;
 
 use super::{Check, DEADLINE, Verdict, timed_out};
 use crate::aws::{Parameter, Ssm};
 use crate::config::{CoordinatesArgs, GivenTokens, KnownCoordinates, NOT_SET, PARAMETERS, TokenFileError};
-use crate::domain::{Invalid, with_causes};
+use crate::domain::with_causes;
 
 const PARAMETERS_CHECK: &str = "ssm_parameters";
 const SETTINGS: &str = "settings";

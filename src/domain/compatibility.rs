@@ -2,11 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use openclaw::{OpenClawVersion, Provider, Release};
 use serde::{Deserialize, Serialize};
-
-use super::SignInKind;
-use super::credential_plan::Release;
-use super::openclaw_version::OpenClawVersion;
 
 /// The table, as it was when this was built.
 #[derive(Debug, Deserialize)]
@@ -55,7 +52,7 @@ impl Compatibility {
     /// What speaks against a release, code and words: what its plan warns of, and what its run came to.
     #[must_use]
     pub fn doubts(&self, version: OpenClawVersion) -> Vec<(&'static str, String)> {
-        let of_plan = Release::plain(version).warnings(SignInKind::Chatgpt);
+        let of_plan = Release::plain(version).warnings(Provider::Chatgpt);
         let of_plan = of_plan.into_iter().map(|warning| (warning.code(), warning.to_string()));
         let newest = self.newest_all_yes();
         let newest = newest.map_or_else(String::new, |newest| format!("; {newest} is the newest of which all is well"));

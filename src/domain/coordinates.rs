@@ -1,6 +1,6 @@
 //! Where infrastructure is: the coordinates that it publishes and this service only reads.
 
-use super::{Invalid, OpenClawVersion};
+use openclaw::{Invalid, OpenClawVersion};
 
 /// The cluster, file system and network that users' containers live in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use openclaw::Invalid;
 use serde::{Deserialize, Serialize};
-
-use super::Invalid;
 
 /// A pinned image, `registry/repository:tag` or `…@sha256:…`. A bare name without either is refused: it would mean
 /// `latest`, and two tasks of one user could then run two releases.

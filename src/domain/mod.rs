@@ -2,22 +2,12 @@
 
 mod accepted;
 mod access_point;
-pub mod auth_json;
 mod compatibility;
 mod coordinates;
 mod cost;
-pub mod credential_plan;
-pub mod encoding;
-pub mod freshness;
-pub mod identity;
 mod image;
-pub mod invalid;
-pub mod jwt;
-mod native_login;
-pub mod openclaw_version;
 mod promotion;
 mod quota;
-mod relaxed_time;
 mod rollout_order;
 pub mod service;
 mod size;
@@ -29,19 +19,15 @@ mod version_file;
 
 pub use accepted::{Accepted, Reading};
 pub use access_point::hide_access_points;
-pub use auth_json::ChatGptAuth;
 pub use compatibility::{Compatibility, ReleaseProof};
 pub use coordinates::{BaseFamily, Coordinates, ReleaseDefaults};
 pub use cost::{Architecture, Estimate, Priced, Prices, PricesError, RegionPrices};
 pub use image::{EcrImage, EcrReference, ImageRef};
-pub use invalid::Invalid;
-pub use native_login::{NativeLogin, native_login_command, shell_quoted};
-pub use openclaw_version::OpenClawVersion;
 pub use promotion::{BaseChoice, BaseSource, PromotedBaseError, Promotion, UnderWay, base_revision};
 pub use quota::{CountedIn, LimitSource, Planned, Quota, QuotaFinding, QuotaUse};
 pub use rollout_order::RolloutOrder;
 pub use size::{CPU_UNITS, CPU_UNITS_A_VCPU, RawSize, Size};
-pub use spec::{CODEX_HOME, Labels, Secrets, SignInKind, Spec, SpecPatch, Variables, is_secret_arn};
+pub use spec::{CODEX_HOME, Labels, Secrets, Spec, SpecPatch, Variables, is_secret_arn};
 pub use status::{
     LastStop, Phase, Reason, ReasonCode, State, Status, derive as derive_status, rolled_back_from, running_task,
 };
@@ -49,8 +35,7 @@ pub use task_definition::{
     BaseDefinition, BaseError, BaseFinding, BaseJudgement, CurrentDefinition, CurrentError, Expected, Isolation,
     LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_ISOLATION, LABEL_PREVIOUS, LABEL_ROLE, LABEL_SETPRIV,
     LABEL_SPEC, LABEL_USER, NamedPort, OUTPUT_MEMBERS, OpenClawContainer, ROLE_OPENCLAW, RenderError, Rendered,
-    Severity, TAG_BASE_FAMILY, TAG_USER, ToldBy, UPSTREAM_COMMAND, WITH_ROLE, WITHOUT_ROLE, difference, render,
-    user_family,
+    Severity, TAG_BASE_FAMILY, TAG_USER, ToldBy, WITH_ROLE, WITHOUT_ROLE, difference, release_of, render, user_family,
 };
 pub use user_id::UserId;
 pub use version_file::VersionFile;

@@ -1,11 +1,12 @@
 //! Which base users are rendered from: the newest, or the one that was promoted.
 
 use jiff::Timestamp;
+use openclaw::Invalid;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::service::revision;
-use super::{BaseError, BaseFamily, Invalid};
+use super::{BaseError, BaseFamily};
 
 /// A base that was promoted. Absent: the newest ACTIVE revision of the family counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,9 +1,8 @@
 //! Fargate sizes: which memory goes with which CPU.
 
+use openclaw::Invalid;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-
-use super::Invalid;
 
 /// CPU units of one vCPU.
 pub const CPU_UNITS_A_VCPU: f64 = 1_024.0;

@@ -3,10 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use openclaw::{Invalid, sha256_hex12, shown};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-
-use super::invalid::{Invalid, shown};
 
 const FIELD: &str = "user_id";
 const MAX_CHARACTERS: usize = 64;
@@ -70,16 +68,6 @@ impl UserId {
     pub fn access_point_path(&self) -> String {
         format!("/users/{}", self.0)
     }
-}
-
-/// SHA-256 in hex.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The first 12 hex digits of SHA-256: enough to tell names or sign-ins apart, useless for anything else.
-pub(crate) fn sha256_hex12(bytes: &[u8]) -> String {
-    hex::encode(&Sha256::digest(bytes)[..6])
 }
 
 impl FromStr for UserId {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use openclaw::{Invalid, OpenClawVersion};
 use serde::Deserialize;
 
-use super::{ImageRef, Invalid, OpenClawVersion};
+use super::ImageRef;
 
 /// A checked `openclaw-version.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use openclaw::OpenClawVersion;
+
 use crate::aws::{AwsError, Ecs};
-use crate::domain::{Architecture, CurrentDefinition, OpenClawVersion, RawSize, UserId};
+use crate::domain::{Architecture, CurrentDefinition, RawSize, UserId};
 use crate::reconcile::{Origin, Watched};
 
 /// Revisions remembered at most; one takes about 700 bytes, and what its user set themselves beside. A cluster has at most 5,000 services (aws-facts §1), and

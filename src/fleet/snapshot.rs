@@ -5,13 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use openclaw::OpenClawVersion;
 use tokio::time::{Instant, sleep};
 
 use super::definitions::{Definitions, Facts};
 use crate::aws::{AwsError, DESCRIBED_SERVICES, Ecs};
 use crate::domain::service::{Deployment, Rollout, Service};
 use crate::domain::user_id::SERVICE_PREFIX;
-use crate::domain::{OpenClawVersion, ReasonCode, State, TAG_USER, UserId, derive_status};
+use crate::domain::{ReasonCode, State, TAG_USER, UserId, derive_status};
 use crate::reconcile::{Known, Reconciler};
 
 /// Until a service is read again that does not show yet what was accepted; longer each time.

@@ -8,6 +8,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
+use openclaw::encoding::not_json_because_of;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -17,7 +18,6 @@ use tokio::time::timeout_at;
 use super::code::Code;
 use super::error::Problem;
 use super::serving::BodyBy;
-use crate::domain::encoding::not_json_because_of;
 
 /// Largest accepted body. A sign-in has a few KiB; 256 KiB leave room for variables and labels, and a task definition
 /// holds 64 KiB anyway.

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
+use openclaw::{ChatGptAuth, Provider, sha256_hex12};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -18,8 +19,6 @@ use super::error::Problem;
 use super::openapi::{self, schemas};
 use super::requests::NoFields;
 use super::responses::{WarningBody, warned};
-use crate::domain::user_id::sha256_hex12;
-use crate::domain::{ChatGptAuth, SignInKind};
 use crate::reconcile::{Caller, Outcome, SignInChange, Target};
 use crate::staging::Location;
 
@@ -72,7 +71,7 @@ pub(super) struct ShowResponse {
     /// The release that the plan follows, where it is known.
     #[schema(required)]
     openclaw_version: Option<String>,
-    #[schema(value_type = SignInKind)]
+    #[schema(value_type = Provider)]
     provider: &'static str,
     /// Which kind of place the release uses; null where the provider takes no sign-in.
     #[schema(schema_with = schemas::authority, required)]

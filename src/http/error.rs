@@ -5,12 +5,13 @@ use std::any::Any;
 use axum::http::HeaderValue;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
+use openclaw::Invalid;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::code::Code;
 use crate::aws::{AwsError, QueueFull};
-use crate::domain::{Invalid, with_causes};
+use crate::domain::with_causes;
 use crate::fleet::{ListRefused, WatchRefused};
 use crate::reconcile::{ConvergeError, FailureKind};
 

@@ -5,6 +5,7 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use openclaw::OpenClawVersion;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,7 +13,7 @@ use super::App;
 use super::error::Problem;
 use super::openapi::{self, schemas};
 use super::query::Parameters;
-use crate::domain::{Architecture, OpenClawVersion, RawSize, ReasonCode, State as ContainerState, UserId};
+use crate::domain::{Architecture, RawSize, ReasonCode, State as ContainerState, UserId};
 use crate::fleet::{Listed, Query};
 
 const DEFAULT_LIMIT: usize = 50;

@@ -28,7 +28,7 @@ pub use code::Code;
 pub use error::Problem;
 pub use health::Readiness;
 pub use routes::{openapi_document, router};
-pub use serving::{Limits, serve};
+pub use serving::{HEALTH_PATH, Limits, serve};
 
 use std::ops::Deref;
 use std::sync::Arc;

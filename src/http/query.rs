@@ -2,10 +2,11 @@
 
 use axum::extract::Query;
 use axum::http::Uri;
+use openclaw::Invalid;
 
 use super::code::Code;
 use super::error::Problem;
-use crate::domain::{Invalid, State};
+use crate::domain::State;
 
 /// The parameters of one request.
 pub(super) struct Parameters(Vec<(String, String)>);

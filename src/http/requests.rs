@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use openclaw::{ChatGptAuth, Invalid, OpenClawVersion, Provider};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::body::Object;
 use super::openapi::schemas;
-use crate::domain::{
-    ChatGptAuth, ImageRef, Invalid, Labels, OpenClawVersion, RawSize, RolloutOrder, Secrets, SignInKind, Size,
-    SpecPatch, UserId, Variables,
-};
+use crate::domain::{ImageRef, Labels, RawSize, RolloutOrder, Secrets, Size, SpecPatch, UserId, Variables};
 use crate::reconcile::{SignInChange, Target};
 use crate::rollout::words::Change;
 
@@ -26,7 +24,7 @@ pub(super) struct ProvisionRequest {
     #[schema(schema_with = schemas::optional_auth, required = false)]
     auth: Option<Value>,
     /// Left out: what the user has, and ChatGPT for a new one.
-    provider: Option<SignInKind>,
+    provider: Option<Provider>,
     #[schema(schema_with = schemas::optional_size, required = false)]
     size: Option<Object<RawSize>>,
     /// Pins an image, by its tag or digest. Left out or null: as it is.

@@ -1,11 +1,11 @@
 //! How a user's container is told.
 
+use openclaw::{Provider, Warning};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::openapi::schemas;
-use crate::domain::credential_plan::Warning;
-use crate::domain::{Phase, RawSize, Reason, SignInKind, State, Status, UserId};
+use crate::domain::{Phase, RawSize, Reason, State, Status, UserId};
 use crate::reconcile::{AcceptedWork, Cancelled, CancelledDeployment, ContainerView, Converged, NotRemoved};
 use crate::staging::Staged;
 
@@ -34,7 +34,7 @@ pub(super) struct ContainerResponse {
     /// The release of that image, where it is known.
     #[schema(required)]
     openclaw_version: Option<String>,
-    #[schema(required, value_type = Option<SignInKind>)]
+    #[schema(required, value_type = Option<Provider>)]
     provider: Option<&'static str>,
     #[schema(required)]
     size: Option<RawSize>,

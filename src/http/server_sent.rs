@@ -9,9 +9,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::Stream;
+use openclaw::sha256_hex12;
 use serde_json::Value;
-
-use crate::domain::user_id::sha256_hex12;
 
 /// A proxy sees that the stream is alive, and this service that its reader is.
 const COMMENT_EVERY: Duration = Duration::from_secs(10);

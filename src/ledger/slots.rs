@@ -5,12 +5,12 @@
 
 use std::os::fd::OwnedFd;
 
+use openclaw::sha256_hex12;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::Record;
 use crate::domain::service::revision;
-use crate::domain::user_id::sha256_hex12;
 
 /// Room for some three hundred revisions, where two or three are usual.
 const SLOT_BYTES: usize = 32 * 1024;

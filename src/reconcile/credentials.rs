@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use openclaw::freshness::SignIn;
+use openclaw::{CredentialPlan, Provider, Release, Warning};
+
 use super::error::ConvergeError;
 use super::plan::Refusal;
 use super::status::ContainerView;
 use super::{Caller, Converged, Reconciler, SignInChange, Target};
-use crate::domain::credential_plan::{CredentialPlan, Release, Warning};
-use crate::domain::freshness::SignIn;
-use crate::domain::{CurrentDefinition, SignInKind, UserId};
+use crate::domain::{CurrentDefinition, UserId};
 use crate::staging::Location;
 
 /// A user's sign-in, wherever it is, without any token.
@@ -17,7 +18,7 @@ pub struct Credentials {
     /// What the user's container runs.
     pub release: Release,
     /// How the user signs in.
-    pub kind: SignInKind,
+    pub kind: Provider,
     /// The plan that is in force; `None` where the provider takes no sign-in.
     pub plan: Option<CredentialPlan>,
     /// The sign-in that the release will use, or would.
@@ -45,7 +46,7 @@ impl Reconciler {
         let CurrentDefinition { release, spec, .. } = self.current_of(user).await?;
         let found = self.staging.look(user, &release).await?;
         let mut locations = self.staging.locations(user, &release).await?;
-        let is_used = spec.sign_in == SignInKind::Chatgpt;
+        let is_used = spec.sign_in == Provider::Chatgpt;
         if !is_used {
             for location in &mut locations {
                 location.authoritative = false;
@@ -73,7 +74,7 @@ impl Reconciler {
     /// In one word, what a user's sign-in is like; `None` when the files do not answer.
     pub async fn sign_in_state(&self, user: &UserId, view: &ContainerView) -> Option<&'static str> {
         let current = view.current.as_ref()?;
-        if current.spec.sign_in != SignInKind::Chatgpt {
+        if current.spec.sign_in != Provider::Chatgpt {
             return Some("not_needed");
         }
         let found = self.hints.take(self.staging.as_hint().look(user, &current.release).await)?;

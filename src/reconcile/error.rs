@@ -1,10 +1,11 @@
 //! Why a converge did not reach its target. Nothing here knows of HTTP.
 
+use openclaw::Invalid;
 use thiserror::Error;
 
 use super::plan::Refusal;
 use crate::aws::{AwsError, ErrorKind, QueueFull};
-use crate::domain::{BaseError, CurrentError, EcrImage, Invalid, PromotedBaseError, RenderError};
+use crate::domain::{BaseError, CurrentError, EcrImage, PromotedBaseError, RenderError};
 use crate::ledger::LedgerError;
 use crate::staging::{StagingError, StagingErrorKind};
 

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use openclaw::openclaw_json::{GATEWAY_PORT, GatewayToken};
 use secrecy::SecretString;
 
 use super::error::ConvergeError;
 use super::target::Target;
 use super::{Caller, Converged, Reconciler, SignInChange};
 use crate::domain::UserId;
-use crate::domain::credential_plan::openclaw_json::{GATEWAY_PORT, GatewayToken};
 
 /// How to reach a user's gateway.
 pub struct Gateway {

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use openclaw::{ChatGptAuth, Provider, sha256_hex12};
 use secrecy::{ExposeSecret as _, SecretSlice};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,8 +12,7 @@ use serde_json::Value;
 use super::SignInChange;
 use super::plan::Refusal;
 use super::target::{Definition, Desired, IfMissing, Target};
-use crate::domain::user_id::sha256_hex12;
-use crate::domain::{ChatGptAuth, Phase, RolloutOrder, SignInKind, SpecPatch, State};
+use crate::domain::{Phase, RolloutOrder, SpecPatch, State};
 use crate::ledger::{Pending, Secret};
 
 /// What is to be done for a user: first the delete, then the rest.
@@ -331,7 +331,7 @@ fn add(all: &mut Vec<Change>, change: Change) {
 /// Whether a sign-in of before has no use any more.
 fn changes_provider(present: &Target) -> bool {
     matches!(present, Target::Present { definition: Definition::Render(SpecPatch { sign_in: Some(kind), .. }), .. }
-        if *kind != SignInKind::Chatgpt)
+        if *kind != Provider::Chatgpt)
 }
 
 impl Target {

@@ -47,6 +47,7 @@ pub use target::{Definition, Desired, IfMissing, Target};
 use std::sync::Arc;
 use std::time::Duration;
 
+use openclaw::{ChatGptAuth, Provider, Release, Warning};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -54,8 +55,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::aws::{Aws, Class, PosixOwner, Scope};
-use crate::domain::credential_plan::{Release, Warning};
-use crate::domain::{ChatGptAuth, Coordinates, CurrentDefinition, RolloutOrder, SignInKind, UserId};
+use crate::domain::{Coordinates, CurrentDefinition, RolloutOrder, UserId};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::probe::GatewayProbe;
@@ -164,7 +164,7 @@ pub struct PlacedSignIn {
     /// The release that they were made for.
     pub release: Release,
     /// The way of signing in that they were made for.
-    pub kind: SignInKind,
+    pub kind: Provider,
     /// What was done.
     pub placed: Placed,
     /// Old and new paths of what a repair moved aside, relative to the user's directory.

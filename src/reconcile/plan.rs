@@ -4,13 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use openclaw::Invalid;
 use thiserror::Error;
 
 use super::target::{Definition, Desired, IfMissing, Target};
 use crate::domain::service::{Rollout, Service, ServiceStatus, is_newer_revision, revision};
 use crate::domain::{
-    Accepted, BaseDefinition, CurrentDefinition, EcrImage, Invalid, Phase, RenderError, Rendered, Spec, SpecPatch,
-    UserId, render,
+    Accepted, BaseDefinition, CurrentDefinition, EcrImage, Phase, RenderError, Rendered, Spec, SpecPatch, UserId,
+    render,
 };
 
 /// What is known of a user.

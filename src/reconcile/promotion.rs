@@ -1,11 +1,12 @@
 //! Promoting a base: which one new users get, and who keeps theirs is in [`crate::domain::BaseChoice`].
 
 use jiff::Timestamp;
+use openclaw::Invalid;
 
 use super::error::ConvergeError;
 use super::plan::Refusal;
 use super::{Caller, Reconciler};
-use crate::domain::{Invalid, Promotion, base_revision, with_causes};
+use crate::domain::{Promotion, base_revision, with_causes};
 use crate::ledger::LedgerError;
 
 /// How often a promotion is tried that another one came before.

@@ -1,8 +1,9 @@
 //! What a caller wants a user's container to become.
 
+use openclaw::OpenClawVersion;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{BaseChoice, ImageRef, OpenClawVersion, RolloutOrder, Size, Spec, SpecPatch, State};
+use crate::domain::{BaseChoice, ImageRef, RolloutOrder, Size, Spec, SpecPatch, State};
 
 /// The wanted end of a converge. Provision, resize, redeploy, start, stop and delete differ only in this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use openclaw::OpenClawVersion;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{ImageRef, OpenClawVersion, Size, UserId};
+use crate::domain::{ImageRef, Size, UserId};
 
 /// What a user had before, for the way back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,12 +21,13 @@ pub mod words;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use openclaw::Invalid;
 use serde_json::Value;
 use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Invalid, UserId};
+use crate::domain::UserId;
 use crate::fleet::{ListRefused, Roster};
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::Metrics;

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use openclaw::sha256_hex12;
+
 use super::words::{Event, Journal, Person, Rollout, RolloutState, Share, Stage};
 use crate::domain::UserId;
-use crate::domain::user_id::sha256_hex12;
 
 /// A user who is on the way, as ECS shows them now.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use openclaw::sha256_hex;
 use serde_json::{Value, json};
 
 use super::forecast::{self, Load};
 use super::taking::{self, Taken};
 use super::words::{Change, Rollout};
 use super::{Inner, RolloutError};
-use crate::domain::user_id::sha256_hex;
 use crate::domain::{Size, State, UserId};
 use crate::fleet::Listed;
 use crate::reconcile::Foreseen;

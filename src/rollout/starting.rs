@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use openclaw::{Invalid, OpenClawVersion};
 
 use super::forecast::{self, Load};
 use super::preview::Preview;
 use super::words::{Canaries, Change, Event, Rollout, RolloutState, Select, Strategy, lines};
 use super::{Inner, RolloutError, Rollouts, named, plan, read};
-use crate::domain::{Invalid, OpenClawVersion, RolloutOrder, State, UserId, with_causes};
+use crate::domain::{RolloutOrder, State, UserId, with_causes};
 use crate::fleet::{Facts, ListRefused, Listed};
 use crate::reconcile::{Caller, ConvergeError};
 

@@ -1,8 +1,7 @@
 //! A maintenance window: hours in UTC, on some days of the week or on all. Pure.
 
+use openclaw::Invalid;
 use serde::{Deserialize, Serialize};
-
-use crate::domain::Invalid;
 
 const MINUTES_OF_A_DAY: i64 = 24 * 60;
 const MINUTES_OF_A_WEEK: i64 = 7 * MINUTES_OF_A_DAY;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use openclaw::OpenClawVersion;
 use serde::{Deserialize, Serialize};
 
 pub use super::journal::{Event, Former, Journal, Line, Person, Stage, lines, push};
 pub use super::window::{DAYS, Window};
-use crate::domain::{ImageRef, OpenClawVersion, RolloutOrder, Size, State, UserId};
+use crate::domain::{ImageRef, RolloutOrder, Size, State, UserId};
 
 /// What is changed of each user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,15 +4,14 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use openclaw::openclaw_json::{Entries, Noted, Surroundings, merge_for};
+use openclaw::{ChatGptAuth, CredentialPlan, OnDisk, Placement, ProfileProvider, Release, Warning, place, unneeded};
 use secrecy::SecretString;
 
 use super::configuration::{self, Planned};
 use super::error::StagingError;
 use super::home::Home;
 use super::{ATTEMPTS, Owner, Placed, Staged, Staging, credentials, entry};
-use crate::domain::auth_json::ChatGptAuth;
-use crate::domain::credential_plan::openclaw_json::{Entries, Noted, Surroundings, merge_for};
-use crate::domain::credential_plan::{CredentialPlan, OnDisk, Placement, Provider, Release, Warning, place, unneeded};
 use crate::domain::user_id::UserId;
 
 /// What becomes of the user's ChatGPT sign-in.
@@ -49,7 +48,7 @@ pub(super) struct Settings {
 }
 
 /// What was noted in `openclaw.json`, and the provider of the profile that it was asked to name.
-type Saying = (Noted, Option<Provider>);
+type Saying = (Noted, Option<ProfileProvider>);
 
 /// How one try ended.
 enum End {

@@ -3,6 +3,10 @@
 use std::fs::File;
 use std::io::Read as _;
 
+use openclaw::openclaw_json::{
+    Agent, GatewayToken, Merged, default_agent, gateway_port, gateway_token, with_gateway_token,
+};
+use openclaw::{ProfileProvider, Warning, auth_profiles};
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 
@@ -11,10 +15,6 @@ use super::home::{At, Edit, Home, What};
 use super::jail::{Child, Found, Name};
 use super::places;
 use super::{ATTEMPTS, Owner, Staging};
-use crate::domain::credential_plan::openclaw_json::{
-    Agent, GatewayToken, Merged, default_agent, gateway_port, gateway_token, with_gateway_token,
-};
-use crate::domain::credential_plan::{Provider, Warning, auth_profiles};
 use crate::domain::user_id::UserId;
 use crate::files::Root;
 
@@ -30,7 +30,7 @@ impl Staging {
     pub async fn agent_elsewhere(
         &self,
         user: &UserId,
-        profile: Option<Provider>,
+        profile: Option<ProfileProvider>,
     ) -> Result<Option<Warning>, StagingError> {
         let agent = self.blocking(user, move |root, user| {
             let Child::Directory(home) = places::home(root, user)? else { return Ok(None) };
@@ -44,7 +44,7 @@ impl Staging {
         &self,
         user: &UserId,
         agent: Option<Agent>,
-        profile: Option<Provider>,
+        profile: Option<ProfileProvider>,
     ) -> Result<Option<Warning>, StagingError> {
         let Some((provider, agent)) = profile.zip(agent) else { return Ok(None) };
         if let Some(directory) = agent.directory {

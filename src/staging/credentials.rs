@@ -1,17 +1,17 @@
 //! A user's sign-in on disk: read, and changed as the placement says. Blocking; `Staging` runs these off the runtime's
 //! threads.
 
+use openclaw::{
+    Aside, AsideName, AuthState, Change, CodexConfig, HandOver, OnDisk, Place, Profiles, Stored, api_key_in,
+};
 use secrecy::ExposeSecret as _;
 
 use super::Owner;
 use super::error::{StagingError, StagingErrorKind};
 use super::home::{Edit, Home, What};
 use super::jail::{Child, Dir, Found, Name};
-use super::places::{self, ASIDE, CODEX, PLACES, path_of};
+use super::places::{self, ASIDE, CODEX, path_of};
 use super::write::remove_leftovers;
-use crate::domain::credential_plan::{
-    Aside, AsideName, AuthState, Change, CodexConfig, HandOver, OnDisk, Place, Profiles, Stored, api_key_in,
-};
 use crate::domain::user_id::UserId;
 use crate::files::Root;
 
@@ -86,7 +86,7 @@ impl Observed {
             Place::HandOver => matches!(hand_over, HandOver::Nothing),
             Place::AuthState => matches!(auth_state, AuthState::Nothing),
         };
-        PLACES.into_iter().any(|place| doubtful(place) && matches!(self.found(place), Found::Regular(_)))
+        Place::ALL.into_iter().any(|place| doubtful(place) && matches!(self.found(place), Found::Regular(_)))
     }
 }
 
@@ -130,7 +130,7 @@ pub(super) fn prepare(
 ) -> Result<Observed, StagingError> {
     // `CODEX_HOME` must exist, whatever is in it (openclaw-facts §3).
     let codex = home.make_at(&CODEX, moved_aside)?;
-    for place in PLACES {
+    for place in Place::ALL {
         let (path, name) = path_of(place);
         if let Some(at) = home.find(path)? {
             home.sweep(at)?;
@@ -169,7 +169,7 @@ pub(super) fn inspect(root: &Root, user: &UserId) -> Result<Observed, StagingErr
 /// Removes what a killed process left, which holds tokens.
 pub(super) fn tidy(root: &Root, user: &UserId) -> Result<(), StagingError> {
     let Child::Directory(home) = places::home(root, user)? else { return Ok(()) };
-    for path in PLACES.into_iter().map(|place| path_of(place).0).chain([&ASIDE[..]]) {
+    for path in Place::ALL.into_iter().map(|place| path_of(place).0).chain([&ASIDE[..]]) {
         if let Some(directory) = places::walk(&home, path)? {
             remove_leftovers(&directory)?;
         }

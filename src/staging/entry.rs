@@ -9,10 +9,10 @@ use super::jail::{Found, Name};
 use super::places::OURS;
 
 /// Name and content of each file.
-static FILES: [(Name, &str); 2] = [
-    (Name::fixed("entry.sh"), include_str!("container/entry.sh")),
-    (Name::fixed("import.mjs"), include_str!("container/import.mjs")),
-];
+static FILES: [(Name, &str); 2] = {
+    let [(script, of_script), (import, of_import)] = openclaw::entry::FILES;
+    [(Name::fixed(script), of_script), (Name::fixed(import), of_import)]
+};
 
 /// What there is to write: the files that are missing or not of this build. What was in the way is moved aside.
 pub(super) fn edits(
@@ -33,19 +33,4 @@ pub(super) fn edits(
         }
     }
     Ok(edits)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::FILES;
-    use crate::domain::UPSTREAM_COMMAND;
-
-    /// `doctor` tells operators what the script runs where the base names no command.
-    #[test]
-    fn the_script_runs_what_is_said_that_it_runs() {
-        let (program, arguments) = UPSTREAM_COMMAND.split_once(" gateway").unwrap();
-        let script = FILES[0].1;
-        assert!(script.contains(&format!("exec {program} \"$@\"")), "{program}");
-        assert!(script.contains(&format!("run_openclaw gateway{arguments}")), "{arguments}");
-    }
 }

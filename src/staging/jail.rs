@@ -12,13 +12,13 @@ use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use openclaw::AsideName;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 use secrecy::zeroize::Zeroizing;
 
 use super::Owner;
 use super::error::StagingError;
-use crate::domain::credential_plan::AsideName;
 use crate::domain::user_id::UserId;
 use crate::files::{Permit, Root};
 

@@ -1,33 +1,30 @@
 //! Every place where a sign-in of a user was ever seen to be (openclaw-facts §2), described without any token. Blocking.
 
 use jiff::Timestamp;
+use openclaw::auth_profiles::{self, ProfileContent};
+use openclaw::freshness::SignIn;
+use openclaw::identity::Identity;
+use openclaw::{Aside, AsideName, Authority, CredentialPlan, HandOver, Profiles, Stored, files, sha256_hex12};
 use rustix::io::Errno;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::error::{StagingError, StagingErrorKind};
 use super::home::Home;
 use super::jail::{Child, Dir, Found, Name};
-use super::places::{self, ASIDE, AUTH_JSON, AUTH_PROFILES, CODEX, NAMES_LOOKED_THROUGH, OURS};
+use super::places::{self, ASIDE, AUTH_JSON, AUTH_PROFILES, CODEX, HAND_OVER, NAMES_LOOKED_THROUGH, OURS};
 use super::write::{Replaced, replace};
 use super::{ATTEMPTS, Owner};
-use crate::domain::credential_plan::auth_profiles::{self, ProfileContent};
-use crate::domain::credential_plan::{Aside, AsideName, Authority, CredentialPlan, HandOver, Profiles, Stored};
-use crate::domain::freshness::SignIn;
-use crate::domain::identity::Identity;
-use crate::domain::user_id::{UserId, sha256_hex12};
+use crate::domain::user_id::UserId;
 use crate::files::Root;
 
-const AGENTS: Name = Name::fixed("agents");
-const AGENT: Name = Name::fixed("agent");
-const MAIN: &str = "main";
-const CODEX_HOME: Name = Name::fixed("codex-home");
-const HARNESS: [Name; 2] = [Name::fixed("harness-auth"), Name::fixed("codex")];
-const ENCRYPTED: [Name; 2] = [Name::fixed("credentials"), Name::fixed("auth-profiles")];
-const STATE: [Name; 1] = [Name::fixed("state")];
-/// The databases that a release imports sign-ins into: of 2026.6.5 – 7.x in the agent's directory, from 8 in `state`.
-static AGENT_STORE: Name = Name::fixed("openclaw-agent.sqlite");
-static STATE_STORE: Name = Name::fixed("openclaw.sqlite");
-static SIGN_IN: Name = Name::fixed("sign-in.json");
+const AGENTS: Name = Name::fixed(files::AGENTS);
+const AGENT: Name = Name::fixed(files::AGENT[2]);
+const CODEX_HOME: Name = Name::fixed(files::AGENTS_CODEX_HOME);
+const HARNESS: [Name; 2] = [Name::fixed(files::HARNESS[0]), Name::fixed(files::HARNESS[1])];
+const ENCRYPTED: [Name; 2] = [Name::fixed(files::ENCRYPTED[0]), Name::fixed(files::ENCRYPTED[1])];
+const STATE: [Name; 1] = [Name::fixed(files::STATE[0])];
+static AGENT_STORE: Name = Name::fixed(files::AGENT_STORE);
+static STATE_STORE: Name = Name::fixed(files::STATE_STORE);
 /// So many copies are described.
 const MOST_COPIES: usize = 32;
 
@@ -298,7 +295,7 @@ fn visit(
     see(file(codex.as_ref(), &AUTH_JSON, "codex/auth.json", LocationKind::CodexAuth), &mut obstacle)?;
     let profiles = "agents/main/agent/auth-profiles.json";
     see(file(main.as_ref(), &AUTH_PROFILES, profiles, LocationKind::AuthProfile), &mut obstacle)?;
-    see(file(ours.as_ref(), &SIGN_IN, ".provisioner/sign-in.json", LocationKind::HandOver), &mut obstacle)?;
+    see(file(ours.as_ref(), &HAND_OVER, ".provisioner/sign-in.json", LocationKind::HandOver), &mut obstacle)?;
     let store = "agents/main/agent/openclaw-agent.sqlite";
     see(file(main.as_ref(), &AGENT_STORE, store, LocationKind::Database), &mut obstacle)?;
     see(file(state.as_ref(), &STATE_STORE, "state/openclaw.sqlite", LocationKind::Database), &mut obstacle)?;
@@ -354,7 +351,7 @@ fn of_agent(
     obstacle: &mut Obstacle,
 ) -> Result<(), StagingError> {
     let at = |rest: &str| format!("agents/{id}/agent/{rest}");
-    let is_main = id == MAIN;
+    let is_main = id == files::MAIN;
     let names = obstacle.pass(agent.names(NAMES_LOOKED_THROUGH))?.unwrap_or_default().into_iter();
     let is_copy = |name: &Name| {
         let rest = name.bytes().strip_prefix(AUTH_PROFILES.bytes());

@@ -33,6 +33,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use openclaw::freshness::{Decision, Reason, SignIn};
+use openclaw::{Change, CredentialPlan, Placement, Release, Warning, place, signed_out};
 use rustix::fs::{Gid, Uid};
 
 pub use arrange::ToStage;
@@ -43,8 +45,6 @@ pub use locations::{Location, LocationKind};
 
 use home::Home;
 
-use crate::domain::credential_plan::{Change, CredentialPlan, Placement, Release, Warning, place, signed_out};
-use crate::domain::freshness::{Decision, Reason, SignIn};
 use crate::domain::user_id::UserId;
 use crate::files::{Fence, Files, Job, Root};
 

@@ -1,11 +1,11 @@
 //! The directories and files of a user that staging knows: walked, made and healed.
 
+use openclaw::{Place, files};
 use rustix::fs::Mode;
 
 use super::Owner;
 use super::error::StagingError;
 use super::jail::{Child, Dir, Name};
-use crate::domain::credential_plan::Place;
 use crate::domain::user_id::UserId;
 use crate::files::Root;
 
@@ -16,22 +16,20 @@ const LOCKS: Name = Name::fixed("locks");
 /// Work that was accepted and is not done.
 const PENDING: Name = Name::fixed("pending");
 const ROLLOUTS: Name = Name::fixed("rollouts");
-pub(super) static CODEX: [Name; 1] = [Name::fixed("codex")];
-pub(super) static AUTH_JSON: Name = Name::fixed("auth.json");
-/// `agents/main/agent`, where OpenClaw keeps the sign-ins of its agent `main`.
-pub(super) static AGENT: [Name; 3] = [Name::fixed("agents"), Name::fixed("main"), Name::fixed("agent")];
-pub(super) static AUTH_PROFILES: Name = Name::fixed("auth-profiles.json");
-static AUTH_STATE: Name = Name::fixed("auth-state.json");
-/// What is ours and the container's alone.
-pub(super) static OURS: [Name; 1] = [Name::fixed(".provisioner")];
-static SIGN_IN: Name = Name::fixed("sign-in.json");
-/// Sign-ins that were in the way of another one.
-pub(super) static ASIDE: [Name; 2] = [Name::fixed(".provisioner"), Name::fixed("aside")];
+// What OpenClaw and the entry script know, by the names that they know.
+pub(super) static CODEX: [Name; 1] = [Name::fixed(files::CODEX[0])];
+pub(super) static AUTH_JSON: Name = Name::fixed(files::AUTH_JSON);
+pub(super) static CODEX_CONFIG: Name = Name::fixed(files::CODEX_CONFIG);
+pub(super) static AGENT: [Name; 3] =
+    [Name::fixed(files::AGENT[0]), Name::fixed(files::AGENT[1]), Name::fixed(files::AGENT[2])];
+pub(super) static AUTH_PROFILES: Name = Name::fixed(files::AUTH_PROFILES);
+static AUTH_STATE: Name = Name::fixed(files::AUTH_STATE);
+pub(super) static OURS: [Name; 1] = [Name::fixed(files::OURS[0])];
+pub(super) static HAND_OVER: Name = Name::fixed(files::HAND_OVER);
+pub(super) static ASIDE: [Name; 2] = [Name::fixed(files::ASIDE[0]), Name::fixed(files::ASIDE[1])];
 /// A tenant's directory may hold millions of names: ours are looked for among this many, and so many are read.
 pub(super) const NAMES_LOOKED_THROUGH: usize = 1_000;
 pub(super) const MOST_ASIDES: usize = 64;
-/// The Codex CLI's own settings, which are the user's.
-pub(super) static CODEX_CONFIG: Name = Name::fixed("config.toml");
 /// The tenant's own, and nobody else's business.
 const PRIVATE: Mode = Mode::RWXU;
 /// `users/` is not a secret and never the tenant's: root-owned, beyond every access point's root.
@@ -39,16 +37,13 @@ const LISTABLE: Mode = Mode::from_raw_mode(0o755);
 /// The tenant may keep swapping a directory while it is opened.
 const SWAPS_ENDURED: u32 = 8;
 
-/// All files that are written for a sign-in.
-pub(super) const PLACES: [Place; 4] = [Place::Codex, Place::Profiles, Place::AuthState, Place::HandOver];
-
 /// The directories down to a place's file, and its name.
 pub(super) fn path_of(place: Place) -> (&'static [Name], &'static Name) {
     match place {
         Place::Codex => (&CODEX, &AUTH_JSON),
         Place::Profiles => (&AGENT, &AUTH_PROFILES),
         Place::AuthState => (&AGENT, &AUTH_STATE),
-        Place::HandOver => (&OURS, &SIGN_IN),
+        Place::HandOver => (&OURS, &HAND_OVER),
     }
 }
 

@@ -10,18 +10,18 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use openclaw::freshness::Existing;
+use openclaw::openclaw_json::{Entries, merge};
+use openclaw::{ChatGptAuth, OpenClawVersion};
 use rustix::fs::{Mode, OFlags};
 use secrecy::ExposeSecret as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::domain::OpenClawVersion;
-use crate::domain::auth_json::ChatGptAuth;
-use crate::domain::credential_plan::openclaw_json::{Entries, merge};
-use crate::domain::freshness::Existing;
-use crate::domain::jwt::tests::jwt;
 use crate::metrics::Metrics;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// A root directory with staging on it, and one user.
 struct Fixture {
@@ -113,6 +113,12 @@ fn recipe() -> Release {
 }
 
 /// A sign-in that was refreshed, and its access token issued, at this second.
+/// An unsigned JWT with these claims.
+fn jwt(claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.c2ln", part(&json!({"alg": "RS256"})), part(claims))
+}
+
 fn auth(second: i64) -> ChatGptAuth {
     let access = jwt(&json!({"iat": second, "exp": second + 864_000}));
     let last_refresh = jiff::Timestamp::from_second(second).unwrap().to_string();
@@ -264,7 +270,7 @@ async fn a_rotation_after_the_judgement_stops_the_write() {
         let mut home = Home::make(root, user, owner)?;
         let observed = credentials::prepare(&mut home, owner, &mut vec![])?;
         fs::write(path, auth(NEW).to_file_bytes().expose_secret()).unwrap();
-        let changes = [Change::Write(crate::domain::credential_plan::Place::Codex, auth(OLD).to_file_bytes())];
+        let changes = [Change::Write(openclaw::Place::Codex, auth(OLD).to_file_bytes())];
         let edits: Vec<_> = credentials::edits(&observed, &changes).collect();
         home.apply(&edits, &mut vec![])
     });

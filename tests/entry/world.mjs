@@ -7,7 +7,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-const scripts = path.join(here, "../../src/staging/container");
+const scripts = path.join(here, "../../crates/openclaw/src/entry");
 const day = 86_400_000;
 
 export const sqlite = await import("node:sqlite").catch(() => null);

@@ -3,10 +3,10 @@
 mod lifecycle;
 mod store;
 
+use openclaw::OpenClawVersion;
 use serde_json::{Value, json};
 
 use aws_emulator::{Fault, FaultKind};
-use openclaw_provisioner::domain::OpenClawVersion;
 
 use crate::harness::{TestApp, auth, jwt, provision_body, variable};
 

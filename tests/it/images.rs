@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use openclaw_provisioner::domain::{UPSTREAM_COMMAND, VersionFile};
+use openclaw::entry::UPSTREAM_COMMAND;
+use openclaw_provisioner::domain::VersionFile;
 use serde_json::Value;
 
 fn read(path: &str) -> String {

@@ -269,7 +269,7 @@ pub(in crate::cli) struct DeleteArgs {
     pub(super) settings: SettingsArgs,
 }
 
-pub(super) fn user_id(text: &str) -> Result<UserId, crate::domain::Invalid> {
+pub(super) fn user_id(text: &str) -> Result<UserId, openclaw::Invalid> {
     UserId::parse(text)
 }
 

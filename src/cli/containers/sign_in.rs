@@ -6,13 +6,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use openclaw::encoding::not_json_because_of;
 use serde_json::{Value, json};
 
 use super::api::Api;
 use super::args::user_id;
 use super::{OneArgs, SettingsArgs};
 use crate::domain::UserId;
-use crate::domain::encoding::not_json_because_of;
 
 /// Largest sign-in that is read, in bytes: real ones have some thousands.
 const MOST_BYTES: u64 = 256 * 1024;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use openclaw::{Invalid, Provider};
 use serde::{Deserialize, Serialize};
 
-use super::{CODEX_HOME, SignInKind};
-use crate::domain::Invalid;
+use super::CODEX_HOME;
 use crate::domain::task_definition::LABEL_PREFIX;
 
 /// Environment variables by name, values in plain sight.
@@ -71,7 +71,7 @@ impl Variables {
     pub fn parse(raw: BTreeMap<String, String>) -> Result<Self, Invalid> {
         for (name, value) in &raw {
             check_name("variables", name)?;
-            if SignInKind::ALL.iter().any(|kind| kind.key() == Some(name)) {
+            if Provider::ALL.iter().any(|kind| kind.key() == Some(name)) {
                 return Err(Invalid::new(
                     format!("variables.{name}"),
                     "anybody who may describe a task definition reads it",

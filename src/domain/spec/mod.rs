@@ -5,13 +5,13 @@ mod maps;
 
 use std::collections::BTreeMap;
 
+use openclaw::{Invalid, OpenClawVersion, Provider};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
 
 pub use maps::{Labels, Secrets, Variables, is_secret_arn};
 
-use super::{ImageRef, Invalid, OpenClawVersion, Size};
+use super::{ImageRef, Size};
 use maps::STORE_IT;
 
 /// The environment variable that announces the codex home to the container. It is ours alone.
@@ -31,7 +31,7 @@ pub struct Spec {
     pub openclaw_version: Option<OpenClawVersion>,
     /// How the user signs in.
     #[serde(default)]
-    pub sign_in: SignInKind,
+    pub sign_in: Provider,
     /// Plain environment variables of that container. Not for secrets: anybody who may describe a task
     /// definition reads them.
     #[serde(default, skip_serializing_if = "Variables::is_empty")]
@@ -46,64 +46,6 @@ pub struct Spec {
     /// deployment loses nothing (incident 4 by another road).
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
-}
-
-/// How the user signs in to their model provider.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = Provider)]
-pub enum SignInKind {
-    /// A ChatGPT account, by the staged `auth.json`.
-    #[default]
-    Chatgpt,
-    /// An OpenAI API key.
-    OpenaiKey,
-    /// An Anthropic API key.
-    AnthropicKey,
-    /// Amazon Bedrock, by the role of the task.
-    Bedrock,
-}
-
-impl SignInKind {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Chatgpt, Self::OpenaiKey, Self::AnthropicKey, Self::Bedrock];
-
-    /// As requests and specs write it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Chatgpt => "chatgpt",
-            Self::OpenaiKey => "openai_key",
-            Self::AnthropicKey => "anthropic_key",
-            Self::Bedrock => "bedrock",
-        }
-    }
-
-    /// The environment variable of its key.
-    #[must_use]
-    pub const fn key(self) -> Option<&'static str> {
-        match self {
-            Self::OpenaiKey => Some("OPENAI_API_KEY"),
-            Self::AnthropicKey => Some("ANTHROPIC_API_KEY"),
-            // Signed in by files, or by the role of the task.
-            Self::Chatgpt | Self::Bedrock => None,
-        }
-    }
-
-    /// Whether a ChatGPT sign-in may be sent.
-    ///
-    /// # Errors
-    /// Names `auth`, and the way to ChatGPT.
-    pub fn takes_auth(self) -> Result<(), Invalid> {
-        match self {
-            Self::Chatgpt => Ok(()),
-            Self::OpenaiKey | Self::AnthropicKey | Self::Bedrock => Err(Invalid::new(
-                "auth",
-                format!("provider {} has no use for a ChatGPT sign-in", self.name()),
-                "leave it out, or POST /provision with it and `provider` chatgpt",
-            )),
-        }
-    }
 }
 
 /// A partial spec, as a caller sends it: `None` leaves what the user has.
@@ -121,7 +63,7 @@ pub struct SpecPatch {
     pub openclaw_version: Option<OpenClawVersion>,
     /// How the user is to sign in.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sign_in: Option<SignInKind>,
+    pub sign_in: Option<Provider>,
     /// Whether a ChatGPT sign-in came along.
     pub has_auth: bool,
     /// The whole new set of variables.
@@ -162,7 +104,7 @@ impl Spec {
         self.after(Some(before), patch)
     }
 
-    fn after(mut self, before: Option<SignInKind>, patch: &SpecPatch) -> Result<Self, Invalid> {
+    fn after(mut self, before: Option<Provider>, patch: &SpecPatch) -> Result<Self, Invalid> {
         let sign_in = patch.sign_in_after(before)?;
         if let Some(size) = patch.size {
             self.size = Some(size);
@@ -224,11 +166,11 @@ impl SpecPatch {
         let (before, now) = (self.sign_in, later.sign_in.or(self.sign_in));
         let has_auth = match later.sign_in {
             // The sign-in has no use any more.
-            Some(kind) if kind != SignInKind::Chatgpt => later.has_auth,
+            Some(kind) if kind != Provider::Chatgpt => later.has_auth,
             Some(_) | None => self.has_auth || later.has_auth,
         };
         let mut secrets = self.secrets;
-        match (later.secrets, before.and_then(SignInKind::key)) {
+        match (later.secrets, before.and_then(Provider::key)) {
             (Some(later), _) => secrets = Some(later),
             (None, Some(key)) if now != before => {
                 if let Some(secrets) = &mut secrets {
@@ -261,11 +203,11 @@ impl SpecPatch {
 
     /// A sign-in that is sent along changes no provider: that would take the other one's key away unasked, at the next
     /// call of a web app that sends the sign-in with every provision.
-    fn sign_in_after(&self, before: Option<SignInKind>) -> Result<SignInKind, Invalid> {
+    fn sign_in_after(&self, before: Option<Provider>) -> Result<Provider, Invalid> {
         let now = self.sign_in.or(before).unwrap_or_default();
         if self.has_auth {
             now.takes_auth()?;
-        } else if now == SignInKind::Chatgpt && before != Some(now) {
+        } else if now == Provider::Chatgpt && before != Some(now) {
             return Err(Invalid::new(
                 "auth",
                 "is missing, and the user has no ChatGPT sign-in yet",

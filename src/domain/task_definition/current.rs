@@ -1,5 +1,7 @@
 //! A user's current revision: where the spec is read from.
 
+use openclaw::openclaw_json::{GATEWAY_PORT, Surroundings};
+use openclaw::{Provider, Release, Warning};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -9,9 +11,7 @@ use super::{
     LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, container, has_health_check,
     items, text,
 };
-use crate::domain::credential_plan::openclaw_json::{GATEWAY_PORT, Surroundings};
-use crate::domain::credential_plan::{Release, Warning};
-use crate::domain::{Architecture, CODEX_HOME, SignInKind, Spec, UserId};
+use crate::domain::{Architecture, CODEX_HOME, Spec, UserId};
 
 /// What AWS's SDK takes before a task role.
 const AWS_KEYS: [&str; 4] =
@@ -143,7 +143,7 @@ impl CurrentDefinition {
             names_workspace: variable(WORKSPACE_DIR).is_some(),
             codex_home: variable(CODEX_HOME).map(str::to_owned),
             image: text(&container, "image").unwrap_or_default().to_owned(),
-            release: Release::of_definition(document),
+            release: super::release_of(document),
             cpu: number("cpu"),
             memory_mib: number("memory"),
             architecture: Architecture::of_ecs(
@@ -169,7 +169,7 @@ impl CurrentDefinition {
     pub fn isolation_warning(&self) -> Option<Warning> {
         let has_own_keys =
             || AWS_KEYS.iter().any(|name| self.spec.variables.contains(name) || self.spec.secrets.contains(name));
-        let needs_role = || self.spec.sign_in == SignInKind::Bedrock && !has_own_keys();
+        let needs_role = || self.spec.sign_in == Provider::Bedrock && !has_own_keys();
         match self.shares_task_role {
             true => Some(Warning::SharesTaskRole),
             false => needs_role().then_some(Warning::BedrockWithoutRole),

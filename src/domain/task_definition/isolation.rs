@@ -5,12 +5,12 @@
 //! In that order: `setpriv` first would leave a moment in which a process of the tenant's user still has the variable, at every
 //! health check.
 
+use openclaw::Invalid;
 use serde_json::{Map, Value, json};
 
 use super::base_error::BaseError;
 use super::container::{STATE_DIRECTORY, name};
 use super::{items, text};
-use crate::domain::Invalid;
 use crate::domain::spec::Spec;
 
 /// The docker label by which a base asks for the drop; see [`WITHOUT_ROLE`] and [`WITH_ROLE`].
@@ -112,7 +112,7 @@ impl Isolation {
             WITHOUT_ROLE => false,
             WITH_ROLE => true,
             other => {
-                let why = format!("{LABEL_ISOLATION} is {}", crate::domain::invalid::shown(other));
+                let why = format!("{LABEL_ISOLATION} is {}", openclaw::shown(other));
                 return Err(refused(why, "set it to without-role or with-role"));
             }
         };
@@ -291,7 +291,7 @@ fn obstacle(document: &Value, container: &Value, setpriv: &str, keeps_role: bool
             None => true,
         });
         if let Some(trusted) = hides {
-            let path = crate::domain::invalid::shown(path);
+            let path = openclaw::shown(path);
             let why = format!("the mount at {path} would lie over {trusted}, which has to come from the image");
             return Some((why, "mount it elsewhere, such as at /home/node/.openclaw or /data"));
         }

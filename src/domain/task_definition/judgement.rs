@@ -1,17 +1,16 @@
 //! What a base lacks, in words for whoever deploys it: what keeps users' containers from starting, and what makes them
 //! worse than they could be. Rendering needs none of it; ECS, or OpenClaw in the container, does.
 
+use openclaw::entry::UPSTREAM_COMMAND;
+use openclaw::openclaw_json::GATEWAY_PORT;
+use openclaw::{Invalid, OpenClawVersion, Provider, Warning};
 use serde_json::Value;
 
 use super::isolation::{self, Isolation, LABEL_ISOLATION, LABEL_SETPRIV, WITH_ROLE};
 use super::port::{health_check_port, mapped_ports, named_port};
+use super::release::{Named, resolve_release};
 use super::{BaseDefinition, BaseError, container, has_health_check, items, text};
-use crate::domain::credential_plan::openclaw_json::GATEWAY_PORT;
-use crate::domain::credential_plan::{Named, Release, Warning};
-use crate::domain::{Invalid, OpenClawVersion, RawSize, ReleaseDefaults, SignInKind, Size};
-
-/// What the entry script runs where the base names nothing: upstream's own command.
-pub const UPSTREAM_COMMAND: &str = "node openclaw.mjs gateway --allow-unconfigured";
+use crate::domain::{RawSize, ReleaseDefaults, Size};
 
 /// What the settings say that a base has to go with.
 #[derive(Debug, Clone, Copy)]
@@ -238,13 +237,13 @@ fn is_owner(user: &str, (uid, gid): (u32, u32)) -> bool {
 
 fn of_release(container: &Value, defaults: &ReleaseDefaults) -> (Option<OpenClawVersion>, Vec<BaseFinding>) {
     let named = Named { is_pinned: false, by_spec: None, by_settings: defaults.openclaw_version };
-    let release = match Release::resolve(container, named) {
+    let release = match resolve_release(container, named) {
         Ok(release) => release,
         Err(error) => return (None, vec![BaseFinding::ReleaseTooOld(error)]),
     };
     // Rendering adds the key that the settings name.
     let has_key = defaults.auth_profile_secret_arn.is_some();
-    let warnings = release.warnings(SignInKind::Chatgpt).into_iter();
+    let warnings = release.warnings(Provider::Chatgpt).into_iter();
     let mut findings: Vec<_> = warnings
         .filter(|warning| !(has_key && *warning == Warning::ProfileSecretKeyMissing))
         .map(BaseFinding::Release)

@@ -13,6 +13,7 @@ mod isolation;
 mod judgement;
 mod lookout;
 mod port;
+mod release;
 mod render;
 mod scale;
 
@@ -22,8 +23,9 @@ pub use container::{LABEL_ROLE, OpenClawContainer, ROLE_OPENCLAW, ToldBy};
 pub use current::{CurrentDefinition, CurrentError};
 pub use difference::difference;
 pub use isolation::{Isolation, LABEL_ISOLATION, LABEL_SETPRIV, WITH_ROLE, WITHOUT_ROLE};
-pub use judgement::{BaseFinding, BaseJudgement, Expected, Severity, UPSTREAM_COMMAND};
+pub use judgement::{BaseFinding, BaseJudgement, Expected, Severity};
 pub use port::NamedPort;
+pub use release::release_of;
 pub use render::{RenderError, Rendered, render};
 
 use serde_json::{Map, Value};

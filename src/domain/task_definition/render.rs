@@ -3,24 +3,25 @@
 
 use std::collections::BTreeMap;
 
+use openclaw::entry::UPSTREAM_COMMAND;
+use openclaw::openclaw_json::GATEWAY_PORT;
+use openclaw::{AUTH_PROFILE_SECRET_KEY, Invalid, Release};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::base::ENTRY_SCRIPT;
 use super::container::STATE_DIR;
 use super::environment::merge_into;
-use super::judgement::UPSTREAM_COMMAND;
 use super::lookout::{self, Elsewhere, GATEWAY_PORT_VARIABLE};
+use super::release::{LABEL_OPENCLAW_VERSION, Named, resolve_release};
 use super::scale::scale;
 use super::{
     BaseDefinition, LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, OUR_TAGS,
     OUTPUT_MEMBERS, RESERVED_TAG_PREFIX, TAG_BASE_FAMILY, TAG_USER, port, sha256_of, user_family,
 };
-use crate::domain::credential_plan::openclaw_json::GATEWAY_PORT;
-use crate::domain::credential_plan::{AUTH_PROFILE_SECRET_KEY, LABEL_OPENCLAW_VERSION, Named, Release};
 use crate::domain::image::registry_of;
 use crate::domain::spec::CODEX_HOME;
-use crate::domain::{ImageRef, Invalid, Spec, UserId};
+use crate::domain::{ImageRef, Spec, UserId};
 
 /// ECS's limit for one task definition (service quotas): 64 KiB.
 const MAX_BYTES: usize = 64 * 1024;
@@ -114,7 +115,7 @@ pub fn render(
         by_spec: spec.openclaw_version,
         by_settings: base.defaults().openclaw_version,
     };
-    let release = Release::resolve(&Value::Object(container.clone()), named)?;
+    let release = resolve_release(&Value::Object(container.clone()), named)?;
     fit_to_release(container, base, &release);
     // Last, so that nothing is put before it.
     if let Some(isolation) = base.isolation() {
@@ -168,7 +169,7 @@ fn refuse_what_points_elsewhere(base: &BaseDefinition, spec: &Spec) -> Result<()
     if let Some(Elsewhere { variable, looks_at, staged_at }) =
         lookout::misdirected_by(spec.variables.iter(), base.container(), base.state_dir())
     {
-        let looks_at = crate::domain::invalid::shown(&looks_at.unwrap_or_default());
+        let looks_at = openclaw::shown(&looks_at.unwrap_or_default());
         let problem = format!("makes OpenClaw look at {looks_at}, but the user's files are staged at {staged_at}");
         return Err(Invalid::new(format!("variables.{variable}"), problem, LEAVE_IT_OUT));
     }

@@ -4,10 +4,11 @@
 //! nobody had. ECS refuses a definition whose containers have more than the task together (RegisterTaskDefinition,
 //! `cpu` and `memory`).
 
+use openclaw::Invalid;
 use serde_json::{Map, Value, json};
 
 use super::{items, text};
-use crate::domain::{Invalid, RawSize, Size};
+use crate::domain::{RawSize, Size};
 
 /// What a size has to leave OpenClaw: half of Fargate's smallest CPU, and all of its smallest memory.
 const LEAST_CPU: u64 = 128;

@@ -1,5 +1,6 @@
 //! Schemas that say more than a Rust type does: what the domain's parsers accept.
 
+use openclaw::Authority;
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{
     AdditionalProperties, AllOf, ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, SchemaType,
@@ -8,7 +9,6 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{OpenApi, Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::credential_plan::Authority;
 use crate::domain::{CPU_UNITS, ReasonCode, Size};
 use crate::rollout::words::DAYS;
 

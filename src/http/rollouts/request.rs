@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use openclaw::{Invalid, OpenClawVersion};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::domain::{
-    ImageRef, Invalid, Labels, OpenClawVersion, RawSize, RolloutOrder, Size, State, UserId, Variables,
-};
+use crate::domain::{ImageRef, Labels, RawSize, RolloutOrder, Size, State, UserId, Variables};
 use crate::http::App;
 use crate::http::body::Object;
 use crate::http::error::Problem;

@@ -33,8 +33,8 @@ use connection::Patience;
 
 pub(super) use phase::BodyBy;
 
-/// What is answered on every connection, see [`super::health`].
-const HEALTH_PATH: &str = "/healthz";
+/// The path that answers as long as this process does, on every connection (see `health`).
+pub const HEALTH_PATH: &str = "/healthz";
 /// Connections beyond the bound at a time.
 const SPARE: usize = 64;
 /// How long each is left alone: its request may be on its way. With [`SPARE`] this makes 3,200 a second, so that who comes

@@ -13,9 +13,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use openclaw::sha256_hex12;
 
 use super::{App, error};
-use crate::domain::user_id::sha256_hex12;
 use crate::domain::{RawSize, Size};
 
 /// Only files of this origin run, look and are asked, and no text ever becomes markup: an id or a message of ECS that

@@ -1,12 +1,12 @@
 //! The user's files in the course of a converge: in place before a task can start, and once for each release.
 
 use jiff::Timestamp;
+use openclaw::openclaw_json::{Entries, Surroundings};
+use openclaw::{CredentialPlan, Provider, Release};
 
 use super::Run;
-use crate::domain::credential_plan::openclaw_json::{Entries, Surroundings};
-use crate::domain::credential_plan::{CredentialPlan, Release};
 use crate::domain::service::ServiceStatus;
-use crate::domain::{CurrentDefinition, Rendered, SignInKind, with_causes};
+use crate::domain::{CurrentDefinition, Rendered, with_causes};
 use crate::reconcile::error::ConvergeError;
 use crate::reconcile::execute::Taken;
 use crate::reconcile::intent::Work;
@@ -69,7 +69,7 @@ impl Run<'_> {
         &self,
         change: &SignInChange,
         release: &Release,
-        kind: SignInKind,
+        kind: Provider,
         around: Surroundings,
         moved_aside: &mut Vec<(String, String)>,
     ) -> Result<Placed, ConvergeError> {
@@ -89,7 +89,7 @@ impl Run<'_> {
             | SignInChange::RotateGatewayToken => {}
         }
         let what = to_stage(change, kind)?;
-        let is_removed = matches!((kind, change), (SignInKind::Chatgpt, SignInChange::Remove));
+        let is_removed = matches!((kind, change), (Provider::Chatgpt, SignInChange::Remove));
         let needs_start = is_removed && staging.remove_sign_in(user, release).await?;
         let mut placed = staging.stage(user, release, what, entries(release, kind), around).await?;
         if is_removed {
@@ -164,16 +164,14 @@ impl Run<'_> {
 }
 
 /// What becomes of the sign-in, by how the user signs in.
-fn to_stage(sign_in: &SignInChange, kind: SignInKind) -> Result<ToStage<'_>, ConvergeError> {
+fn to_stage(sign_in: &SignInChange, kind: Provider) -> Result<ToStage<'_>, ConvergeError> {
     Ok(match (kind, sign_in) {
         (
-            SignInKind::Chatgpt,
+            Provider::Chatgpt,
             SignInChange::None | SignInChange::Remove | SignInChange::Repair | SignInChange::RotateGatewayToken,
         ) => ToStage::SignIn { sent: None, force: false },
-        (SignInKind::Chatgpt, SignInChange::Send { auth, force }) => {
-            ToStage::SignIn { sent: Some(auth), force: *force }
-        }
-        (SignInKind::OpenaiKey | SignInKind::AnthropicKey | SignInKind::Bedrock, sign_in) => {
+        (Provider::Chatgpt, SignInChange::Send { auth, force }) => ToStage::SignIn { sent: Some(auth), force: *force },
+        (Provider::OpenaiKey | Provider::AnthropicKey | Provider::Bedrock, sign_in) => {
             if let SignInChange::Send { .. } = sign_in {
                 kind.takes_auth().map_err(Refusal::from)?;
             }
@@ -183,14 +181,12 @@ fn to_stage(sign_in: &SignInChange, kind: SignInKind) -> Result<ToStage<'_>, Con
 }
 
 /// What `openclaw.json` is to say.
-fn entries(release: &Release, kind: SignInKind) -> impl Fn(&CredentialPlan) -> Entries + Send + Sync + 'static {
+fn entries(release: &Release, kind: Provider) -> impl Fn(&CredentialPlan) -> Entries + Send + Sync + 'static {
     let release = release.clone();
     move |plan| {
         let (model, profile) = match kind {
-            SignInKind::Chatgpt => (plan.model, plan.profile_in_use()),
-            SignInKind::OpenaiKey | SignInKind::AnthropicKey | SignInKind::Bedrock => {
-                (release.model_entries(kind), None)
-            }
+            Provider::Chatgpt => (plan.model, plan.profile_in_use()),
+            Provider::OpenaiKey | Provider::AnthropicKey | Provider::Bedrock => (release.model_entries(kind), None),
         };
         Entries { model, secrets: release.gateway_secrets(), profile }
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use openclaw::sha256_hex12;
 
 use super::{Fate, Gc, LeftOver, There, UserService, forget_if_new, told};
 use crate::aws::{DESCRIBED_SERVICES, FoundAccessPoint, fenced};
 use crate::domain::service::ServiceStatus;
-use crate::domain::user_id::{SERVICE_PREFIX, sha256_hex12};
+use crate::domain::user_id::SERVICE_PREFIX;
 use crate::domain::{CurrentDefinition, TAG_BASE_FAMILY, TAG_USER, UserId, hide_access_points, with_causes};
 use crate::ledger::{Hold, LedgerError};
 use crate::reconcile::Reconciler;

@@ -1,7 +1,8 @@
 //! `openclaw.json`: ours merged into what the user and the container write.
 
+use openclaw::openclaw_json::{Entries, GatewaySecrets, GatewayToken, TokenSource};
+
 use super::*;
-use crate::domain::credential_plan::openclaw_json::{Entries, GatewaySecrets, GatewayToken, TokenSource};
 
 fn entries(token: TokenSource) -> Entries {
     let secrets = GatewaySecrets { token, has_password: false };

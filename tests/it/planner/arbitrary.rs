@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use openclaw::Provider;
 use openclaw_provisioner::domain::service::ServiceStatus;
-use openclaw_provisioner::domain::{
-    ImageRef, RawSize, RolloutOrder, Secrets, SignInKind, Size, Spec, SpecPatch, Variables,
-};
+use openclaw_provisioner::domain::{ImageRef, RawSize, RolloutOrder, Secrets, Size, Spec, SpecPatch, Variables};
 use openclaw_provisioner::reconcile::Target;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -36,10 +35,10 @@ fn secrets() -> impl Strategy<Value = Secrets> {
 }
 
 /// A provider, and whether a sign-in comes along; mostly as a web app provisions.
-fn sign_in() -> impl Strategy<Value = (Option<SignInKind>, bool)> {
+fn sign_in() -> impl Strategy<Value = (Option<Provider>, bool)> {
     let usual =
-        select(vec![(Option::None, true), (Some(SignInKind::Bedrock), false), (Some(SignInKind::OpenaiKey), false)]);
-    prop_oneof![4 => usual, 1 => (proptest::option::of(select(SignInKind::ALL.to_vec())), any::<bool>())]
+        select(vec![(Option::None, true), (Some(Provider::Bedrock), false), (Some(Provider::OpenaiKey), false)]);
+    prop_oneof![4 => usual, 1 => (proptest::option::of(select(Provider::ALL.to_vec())), any::<bool>())]
 }
 
 fn patch() -> impl Strategy<Value = SpecPatch> {

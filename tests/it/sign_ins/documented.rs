@@ -1,6 +1,6 @@
 //! The list of warnings is documented in full.
 
-use openclaw_provisioner::domain::credential_plan::Warning;
+use openclaw::Warning;
 
 #[test]
 fn every_warning_has_its_row_and_every_row_its_warning() {

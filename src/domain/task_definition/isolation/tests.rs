@@ -313,7 +313,7 @@ fn a_revision_shares_the_role_unless_everything_in_it_is_behind_the_drop() {
     let shares = |document: &Value| CurrentDefinition::parse(document, &user()).unwrap().shares_task_role;
     let codes = |document: &Value| {
         let warnings = CurrentDefinition::parse(document, &user()).unwrap().warnings();
-        warnings.iter().map(crate::domain::credential_plan::Warning::code).collect::<Vec<_>>()
+        warnings.iter().map(openclaw::Warning::code).collect::<Vec<_>>()
     };
     let isolated = rendered(|_| {});
     assert_eq!((shares(&isolated), codes(&isolated)), (false, vec![]));
@@ -348,13 +348,13 @@ fn bedrock_without_the_role_is_warned_of_unless_the_user_has_keys() {
         let secret = "arn:aws:secretsmanager:us-east-1:123456789012:secret:x-AbCdEf";
         let secrets =
             Secrets::parse(names.iter().map(|name| ((*name).to_owned(), secret.to_owned())).collect()).unwrap();
-        Spec { sign_in: crate::domain::SignInKind::Bedrock, secrets, ..Spec::default() }
+        Spec { sign_in: openclaw::Provider::Bedrock, secrets, ..Spec::default() }
     };
     let codes = |spec: &Spec| {
         let document =
             rendered_with(spec, |document| document["containerDefinitions"][0]["image"] = json!("o:2026.5.7"));
         let warnings = CurrentDefinition::parse(&document, &user()).unwrap().warnings();
-        warnings.iter().map(crate::domain::credential_plan::Warning::code).collect::<Vec<_>>()
+        warnings.iter().map(openclaw::Warning::code).collect::<Vec<_>>()
     };
     assert_eq!(codes(&spec(&[])), ["bedrock_without_role"]);
     assert_eq!(codes(&spec(&["AWS_BEARER_TOKEN_BEDROCK"])), Vec::<&str>::new());

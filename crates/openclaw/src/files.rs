@@ -1,0 +1,54 @@
+//! Where files lie in a user's directory, which is `OPENCLAW_STATE_DIR` in the container.
+
+use super::Place;
+
+/// The directory that `CODEX_HOME` names.
+pub const CODEX: [&str; 1] = ["codex"];
+/// In [`CODEX`]: the sign-in as the Codex CLI has it.
+pub const AUTH_JSON: &str = "auth.json";
+/// In [`CODEX`]: the Codex CLI's own settings, which are the user's.
+pub const CODEX_CONFIG: &str = "config.toml";
+/// Where OpenClaw keeps the sign-ins of its agent `main`.
+pub const AGENT: [&str; 3] = ["agents", "main", "agent"];
+/// A directory for each agent.
+pub const AGENTS: &str = AGENT[0];
+/// The agent that answers unless `openclaw.json` says otherwise.
+pub const MAIN: &str = AGENT[1];
+/// In [`AGENT`]: the sign-ins.
+pub const AUTH_PROFILES: &str = "auth-profiles.json";
+/// In [`AGENT`]: how they did.
+pub const AUTH_STATE: &str = "auth-state.json";
+/// In an agent's directory: the home of the Codex app-server harness, a plugin (openclaw-facts §1, place C).
+pub const AGENTS_CODEX_HOME: &str = "codex-home";
+/// In an agent's directory: copies that 2026.4.21 makes of a profile (openclaw-facts §2).
+pub const HARNESS: [&str; 2] = ["harness-auth", "codex"];
+/// Where 2026.5.12 keeps tokens, encrypted.
+pub const ENCRYPTED: [&str; 2] = ["credentials", "auth-profiles"];
+/// Where releases from 2026.8 on keep their database.
+pub const STATE: [&str; 1] = ["state"];
+/// In [`AGENT`]: the database that 2026.6.5 to 2026.7 import sign-ins into.
+pub const AGENT_STORE: &str = "openclaw-agent.sqlite";
+/// In [`STATE`]: the database that releases from 2026.8 on import them into.
+pub const STATE_STORE: &str = "openclaw.sqlite";
+/// What is the provisioner's and the container's alone.
+pub const OURS: [&str; 1] = [".provisioner"];
+/// In [`OURS`]: what the entry script has OpenClaw's own store take over.
+pub const HAND_OVER: &str = "sign-in.json";
+/// Sign-ins that were in the way of another one.
+pub const ASIDE: [&str; 2] = [".provisioner", "aside"];
+
+impl Place {
+    /// All files that are written for a sign-in.
+    pub const ALL: [Self; 4] = [Self::Codex, Self::Profiles, Self::AuthState, Self::HandOver];
+
+    /// The directories down to its file, and the name of that.
+    #[must_use]
+    pub const fn path(self) -> (&'static [&'static str], &'static str) {
+        match self {
+            Self::Codex => (&CODEX, AUTH_JSON),
+            Self::Profiles => (&AGENT, AUTH_PROFILES),
+            Self::AuthState => (&AGENT, AUTH_STATE),
+            Self::HandOver => (&OURS, HAND_OVER),
+        }
+    }
+}

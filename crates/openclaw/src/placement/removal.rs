@@ -1,0 +1,98 @@
+//! Taking a sign-in away wherever it is.
+
+use jiff::Timestamp;
+
+use super::candidates::{self, is_our_id};
+use super::{Change, OnDisk, Place, Placement, Profiles, Stored};
+use crate::aside::{self, AsideName};
+use crate::auth_profiles::{self, Profile, ProfileContent};
+use crate::freshness::SignIn;
+use crate::{HandOver, Release, Warning, hand_over};
+
+/// What is to be done for a provider that takes no ChatGPT sign-in: the staged one is taken away, and what the user has
+/// of other accounts stays. Profiles that cannot be read are moved aside, or a file that the tenant broke would stand in
+/// the way of every resize.
+#[must_use]
+pub fn unneeded(release: &Release, on_disk: &OnDisk, now: Timestamp) -> Placement {
+    let plan = release.plan();
+    let ours = candidates::ours(&plan, on_disk, &candidates::all(release, &plan, on_disk));
+    let is_ours = |sign_in: &SignIn| ours.as_ref().is_none_or(|ours| sign_in.identity.same(ours));
+    let goes = |profile: &Profile| match &profile.content {
+        ProfileContent::Tokens(tokens) => is_ours(&tokens.sign_in),
+        ProfileContent::Moved(sign_in) => is_ours(sign_in),
+        ProfileContent::Useless => is_our_id(&profile.id),
+    };
+    let codex = match &on_disk.codex {
+        Stored::Tokens(tokens) if !is_ours(&tokens.sign_in) => Change::MoveAside(Place::Codex),
+        _ => Change::Remove(Place::Codex),
+    };
+    let changes = taken_away(release, on_disk, now, goes, codex);
+    let is_aside = changes.iter().any(|change| matches!(change, Change::MoveAside(Place::Profiles)));
+    Placement {
+        decision: None,
+        live: None,
+        needs_start: changes.iter().any(Change::is_order),
+        pending_since: None,
+        plan: release.plan(),
+        warnings: is_aside.then_some(Warning::ProfilesUnreadable).into_iter().collect(),
+        reauth_required: false,
+        changes,
+    }
+}
+
+/// What is to be done so that nobody is signed in any more, whoever it was. `Err` names what could not be read, and may
+/// hold a sign-in.
+///
+/// # Errors
+/// [`Place::Profiles`] when its content is no JSON.
+pub fn signed_out(release: &Release, on_disk: &OnDisk, now: Timestamp) -> Result<Vec<Change>, Place> {
+    if matches!(on_disk.profiles, Profiles::Unreadable) {
+        return Err(Place::Profiles);
+    }
+    let mut changes = taken_away(release, on_disk, now, |_| true, Change::Remove(Place::Codex));
+    changes.extend(on_disk.asides.iter().map(|aside| Change::RemoveAside(aside.name.clone())));
+    Ok(changes)
+}
+
+fn taken_away(
+    release: &Release,
+    on_disk: &OnDisk,
+    now: Timestamp,
+    goes: impl Fn(&Profile) -> bool,
+    codex: Change,
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    match &on_disk.profiles {
+        Profiles::Unreadable => changes.push(Change::MoveAside(Place::Profiles)),
+        Profiles::Missing => {}
+        Profiles::File(file) => {
+            let ids: Vec<String> = on_disk.profiles.read().into_iter().filter(goes).map(|profile| profile.id).collect();
+            if !ids.is_empty() {
+                let mut file = file.clone();
+                auth_profiles::remove(&mut file, &ids);
+                changes.push(match auth_profiles::is_empty(&file) {
+                    true => Change::Remove(Place::Profiles),
+                    false => Change::Write(Place::Profiles, auth_profiles::to_bytes(file)),
+                });
+            }
+        }
+    }
+    if let (Some(key), Change::Remove(_)) = (&on_disk.codex_api_key, &codex) {
+        let (key, bytes) = aside::of_api_key(key);
+        changes.push(Change::SetAside(AsideName::of(&key), bytes));
+    }
+    if !matches!(on_disk.codex, Stored::Missing) {
+        changes.push(codex);
+    }
+    match &on_disk.hand_over {
+        // Only the container can take it out of its store.
+        HandOver::Imported { .. } => changes.push(Change::Write(Place::HandOver, hand_over::sign_out(now))),
+        // It may be in the store by now, or an older one still is.
+        HandOver::Pending { .. } if release.plan().needs_entry => {
+            changes.push(Change::Write(Place::HandOver, hand_over::sign_out(now)));
+        }
+        HandOver::Pending { .. } => changes.push(Change::Remove(Place::HandOver)),
+        HandOver::Nothing | HandOver::SignOut => {}
+    }
+    changes
+}
