@@ -54,3 +54,4 @@ pub mod probe;
 pub mod reconcile;
 pub mod rollout;
 pub mod staging;
+pub mod storage;

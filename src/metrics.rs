@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::domain::service::Rollout;
-use crate::domain::{QuotaUse, State};
+use crate::domain::{DirectorySizes, QuotaUse, State};
 
 /// What every metric's name begins with.
 const PREFIX: &str = "openclaw_provisioner";
@@ -59,6 +59,10 @@ struct Inner {
     fleet_rollout_paused: Gauge,
     quota_used: Family<OfQuota, Gauge<f64, AtomicU64>>,
     quota_limit: Family<OfQuota, Gauge<f64, AtomicU64>>,
+    directories_bytes: Family<NoLabels, Gauge>,
+    directories_measured: Family<Extent, Gauge>,
+    directories_above: Family<NoLabels, Gauge>,
+    directories_largest: Family<Rank, Gauge>,
     fleet_rollout_planned: Family<NoLabels, Gauge>,
     fleet_rollout_elapsed: Family<NoLabels, Gauge>,
     // Families without labels, because a family shows nothing before it is set: an age of 0, or of half a century,
@@ -113,6 +117,16 @@ struct InState {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfQuota {
     quota: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Extent {
+    extent: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Rank {
+    rank: u64,
 }
 
 impl Default for Metrics {
@@ -233,6 +247,30 @@ impl Default for Metrics {
                 &mut registry,
                 "quota_limit",
                 "How much of it there is, in force or by AWS's documentation",
+                Family::default(),
+            ),
+            directories_bytes: add(
+                &mut registry,
+                "directories_bytes",
+                "Bytes that users' directories hold together, as far as they were measured",
+                Family::default(),
+            ),
+            directories_measured: add(
+                &mut registry,
+                "directories_measured",
+                "Users' directories that were measured, whole or in part",
+                Family::default(),
+            ),
+            directories_above: add(
+                &mut registry,
+                "directories_above_soft_limit",
+                "Of these, the ones that hold more than the soft limit",
+                Family::default(),
+            ),
+            directories_largest: add(
+                &mut registry,
+                "directories_largest_bytes",
+                "Bytes that the largest ten of them hold, by rank",
                 Family::default(),
             ),
             fleet_rollout_planned: add(
@@ -378,6 +416,27 @@ impl Metrics {
                     self.0.quota_limit.remove(&label);
                 }
             }
+        }
+    }
+
+    /// What users' directories hold, how many are above the soft limit, and the largest of them, the largest first. Nothing is
+    /// shown before one was measured.
+    pub fn directories(&self, all: DirectorySizes, above: usize, largest: &[u64]) {
+        self.0.directories_largest.clear();
+        if all.users == 0 {
+            self.0.directories_bytes.clear();
+            self.0.directories_measured.clear();
+            self.0.directories_above.clear();
+            return;
+        }
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.0.directories_bytes.get_or_create(&[]).set(number(all.bytes));
+        let measured = |extent| self.0.directories_measured.get_or_create_owned(&Extent { extent });
+        measured("whole").set(number(all.users - all.incomplete));
+        measured("part").set(number(all.incomplete));
+        self.0.directories_above.get_or_create(&[]).set(i64::try_from(above).unwrap_or(i64::MAX));
+        for (rank, bytes) in (1..).zip(largest) {
+            self.0.directories_largest.get_or_create(&Rank { rank }).set(number(*bytes));
         }
     }
 

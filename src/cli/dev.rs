@@ -18,6 +18,7 @@ use crate::fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::Options;
 use crate::staging::Initialize;
+use crate::storage;
 use aws_emulator::{Conduct, Emulator, Options as EmulatorOptions, StaleReads};
 
 /// Registrations at once that `dev` takes: as many as no client of a first look sends, while ECS, which names no number, may take fewer.
@@ -102,7 +103,8 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let files = FilesArgs { efs_root, owner };
     // The emulator has just made another file system, and the directory is the one of the last.
     let initialize = Initialize::Anew;
-    let served = Server { aws, source, files, initialize, tokens, options, fleet, metrics }.run(api).await;
+    let storage = storage::Options { begins_after: seconds(5), looks_every: seconds(5), ..storage::Options::default() };
+    let served = Server { aws, source, files, initialize, tokens, options, fleet, storage, metrics }.run(api).await;
     emulating.abort();
     traces.flush().await;
     served

@@ -12,12 +12,14 @@ use super::logs::{LogArgs, LogFormat};
 use super::server::Server;
 use crate::aws::{self, Aws};
 use crate::config::{
-    ApiArgs, AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs, GivenTokens, Source, TokenSource, Tokens,
+    ApiArgs, AwsArgs, ContainersArgs, CoordinatesArgs, DirectoriesArgs, FilesArgs, GivenTokens, Source, TokenSource,
+    Tokens,
 };
 use crate::fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::Options;
 use crate::staging::Initialize;
+use crate::storage;
 
 /// How often the token file is read again.
 const TOKENS_EVERY: Duration = Duration::from_secs(60);
@@ -37,6 +39,8 @@ pub(super) struct ServeArgs {
     initialize: bool,
     #[command(flatten)]
     containers: ContainersArgs,
+    #[command(flatten)]
+    directories: DirectoriesArgs,
     #[command(flatten)]
     aws: AwsArgs,
     #[command(flatten)]
@@ -69,7 +73,13 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let fleet = fleet::Options::default();
     let initialize = if args.initialize { Initialize::IfMissing } else { Initialize::No };
     let files = args.files;
-    let served = Server { aws, source, files, initialize, tokens, options, fleet, metrics }.run(listener).await;
+    let storage = storage::Options {
+        measures: args.directories.measure_directories,
+        soft_limit: args.directories.soft_limit(),
+        ..storage::Options::default()
+    };
+    let served =
+        Server { aws, source, files, initialize, tokens, options, fleet, storage, metrics }.run(listener).await;
     traces.flush().await;
     served
 }

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::reconcile::{Options, Reconciler};
 use crate::rollout::Rollouts;
 use crate::staging::{Initialize, Owner, Staging, identify};
+use crate::storage::{self, Storage};
 
 /// How long requests and converges under way may take to come to a stop after SIGTERM. ECS kills after 30 s by
 /// default.
@@ -36,6 +37,7 @@ pub(super) struct Server {
     pub(super) tokens: watch::Receiver<Tokens>,
     pub(super) options: Options,
     pub(super) fleet: fleet::Options,
+    pub(super) storage: storage::Options,
     pub(super) metrics: Metrics,
 }
 
@@ -46,6 +48,7 @@ impl Server {
         let app = self.assemble().await?;
         let (reconciler, fleet, rollouts) = (Arc::clone(&app.reconciler), app.fleet.clone(), app.rollouts.clone());
         let quotas = app.capacity.refresh_in_background();
+        let measuring = app.storage.measure_in_background();
         rollouts.run_in_background();
         fleet.roster.refresh_in_background();
         reconciler.sweep_in_background();
@@ -59,6 +62,7 @@ impl Server {
         // A stream of events would keep its connection open for as long as it likes.
         fleet.shut_down();
         quotas.abort();
+        measuring.abort();
         rollouts.shut_down();
         let finish = async {
             reconciler.shut_down().await;
@@ -92,6 +96,7 @@ impl Server {
         let infrastructure = Infrastructure::new(self.aws.clone(), coordinates.clone(), owner.owner);
         let (ecs, at) = (self.aws.ecs.clone(), coordinates.clone());
         let capacity = Capacity::new(self.aws.clone(), coordinates.clone(), metrics.clone());
+        let storage = Storage::new(staging.clone(), Arc::clone(&ledger), self.storage, metrics.clone());
         let reconciler = Arc::new(Reconciler::new(
             self.aws,
             staging,
@@ -103,7 +108,7 @@ impl Server {
         let fleet = Fleet::new(ecs, Arc::clone(&reconciler), at, self.fleet, metrics.clone());
         let rollouts = Rollouts::new(Arc::clone(&reconciler), fleet.roster.clone(), ledger, metrics.clone());
         let (readiness, tokens) = (Readiness::new(freshness, infrastructure), self.tokens);
-        Ok(Parts { reconciler, fleet, capacity, rollouts, tokens, readiness, metrics }.into())
+        Ok(Parts { reconciler, fleet, capacity, storage, rollouts, tokens, readiness, metrics }.into())
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use crate::aws::{PosixOwner, RateLimits, Timeouts};
 use crate::domain::RolloutOrder;
@@ -138,6 +138,26 @@ impl ContainersArgs {
     pub fn probe(&self) -> GatewayProbe {
         let timeout = Duration::from_secs(self.gateway_probe_timeout_seconds);
         GatewayProbe { kind: self.gateway_probe, timeout, ..GatewayProbe::default() }
+    }
+}
+
+/// How users' directories are measured.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DirectoriesArgs {
+    /// Measure what users' directories hold, slowly and in the background, in one replica at a time
+    #[arg(long, env = "PROVISIONER_MEASURE_DIRECTORIES", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    pub measure_directories: bool,
+    /// GiB of a user's directory above which it is warned of; 0: never
+    #[arg(long, env = "PROVISIONER_DIRECTORY_SOFT_LIMIT_GIB", default_value_t = 20, value_name = "GIB",
+          value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    pub directory_soft_limit_gib: u64,
+}
+
+impl DirectoriesArgs {
+    /// The soft limit in bytes, where there is one.
+    #[must_use]
+    pub fn soft_limit(&self) -> Option<u64> {
+        Some(self.directory_soft_limit_gib << 30).filter(|limit| *limit > 0)
     }
 }
 

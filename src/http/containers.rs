@@ -45,7 +45,8 @@ pub(super) async fn provision(
     responses((status = 200, description = "How it is", body = ContainerResponse), openapi::Looks))]
 pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Response, Problem> {
     let user = user_in(path)?;
-    let (looked, accepted) = tokio::join!(app.reconciler.look(&user), app.reconciler.accepted_work(&user));
+    let (looked, accepted, sizes) =
+        tokio::join!(app.reconciler.look(&user), app.reconciler.accepted_work(&user), app.storage.sizes());
     let response = match looked {
         Ok(view) => {
             let credentials = app.reconciler.sign_in_state(&user, &view).await;
@@ -59,7 +60,7 @@ pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Respo
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(axum::Json(response).into_response())
+    Ok(axum::Json(response.with_directory(&user, &sizes)).into_response())
 }
 
 /// Give a user's container another size

@@ -13,8 +13,10 @@ use super::App;
 use super::error::Problem;
 use super::openapi::{self, schemas};
 use super::query::Parameters;
-use crate::domain::{Architecture, RawSize, ReasonCode, State as ContainerState, UserId};
+use super::responses::DirectoryBody;
+use crate::domain::{Architecture, DirectorySizes, RawSize, ReasonCode, State as ContainerState, UserId};
 use crate::fleet::{Listed, Query};
+use crate::storage::Sizes;
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 1_000;
@@ -30,6 +32,22 @@ pub(super) struct ListResponse {
     #[schema(required)]
     next_cursor: Option<String>,
     snapshot: SnapshotBody,
+    /// What all users' directories hold together, those without a container included; not before one was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    directories: Option<DirectoriesBody>,
+}
+
+/// What users' directories hold together.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Directories)]
+struct DirectoriesBody {
+    /// Bytes on the file system.
+    bytes: u64,
+    /// Directories that were measured.
+    users: u64,
+    /// Of these, the ones that hold more than was counted.
+    incomplete: u64,
 }
 
 /// A container as its service shows it, without a look at its tasks.
@@ -52,6 +70,10 @@ struct ListedBody {
     /// What its task runs on. Null until the definition was read.
     #[schema(required)]
     architecture: Option<Architecture>,
+    /// What the user's directory holds, once it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    directory: Option<DirectoryBody>,
 }
 
 /// How old the list is.
@@ -98,16 +120,20 @@ pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Response, P
         age_seconds: page.age.as_secs(),
         unread_definitions: page.unread_definitions,
     };
-    let containers = page.containers.into_iter().map(ListedBody::new).collect();
+    let sizes = app.storage.sizes().await;
+    let containers = page.containers.into_iter().map(|listed| ListedBody::new(listed, &sizes)).collect();
+    let DirectorySizes { bytes, users, incomplete } = sizes.total();
+    let directories = (users > 0).then_some(DirectoriesBody { bytes, users, incomplete });
     let next_cursor = page.next.map(|last| URL_SAFE_NO_PAD.encode(format!("{CURSOR_PREFIX}{last}")));
-    Ok(axum::Json(ListResponse { containers, next_cursor, snapshot }).into_response())
+    Ok(axum::Json(ListResponse { containers, next_cursor, snapshot, directories }).into_response())
 }
 
 impl ListedBody {
-    fn new(listed: Listed) -> Self {
+    fn new(listed: Listed, sizes: &Sizes) -> Self {
         let Listed { user, state, reason, definition } = listed;
         let facts = definition.unwrap_or_default();
         Self {
+            directory: sizes.of(&user).map(DirectoryBody::from),
             user_id: user,
             state,
             reason_code: reason,

@@ -41,6 +41,7 @@ use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::reconcile::Reconciler;
 use crate::rollout::Rollouts;
+use crate::storage::Storage;
 
 /// What every handler has at hand. A clone is a handle to the same one, made for each request.
 #[derive(Debug, Clone)]
@@ -69,6 +70,8 @@ pub struct Parts {
     pub fleet: Fleet,
     /// What the account has room for.
     pub capacity: Capacity,
+    /// What their directories hold.
+    pub storage: Storage,
     /// Takes all of them along.
     pub rollouts: Rollouts,
     /// Who may call; may change while the service runs.

@@ -5,9 +5,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::openapi::schemas;
-use crate::domain::{Phase, RawSize, Reason, State, Status, UserId};
+use crate::domain::{DirectorySize, Phase, RawSize, Reason, State, Status, UserId};
 use crate::reconcile::{AcceptedWork, Cancelled, CancelledDeployment, ContainerView, Converged, NotRemoved};
 use crate::staging::Staged;
+use crate::storage::Sizes;
 
 /// A user's container.
 #[derive(Debug, Serialize, ToSchema)]
@@ -57,6 +58,10 @@ pub(super) struct ContainerResponse {
     /// Work that was accepted and is not done, or why it ended; null where there is none, and while the files do not answer.
     #[schema(required)]
     accepted: Option<AcceptedBody>,
+    /// What the user's directory holds, once it was measured; only where this container is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    directory: Option<DirectoryBody>,
     /// What a forced delete could not remove.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -88,6 +93,27 @@ impl From<AcceptedWork> for AcceptedBody {
         let AcceptedWork { operation, since, position, ended, .. } = work;
         let (code, detail) = ended.map(|ended| (ended.code, ended.detail)).unzip();
         Self { operation, since: since.to_string(), position, code, detail }
+    }
+}
+
+/// What a user's directory held when it was last walked.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Directory)]
+pub(super) struct DirectoryBody {
+    /// Bytes on the file system.
+    bytes: u64,
+    /// Names in it and beneath.
+    entries: u64,
+    /// Whether all of it was walked; otherwise it holds at least that.
+    complete: bool,
+    #[schema(format = DateTime)]
+    measured_at: String,
+}
+
+impl From<DirectorySize> for DirectoryBody {
+    fn from(size: DirectorySize) -> Self {
+        let DirectorySize { bytes, entries, complete, measured_at } = size;
+        Self { bytes, entries, complete, measured_at: measured_at.to_string() }
     }
 }
 
@@ -175,6 +201,15 @@ impl ContainerResponse {
         Self { accepted: work.map(AcceptedBody::from), ..self }
     }
 
+    /// With what the user's directory holds, and a warning where that is much.
+    pub(super) fn with_directory(mut self, user: &UserId, sizes: &Sizes) -> Self {
+        let size = sizes.of(user);
+        if let Some((size, limit)) = size.and_then(|size| Some((size, sizes.limit_below(&size)?))) {
+            self.warnings.extend(warned(&[Warning::DirectoryAboveSoftLimit { bytes: size.bytes, limit }]));
+        }
+        Self { directory: size.map(DirectoryBody::from), ..self }
+    }
+
     /// All that can be said without ECS.
     fn unseen(user: &UserId, state: State) -> Self {
         Self {
@@ -196,6 +231,7 @@ impl ContainerResponse {
             warnings: Vec::new(),
             reason: None,
             accepted: None,
+            directory: None,
             not_removed: Vec::new(),
         }
     }

@@ -27,8 +27,8 @@ use super::pending::{Ask, Listed, Noted, Pending, PendingSlot};
 use super::queue::{Place, Queues};
 use super::slots::{Entry, Newest};
 use super::{Hold, Ledger, LedgerError, Record, VERIFIED_FOR, stops};
-use super::{fleet_files, left_over_files, pending_files, rollout_files};
-use crate::domain::{LastStop, Promotion, UserId};
+use super::{fleet_files, left_over_files, pending_files, rollout_files, sizes_files};
+use crate::domain::{DirectorySize, LastStop, Promotion, UserId};
 use crate::files::{Clock, Fence, Files, Job, Root, boot_time};
 use crate::metrics::Metrics;
 use crate::staging::jail::{Dir, Name, identity};
@@ -331,6 +331,15 @@ impl Ledger for FileLedger {
 
     async fn keep_left_over(&self, since: BTreeMap<String, Timestamp>) -> Result<(), LedgerError> {
         let kept = self.files.run(Job::ours(), move |root| left_over_files::write(root, since)).await;
+        kept.map_err(LedgerError::Fleet)
+    }
+
+    async fn sizes(&self) -> Result<BTreeMap<UserId, DirectorySize>, LedgerError> {
+        self.files.run(Job::ours().as_hint(), sizes_files::read).await.map_err(LedgerError::Fleet)
+    }
+
+    async fn keep_sizes(&self, sizes: BTreeMap<UserId, DirectorySize>) -> Result<(), LedgerError> {
+        let kept = self.files.run(Job::ours(), move |root| sizes_files::write(root, &sizes)).await;
         kept.map_err(LedgerError::Fleet)
     }
 

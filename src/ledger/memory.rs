@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::queue::{Place, Queues};
 use super::{Ask, Hold, Ledger, LedgerError, Listed, Noted, Pending, PendingSlot, Record};
-use crate::domain::{LastStop, Promotion, UserId};
+use crate::domain::{DirectorySize, LastStop, Promotion, UserId};
 use crate::files::{Fence, Root};
 
 /// What is written of each rollout, and its journal.
@@ -40,6 +40,7 @@ pub(super) struct MemoryLedger {
     rows: Rows,
     promotion: Arc<Mutex<Option<Promotion>>>,
     rollouts: Rollouts,
+    sizes: Arc<Mutex<BTreeMap<UserId, DirectorySize>>>,
     queues: Queues,
 }
 
@@ -55,6 +56,7 @@ impl MemoryLedger {
             rows: Arc::clone(&self.rows),
             promotion: Arc::clone(&self.promotion),
             rollouts: Arc::clone(&self.rollouts),
+            sizes: Arc::clone(&self.sizes),
             queues: Queues::default(),
         }
     }
@@ -193,6 +195,15 @@ impl Ledger for MemoryLedger {
     }
 
     async fn keep_left_over(&self, _since: BTreeMap<String, Timestamp>) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn sizes(&self) -> Result<BTreeMap<UserId, DirectorySize>, LedgerError> {
+        Ok(self.sizes.lock().unwrap().clone())
+    }
+
+    async fn keep_sizes(&self, sizes: BTreeMap<UserId, DirectorySize>) -> Result<(), LedgerError> {
+        *self.sizes.lock().unwrap() = sizes;
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod pending;
 mod pending_files;
 mod queue;
 mod rollout_files;
+mod sizes_files;
 mod slots;
 mod stops;
 
@@ -36,7 +37,7 @@ pub use file::FileLedger;
 pub use fleet_files::promotion_in;
 pub use pending::{Ask, Listed, Noted, Pending, PendingSlot, Secret};
 
-use crate::domain::{Accepted, LastStop, Promotion, UserId};
+use crate::domain::{Accepted, DirectorySize, LastStop, Promotion, UserId};
 use crate::files::Fence;
 use crate::staging::StagingError;
 
@@ -220,6 +221,12 @@ pub trait Ledger: Debug + Send + Sync {
 
     /// Keeps since when things have belonged to nobody, in place of what was kept.
     async fn keep_left_over(&self, since: BTreeMap<String, Timestamp>) -> Result<(), LedgerError>;
+
+    /// What users' directories hold, as it was kept last; nothing where that cannot be understood. A hint like [`Self::read`].
+    async fn sizes(&self) -> Result<BTreeMap<UserId, DirectorySize>, LedgerError>;
+
+    /// Keeps what users' directories hold, in place of what was kept.
+    async fn keep_sizes(&self, sizes: BTreeMap<UserId, DirectorySize>) -> Result<(), LedgerError>;
 
     /// Appends whole lines to a rollout's journal, durable when it returns; under that lock, where there is one.
     async fn append(&self, id: &str, lines: Vec<u8>, under: Option<Arc<dyn Fence>>) -> Result<(), LedgerError>;

@@ -122,9 +122,14 @@ pub(super) fn put(
 pub(super) fn journal(root: &Root, id: &str) -> Result<Vec<u8>, StagingError> {
     let directory = places::rollouts(root)?;
     let Some(name) = name(id, JOURNAL) else { return Ok(Vec::new()) };
-    let failed = |action| StagingError::io(action, directory.path_of(&name));
+    whole(&directory, &name)
+}
+
+/// A file of this service's own, whatever its size; empty where there is none.
+pub(super) fn whole(directory: &Dir, name: &Name) -> Result<Vec<u8>, StagingError> {
+    let failed = |action| StagingError::io(action, directory.path_of(name));
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match directory.open(&name, flags, Mode::empty()) {
+    let file = match directory.open(name, flags, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(Vec::new()),
         Err(errno) => return Err(failed("open")(errno)),

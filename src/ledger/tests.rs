@@ -2,6 +2,7 @@
 
 mod on_files;
 mod pending;
+mod sizes;
 
 use std::collections::BTreeSet;
 

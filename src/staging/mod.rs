@@ -11,7 +11,7 @@
 //! ```
 //! `jail` walks, `write` replaces, `places` knows the directories, `home` changes a user's files in as few calls as it takes,
 //! `credentials` reads sign-ins, `configuration` merges into `openclaw.json`, `entry` has the entry script, `arrange` puts
-//! all of that into place, `locations` describes, `purge` removes, `identity` knows which file system this is, `check` tells
+//! all of that into place, `locations` describes, `purge` removes, `measure` says how much there is, `identity` knows which file system this is, `check` tells
 //! whether any of it can work. All of it is done by [`Files`], which alone has the root. Every call opens it anew, so a file
 //! system that was mounted again is found again.
 
@@ -25,6 +25,7 @@ mod home;
 mod identity;
 pub(crate) mod jail;
 mod locations;
+mod measure;
 pub(crate) mod places;
 mod purge;
 pub(crate) mod write;
@@ -42,6 +43,7 @@ pub use check::Diagnosis;
 pub use error::{StagingError, StagingErrorKind};
 pub use identity::{Initialize, file_system_of, identify, other_file_system};
 pub use locations::{Location, LocationKind};
+pub use measure::{Measured, Pace};
 
 use home::Home;
 
@@ -54,6 +56,10 @@ pub const USER_DIRECTORY_PERMISSIONS: &str = "0700";
 
 /// How long the file system may take to show that it works.
 const CHECKED_WITHIN: Duration = Duration::from_secs(3);
+/// How long one go of a measurement may take, which takes a quarter of a second where the file system answers.
+const MEASURED_WITHIN: Duration = Duration::from_secs(5);
+/// A file system has at most 10,000 access points, and directories of users who were deleted stay.
+const MOST_USERS: usize = 100_000;
 
 /// How often staging starts over when the files change under it.
 const ATTEMPTS: u32 = 8;
@@ -273,6 +279,36 @@ impl Staging {
     /// Whether the user has a directory.
     pub async fn user_directory_exists(&self, user: &UserId) -> Result<bool, StagingError> {
         self.blocking(user, |root, user| Ok(matches!(places::home(root, user)?, jail::Child::Directory(_)))).await
+    }
+
+    /// Everybody for whom there is something in `users/`, in order.
+    pub async fn users(&self) -> Result<Vec<UserId>, StagingError> {
+        let names = self.files.run(Job::ours(), |root| places::users(root)?.names(MOST_USERS)).await?;
+        let user = |name: jail::Name| UserId::parse(std::str::from_utf8(name.bytes()).ok()?).ok();
+        let mut users: Vec<UserId> = names.into_iter().filter_map(user).collect();
+        users.sort_unstable();
+        Ok(users)
+    }
+
+    /// Walks the user's directory, and says what it holds; `None` where there is none. Takes minutes, holds up nobody, and never
+    /// makes other work on files fail.
+    ///
+    /// # Errors
+    /// What the file system says. What the tenant has closed or built is none: then it is at least what was found.
+    pub async fn measure(&self, user: &UserId, pace: Pace) -> Result<Option<Measured>, StagingError> {
+        let job = || Job::of(user).as_hint().within(MEASURED_WITHIN);
+        let of = user.clone();
+        let begun = self.files.run(job(), move |root| measure::Walk::begin(root, &of, pace)).await?;
+        let Some(mut walk) = begun else { return Ok(None) };
+        loop {
+            let go_on = move |root: &Root| walk.go_on(root, pace).map(|ended| (walk, ended));
+            let (gone_on, ended) = self.files.run(job(), go_on).await?;
+            walk = gone_on;
+            if ended {
+                return Ok(Some(walk.found()));
+            }
+            tokio::time::sleep(pace.pause).await;
+        }
     }
 
     /// Removes the user's directory with everything in it. Nothing there is success; [`StagingError::PurgeUnfinished`]

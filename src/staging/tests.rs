@@ -4,6 +4,7 @@
 
 mod configuring;
 mod hostile;
+mod measuring;
 mod purging;
 
 use std::fs;

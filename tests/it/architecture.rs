@@ -11,7 +11,7 @@ use paths::paths_in;
 /// with `fleet` above `reconcile` for looking at many, `capacity` above `aws` for looking at the account,
 /// `config` and `doctor` beside them for `cli` and `http`,
 /// `metrics` for all that is measured, `probe` below `reconcile`, and `egress` for `cli` alone.
-pub const LAYERS: [(&str, &[&str]); 17] = [
+pub const LAYERS: [(&str, &[&str]); 18] = [
     ("main", &["cli"]),
     (
         "cli",
@@ -31,9 +31,25 @@ pub const LAYERS: [(&str, &[&str]); 17] = [
             "reconcile",
             "rollout",
             "staging",
+            "storage",
         ],
     ),
-    ("http", &["aws", "capacity", "config", "doctor", "domain", "fleet", "metrics", "reconcile", "rollout", "staging"]),
+    (
+        "http",
+        &[
+            "aws",
+            "capacity",
+            "config",
+            "doctor",
+            "domain",
+            "fleet",
+            "metrics",
+            "reconcile",
+            "rollout",
+            "staging",
+            "storage",
+        ],
+    ),
     ("doctor", &["aws", "capacity", "config", "domain", "files", "ledger", "metrics", "staging"]),
     ("config", &["aws", "domain", "probe"]),
     ("rollout", &["aws", "domain", "fleet", "ledger", "metrics", "reconcile", "staging"]),
@@ -41,6 +57,7 @@ pub const LAYERS: [(&str, &[&str]); 17] = [
     ("fleet", &["aws", "domain", "metrics", "reconcile"]),
     ("capacity", &["aws", "domain", "metrics"]),
     ("aws", &["domain", "metrics"]),
+    ("storage", &["domain", "files", "ledger", "metrics", "staging"]),
     ("metrics", &["domain"]),
     ("staging", &["domain", "files", "metrics"]),
     ("ledger", &["domain", "files", "metrics", "staging"]),

@@ -21,6 +21,7 @@ use openclaw_provisioner::metrics::Metrics;
 use openclaw_provisioner::reconcile::{Options, Reconciler};
 use openclaw_provisioner::rollout::Rollouts;
 use openclaw_provisioner::staging::{Initialize, Owner, Staging, identify};
+use openclaw_provisioner::storage::{self, Storage};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -30,6 +31,8 @@ use tower::ServiceExt;
 pub const CLUSTER: &str = "openclaw-dev";
 pub const BASE: &str = "openclaw-dev";
 pub const USER_FAMILY: &str = "openclaw-dev-user";
+/// Bytes of a user's directory above which it is warned of.
+pub const DIRECTORY_SOFT_LIMIT: u64 = 1 << 20;
 /// A token with every scope, and one that may only look.
 pub const TOKEN: &str = "test-token-of-the-backend";
 pub const READ_TOKEN: &str = "test-token-of-a-dashboard";
@@ -41,6 +44,7 @@ pub struct TestApp {
     pub reconciler: Arc<Reconciler>,
     pub fleet: Fleet,
     pub capacity: Capacity,
+    pub storage: Storage,
     pub rollouts: Rollouts,
     /// The adapters that the replica calls AWS through.
     pub sdk: Aws,
@@ -139,14 +143,12 @@ impl TestApp {
         let files = Files::on_this_runtime(root.path(), metrics.clone());
         identify(&files, &file_system_id, Initialize::IfMissing).await.unwrap();
         let ledger: Arc<dyn Ledger> = Arc::new(FileLedger::new(files.clone(), metrics.clone()));
-        let reconciler = Arc::new(Reconciler::new(
-            aws.clone(),
-            Staging::open(&files, owner).await.unwrap().with_file_system(&file_system_id),
-            ledger.clone(),
-            receiver,
-            options,
-            metrics.clone(),
-        ));
+        let staging = Staging::open(&files, owner).await.unwrap().with_file_system(&file_system_id);
+        // Nobody measures before a test asks for it.
+        let limited = storage::Options { soft_limit: Some(DIRECTORY_SOFT_LIMIT), ..storage::Options::default() };
+        let storage = Storage::new(staging.clone(), ledger.clone(), limited, metrics.clone());
+        let reconciler =
+            Arc::new(Reconciler::new(aws.clone(), staging, ledger.clone(), receiver, options, metrics.clone()));
         let fleet = Fleet::new(ecs, reconciler.clone(), at, fleet, metrics.clone());
         let rollouts = Rollouts::new(reconciler.clone(), fleet.roster.clone(), ledger, metrics.clone());
         let tokens = Tokens::parse(&format!("backend:admin:{TOKEN}\ndashboard:read:{READ_TOKEN}")).unwrap();
@@ -156,6 +158,7 @@ impl TestApp {
             reconciler: reconciler.clone(),
             fleet: fleet.clone(),
             capacity: capacity.clone(),
+            storage: storage.clone(),
             rollouts: rollouts.clone(),
             tokens,
             readiness,
@@ -167,6 +170,7 @@ impl TestApp {
             reconciler,
             fleet,
             capacity,
+            storage,
             rollouts,
             sdk: aws,
             coordinates,

@@ -17,6 +17,7 @@ mod connections;
 mod containers;
 mod credential_plans;
 mod credentials;
+mod directories;
 mod doctor;
 mod documentation;
 mod egress;

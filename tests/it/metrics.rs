@@ -9,7 +9,7 @@ use aws_emulator::{Fault, FaultKind};
 use axum::body::Body;
 use jiff::Timestamp;
 use openclaw_provisioner::domain::service::Rollout;
-use openclaw_provisioner::domain::{LimitSource, Quota, QuotaUse, State};
+use openclaw_provisioner::domain::{DirectorySizes, LimitSource, Quota, QuotaUse, State};
 use openclaw_provisioner::metrics::Metrics;
 use serde_json::{Value, json};
 
@@ -210,6 +210,7 @@ fn all() -> Metrics {
     metrics.fleet([(State::Running, Some(Rollout::Completed))], None, Timestamp::UNIX_EPOCH);
     metrics.quotas(&[of_vcpu(Some(1.5), LimitSource::InForce)]);
     metrics.fleet_rollout(&[("done", 1)], false, Some((60, 1)));
+    metrics.directories(DirectorySizes { bytes: 1, users: 1, incomplete: 0 }, 0, &[1]);
     metrics
 }
 

@@ -104,11 +104,18 @@ pub enum Warning {
         /// Why not.
         problem: String,
     },
+    /// The user's directory is larger than it should be.
+    DirectoryAboveSoftLimit {
+        /// What it holds, in bytes.
+        bytes: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
 }
 
 impl Warning {
     /// The stable names of all warnings.
-    pub const CODES: [&'static str; 24] = [
+    pub const CODES: [&'static str; 25] = [
         "release_unknown",
         "release_newer_than_known",
         "release_hangs_on_network_file_systems",
@@ -133,6 +140,7 @@ impl Warning {
         "openclaw_json_overridden",
         "openclaw_json_kept",
         "without_lock",
+        "directory_above_soft_limit",
     ];
 
     /// The stable name.
@@ -163,6 +171,7 @@ impl Warning {
             Self::ConfigurationOverridden { .. } => "openclaw_json_overridden",
             Self::ConfigurationKept { .. } => "openclaw_json_kept",
             Self::WithoutLock { .. } => "without_lock",
+            Self::DirectoryAboveSoftLimit { .. } => "directory_above_soft_limit",
         }
     }
 }
@@ -247,6 +256,10 @@ impl Warning {
                     "the user's lock could not be taken ({problem}), so another replica may change the container as well"
                 )
             }
+            Self::DirectoryAboveSoftLimit { bytes, limit } => {
+                let mib = |bytes: &u64| bytes >> 20;
+                format!("the user's directory holds {} MiB, more than the soft limit of {} MiB", mib(bytes), mib(limit))
+            }
         }
     }
 
@@ -287,6 +300,9 @@ impl Warning {
             }
             Self::WithoutLock { .. } => {
                 Some("look at the container again, and repeat the call once the file system answers")
+            }
+            Self::DirectoryAboveSoftLimit { .. } => {
+                Some("have the user remove what they do not need, or raise PROVISIONER_DIRECTORY_SOFT_LIMIT_GIB")
             }
             Self::ReleaseNewerThanKnown { .. }
             | Self::MembersDropped { .. }

@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::reconcile::{Options, Reconciler};
 use crate::rollout::Rollouts;
 use crate::staging::Initialize;
+use crate::storage;
 
 /// How long a command waits for its answer, which is longer than an operation goes on.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3_600);
@@ -73,7 +74,7 @@ impl Answer {
 impl Api {
     /// With the settings of `serve`.
     pub(super) async fn open(settings: SettingsArgs) -> anyhow::Result<Self> {
-        let SettingsArgs { coordinates, files, containers, aws, logs, json } = settings;
+        let SettingsArgs { coordinates, files, containers, directories, aws, logs, json } = settings;
         logs.start_at(LogFormat::Text, "warn")?;
         let config = aws::load(aws.timeouts()).await;
         let region = config.region().map(ToString::to_string).context("no AWS region: set AWS_REGION")?;
@@ -97,7 +98,9 @@ impl Api {
         let token = format!("{:032x}", fastrand::u128(..));
         let tokens = watch::channel(Tokens::single("command-line", &token)).1;
         let (initialize, fleet) = (Initialize::No, fleet::Options::default());
-        let app = Server { aws, source, files, initialize, tokens, options, fleet, metrics }.assemble().await?;
+        let storage = storage::Options { soft_limit: directories.soft_limit(), ..storage::Options::default() };
+        let app =
+            Server { aws, source, files, initialize, tokens, options, fleet, storage, metrics }.assemble().await?;
         let (reconciler, rollouts) = (Arc::clone(&app.reconciler), app.rollouts.clone());
         Ok(Self { router: crate::http::router(app), reconciler, rollouts, token, region, json })
     }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::{cost, gc, rollout_args, sign_in};
 use crate::cli::SETTINGS;
 use crate::cli::logs::LogArgs;
-use crate::config::{AwsArgs, ContainersArgs, CoordinatesArgs, FilesArgs};
+use crate::config::{AwsArgs, ContainersArgs, CoordinatesArgs, DirectoriesArgs, FilesArgs};
 use crate::domain::UserId;
 
 /// Settings, as `serve` has them.
@@ -19,6 +19,8 @@ pub(super) struct SettingsArgs {
     pub(super) files: FilesArgs,
     #[command(flatten, next_help_heading = SETTINGS)]
     pub(super) containers: ContainersArgs,
+    #[command(flatten, next_help_heading = SETTINGS)]
+    pub(super) directories: DirectoriesArgs,
     #[command(flatten, next_help_heading = SETTINGS)]
     pub(super) aws: AwsArgs,
     #[command(flatten, next_help_heading = SETTINGS)]
