@@ -41,9 +41,9 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     operations: Family<Operation, Counter>,
-    steps: Histograms<Step>,
+    steps: Histograms<StepLabel>,
     starts: Histogram,
-    credentials: Family<Outcome, Counter>,
+    credentials: Family<OutcomeLabel, Counter>,
     aws_calls: Family<AwsCall, Counter>,
     aws_throttles: Family<Action, Counter>,
     queued: Family<Bucket, Gauge>,
@@ -79,12 +79,12 @@ struct Operation {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Step {
+struct StepLabel {
     step: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct OutcomeLabel {
     outcome: &'static str,
 }
 
@@ -317,7 +317,7 @@ impl Metrics {
 
     /// A step was taken, or tried.
     pub fn step(&self, step: &'static str, took: Duration) {
-        self.0.steps.get_or_create(&Step { step }).observe(took.as_secs_f64());
+        self.0.steps.get_or_create(&StepLabel { step }).observe(took.as_secs_f64());
     }
 
     /// A container that was provisioned that long ago was found running and healthy.
@@ -327,7 +327,7 @@ impl Metrics {
 
     /// A sign-in was sent, removed or repaired.
     pub fn credentials(&self, outcome: &'static str) {
-        self.0.credentials.get_or_create(&Outcome { outcome }).inc();
+        self.0.credentials.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// A request was sent to AWS; `action` as IAM writes it (`ecs:CreateService`), `code` AWS's error code, `OK` or

@@ -87,9 +87,9 @@ impl Intercept for Attempts {
         let Some(Sent { action, attempt, at, span }) = config.load::<Sent>() else { return Ok(()) };
         let failed = matches!(context.output_or_error(), Some(Err(_)));
         let answer = match context.response() {
-            Some(response) if failed => Answer::of_failure(response),
-            Some(_) => Answer { code: "OK".to_owned(), throttled: false },
-            None => Answer { code: "no_answer".to_owned(), throttled: false },
+            Some(response) if failed => AttemptResult::of_failure(response),
+            Some(_) => AttemptResult { code: "OK".to_owned(), throttled: false },
+            None => AttemptResult { code: "no_answer".to_owned(), throttled: false },
         };
         self.0.aws_call(action, &answer.code, answer.throttled);
         let (aws_code, aws_request_id) = (answer.code.as_str(), context.response().and_then(request_id_in));
@@ -130,12 +130,12 @@ fn action(call: &Metadata) -> String {
     format!("{service}:{}", call.name())
 }
 
-struct Answer {
+struct AttemptResult {
     code: String,
     throttled: bool,
 }
 
-impl Answer {
+impl AttemptResult {
     /// Reads the error as both protocols that AWS uses here write it: in a header (EFS) or in the body (the others).
     fn of_failure(response: &HttpResponse) -> Self {
         let body = response.body().bytes().and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
@@ -171,7 +171,7 @@ mod tests {
         if let Some(header) = header {
             response.headers_mut().insert("x-amzn-errortype", header.to_owned());
         }
-        let Answer { code, throttled } = Answer::of_failure(&response);
+        let AttemptResult { code, throttled } = AttemptResult::of_failure(&response);
         (code, throttled)
     }
 

@@ -31,7 +31,7 @@ pub use sdk::{for_endpoint, in_process};
 #[cfg(feature = "emulator")]
 pub use seed::Seeder;
 pub use ssm::{Parameter, Ssm};
-pub use sts::{Caller, Sts};
+pub use sts::{CallerIdentity, Sts};
 
 use std::sync::Arc;
 

@@ -24,7 +24,7 @@ pub struct Sts {
 
 /// What GetCallerIdentity came to.
 #[derive(Debug)]
-pub struct Caller {
+pub struct CallerIdentity {
     /// ARN of the identity that AWS sees.
     pub arn: Result<String, AwsError>,
     /// How far this machine's clock is ahead of AWS's, in seconds; negative when it is behind. `None` when no answer
@@ -45,7 +45,7 @@ impl Sts {
     }
 
     /// Asks AWS who is asking. No permission is needed for it (IAM user guide, sts:GetCallerIdentity).
-    pub async fn caller(&self) -> Caller {
+    pub async fn caller(&self) -> CallerIdentity {
         const OPERATION: &str = "sts:GetCallerIdentity";
         let clock = CompareClocks::default();
         let answer = self.client.get_caller_identity().customize().interceptor(clock.clone()).send().await;
@@ -53,7 +53,7 @@ impl Sts {
             Ok(answer) => answer.arn.ok_or_else(|| AwsError::malformed(OPERATION, "has no Arn")),
             Err(error) => Err(AwsError::from_sdk(OPERATION, error)),
         };
-        Caller { arn, clock_ahead_seconds: clock.ahead_seconds() }
+        CallerIdentity { arn, clock_ahead_seconds: clock.ahead_seconds() }
     }
 }
 

@@ -25,7 +25,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(25);
 
 /// What is limited, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct CapacityScope {
     /// Cluster name or ARN.
     pub cluster: String,
     /// The family of users' task definitions.
@@ -34,7 +34,7 @@ pub struct Place {
     pub file_system_id: String,
 }
 
-impl Place {
+impl CapacityScope {
     /// Where these coordinates put users.
     #[must_use]
     pub fn of(at: &Coordinates) -> Self {
@@ -52,7 +52,7 @@ pub struct Look {
     /// When it was begun.
     pub taken_at: Timestamp,
     taken: Instant,
-    of: Place,
+    of: CapacityScope,
     /// In the order of [`Quota::ALL`].
     pub quotas: Vec<QuotaUse>,
 }
@@ -96,7 +96,7 @@ impl Capacity {
     /// The quotas, at most 60 s old.
     pub async fn look(&self) -> Arc<Look> {
         let mut last = self.last.lock().await;
-        let place = Place::of(&self.coordinates.borrow());
+        let place = CapacityScope::of(&self.coordinates.borrow());
         if let Some(look) = last.as_ref().filter(|look| look.of == place && look.age() < BELIEVED_FOR) {
             return Arc::clone(look);
         }
@@ -110,7 +110,7 @@ impl Capacity {
 }
 
 /// Reads all quotas, each within that time, behind everybody who waits for a container.
-pub async fn read(aws: &Aws, place: &Place, within: Duration) -> Vec<QuotaUse> {
+pub async fn read(aws: &Aws, place: &CapacityScope, within: Duration) -> Vec<QuotaUse> {
     // Boxed: each holds several calls of the SDK, whose futures are large, and all four are under way at once.
     let read = |quota| Box::pin(read_one(aws, place, quota, within));
     let [vcpu, services, access_points, revisions] = Quota::ALL.map(read);
@@ -118,7 +118,7 @@ pub async fn read(aws: &Aws, place: &Place, within: Duration) -> Vec<QuotaUse> {
     vec![vcpu, services, access_points, revisions]
 }
 
-async fn read_one(aws: &Aws, place: &Place, quota: Quota, within: Duration) -> QuotaUse {
+async fn read_one(aws: &Aws, place: &CapacityScope, quota: Quota, within: Duration) -> QuotaUse {
     let in_background = |deadline| Scope::new(Class::Background, deadline);
     let deadline = Instant::now() + within;
     let (counted, limit) = tokio::join!(
@@ -151,7 +151,7 @@ fn known<T>(
     None
 }
 
-async fn count(aws: &Aws, place: &Place, quota: Quota) -> Result<f64, AwsError> {
+async fn count(aws: &Aws, place: &CapacityScope, quota: Quota) -> Result<f64, AwsError> {
     match quota {
         Quota::FargateVcpu => aws.ecs.vcpu_in_use(&place.cluster).await,
         Quota::Services => aws.ecs.services_in(&place.cluster).await.map(f64::from),

@@ -114,7 +114,7 @@ async fn login(ecs: &Ecs, cluster: &str, user: &UserId, task: Task) -> anyhow::R
     let found = ecs.describe_task_definition(&task.task_definition).await?;
     let found = found.with_context(|| format!("{} is not there any more: redeploy {user}", task.task_definition))?;
     let current = CurrentDefinition::parse(&found.document, user)?;
-    let kind = current.spec.sign_in;
+    let kind = current.spec.provider;
     ensure!(
         kind == Provider::Chatgpt,
         "{user} uses provider {}, and a sign-in is taken away again: change to provider chatgpt first (POST /provision)",

@@ -3,7 +3,7 @@
 use tokio::time::timeout;
 
 use super::{Check, DEADLINE};
-use crate::aws::{AwsError, Caller, ErrorKind, Sts};
+use crate::aws::{AwsError, CallerIdentity, ErrorKind, Sts};
 
 const IDENTITY: &str = "aws_identity";
 const CLOCK: &str = "clock";
@@ -24,7 +24,7 @@ pub(super) async fn checks(sts: &Sts, is_told_anything: bool) -> [Check; 2] {
         return [identity, Check::skip(CLOCK, "AWS was not asked", None)];
     };
     match timeout(DEADLINE, sts.caller()).await {
-        Ok(Caller { arn, clock_ahead_seconds }) => [identity(arn, region), clock(clock_ahead_seconds)],
+        Ok(CallerIdentity { arn, clock_ahead_seconds }) => [identity(arn, region), clock(clock_ahead_seconds)],
         Err(_) => [unanswered(format!("STS has not answered within {} s", DEADLINE.as_secs())), clock(None)],
     }
 }

@@ -4,9 +4,9 @@ use tokio::time::timeout;
 
 use super::{Check, DEADLINE};
 use crate::aws::{Aws, RegisteredDefinition};
-use crate::capacity::{Place, read};
+use crate::capacity::{CapacityScope, read};
 use crate::config::KnownCoordinates;
-use crate::domain::{CPU_UNITS_A_VCPU, LimitSource, Planned, Quota, QuotaFinding, QuotaUse, user_family};
+use crate::domain::{CPU_UNITS_A_VCPU, LimitSource, PlannedUsers, Quota, QuotaFinding, QuotaUse, user_family};
 
 const NAME: &str = "quotas";
 
@@ -22,14 +22,14 @@ pub(super) async fn checks(aws: &Aws, at: &KnownCoordinates, planned_users: Opti
         return vec![Check::skip(NAME, "cluster, base family and file system are not all known", None)];
     };
     let (cluster, file_system_id) = (cluster.clone(), file_system_id.clone());
-    let place = Place { cluster, file_system_id, user_family: user_family(family.as_str()) };
+    let place = CapacityScope { cluster, file_system_id, user_family: user_family(family.as_str()) };
     let (quotas, vcpu) = tokio::join!(read(aws, &place, DEADLINE), async {
         match planned_users {
             Some(_) => vcpu_of_base(aws, family.as_str()).await,
             None => None,
         }
     });
-    judge(&quotas, planned_users.map(|users| Planned { users, vcpu }))
+    judge(&quotas, planned_users.map(|users| PlannedUsers { users, vcpu }))
 }
 
 /// vCPU of the task of the newest base; what is wrong with the base is told by its own check.
@@ -39,14 +39,14 @@ async fn vcpu_of_base(aws: &Aws, family: &str) -> Option<f64> {
     document["cpu"].as_str()?.parse::<f64>().ok().map(|units| units / CPU_UNITS_A_VCPU)
 }
 
-fn judge(quotas: &[QuotaUse], planned: Option<Planned>) -> Vec<Check> {
+fn judge(quotas: &[QuotaUse], planned: Option<PlannedUsers>) -> Vec<Check> {
     let mut found: Vec<Check> =
         quotas.iter().filter_map(|of| Some(check(of, &of.finding(planned)?, planned))).collect();
     if found.is_empty() {
-        let fit = planned.map(|Planned { users, .. }| format!("{users} users fit"));
+        let fit = planned.map(|PlannedUsers { users, .. }| format!("{users} users fit"));
         found.push(Check::pass(NAME, quotas.iter().map(said).chain(fit).collect::<Vec<_>>().join("; ")));
     }
-    if let Some(Planned { users, vcpu: None }) = planned {
+    if let Some(PlannedUsers { users, vcpu: None }) = planned {
         let message =
             format!("whether {users} users fit into the quota of Fargate vCPU is not known: the base says no cpu");
         found.push(Check::skip(NAME, message, Some("set cpu in the base")));
@@ -54,7 +54,7 @@ fn judge(quotas: &[QuotaUse], planned: Option<Planned>) -> Vec<Check> {
     found
 }
 
-fn check(of: &QuotaUse, finding: &QuotaFinding, planned: Option<Planned>) -> Check {
+fn check(of: &QuotaUse, finding: &QuotaFinding, planned: Option<PlannedUsers>) -> Check {
     let users = planned.map_or(0, |planned| planned.users);
     let way_out = Some(of.quota.way_out());
     let plan = |needed: &f64| format!("{users} users take {needed} {}", of.quota.what());

@@ -30,7 +30,7 @@ pub struct Accepted {
 
 /// How a reading stands to what was accepted last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum Recency {
     /// It shows it, or something later.
     Current,
     /// It shows none of it: it is from before, or somebody else has changed the service since.
@@ -57,29 +57,29 @@ impl Accepted {
 
     /// How a reading stands to it.
     #[must_use]
-    pub fn compare(&self, read: Option<&Service>) -> Reading {
+    pub fn compare(&self, read: Option<&Service>) -> Recency {
         let Some(read) = read else {
-            return if self.deleted { Reading::Current } else { Reading::Older };
+            return if self.deleted { Recency::Current } else { Recency::Older };
         };
         match self.service_created_at.zip(read.created_at_seconds) {
-            Some((ours, theirs)) if theirs < ours => return Reading::Older,
+            Some((ours, theirs)) if theirs < ours => return Recency::Older,
             // Somebody else has made it anew.
-            Some((ours, theirs)) if theirs > ours => return Reading::Current,
+            Some((ours, theirs)) if theirs > ours => return Recency::Current,
             Some(_) | None => {}
         }
         match (read.status, self.deleted) {
-            (ServiceStatus::Active, true) => Reading::Older,
+            (ServiceStatus::Active, true) => Recency::Older,
             // A service is never ACTIVE again after that.
-            (ServiceStatus::Draining | ServiceStatus::Inactive, _) => Reading::Current,
+            (ServiceStatus::Draining | ServiceStatus::Inactive, _) => Recency::Current,
             (ServiceStatus::Active, false) => self.compare_active(read),
         }
     }
 
-    fn compare_active(&self, read: &Service) -> Reading {
-        let count = if read.desired == self.desired { Reading::Current } else { Reading::Older };
+    fn compare_active(&self, read: &Service) -> Recency {
+        let count = if read.desired == self.desired { Recency::Current } else { Recency::Older };
         let (Some(ours), Some(primary)) = (&self.deployment, read.primary()) else {
             let is_ours = read.task_definition == self.task_definition;
-            return if is_ours { count } else { Reading::OlderOrGoneBack };
+            return if is_ours { count } else { Recency::OlderOrGoneBack };
         };
         if primary.id == *ours {
             return count;
@@ -88,8 +88,8 @@ impl Accepted {
         let is_later = created(primary).zip(self.deployment_created_at).is_some_and(|(theirs, ours)| theirs > ours);
         let shows_ours = read.deployments.iter().any(|deployment| deployment.id == *ours);
         match is_later || shows_ours {
-            true => Reading::Current,
-            false => Reading::OlderOrGoneBack,
+            true => Recency::Current,
+            false => Recency::OlderOrGoneBack,
         }
     }
 }
@@ -135,25 +135,25 @@ mod tests {
             change(&mut read);
             accepted.compare(Some(&read))
         };
-        assert_eq!(with(|_| {}), Reading::Current);
-        assert_eq!(accepted.compare(None), Reading::Older, "a create that is not seen yet");
-        assert_eq!(with(|read| read.desired = 0), Reading::Older);
-        assert_eq!(with(|read| read.deployments = vec![deployment("a", 100, true)]), Reading::OlderOrGoneBack);
+        assert_eq!(with(|_| {}), Recency::Current);
+        assert_eq!(accepted.compare(None), Recency::Older, "a create that is not seen yet");
+        assert_eq!(with(|read| read.desired = 0), Recency::Older);
+        assert_eq!(with(|read| read.deployments = vec![deployment("a", 100, true)]), Recency::OlderOrGoneBack);
         assert_eq!(
             with(|read| read.deployments = vec![deployment("a", 100, true), deployment("b", 200, false)]),
-            Reading::Current,
+            Recency::Current,
             "gone back, and it shows"
         );
         assert_eq!(
             with(|read| read.deployments = vec![deployment("c", 300, true)]),
-            Reading::Current,
+            Recency::Current,
             "somebody else's"
         );
-        assert_eq!(with(|read| read.created_at_seconds = Some(50)), Reading::Older, "the one before of that name");
-        assert_eq!(with(|read| read.created_at_seconds = Some(500)), Reading::Current, "made anew by somebody else");
-        assert_eq!(with(|read| read.status = ServiceStatus::Draining), Reading::Current, "deleted by somebody else");
+        assert_eq!(with(|read| read.created_at_seconds = Some(50)), Recency::Older, "the one before of that name");
+        assert_eq!(with(|read| read.created_at_seconds = Some(500)), Recency::Current, "made anew by somebody else");
+        assert_eq!(with(|read| read.status = ServiceStatus::Draining), Recency::Current, "deleted by somebody else");
         let deleted = Accepted { deleted: true, ..accepted.clone() };
-        assert_eq!(deleted.compare(Some(&now)), Reading::Older);
-        assert_eq!(deleted.compare(None), Reading::Current);
+        assert_eq!(deleted.compare(Some(&now)), Recency::Older);
+        assert_eq!(deleted.compare(None), Recency::Current);
     }
 }

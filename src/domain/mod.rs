@@ -12,13 +12,13 @@ mod quota;
 mod rollout_order;
 pub mod service;
 mod size;
-mod spec;
 mod status;
 mod task_definition;
 pub mod user_id;
+mod user_spec;
 mod version_file;
 
-pub use accepted::{Accepted, Reading};
+pub use accepted::{Accepted, Recency};
 pub use access_point::hide_access_points;
 pub use compatibility::{Compatibility, ReleaseProof};
 pub use coordinates::{BaseFamily, Coordinates, ReleaseDefaults};
@@ -26,10 +26,9 @@ pub use cost::{Architecture, Estimate, Priced, Prices, PricesError, RegionPrices
 pub use directory_size::{DirectorySize, DirectorySizes};
 pub use image::{EcrImage, EcrReference, ImageRef};
 pub use promotion::{BaseChoice, BaseSource, PromotedBaseError, Promotion, UnderWay, base_revision};
-pub use quota::{CountedIn, LimitSource, Planned, Quota, QuotaFinding, QuotaUse};
+pub use quota::{CountedIn, LimitSource, PlannedUsers, Quota, QuotaFinding, QuotaUse};
 pub use rollout_order::RolloutOrder;
 pub use size::{CPU_UNITS, CPU_UNITS_A_VCPU, RawSize, Size};
-pub use spec::{CODEX_HOME, Labels, Secrets, Spec, SpecPatch, Variables, is_secret_arn};
 pub use status::{
     LastStop, Phase, Reason, ReasonCode, State, Status, derive as derive_status, rolled_back_from, running_task,
 };
@@ -40,6 +39,7 @@ pub use task_definition::{
     Severity, TAG_BASE_FAMILY, TAG_USER, ToldBy, WITH_ROLE, WITHOUT_ROLE, difference, release_of, render, user_family,
 };
 pub use user_id::UserId;
+pub use user_spec::{CODEX_HOME, Labels, Secrets, Spec, SpecPatch, Variables, is_secret_arn};
 pub use version_file::VersionFile;
 
 /// An error and its causes, in one line, for logs.

@@ -151,7 +151,7 @@ pub enum QuotaFinding {
 
 /// How many users there are to be, and what one takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Planned {
+pub struct PlannedUsers {
     /// Users, those that are there included.
     pub users: u32,
     /// vCPU of one; `None` where the base does not say.
@@ -174,7 +174,7 @@ impl QuotaUse {
 
     /// What is to be said of it, if anything.
     #[must_use]
-    pub fn finding(&self, planned: Option<Planned>) -> Option<QuotaFinding> {
+    pub fn finding(&self, planned: Option<PlannedUsers>) -> Option<QuotaFinding> {
         let needed = planned.and_then(|planned| self.needed(planned));
         if let Some(needed) = needed.filter(|needed| *needed > self.limit) {
             return Some(match self.is_certain() {
@@ -192,7 +192,7 @@ impl QuotaUse {
     }
 
     /// How much the planned users take of it; `None` where that does not follow from their number.
-    fn needed(&self, planned: Planned) -> Option<f64> {
+    fn needed(&self, planned: PlannedUsers) -> Option<f64> {
         let users = f64::from(planned.users);
         match self.quota {
             Quota::FargateVcpu => planned.vcpu.map(|vcpu| users * vcpu),
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_plan_is_held_against_the_whole_quota() {
-        let plan = |users, vcpu| Some(Planned { users, vcpu });
+        let plan = |users, vcpu| Some(PlannedUsers { users, vcpu });
         let vcpu = |limit| of(Quota::FargateVcpu, 1.0, limit);
         let raised = vcpu(in_force(50.0));
         assert_eq!(raised.finding(plan(100, Some(0.5))), None);

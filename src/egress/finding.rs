@@ -114,7 +114,7 @@ pub enum TlsFailure {
 
 /// The head of an HTTP answer, as far as it counts.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Answer<'a> {
+pub(super) struct ResponseHead<'a> {
     pub(super) status: u16,
     pub(super) cf_mitigated: Option<&'a str>,
     pub(super) location: Option<&'a str>,
@@ -147,7 +147,7 @@ impl TlsFailure {
 
 impl Finding {
     /// Reads an answer of `host`.
-    pub(super) fn of_answer(host: &str, answer: &Answer<'_>) -> Self {
+    pub(super) fn of_answer(host: &str, answer: &ResponseHead<'_>) -> Self {
         let status = answer.status;
         // Before the status: challenges come with 403 mostly, and with 429 and 503, too.
         if answer.cf_mitigated.is_some_and(|value| value.eq_ignore_ascii_case("challenge")) {
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     fn of(status: u16, cf_mitigated: Option<&str>, location: Option<&str>) -> &'static str {
-        Finding::of_answer("chatgpt.com", &Answer { status, cf_mitigated, location }).code()
+        Finding::of_answer("chatgpt.com", &ResponseHead { status, cf_mitigated, location }).code()
     }
 
     #[test]

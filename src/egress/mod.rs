@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use finding::Answer;
+use finding::ResponseHead;
 
 /// What OpenClaw and Codex need: the endpoint that refreshes sign-ins, and the one that answers turns. The root of
 /// auth.openai.com is a page for browsers, which Cloudflare challenges where the endpoint below it is open.
@@ -116,7 +116,7 @@ async fn ask(stream: TlsStream<TcpStream>, url: &ProbeUrl, within: Duration) -> 
     }
 }
 
-fn head<Body>(response: &Response<Body>) -> Answer<'_> {
+fn head<Body>(response: &Response<Body>) -> ResponseHead<'_> {
     let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
-    Answer { status: response.status().as_u16(), cf_mitigated: header(CF_MITIGATED), location: header(LOCATION) }
+    ResponseHead { status: response.status().as_u16(), cf_mitigated: header(CF_MITIGATED), location: header(LOCATION) }
 }

@@ -32,7 +32,7 @@ pub(super) struct Poller {
 }
 
 /// One user in the course of a reading.
-struct Reading {
+struct UserReading {
     user: UserId,
     service: Service,
     known: Known,
@@ -149,7 +149,7 @@ impl Poller {
             }
         }
         self.read_tasks(&cluster, &mut readings).await;
-        for Reading { user, service, known, status, .. } in readings {
+        for UserReading { user, service, known, status, .. } in readings {
             match status {
                 Ok(Some(derived)) => match known.refined(&derived) {
                     Some(refined) => self.shared.tell(reading, &user, Sight::Seen(Arc::new(refined.clone()))),
@@ -172,7 +172,7 @@ impl Poller {
         }
     }
 
-    fn begin(&mut self, user: UserId, service: Service) -> Reading {
+    fn begin(&mut self, user: UserId, service: Service) -> UserReading {
         let mut known = self.known.remove(&user).unwrap_or_default();
         let tasks = known.tasks_to_read(&service);
         let arns = match tasks {
@@ -183,7 +183,7 @@ impl Poller {
             known.refined = None;
             known.service = Some(service.clone());
         }
-        Reading { user, service, known, tasks, arns, described: Vec::new(), status: Ok(None) }
+        UserReading { user, service, known, tasks, arns, described: Vec::new(), status: Ok(None) }
     }
 
     /// AWS knows no such service. It may only not know it yet (aws-facts §3), so one that was not on its way out is
@@ -212,7 +212,7 @@ impl Poller {
 
     /// Reads the tasks that the statuses hang on, as a look at one user does: those that run, and those
     /// that stopped where none is ready.
-    async fn read_tasks(&self, cluster: &str, readings: &mut [Reading]) {
+    async fn read_tasks(&self, cluster: &str, readings: &mut [UserReading]) {
         for reading in readings.iter_mut().filter(|reading| reading.tasks == Tasks::List) {
             self.list(cluster, reading, ListedTasks::Running).await;
         }
@@ -232,7 +232,7 @@ impl Poller {
         }
     }
 
-    async fn list(&self, cluster: &str, reading: &mut Reading, listed: ListedTasks) {
+    async fn list(&self, cluster: &str, reading: &mut UserReading, listed: ListedTasks) {
         if reading.status.is_err() {
             return;
         }
@@ -251,7 +251,7 @@ impl Poller {
     }
 
     /// Describes the tasks that all of them name, and gives each its own.
-    async fn describe(&self, cluster: &str, readings: &mut [Reading]) {
+    async fn describe(&self, cluster: &str, readings: &mut [UserReading]) {
         let mut whose = HashMap::new();
         for (at, reading) in readings.iter_mut().enumerate() {
             whose.extend(reading.arns.drain(..).map(|arn| (arn, at)));
@@ -275,11 +275,11 @@ impl Poller {
     }
 
     /// Derives the status from what is known so far.
-    async fn derive(&self, reading: &mut Reading) {
+    async fn derive(&self, reading: &mut UserReading) {
         if reading.status.is_err() {
             return;
         }
-        let Reading { user, service, known, described, .. } = reading;
+        let UserReading { user, service, known, described, .. } = reading;
         known.take_in(described.clone());
         let mut tasks = known.tasks();
         // A verdict says that there is a health check; only without one is the definition needed, and where there are several

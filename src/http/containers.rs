@@ -17,7 +17,7 @@ use super::requests::{DeleteQuery, NoFields, ProvisionRequest, RedeployRequest, 
 use super::responses::{CancelResponse, ContainerResponse};
 use crate::domain::{State as ContainerState, UserId};
 use crate::reconcile::{
-    AcceptedWork, Caller, ConvergeError, Converged, Desired, Outcome, Refusal, SignInChange, Target,
+    AcceptedWork, Caller, ConvergeError, ConvergeOutcome, Converged, Desired, Refusal, SignInChange, Target,
 };
 
 pub(super) type UserPath = Result<Path<String>, PathRejection>;
@@ -147,8 +147,8 @@ pub(super) async fn cancel(
     let cancel = async move { reconciler.cancel(&caller, &of).await };
     let cancelled = tokio::spawn(cancel.in_current_span()).await.unwrap_or(Err(ConvergeError::Crashed))?;
     let status = match cancelled.outcome() {
-        Outcome::Unchanged => StatusCode::OK,
-        Outcome::Created | Outcome::Changed | Outcome::Waiting => StatusCode::ACCEPTED,
+        ConvergeOutcome::Unchanged => StatusCode::OK,
+        ConvergeOutcome::Created | ConvergeOutcome::Changed | ConvergeOutcome::Waiting => StatusCode::ACCEPTED,
     };
     Ok((status, axum::Json(CancelResponse::new(&user, cancelled))).into_response())
 }
@@ -194,8 +194,8 @@ async fn respond(
     let awaits_state = !matches!(target, Target::Present { desired: Desired::Unchanged, .. });
     let converged = app.reconciler.apply(caller, user.clone(), target, sign_in).await?;
     let accepted = match converged.outcome {
-        Outcome::Waiting => app.reconciler.accepted_work(&user).await,
-        Outcome::Created | Outcome::Changed | Outcome::Unchanged => None,
+        ConvergeOutcome::Waiting => app.reconciler.accepted_work(&user).await,
+        ConvergeOutcome::Created | ConvergeOutcome::Changed | ConvergeOutcome::Unchanged => None,
     };
     Ok(answer(&user, on_the_way, awaits_state, converged, accepted))
 }
@@ -225,9 +225,9 @@ fn status_of(converged: &Converged, awaits_state: bool) -> StatusCode {
         ContainerState::Running | ContainerState::Stopped | ContainerState::Failed => false,
     });
     match converged.outcome {
-        Outcome::Created => StatusCode::CREATED,
-        Outcome::Changed | Outcome::Waiting => StatusCode::ACCEPTED,
-        Outcome::Unchanged if awaits_state && on_its_way => StatusCode::ACCEPTED,
-        Outcome::Unchanged => StatusCode::OK,
+        ConvergeOutcome::Created => StatusCode::CREATED,
+        ConvergeOutcome::Changed | ConvergeOutcome::Waiting => StatusCode::ACCEPTED,
+        ConvergeOutcome::Unchanged if awaits_state && on_its_way => StatusCode::ACCEPTED,
+        ConvergeOutcome::Unchanged => StatusCode::OK,
     }
 }

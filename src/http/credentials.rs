@@ -19,7 +19,7 @@ use super::error::Problem;
 use super::openapi::{self, schemas};
 use super::requests::NoFields;
 use super::responses::{WarningBody, warned};
-use crate::reconcile::{Caller, Outcome, SignInChange, Target};
+use crate::reconcile::{Caller, ConvergeOutcome, SignInChange, Target};
 use crate::staging::Location;
 
 /// `PUT /containers/{user_id}/credentials`.
@@ -227,7 +227,7 @@ pub(super) async fn put(
         credentials: staged.map(|staged| staged.outcome.name()),
         credentials_reason: staged.map(|staged| staged.reason.name()),
         detail: staged.map(|staged| staged.reason.sentence()),
-        restarted: matches!(converged.outcome, Outcome::Changed),
+        restarted: matches!(converged.outcome, ConvergeOutcome::Changed),
         reauth_required: placed.is_some_and(|placed| placed.reauth_required),
         warnings: warned(&converged.warnings()),
     };
@@ -254,10 +254,10 @@ pub(super) async fn delete(
 }
 
 /// What is done is answered with `done`, and what still goes on never.
-const fn known_or_accepted(outcome: Outcome, done: StatusCode) -> StatusCode {
+const fn known_or_accepted(outcome: ConvergeOutcome, done: StatusCode) -> StatusCode {
     match outcome {
-        Outcome::Waiting => StatusCode::ACCEPTED,
-        Outcome::Created | Outcome::Changed | Outcome::Unchanged => done,
+        ConvergeOutcome::Waiting => StatusCode::ACCEPTED,
+        ConvergeOutcome::Created | ConvergeOutcome::Changed | ConvergeOutcome::Unchanged => done,
     }
 }
 

@@ -60,7 +60,7 @@ impl ProvisionRequest {
         let auth = self.auth.map(ChatGptAuth::parse).transpose()?;
         let patch = SpecPatch {
             set_variables: BTreeMap::new(),
-            sign_in: self.provider,
+            provider: self.provider,
             has_auth: auth.is_some(),
             size: self.size.map(|Object(raw)| Size::parse(raw, "size")).transpose()?,
             image: self.image.map(|image| pin(&image)).transpose()?.map(Some),

@@ -178,7 +178,7 @@ impl ContainerResponse {
             response.warnings = warned(&current.warnings());
             response.task_definition = Some(current.arn);
             response.openclaw_version = current.release.version().map(|version| version.to_string());
-            response.provider = Some(current.spec.sign_in.name());
+            response.provider = Some(current.spec.provider.name());
             response.image = Some(current.image);
             response.size = current.cpu.zip(current.memory_mib).map(|(cpu, memory_mib)| RawSize { cpu, memory_mib });
             response.base_task_definition = current.base;

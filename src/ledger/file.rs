@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::pending::{Ask, Listed, Noted, Pending, PendingSlot};
-use super::queue::{Place, Queues};
+use super::queue::{QueueTurn, Queues};
 use super::slots::{Entry, Newest};
 use super::{Hold, Ledger, LedgerError, Record, VERIFIED_FOR, stops};
 use super::{fleet_files, left_over_files, pending_files, rollout_files, sizes_files};
@@ -82,7 +82,7 @@ pub(super) struct FileHold {
 pub(super) struct Holding {
     locked: Locked,
     /// Dropped after the file was let go: the next in line finds it free.
-    place: Option<Place>,
+    place: Option<QueueTurn>,
     user: UserId,
     /// Says in the file that it is held by this acquisition.
     generation: String,
@@ -170,7 +170,7 @@ impl FileLedger {
         }
     }
 
-    fn taken(&self, place: Place, Taken { locked, is_new, newest, looked_at }: Taken) -> FileHold {
+    fn taken(&self, place: QueueTurn, Taken { locked, is_new, newest, looked_at }: Taken) -> FileHold {
         let record = newest.entry.record.clone();
         let holding = Arc::new(Holding {
             locked,
@@ -196,8 +196,8 @@ impl FileLedger {
         FileHold { holding, is_new, record, announcing: tokio::sync::Mutex::new(Some(announcing)) }
     }
 
-    async fn place(&self, user: &UserId, started: Instant, deadline: Instant) -> Result<Place, LedgerError> {
-        timeout_at(deadline, Place::wait(&self.queues, user)).await.map_err(|_| LedgerError::Busy {
+    async fn place(&self, user: &UserId, started: Instant, deadline: Instant) -> Result<QueueTurn, LedgerError> {
+        timeout_at(deadline, QueueTurn::wait(&self.queues, user)).await.map_err(|_| LedgerError::Busy {
             user_id: user.clone(),
             waited: started.elapsed(),
             elsewhere: false,

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::queue::{Place, Queues};
+use super::queue::{QueueTurn, Queues};
 use super::{Ask, Hold, Ledger, LedgerError, Listed, Noted, Pending, PendingSlot, Record};
 use crate::domain::{DirectorySize, LastStop, Promotion, UserId};
 use crate::files::{Fence, Root};
@@ -69,10 +69,10 @@ impl MemoryLedger {
         self.queues.lock().unwrap().is_empty()
     }
 
-    async fn place(&self, user: &UserId, started: Instant, timeout: Duration) -> Result<Place, LedgerError> {
+    async fn place(&self, user: &UserId, started: Instant, timeout: Duration) -> Result<QueueTurn, LedgerError> {
         let deadline = started + timeout.min(Duration::from_secs(1 << 20));
         let late = || LedgerError::Busy { user_id: user.clone(), waited: started.elapsed(), elsewhere: false };
-        timeout_at(deadline, Place::wait(&self.queues, user)).await.map_err(|_| late())
+        timeout_at(deadline, QueueTurn::wait(&self.queues, user)).await.map_err(|_| late())
     }
 }
 
@@ -224,7 +224,7 @@ struct Held {
     rows: Rows,
     user: UserId,
     generation: AtomicU64,
-    _place: Place,
+    _place: QueueTurn,
 }
 
 impl std::fmt::Debug for Held {

@@ -13,14 +13,14 @@ pub(super) type Queues = Arc<Mutex<HashMap<UserId, Arc<Turn>>>>;
 
 /// A place in a user's queue, at its head once `turn` is there. Removes the queue when nobody else is in it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct QueueTurn {
     turn: Option<OwnedMutexGuard<()>>,
     queue: Option<Arc<Turn>>,
     pub(super) user: UserId,
     queues: Queues,
 }
 
-impl Place {
+impl QueueTurn {
     /// Waits for the head of the queue.
     pub(super) async fn wait(queues: &Queues, user: &UserId) -> Self {
         let queue = queues.lock().unwrap_or_else(PoisonError::into_inner).entry(user.clone()).or_default().clone();
@@ -31,7 +31,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueueTurn {
     fn drop(&mut self) {
         // Everybody takes and returns their share of a queue under this lock, so the count cannot change meanwhile.
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,7 +14,7 @@ use super::operation::Operation;
 use super::plan::{Observed, Refusal};
 use super::status::ContainerView;
 use super::target::Target;
-use super::{Caller, Converged, Outcome, Reconciler, SignInChange};
+use super::{Caller, ConvergeOutcome, Converged, Reconciler, SignInChange};
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::service::{Deployment, Rollout, Service, ServiceDeployment, ServiceDeploymentState, ServiceStatus};
 use crate::domain::{UserId, with_causes};
@@ -42,10 +42,10 @@ pub struct Cancelled {
 impl Cancelled {
     /// Whether there was anything to stop.
     #[must_use]
-    pub const fn outcome(&self) -> Outcome {
+    pub const fn outcome(&self) -> ConvergeOutcome {
         match (self.operations, self.deployment) {
-            (0, None) => Outcome::Unchanged,
-            (1.., None) | (_, Some(_)) => Outcome::Changed,
+            (0, None) => ConvergeOutcome::Unchanged,
+            (1.., None) | (_, Some(_)) => ConvergeOutcome::Changed,
         }
     }
 }
@@ -167,8 +167,8 @@ impl Reconciler {
     ) -> Result<Converged, ConvergeError> {
         let converged = self.apply(by, user.clone(), target, SignInChange::None).await?;
         match converged.outcome {
-            Outcome::Created | Outcome::Changed | Outcome::Unchanged => Ok(converged),
-            Outcome::Waiting => Err(ConvergeError::Deadline { seconds: self.options.answer_within.as_secs() }),
+            ConvergeOutcome::Created | ConvergeOutcome::Changed | ConvergeOutcome::Unchanged => Ok(converged),
+            ConvergeOutcome::Waiting => Err(ConvergeError::Deadline { seconds: self.options.answer_within.as_secs() }),
         }
     }
 

@@ -12,7 +12,7 @@ use super::error::ConvergeError;
 use super::observe::FIRST_PAUSE;
 use super::plan::Observed;
 use crate::domain::service::{Service, ServiceDeploymentState};
-use crate::domain::{Accepted, Coordinates, Reading, UserId, with_causes};
+use crate::domain::{Accepted, Coordinates, Recency, UserId, with_causes};
 
 /// How long a change is kept here. Far longer than it takes to show.
 const KEPT: Duration = Duration::from_secs(120);
@@ -110,7 +110,7 @@ impl Reconciler {
     #[must_use]
     pub fn is_behind(&self, user: &UserId, read: Option<&Service>) -> bool {
         let accepted = self.changes.newest(user, None).filter(|accepted| self.is_recent(user, accepted));
-        accepted.is_some_and(|accepted| accepted.compare(read) != Reading::Current)
+        accepted.is_some_and(|accepted| accepted.compare(read) != Recency::Current)
     }
 
     /// The users of whom a reading may be older than what this process had accepted; not those whose service was told to go.
@@ -153,9 +153,9 @@ impl Reconciler {
     ) -> bool {
         let Some(accepted) = recent else { return false };
         match accepted.compare(read) {
-            Reading::Current => false,
-            Reading::Older => true,
-            Reading::OlderOrGoneBack => !self.has_gone_back(at, user, accepted).await,
+            Recency::Current => false,
+            Recency::Older => true,
+            Recency::OlderOrGoneBack => !self.has_gone_back(at, user, accepted).await,
         }
     }
 

@@ -21,7 +21,7 @@ use super::operation::Operation;
 use super::plan::{NotRemoved, Observed, Plan, Refusal, Step, plan};
 use super::status::ContainerView;
 use super::target::Target;
-use super::{Converged, Outcome, PlacedSignIn, Reconciler, SignInChange};
+use super::{ConvergeOutcome, Converged, PlacedSignIn, Reconciler, SignInChange};
 use crate::aws::{AwsError, ErrorKind, ServiceChange, fenced};
 use crate::domain::service::{ServiceStatus, is_newer_revision, revision};
 use crate::domain::{BaseChoice, Coordinates, CurrentDefinition, Phase, UserId, with_causes};
@@ -41,7 +41,7 @@ impl Reconciler {
         self: &Arc<Self>,
         request: Work,
         operation: &mut Operation,
-        answer: &Answer,
+        answer: &Reply,
     ) -> Result<Converged, ConvergeError> {
         let user = operation.user().clone();
         let cancellable = self.cancellations.enter(&user);
@@ -97,7 +97,7 @@ impl Reconciler {
         is_accepted: bool,
         cancelled: &CancellationToken,
         operation: &mut Operation,
-        answer: &Answer,
+        answer: &Reply,
     ) -> Result<Converged, ConvergeError> {
         let started = Instant::now();
         let (user, deletes, purges) = (operation.user().clone(), work.is_delete_alone(), work.purges());
@@ -177,7 +177,7 @@ impl Reconciler {
         lock: &mut Lock,
         cancelled: &CancellationToken,
         operation: &mut Operation,
-        answer: &Answer,
+        answer: &Reply,
         accepting: &Arc<Accepting>,
     ) -> Result<Converged, ConvergeError> {
         let mut targets = accepting.snapshot().targets().into_iter().peekable();
@@ -195,7 +195,8 @@ impl Reconciler {
             }
             if matches!(target, Target::Absent { .. }) {
                 accepting.advance(Work::deleted).await;
-            } else if accepting.snapshot().is_at_once(&target) && !matches!(converged.outcome, Outcome::Waiting) {
+            } else if accepting.snapshot().is_at_once(&target) && !matches!(converged.outcome, ConvergeOutcome::Waiting)
+            {
                 // What was asked for is done. What was accepted before goes on with that in it, however long it takes.
                 accepting.accept().await?;
                 answer.send(Ok(converged));
@@ -212,7 +213,7 @@ impl Reconciler {
         lock: &mut Lock,
         cancelled: &CancellationToken,
         operation: &mut Operation,
-        answer: &Answer,
+        answer: &Reply,
     ) -> Result<Converged, ConvergeError> {
         let (at, is_new, user) = (self.coordinates(), lock.is_new(), &operation.user().clone());
         // A caller who was answered already is not refused any more.
@@ -324,7 +325,7 @@ struct Did {
 }
 
 impl Run<'_> {
-    async fn complete(mut self, operation: &mut Operation, answer: &Answer) -> Result<Converged, ConvergeError> {
+    async fn complete(mut self, operation: &mut Operation, answer: &Reply) -> Result<Converged, ConvergeError> {
         let result = self.take_steps(answer).await;
         if let Err(error) = &result {
             self.leave_no_orphan(error).await;
@@ -339,7 +340,7 @@ impl Run<'_> {
         Ok(self.converged().await)
     }
 
-    async fn take_steps(&mut self, answer: &Answer) -> Result<(), ConvergeError> {
+    async fn take_steps(&mut self, answer: &Reply) -> Result<(), ConvergeError> {
         let mut is_let_in = false;
         loop {
             if Instant::now() > self.deadline {
@@ -522,7 +523,7 @@ impl Run<'_> {
 
     /// Looks now and then whether another request wants something of this one, and makes way for another replica when this one
     /// goes down and nobody waits for an answer.
-    async fn heed(&mut self, answer: &Answer) -> Result<(), ConvergeError> {
+    async fn heed(&mut self, answer: &Reply) -> Result<(), ConvergeError> {
         if self.reconciler.stopping.is_cancelled() && answer.is_given() && self.accepting.is_accepted().await {
             return Err(ConvergeError::ShuttingDown);
         }
@@ -541,7 +542,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn say_that_it_waits(&self, answer: &Answer) {
+    async fn say_that_it_waits(&self, answer: &Reply) {
         let Some(service) = self.observed.service.clone().filter(|_| self.reconciler.options.answers_early) else {
             return;
         };
@@ -554,7 +555,7 @@ impl Run<'_> {
             return;
         }
         answer.send(Ok(Converged {
-            outcome: Outcome::Waiting,
+            outcome: ConvergeOutcome::Waiting,
             view: Some(match self.target {
                 Target::Absent { .. } => ContainerView::of_deleting(service),
                 Target::Present { .. } => ContainerView::of_new(service, None),
@@ -658,9 +659,9 @@ impl Run<'_> {
         let without_lock = self.lock.missing();
         let Self { reconciler, at, user, target, placed, existed, did, observed, .. } = self;
         let outcome = match (did.create && !existed, did.change) {
-            (true, _) => Outcome::Created,
-            (false, true) => Outcome::Changed,
-            (false, false) => Outcome::Unchanged,
+            (true, _) => ConvergeOutcome::Created,
+            (false, true) => ConvergeOutcome::Changed,
+            (false, false) => ConvergeOutcome::Unchanged,
         };
         let Observed { service, current, done, .. } = observed;
         let view = match (service, target) {
@@ -719,14 +720,14 @@ fn millis_since(start: Instant) -> u64 {
 }
 
 /// The caller's answer: sent once, when only waiting is left, when it is due, or at the end.
-pub(super) struct Answer {
+pub(super) struct Reply {
     sender: Mutex<Option<oneshot::Sender<Result<Converged, ConvergeError>>>>,
     due: Instant,
     /// Of work that nobody waits for, and of which little goes on at a time.
     turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
-impl Answer {
+impl Reply {
     pub(super) fn new(sender: oneshot::Sender<Result<Converged, ConvergeError>>, due: Instant) -> Self {
         Self { sender: Mutex::new(Some(sender)), due, turn: Mutex::default() }
     }

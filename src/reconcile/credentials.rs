@@ -46,14 +46,14 @@ impl Reconciler {
         let CurrentDefinition { release, spec, .. } = self.current_of(user).await?;
         let found = self.staging.look(user, &release).await?;
         let mut locations = self.staging.locations(user, &release).await?;
-        let is_used = spec.sign_in == Provider::Chatgpt;
+        let is_used = spec.provider == Provider::Chatgpt;
         if !is_used {
             for location in &mut locations {
                 location.authoritative = false;
                 location.shadowing = location.refresh_token_fingerprint.is_some();
             }
         }
-        let mut warnings = release.warnings(spec.sign_in);
+        let mut warnings = release.warnings(spec.provider);
         if is_used {
             let of_files = |warning: &Warning| matches!(warning, Warning::CodexConfiguration { .. });
             warnings.extend(found.warnings.into_iter().filter(of_files));
@@ -61,7 +61,7 @@ impl Reconciler {
         }
         Ok(Credentials {
             warnings,
-            kind: spec.sign_in,
+            kind: spec.provider,
             plan: is_used.then_some(found.plan),
             live: found.live,
             reauth_required: is_used && found.reauth_required,
@@ -74,7 +74,7 @@ impl Reconciler {
     /// In one word, what a user's sign-in is like; `None` when the files do not answer.
     pub async fn sign_in_state(&self, user: &UserId, view: &ContainerView) -> Option<&'static str> {
         let current = view.current.as_ref()?;
-        if current.spec.sign_in != Provider::Chatgpt {
+        if current.spec.provider != Provider::Chatgpt {
             return Some("not_needed");
         }
         let found = self.hints.take(self.staging.as_hint().look(user, &current.release).await)?;

@@ -330,7 +330,7 @@ fn add(all: &mut Vec<Change>, change: Change) {
 
 /// Whether a sign-in of before has no use any more.
 fn changes_provider(present: &Target) -> bool {
-    matches!(present, Target::Present { definition: Definition::Render(SpecPatch { sign_in: Some(kind), .. }), .. }
+    matches!(present, Target::Present { definition: Definition::Render(SpecPatch { provider: Some(kind), .. }), .. }
         if *kind != Provider::Chatgpt)
 }
 

@@ -59,11 +59,11 @@ use crate::domain::{Coordinates, CurrentDefinition, RolloutOrder, UserId};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::probe::GatewayProbe;
-use crate::staging::{Placed, Staging, StagingError};
+use crate::staging::{Staging, StagingError, StagingResult};
 use accepted_work::UnderWay;
 use cancel::Cancellations;
 use changes::Changes;
-use converge::Answer;
+use converge::Reply;
 use deletions::Deletions;
 use hints::Hints;
 use intent::Work;
@@ -147,7 +147,7 @@ pub struct Reconciler {
 #[derive(Debug)]
 pub struct Converged {
     /// What it did.
-    pub outcome: Outcome,
+    pub outcome: ConvergeOutcome,
     /// The container, where there still is one.
     pub view: Option<ContainerView>,
     /// What came of the user's sign-in.
@@ -166,7 +166,7 @@ pub struct PlacedSignIn {
     /// The way of signing in that they were made for.
     pub kind: Provider,
     /// What was done.
-    pub placed: Placed,
+    pub placed: StagingResult,
     /// Old and new paths of what a repair moved aside, relative to the user's directory.
     pub moved_aside: Vec<(String, String)>,
 }
@@ -174,7 +174,13 @@ pub struct PlacedSignIn {
 impl Converged {
     /// It goes on, and nothing of it is known yet.
     fn waiting() -> Self {
-        Self { outcome: Outcome::Waiting, view: None, sign_in: None, not_removed: Vec::new(), without_lock: None }
+        Self {
+            outcome: ConvergeOutcome::Waiting,
+            view: None,
+            sign_in: None,
+            not_removed: Vec::new(),
+            without_lock: None,
+        }
     }
 
     /// What the caller should know although it went through.
@@ -214,7 +220,7 @@ pub enum SignInChange {
 
 /// What a converge did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ConvergeOutcome {
     /// Made the service.
     Created,
     /// Changed something.
@@ -225,7 +231,7 @@ pub enum Outcome {
     Waiting,
 }
 
-impl Outcome {
+impl ConvergeOutcome {
     /// The stable name, in snake case.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -319,7 +325,7 @@ impl Reconciler {
         let span = tracing::error_span!("converge", operation = kind, operation_id, user_id = %user);
         let due = Instant::now() + self.options.answer_within;
         let work = async move {
-            let answer = Answer::new(answer, due);
+            let answer = Reply::new(answer, due);
             let work = Work::new(operation.caller().name(), operation.kind(), target, sign_in);
             let result = Box::pin(this.converge(work, &mut operation, &answer)).await;
             operation.end(result.as_ref().map(|converged| converged.outcome));

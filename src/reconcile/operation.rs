@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::plan::Observed;
-use super::{ConvergeError, Outcome};
+use super::{ConvergeError, ConvergeOutcome};
 use crate::domain::service::Service;
 use crate::domain::{CurrentDefinition, State, UserId, derive_status};
 use crate::metrics::Metrics;
@@ -71,7 +71,7 @@ impl Operation {
         if self.before.is_none() { self.before = seen } else { self.after = seen }
     }
 
-    pub(super) fn end(mut self, result: Result<Outcome, &ConvergeError>) {
+    pub(super) fn end(mut self, result: Result<ConvergeOutcome, &ConvergeError>) {
         match result {
             Ok(outcome) => self.write_down(outcome.name(), None),
             Err(ConvergeError::Yielded) => self.write_down("handed_over", None),

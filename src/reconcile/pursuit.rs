@@ -9,10 +9,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
-use super::converge::Answer;
+use super::converge::Reply;
 use super::error::ConvergeError;
 use super::intent::{EndNote, Work, WorkNote};
-use super::{Caller, Outcome, Reconciler};
+use super::{Caller, ConvergeOutcome, Reconciler};
 use crate::aws::{Class, Scope};
 use crate::domain::{State, UserId, with_causes};
 use crate::ledger::{LedgerError, Listed, Noted};
@@ -319,10 +319,10 @@ impl Reconciler {
         work: Work,
         turn: OwnedSemaphorePermit,
         operation: &mut super::operation::Operation,
-    ) -> Result<Outcome, ConvergeError> {
+    ) -> Result<ConvergeOutcome, ConvergeError> {
         let cancellable = self.cancellations.enter(operation.user());
         let lock = super::converge::lock::Lock::Held(held);
-        let answer = Answer::given(Some(turn));
+        let answer = Reply::given(Some(turn));
         let converged = Box::pin(self.converge_held(lock, work, true, &cancellable.token, operation, &answer)).await?;
         Ok(converged.outcome)
     }

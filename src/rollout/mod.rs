@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::reconcile::{Caller, ConvergeError, Reconciler};
 pub use following::{Follower, Glance};
 pub use preview::{Effect, Preview};
-pub use starting::{Planned, Wanted};
+pub use starting::{PlannedRollout, Wanted};
 use words::{Journal, Rollout, RolloutState, Stage};
 
 /// How often a change is tried that another one came before.

@@ -14,7 +14,7 @@ use super::words::{Change, Event, Former, Journal, Line, Rollout, RolloutState, 
 use super::{Inner, RolloutError, Rollouts};
 use crate::domain::{UserId, with_causes};
 use crate::ledger::{Hold, LedgerError};
-use crate::reconcile::{ContainerView, ConvergeError, Converged, FailureKind, Outcome, Target};
+use crate::reconcile::{ContainerView, ConvergeError, ConvergeOutcome, Converged, FailureKind, Target};
 
 /// How often a replica looks whether there is something to run.
 const LOOKS_EVERY: Duration = Duration::from_secs(3);
@@ -331,7 +331,7 @@ impl Run<'_> {
             Ended::Taken(user, Ok(converged)) => {
                 self.busy.remove(&user);
                 let view = converged.view.as_ref();
-                let is_unchanged = converged.outcome == Outcome::Unchanged;
+                let is_unchanged = converged.outcome == ConvergeOutcome::Unchanged;
                 let seen = view.map(|view| taking::seen(rollout, had.as_ref(), view, false));
                 let event = match seen {
                     // Another number of the base, and the same content.

@@ -41,7 +41,7 @@ pub struct Wanted {
 
 /// A rollout that could be started.
 #[derive(Debug, Clone)]
-pub struct Planned {
+pub struct PlannedRollout {
     /// The rollout.
     pub rollout: Rollout,
     /// Who would be taken along, in which wave.
@@ -55,7 +55,7 @@ impl Rollouts {
     ///
     /// # Errors
     /// What speaks against it.
-    pub async fn plan(&self, by: &Caller, wanted: Wanted) -> Result<Planned, RolloutError> {
+    pub async fn plan(&self, by: &Caller, wanted: Wanted) -> Result<PlannedRollout, RolloutError> {
         self.0.plan(by, wanted, true).await
     }
 
@@ -63,12 +63,12 @@ impl Rollouts {
     ///
     /// # Errors
     /// What speaks against it. Nothing is begun then.
-    pub async fn start(&self, by: &Caller, wanted: Wanted) -> Result<Planned, RolloutError> {
+    pub async fn start(&self, by: &Caller, wanted: Wanted) -> Result<PlannedRollout, RolloutError> {
         let inner = &self.0;
         inner.refuse_beside_others().await?;
         let held_to = wanted.plan.clone();
         let planned = inner.plan(by, wanted, held_to.is_some()).await?;
-        let Planned { rollout, waves, preview } = &planned;
+        let PlannedRollout { rollout, waves, preview } = &planned;
         if let Some(held_to) = held_to
             && preview.as_ref().is_none_or(|preview| preview.digest != held_to)
         {
@@ -100,7 +100,7 @@ impl Rollouts {
 }
 
 impl Inner {
-    async fn plan(&self, by: &Caller, wanted: Wanted, previews: bool) -> Result<Planned, RolloutError> {
+    async fn plan(&self, by: &Caller, wanted: Wanted, previews: bool) -> Result<PlannedRollout, RolloutError> {
         let Wanted { select, change, strategy, promotes, accepts_no_way_back, plan: held_to } = wanted;
         let release = match &change {
             Change::Base(revision) => {
@@ -183,7 +183,7 @@ impl Inner {
         let preview = if previews { Some(self.preview(&rollout, &waves, &listed).await?) } else { None };
         let (preview, seconds) = preview.unzip();
         rollout.planned_seconds = seconds.unwrap_or_else(|| self.expected(&rollout, &waves));
-        Ok(Planned { rollout, waves, preview })
+        Ok(PlannedRollout { rollout, waves, preview })
     }
 
     /// One goes on at a time; one that cannot be read may.

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use openclaw::openclaw_json::{Entries, Noted, Surroundings, merge_for};
-use openclaw::{ChatGptAuth, CredentialPlan, OnDisk, Placement, ProfileProvider, Release, Warning, place, unneeded};
+use openclaw::{
+    ChatGptAuth, CredentialPlan, CredentialUpdate, OnDisk, ProfileProvider, Release, Warning, place, unneeded,
+};
 use secrecy::SecretString;
 
-use super::configuration::{self, Planned};
+use super::configuration::{self, ConfigurationEdit};
 use super::error::StagingError;
 use super::home::Home;
-use super::{ATTEMPTS, Owner, Placed, Staged, Staging, credentials, entry};
+use super::{ATTEMPTS, Owner, Staged, Staging, StagingResult, credentials, entry};
 use crate::domain::user_id::UserId;
 
 /// What becomes of the user's ChatGPT sign-in.
@@ -29,7 +31,7 @@ pub enum ToStage<'a> {
     Nothing,
 }
 
-type Decide = dyn Fn(&OnDisk, Timestamp) -> Placement + Send + Sync;
+type Decide = dyn Fn(&OnDisk, Timestamp) -> CredentialUpdate + Send + Sync;
 type EntriesOf = dyn Fn(&CredentialPlan) -> Entries + Send + Sync;
 
 /// What is wanted of one piece of work.
@@ -53,14 +55,14 @@ type Saying = (Noted, Option<ProfileProvider>);
 /// How one try ended.
 enum End {
     Done {
-        placement: Box<Placement>,
+        placement: Box<CredentialUpdate>,
         /// What was noted in `openclaw.json`, or why it was left alone.
         noted: Result<Saying, &'static str>,
     },
     /// A file may be half written; whoever is patient reads it again.
     HalfWritten,
     /// The files changed meanwhile. The sign-in is in place as it was decided on, if there is a placement.
-    Disturbed(Option<Box<Placement>>),
+    Disturbed(Option<Box<CredentialUpdate>>),
     /// The user has a directory, and only that of a new one was to be arranged.
     NotNew,
 }
@@ -96,7 +98,7 @@ impl Staging {
         what: ToStage<'_>,
         entries: impl Fn(&CredentialPlan) -> Entries + Send + Sync + 'static,
         around: Surroundings,
-    ) -> Result<Placed, StagingError> {
+    ) -> Result<StagingResult, StagingError> {
         let settings = Settings { entries: Arc::new(entries), around };
         let arranged = self.arrange(user, release, what, Some(settings), Whose::Anybody).await?;
         arranged.ok_or_else(|| StagingError::Contended { path: format!("users/{user}"), attempts: 1 })
@@ -114,7 +116,7 @@ impl Staging {
         what: ToStage<'_>,
         entries: impl Fn(&CredentialPlan) -> Entries + Send + Sync + 'static,
         around: Surroundings,
-    ) -> Result<Option<Placed>, StagingError> {
+    ) -> Result<Option<StagingResult>, StagingError> {
         let settings = Settings { entries: Arc::new(entries), around };
         self.arrange(user, release, what, Some(settings), Whose::NewUsers).await
     }
@@ -127,7 +129,7 @@ impl Staging {
         what: ToStage<'_>,
         settings: Option<Settings>,
         mut whose: Whose,
-    ) -> Result<Option<Placed>, StagingError> {
+    ) -> Result<Option<StagingResult>, StagingError> {
         let (needs_entry, release) = (release.plan().needs_entry, release.clone());
         let decide: Arc<Decide> = match what {
             ToStage::SignIn { sent, force } => {
@@ -138,7 +140,7 @@ impl Staging {
         };
         let wanted = Wanted { needs_entry, decide, settings };
         let (owner, mut patience, mut attempts) = (self.owner, self.reread.times, 0);
-        let mut earlier: Option<Box<Placement>> = None;
+        let mut earlier: Option<Box<CredentialUpdate>> = None;
         let mut moved_aside = Vec::new();
         while attempts < ATTEMPTS {
             let (wanted, is_patient) = (wanted.clone(), patience > 0);
@@ -187,12 +189,20 @@ impl Staging {
     async fn placed(
         &self,
         user: &UserId,
-        placement: Placement,
+        placement: CredentialUpdate,
         noted: Result<Saying, &'static str>,
         moved_aside: Vec<String>,
-    ) -> Result<Placed, StagingError> {
-        let Placement { changes: _, decision, live, needs_start, pending_since, plan, mut warnings, reauth_required } =
-            placement;
+    ) -> Result<StagingResult, StagingError> {
+        let CredentialUpdate {
+            changes: _,
+            decision,
+            live,
+            needs_start,
+            pending_since,
+            plan,
+            mut warnings,
+            reauth_required,
+        } = placement;
         let staged = decision.map(Staged::from);
         tracing::info!(
             user_id = %user,
@@ -213,7 +223,7 @@ impl Staging {
                 warnings.push(Warning::ConfigurationLeftAlone { problem });
             }
         }
-        Ok(Placed { staged, live, needs_start, pending_since, plan, warnings, reauth_required, moved_aside })
+        Ok(StagingResult { staged, live, needs_start, pending_since, plan, warnings, reauth_required, moved_aside })
     }
 }
 
@@ -236,9 +246,9 @@ fn once(
             };
             configuration::plan(&mut home, owner, edit)?
         }
-        None => Planned::Nothing((Noted::default(), None)),
+        None => ConfigurationEdit::Nothing((Noted::default(), None)),
     };
-    if is_patient && (observed.may_be_half_written() || matches!(configuration, Planned::LeftAlone(_))) {
+    if is_patient && (observed.may_be_half_written() || matches!(configuration, ConfigurationEdit::LeftAlone(_))) {
         home.settle()?;
         return Ok(End::HalfWritten);
     }

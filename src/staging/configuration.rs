@@ -149,7 +149,7 @@ fn edit_once<T>(
 }
 
 /// What there is to do with the file.
-pub(super) enum Planned<T> {
+pub(super) enum ConfigurationEdit<T> {
     /// It says all that it should.
     Nothing(T),
     /// It cannot be merged into.
@@ -161,7 +161,7 @@ pub(super) enum Planned<T> {
     },
 }
 
-impl<T> Planned<T> {
+impl<T> ConfigurationEdit<T> {
     /// What the edit noted, or why the file is left alone.
     pub(super) fn noted(self) -> Result<T, &'static str> {
         match self {
@@ -185,22 +185,22 @@ pub(super) fn plan<T>(
     home: &mut Home,
     owner: Option<Owner>,
     edit: impl Fn(Option<&[u8]>, &SecretString) -> (Merged, T),
-) -> Result<Planned<T>, StagingError> {
+) -> Result<ConfigurationEdit<T>, StagingError> {
     let before = home.read(&[], &OPENCLAW_JSON)?;
     let existing = match content(&before) {
         Ok(existing) => existing,
-        Err(problem) => return Ok(Planned::LeftAlone(problem)),
+        Err(problem) => return Ok(ConfigurationEdit::LeftAlone(problem)),
     };
     let (merged, noted) = edit(existing, &random_token()?);
     Ok(match merged {
         Merged::Unchanged => {
             home.at(At::HOME).heal_file(&OPENCLAW_JSON, owner)?;
-            Planned::Nothing(noted)
+            ConfigurationEdit::Nothing(noted)
         }
-        Merged::LeftAlone(problem) => Planned::LeftAlone(problem),
+        Merged::LeftAlone(problem) => ConfigurationEdit::LeftAlone(problem),
         Merged::Write(bytes) => {
             home.sweep(At::HOME)?;
-            Planned::Write { bytes: Zeroizing::new(bytes), before, noted }
+            ConfigurationEdit::Write { bytes: Zeroizing::new(bytes), before, noted }
         }
     })
 }

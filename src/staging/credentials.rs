@@ -2,7 +2,7 @@
 //! threads.
 
 use openclaw::{
-    Aside, AsideName, AuthState, Change, CodexConfig, HandOver, OnDisk, Place, Profiles, Stored, api_key_in,
+    Aside, AsideName, AuthState, Change, CodexConfig, CredentialFile, HandOver, OnDisk, Profiles, Stored, api_key_in,
 };
 use secrecy::ExposeSecret as _;
 
@@ -16,7 +16,7 @@ use crate::domain::user_id::UserId;
 use crate::files::Root;
 
 /// What was found where a sign-in may be.
-pub(super) struct Observed {
+pub(super) struct UserFiles {
     pub(super) on_disk: OnDisk,
     files: Files,
 }
@@ -30,13 +30,14 @@ struct Files {
 }
 
 impl Files {
-    fn read(mut found: impl FnMut(Place) -> Result<Found, StagingError>) -> Result<Self, StagingError> {
-        let (codex, profiles, hand_over) = (found(Place::Codex)?, found(Place::Profiles)?, found(Place::HandOver)?);
-        Ok(Self { codex, profiles, auth_state: found(Place::AuthState)?, hand_over })
+    fn read(mut found: impl FnMut(CredentialFile) -> Result<Found, StagingError>) -> Result<Self, StagingError> {
+        let (codex, profiles, hand_over) =
+            (found(CredentialFile::Codex)?, found(CredentialFile::Profiles)?, found(CredentialFile::HandOver)?);
+        Ok(Self { codex, profiles, auth_state: found(CredentialFile::AuthState)?, hand_over })
     }
 }
 
-impl Observed {
+impl UserFiles {
     fn new(files: Files, asides: Vec<Aside>, codex_config: CodexConfig) -> Self {
         let Files { codex, profiles, auth_state, hand_over } = &files;
         let on_disk = OnDisk {
@@ -68,12 +69,12 @@ impl Observed {
         Self { on_disk, files }
     }
 
-    fn found(&self, place: Place) -> &Found {
+    fn found(&self, place: CredentialFile) -> &Found {
         match place {
-            Place::Codex => &self.files.codex,
-            Place::Profiles => &self.files.profiles,
-            Place::HandOver => &self.files.hand_over,
-            Place::AuthState => &self.files.auth_state,
+            CredentialFile::Codex => &self.files.codex,
+            CredentialFile::Profiles => &self.files.profiles,
+            CredentialFile::HandOver => &self.files.hand_over,
+            CredentialFile::AuthState => &self.files.auth_state,
         }
     }
 
@@ -81,16 +82,16 @@ impl Observed {
     pub(super) fn may_be_half_written(&self) -> bool {
         let OnDisk { codex, profiles, hand_over, auth_state, .. } = &self.on_disk;
         let doubtful = |place| match place {
-            Place::Codex => matches!(codex, Stored::Empty | Stored::Unreadable),
-            Place::Profiles => matches!(profiles, Profiles::Missing | Profiles::Unreadable),
-            Place::HandOver => matches!(hand_over, HandOver::Nothing),
-            Place::AuthState => matches!(auth_state, AuthState::Nothing),
+            CredentialFile::Codex => matches!(codex, Stored::Empty | Stored::Unreadable),
+            CredentialFile::Profiles => matches!(profiles, Profiles::Missing | Profiles::Unreadable),
+            CredentialFile::HandOver => matches!(hand_over, HandOver::Nothing),
+            CredentialFile::AuthState => matches!(auth_state, AuthState::Nothing),
         };
-        Place::ALL.into_iter().any(|place| doubtful(place) && matches!(self.found(place), Found::Regular(_)))
+        CredentialFile::ALL.into_iter().any(|place| doubtful(place) && matches!(self.found(place), Found::Regular(_)))
     }
 }
 
-fn read(home: Option<&Dir>, place: Place) -> Result<Found, StagingError> {
+fn read(home: Option<&Dir>, place: CredentialFile) -> Result<Found, StagingError> {
     let (path, name) = path_of(place);
     match home.map(|home| places::walk(home, path)).transpose()?.flatten() {
         Some(directory) => directory.read(name),
@@ -127,10 +128,10 @@ pub(super) fn prepare(
     home: &mut Home,
     owner: Option<Owner>,
     moved_aside: &mut Vec<String>,
-) -> Result<Observed, StagingError> {
+) -> Result<UserFiles, StagingError> {
     // `CODEX_HOME` must exist, whatever is in it (openclaw-facts §3).
     let codex = home.make_at(&CODEX, moved_aside)?;
-    for place in Place::ALL {
+    for place in CredentialFile::ALL {
         let (path, name) = path_of(place);
         if let Some(at) = home.find(path)? {
             home.sweep(at)?;
@@ -150,11 +151,11 @@ pub(super) fn prepare(
     };
     let codex = home.at(codex);
     let codex_config = if codex.is_new() { CodexConfig::default() } else { codex_config(codex)? };
-    Ok(Observed::new(files, asides, codex_config))
+    Ok(UserFiles::new(files, asides, codex_config))
 }
 
 /// Reads what is there and changes nothing.
-pub(super) fn inspect(root: &Root, user: &UserId) -> Result<Observed, StagingError> {
+pub(super) fn inspect(root: &Root, user: &UserId) -> Result<UserFiles, StagingError> {
     let home = match places::home(root, user)? {
         Child::Directory(home) => Some(home),
         Child::Missing | Child::Other => None,
@@ -163,13 +164,13 @@ pub(super) fn inspect(root: &Root, user: &UserId) -> Result<Observed, StagingErr
     let files = Files::read(|place| read(home.as_ref(), place))?;
     let asides = walk(&ASIDE)?.as_ref().map(asides).transpose()?.unwrap_or_default();
     let codex_config = walk(&CODEX)?.as_ref().map(codex_config).transpose()?.unwrap_or_default();
-    Ok(Observed::new(files, asides, codex_config))
+    Ok(UserFiles::new(files, asides, codex_config))
 }
 
 /// Removes what a killed process left, which holds tokens.
 pub(super) fn tidy(root: &Root, user: &UserId) -> Result<(), StagingError> {
     let Child::Directory(home) = places::home(root, user)? else { return Ok(()) };
-    for path in Place::ALL.into_iter().map(|place| path_of(place).0).chain([&ASIDE[..]]) {
+    for path in CredentialFile::ALL.into_iter().map(|place| path_of(place).0).chain([&ASIDE[..]]) {
         if let Some(directory) = places::walk(&home, path)? {
             remove_leftovers(&directory)?;
         }
@@ -178,7 +179,7 @@ pub(super) fn tidy(root: &Root, user: &UserId) -> Result<(), StagingError> {
 }
 
 /// The changes as edits of the files that were observed.
-pub(super) fn edits<'a>(observed: &'a Observed, changes: &'a [Change]) -> impl Iterator<Item = Edit<'a>> {
+pub(super) fn edits<'a>(observed: &'a UserFiles, changes: &'a [Change]) -> impl Iterator<Item = Edit<'a>> {
     let aside = |name, what| Edit { path: &ASIDE, name: Name::of_aside(name), before: None, what };
     changes.iter().map(move |change| {
         let (place, what) = match change {

@@ -8,7 +8,7 @@ use secrecy::zeroize::Zeroizing;
 
 use super::Owner;
 use super::error::StagingError;
-use super::jail::{Child, Dir, Found, Identity, Name};
+use super::jail::{Child, Dir, Found, Inode, Name};
 use super::places;
 use super::write::{Replaced, Written, remove_leftovers};
 use crate::domain::user_id::UserId;
@@ -26,7 +26,7 @@ pub(super) struct Home {
 
 struct Opened {
     directory: Dir,
-    identity: Identity,
+    identity: Inode,
     /// From the user's directory.
     path: &'static [Name],
     /// Has to be synced.

@@ -132,10 +132,10 @@ const fn is_component(name: &[u8]) -> bool {
 }
 
 /// Which file it is, whatever its name: device and inode.
-pub(crate) type Identity = (i128, i128);
+pub(crate) type Inode = (i128, i128);
 
 /// The types differ between Linux and macOS; all fit.
-pub(crate) fn identity(stat: &Stat) -> Identity {
+pub(crate) fn identity(stat: &Stat) -> Inode {
     (i128::from(stat.st_dev), i128::from(stat.st_ino))
 }
 
@@ -157,9 +157,9 @@ pub(crate) enum Found {
     Missing,
     Regular(Zeroizing<Vec<u8>>),
     /// Larger than [`MAX_FILE_BYTES`].
-    TooLarge(Identity),
+    TooLarge(Inode),
     /// A link, a directory, a FIFO, a socket, a device; never opened.
-    Other(Identity),
+    Other(Inode),
 }
 
 /// An open directory beneath the root, with its path for messages. Cheap to clone; clones share the descriptor.
@@ -199,7 +199,7 @@ impl Dir {
         failed(action, self.path_of(name))
     }
 
-    pub(crate) fn identity(&self) -> Result<Identity, StagingError> {
+    pub(crate) fn identity(&self) -> Result<Inode, StagingError> {
         rustix::fs::fstat(&self.fd).map(|stat| identity(&stat)).map_err(StagingError::io("stat", &*self.path))
     }
 
@@ -210,7 +210,7 @@ impl Dir {
 
     /// Which file the name is, without following it. Its attributes are of no interest, so they are not asked for.
     #[cfg(target_os = "linux")]
-    pub(crate) fn identity_of(&self, name: &Name) -> Result<Option<Identity>, StagingError> {
+    pub(crate) fn identity_of(&self, name: &Name) -> Result<Option<Inode>, StagingError> {
         use rustix::fs::{StatxFlags, makedev, statx};
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
         match statx(&self.fd, name.bytes(), flags, StatxFlags::INO) {
@@ -222,7 +222,7 @@ impl Dir {
 
     /// Which file the name is, without following it.
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn identity_of(&self, name: &Name) -> Result<Option<Identity>, StagingError> {
+    pub(crate) fn identity_of(&self, name: &Name) -> Result<Option<Inode>, StagingError> {
         Ok(self.stat(name)?.map(|stat| identity(&stat)))
     }
 
@@ -523,7 +523,7 @@ impl Dir {
         path: &str,
         mode: Mode,
         owner: Option<Owner>,
-    ) -> Result<Identity, StagingError> {
+    ) -> Result<Inode, StagingError> {
         use rustix::fs::{StatxFlags, makedev, statx};
         let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
         let asked = StatxFlags::INO | StatxFlags::MODE | StatxFlags::UID | StatxFlags::GID;
@@ -542,7 +542,7 @@ impl Dir {
         path: &str,
         mode: Mode,
         owner: Option<Owner>,
-    ) -> Result<Identity, StagingError> {
+    ) -> Result<Inode, StagingError> {
         self.heal(&fd, path, mode, EVERY_BIT, owner)?;
         rustix::fs::fstat(&fd).map(|stat| identity(&stat)).map_err(StagingError::io("stat", path))
     }

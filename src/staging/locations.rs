@@ -94,7 +94,7 @@ pub struct Location {
 }
 
 /// A file that may hold a sign-in, opened no further than its directory.
-struct Place<'a> {
+struct Candidate<'a> {
     directory: Option<&'a Dir>,
     name: &'a Name,
     path: String,
@@ -156,7 +156,7 @@ pub(super) fn repair(
 fn repair_one(
     root: &Root,
     user: &UserId,
-    place: &Place<'_>,
+    place: &Candidate<'_>,
     owner: Option<Owner>,
     plan: &CredentialPlan,
     live: Option<&SignIn>,
@@ -223,7 +223,7 @@ fn repair_one(
 }
 
 /// What stays of a file that is moved aside: other providers' keys, and a sign-in that the release uses.
-fn kept(place: &Place<'_>, before: &Found, described: &[Location]) -> Option<SecretSlice<u8>> {
+fn kept(place: &Candidate<'_>, before: &Found, described: &[Location]) -> Option<SecretSlice<u8>> {
     let (LocationKind::AuthProfile, true, Found::Regular(bytes)) = (place.kind, place.is_read, before) else {
         return None;
     };
@@ -270,7 +270,7 @@ fn name_of_anothers(bytes: &[u8], live: Option<&SignIn>) -> Option<AsideName> {
 fn visit(
     root: &Root,
     user: &UserId,
-    mut see: impl FnMut(Place<'_>) -> Result<(), StagingError>,
+    mut see: impl FnMut(Candidate<'_>) -> Result<(), StagingError>,
 ) -> Result<(), StagingError> {
     let home = match places::home(root, user)? {
         Child::Directory(home) => Some(home),
@@ -283,8 +283,8 @@ fn visit(
     };
     let (codex, ours, main, state) = (walk(&CODEX)?, walk(&OURS)?, walk(&places::AGENT)?, walk(&STATE)?);
     let (agents, encrypted, asides) = (walk(&[AGENTS])?, walk(&ENCRYPTED)?, walk(&ASIDE)?);
-    let mut see = |place: Place<'_>, obstacle: &mut Obstacle| obstacle.pass(see(place)).map(drop);
-    let file = |directory, name, path: &str, kind| Place {
+    let mut see = |place: Candidate<'_>, obstacle: &mut Obstacle| obstacle.pass(see(place)).map(drop);
+    let file = |directory, name, path: &str, kind| Candidate {
         directory,
         name,
         path: path.to_owned(),
@@ -302,7 +302,7 @@ fn visit(
     let displaced = obstacle.pass(codex.as_ref().map_or(Ok(Vec::new()), |codex| displaced(codex, &AUTH_JSON)))?;
     for name in displaced.unwrap_or_default() {
         let (path, kind) = (format!("codex/{}", name.shown()), LocationKind::CodexAuth);
-        let place = Place { directory: codex.as_ref(), name: &name, path, kind, is_read: false, is_aside: true };
+        let place = Candidate { directory: codex.as_ref(), name: &name, path, kind, is_read: false, is_aside: true };
         see(place, &mut obstacle)?;
     }
     if let Some(asides) = asides {
@@ -311,7 +311,7 @@ fn visit(
         for name in names.take(places::MOST_ASIDES) {
             let path = format!(".provisioner/aside/{}", name.shown());
             let kind = LocationKind::Aside;
-            let place = Place { directory: Some(&asides), name: &name, path, kind, is_read: false, is_aside: true };
+            let place = Candidate { directory: Some(&asides), name: &name, path, kind, is_read: false, is_aside: true };
             see(place, &mut obstacle)?;
         }
     }
@@ -326,7 +326,8 @@ fn visit(
         for name in obstacle.pass(encrypted.names(MOST_COPIES))?.unwrap_or_default() {
             let path = format!("credentials/auth-profiles/{}", name.shown());
             let kind = LocationKind::Encrypted;
-            let place = Place { directory: Some(&encrypted), name: &name, path, kind, is_read: false, is_aside: false };
+            let place =
+                Candidate { directory: Some(&encrypted), name: &name, path, kind, is_read: false, is_aside: false };
             see(place, &mut obstacle)?;
         }
     }
@@ -347,7 +348,7 @@ fn is_displaced(name: &Name, of: &Name) -> bool {
 fn of_agent(
     agent: &Dir,
     id: &str,
-    see: &mut impl FnMut(Place<'_>, &mut Obstacle) -> Result<(), StagingError>,
+    see: &mut impl FnMut(Candidate<'_>, &mut Obstacle) -> Result<(), StagingError>,
     obstacle: &mut Obstacle,
 ) -> Result<(), StagingError> {
     let at = |rest: &str| format!("agents/{id}/agent/{rest}");
@@ -363,11 +364,11 @@ fn of_agent(
         let (path, kind) = (at(&name.shown()), LocationKind::AuthProfile);
         // What was moved aside is out of the way already.
         let is_aside = is_displaced(&name, &AUTH_PROFILES);
-        see(Place { directory: Some(agent), name: &name, path, kind, is_read: false, is_aside }, obstacle)?;
+        see(Candidate { directory: Some(agent), name: &name, path, kind, is_read: false, is_aside }, obstacle)?;
     }
     let mut codex_auth = |directory: &Dir, path: String, obstacle: &mut Obstacle| {
         let (name, kind) = (&AUTH_JSON, LocationKind::CodexAuth);
-        see(Place { directory: Some(directory), name, path, kind, is_read: false, is_aside: false }, obstacle)
+        see(Candidate { directory: Some(directory), name, path, kind, is_read: false, is_aside: false }, obstacle)
     };
     if let Some(Child::Directory(nested)) = obstacle.pass(agent.child(&CODEX_HOME))? {
         codex_auth(&nested, at("codex-home/auth.json"), obstacle)?;
@@ -383,7 +384,11 @@ fn of_agent(
 }
 
 /// The sign-ins of a place: of `auth-profiles.json` one each profile.
-fn describe(place: &Place<'_>, plan: &CredentialPlan, live: Option<&SignIn>) -> Result<Vec<Location>, StagingError> {
+fn describe(
+    place: &Candidate<'_>,
+    plan: &CredentialPlan,
+    live: Option<&SignIn>,
+) -> Result<Vec<Location>, StagingError> {
     let stat = place.directory.map_or(Ok(None), |directory| directory.stat(place.name))?;
     if stat.is_none() && !place.is_read {
         return Ok(Vec::new());

@@ -34,8 +34,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use openclaw::freshness::{Decision, Reason, SignIn};
-use openclaw::{Change, CredentialPlan, Placement, Release, Warning, place, signed_out};
+use openclaw::freshness::{Decision, FreshnessReason, SignIn};
+use openclaw::{Change, CredentialPlan, CredentialUpdate, Release, Warning, place, signed_out};
 use rustix::fs::{Gid, Uid};
 
 pub use arrange::ToStage;
@@ -101,14 +101,14 @@ impl Default for Reread {
 
 /// What became of a sign-in that was to be staged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StagingOutcome {
     /// It is in the user's directory now.
     Written,
     /// The one that was there is at least as fresh, and still there.
     KeptFresher,
 }
 
-impl Outcome {
+impl StagingOutcome {
     /// The stable name, in snake case.
     pub const fn name(self) -> &'static str {
         match self {
@@ -122,14 +122,14 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Staged {
     /// Written or kept.
-    pub outcome: Outcome,
+    pub outcome: StagingOutcome,
     /// Why.
-    pub reason: Reason,
+    pub reason: FreshnessReason,
 }
 
 /// The result of [`Staging::stage`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placed {
+pub struct StagingResult {
     /// What became of the sign-in that was sent; `None` when none was.
     pub staged: Option<Staged>,
     /// The sign-in that the release will use.
@@ -232,14 +232,14 @@ impl Staging {
     }
 
     /// Where `release` would find the user's sign-in, and how good that is; changes nothing.
-    pub async fn look(&self, user: &UserId, release: &Release) -> Result<Placement, StagingError> {
+    pub async fn look(&self, user: &UserId, release: &Release) -> Result<CredentialUpdate, StagingError> {
         let (observed, _) = self.settled(user, |root, user| Ok((credentials::inspect(root, user)?, vec![]))).await?;
         Ok(place(release, &observed.on_disk, None, false, Timestamp::now()))
     }
 
     /// Every place where a sign-in was ever seen to be, described without any token.
     pub async fn locations(&self, user: &UserId, release: &Release) -> Result<Vec<Location>, StagingError> {
-        let Placement { plan, live, .. } = self.look(user, release).await?;
+        let CredentialUpdate { plan, live, .. } = self.look(user, release).await?;
         for _ in 0..ATTEMPTS {
             let live = live.clone();
             match self.blocking(user, move |root, user| locations::list(root, user, &plan, live.as_ref())).await {
@@ -253,7 +253,7 @@ impl Staging {
     /// Moves aside what shadows the sign-in that the release uses; nothing is deleted. Answers old and new paths,
     /// relative to the user's directory. A file that the user alone can mend is an error once all others were moved.
     pub async fn repair(&self, user: &UserId, release: &Release) -> Result<Vec<(String, String)>, StagingError> {
-        let Placement { plan, live, .. } = self.look(user, release).await?;
+        let CredentialUpdate { plan, live, .. } = self.look(user, release).await?;
         let (owner, mut moved) = (self.owner, Vec::new());
         for _ in 0..ATTEMPTS {
             let live = live.clone();
@@ -336,9 +336,9 @@ impl Staging {
     }
 
     /// Reads until the files are sound, or were unsound as often as we are patient.
-    async fn settled<F>(&self, user: &UserId, read: F) -> Result<(credentials::Observed, Vec<String>), StagingError>
+    async fn settled<F>(&self, user: &UserId, read: F) -> Result<(credentials::UserFiles, Vec<String>), StagingError>
     where
-        F: Fn(&Root, &UserId) -> Result<(credentials::Observed, Vec<String>), StagingError> + Copy + Send + 'static,
+        F: Fn(&Root, &UserId) -> Result<(credentials::UserFiles, Vec<String>), StagingError> + Copy + Send + 'static,
     {
         let (mut observed, mut moved_aside) = self.blocking(user, read).await?;
         for _ in 0..self.reread.times {
@@ -357,7 +357,7 @@ impl Staging {
     async fn committed(
         &self,
         user: &UserId,
-        observed: credentials::Observed,
+        observed: credentials::UserFiles,
         changes: Vec<Change>,
         moved_aside: &mut Vec<String>,
     ) -> Result<bool, StagingError> {
@@ -396,8 +396,8 @@ impl Staging {
 impl From<Decision> for Staged {
     fn from(decision: Decision) -> Self {
         match decision {
-            Decision::Write { reason } => Self { outcome: Outcome::Written, reason },
-            Decision::KeepFresher { reason } => Self { outcome: Outcome::KeptFresher, reason },
+            Decision::Write { reason } => Self { outcome: StagingOutcome::Written, reason },
+            Decision::KeepFresher { reason } => Self { outcome: StagingOutcome::KeptFresher, reason },
         }
     }
 }

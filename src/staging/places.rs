@@ -1,6 +1,6 @@
 //! The directories and files of a user that staging knows: walked, made and healed.
 
-use openclaw::{Place, files};
+use openclaw::{CredentialFile, files};
 use rustix::fs::Mode;
 
 use super::Owner;
@@ -38,12 +38,12 @@ const LISTABLE: Mode = Mode::from_raw_mode(0o755);
 const SWAPS_ENDURED: u32 = 8;
 
 /// The directories down to a place's file, and its name.
-pub(super) fn path_of(place: Place) -> (&'static [Name], &'static Name) {
+pub(super) fn path_of(place: CredentialFile) -> (&'static [Name], &'static Name) {
     match place {
-        Place::Codex => (&CODEX, &AUTH_JSON),
-        Place::Profiles => (&AGENT, &AUTH_PROFILES),
-        Place::AuthState => (&AGENT, &AUTH_STATE),
-        Place::HandOver => (&OURS, &HAND_OVER),
+        CredentialFile::Codex => (&CODEX, &AUTH_JSON),
+        CredentialFile::Profiles => (&AGENT, &AUTH_PROFILES),
+        CredentialFile::AuthState => (&AGENT, &AUTH_STATE),
+        CredentialFile::HandOver => (&OURS, &HAND_OVER),
     }
 }
 

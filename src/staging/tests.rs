@@ -53,7 +53,7 @@ impl Staging {
         release: &Release,
         sent: Option<&ChatGptAuth>,
         force: bool,
-    ) -> Result<Placed, StagingError> {
+    ) -> Result<StagingResult, StagingError> {
         self.arrange(user, release, ToStage::SignIn { sent, force }, None, crate::staging::arrange::Whose::Anybody)
             .await
             .map(Option::unwrap)
@@ -89,12 +89,12 @@ impl Fixture {
         self.own("codex/auth.json")
     }
 
-    async fn stage(&self, auth: &ChatGptAuth) -> Placed {
+    async fn stage(&self, auth: &ChatGptAuth) -> StagingResult {
         self.try_stage(&self.user, auth, false).await.unwrap()
     }
 
     /// For a release that reads `codex/auth.json`.
-    async fn try_stage(&self, user: &UserId, auth: &ChatGptAuth, force: bool) -> Result<Placed, StagingError> {
+    async fn try_stage(&self, user: &UserId, auth: &ChatGptAuth, force: bool) -> Result<StagingResult, StagingError> {
         self.staging.place(user, &recipe(), Some(auth), force).await
     }
 
@@ -163,7 +163,7 @@ async fn a_new_users_sign_in_is_there_private_and_the_containers_own() {
     let f = Fixture::new().await;
     assert!(!f.staging.user_directory_exists(&f.user).await.unwrap());
     let staged = f.stage(&auth(OLD)).await;
-    assert_eq!(staged.staged, Some(Staged { outcome: Outcome::Written, reason: Reason::Missing }));
+    assert_eq!(staged.staged, Some(Staged { outcome: StagingOutcome::Written, reason: FreshnessReason::Missing }));
     assert_eq!((staged.live.as_ref(), staged.moved_aside), (Some(auth(OLD).sign_in()), vec![]));
     assert!(!staged.needs_start && !staged.reauth_required);
     f.assert_staged(&auth(OLD));
@@ -179,7 +179,7 @@ async fn a_new_users_sign_in_is_there_private_and_the_containers_own() {
 /// Incident 24: the owner flipped between 0 and 1000 and left unreadable files.
 #[tokio::test]
 async fn owner_and_mode_are_healed_whether_the_sign_in_is_written_or_kept() {
-    for (second, outcome) in [(NEW + 1, Outcome::Written), (OLD, Outcome::KeptFresher)] {
+    for (second, outcome) in [(NEW + 1, StagingOutcome::Written), (OLD, StagingOutcome::KeptFresher)] {
         let f = Fixture::new().await;
         f.stage(&auth(NEW)).await;
         for path in [f.auth_json(), f.own("codex"), f.own("")] {
@@ -215,7 +215,7 @@ async fn an_empty_file_is_replaced_and_leftovers_of_a_crash_are_removed() {
         fs::write(path, "half a tok").unwrap();
     }
     fs::create_dir(f.own("codex/.provisioner-fedcba9876543210.tmp")).unwrap();
-    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::Empty);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, FreshnessReason::Empty);
     f.assert_staged(&auth(OLD));
     assert_eq!([&leftover, &theirs, &similar].map(|path| path.exists()), [false, true, true]);
 }
@@ -236,7 +236,7 @@ async fn a_reader_never_sees_a_half_written_file() {
         }
     });
     for second in 1..40 {
-        assert_eq!(f.stage(&auth(OLD + second)).await.staged.unwrap().outcome, Outcome::Written);
+        assert_eq!(f.stage(&auth(OLD + second)).await.staged.unwrap().outcome, StagingOutcome::Written);
     }
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     reader.join().unwrap();
@@ -252,12 +252,12 @@ async fn a_sign_in_that_the_container_rotated_is_kept_until_forced() {
     rotated["agent_identity"] = json!(null);
     fs::write(f.auth_json(), rotated.to_string()).unwrap();
     let staged = f.stage(&auth(OLD)).await;
-    let kept = Staged { outcome: Outcome::KeptFresher, reason: Reason::StoredRefreshedLater };
+    let kept = Staged { outcome: StagingOutcome::KeptFresher, reason: FreshnessReason::StoredRefreshedLater };
     assert_eq!((staged.staged, staged.live.as_ref()), (Some(kept), Some(auth(NEW).sign_in())));
     assert_eq!(fs::read_to_string(f.auth_json()).unwrap(), rotated.to_string());
 
     let forced = f.try_stage(&f.user, &auth(OLD), true).await.unwrap();
-    assert_eq!(forced.staged, Some(Staged { outcome: Outcome::Written, reason: Reason::Forced }));
+    assert_eq!(forced.staged, Some(Staged { outcome: StagingOutcome::Written, reason: FreshnessReason::Forced }));
     f.assert_staged(&auth(OLD));
 }
 
@@ -271,7 +271,7 @@ async fn a_rotation_after_the_judgement_stops_the_write() {
         let mut home = Home::make(root, user, owner)?;
         let observed = credentials::prepare(&mut home, owner, &mut vec![])?;
         fs::write(path, auth(NEW).to_file_bytes().expose_secret()).unwrap();
-        let changes = [Change::Write(openclaw::Place::Codex, auth(OLD).to_file_bytes())];
+        let changes = [Change::Write(openclaw::CredentialFile::Codex, auth(OLD).to_file_bytes())];
         let edits: Vec<_> = credentials::edits(&observed, &changes).collect();
         home.apply(&edits, &mut vec![])
     });
@@ -295,7 +295,7 @@ async fn a_file_that_is_half_written_at_the_first_reading_is_not_overwritten() {
         };
         let (release, sent) = (recipe(), auth(OLD));
         let (staged, ()) = tokio::join!(staging.place(&f.user, &release, Some(&sent), false), finish);
-        assert_eq!(staged.unwrap().staged.unwrap().outcome, Outcome::KeptFresher);
+        assert_eq!(staged.unwrap().staged.unwrap().outcome, StagingOutcome::KeptFresher);
         f.assert_staged(&auth(NEW));
     }
 }
@@ -318,7 +318,7 @@ async fn the_same_sign_in_is_kept_and_inspecting_changes_nothing() {
     assert_eq!(files(f.root.path()), Vec::<PathBuf>::new());
     f.stage(&auth(OLD)).await;
     let before = fs::metadata(f.auth_json()).unwrap().ino();
-    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::SameSignIn);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, FreshnessReason::SameSignIn);
     assert_eq!(f.live().await.as_ref(), Some(auth(OLD).sign_in()));
     assert_eq!(fs::metadata(f.auth_json()).unwrap().ino(), before);
 }

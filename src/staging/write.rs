@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::Owner;
 use super::error::StagingError;
-use super::jail::{Dir, Identity, Name};
+use super::jail::{Dir, Inode, Name};
 
 /// What begins and ends the names of our temporary files. Only such names are ever cleaned up.
 const TEMPORARY: (&str, &str) = (".provisioner-", ".tmp");
@@ -45,7 +45,7 @@ pub(crate) fn replace(
 /// A file that is whole and durable, under a temporary name.
 pub(crate) struct Written {
     temporary: Temporary,
-    identity: Identity,
+    identity: Inode,
 }
 
 impl Written {

@@ -39,4 +39,7 @@ while read -r instruction words; do
     esac
 done < <(grep -E '^(COPY [^-]|RUN mkdir )' Dockerfile)
 find "$context/src" "$context/crates" -name '*.rs' -exec touch {} +
-cargo check --frozen --no-default-features --manifest-path "$context/Cargo.toml" --target-dir "$target"
+# It shares what is built of dependencies. Cargo names what it builds by the path within the workspace, so the crate that both workspaces
+# have would be taken for built here, although the sources are others: a setting that is different keeps them apart.
+cargo check --frozen --no-default-features --manifest-path "$context/Cargo.toml" --target-dir "$target" \
+    --config 'profile.dev.package.openclaw.codegen-units=15'

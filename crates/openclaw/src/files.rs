@@ -1,6 +1,6 @@
 //! Where files lie in a user's directory, which is `OPENCLAW_STATE_DIR` in the container.
 
-use super::Place;
+use super::CredentialFile;
 
 /// The directory that `CODEX_HOME` names.
 pub const CODEX: [&str; 1] = ["codex"];
@@ -37,7 +37,7 @@ pub const HAND_OVER: &str = "sign-in.json";
 /// Sign-ins that were in the way of another one.
 pub const ASIDE: [&str; 2] = [".provisioner", "aside"];
 
-impl Place {
+impl CredentialFile {
     /// All files that are written for a sign-in.
     pub const ALL: [Self; 4] = [Self::Codex, Self::Profiles, Self::AuthState, Self::HandOver];
 

@@ -89,7 +89,7 @@ fn sign_in(file: &Value) -> Option<SignIn> {
 
 /// Why a sign-in was written or kept. Names are part of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum FreshnessReason {
     /// Written: there was no file.
     Missing,
     /// Written: the file was empty, on every reading.
@@ -118,7 +118,7 @@ pub enum Reason {
     NothingNewer,
 }
 
-impl Reason {
+impl FreshnessReason {
     /// The stable name, in snake case.
     pub const fn name(self) -> &'static str {
         match self {
@@ -164,12 +164,12 @@ pub enum Decision {
     /// Write it.
     Write {
         /// Why.
-        reason: Reason,
+        reason: FreshnessReason,
     },
     /// Keep what is stored.
     KeepFresher {
         /// Why.
-        reason: Reason,
+        reason: FreshnessReason,
     },
 }
 
@@ -177,25 +177,25 @@ pub enum Decision {
 pub fn decide(existing: &Existing, incoming: &SignIn, force: bool) -> Decision {
     let write = |reason| Decision::Write { reason };
     let stored = match existing {
-        Existing::Missing => return write(Reason::Missing),
-        Existing::Empty => return write(Reason::Empty),
-        Existing::Unreadable => return write(Reason::Unreadable),
+        Existing::Missing => return write(FreshnessReason::Missing),
+        Existing::Empty => return write(FreshnessReason::Empty),
+        Existing::Unreadable => return write(FreshnessReason::Unreadable),
         Existing::Parsed(stored) => stored,
     };
     if !stored.identity.same(&incoming.identity) {
-        return write(Reason::OtherAccount);
+        return write(FreshnessReason::OtherAccount);
     }
     let kept = match compare(incoming, stored) {
-        (Ordering::Greater, Measure::LastRefresh) => return write(Reason::RefreshedLater),
-        (Ordering::Greater, Measure::IssuedAt) => return write(Reason::IssuedLater),
-        (Ordering::Greater, Measure::ExpiresAt) => return write(Reason::ExpiresLater),
-        (Ordering::Less, Measure::LastRefresh) => Reason::StoredRefreshedLater,
-        (Ordering::Less, Measure::IssuedAt) => Reason::StoredIssuedLater,
-        (Ordering::Less, Measure::ExpiresAt) => Reason::StoredExpiresLater,
-        (Ordering::Equal, _) if incoming.fingerprint == stored.fingerprint => Reason::SameSignIn,
-        (Ordering::Equal, _) => Reason::NothingNewer,
+        (Ordering::Greater, Measure::LastRefresh) => return write(FreshnessReason::RefreshedLater),
+        (Ordering::Greater, Measure::IssuedAt) => return write(FreshnessReason::IssuedLater),
+        (Ordering::Greater, Measure::ExpiresAt) => return write(FreshnessReason::ExpiresLater),
+        (Ordering::Less, Measure::LastRefresh) => FreshnessReason::StoredRefreshedLater,
+        (Ordering::Less, Measure::IssuedAt) => FreshnessReason::StoredIssuedLater,
+        (Ordering::Less, Measure::ExpiresAt) => FreshnessReason::StoredExpiresLater,
+        (Ordering::Equal, _) if incoming.fingerprint == stored.fingerprint => FreshnessReason::SameSignIn,
+        (Ordering::Equal, _) => FreshnessReason::NothingNewer,
     };
-    if force { write(Reason::Forced) } else { Decision::KeepFresher { reason: kept } }
+    if force { write(FreshnessReason::Forced) } else { Decision::KeepFresher { reason: kept } }
 }
 
 /// Which of two sign-ins of one account is fresher (rule 2).

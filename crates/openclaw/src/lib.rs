@@ -54,7 +54,8 @@ pub use invalid::{Invalid, shown};
 pub use jwt::Claims;
 pub use native_login::{NativeLogin, native_login_command, shell_quoted};
 pub use placement::{
-    AuthState, Change, OnDisk, Place, Placement, Profiles, Stored, api_key_in, place, signed_out, unneeded,
+    AuthState, Change, CredentialFile, CredentialUpdate, OnDisk, Profiles, Stored, api_key_in, place, signed_out,
+    unneeded,
 };
 pub use plan::{Authority, CodexRefreshToken, CredentialPlan, ModelEntries, PlanInputs, ProfileProvider};
 pub use provider::Provider;

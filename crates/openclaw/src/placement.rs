@@ -29,7 +29,7 @@ pub use removal::{signed_out, unneeded};
 
 /// A file that this service writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum CredentialFile {
     /// `codex/auth.json`.
     Codex,
     /// `agents/main/agent/auth-profiles.json`.
@@ -44,13 +44,13 @@ pub enum Place {
 #[derive(Debug)]
 pub enum Change {
     /// Replace it by this.
-    Write(Place, SecretSlice<u8>),
+    Write(CredentialFile, SecretSlice<u8>),
     /// Move aside what is there, then write this.
-    MoveAsideAndWrite(Place, SecretSlice<u8>),
+    MoveAsideAndWrite(CredentialFile, SecretSlice<u8>),
     /// Move aside what is there.
-    MoveAside(Place),
+    MoveAside(CredentialFile),
     /// Remove it.
-    Remove(Place),
+    Remove(CredentialFile),
     /// Keep a sign-in that another change takes away.
     SetAside(AsideName, SecretSlice<u8>),
     /// Remove one that was kept so.
@@ -61,13 +61,13 @@ impl Change {
     /// Whether it is for the entry script, which the start of a task runs.
     #[must_use]
     pub const fn is_order(&self) -> bool {
-        matches!(self, Self::Write(Place::HandOver, _) | Self::MoveAsideAndWrite(Place::HandOver, _))
+        matches!(self, Self::Write(CredentialFile::HandOver, _) | Self::MoveAsideAndWrite(CredentialFile::HandOver, _))
     }
 }
 
 /// What is to be done.
 #[derive(Debug)]
-pub struct Placement {
+pub struct CredentialUpdate {
     /// In this order.
     pub changes: Vec<Change>,
     /// What became of the sign-in that was sent; `None` when none was.
@@ -95,7 +95,7 @@ pub fn place(
     incoming: Option<&ChatGptAuth>,
     force: bool,
     now: Timestamp,
-) -> Placement {
+) -> CredentialUpdate {
     let mut plan = release.plan();
     let copies_codex = plan.keeps_own_profile;
     // It makes its own profile of what is in codex/auth.json; where nothing is, the profile is another release's.
@@ -170,7 +170,7 @@ struct Placing<'a> {
 }
 
 impl Placing<'_> {
-    fn place(self, winner: Option<Winner<'_>>, decision: Option<Decision>) -> Placement {
+    fn place(self, winner: Option<Winner<'_>>, decision: Option<Decision>) -> CredentialUpdate {
         let mut warnings = Vec::new();
         let mut changes = Vec::new();
         let mut needs_start = false;
@@ -210,7 +210,16 @@ impl Placing<'_> {
             Stored::Blank(_) | Stored::Missing | Stored::Empty | Stored::Unreadable | Stored::Tokens(_) => false,
         };
         let reauth_required = live.is_none() && !still_good;
-        Placement { changes, decision, live, needs_start, pending_since, plan: self.plan, warnings, reauth_required }
+        CredentialUpdate {
+            changes,
+            decision,
+            live,
+            needs_start,
+            pending_since,
+            plan: self.plan,
+            warnings,
+            reauth_required,
+        }
     }
 
     /// A sign-in that this release cannot read and we cannot either.
@@ -225,7 +234,7 @@ impl Placing<'_> {
         match (self.plan.authority, self.plan.profile) {
             (Authority::Store, _) => {
                 let order = hand_over::pending(auth, sign_in, self.force, self.now);
-                Some(Change::Write(Place::HandOver, order))
+                Some(Change::Write(CredentialFile::HandOver, order))
             }
             (Authority::AuthProfiles, Some(provider)) => {
                 if !matches!(self.on_disk.profiles, Profiles::Unreadable) {
@@ -233,10 +242,10 @@ impl Placing<'_> {
                 }
                 warnings.push(Warning::ProfilesUnreadable);
                 let file = auth_profiles::with_profile(Map::new(), provider, auth);
-                Some(Change::MoveAsideAndWrite(Place::Profiles, auth_profiles::to_bytes(file)))
+                Some(Change::MoveAsideAndWrite(CredentialFile::Profiles, auth_profiles::to_bytes(file)))
             }
             (Authority::CodexHome | Authority::CodexPlugin | Authority::AuthProfiles, _) => {
-                Some(Change::Write(Place::Codex, auth.codex_file_bytes(CodexRefreshToken::Real)))
+                Some(Change::Write(CredentialFile::Codex, auth.codex_file_bytes(CodexRefreshToken::Real)))
             }
         }
     }
@@ -247,7 +256,7 @@ impl Placing<'_> {
         let is_new =
             !matches!(&self.on_disk.hand_over, HandOver::Imported { sign_in: known, .. } if **known == *sign_in);
         let wanted = self.plan.authority == Authority::Store && is_new;
-        wanted.then(|| Change::Write(Place::HandOver, hand_over::adopted(sign_in, self.now)))
+        wanted.then(|| Change::Write(CredentialFile::HandOver, hand_over::adopted(sign_in, self.now)))
     }
 
     /// Makes everything else what it has to be for the winner to be used, and to be used once.
@@ -263,7 +272,7 @@ impl Placing<'_> {
         if let HandOver::Pending { .. } = &self.on_disk.hand_over
             && self.plan.authority != Authority::Store
         {
-            changes.push(Change::Remove(Place::HandOver));
+            changes.push(Change::Remove(CredentialFile::HandOver));
         }
         changes
     }
@@ -302,8 +311,8 @@ impl Placing<'_> {
             return None;
         }
         Some(match auth_profiles::is_empty(&file) {
-            true => Change::Remove(Place::Profiles),
-            false => Change::Write(Place::Profiles, auth_profiles::to_bytes(file)),
+            true => Change::Remove(CredentialFile::Profiles),
+            false => Change::Write(CredentialFile::Profiles, auth_profiles::to_bytes(file)),
         })
     }
 
@@ -317,7 +326,7 @@ impl Placing<'_> {
         let AuthState::File(before) = &self.on_disk.auth_state else { return None };
         let mut file = before.clone();
         self.make_usable(&mut file, winner, is_there, taken_out, "auth-state.json", warnings);
-        (*before != file).then(|| Change::Write(Place::AuthState, auth_profiles::to_bytes(file)))
+        (*before != file).then(|| Change::Write(CredentialFile::AuthState, auth_profiles::to_bytes(file)))
     }
 
     /// Forgets how the sign-in before this one failed, and puts the winner's profile into an order that leaves it out.
@@ -360,7 +369,7 @@ impl Placing<'_> {
             Stored::Tokens(_) => None,
         };
         let auth = winner.auth().or(own)?;
-        Some(Change::Write(Place::Codex, auth.codex_file_bytes(CodexRefreshToken::Empty)))
+        Some(Change::Write(CredentialFile::Codex, auth.codex_file_bytes(CodexRefreshToken::Empty)))
     }
 }
 

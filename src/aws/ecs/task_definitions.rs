@@ -9,7 +9,7 @@ use aws_sdk_ecs::types::{ContainerDefinition, SortOrder, TaskDefinitionField, Ta
 use serde_json::{Map, Value};
 
 use super::Ecs;
-use crate::aws::limiter::Place;
+use crate::aws::limiter::QueuePosition;
 use crate::aws::raw::{CaptureAnswer, replace_body};
 use crate::aws::{AwsError, Bucket, ErrorKind};
 use crate::domain::LABEL_USER;
@@ -143,7 +143,7 @@ impl Ecs {
         }
     }
 
-    async fn register_once(&self, request: &Value, place: Place) -> Result<RegisteredDefinition, AwsError> {
+    async fn register_once(&self, request: &Value, place: QueuePosition) -> Result<RegisteredDefinition, AwsError> {
         const OPERATION: &str = "ecs:RegisterTaskDefinition";
         // Held for this attempt alone: one that gets no answer must not keep all other users waiting.
         let turn = self.limiter.acquire_registration(place).await;

@@ -71,7 +71,7 @@ pub struct QueueFull {
 
 /// The place in line of a registration, which it keeps when it has to be tried again.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place(u64);
+pub(super) struct QueuePosition(u64);
 
 impl Limiter {
     /// Full buckets of the given sizes.
@@ -109,12 +109,12 @@ impl Limiter {
     }
 
     /// The place in line that a registration and its repetitions have.
-    pub(super) fn place_of_registration(&self) -> Place {
-        Place(self.queue(Bucket::TaskDefinitionWrite).place())
+    pub(super) fn place_of_registration(&self) -> QueuePosition {
+        QueuePosition(self.queue(Bucket::TaskDefinitionWrite).place())
     }
 
     /// Waits for a token and for a place in the window of registrations; it is left when the answer is dropped.
-    pub(super) async fn acquire_registration(&self, place: Place) -> Result<Registration, NotInTime> {
+    pub(super) async fn acquire_registration(&self, place: QueuePosition) -> Result<Registration, NotInTime> {
         let scope = Scope::current();
         let turn = self.turn(&scope, Bucket::TaskDefinitionWrite, Some(place), true).await;
         turn.map(Token::spend_on_registration)
@@ -152,7 +152,7 @@ impl Limiter {
         &self,
         scope: &Scope,
         bucket: Bucket,
-        place: Option<Place>,
+        place: Option<QueuePosition>,
         registers: bool,
     ) -> Result<Token, NotInTime> {
         let (queue, started, deadline) = (self.queue(bucket), Instant::now(), scope.deadline());
@@ -162,7 +162,7 @@ impl Limiter {
         let queued = self.metrics.queued(bucket.name());
         // From here on it waits, and is not expected any more.
         let ticket = scope.take(|ticket| ticket.is_for(queue));
-        let waiting = queue.line_up(scope.class(), place.map(|Place(place)| place), registers);
+        let waiting = queue.line_up(scope.class(), place.map(|QueuePosition(place)| place), registers);
         drop(ticket);
         let turn = match deadline {
             Some(deadline) => timeout_at(deadline, waiting.turn()).await.ok().flatten(),

@@ -46,12 +46,12 @@ pub(super) struct Api {
 }
 
 /// An answer of the API.
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     status: u16,
     pub(super) body: Value,
 }
 
-impl Answer {
+impl ApiResponse {
     pub(super) const fn is_success(&self) -> bool {
         matches!(self.status, 200..=299)
     }
@@ -116,7 +116,7 @@ impl Api {
     }
 
     /// One request.
-    pub(super) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> anyhow::Result<Answer> {
+    pub(super) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> anyhow::Result<ApiResponse> {
         let request = Request::builder().method(method).uri(path);
         let request = request.header("authorization", format!("Bearer {}", self.token));
         let request = request.header("content-type", "application/json");
@@ -124,7 +124,7 @@ impl Api {
         let Ok(response) = self.router.clone().oneshot(request.body(body)?).await;
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await?;
-        Ok(Answer { status: parts.status.as_u16(), body: serde_json::from_slice(&bytes).unwrap_or_default() })
+        Ok(ApiResponse { status: parts.status.as_u16(), body: serde_json::from_slice(&bytes).unwrap_or_default() })
     }
 
     /// A change of a user's container, answered when it is done. Progress of long work is printed on standard error.
@@ -134,7 +134,7 @@ impl Api {
         method: &str,
         path: &str,
         body: Option<Value>,
-    ) -> anyhow::Result<Answer> {
+    ) -> anyhow::Result<ApiResponse> {
         tokio::select! {
             answer = self.call(method, path, body) => answer,
             failed = self.tell_of(user) => failed,
@@ -142,7 +142,7 @@ impl Api {
     }
 
     /// Tells how far the user's container is, and never ends by itself.
-    async fn tell_of(&self, user: &UserId) -> anyhow::Result<Answer> {
+    async fn tell_of(&self, user: &UserId) -> anyhow::Result<ApiResponse> {
         let mut told = String::new();
         loop {
             tokio::time::sleep(TELLS_EVERY).await;
@@ -154,14 +154,14 @@ impl Api {
     }
 
     /// Lets what goes on in the background come to its end, and prints the answer.
-    pub(super) async fn finish(&self, answer: Answer) -> anyhow::Result<ExitCode> {
+    pub(super) async fn finish(&self, answer: ApiResponse) -> anyhow::Result<ExitCode> {
         let words = show::in_words(&answer.body);
         self.finish_in_words(answer, &words).await
     }
 
     /// As [`Self::finish`], in these words where people are to read it.
     #[expect(clippy::print_stderr, reason = "the answer is this command's output")]
-    pub(super) async fn finish_in_words(&self, answer: Answer, words: &str) -> anyhow::Result<ExitCode> {
+    pub(super) async fn finish_in_words(&self, answer: ApiResponse, words: &str) -> anyhow::Result<ExitCode> {
         self.rollouts.shut_down();
         self.reconciler.finish().await;
         if self.json {

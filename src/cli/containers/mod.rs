@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::logs::LogFormat;
 use crate::domain::UserId;
-use api::{Answer, Api};
+use api::{Api, ApiResponse};
 pub(super) use args::ContainerCommand;
 use args::{ListArgs, OneArgs, Promoted, ProvisionArgs, SettingsArgs, WaitArgs};
 
@@ -113,7 +113,7 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
 }
 
 /// What is promoted, once this process has read who is on which base: it has just begun.
-async fn counted(api: &Api, mut answer: Answer) -> anyhow::Result<Answer> {
+async fn counted(api: &Api, mut answer: ApiResponse) -> anyhow::Result<ApiResponse> {
     let deadline = Instant::now() + DEFINITIONS_WITHIN;
     let mut told = String::new();
     while answer.is_success() && Instant::now() < deadline {
@@ -193,7 +193,7 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// All pages of the list as one, once every definition was read.
-async fn all_containers(api: &Api, query: &str) -> anyhow::Result<Answer> {
+async fn all_containers(api: &Api, query: &str) -> anyhow::Result<ApiResponse> {
     let deadline = Instant::now() + DEFINITIONS_WITHIN;
     let (mut all, mut cursor, mut told) = (Vec::new(), None::<String>, String::new());
     loop {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::api::{Answer, Api};
+use super::api::{Api, ApiResponse};
 use super::args::UsersArgs;
 use super::rollout_args::{OfRolloutArgs, RolloutCommand, StartArgs, WhatArgs};
 use super::rollout_plan::{self, PlanFile};
@@ -74,7 +74,7 @@ pub(super) async fn run(command: RolloutCommand) -> anyhow::Result<ExitCode> {
 }
 
 /// A change, once this process has read everybody's definition: it has just begun.
-async fn once_read(api: &Api, path: &str, body: &Value) -> anyhow::Result<Answer> {
+async fn once_read(api: &Api, path: &str, body: &Value) -> anyhow::Result<ApiResponse> {
     let deadline = Instant::now() + super::DEFINITIONS_WITHIN;
     let mut told = String::new();
     loop {
@@ -87,7 +87,7 @@ async fn once_read(api: &Api, path: &str, body: &Value) -> anyhow::Result<Answer
     }
 }
 
-async fn dry(api: &Api, request: &Value) -> anyhow::Result<Answer> {
+async fn dry(api: &Api, request: &Value) -> anyhow::Result<ApiResponse> {
     let mut body = request.clone();
     body["dry_run"] = json!(true);
     once_read(api, "/rollouts", &body).await
@@ -170,7 +170,7 @@ pub(super) async fn job(
 }
 
 /// Prints how it ended, and how for each user; of many, of those who are not done.
-async fn finish_with_users(api: &Api, id: &str, mut answer: Answer) -> anyhow::Result<ExitCode> {
+async fn finish_with_users(api: &Api, id: &str, mut answer: ApiResponse) -> anyhow::Result<ExitCode> {
     let users = api.call("GET", &format!("/rollouts/{id}/users"), None).await?;
     let all = users.body["users"].as_array().cloned().unwrap_or_default();
     let words = [show::in_words(&answer.body), show::outcomes(&all)].concat();

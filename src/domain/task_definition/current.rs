@@ -159,7 +159,7 @@ impl CurrentDefinition {
     /// What its user's caller should know of it.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
-        let mut warnings = self.release.warnings(self.spec.sign_in);
+        let mut warnings = self.release.warnings(self.spec.provider);
         warnings.extend(self.isolation_warning());
         warnings
     }
@@ -169,7 +169,7 @@ impl CurrentDefinition {
     pub fn isolation_warning(&self) -> Option<Warning> {
         let has_own_keys =
             || AWS_KEYS.iter().any(|name| self.spec.variables.contains(name) || self.spec.secrets.contains(name));
-        let needs_role = || self.spec.sign_in == Provider::Bedrock && !has_own_keys();
+        let needs_role = || self.spec.provider == Provider::Bedrock && !has_own_keys();
         match self.shares_task_role {
             true => Some(Warning::SharesTaskRole),
             false => needs_role().then_some(Warning::BedrockWithoutRole),

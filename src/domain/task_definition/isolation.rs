@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::base_error::BaseError;
 use super::container::{STATE_DIRECTORY, name};
 use super::{items, text};
-use crate::domain::spec::Spec;
+use crate::domain::user_spec::Spec;
 
 /// The docker label by which a base asks for the drop; see [`WITHOUT_ROLE`] and [`WITH_ROLE`].
 pub const LABEL_ISOLATION: &str = "openclaw.provisioner.isolation";

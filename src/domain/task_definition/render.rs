@@ -20,7 +20,7 @@ use super::{
     OUTPUT_MEMBERS, RESERVED_TAG_PREFIX, TAG_BASE_FAMILY, TAG_USER, port, sha256_of, user_family,
 };
 use crate::domain::image::registry_of;
-use crate::domain::spec::CODEX_HOME;
+use crate::domain::user_spec::CODEX_HOME;
 use crate::domain::{ImageRef, Spec, UserId};
 
 /// ECS's limit for one task definition (service quotas): 64 KiB.

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::planned::PlanBody;
 use crate::http::openapi::schemas;
 use crate::rollout::words::{Change, Journal, Rollout, RolloutState, Stage};
-use crate::rollout::{Figures, Kept, Planned, plan};
+use crate::rollout::{Figures, Kept, PlannedRollout, plan};
 
 /// Messages of one reason that are shown.
 const MOST_MESSAGES: usize = 3;
@@ -137,7 +137,7 @@ impl RolloutsBody {
 
 impl RolloutBody {
     /// One with which nothing has begun. `names_users`: also who would be in which wave.
-    pub(super) fn planned(Planned { rollout, waves, preview }: Planned, names_users: bool) -> Self {
+    pub(super) fn planned(PlannedRollout { rollout, waves, preview }: PlannedRollout, names_users: bool) -> Self {
         let mut by_wave: BTreeMap<u32, Vec<String>> = BTreeMap::new();
         for (user, wave) in waves {
             by_wave.entry(wave).or_default().push(user.to_string());

@@ -13,7 +13,7 @@ use crate::reconcile::intent::Work;
 use crate::reconcile::plan::{Observed, Refusal, Step};
 use crate::reconcile::target::{Desired, Target};
 use crate::reconcile::{PlacedSignIn, SignInChange};
-use crate::staging::{Placed, ToStage};
+use crate::staging::{StagingResult, ToStage};
 
 impl Run<'_> {
     /// Puts the sign-in where the service, as it is, looks for it. Not on a stop: a file system that does not answer is
@@ -29,11 +29,11 @@ impl Run<'_> {
         let Observed { current, done, .. } = &self.observed;
         let registered = done.registered.as_ref().filter(|revision| Some(revision.arn.as_str()) == task_definition);
         let Some(revision) = registered.or(current.as_ref()) else { return Ok(()) };
-        let (release, kind, around) = (revision.release.clone(), revision.spec.sign_in, revision.surroundings());
+        let (release, kind, around) = (revision.release.clone(), revision.spec.provider, revision.surroundings());
         if self.placed.as_ref().is_some_and(|before| before.release == release && before.kind == kind) {
             return Ok(());
         }
-        let (mut done, mut moved_aside) = (None::<Placed>, Vec::new());
+        let (mut done, mut moved_aside) = (None::<StagingResult>, Vec::new());
         // Without any change it is put where the release looks for it all the same.
         let none = [SignInChange::None];
         let changes = if self.changes.is_empty() { &none[..] } else { &self.changes };
@@ -72,7 +72,7 @@ impl Run<'_> {
         kind: Provider,
         around: Surroundings,
         moved_aside: &mut Vec<(String, String)>,
-    ) -> Result<Placed, ConvergeError> {
+    ) -> Result<StagingResult, ConvergeError> {
         let (staging, user) = (&self.staging(), self.user);
         if matches!(change, SignInChange::RotateGatewayToken) && release.has_gateway_token() {
             return Err(ConvergeError::TokenOfEnvironment);
@@ -106,7 +106,7 @@ impl Run<'_> {
         let Self { reconciler, at, user, changes, observed, placed, .. } = self;
         let sign_in = changes.first().unwrap_or(&SignInChange::None);
         let revision = CurrentDefinition::parse(&rendered.request, user)?;
-        let (around, release, kind) = (revision.surroundings(), revision.release, revision.spec.sign_in);
+        let (around, release, kind) = (revision.surroundings(), revision.release, revision.spec.provider);
         let stage = staging.stage_new(user, &release, to_stage(sign_in, kind)?, entries(&release, kind), around);
         let register = reconciler.execute(at, user, Step::RegisterTaskDefinition(rendered), observed);
         let (registered, staged) = tokio::join!(register, stage);

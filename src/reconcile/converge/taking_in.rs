@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, sleep_until};
 
-use super::Answer;
+use super::Reply;
 use crate::domain::{UserId, with_causes};
 use crate::ledger::{Ask, Hold, LedgerError, Noted};
 use crate::reconcile::accepting::Accepting;
@@ -58,7 +58,7 @@ impl Reconciler {
     }
 
     /// Answers a caller who has waited for long enough that the work goes on, once that is certain.
-    pub(super) async fn answer_late(&self, answer: &Answer, accepting: &Arc<Accepting>) {
+    pub(super) async fn answer_late(&self, answer: &Reply, accepting: &Arc<Accepting>) {
         if answer.is_given() {
             return;
         }

@@ -115,7 +115,7 @@ fn sign_ins_are_made_in_order_each_once_and_none_outlives_a_sign_out_or_another_
     let out = again.then(work(Target::unchanged(), SignInChange::Remove)).unwrap();
     assert_eq!(told(&out).1, ["remove"]);
     assert_eq!(told(&out.then(put("three")).unwrap()).1, ["remove".to_owned(), fingerprint("three")]);
-    let bedrock = SpecPatch { sign_in: Some(Provider::Bedrock), ..SpecPatch::default() };
+    let bedrock = SpecPatch { provider: Some(Provider::Bedrock), ..SpecPatch::default() };
     let changed = two.then(plain(Target::provision(bedrock))).unwrap();
     assert_eq!(told(&changed).1, Vec::<String>::new());
     let Target::Present { definition: Definition::Render(patch), .. } = changed.targets()[0].clone() else { panic!() };

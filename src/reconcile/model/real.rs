@@ -10,7 +10,7 @@ use super::cloud::{self, Reading, Revision};
 use super::world::Observation;
 use crate::domain::service::{Deployment, Rollout, Service, ServiceStatus, revision};
 use crate::domain::{
-    Accepted, BaseDefinition, CurrentDefinition, RawSize, Reading as Age, RolloutOrder, Size, SpecPatch, UserId, render,
+    Accepted, BaseDefinition, CurrentDefinition, RawSize, Recency as Age, RolloutOrder, Size, SpecPatch, UserId, render,
 };
 use crate::reconcile::SignInChange;
 use crate::reconcile::intent::Work;

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::CWD;
 
@@ -34,7 +35,7 @@ async fn a_link_at_auth_json_is_replaced_and_never_followed() {
         let _none = fs::remove_file(f.auth_json());
         symlink(target, f.auth_json()).unwrap();
         // Were the link read, the victim's sign-in would be found fresher, and kept.
-        assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::Unreadable);
+        assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, FreshnessReason::Unreadable);
         f.assert_staged(&auth(OLD));
         f.assert_unharmed(&theirs);
     }
@@ -84,12 +85,12 @@ async fn what_is_not_a_regular_file_is_replaced_without_being_opened() {
     fs::create_dir_all(f.own("codex")).unwrap();
     // Opening a FIFO without a writer would hang this test.
     rustix::fs::mkfifoat(CWD, f.auth_json(), Mode::RWXU).unwrap();
-    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::Unreadable);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, FreshnessReason::Unreadable);
     f.assert_staged(&auth(OLD));
 
     fs::remove_file(f.auth_json()).unwrap();
     let _socket = UnixListener::bind(f.auth_json()).unwrap();
-    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::Unreadable);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, FreshnessReason::Unreadable);
     f.assert_staged(&auth(OLD));
 
     fs::remove_file(f.auth_json()).unwrap();
@@ -108,7 +109,7 @@ async fn what_is_not_a_regular_file_is_replaced_without_being_opened() {
         rustix::fs::mkfifoat(CWD, f.auth_json(), Mode::RWXU).unwrap();
     }
     assert!(!fs::symlink_metadata(f.auth_json()).unwrap().is_file());
-    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::Unreadable);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, FreshnessReason::Unreadable);
     f.assert_staged(&auth(OLD));
     assert_eq!(files(&f.own("")), [f.auth_json()]);
 }
@@ -140,9 +141,9 @@ async fn a_hard_link_is_never_written_through_nor_chowned() {
     let before = (mode(&elsewhere), owner(&elsewhere));
     fs::hard_link(&elsewhere, f.auth_json()).unwrap();
 
-    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().outcome, Outcome::KeptFresher);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().outcome, StagingOutcome::KeptFresher);
     assert_eq!((mode(&elsewhere), owner(&elsewhere)), before);
-    assert_eq!(f.stage(&auth(NEW + 1)).await.staged.unwrap().outcome, Outcome::Written);
+    assert_eq!(f.stage(&auth(NEW + 1)).await.staged.unwrap().outcome, StagingOutcome::Written);
     assert_eq!((mode(&elsewhere), owner(&elsewhere)), before);
     assert_eq!(fs::read(&elsewhere).unwrap(), auth(NEW).to_file_bytes().expose_secret());
     f.assert_staged(&auth(NEW + 1));
@@ -154,17 +155,17 @@ async fn a_huge_file_is_read_no_further_than_its_limit() {
     fs::create_dir_all(f.own("codex")).unwrap();
     // Sparse: reading all of it would exhaust memory.
     fs::File::create(f.auth_json()).unwrap().set_len(1 << 40).unwrap();
-    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::Unreadable);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, FreshnessReason::Unreadable);
     f.assert_staged(&auth(OLD));
 
     // At the limit a sign-in still counts; one byte more does not.
     let mut padded = auth(NEW).to_file_bytes().expose_secret().to_vec();
     padded.resize(usize::try_from(jail::MAX_FILE_BYTES).unwrap(), b' ');
     fs::write(f.auth_json(), &padded).unwrap();
-    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().outcome, Outcome::KeptFresher);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().outcome, StagingOutcome::KeptFresher);
     padded.push(b' ');
     fs::write(f.auth_json(), &padded).unwrap();
-    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, Reason::Unreadable);
+    assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, FreshnessReason::Unreadable);
 }
 
 /// Incident 23: what was written into a directory that is `codex` no more is not staged.
@@ -248,8 +249,11 @@ async fn swapping_the_entry_scripts_directory_is_only_ever_a_contention() {
     let release = Release::plain(OpenClawVersion::new(2026, 9, 6));
     assert!(release.plan().needs_entry);
     let (ours, away, target) = (f.own(".provisioner"), f.own("away"), f.path("users/victim"));
+    // On a busy machine the tenant may win every round for a while: it goes on until staging has won one.
+    let has_won = Arc::new(AtomicBool::new(false));
+    let won = Arc::clone(&has_won);
     let swapper = std::thread::spawn(move || {
-        for round in 0..2_000 {
+        for round in (0..).take_while(|round| *round < 2_000 || !won.load(Ordering::Relaxed)) {
             // Any of these may fail, and the next round goes on.
             let _moved = fs::rename(&ours, &away);
             let _put = match round % 3 {
@@ -261,17 +265,15 @@ async fn swapping_the_entry_scripts_directory_is_only_ever_a_contention() {
             let _back = fs::rename(&away, &ours);
         }
     });
-    let (mut done, mut contended) = (0, 0);
     while !swapper.is_finished() {
         match f.staging.place(&f.user, &release, Some(&auth(OLD)), true).await {
-            Ok(_) => done += 1,
-            Err(StagingError::Contended { attempts: ATTEMPTS, .. }) => contended += 1,
+            Ok(_) => has_won.store(true, Ordering::Relaxed),
+            Err(StagingError::Contended { attempts: ATTEMPTS, .. }) => {}
             Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
         }
         f.assert_unharmed(&theirs);
     }
     swapper.join().unwrap();
-    assert!(done > 0, "{contended} contended");
     f.staging.place(&f.user, &release, Some(&auth(OLD)), true).await.unwrap();
     assert!(fs::symlink_metadata(f.own(".provisioner/entry.sh")).unwrap().is_file());
 }

@@ -51,7 +51,7 @@ fn patch() -> impl Strategy<Value = SpecPatch> {
             image,
             variables,
             secrets,
-            sign_in,
+            provider: sign_in,
             has_auth,
             ..SpecPatch::default()
         },

@@ -29,19 +29,20 @@ fn wrote(decision: Decision) -> bool {
 #[test]
 fn the_first_time_that_both_have_and_that_differs_decides() {
     let cases = [
-        (sign_in(Some(1), Some(9), Some(9)), sign_in(Some(2), Some(1), Some(1)), Reason::RefreshedLater),
-        (sign_in(Some(2), Some(1), Some(1)), sign_in(Some(1), Some(9), Some(9)), Reason::StoredRefreshedLater),
-        (sign_in(None, Some(1), Some(9)), sign_in(Some(1), Some(2), Some(1)), Reason::IssuedLater),
-        (sign_in(Some(1), Some(2), Some(1)), sign_in(None, Some(1), Some(9)), Reason::StoredIssuedLater),
-        (sign_in(Some(1), Some(1), Some(1)), sign_in(Some(1), Some(1), Some(2)), Reason::ExpiresLater),
-        (sign_in(Some(1), None, Some(2)), sign_in(Some(1), None, Some(1)), Reason::StoredExpiresLater),
-        (sign_in(None, None, None), sign_in(Some(1), Some(1), Some(1)), Reason::NothingNewer),
-        (sign_in(Some(1), None, None), sign_in(Some(1), None, None), Reason::SameSignIn),
+        (sign_in(Some(1), Some(9), Some(9)), sign_in(Some(2), Some(1), Some(1)), FreshnessReason::RefreshedLater),
+        (sign_in(Some(2), Some(1), Some(1)), sign_in(Some(1), Some(9), Some(9)), FreshnessReason::StoredRefreshedLater),
+        (sign_in(None, Some(1), Some(9)), sign_in(Some(1), Some(2), Some(1)), FreshnessReason::IssuedLater),
+        (sign_in(Some(1), Some(2), Some(1)), sign_in(None, Some(1), Some(9)), FreshnessReason::StoredIssuedLater),
+        (sign_in(Some(1), Some(1), Some(1)), sign_in(Some(1), Some(1), Some(2)), FreshnessReason::ExpiresLater),
+        (sign_in(Some(1), None, Some(2)), sign_in(Some(1), None, Some(1)), FreshnessReason::StoredExpiresLater),
+        (sign_in(None, None, None), sign_in(Some(1), Some(1), Some(1)), FreshnessReason::NothingNewer),
+        (sign_in(Some(1), None, None), sign_in(Some(1), None, None), FreshnessReason::SameSignIn),
     ];
     for (stored, incoming, expected) in cases {
         let (Decision::Write { reason } | Decision::KeepFresher { reason }) = against(&stored, &incoming);
         assert_eq!(reason, expected);
-        let kept = reason.name().starts_with("stored") || matches!(reason, Reason::SameSignIn | Reason::NothingNewer);
+        let kept = reason.name().starts_with("stored")
+            || matches!(reason, FreshnessReason::SameSignIn | FreshnessReason::NothingNewer);
         assert_eq!(wrote(against(&stored, &incoming)), !kept);
     }
 }
@@ -55,27 +56,27 @@ fn nothing_usable_or_another_account_is_overwritten() {
     };
     let by_email = |email: &str| of(None, Some(email));
     for (existing, incoming, expected) in [
-        (Existing::Missing, &incoming, Reason::Missing),
-        (Existing::Empty, &incoming, Reason::Empty),
-        (Existing::Unreadable, &incoming, Reason::Unreadable),
-        (Existing::Parsed(of(Some("other"), None)), &incoming, Reason::OtherAccount),
-        (Existing::Parsed(by_email("a@b")), &incoming, Reason::OtherAccount),
-        (Existing::Parsed(by_email("x@b")), &by_email("a@b"), Reason::OtherAccount),
-        (Existing::Parsed(of(None, None)), &of(None, None), Reason::OtherAccount),
+        (Existing::Missing, &incoming, FreshnessReason::Missing),
+        (Existing::Empty, &incoming, FreshnessReason::Empty),
+        (Existing::Unreadable, &incoming, FreshnessReason::Unreadable),
+        (Existing::Parsed(of(Some("other"), None)), &incoming, FreshnessReason::OtherAccount),
+        (Existing::Parsed(by_email("a@b")), &incoming, FreshnessReason::OtherAccount),
+        (Existing::Parsed(by_email("x@b")), &by_email("a@b"), FreshnessReason::OtherAccount),
+        (Existing::Parsed(of(None, None)), &of(None, None), FreshnessReason::OtherAccount),
     ] {
         assert_eq!(decide(&existing, incoming, false), Decision::Write { reason: expected });
     }
     let kept = decide(&Existing::Parsed(by_email("A@b")), &by_email("a@B"), false);
-    assert_eq!(kept, Decision::KeepFresher { reason: Reason::SameSignIn });
+    assert_eq!(kept, Decision::KeepFresher { reason: FreshnessReason::SameSignIn });
 }
 
 #[test]
 fn force_is_the_reason_only_where_it_made_the_difference() {
     let (older, newer) = (sign_in(Some(1), None, None), sign_in(Some(2), None, None));
     let forced = |stored: &SignIn, incoming| decide(&Existing::Parsed(stored.clone()), incoming, true);
-    assert_eq!(forced(&newer, &older), Decision::Write { reason: Reason::Forced });
-    assert_eq!(forced(&older, &newer), Decision::Write { reason: Reason::RefreshedLater });
-    assert_eq!(decide(&Existing::Missing, &older, true), Decision::Write { reason: Reason::Missing });
+    assert_eq!(forced(&newer, &older), Decision::Write { reason: FreshnessReason::Forced });
+    assert_eq!(forced(&older, &newer), Decision::Write { reason: FreshnessReason::RefreshedLater });
+    assert_eq!(decide(&Existing::Missing, &older, true), Decision::Write { reason: FreshnessReason::Missing });
 }
 
 #[test]
@@ -87,8 +88,11 @@ fn a_tenants_last_refresh_in_the_year_9999_keeps_only_their_own_sign_in_until_fo
     });
     let existing = Existing::from_file_bytes(planted.to_string().as_bytes());
     let incoming = sign_in(Some(1_777_000_000), Some(1_777_000_000), None);
-    assert_eq!(decide(&existing, &incoming, false), Decision::KeepFresher { reason: Reason::StoredRefreshedLater });
-    assert_eq!(decide(&existing, &incoming, true), Decision::Write { reason: Reason::Forced });
+    assert_eq!(
+        decide(&existing, &incoming, false),
+        Decision::KeepFresher { reason: FreshnessReason::StoredRefreshedLater }
+    );
+    assert_eq!(decide(&existing, &incoming, true), Decision::Write { reason: FreshnessReason::Forced });
 }
 
 #[test]
@@ -183,7 +187,7 @@ proptest! {
 
     #[test]
     fn staging_the_stored_sign_in_again_keeps_it(a in any_sign_in()) {
-        prop_assert_eq!(against(&a, &a), Decision::KeepFresher { reason: Reason::SameSignIn });
+        prop_assert_eq!(against(&a, &a), Decision::KeepFresher { reason: FreshnessReason::SameSignIn });
     }
 
     #[test]

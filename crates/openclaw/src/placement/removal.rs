@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::candidates::{self, is_our_id};
-use super::{Change, OnDisk, Place, Placement, Profiles, Stored};
+use super::{Change, CredentialFile, CredentialUpdate, OnDisk, Profiles, Stored};
 use crate::aside::{self, AsideName};
 use crate::auth_profiles::{self, Profile, ProfileContent};
 use crate::freshness::SignIn;
@@ -13,7 +13,7 @@ use crate::{HandOver, Release, Warning, hand_over};
 /// of other accounts stays. Profiles that cannot be read are moved aside, or a file that the tenant broke would stand in
 /// the way of every resize.
 #[must_use]
-pub fn unneeded(release: &Release, on_disk: &OnDisk, now: Timestamp) -> Placement {
+pub fn unneeded(release: &Release, on_disk: &OnDisk, now: Timestamp) -> CredentialUpdate {
     let plan = release.plan();
     let ours = candidates::ours(&plan, on_disk, &candidates::all(release, &plan, on_disk));
     let is_ours = |sign_in: &SignIn| ours.as_ref().is_none_or(|ours| sign_in.identity.same(ours));
@@ -23,12 +23,12 @@ pub fn unneeded(release: &Release, on_disk: &OnDisk, now: Timestamp) -> Placemen
         ProfileContent::Useless => is_our_id(&profile.id),
     };
     let codex = match &on_disk.codex {
-        Stored::Tokens(tokens) if !is_ours(&tokens.sign_in) => Change::MoveAside(Place::Codex),
-        _ => Change::Remove(Place::Codex),
+        Stored::Tokens(tokens) if !is_ours(&tokens.sign_in) => Change::MoveAside(CredentialFile::Codex),
+        _ => Change::Remove(CredentialFile::Codex),
     };
     let changes = taken_away(release, on_disk, now, goes, codex);
-    let is_aside = changes.iter().any(|change| matches!(change, Change::MoveAside(Place::Profiles)));
-    Placement {
+    let is_aside = changes.iter().any(|change| matches!(change, Change::MoveAside(CredentialFile::Profiles)));
+    CredentialUpdate {
         decision: None,
         live: None,
         needs_start: changes.iter().any(Change::is_order),
@@ -44,12 +44,12 @@ pub fn unneeded(release: &Release, on_disk: &OnDisk, now: Timestamp) -> Placemen
 /// hold a sign-in.
 ///
 /// # Errors
-/// [`Place::Profiles`] when its content is no JSON.
-pub fn signed_out(release: &Release, on_disk: &OnDisk, now: Timestamp) -> Result<Vec<Change>, Place> {
+/// [`CredentialFile::Profiles`] when its content is no JSON.
+pub fn signed_out(release: &Release, on_disk: &OnDisk, now: Timestamp) -> Result<Vec<Change>, CredentialFile> {
     if matches!(on_disk.profiles, Profiles::Unreadable) {
-        return Err(Place::Profiles);
+        return Err(CredentialFile::Profiles);
     }
-    let mut changes = taken_away(release, on_disk, now, |_| true, Change::Remove(Place::Codex));
+    let mut changes = taken_away(release, on_disk, now, |_| true, Change::Remove(CredentialFile::Codex));
     changes.extend(on_disk.asides.iter().map(|aside| Change::RemoveAside(aside.name.clone())));
     Ok(changes)
 }
@@ -63,7 +63,7 @@ fn taken_away(
 ) -> Vec<Change> {
     let mut changes = Vec::new();
     match &on_disk.profiles {
-        Profiles::Unreadable => changes.push(Change::MoveAside(Place::Profiles)),
+        Profiles::Unreadable => changes.push(Change::MoveAside(CredentialFile::Profiles)),
         Profiles::Missing => {}
         Profiles::File(file) => {
             let ids: Vec<String> = on_disk.profiles.read().into_iter().filter(goes).map(|profile| profile.id).collect();
@@ -71,8 +71,8 @@ fn taken_away(
                 let mut file = file.clone();
                 auth_profiles::remove(&mut file, &ids);
                 changes.push(match auth_profiles::is_empty(&file) {
-                    true => Change::Remove(Place::Profiles),
-                    false => Change::Write(Place::Profiles, auth_profiles::to_bytes(file)),
+                    true => Change::Remove(CredentialFile::Profiles),
+                    false => Change::Write(CredentialFile::Profiles, auth_profiles::to_bytes(file)),
                 });
             }
         }
@@ -86,12 +86,12 @@ fn taken_away(
     }
     match &on_disk.hand_over {
         // Only the container can take it out of its store.
-        HandOver::Imported { .. } => changes.push(Change::Write(Place::HandOver, hand_over::sign_out(now))),
+        HandOver::Imported { .. } => changes.push(Change::Write(CredentialFile::HandOver, hand_over::sign_out(now))),
         // It may be in the store by now, or an older one still is.
         HandOver::Pending { .. } if release.plan().needs_entry => {
-            changes.push(Change::Write(Place::HandOver, hand_over::sign_out(now)));
+            changes.push(Change::Write(CredentialFile::HandOver, hand_over::sign_out(now)));
         }
-        HandOver::Pending { .. } => changes.push(Change::Remove(Place::HandOver)),
+        HandOver::Pending { .. } => changes.push(Change::Remove(CredentialFile::HandOver)),
         HandOver::Nothing | HandOver::SignOut => {}
     }
     changes

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::candidates::{Candidate, Holder, is_our_id};
 use super::on_disk::api_key_in;
-use super::{Change, OnDisk, Place, Placing, Profiles, Stored, Winner};
+use super::{Change, CredentialFile, OnDisk, Placing, Profiles, Stored, Winner};
 use crate::aside::{self, AsideName};
 use crate::auth_profiles::{Profile, ProfileContent};
 use crate::freshness::{SignIn, compare_freshness};
@@ -113,7 +113,7 @@ impl Placing<'_> {
 
 /// A sign-in or a key that a file holds.
 struct Held {
-    place: Place,
+    place: CredentialFile,
     /// What it is told from others by, and what its file is named after once it is moved aside.
     key: String,
     /// `None`: it is a key of the user's.
@@ -131,14 +131,14 @@ fn held(on_disk: &OnDisk) -> Vec<Held> {
         bytes: tokens.auth.as_ref().map(|auth| auth.to_file_bytes()),
     };
     if let Stored::Tokens(tokens) = &on_disk.codex {
-        found.push(whole(Place::Codex, tokens));
+        found.push(whole(CredentialFile::Codex, tokens));
     }
     if let Some(key) = &on_disk.codex_api_key {
         let (key, bytes) = aside::of_api_key(key);
-        found.push(Held { place: Place::Codex, key, sign_in: None, bytes: Some(bytes) });
+        found.push(Held { place: CredentialFile::Codex, key, sign_in: None, bytes: Some(bytes) });
     }
     if let HandOver::Pending { tokens, .. } = &on_disk.hand_over {
-        found.push(whole(Place::HandOver, tokens));
+        found.push(whole(CredentialFile::HandOver, tokens));
     }
     for profile in on_disk.profiles.read() {
         let Some(raw) = on_disk.profiles.raw(&profile.id) else { continue };
@@ -148,7 +148,7 @@ fn held(on_disk: &OnDisk) -> Vec<Held> {
             ProfileContent::Moved(sign_in) => (name, *sign_in),
             ProfileContent::Useless => continue,
         };
-        found.push(Held { place: Place::Profiles, key, sign_in: Some(sign_in), bytes: Some(bytes) });
+        found.push(Held { place: CredentialFile::Profiles, key, sign_in: Some(sign_in), bytes: Some(bytes) });
     }
     found
 }
@@ -163,13 +163,13 @@ fn after(on_disk: &OnDisk, changes: &[Change]) -> OnDisk {
             Change::SetAside(..) | Change::RemoveAside(_) => continue,
         };
         match place {
-            Place::Codex => {
+            CredentialFile::Codex => {
                 files.codex = Stored::from_file_bytes(bytes);
                 files.codex_api_key = api_key_in(bytes);
             }
-            Place::Profiles => files.profiles = Profiles::from_file_bytes(bytes),
-            Place::HandOver => files.hand_over = HandOver::from_file_bytes(bytes),
-            Place::AuthState => {}
+            CredentialFile::Profiles => files.profiles = Profiles::from_file_bytes(bytes),
+            CredentialFile::HandOver => files.hand_over = HandOver::from_file_bytes(bytes),
+            CredentialFile::AuthState => {}
         }
     }
     files

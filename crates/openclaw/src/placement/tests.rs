@@ -82,17 +82,17 @@ impl World {
         }
     }
 
-    fn file(&mut self, place: Place) -> &mut Option<Vec<u8>> {
+    fn file(&mut self, place: CredentialFile) -> &mut Option<Vec<u8>> {
         match place {
-            Place::Codex => &mut self.codex,
-            Place::Profiles => &mut self.profiles,
-            Place::HandOver => &mut self.hand_over,
-            Place::AuthState => &mut self.auth_state,
+            CredentialFile::Codex => &mut self.codex,
+            CredentialFile::Profiles => &mut self.profiles,
+            CredentialFile::HandOver => &mut self.hand_over,
+            CredentialFile::AuthState => &mut self.auth_state,
         }
     }
 
     /// Places, and is killed after so many writes.
-    fn place(&mut self, release: &Release, sent: Option<i64>, writes: usize) -> Placement {
+    fn place(&mut self, release: &Release, sent: Option<i64>, writes: usize) -> CredentialUpdate {
         let sent = sent.map(auth);
         let placement = place(release, &self.on_disk(), sent.as_ref(), false, Timestamp::from_second(START).unwrap());
         self.write(&placement.changes, writes);
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// As [`Self::place`], for a provider that takes no sign-in.
-    fn place_none(&mut self, release: &Release, writes: usize) -> Placement {
+    fn place_none(&mut self, release: &Release, writes: usize) -> CredentialUpdate {
         let placement = unneeded(release, &self.on_disk(), Timestamp::from_second(START).unwrap());
         self.write(&placement.changes, writes);
         placement

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::spec::{Secrets, Variables};
+use crate::domain::user_spec::{Secrets, Variables};
 use crate::domain::{BaseDefinition, CurrentDefinition, UserId, render};
 
 const ARN: &str = "arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev:42";
@@ -348,7 +348,7 @@ fn bedrock_without_the_role_is_warned_of_unless_the_user_has_keys() {
         let secret = "arn:aws:secretsmanager:us-east-1:123456789012:secret:x-AbCdEf";
         let secrets =
             Secrets::parse(names.iter().map(|name| ((*name).to_owned(), secret.to_owned())).collect()).unwrap();
-        Spec { sign_in: openclaw::Provider::Bedrock, secrets, ..Spec::default() }
+        Spec { provider: openclaw::Provider::Bedrock, secrets, ..Spec::default() }
     };
     let codes = |spec: &Spec| {
         let document =

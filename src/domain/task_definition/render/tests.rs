@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::domain::spec::{Labels, Secrets, SpecPatch, Variables};
+use crate::domain::user_spec::{Labels, Secrets, SpecPatch, Variables};
 use crate::domain::{CurrentDefinition, Size, size::RawSize};
 
 const BASE_ARN: &str = "arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev:42";

@@ -50,10 +50,13 @@ fn the_only_live_file_is_never_taken_away_on_the_word_of_a_receipt() {
 fn profiles_that_cannot_be_read_are_moved_aside_and_never_overwritten() {
     let mut world = World { profiles: Some(b"{\"profiles\": {".to_vec()), ..World::default() };
     let placement = world.place(&release(5, 7), Some(1), usize::MAX);
-    assert!(matches!(&placement.changes[..], [Change::MoveAsideAndWrite(Place::Profiles, _), ..]));
+    assert!(matches!(&placement.changes[..], [Change::MoveAsideAndWrite(CredentialFile::Profiles, _), ..]));
     assert_eq!(placement.warnings, [Warning::ProfilesUnreadable]);
     let untouched = World { profiles: Some(b"{\"profiles\": {".to_vec()), ..World::default() };
-    assert_eq!(signed_out(&release(5, 7), &untouched.on_disk(), Timestamp::UNIX_EPOCH).unwrap_err(), Place::Profiles);
+    assert_eq!(
+        signed_out(&release(5, 7), &untouched.on_disk(), Timestamp::UNIX_EPOCH).unwrap_err(),
+        CredentialFile::Profiles
+    );
 }
 
 /// Another account's sign-in replaces what is there, also a fresher one, and the old account's is kept where no release
@@ -121,7 +124,10 @@ fn another_provider_leaves_no_sign_in_and_a_later_one_is_used() {
 fn profiles_that_cannot_be_read_are_moved_aside_for_another_provider() {
     let mut world = World { profiles: Some(b"{".to_vec()), ..staged(&release(4, 21), 1) };
     let placement = world.place_none(&release(4, 21), usize::MAX);
-    assert!(matches!(&placement.changes[..], [Change::MoveAside(Place::Profiles), Change::Remove(Place::Codex)]));
+    assert!(matches!(
+        &placement.changes[..],
+        [Change::MoveAside(CredentialFile::Profiles), Change::Remove(CredentialFile::Codex)]
+    ));
     assert_eq!(placement.warnings, [Warning::ProfilesUnreadable]);
 }
 

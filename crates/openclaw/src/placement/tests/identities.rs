@@ -52,7 +52,7 @@ struct Home {
 }
 
 impl Home {
-    fn place(&mut self, release: &Release, sent: Option<(usize, i64)>, writes: usize) -> Placement {
+    fn place(&mut self, release: &Release, sent: Option<(usize, i64)>, writes: usize) -> CredentialUpdate {
         let sent = sent.map(|(who, n)| sign_in(who, n));
         let now = Timestamp::from_second(START).unwrap();
         let placement = place(release, &self.files.on_disk(), sent.as_ref(), false, now);

@@ -40,9 +40,9 @@ fn secrets(names: &[&str]) -> Secrets {
     Secrets::parse(map(&names.iter().map(|name| (*name, ARN)).collect::<Vec<_>>())).unwrap()
 }
 
-fn provider(sign_in: Provider, names: &[&str]) -> SpecPatch {
+fn provider(provider: Provider, names: &[&str]) -> SpecPatch {
     let secrets = (!names.is_empty()).then(|| secrets(names));
-    SpecPatch { sign_in: Some(sign_in), secrets, ..SpecPatch::default() }
+    SpecPatch { provider: Some(provider), secrets, ..SpecPatch::default() }
 }
 
 fn names(spec: &Spec) -> Vec<&str> {
@@ -60,18 +60,18 @@ fn refused(spec: Spec, patch: &SpecPatch) -> String {
 #[test]
 fn a_new_user_needs_what_their_provider_needs() {
     let signed_in = SpecPatch { has_auth: true, ..SpecPatch::default() };
-    assert_eq!(Spec::of_new_user(&signed_in).unwrap().sign_in, Provider::Chatgpt);
+    assert_eq!(Spec::of_new_user(&signed_in).unwrap().provider, Provider::Chatgpt);
     assert_eq!(refused_new(&SpecPatch::default()), "auth");
     assert_eq!(refused_new(&provider(Provider::Chatgpt, &[])), "auth");
     for (kind, key) in [(Provider::OpenaiKey, "OPENAI_API_KEY"), (Provider::AnthropicKey, "ANTHROPIC_API_KEY")] {
         assert_eq!(refused_new(&provider(kind, &["OTHER"])), format!("secrets.{key}"));
         let spec = Spec::of_new_user(&provider(kind, &[key])).unwrap();
-        assert_eq!((spec.sign_in, names(&spec)), (kind, vec![key]));
+        assert_eq!((spec.provider, names(&spec)), (kind, vec![key]));
         let both = SpecPatch { has_auth: true, ..provider(kind, &[key]) };
         assert_eq!(refused_new(&both), "auth");
     }
     let bedrock = Spec::of_new_user(&provider(Provider::Bedrock, &[])).unwrap();
-    assert_eq!(bedrock.sign_in, Provider::Bedrock);
+    assert_eq!(bedrock.provider, Provider::Bedrock);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn another_provider_takes_the_key_of_the_one_before_along() {
     assert_eq!(refused(openai.clone(), &provider(Provider::Chatgpt, &[])), "auth");
     let signed_in = SpecPatch { has_auth: true, ..provider(Provider::Chatgpt, &[]) };
     let chatgpt = openai.patched(&signed_in).unwrap();
-    assert_eq!((chatgpt.sign_in, names(&chatgpt)), (Provider::Chatgpt, vec!["OTHER"]));
+    assert_eq!((chatgpt.provider, names(&chatgpt)), (Provider::Chatgpt, vec!["OTHER"]));
     // A key that a ChatGPT user had for something else will do.
     let with_key = Spec { secrets: secrets(&["OPENAI_API_KEY"]), ..chatgpt };
     assert_eq!(names(&with_key.patched(&provider(Provider::OpenaiKey, &[])).unwrap()), ["OPENAI_API_KEY"]);
@@ -102,7 +102,7 @@ fn specs_name_providers_as_requests_do() {
         assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
     }
     let written_before: Spec = serde_json::from_value(json!({})).unwrap();
-    assert_eq!(written_before.sign_in, Provider::Chatgpt);
+    assert_eq!(written_before.provider, Provider::Chatgpt);
 }
 
 #[test]

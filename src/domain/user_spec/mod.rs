@@ -29,9 +29,9 @@ pub struct Spec {
     /// The release of an image whose tag does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub openclaw_version: Option<OpenClawVersion>,
-    /// How the user signs in.
-    #[serde(default)]
-    pub sign_in: Provider,
+    /// How the user reaches a model; written down under its first name.
+    #[serde(default, rename = "sign_in")]
+    pub provider: Provider,
     /// Plain environment variables of that container. Not for secrets: anybody who may describe a task
     /// definition reads them.
     #[serde(default, skip_serializing_if = "Variables::is_empty")]
@@ -61,9 +61,9 @@ pub struct SpecPatch {
     /// The release of the image, where its tag does not say it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub openclaw_version: Option<OpenClawVersion>,
-    /// How the user is to sign in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sign_in: Option<Provider>,
+    /// How the user is to reach a model; written down under its first name.
+    #[serde(rename = "sign_in", skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Provider>,
     /// Whether a ChatGPT sign-in came along.
     pub has_auth: bool,
     /// The whole new set of variables.
@@ -100,12 +100,12 @@ impl Spec {
     /// When a name would be both a variable and a secret: ECS refuses such a definition. When the provider lacks what
     /// it needs, or is sent what it has no use for.
     pub fn patched(self, patch: &SpecPatch) -> Result<Self, Invalid> {
-        let before = self.sign_in;
+        let before = self.provider;
         self.after(Some(before), patch)
     }
 
     fn after(mut self, before: Option<Provider>, patch: &SpecPatch) -> Result<Self, Invalid> {
-        let sign_in = patch.sign_in_after(before)?;
+        let provider = patch.provider_after(before)?;
         if let Some(size) = patch.size {
             self.size = Some(size);
         }
@@ -124,19 +124,19 @@ impl Spec {
         if let Some(labels) = &patch.labels {
             self.labels.clone_from(labels);
         }
-        match (&patch.secrets, self.sign_in.key()) {
+        match (&patch.secrets, self.provider.key()) {
             (Some(secrets), _) => self.secrets.clone_from(secrets),
             // A key without a use is only there to be lost.
-            (None, Some(key)) if sign_in != self.sign_in => self.secrets.remove(key),
+            (None, Some(key)) if provider != self.provider => self.secrets.remove(key),
             (None, Some(_) | None) => {}
         }
-        if let Some(key) = sign_in.key()
+        if let Some(key) = provider.key()
             && !self.secrets.contains(key)
         {
-            let problem = format!("is missing, and provider {} needs it", sign_in.name());
+            let problem = format!("is missing, and provider {} needs it", provider.name());
             return Err(Invalid::new(format!("secrets.{key}"), problem, STORE_IT));
         }
-        self.sign_in = sign_in;
+        self.provider = provider;
         no_name_twice(&self.variables, &self.secrets)?;
         Ok(self)
     }
@@ -148,7 +148,7 @@ impl SpecPatch {
     /// # Errors
     /// Names the field.
     pub fn check(&self) -> Result<(), Invalid> {
-        match self.sign_in {
+        match self.provider {
             Some(kind) if self.has_auth => kind.takes_auth()?,
             Some(_) | None => {}
         }
@@ -163,8 +163,8 @@ impl SpecPatch {
     /// # Errors
     /// When the two together contradict themselves.
     pub fn then(self, later: Self) -> Result<Self, Invalid> {
-        let (before, now) = (self.sign_in, later.sign_in.or(self.sign_in));
-        let has_auth = match later.sign_in {
+        let (before, now) = (self.provider, later.provider.or(self.provider));
+        let has_auth = match later.provider {
             // The sign-in has no use any more.
             Some(kind) if kind != Provider::Chatgpt => later.has_auth,
             Some(_) | None => self.has_auth || later.has_auth,
@@ -191,7 +191,7 @@ impl SpecPatch {
             size: later.size.or(self.size),
             image: later.image.or(self.image),
             openclaw_version: later.openclaw_version.or(self.openclaw_version.filter(|_| !is_other_image)),
-            sign_in: now,
+            provider: now,
             has_auth,
             variables: later.variables.or(self.variables),
             secrets,
@@ -203,8 +203,8 @@ impl SpecPatch {
 
     /// A sign-in that is sent along changes no provider: that would take the other one's key away unasked, at the next
     /// call of a web app that sends the sign-in with every provision.
-    fn sign_in_after(&self, before: Option<Provider>) -> Result<Provider, Invalid> {
-        let now = self.sign_in.or(before).unwrap_or_default();
+    fn provider_after(&self, before: Option<Provider>) -> Result<Provider, Invalid> {
+        let now = self.provider.or(before).unwrap_or_default();
         if self.has_auth {
             now.takes_auth()?;
         } else if now == Provider::Chatgpt && before != Some(now) {
