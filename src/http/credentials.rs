@@ -220,15 +220,15 @@ pub(super) async fn put(
     let auth = Box::new(ChatGptAuth::parse(request.auth)?);
     let sign_in = SignInChange::Send { auth, force: request.force };
     let converged = app.reconciler.apply(&caller, user.clone(), Target::unchanged(), sign_in).await?;
-    let placed = converged.sign_in.as_ref().map(|sign_in| &sign_in.placed);
-    let staged = placed.and_then(|placed| placed.staged);
+    let result = converged.sign_in.as_ref().map(|sign_in| &sign_in.result);
+    let staged = result.and_then(|result| result.staged);
     let body = PutResponse {
         user_id: user.to_string(),
         credentials: staged.map(|staged| staged.outcome.name()),
         credentials_reason: staged.map(|staged| staged.reason.name()),
         detail: staged.map(|staged| staged.reason.sentence()),
         restarted: matches!(converged.outcome, ConvergeOutcome::Changed),
-        reauth_required: placed.is_some_and(|placed| placed.reauth_required),
+        reauth_required: result.is_some_and(|result| result.reauth_required),
         warnings: warned(&converged.warnings()),
     };
     // Nothing is known yet where another call on the user, or a file system, takes its time; the work goes on.

@@ -151,9 +151,9 @@ impl ContainerResponse {
         let Converged { view, sign_in, not_removed, .. } = converged;
         let left = |left: NotRemoved| NotRemovedBody { what: left.what, id: left.shown_id(), error: left.error };
         let not_removed = not_removed.into_iter().map(left).collect();
-        let placed = sign_in.map(|sign_in| sign_in.placed);
-        let (credentials, credentials_reason) = placed.as_ref().and_then(|placed| placed.staged).map(said).unzip();
-        let reauth_required = placed.map(|placed| placed.reauth_required);
+        let result = sign_in.map(|sign_in| sign_in.result);
+        let (credentials, credentials_reason) = result.as_ref().and_then(|result| result.staged).map(said).unzip();
+        let reauth_required = result.map(|result| result.reauth_required);
         let response = match view {
             Some(view) => Self::of_view(user, view, credentials),
             None => Self::unseen(user, on_the_way),

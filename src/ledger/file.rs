@@ -32,7 +32,7 @@ use crate::domain::{DirectorySize, LastStop, Promotion, UserId};
 use crate::files::{Clock, Fence, Files, Job, Root, boot_time};
 use crate::metrics::Metrics;
 use crate::staging::jail::{Dir, Name, identity};
-use crate::staging::{StagingError, places};
+use crate::staging::{StagingError, paths};
 
 /// flock on NFS becomes a write lock on the server, which needs a file that is open for writing.
 const FLAGS: OFlags =
@@ -238,7 +238,7 @@ impl Ledger for FileLedger {
         let started = Instant::now();
         let _place = self.place(user, started, started + timeout.min(LONGEST_TIMEOUT)).await?;
         let locked = self.run_as(Job::of(user).within(SEEN_WITHIN), user, |root, user| {
-            let (directory, name) = (places::locks(root)?, file_name(user));
+            let (directory, name) = (paths::locks(root)?, file_name(user));
             let Some(file) = open(&directory, &name)? else { return Ok(false) };
             Ok(match lock(&directory, &name, &file)? {
                 Tried::Busy => true,
@@ -254,7 +254,7 @@ impl Ledger for FileLedger {
 
     async fn read(&self, user: &UserId) -> Result<Option<Record>, LedgerError> {
         let read = self.run_as(Job::of(user).as_hint(), user, |root, user| {
-            let (directory, name) = (places::locks(root)?, file_name(user));
+            let (directory, name) = (paths::locks(root)?, file_name(user));
             let Some(file) = open(&directory, &name)? else { return Ok(None) };
             let newest = Newest::read(&file).map_err(StagingError::io("read", directory.path_of(&name)))?;
             Ok(Some(newest.entry.record))
@@ -263,7 +263,7 @@ impl Ledger for FileLedger {
     }
 
     async fn list(&self) -> Result<Vec<UserId>, LedgerError> {
-        let listed = self.files.run(Job::ours(), |root| places::locks(root)?.names(MOST_NAMES)).await;
+        let listed = self.files.run(Job::ours(), |root| paths::locks(root)?.names(MOST_NAMES)).await;
         let names = listed.map_err(LedgerError::Unlisted)?;
         Ok(names.iter().filter_map(|name| user_of(name.bytes())).collect())
     }
@@ -287,7 +287,7 @@ impl Ledger for FileLedger {
 
     async fn ask(&self, user: &UserId, ask: Ask) -> Result<(), LedgerError> {
         let asked = self.run_as(Job::of(user).within(SEEN_WITHIN), user, move |root, user| {
-            let (directory, name) = (places::locks(root)?, file_name(user));
+            let (directory, name) = (paths::locks(root)?, file_name(user));
             let Some(file) = open(&directory, &name)? else { return Ok(()) };
             let newest = Newest::read(&file).map_err(StagingError::io("read", directory.path_of(&name)))?;
             pending_files::ask(root, user, newest.entry.generation, ask)
@@ -400,7 +400,7 @@ impl Holding {
             return Err(self.lose());
         }
         let now = (self.clock)();
-        let (directory, name) = (places::locks(root)?, file_name(&self.user));
+        let (directory, name) = (paths::locks(root)?, file_name(&self.user));
         let Some(named) = open(&directory, &name)? else { return Err(self.lose()) };
         let Some(file) = &self.locked.file else { return Err(self.lose()) };
         // Whoever has it still is given it again. Another one may have taken it and not yet have written that.
@@ -518,7 +518,7 @@ impl Hold for FileHold {
         self.run(move |holding, root| {
             if written.is_of_deleted() {
                 // It explained a container that is gone.
-                stops::remove(&places::locks(root)?, &holding.user);
+                stops::remove(&paths::locks(root)?, &holding.user);
             }
             holding.put(root, |entry| entry.record = written)
         })
@@ -535,7 +535,7 @@ impl Hold for FileHold {
         self.verify().await?;
         let removed = self.run(|holding, root| {
             holding.look(root)?;
-            let (directory, name) = (places::locks(root)?, file_name(&holding.user));
+            let (directory, name) = (paths::locks(root)?, file_name(&holding.user));
             stops::remove(&directory, &holding.user);
             if holding.is_noted() {
                 pending_files::clear(root, &holding.user)?;
@@ -656,7 +656,7 @@ struct Taken {
 
 /// `None` when somebody else holds it.
 fn try_lock(root: &Root, user: &UserId, files: Files, clock: &Clock) -> Result<Option<Taken>, StagingError> {
-    let (directory, name) = (places::locks(root)?, file_name(user));
+    let (directory, name) = (paths::locks(root)?, file_name(user));
     let failed = |action| StagingError::io(action, directory.path_of(&name));
     for _ in 0..RACES_ENDURED {
         let (file, is_new) = match open(&directory, &name)? {

@@ -16,7 +16,7 @@ use crate::domain::Promotion;
 use crate::files::{Files, Job, Root};
 use crate::staging::StagingError;
 use crate::staging::jail::{Dir, Found, Name};
-use crate::staging::places;
+use crate::staging::paths;
 use crate::staging::write::{Replaced, replace};
 
 /// Raised when a member gets a meaning that an earlier version must not miss.
@@ -38,7 +38,7 @@ struct Envelope {
 /// # Errors
 /// Where the file system does not answer, or the file is not understood.
 pub async fn promotion_in(files: &Files) -> Result<Option<Promotion>, LedgerError> {
-    let read = files.run(Job::ours(), |root| read(&places::ours(root)?)).await;
+    let read = files.run(Job::ours(), |root| read(&paths::ours(root)?)).await;
     read.map_err(LedgerError::Fleet)?
 }
 
@@ -49,7 +49,7 @@ pub(super) async fn promote(
     after: Option<Promotion>,
 ) -> Result<bool, LedgerError> {
     let done = files.run(Job::ours(), move |root| {
-        let directory = places::ours(root)?;
+        let directory = paths::ours(root)?;
         let _locked = lock(root, &directory)?;
         let now = match read(&directory)? {
             Ok(now) => now,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::files::Root;
 use crate::staging::StagingError;
 use crate::staging::jail::{Found, Name};
-use crate::staging::places;
+use crate::staging::paths;
 use crate::staging::write::{Replaced, replace};
 
 const VERSION: u32 = 1;
@@ -22,7 +22,7 @@ struct Envelope {
 }
 
 pub(super) fn read(root: &Root) -> Result<BTreeMap<String, Timestamp>, StagingError> {
-    let directory = places::ours(root)?;
+    let directory = paths::ours(root)?;
     Ok(match directory.read(&LEFT_OVER)? {
         Found::Regular(bytes) => match serde_json::from_slice::<Envelope>(&bytes) {
             Ok(envelope) if envelope.version == VERSION => envelope.since,
@@ -33,7 +33,7 @@ pub(super) fn read(root: &Root) -> Result<BTreeMap<String, Timestamp>, StagingEr
 }
 
 pub(super) fn write(root: &Root, since: BTreeMap<String, Timestamp>) -> Result<(), StagingError> {
-    let directory = places::ours(root)?;
+    let directory = paths::ours(root)?;
     let bytes = serde_json::to_vec(&Envelope { version: VERSION, since }).unwrap_or_default();
     match replace(&directory, &LEFT_OVER, &bytes, None, || Ok(true))? {
         Replaced::Done { .. } => Ok(()),

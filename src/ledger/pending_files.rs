@@ -23,7 +23,7 @@ use crate::domain::UserId;
 use crate::files::Root;
 use crate::staging::StagingError;
 use crate::staging::jail::{Dir, Found, Name};
-use crate::staging::places;
+use crate::staging::paths;
 use crate::staging::write::{Replaced, remove_old_leftovers, replace};
 
 /// Raised when a member gets a meaning that an earlier version must not miss. Other members may come and go.
@@ -87,7 +87,7 @@ fn sign_in_name(user: &UserId, random: &str) -> Name {
 
 /// What is noted, without what is secret of it.
 pub(super) fn noted(root: &Root, user: &UserId) -> Result<Option<Noted>, StagingError> {
-    let directory = places::pending(root)?;
+    let directory = paths::pending(root)?;
     match read(&directory, &name(user, PENDING))? {
         Read::Envelope(envelope) => return Ok(Some(Noted::Pending(envelope.intent))),
         Read::NotUnderstood => return Ok(Some(Noted::NotUnderstood)),
@@ -102,7 +102,7 @@ pub(super) fn noted(root: &Root, user: &UserId) -> Result<Option<Noted>, Staging
 
 /// The users whose names stand in the directory. What a kill left of a write, which may hold a sign-in, is removed.
 pub(super) fn list(root: &Root) -> Result<Vec<Listed>, StagingError> {
-    let directory = places::pending(root)?;
+    let directory = paths::pending(root)?;
     let names = directory.names(MOST_NAMES)?;
     remove_old_leftovers(&directory, &names, |name| name.bytes().ends_with(ASK.as_bytes()))?;
     let mut listed = BTreeMap::<UserId, bool>::new();
@@ -126,7 +126,7 @@ pub(super) fn list(root: &Root) -> Result<Vec<Listed>, StagingError> {
 
 /// What is pending, with its sign-in; `Err(())` where it cannot be understood. Removes what a kill left beside it.
 pub(super) fn take_up(root: &Root, user: &UserId) -> Result<Result<Option<Pending>, ()>, StagingError> {
-    let directory = places::pending(root)?;
+    let directory = paths::pending(root)?;
     let envelope = match read(&directory, &name(user, PENDING))? {
         Read::NotUnderstood => return Ok(Err(())),
         Read::Nothing => None,
@@ -147,7 +147,7 @@ pub(super) fn take_up(root: &Root, user: &UserId) -> Result<Result<Option<Pendin
 }
 
 pub(super) fn write(root: &Root, user: &UserId, pending: &Pending) -> Result<(), StagingError> {
-    let directory = places::pending(root)?;
+    let directory = paths::pending(root)?;
     let sign_in = match &pending.sign_in {
         Some(secret) => Some(match standing(&directory, user, secret.expose_secret())? {
             Some(random) => random,
@@ -177,7 +177,7 @@ fn standing(directory: &Dir, user: &UserId, bytes: &[u8]) -> Result<Option<Strin
 
 /// How work ended, in its place.
 pub(super) fn end(root: &Root, user: &UserId, why: Value) -> Result<(), StagingError> {
-    let directory = places::pending(root)?;
+    let directory = paths::pending(root)?;
     let envelope = Envelope { version: VERSION, sign_in: None, intent: why };
     put(&directory, &name(user, ENDED), &encoded(&envelope))?;
     remove(&directory, &name(user, PENDING))?;
@@ -186,7 +186,7 @@ pub(super) fn end(root: &Root, user: &UserId, why: Value) -> Result<(), StagingE
 }
 
 pub(super) fn clear(root: &Root, user: &UserId) -> Result<(), StagingError> {
-    let directory = places::pending(root)?;
+    let directory = paths::pending(root)?;
     // In this order: what is pending never lacks its sign-in.
     for suffix in [PENDING, ENDED, ASK] {
         remove(&directory, &name(user, suffix))?;
@@ -196,7 +196,7 @@ pub(super) fn clear(root: &Root, user: &UserId) -> Result<(), StagingError> {
 }
 
 pub(super) fn ask(root: &Root, user: &UserId, generation: String, ask: Ask) -> Result<(), StagingError> {
-    let directory = places::pending(root)?;
+    let directory = paths::pending(root)?;
     // Whoever is to stop is not asked for less.
     let stands = read_ask(&directory, user)?.filter(|asked| asked.generation == generation && asked.ask >= ask);
     if stands.is_some() {
@@ -208,7 +208,7 @@ pub(super) fn ask(root: &Root, user: &UserId, generation: String, ask: Ask) -> R
 
 /// What the holder of this generation was asked for. Whatever stands there is taken away: another holder is gone.
 pub(super) fn asked(root: &Root, user: &UserId, generation: &str) -> Result<Option<Ask>, StagingError> {
-    let directory = places::pending(root)?;
+    let directory = paths::pending(root)?;
     let Some(asked) = read_ask(&directory, user)? else { return Ok(None) };
     remove(&directory, &name(user, ASK))?;
     Ok((asked.generation == generation).then_some(asked.ask))

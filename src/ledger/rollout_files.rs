@@ -19,7 +19,7 @@ use super::fleet_files::lock;
 use crate::files::Root;
 use crate::staging::StagingError;
 use crate::staging::jail::{Dir, Found, Name};
-use crate::staging::places;
+use crate::staging::paths;
 use crate::staging::write::{Replaced, remove_old_leftovers, replace};
 
 /// Raised when a member gets a meaning that an earlier version must not miss.
@@ -45,7 +45,7 @@ fn name(id: &str, suffix: &str) -> Option<Name> {
 }
 
 pub(super) fn list(root: &Root) -> Result<Vec<(String, Option<Value>)>, StagingError> {
-    let directory = places::rollouts(root)?;
+    let directory = paths::rollouts(root)?;
     let names = directory.names(MOST_NAMES)?;
     remove_old_leftovers(&directory, &names, |_| false)?;
     let id_of = |name: &Name| {
@@ -65,7 +65,7 @@ pub(super) fn list(root: &Root) -> Result<Vec<(String, Option<Value>)>, StagingE
 }
 
 pub(super) fn one(root: &Root, id: &str) -> Result<Result<Option<Value>, LedgerError>, StagingError> {
-    read(&places::rollouts(root)?, id)
+    read(&paths::rollouts(root)?, id)
 }
 
 fn read(directory: &Dir, id: &str) -> Result<Result<Option<Value>, LedgerError>, StagingError> {
@@ -88,8 +88,8 @@ pub(super) fn put(
     before: Option<&Value>,
     after: Option<Value>,
 ) -> Result<Result<bool, LedgerError>, StagingError> {
-    let _locked = lock(root, &places::ours(root)?)?;
-    let directory = places::rollouts(root)?;
+    let _locked = lock(root, &paths::ours(root)?)?;
+    let directory = paths::rollouts(root)?;
     let Some((rollout, journal)) = name(id, ROLLOUT).zip(name(id, JOURNAL)) else { return Ok(Ok(false)) };
     match read(&directory, id)? {
         Ok(now) if now.as_ref() == before => {}
@@ -120,7 +120,7 @@ pub(super) fn put(
 }
 
 pub(super) fn journal(root: &Root, id: &str) -> Result<Vec<u8>, StagingError> {
-    let directory = places::rollouts(root)?;
+    let directory = paths::rollouts(root)?;
     let Some(name) = name(id, JOURNAL) else { return Ok(Vec::new()) };
     whole(&directory, &name)
 }
@@ -148,7 +148,7 @@ pub(super) fn whole(directory: &Dir, name: &Name) -> Result<Vec<u8>, StagingErro
 
 /// Appends whole lines, durable when it returns. What a killed writer left of a line is ended first, and is none then.
 pub(super) fn append(root: &Root, id: &str, lines: &[u8]) -> Result<(), StagingError> {
-    let directory = places::rollouts(root)?;
+    let directory = paths::rollouts(root)?;
     let Some(name) = name(id, JOURNAL) else { return Ok(()) };
     let failed = |action| StagingError::io(action, directory.path_of(&name));
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

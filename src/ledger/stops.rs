@@ -6,12 +6,12 @@ use crate::domain::{LastStop, UserId};
 use crate::files::Root;
 use crate::staging::StagingError;
 use crate::staging::jail::{Dir, Found, Name};
-use crate::staging::places;
+use crate::staging::paths;
 use crate::staging::write::replace;
 
 /// What was noted last; nothing when it cannot be understood.
 pub(super) fn read(root: &Root, user: &UserId) -> Result<Option<LastStop>, StagingError> {
-    Ok(match places::locks(root)?.read(&file_name(user))? {
+    Ok(match paths::locks(root)?.read(&file_name(user))? {
         Found::Regular(bytes) => serde_json::from_slice(&bytes).ok(),
         Found::Missing | Found::TooLarge(_) | Found::Other(_) => None,
     })
@@ -22,7 +22,7 @@ pub(super) fn note(root: &Root, user: &UserId, stop: &LastStop) -> Result<(), St
         return Ok(());
     }
     let bytes = serde_json::to_vec(stop).unwrap_or_default();
-    replace(&places::locks(root)?, &file_name(user), &bytes, None, || Ok(true)).map(drop)
+    replace(&paths::locks(root)?, &file_name(user), &bytes, None, || Ok(true)).map(drop)
 }
 
 /// Removes it. That it stays behind is harmless: it explains nothing after a while.

@@ -172,7 +172,7 @@ impl Reconciler {
         }
     }
 
-    /// Puts the sign-in where the release that comes back looks for it: it was placed for the one that does not come. Again where
+    /// Puts the sign-in where the release that comes back looks for it: it was staged for the one that does not come. Again where
     /// that was done on a reading of before ECS went back.
     async fn place_for_former(
         self: &Arc<Self>,
@@ -197,7 +197,7 @@ impl Reconciler {
     }
 
     /// Waits until the service names the revision that it goes back to, and says which. StopServiceDeployment answers before anything
-    /// has moved, and a sign-in that is placed until then is placed for the release that does not come. `None`: somebody else's
+    /// has moved, and a sign-in that is staged until then is staged for the release that does not come. `None`: somebody else's
     /// deployment came in between, and there is no way back to wait for.
     async fn wait_for_former(&self, cluster: &str, before: &Service) -> Result<Option<String>, ConvergeError> {
         let Some(former) = before.deployments.iter().find(|other| is_former(other)) else { return Ok(None) };

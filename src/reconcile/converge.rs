@@ -1,7 +1,7 @@
 //! One converge from lock to answer: observe, then plan and take steps until the planner has nothing left to do.
 
 pub(super) mod lock;
-mod placing;
+mod staging;
 mod taking_in;
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use super::operation::Operation;
 use super::plan::{NotRemoved, Observed, Plan, Refusal, Step, plan};
 use super::status::ContainerView;
 use super::target::Target;
-use super::{ConvergeOutcome, Converged, PlacedSignIn, Reconciler, SignInChange};
+use super::{ConvergeOutcome, Converged, Reconciler, SignInChange, StagedSignIn};
 use crate::aws::{AwsError, ErrorKind, ServiceChange, fenced};
 use crate::domain::service::{ServiceStatus, is_newer_revision, revision};
 use crate::domain::{BaseChoice, Coordinates, CurrentDefinition, Phase, UserId, with_causes};
@@ -233,7 +233,7 @@ impl Reconciler {
         let existed = observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
         let began = Instant::now();
         let deadline = began + self.options.deadline;
-        let (did, placed) = (Did::default(), None);
+        let (did, staged) = (Did::default(), None);
         let changes = match target {
             Target::Present { .. } => accepting.snapshot().sign_in_changes(),
             Target::Absent { .. } => Vec::new(),
@@ -253,7 +253,7 @@ impl Reconciler {
             changes,
             heeded,
             is_to_yield,
-            placed,
+            staged,
             began,
             looked: began,
             deadline,
@@ -302,7 +302,7 @@ struct Run<'a> {
     /// When it last looked whether it is asked for something.
     heeded: Instant,
     is_to_yield: bool,
-    placed: Option<PlacedSignIn>,
+    staged: Option<StagedSignIn>,
     began: Instant,
     /// When the last look began.
     looked: Instant,
@@ -468,9 +468,9 @@ impl Run<'_> {
         let elapsed_ms = millis_since(started);
         match taken {
             Taken::Folded => {
-                if starts_task && let Some(PlacedSignIn { placed, .. }) = &mut self.placed {
-                    placed.needs_start = false;
-                    placed.pending_since = None;
+                if starts_task && let Some(StagedSignIn { result, .. }) = &mut self.staged {
+                    result.needs_start = false;
+                    result.pending_since = None;
                 }
                 tracing::info!(step = name, attempt, elapsed_ms, "step taken");
                 if let Some(phase) = reaches {
@@ -560,7 +560,7 @@ impl Run<'_> {
                 Target::Absent { .. } => ContainerView::of_deleting(service),
                 Target::Present { .. } => ContainerView::of_new(service, None),
             }),
-            sign_in: self.placed.clone(),
+            sign_in: self.staged.clone(),
             not_removed: Vec::new(),
             without_lock: self.lock.missing(),
         }));
@@ -657,7 +657,7 @@ impl Run<'_> {
 
     async fn converged(self) -> Converged {
         let without_lock = self.lock.missing();
-        let Self { reconciler, at, user, target, placed, existed, did, observed, .. } = self;
+        let Self { reconciler, at, user, target, staged, existed, did, observed, .. } = self;
         let outcome = match (did.create && !existed, did.change) {
             (true, _) => ConvergeOutcome::Created,
             (false, true) => ConvergeOutcome::Changed,
@@ -679,7 +679,7 @@ impl Run<'_> {
                 Some(view)
             }
         };
-        Converged { outcome, view, sign_in: placed, not_removed: done.not_removed, without_lock }
+        Converged { outcome, view, sign_in: staged, not_removed: done.not_removed, without_lock }
     }
 }
 

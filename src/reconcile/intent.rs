@@ -156,7 +156,7 @@ impl Work {
         self.at_once.as_ref() == Some(target)
     }
 
-    /// The sign-in is placed.
+    /// The sign-in is staged.
     pub(super) fn signed_in(&mut self) {
         self.changes.clear();
     }

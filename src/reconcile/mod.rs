@@ -151,7 +151,7 @@ pub struct Converged {
     /// The container, where there still is one.
     pub view: Option<ContainerView>,
     /// What came of the user's sign-in.
-    pub sign_in: Option<PlacedSignIn>,
+    pub sign_in: Option<StagedSignIn>,
     /// What a forced delete could not remove.
     pub not_removed: Vec<NotRemoved>,
     /// Why it went on without the user's lock; `None`: it had it.
@@ -160,13 +160,13 @@ pub struct Converged {
 
 /// A user's files, made what the container needs.
 #[derive(Debug, Clone)]
-pub struct PlacedSignIn {
+pub struct StagedSignIn {
     /// The release that they were made for.
     pub release: Release,
     /// The way of signing in that they were made for.
     pub kind: Provider,
     /// What was done.
-    pub placed: StagingResult,
+    pub result: StagingResult,
     /// Old and new paths of what a repair moved aside, relative to the user's directory.
     pub moved_aside: Vec<(String, String)>,
 }
@@ -188,9 +188,9 @@ impl Converged {
     pub fn warnings(&self) -> Vec<Warning> {
         let problem = self.without_lock.iter().cloned();
         let mut warnings: Vec<Warning> = problem.map(|problem| Warning::WithoutLock { problem }).collect();
-        if let Some(PlacedSignIn { release, kind, placed, moved_aside: _ }) = &self.sign_in {
+        if let Some(StagedSignIn { release, kind, result, moved_aside: _ }) = &self.sign_in {
             warnings.extend(release.warnings(*kind));
-            warnings.extend(placed.warnings.iter().cloned());
+            warnings.extend(result.warnings.iter().cloned());
         }
         let current = self.view.as_ref().and_then(|view| view.current.as_ref());
         warnings.extend(current.and_then(CurrentDefinition::isolation_warning));

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use openclaw::openclaw_json::{Entries, Noted, Surroundings, merge_for};
 use openclaw::{
-    ChatGptAuth, CredentialPlan, CredentialUpdate, OnDisk, ProfileProvider, Release, Warning, place, unneeded,
+    ChatGptAuth, CredentialPlan, CredentialUpdate, OnDisk, ProfileProvider, Release, Warning, unneeded,
+    update_credentials,
 };
 use secrecy::SecretString;
 
@@ -134,7 +135,7 @@ impl Staging {
         let decide: Arc<Decide> = match what {
             ToStage::SignIn { sent, force } => {
                 let sent = sent.cloned();
-                Arc::new(move |on_disk, now| place(&release, on_disk, sent.as_ref(), force, now))
+                Arc::new(move |on_disk, now| update_credentials(&release, on_disk, sent.as_ref(), force, now))
             }
             ToStage::Nothing => Arc::new(move |on_disk, now| unneeded(&release, on_disk, now)),
         };

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::error::StagingError;
 use super::jail::EVERY_BIT;
-use super::{Owner, identity, places, write};
+use super::{Owner, identity, paths, write};
 use crate::files::Root;
 
 /// What is to be said of a root that can be written and whose locks work.
@@ -24,8 +24,8 @@ pub struct Diagnosis {
 /// exclude.
 pub(super) fn check(root: &Root, owner: Option<Owner>, file_system_id: Option<&str>) -> Result<(), StagingError> {
     file_system_id.map_or(Ok(()), |id| identity::check(root, id))?;
-    places::users(root)?;
-    let directory = places::locks(root)?;
+    paths::users(root)?;
+    let directory = paths::locks(root)?;
     let temporary = write::Temporary::new(&directory);
     let path = directory.path_of(&temporary.name);
     let first = directory.create_new(&temporary.name)?;
@@ -45,7 +45,7 @@ pub(super) fn check(root: &Root, owner: Option<Owner>, file_system_id: Option<&s
 
 pub(super) fn diagnose(root: &Root, owner: Option<Owner>) -> Result<Diagnosis, StagingError> {
     check(root, None, None)?;
-    let directory = places::locks(root)?;
+    let directory = paths::locks(root)?;
     let temporary = write::Temporary::new(&directory);
     let path = directory.path_of(&temporary.name);
     let file = directory.create_new(&temporary.name)?;

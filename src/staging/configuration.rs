@@ -13,7 +13,7 @@ use secrecy::zeroize::Zeroizing;
 use super::error::StagingError;
 use super::home::{At, Edit, Home, What};
 use super::jail::{Child, Found, Name};
-use super::places;
+use super::paths;
 use super::{ATTEMPTS, Owner, Staging};
 use crate::domain::user_id::UserId;
 use crate::files::Root;
@@ -33,7 +33,7 @@ impl Staging {
         profile: Option<ProfileProvider>,
     ) -> Result<Option<Warning>, StagingError> {
         let agent = self.blocking(user, move |root, user| {
-            let Child::Directory(home) = places::home(root, user)? else { return Ok(None) };
+            let Child::Directory(home) = paths::home(root, user)? else { return Ok(None) };
             let found = home.read(&OPENCLAW_JSON)?;
             Ok(content(&found).ok().flatten().and_then(|existing| default_agent(existing).ok().flatten()))
         });
@@ -52,10 +52,10 @@ impl Staging {
         }
         let Some(id) = Name::of_agent(&agent.id).filter(|_| agent.id != MAIN) else { return Ok(None) };
         self.blocking(user, move |root, user| {
-            let Child::Directory(home) = places::home(root, user)? else { return Ok(None) };
-            let [agents, _, inner] = &places::AGENT;
-            let Some(directory) = places::walk(&home, &[agents.clone(), id, inner.clone()])? else { return Ok(None) };
-            let has_own = match directory.read(&places::AUTH_PROFILES)? {
+            let Child::Directory(home) = paths::home(root, user)? else { return Ok(None) };
+            let [agents, _, inner] = &paths::AGENT;
+            let Some(directory) = paths::walk(&home, &[agents.clone(), id, inner.clone()])? else { return Ok(None) };
+            let has_own = match directory.read(&paths::AUTH_PROFILES)? {
                 Found::Regular(bytes) => auth_profiles::parse(&bytes).is_some_and(|file| {
                     auth_profiles::read(&file).iter().any(|profile| provider.is_meant_by(profile.provider.name()))
                 }),
@@ -75,7 +75,7 @@ impl Staging {
     /// What the user's `openclaw.json` says of the gateway: its token and, where it names one, its port; changes nothing.
     pub async fn gateway(&self, user: &UserId) -> Result<(GatewayToken, Option<u16>), StagingError> {
         self.blocking(user, |root, user| {
-            let Child::Directory(home) = places::home(root, user)? else { return Ok((GatewayToken::Missing, None)) };
+            let Child::Directory(home) = paths::home(root, user)? else { return Ok((GatewayToken::Missing, None)) };
             let found = home.read(&OPENCLAW_JSON)?;
             let existing = content(&found).map_err(|problem| unusable(user, problem))?;
             let token = existing.map_or(Ok(GatewayToken::Missing), gateway_token);

@@ -10,7 +10,7 @@ use super::Owner;
 use super::error::{StagingError, StagingErrorKind};
 use super::home::{Edit, Home, What};
 use super::jail::{Child, Dir, Found, Name};
-use super::places::{self, ASIDE, CODEX, path_of};
+use super::paths::{self, ASIDE, CODEX, path_of};
 use super::write::remove_leftovers;
 use crate::domain::user_id::UserId;
 use crate::files::Root;
@@ -93,7 +93,7 @@ impl UserFiles {
 
 fn read(home: Option<&Dir>, place: CredentialFile) -> Result<Found, StagingError> {
     let (path, name) = path_of(place);
-    match home.map(|home| places::walk(home, path)).transpose()?.flatten() {
+    match home.map(|home| paths::walk(home, path)).transpose()?.flatten() {
         Some(directory) => directory.read(name),
         None => Ok(Found::Missing),
     }
@@ -102,9 +102,9 @@ fn read(home: Option<&Dir>, place: CredentialFile) -> Result<Found, StagingError
 /// What was moved aside earlier. Only files of our names, and no more than a user can ever have by us.
 fn asides(directory: &Dir) -> Result<Vec<Aside>, StagingError> {
     let mut found = Vec::new();
-    let names = directory.names(places::NAMES_LOOKED_THROUGH)?.into_iter();
+    let names = directory.names(paths::NAMES_LOOKED_THROUGH)?.into_iter();
     let ours = names.filter_map(|name| Some((AsideName::parse(&name.shown())?, name)));
-    for (known, name) in ours.take(places::MOST_ASIDES) {
+    for (known, name) in ours.take(paths::MOST_ASIDES) {
         if let Found::Regular(bytes) = directory.read(&name)? {
             found.extend(Aside::from_file_bytes(known, &bytes));
         }
@@ -114,7 +114,7 @@ fn asides(directory: &Dir) -> Result<Vec<Aside>, StagingError> {
 }
 
 fn codex_config(directory: &Dir) -> Result<CodexConfig, StagingError> {
-    match directory.read(&places::CODEX_CONFIG) {
+    match directory.read(&paths::CODEX_CONFIG) {
         Ok(Found::Regular(bytes)) => Ok(CodexConfig::from_file_bytes(&bytes)),
         Ok(Found::Missing | Found::TooLarge(_) | Found::Other(_)) => Ok(CodexConfig::default()),
         // It is asked for a warning alone: one that only the user can open says nothing.
@@ -156,11 +156,11 @@ pub(super) fn prepare(
 
 /// Reads what is there and changes nothing.
 pub(super) fn inspect(root: &Root, user: &UserId) -> Result<UserFiles, StagingError> {
-    let home = match places::home(root, user)? {
+    let home = match paths::home(root, user)? {
         Child::Directory(home) => Some(home),
         Child::Missing | Child::Other => None,
     };
-    let walk = |path| home.as_ref().map(|home| places::walk(home, path)).transpose().map(Option::flatten);
+    let walk = |path| home.as_ref().map(|home| paths::walk(home, path)).transpose().map(Option::flatten);
     let files = Files::read(|place| read(home.as_ref(), place))?;
     let asides = walk(&ASIDE)?.as_ref().map(asides).transpose()?.unwrap_or_default();
     let codex_config = walk(&CODEX)?.as_ref().map(codex_config).transpose()?.unwrap_or_default();
@@ -169,9 +169,9 @@ pub(super) fn inspect(root: &Root, user: &UserId) -> Result<UserFiles, StagingEr
 
 /// Removes what a killed process left, which holds tokens.
 pub(super) fn tidy(root: &Root, user: &UserId) -> Result<(), StagingError> {
-    let Child::Directory(home) = places::home(root, user)? else { return Ok(()) };
+    let Child::Directory(home) = paths::home(root, user)? else { return Ok(()) };
     for path in CredentialFile::ALL.into_iter().map(|place| path_of(place).0).chain([&ASIDE[..]]) {
-        if let Some(directory) = places::walk(&home, path)? {
+        if let Some(directory) = paths::walk(&home, path)? {
             remove_leftovers(&directory)?;
         }
     }

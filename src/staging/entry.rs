@@ -6,7 +6,7 @@ use super::Owner;
 use super::error::StagingError;
 use super::home::{Edit, Home, What};
 use super::jail::{Found, Name};
-use super::places::OURS;
+use super::paths::OURS;
 
 /// Name and content of each file.
 static FILES: [(Name, &str); 2] = {

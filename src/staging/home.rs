@@ -9,7 +9,7 @@ use secrecy::zeroize::Zeroizing;
 use super::Owner;
 use super::error::StagingError;
 use super::jail::{Child, Dir, Found, Inode, Name};
-use super::places;
+use super::paths;
 use super::write::{Replaced, Written, remove_leftovers};
 use crate::domain::user_id::UserId;
 use crate::files::Root;
@@ -76,8 +76,8 @@ impl<'a> What<'a> {
 impl Home {
     /// The user's directory, made or healed.
     pub(super) fn make(root: &Root, user: &UserId, owner: Option<Owner>) -> Result<Self, StagingError> {
-        let users = places::users(root)?;
-        let home = places::make_home(&users, user, owner)?;
+        let users = paths::users(root)?;
+        let home = paths::make_home(&users, user, owner)?;
         let is_new = Cell::new(home.is_new());
         Ok(Self { owner, users, is_new, opened: vec![Opened::new(home, &[])?] })
     }
@@ -93,7 +93,7 @@ impl Home {
 
     /// The directory at a path, each one on the way made or healed. What was in the way is at these paths.
     pub(super) fn make_at(&mut self, path: &'static [Name], moved_aside: &mut Vec<String>) -> Result<At, StagingError> {
-        self.walk(path, |parent, name, owner| places::make(parent, name, owner, moved_aside).map(Some))
+        self.walk(path, |parent, name, owner| paths::make(parent, name, owner, moved_aside).map(Some))
             .map(|at| at.unwrap_or(At::HOME))
     }
 

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use super::error::{StagingError, StagingErrorKind};
 use super::home::Home;
 use super::jail::{Child, Dir, Found, Name};
-use super::places::{self, ASIDE, AUTH_JSON, AUTH_PROFILES, CODEX, HAND_OVER, NAMES_LOOKED_THROUGH, OURS};
+use super::paths::{self, ASIDE, AUTH_JSON, AUTH_PROFILES, CODEX, HAND_OVER, NAMES_LOOKED_THROUGH, OURS};
 use super::write::{Replaced, replace};
 use super::{ATTEMPTS, Owner};
 use crate::domain::user_id::UserId;
@@ -105,7 +105,7 @@ struct Candidate<'a> {
     is_aside: bool,
 }
 
-/// All places of a user. The three files of ours and the databases are listed also when they are missing.
+/// All paths of a user. The three files of ours and the databases are listed also when they are missing.
 pub(super) fn list(
     root: &Root,
     user: &UserId,
@@ -121,7 +121,7 @@ pub(super) fn list(
         let fingerprint = location.refresh_token_fingerprint.as_deref();
         fingerprint.is_some() && fingerprint == live.map(|live| live.fingerprint.as_str())
     };
-    // Of the places that the release looks at, the one that it will use.
+    // Of the paths that the release looks at, the one that it will use.
     let used = found.iter().position(|location| location.authoritative && is_live(location));
     let there = || found.iter().position(|location| location.authoritative && location.present);
     let used = used.or_else(there).or_else(|| found.iter().position(|location| location.authoritative));
@@ -272,16 +272,16 @@ fn visit(
     user: &UserId,
     mut see: impl FnMut(Candidate<'_>) -> Result<(), StagingError>,
 ) -> Result<(), StagingError> {
-    let home = match places::home(root, user)? {
+    let home = match paths::home(root, user)? {
         Child::Directory(home) => Some(home),
         Child::Missing | Child::Other => None,
     };
     let mut obstacle = Obstacle::default();
     let mut walk = |path: &[Name]| {
-        let found = home.as_ref().map_or(Ok(None), |home| places::walk(home, path));
+        let found = home.as_ref().map_or(Ok(None), |home| paths::walk(home, path));
         obstacle.pass(found).map(Option::flatten)
     };
-    let (codex, ours, main, state) = (walk(&CODEX)?, walk(&OURS)?, walk(&places::AGENT)?, walk(&STATE)?);
+    let (codex, ours, main, state) = (walk(&CODEX)?, walk(&OURS)?, walk(&paths::AGENT)?, walk(&STATE)?);
     let (agents, encrypted, asides) = (walk(&[AGENTS])?, walk(&ENCRYPTED)?, walk(&ASIDE)?);
     let mut see = |place: Candidate<'_>, obstacle: &mut Obstacle| obstacle.pass(see(place)).map(drop);
     let file = |directory, name, path: &str, kind| Candidate {
@@ -308,7 +308,7 @@ fn visit(
     if let Some(asides) = asides {
         let names = obstacle.pass(asides.names(NAMES_LOOKED_THROUGH))?.unwrap_or_default().into_iter();
         let names = names.filter(|name| AsideName::parse(&name.shown()).is_some());
-        for name in names.take(places::MOST_ASIDES) {
+        for name in names.take(paths::MOST_ASIDES) {
             let path = format!(".provisioner/aside/{}", name.shown());
             let kind = LocationKind::Aside;
             let place = Candidate { directory: Some(&asides), name: &name, path, kind, is_read: false, is_aside: true };
@@ -317,7 +317,7 @@ fn visit(
     }
     if let Some(agents) = agents {
         for id in obstacle.pass(agents.names(MOST_COPIES))?.unwrap_or_default() {
-            if let Some(agent) = obstacle.pass(places::walk(&agents, &[id.clone(), AGENT]))?.flatten() {
+            if let Some(agent) = obstacle.pass(paths::walk(&agents, &[id.clone(), AGENT]))?.flatten() {
                 of_agent(&agent, &id.shown(), &mut see, &mut obstacle)?;
             }
         }
@@ -373,7 +373,7 @@ fn of_agent(
     if let Some(Child::Directory(nested)) = obstacle.pass(agent.child(&CODEX_HOME))? {
         codex_auth(&nested, at("codex-home/auth.json"), obstacle)?;
     }
-    if let Some(harness) = obstacle.pass(places::walk(agent, &HARNESS))?.flatten() {
+    if let Some(harness) = obstacle.pass(paths::walk(agent, &HARNESS))?.flatten() {
         for name in obstacle.pass(harness.names(MOST_COPIES))?.unwrap_or_default() {
             if let Some(Child::Directory(nested)) = obstacle.pass(harness.child(&name))? {
                 codex_auth(&nested, at(&format!("harness-auth/codex/{}/auth.json", name.shown())), obstacle)?;

@@ -10,7 +10,7 @@ use rustix::fs::FileType;
 
 use super::error::{StagingError, StagingErrorKind};
 use super::jail::{Child, Dir, Name};
-use super::places;
+use super::paths;
 use crate::domain::user_id::UserId;
 use crate::files::Root;
 
@@ -74,7 +74,7 @@ struct Level {
 impl Walk {
     /// Opens the user's directory; `None` where they have none.
     pub(super) fn begin(root: &Root, user: &UserId, pace: Pace) -> Result<Option<Self>, StagingError> {
-        let users = places::users(root)?;
+        let users = paths::users(root)?;
         let name = Name::of(user);
         let Some(stat) = users.stat(&name)? else { return Ok(None) };
         let found = Measured { bytes: bytes(&stat), entries: 0, complete: true };

@@ -9,7 +9,7 @@
 //! <EFS root>/.provisioner/locks/<user id>.lock   one converging replica per user; beyond every tenant's root
 //! <EFS root>/.provisioner/pending/<user id>.*    work that was accepted and is not done, see `ledger`
 //! ```
-//! `jail` walks, `write` replaces, `places` knows the directories, `home` changes a user's files in as few calls as it takes,
+//! `jail` walks, `write` replaces, `paths` knows the directories, `home` changes a user's files in as few calls as it takes,
 //! `credentials` reads sign-ins, `configuration` merges into `openclaw.json`, `entry` has the entry script, `arrange` puts
 //! all of that into place, `locations` describes, `purge` removes, `measure` says how much there is, `identity` knows which file system this is, `check` tells
 //! whether any of it can work. All of it is done by [`Files`], which alone has the root. Every call opens it anew, so a file
@@ -26,7 +26,7 @@ mod identity;
 pub(crate) mod jail;
 mod locations;
 mod measure;
-pub(crate) mod places;
+pub(crate) mod paths;
 mod purge;
 pub(crate) mod write;
 
@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use openclaw::freshness::{Decision, FreshnessReason, SignIn};
-use openclaw::{Change, CredentialPlan, CredentialUpdate, Release, Warning, place, signed_out};
+use openclaw::{Change, CredentialPlan, CredentialUpdate, Release, Warning, signed_out, update_credentials};
 use rustix::fs::{Gid, Uid};
 
 pub use arrange::ToStage;
@@ -173,8 +173,8 @@ impl Staging {
     pub async fn open(files: &Files, owner: Option<Owner>) -> Result<Self, StagingError> {
         files
             .run(Job::ours(), |root| {
-                places::make_users(root)?;
-                places::make_ours(root)
+                paths::make_users(root)?;
+                paths::make_ours(root)
             })
             .await?;
         let (files, reread) = (files.clone(), Reread::default());
@@ -234,7 +234,7 @@ impl Staging {
     /// Where `release` would find the user's sign-in, and how good that is; changes nothing.
     pub async fn look(&self, user: &UserId, release: &Release) -> Result<CredentialUpdate, StagingError> {
         let (observed, _) = self.settled(user, |root, user| Ok((credentials::inspect(root, user)?, vec![]))).await?;
-        Ok(place(release, &observed.on_disk, None, false, Timestamp::now()))
+        Ok(update_credentials(release, &observed.on_disk, None, false, Timestamp::now()))
     }
 
     /// Every place where a sign-in was ever seen to be, described without any token.
@@ -278,12 +278,12 @@ impl Staging {
 
     /// Whether the user has a directory.
     pub async fn user_directory_exists(&self, user: &UserId) -> Result<bool, StagingError> {
-        self.blocking(user, |root, user| Ok(matches!(places::home(root, user)?, jail::Child::Directory(_)))).await
+        self.blocking(user, |root, user| Ok(matches!(paths::home(root, user)?, jail::Child::Directory(_)))).await
     }
 
     /// Everybody for whom there is something in `users/`, in order.
     pub async fn users(&self) -> Result<Vec<UserId>, StagingError> {
-        let names = self.files.run(Job::ours(), |root| places::users(root)?.names(MOST_USERS)).await?;
+        let names = self.files.run(Job::ours(), |root| paths::users(root)?.names(MOST_USERS)).await?;
         let user = |name: jail::Name| UserId::parse(std::str::from_utf8(name.bytes()).ok()?).ok();
         let mut users: Vec<UserId> = names.into_iter().filter_map(user).collect();
         users.sort_unstable();
@@ -316,7 +316,7 @@ impl Staging {
     /// container must have stopped.
     pub async fn purge(&self, user: &UserId) -> Result<(), StagingError> {
         self.blocking(user, |root, user| {
-            purge::purge(&places::users(root)?, &jail::Name::of(user), purge::Slice::default())
+            purge::purge(&paths::users(root)?, &jail::Name::of(user), purge::Slice::default())
         })
         .await
     }

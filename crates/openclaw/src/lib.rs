@@ -10,7 +10,7 @@
 //! - [`auth_profiles`], `auth_state`, [`hand_over`]: the content of the files beside `codex/auth.json`;
 //! - [`aside`]: sign-ins of other accounts that were in the way;
 //! - `codex_config`: what of the user's `codex/config.toml` keeps Codex from the file;
-//! - `placement`: what to write, from what is on disk and what the caller sent;
+//! - `credential_update`: what to write, from what is on disk and what the caller sent;
 //! - [`openclaw_json`]: the entries of the gateway's configuration that are ours;
 //! - [`entry`]: what a container runs before its gateway.
 //!
@@ -22,6 +22,7 @@ pub mod auth_json;
 pub mod auth_profiles;
 mod auth_state;
 mod codex_config;
+mod credential_update;
 mod digest;
 pub mod encoding;
 pub mod entry;
@@ -34,7 +35,6 @@ mod invalid;
 mod jwt;
 mod native_login;
 pub mod openclaw_json;
-mod placement;
 mod plan;
 mod provider;
 mod relaxed_time;
@@ -47,16 +47,16 @@ pub use aside::{Aside, AsideName};
 pub use auth_json::ChatGptAuth;
 pub use auth_profiles::Tokens;
 pub use codex_config::CodexConfig;
+pub use credential_update::{
+    AuthState, Change, CredentialFile, CredentialUpdate, OnDisk, Profiles, Stored, api_key_in, signed_out, unneeded,
+    update_credentials,
+};
 pub use digest::{sha256_hex, sha256_hex12};
 pub use gateway::{HEALTH_PATH, answers_health_path};
 pub use hand_over::HandOver;
 pub use invalid::{Invalid, shown};
 pub use jwt::Claims;
 pub use native_login::{NativeLogin, native_login_command, shell_quoted};
-pub use placement::{
-    AuthState, Change, CredentialFile, CredentialUpdate, OnDisk, Profiles, Stored, api_key_in, place, signed_out,
-    unneeded,
-};
 pub use plan::{Authority, CodexRefreshToken, CredentialPlan, ModelEntries, PlanInputs, ProfileProvider};
 pub use provider::Provider;
 pub use release::{AUTH_PROFILE_SECRET_KEY, EnvironmentValue, GATEWAY_TOKEN, Release};

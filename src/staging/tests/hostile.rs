@@ -175,7 +175,7 @@ async fn a_codex_that_was_moved_away_while_it_was_open_does_not_count() {
     let (own, away, made) = (f.own(""), f.own("away"), f.own("codex"));
     let work = f.staging.blocking(&f.user, move |root, user| {
         let mut home = Home::make(root, user, Some(container_user()))?;
-        home.make_at(&places::CODEX, &mut vec![])?;
+        home.make_at(&paths::CODEX, &mut vec![])?;
         fs::rename(&made, &away).unwrap();
         for replacement in [false, true] {
             if replacement {
@@ -184,7 +184,7 @@ async fn a_codex_that_was_moved_away_while_it_was_open_does_not_count() {
             }
             let (bytes, before) = (auth(OLD).to_file_bytes(), jail::Found::Missing);
             let what = What::Write(bytes.expose_secret());
-            let edit = Edit { path: &places::CODEX, name: places::AUTH_JSON.clone(), before: Some(&before), what };
+            let edit = Edit { path: &paths::CODEX, name: paths::AUTH_JSON.clone(), before: Some(&before), what };
             assert!(!home.apply(&[edit], &mut vec![])?);
             assert_eq!(files(&own), [away.join("auth.json")]);
         }

@@ -94,7 +94,7 @@ async fn a_purge_goes_on_slice_by_slice_and_each_removes_no_more_than_it_may() {
     }
     let slice = async |entries, time| {
         let slice = purge::Slice { entries, time };
-        let purge = move |root: &Root, user: &UserId| purge::purge(&places::users(root)?, &jail::Name::of(user), slice);
+        let purge = move |root: &Root, user: &UserId| purge::purge(&paths::users(root)?, &jail::Name::of(user), slice);
         f.staging.blocking(&f.user, purge).await
     };
     let long = Duration::from_secs(3_600);

@@ -5,7 +5,7 @@ use super::*;
 /// The sign-in of this number, staged for a release in an empty directory.
 fn staged(release: &Release, number: i64) -> World {
     let mut world = World::default();
-    world.place(release, Some(number), usize::MAX);
+    world.update(release, Some(number), usize::MAX);
     world
 }
 
@@ -38,9 +38,9 @@ fn the_only_live_file_is_never_taken_away_on_the_word_of_a_receipt() {
     let mut world = staged(&release(9, 6), 1);
     world.import(&release(9, 6));
     // Downgraded, and signed in there with the same sign-in.
-    world.place(&release(5, 7), Some(1), usize::MAX);
+    world.update(&release(5, 7), Some(1), usize::MAX);
     assert_eq!(world.in_profiles(ProfileProvider::OpenAiCodex), Some(1));
-    let again = world.place(&release(5, 7), None, usize::MAX);
+    let again = world.update(&release(5, 7), None, usize::MAX);
     assert!(again.changes.is_empty() && again.live.is_some());
     assert_eq!(world.in_profiles(ProfileProvider::OpenAiCodex), Some(1));
 }
@@ -49,9 +49,9 @@ fn the_only_live_file_is_never_taken_away_on_the_word_of_a_receipt() {
 #[test]
 fn profiles_that_cannot_be_read_are_moved_aside_and_never_overwritten() {
     let mut world = World { profiles: Some(b"{\"profiles\": {".to_vec()), ..World::default() };
-    let placement = world.place(&release(5, 7), Some(1), usize::MAX);
-    assert!(matches!(&placement.changes[..], [Change::MoveAsideAndWrite(CredentialFile::Profiles, _), ..]));
-    assert_eq!(placement.warnings, [Warning::ProfilesUnreadable]);
+    let update = world.update(&release(5, 7), Some(1), usize::MAX);
+    assert!(matches!(&update.changes[..], [Change::MoveAsideAndWrite(CredentialFile::Profiles, _), ..]));
+    assert_eq!(update.warnings, [Warning::ProfilesUnreadable]);
     let untouched = World { profiles: Some(b"{\"profiles\": {".to_vec()), ..World::default() };
     assert_eq!(
         signed_out(&release(5, 7), &untouched.on_disk(), Timestamp::UNIX_EPOCH).unwrap_err(),
@@ -70,14 +70,15 @@ fn another_account_takes_over_completely() {
     .unwrap();
     for release in releases() {
         let mut world = staged(&release, 5);
-        let placement = place(&release, &world.on_disk(), Some(&other), false, Timestamp::from_second(START).unwrap());
-        world.write(&placement.changes, usize::MAX);
+        let update =
+            update_credentials(&release, &world.on_disk(), Some(&other), false, Timestamp::from_second(START).unwrap());
+        world.write(&update.changes, usize::MAX);
         let kept: Vec<&str> = world.asides.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(kept, [format!("{}.json", auth(5).fingerprint())], "{release:?}");
         let path = format!(".provisioner/aside/{}", kept[0]);
-        assert_eq!(placement.warnings[0], Warning::SignInSetAside { path });
+        assert_eq!(update.warnings[0], Warning::SignInSetAside { path });
         assert_eq!(world.copies(), 1, "{release:?}");
-        assert_eq!(placement.live.unwrap().identity.account(), Some("other"));
+        assert_eq!(update.live.unwrap().identity.account(), Some("other"));
     }
 }
 
@@ -92,7 +93,7 @@ fn signing_out_leaves_no_token_and_an_order_where_only_the_container_can_do_it()
         assert_eq!((world.copies(), world.codex.is_none()), (0, true), "{release:?}");
         let ordered = matches!(world.on_disk().hand_over, HandOver::SignOut);
         assert_eq!(ordered, release.plan().authority == Authority::Store);
-        assert!(world.place(&release, None, usize::MAX).reauth_required);
+        assert!(world.update(&release, None, usize::MAX).reauth_required);
     }
 }
 
@@ -114,7 +115,7 @@ fn another_provider_leaves_no_sign_in_and_a_later_one_is_used() {
         assert_eq!(ordered, release.plan().authority == Authority::Store);
         let again = world.place_none(&release, usize::MAX);
         assert!(again.changes.is_empty() && !again.needs_start, "{again:?}");
-        let authority = world.place(&release, Some(2), usize::MAX).plan.authority;
+        let authority = world.update(&release, Some(2), usize::MAX).plan.authority;
         assert_eq!(world.start(&release, authority), Some(2), "{release:?} after {writes}");
     }
 }
@@ -123,12 +124,12 @@ fn another_provider_leaves_no_sign_in_and_a_later_one_is_used() {
 #[test]
 fn profiles_that_cannot_be_read_are_moved_aside_for_another_provider() {
     let mut world = World { profiles: Some(b"{".to_vec()), ..staged(&release(4, 21), 1) };
-    let placement = world.place_none(&release(4, 21), usize::MAX);
+    let update = world.place_none(&release(4, 21), usize::MAX);
     assert!(matches!(
-        &placement.changes[..],
+        &update.changes[..],
         [Change::MoveAside(CredentialFile::Profiles), Change::Remove(CredentialFile::Codex)]
     ));
-    assert_eq!(placement.warnings, [Warning::ProfilesUnreadable]);
+    assert_eq!(update.warnings, [Warning::ProfilesUnreadable]);
 }
 
 #[test]
@@ -137,9 +138,9 @@ fn a_sign_in_that_is_over_or_cannot_be_refreshed_is_said() {
     let tokens = json!({"access_token": access, "refresh_token": "rt-1", "account_id": "acc"});
     let sent = ChatGptAuth::parse(json!({"auth_mode": "chatgpt", "tokens": tokens})).unwrap();
     let now = Timestamp::from_second(START).unwrap();
-    let placement = place(&release(4, 21), &OnDisk::default(), Some(&sent), false, now);
+    let update = update_credentials(&release(4, 21), &OnDisk::default(), Some(&sent), false, now);
     assert_eq!(
-        placement.warnings,
+        update.warnings,
         [Warning::AccessTokenExpired, Warning::ScopeMissing { scope: "offline_access" }, Warning::AccountClaimMissing,]
     );
 }

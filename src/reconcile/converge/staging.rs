@@ -12,7 +12,7 @@ use crate::reconcile::execute::Taken;
 use crate::reconcile::intent::Work;
 use crate::reconcile::plan::{Observed, Refusal, Step};
 use crate::reconcile::target::{Desired, Target};
-use crate::reconcile::{PlacedSignIn, SignInChange};
+use crate::reconcile::{SignInChange, StagedSignIn};
 use crate::staging::{StagingResult, ToStage};
 
 impl Run<'_> {
@@ -30,7 +30,7 @@ impl Run<'_> {
         let registered = done.registered.as_ref().filter(|revision| Some(revision.arn.as_str()) == task_definition);
         let Some(revision) = registered.or(current.as_ref()) else { return Ok(()) };
         let (release, kind, around) = (revision.release.clone(), revision.spec.provider, revision.surroundings());
-        if self.placed.as_ref().is_some_and(|before| before.release == release && before.kind == kind) {
+        if self.staged.as_ref().is_some_and(|before| before.release == release && before.kind == kind) {
             return Ok(());
         }
         let (mut done, mut moved_aside) = (None::<StagingResult>, Vec::new());
@@ -38,21 +38,21 @@ impl Run<'_> {
         let none = [SignInChange::None];
         let changes = if self.changes.is_empty() { &none[..] } else { &self.changes };
         for change in changes {
-            let mut placed = self.place_one(change, &release, kind, around.clone(), &mut moved_aside).await?;
+            let mut result = self.place_one(change, &release, kind, around.clone(), &mut moved_aside).await?;
             if let Some(before) = done {
-                placed.staged = placed.staged.or(before.staged);
-                placed.needs_start |= before.needs_start;
+                result.staged = result.staged.or(before.staged);
+                result.needs_start |= before.needs_start;
             }
-            done = Some(placed);
+            done = Some(result);
         }
-        let Some(mut placed) = done else { return Ok(()) };
+        let Some(mut result) = done else { return Ok(()) };
         // Placed for one release and then for another, it was written all the same.
-        if let Some(PlacedSignIn { placed: earlier, moved_aside: before, .. }) = self.placed.take() {
-            placed.staged = earlier.staged;
-            placed.needs_start |= earlier.needs_start;
+        if let Some(StagedSignIn { result: earlier, moved_aside: before, .. }) = self.staged.take() {
+            result.staged = earlier.staged;
+            result.needs_start |= earlier.needs_start;
             moved_aside.splice(..0, before);
         }
-        self.placed = Some(PlacedSignIn { release, kind, placed, moved_aside });
+        self.staged = Some(StagedSignIn { release, kind, result, moved_aside });
         self.cross_off_changes().await;
         Ok(())
     }
@@ -91,11 +91,11 @@ impl Run<'_> {
         let what = to_stage(change, kind)?;
         let is_removed = matches!((kind, change), (Provider::Chatgpt, SignInChange::Remove));
         let needs_start = is_removed && staging.remove_sign_in(user, release).await?;
-        let mut placed = staging.stage(user, release, what, entries(release, kind), around).await?;
+        let mut result = staging.stage(user, release, what, entries(release, kind), around).await?;
         if is_removed {
-            placed.needs_start = needs_start;
+            result.needs_start = needs_start;
         }
-        Ok(placed)
+        Ok(result)
     }
 
     /// Registers a revision for a user of whom nothing runs, and stages their files beside that: in place before anything can
@@ -103,7 +103,7 @@ impl Run<'_> {
     /// directory yet. A request that is refused leaves nothing, and what another revision would need is not touched.
     pub(super) async fn register_and_stage(&mut self, rendered: Rendered) -> Result<Taken, ConvergeError> {
         let staging = self.staging();
-        let Self { reconciler, at, user, changes, observed, placed, .. } = self;
+        let Self { reconciler, at, user, changes, observed, staged: of_user, .. } = self;
         let sign_in = changes.first().unwrap_or(&SignInChange::None);
         let revision = CurrentDefinition::parse(&rendered.request, user)?;
         let (around, release, kind) = (revision.surroundings(), revision.release, revision.spec.provider);
@@ -113,7 +113,7 @@ impl Run<'_> {
         match (registered, staged) {
             (Ok(taken), Ok(None)) => Ok(taken),
             (Ok(taken), Ok(Some(staged))) => {
-                *placed = Some(PlacedSignIn { release, kind, placed: staged, moved_aside: Vec::new() });
+                *of_user = Some(StagedSignIn { release, kind, result: staged, moved_aside: Vec::new() });
                 self.cross_off_changes().await;
                 Ok(taken)
             }
@@ -138,22 +138,22 @@ impl Run<'_> {
 
     /// Whether what was staged waits for a task to start, and none is about to.
     pub(super) fn needs_start(&self) -> bool {
-        let Some(PlacedSignIn { placed, .. }) = &self.placed else { return false };
+        let Some(StagedSignIn { result, .. }) = &self.staged else { return false };
         let Some(service) = self.observed.service.as_ref().filter(|service| service.desired > 0) else { return false };
-        let waits_since = placed.pending_since.map(Timestamp::as_second);
+        let waits_since = result.pending_since.map(Timestamp::as_second);
         let deployed = service.primary().and_then(|primary| primary.created_at_seconds);
         // Handed over by a converge that did not come to restart the container.
         let is_left_over = waits_since.zip(deployed).is_some_and(|(since, deployed)| deployed < since);
-        (placed.needs_start || is_left_over) && !self.observed.done.restarted
+        (result.needs_start || is_left_over) && !self.observed.done.restarted
     }
 
     pub(super) fn count_sign_in(&self) {
-        let Some(PlacedSignIn { placed, .. }) = &self.placed else { return };
+        let Some(StagedSignIn { result, .. }) = &self.staged else { return };
         for change in &self.changes {
             let outcome = match change {
                 SignInChange::None | SignInChange::RotateGatewayToken => None,
                 SignInChange::Repair => Some("repaired"),
-                SignInChange::Send { .. } => placed.staged.map(|staged| staged.outcome.name()),
+                SignInChange::Send { .. } => result.staged.map(|staged| staged.outcome.name()),
                 SignInChange::Remove => Some("removed"),
             };
             if let Some(outcome) = outcome {

@@ -89,7 +89,7 @@ pub struct CredentialUpdate {
 /// Decides what to write so that `release` finds the freshest sign-in of the identity that was sent, else of the one that
 /// was staged, and finds it once.
 #[must_use]
-pub fn place(
+pub fn update_credentials(
     release: &Release,
     on_disk: &OnDisk,
     incoming: Option<&ChatGptAuth>,
@@ -121,11 +121,11 @@ pub fn place(
         _ => plan,
     };
     let force = force && incoming.is_some();
-    let mut placement = Placing { plan, copies_codex, on_disk, force, now }.place(winner, decision);
+    let mut update = Updating { plan, copies_codex, on_disk, force, now }.update(winner, decision);
     if let Some(sent) = incoming {
-        placement.warnings.extend(what_was_sent(sent));
+        update.warnings.extend(what_was_sent(sent));
     }
-    placement
+    update
 }
 
 fn existing(best: Option<&Candidate>, on_disk: &OnDisk) -> Existing {
@@ -159,8 +159,8 @@ impl Winner<'_> {
     }
 }
 
-/// One placement under way.
-struct Placing<'a> {
+/// One update under way.
+struct Updating<'a> {
     plan: CredentialPlan,
     /// The release makes a profile of `codex/auth.json`, and others of its provider outrank that.
     copies_codex: bool,
@@ -169,8 +169,8 @@ struct Placing<'a> {
     now: Timestamp,
 }
 
-impl Placing<'_> {
-    fn place(self, winner: Option<Winner<'_>>, decision: Option<Decision>) -> CredentialUpdate {
+impl Updating<'_> {
+    fn update(self, winner: Option<Winner<'_>>, decision: Option<Decision>) -> CredentialUpdate {
         let mut warnings = Vec::new();
         let mut changes = Vec::new();
         let mut needs_start = false;

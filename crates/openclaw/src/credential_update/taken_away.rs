@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::candidates::{Candidate, Holder, is_our_id};
 use super::on_disk::api_key_in;
-use super::{Change, CredentialFile, OnDisk, Placing, Profiles, Stored, Winner};
+use super::{Change, CredentialFile, OnDisk, Profiles, Stored, Updating, Winner};
 use crate::aside::{self, AsideName};
 use crate::auth_profiles::{Profile, ProfileContent};
 use crate::freshness::{SignIn, compare_freshness};
@@ -19,7 +19,7 @@ fn is_of_no_use(this: &SignIn, winner: &SignIn) -> bool {
         || this.identity.certainly_same(&winner.identity) && compare_freshness(this, winner) == Ordering::Less
 }
 
-impl Placing<'_> {
+impl Updating<'_> {
     /// Ids of the profiles that may not stay beside the winner.
     pub(super) fn taken_out(&self, winner: &Winner<'_>, is_there: bool) -> Vec<String> {
         let in_profiles = match winner {

@@ -52,17 +52,17 @@ struct Home {
 }
 
 impl Home {
-    fn place(&mut self, release: &Release, sent: Option<(usize, i64)>, writes: usize) -> CredentialUpdate {
+    fn update(&mut self, release: &Release, sent: Option<(usize, i64)>, writes: usize) -> CredentialUpdate {
         let sent = sent.map(|(who, n)| sign_in(who, n));
         let now = Timestamp::from_second(START).unwrap();
-        let placement = place(release, &self.files.on_disk(), sent.as_ref(), false, now);
-        for change in placement.changes.iter().take(writes) {
+        let update = update_credentials(release, &self.files.on_disk(), sent.as_ref(), false, now);
+        for change in update.changes.iter().take(writes) {
             if let Change::MoveAside(place) | Change::MoveAsideAndWrite(place, _) = change {
                 self.displaced.extend(self.files.file(*place).clone());
             }
             self.files.write(std::slice::from_ref(change), 1);
         }
-        placement
+        update
     }
 
     fn profiles(&self) -> Value {
@@ -250,17 +250,17 @@ proptest! {
                 Event::SentAgain(who) => send = (kept[who] > 0).then_some((who, kept[who])),
                 Event::Killed(who, writes) => {
                     let sent = (kept[who] > 0).then_some((who, kept[who]));
-                    home.place(&releases[at], sent, writes);
+                    home.update(&releases[at], sent, writes);
                     send = sent;
                 }
                 Event::Redeployed(release) => at = release % releases.len(),
                 Event::RolledBack(release) => {
-                    home.place(&releases[release % releases.len()], None, usize::MAX);
+                    home.update(&releases[release % releases.len()], None, usize::MAX);
                 }
                 Event::Restarted => {}
             }
-            let placement = home.place(&releases[at], send, usize::MAX);
-            authority = placement.plan.authority;
+            let update = home.update(&releases[at], send, usize::MAX);
+            authority = update.plan.authority;
             if let Some((who, n)) = send {
                 home.newest[who] = home.newest[who].max(n);
             }
@@ -268,7 +268,7 @@ proptest! {
                 home.import(&releases[at]);
             }
             for who in 0..PEOPLE {
-                prop_assert_eq!(home.newest_of(who), home.newest[who], "of {} after {:?}: {:?}", who, event, placement);
+                prop_assert_eq!(home.newest_of(who), home.newest[who], "of {} after {:?}: {:?}", who, event, update);
             }
         }
     }
@@ -280,7 +280,7 @@ proptest! {
     ) {
         let release = &releases()[at];
         let mut home = Home { next: 1, ..Home::default() };
-        let authority = home.place(release, Some((who, 1)), usize::MAX).plan.authority;
+        let authority = home.update(release, Some((who, 1)), usize::MAX).plan.authority;
         home.rotates(release, authority, 0);
         for (other, id) in others {
             home.next += 1;
@@ -291,7 +291,7 @@ proptest! {
             }
         }
         let rotated = home.newest_of(who);
-        let again = home.place(release, Some((who, 1)), usize::MAX);
+        let again = home.update(release, Some((who, 1)), usize::MAX);
         prop_assert!(matches!(again.decision, Some(Decision::KeepFresher { .. })), "{:?}", again);
         prop_assert_eq!(home.newest_of(who), rotated);
     }

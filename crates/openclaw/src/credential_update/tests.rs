@@ -92,18 +92,19 @@ impl World {
     }
 
     /// Places, and is killed after so many writes.
-    fn place(&mut self, release: &Release, sent: Option<i64>, writes: usize) -> CredentialUpdate {
+    fn update(&mut self, release: &Release, sent: Option<i64>, writes: usize) -> CredentialUpdate {
         let sent = sent.map(auth);
-        let placement = place(release, &self.on_disk(), sent.as_ref(), false, Timestamp::from_second(START).unwrap());
-        self.write(&placement.changes, writes);
-        placement
+        let update =
+            update_credentials(release, &self.on_disk(), sent.as_ref(), false, Timestamp::from_second(START).unwrap());
+        self.write(&update.changes, writes);
+        update
     }
 
     /// As [`Self::place`], for a provider that takes no sign-in.
     fn place_none(&mut self, release: &Release, writes: usize) -> CredentialUpdate {
-        let placement = unneeded(release, &self.on_disk(), Timestamp::from_second(START).unwrap());
-        self.write(&placement.changes, writes);
-        placement
+        let update = unneeded(release, &self.on_disk(), Timestamp::from_second(START).unwrap());
+        self.write(&update.changes, writes);
+        update
     }
 
     fn write(&mut self, changes: &[Change], writes: usize) {
@@ -266,7 +267,7 @@ proptest! {
         let releases = releases();
         let (mut world, mut at) = (World { newest: 1, ..World::default() }, first);
         let mut sent = 1;
-        let mut authority = world.place(&releases[at], Some(sent), usize::MAX).plan.authority;
+        let mut authority = world.update(&releases[at], Some(sent), usize::MAX).plan.authority;
         prop_assert_eq!(world.start(&releases[at], authority), Some(1));
         let mut lost = false;
         for event in events {
@@ -284,41 +285,41 @@ proptest! {
                 Event::SentAgain => send = Some(sent),
                 Event::Redeployed(release) => at = release,
                 Event::RolledBack(release) => {
-                    world.place(&releases[release], None, usize::MAX);
+                    world.update(&releases[release], None, usize::MAX);
                 }
                 Event::Killed(writes) => {
-                    world.place(&releases[at], Some(sent), writes);
+                    world.update(&releases[at], Some(sent), writes);
                 }
                 Event::Restarted => {}
             }
-            let placement = world.place(&releases[at], send, usize::MAX);
-            authority = placement.plan.authority;
+            let update = world.update(&releases[at], send, usize::MAX);
+            authority = update.plan.authority;
             let used = world.start(&releases[at], authority);
             let is_fresh = matches!(event, Event::SignsIn);
-            lost = !is_fresh && (lost || placement.warnings.contains(&Warning::NotCarriedOver));
+            lost = !is_fresh && (lost || update.warnings.contains(&Warning::NotCarriedOver));
             if lost {
                 continue;
             }
-            let used = used.ok_or_else(|| TestCaseError::fail(format!("nobody signed in after {event:?}: {placement:?}")))?;
+            let used = used.ok_or_else(|| TestCaseError::fail(format!("nobody signed in after {event:?}: {update:?}")))?;
             prop_assert!(!world.spent.contains(&used), "{used} was spent before {event:?}");
             prop_assert!(used >= sent || !is_fresh, "{used} is older than what was sent: {sent}");
             // What 4.x keeps as copies of its own is not ours to take away while it runs.
             if authority != Authority::CodexHome {
                 prop_assert!(world.copies() <= 1, "{event:?} left {} copies", world.copies());
             }
-            prop_assert!(placement.reauth_required == placement.live.is_none() || !placement.reauth_required);
+            prop_assert!(update.reauth_required == update.live.is_none() || !update.reauth_required);
         }
     }
 
-    /// Placing again changes nothing: whatever is in place stays untouched (0 writes for an unchanged user).
+    /// Updating again changes nothing: whatever is in place stays untouched (0 writes for an unchanged user).
     #[test]
     fn placing_again_writes_nothing(at in 0..releases().len(), events in prop::collection::vec(0..releases().len(), 0..4)) {
         let releases = releases();
         let mut world = World::default();
-        world.place(&releases[at], Some(1), usize::MAX);
+        world.update(&releases[at], Some(1), usize::MAX);
         for next in events {
-            world.place(&releases[next], Some(1), usize::MAX);
-            let again = world.place(&releases[next], Some(1), usize::MAX);
+            world.update(&releases[next], Some(1), usize::MAX);
+            let again = world.update(&releases[next], Some(1), usize::MAX);
             prop_assert!(again.changes.is_empty(), "{:?}", again.changes.len());
         }
     }
