@@ -10,7 +10,7 @@ use crate::domain::{DirectorySize, UserId};
 use crate::files::Root;
 use crate::staging::StagingError;
 use crate::staging::jail::Name;
-use crate::staging::places;
+use crate::staging::paths;
 use crate::staging::write::{Replaced, replace};
 
 const VERSION: u32 = 1;
@@ -23,7 +23,7 @@ struct Envelope {
 }
 
 pub(super) fn read(root: &Root) -> Result<BTreeMap<UserId, DirectorySize>, StagingError> {
-    let bytes = whole(&places::ours(root)?, &SIZES)?;
+    let bytes = whole(&paths::ours(root)?, &SIZES)?;
     Ok(match serde_json::from_slice::<Envelope>(&bytes) {
         Ok(envelope) if envelope.version == VERSION => {
             let sizes = envelope.sizes.into_iter();
@@ -34,7 +34,7 @@ pub(super) fn read(root: &Root) -> Result<BTreeMap<UserId, DirectorySize>, Stagi
 }
 
 pub(super) fn write(root: &Root, sizes: &BTreeMap<UserId, DirectorySize>) -> Result<(), StagingError> {
-    let directory = places::ours(root)?;
+    let directory = paths::ours(root)?;
     let sizes = sizes.iter().map(|(user, size)| (user.to_string(), *size)).collect();
     let bytes = serde_json::to_vec(&Envelope { version: VERSION, sizes }).unwrap_or_default();
     match replace(&directory, &SIZES, &bytes, None, || Ok(true))? {
