@@ -119,7 +119,7 @@ export function provisionerStatements(stack: Stack, props: PolicyProps): iam.Pol
     allow(
       "ReadQuotas",
       ["servicequotas:GetServiceQuota"],
-      [quota("fargate", "L-3032A538"), quota("ecs", "L-9EF96962")],
+      [quota("fargate", "L-3032A538"), quota("vpc", "L-DF5E4CA3"), quota("ecs", "L-9EF96962")],
     ),
     // Both: a clone names both (incident 9).
     allow("PassBothRoles", ["iam:PassRole"], [roles.task.roleArn, roles.execution.roleArn], {

@@ -56,7 +56,7 @@ test("only three statements are about every resource, and AWS has no narrower on
 test("only the quotas that limit how many users there can be are read", () => {
   const quota = (name: string) => `arn:{Partition}:servicequotas:{Region}:{AccountId}:${name}`;
   assert.deepEqual(allowing("servicequotas:GetServiceQuota"), {
-    resources: [quota("fargate/L-3032A538"), quota("ecs/L-9EF96962")],
+    resources: [quota("fargate/L-3032A538"), quota("vpc/L-DF5E4CA3"), quota("ecs/L-9EF96962")],
     condition: {},
   });
 });

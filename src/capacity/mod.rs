@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
@@ -111,11 +112,9 @@ impl Capacity {
 
 /// Reads all quotas, each within that time, behind everybody who waits for a container.
 pub async fn read(aws: &Aws, place: &CapacityScope, within: Duration) -> Vec<QuotaUse> {
-    // Boxed: each holds several calls of the SDK, whose futures are large, and all four are under way at once.
+    // Boxed: each holds several calls of the SDK, whose futures are large, and all of them are under way at once.
     let read = |quota| Box::pin(read_one(aws, place, quota, within));
-    let [vcpu, services, access_points, revisions] = Quota::ALL.map(read);
-    let (vcpu, services, access_points, revisions) = tokio::join!(vcpu, services, access_points, revisions);
-    vec![vcpu, services, access_points, revisions]
+    join_all(Quota::ALL.map(read)).await
 }
 
 async fn read_one(aws: &Aws, place: &CapacityScope, quota: Quota, within: Duration) -> QuotaUse {
@@ -154,6 +153,7 @@ fn known<T>(
 async fn count(aws: &Aws, place: &CapacityScope, quota: Quota) -> Result<f64, AwsError> {
     match quota {
         Quota::FargateVcpu => aws.ecs.vcpu_in_use(&place.cluster).await,
+        Quota::NetworkInterfaces => aws.ecs.tasks_in(&place.cluster).await.map(f64::from),
         Quota::Services => aws.ecs.services_in(&place.cluster).await.map(f64::from),
         Quota::AccessPoints => aws.efs.count_access_points(&place.file_system_id).await.map(f64::from),
         Quota::TaskDefinitionRevisions => aws.ecs.newest_number(&place.user_family).await.map(f64::from),

@@ -87,7 +87,10 @@ fn said(of: &QuotaUse) -> String {
         LimitSource::DocumentedDefault | LimitSource::InForce => of.limit.to_string(),
     };
     // The rest of the account is not seen.
-    let seen = if of.quota == Quota::FargateVcpu { " in this cluster alone" } else { "" };
+    let seen = match of.quota {
+        Quota::FargateVcpu | Quota::NetworkInterfaces => " in this cluster alone",
+        Quota::Services | Quota::AccessPoints | Quota::TaskDefinitionRevisions => "",
+    };
     format!("{used} of {limit} {}{seen}", of.quota.what())
 }
 

@@ -9,6 +9,8 @@ use utoipa::ToSchema;
 pub enum Quota {
     /// vCPU of Fargate tasks that run at once, in an account and Region.
     FargateVcpu,
+    /// Network interfaces in an account and Region, of which every task has one, and much else in a VPC.
+    NetworkInterfaces,
     /// Services in a cluster.
     Services,
     /// Access points of a file system.
@@ -21,7 +23,7 @@ pub enum Quota {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CountedIn {
-    /// In the cluster of the settings. Of Fargate, others in the account may use more.
+    /// In the cluster of the settings. Of Fargate and of network interfaces, others in the account may use more.
     Cluster,
     /// In the file system of the settings.
     FileSystem,
@@ -31,13 +33,15 @@ pub enum CountedIn {
 
 impl Quota {
     /// All of them, the one that is used up first in a new account first.
-    pub const ALL: [Self; 4] = [Self::FargateVcpu, Self::Services, Self::AccessPoints, Self::TaskDefinitionRevisions];
+    pub const ALL: [Self; 5] =
+        [Self::FargateVcpu, Self::NetworkInterfaces, Self::Services, Self::AccessPoints, Self::TaskDefinitionRevisions];
 
     /// Its name, as in answers.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::FargateVcpu => "fargate_vcpu",
+            Self::NetworkInterfaces => "network_interfaces",
             Self::Services => "services",
             Self::AccessPoints => "access_points",
             Self::TaskDefinitionRevisions => "task_definition_revisions",
@@ -49,6 +53,7 @@ impl Quota {
     pub const fn what(self) -> &'static str {
         match self {
             Self::FargateVcpu => "Fargate vCPU",
+            Self::NetworkInterfaces => "network interfaces",
             Self::Services => "services in the cluster",
             Self::AccessPoints => "access points of the file system",
             Self::TaskDefinitionRevisions => "revisions of users' task definitions",
@@ -60,18 +65,19 @@ impl Quota {
     pub const fn codes(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::FargateVcpu => Some(("fargate", "L-3032A538")),
+            Self::NetworkInterfaces => Some(("vpc", "L-DF5E4CA3")),
             Self::Services => Some(("ecs", "L-9EF96962")),
             Self::AccessPoints | Self::TaskDefinitionRevisions => None,
         }
     }
 
     /// What AWS documents: of a new account, where it can be raised (AWS general reference, "Fargate service quotas" and
-    /// "Amazon ECS service quotas"; EFS user guide, "Resource quotas that cannot be changed").
+    /// "Amazon ECS service quotas"; VPC user guide, "Amazon VPC quotas"; EFS user guide, "Resource quotas that cannot be changed").
     #[must_use]
     pub const fn documented_default(self) -> f64 {
         match self {
             Self::FargateVcpu => 6.0,
-            Self::Services => 5_000.0,
+            Self::NetworkInterfaces | Self::Services => 5_000.0,
             Self::AccessPoints => 10_000.0,
             Self::TaskDefinitionRevisions => 1_000_000.0,
         }
@@ -81,7 +87,7 @@ impl Quota {
     #[must_use]
     pub const fn counted_in(self) -> CountedIn {
         match self {
-            Self::FargateVcpu | Self::Services => CountedIn::Cluster,
+            Self::FargateVcpu | Self::NetworkInterfaces | Self::Services => CountedIn::Cluster,
             Self::AccessPoints => CountedIn::FileSystem,
             Self::TaskDefinitionRevisions => CountedIn::Family,
         }
@@ -196,7 +202,7 @@ impl QuotaUse {
         let users = f64::from(planned.users);
         match self.quota {
             Quota::FargateVcpu => planned.vcpu.map(|vcpu| users * vcpu),
-            Quota::Services | Quota::AccessPoints => Some(users),
+            Quota::NetworkInterfaces | Quota::Services | Quota::AccessPoints => Some(users),
             Quota::TaskDefinitionRevisions => None,
         }
     }

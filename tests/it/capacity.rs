@@ -45,6 +45,7 @@ async fn what_is_used_is_counted_where_aws_counts_it() {
     let lines: Vec<String> = capacity(&app).await["quotas"].as_array().unwrap().iter().map(Value::to_string).collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     {"adjustable":true,"counted_in":"cluster","left":3998.0,"limit":4000.0,"limit_from":"in_force","name":"fargate_vcpu","problems":[],"used":2.0}
+    {"adjustable":true,"counted_in":"cluster","left":19997.0,"limit":20000.0,"limit_from":"in_force","name":"network_interfaces","problems":[],"used":3.0}
     {"adjustable":true,"counted_in":"cluster","left":4996.0,"limit":5000.0,"limit_from":"in_force","name":"services","problems":[],"used":4.0}
     {"adjustable":false,"counted_in":"file_system","left":9997.0,"limit":10000.0,"limit_from":"documented_default","name":"access_points","problems":[],"used":3.0}
     {"adjustable":false,"counted_in":"family","left":999996.0,"limit":1000000.0,"limit_from":"documented_default","name":"task_definition_revisions","problems":[],"used":4.0}
@@ -66,7 +67,7 @@ async fn what_cannot_be_read_is_said_and_never_made_up() {
 
     app.pass_seconds(61).await;
     app.emulator.clear_faults();
-    for action in ["DescribeTasks", "DescribeClusters", "DescribeAccessPoints", "ListTaskDefinitions"] {
+    for action in ["ListTasks", "DescribeClusters", "DescribeAccessPoints", "ListTaskDefinitions"] {
         refuse(&app, action, "AccessDeniedException");
     }
     for quota in capacity(&app).await["quotas"].as_array().unwrap() {
@@ -107,11 +108,13 @@ async fn many_tasks_are_read_a_hundred_at_a_time_and_once_a_minute() {
     let seen = capacity(&app).await;
     let vcpu = of(&seen, "fargate_vcpu");
     assert_eq!((&vcpu["used"], &vcpu["left"]), (&json!(65.0), &Value::Null));
-    assert_eq!((app.count("ListTasks"), app.count("DescribeTasks")), (2, 2));
+    assert_eq!(of(&seen, "network_interfaces")["used"], json!(130.0));
+    // Once for what runs on Fargate, and once for all that has an interface.
+    assert_eq!((app.count("ListTasks"), app.count("DescribeTasks")), (4, 2));
     app.pass_seconds(59).await;
-    assert_eq!((&capacity(&app).await["age_seconds"], app.count("ListTasks")), (&json!(59), 2));
+    assert_eq!((&capacity(&app).await["age_seconds"], app.count("ListTasks")), (&json!(59), 4));
     app.pass_seconds(1).await;
-    assert_eq!((&capacity(&app).await["age_seconds"], app.count("ListTasks")), (&json!(0), 4));
+    assert_eq!((&capacity(&app).await["age_seconds"], app.count("ListTasks")), (&json!(0), 8));
     app.coordinates.send_modify(|at| at.cluster = "another".into());
     let seen = capacity(&app).await;
     assert_eq!(of(&seen, "services")["used"], Value::Null, "there is no such cluster: {CLUSTER} is forgotten");

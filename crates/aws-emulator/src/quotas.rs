@@ -1,4 +1,4 @@
-//! Service Quotas: what is in force in this account, which has asked for more Fargate than a new one has. Nothing enforces it.
+//! Service Quotas: what is in force in this account, which has asked for more Fargate and more network interfaces than a new one has. Nothing enforces it.
 
 use super::error::{ApiError, Outcome};
 use super::here::{Action, Here};
@@ -9,8 +9,9 @@ use serde_json::json;
 pub(crate) const ACTIONS: &[Action<Here>] = &[("GetServiceQuota", get_service_quota)];
 
 /// Service code, its name, quota code, its name, value.
-const QUOTAS: [(&str, &str, &str, &str, f64); 2] = [
+const QUOTAS: [(&str, &str, &str, &str, f64); 3] = [
     ("fargate", "AWS Fargate", "L-3032A538", "Fargate On-Demand vCPU resource count", 4_000.0),
+    ("vpc", "Amazon Virtual Private Cloud (Amazon VPC)", "L-DF5E4CA3", "Network interfaces per Region", 20_000.0),
     ("ecs", "Amazon Elastic Container Service (Amazon ECS)", "L-9EF96962", "Services per cluster", 5_000.0),
 ];
 

@@ -190,6 +190,26 @@ impl Ecs {
         Ok(units as f64 / CPU_UNITS_A_VCPU)
     }
 
+    /// How many tasks of a cluster should run, whoever started them, and on whatever: each that has a network of its own has an
+    /// interface.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn tasks_in(&self, cluster: &str) -> Result<u32, AwsError> {
+        let (mut tasks, mut page) = (0_usize, None);
+        loop {
+            self.turn_in_background(Bucket::TaskRead, "ecs:ListTasks").await?;
+            let call = self.client.list_tasks().cluster(cluster).desired_status(DesiredStatus::Running);
+            let listed = call.set_next_token(page).send().await;
+            let listed = listed.map_err(|error| AwsError::from_sdk("ecs:ListTasks", error))?;
+            tasks += listed.task_arns().len();
+            page = listed.next_token;
+            if page.is_none() {
+                return Ok(u32::try_from(tasks).unwrap_or(u32::MAX));
+            }
+        }
+    }
+
     /// The number of the newest ACTIVE revision of a family, which is how many it has had at least; 0 where it has none.
     ///
     /// # Errors

@@ -103,7 +103,8 @@ fn capacity(quotas: &[Value]) -> String {
     let rows = quotas.iter().map(|quota| COLUMNS.iter().map(|column| plain(&quota[*column])).collect());
     let problems = quotas.iter().filter_map(|quota| quota["problems"].as_array()).flatten();
     let problems: Vec<String> = problems.map(|problem| format!("not read: {}\n", plain(problem))).collect();
-    let about = "fargate_vcpu is used in this cluster; others in the account may use more of it\n";
+    let about =
+        "fargate_vcpu and network_interfaces are used in this cluster; others in the account may use more of them\n";
     format!("{}{about}{}", aligned(std::iter::once(header).chain(rows)), problems.concat())
 }
 

@@ -85,7 +85,7 @@ async fn people_get_a_line_a_check_and_what_to_do_about_it() {
     skip  image                  ghcr.io/openclaw/openclaw:2026.4.21 is in no private ECR registry, and others are not asked
     pass  network                subnets subnet-0a, subnet-0b; security groups sg-0a
     pass  promoted_base          none is promoted; every user follows the newest at their next provision
-    pass  quotas                 0 of 4000 Fargate vCPU in this cluster alone; 0 of 5000 services in the cluster; 0 of 10000 access points of the file system; 0 of 1000000 revisions of users' task definitions
+    pass  quotas                 0 of 4000 Fargate vCPU in this cluster alone; 0 of 20000 network interfaces in this cluster alone; 0 of 5000 services in the cluster; 0 of 10000 access points of the file system; 0 of 1000000 revisions of users' task definitions
     pass  efs_root               <root> can be written, locks work, and owners are left alone
         
     "#);
@@ -165,7 +165,7 @@ async fn machines_get_one_json_object() {
           "verdict": "pass"
         },
         {
-          "message": "0 of 4000 Fargate vCPU in this cluster alone; 0 of 5000 services in the cluster; 0 of 10000 access points of the file system; 0 of 1000000 revisions of users' task definitions",
+          "message": "0 of 4000 Fargate vCPU in this cluster alone; 0 of 20000 network interfaces in this cluster alone; 0 of 5000 services in the cluster; 0 of 10000 access points of the file system; 0 of 1000000 revisions of users' task definitions",
           "name": "quotas",
           "verdict": "pass"
         },

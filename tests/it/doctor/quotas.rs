@@ -46,7 +46,7 @@ async fn what_cannot_be_counted_or_is_not_known_is_said() {
     let app = TestApp::start().await;
     strike(&app, "ListTasks", refusal("AccessDeniedException"));
     let told = examined(&app).await;
-    assert_eq!(of(&told, "quotas"), [warn("quota_unknown")]);
+    assert_eq!(of(&told, "quotas"), [warn("quota_unknown"), warn("quota_unknown")]);
     assert!(said(&told, "quotas").contains("Fargate vCPU could not be counted"), "{told:?}");
     app.emulator.clear_faults();
     // What is not for Fargate needs no size.
