@@ -37,6 +37,9 @@ pub enum Event {
     Selected {
         /// The wave; canaries are 0.
         wave: u32,
+        /// Whether their container was stopped then: it shows nothing of what comes.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_stopped: bool,
     },
     /// Had this before. Written before anything is sent.
     From(Box<Former>),
@@ -140,6 +143,8 @@ impl Stage {
 pub struct Person {
     /// The wave.
     pub wave: u32,
+    /// Whether their container was stopped when they were selected.
+    pub is_stopped: bool,
     /// What they had before, once it was begun with them.
     pub former: Option<Former>,
     /// How far they are.
@@ -180,8 +185,9 @@ impl Journal {
             }
             return;
         };
-        if let Event::Selected { wave } = event {
-            let person = Person { wave, former: None, stage: Stage::Waiting, was_sent: false, is_proof: false };
+        if let Event::Selected { wave, is_stopped } = event {
+            let stage = Stage::Waiting;
+            let person = Person { wave, is_stopped, former: None, stage, was_sent: false, is_proof: false };
             self.people.entry(user).or_insert(person);
             return;
         }
@@ -215,6 +221,20 @@ impl Journal {
             },
             Event::Skipped { why } => Stage::Skipped { why },
         };
+    }
+
+    /// How it is told of a rollout that was given up: nobody looks any more at who was not through.
+    #[must_use]
+    pub fn given_up(mut self) -> Self {
+        for person in self.people.values_mut() {
+            let why = match person.stage {
+                Stage::Waiting => "aborted",
+                Stage::Begun | Stage::Sent { .. } | Stage::Ready { .. } => "aborted_on_the_way",
+                Stage::Done | Stage::Failed { .. } | Stage::Skipped { .. } => continue,
+            };
+            person.stage = Stage::Skipped { why: why.to_owned() };
+        }
+        self
     }
 
     fn turn_back(&mut self) {

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use openclaw::Invalid;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 use tokio::time::Instant;
@@ -35,7 +36,7 @@ use crate::reconcile::{Caller, ConvergeError, Reconciler};
 pub use following::{Follower, Glance};
 pub use preview::{Effect, Preview};
 pub use starting::{PlannedRollout, Wanted};
-use words::{Journal, Rollout, RolloutState, Stage};
+use words::{Journal, PAUSED_BY, Rollout, RolloutState, Stage};
 
 /// How often a change is tried that another one came before.
 const TRIES: u32 = 5;
@@ -184,12 +185,16 @@ impl Rollouts {
         self.0.stopping.cancel();
     }
 
-    /// All that are kept, the newest first.
+    /// All that are kept, the newest first, with figures also of what goes on.
     ///
     /// # Errors
     /// When the files do not answer.
     pub async fn list(&self) -> Result<Kept, RolloutError> {
         let mut kept = self.0.kept().await?;
+        for rollout in kept.understood.iter_mut().filter(|rollout| !rollout.state.is_over()) {
+            let journal = Journal::read(&self.0.ledger.journal(&rollout.id).await?);
+            rollout.figures = Some(Figures::of(&journal));
+        }
         kept.understood.sort_by(|one, other| other.id.cmp(&one.id));
         kept.not_understood.sort_by(|one, other| other.id.cmp(&one.id));
         Ok(kept)
@@ -208,7 +213,8 @@ impl Rollouts {
     pub async fn get(&self, id: &str) -> Result<(Rollout, Journal), RolloutError> {
         let rollout = self.0.one(id).await?;
         let journal = Journal::read(&self.0.ledger.journal(id).await?);
-        Ok((rollout, journal))
+        let is_given_up = rollout.state == RolloutState::Aborted;
+        Ok((rollout, if is_given_up { journal.given_up() } else { journal }))
     }
 
     /// Does that with a rollout, because `by` asks for it.
@@ -216,10 +222,12 @@ impl Rollouts {
     /// # Errors
     /// When it is in no state for it.
     pub async fn act(&self, by: &Caller, id: &str, action: Action) -> Result<Rollout, RolloutError> {
-        let failures = match action {
-            Action::Resume => failures(&self.get(id).await?.1),
-            Action::Pause | Action::Abort | Action::Rollback => 0,
+        let journal = match action {
+            Action::Resume | Action::Abort => self.get(id).await?.1,
+            Action::Pause | Action::Rollback => Journal::default(),
         };
+        let failures = failures(&journal);
+        let given_up = Figures::of(&journal.given_up());
         if action == Action::Rollback {
             let other = self.0.unfinished().await?.into_iter().find(|other| other.id != id);
             if let Some(other) = other {
@@ -232,19 +240,21 @@ impl Rollouts {
             let mut after = rollout.clone();
             match (action, rollout.state) {
                 (Action::Pause, Running) => {
-                    (after.state, after.reason) = (Paused, Some(format!("paused by {}", by.name())))
+                    (after.state, after.reason) = (Paused, Some(format!("{PAUSED_BY}{}", by.name())))
                 }
                 (Action::Pause, Paused) | (Action::Resume, Running) | (Action::Abort, Aborted) => return Ok(None),
                 (Action::Resume, Paused) => {
                     (after.state, after.reason) = (Running, None);
                     after.accepted_failures = after.accepted_failures.max(failures);
                 }
-                (Action::Abort, Running | Paused) => (after.state, after.reason) = (Aborted, None),
+                (Action::Abort, Running | Paused) => {
+                    (after.state, after.reason, after.figures) = (Aborted, None, Some(given_up));
+                }
                 (Action::Rollback, RolledBack) => return Ok(None),
                 (Action::Rollback, Running | Paused) if rollout.is_back => return Ok(None),
                 (Action::Rollback, Running | Paused | Done | Aborted) => {
                     (after.state, after.reason, after.is_back) = (Running, None, true);
-                    after.accepted_failures = 0;
+                    (after.accepted_failures, after.figures) = (0, None);
                 }
                 (Action::Pause | Action::Resume | Action::Abort, Done | RolledBack | Aborted) => {
                     return not_now("nothing of it goes on any more");
@@ -314,18 +324,27 @@ impl Inner {
         }
     }
 
-    /// Compares and sets. `None` of `change` leaves it.
+    /// Compares and sets, in the name of `by`. `None` of `change` leaves it.
     async fn change(
         &self,
         id: &str,
         by: &str,
         change: impl Fn(&Rollout) -> Result<Option<Rollout>, RolloutError>,
     ) -> Result<Rollout, RolloutError> {
+        let stamped = |after: Rollout| Rollout { changed_by: by.to_owned(), changed_at: Timestamp::now(), ..after };
+        self.rewrite(id, |rollout| Ok(change(rollout)?.map(stamped))).await
+    }
+
+    /// As [`Self::change`], of what is no change of its state.
+    async fn rewrite(
+        &self,
+        id: &str,
+        change: impl Fn(&Rollout) -> Result<Option<Rollout>, RolloutError>,
+    ) -> Result<Rollout, RolloutError> {
         for _ in 0..TRIES {
             let written = self.written(id).await?;
             let before = read(written.clone()).ok_or_else(|| RolloutError::NotUnderstood { id: id.to_owned() })?;
-            let Some(mut after) = change(&before)? else { return Ok(before) };
-            (after.changed_by, after.changed_at) = (by.to_owned(), Timestamp::now());
+            let Some(after) = change(&before)? else { return Ok(before) };
             let value = serde_json::to_value(&after).unwrap_or_default();
             if self.ledger.put_rollout(id, Some(written), Some(value)).await? {
                 return Ok(after);
@@ -341,7 +360,7 @@ impl Inner {
 }
 
 /// Users of a rollout by how far they are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
     /// All of them.
     pub all: usize,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use openclaw::sha256_hex12;
 
-use super::words::{Event, Journal, Person, Rollout, RolloutState, Share, Stage};
+use super::words::{Event, Journal, PAUSED_BY, Person, Rollout, RolloutState, Share, Stage};
 use crate::domain::UserId;
 
 /// A user who is on the way, as ECS shows them now.
@@ -45,7 +45,7 @@ pub enum Step {
     Move(UserId),
     /// Take a user who failed back to what they had.
     Return(UserId),
-    /// Begin with nobody more, for this reason.
+    /// Begin with nobody more, for this reason; where it is paused already, that is the reason now.
     Pause(String),
     /// Everybody is through.
     Finish,
@@ -100,8 +100,11 @@ pub fn next(
             steps.push(Step::Return(user.clone()));
         }
     }
-    if is_too_many && !is_paused {
-        steps.push(Step::Pause(too_many(&after, failures, allowed)));
+    if is_too_many {
+        let reason = too_many(rollout, &after, failures, allowed);
+        if rollout.reason.as_ref() != Some(&reason) {
+            steps.push(Step::Pause(reason));
+        }
     }
     if is_paused || is_too_many {
         return steps;
@@ -124,7 +127,11 @@ pub fn next(
     let room = usize::try_from(rollout.strategy.max_parallel).unwrap_or(usize::MAX);
     let room = room.saturating_sub(on_the_way.count());
     let mut room = room.min(room_for_proof(rollout, &after, busy));
-    for (user, person) in after.people.iter().filter(|(user, person)| person.wave == wave && !busy.contains(*user)) {
+    let of_wave = after.people.iter().filter(|(user, person)| person.wave == wave && !busy.contains(*user));
+    let mut of_wave: Vec<(&UserId, &Person)> = of_wave.collect();
+    // Where a proof is still to come, those go first who can give it.
+    of_wave.sort_by_key(|(_, person)| person.is_stopped);
+    for (user, person) in of_wave {
         match person.stage {
             // It has a place already.
             Stage::Begun => steps.push(Step::Move(user.clone())),
@@ -144,7 +151,8 @@ pub fn next(
 }
 
 /// How many may be begun with as long as fewer containers have been ready than there are canaries. A canary who has it already, is left
-/// out or is stopped shows nothing of it, and must not open the way to everybody: others take their place.
+/// out or is stopped shows nothing of it, and must not open the way to everybody: others take their place. Where nobody is left whose
+/// container runs, there is nothing to wait for.
 fn room_for_proof(rollout: &Rollout, journal: &Journal, busy: &BTreeSet<UserId>) -> usize {
     use super::words::Canaries;
     let people = &journal.people;
@@ -153,6 +161,8 @@ fn room_for_proof(rollout: &Rollout, journal: &Journal, busy: &BTreeSet<UserId>)
         Canaries::Named(_) => people.values().filter(|person| person.wave == 0).count(),
     };
     let proofs = people.values().filter(|person| person.is_proof).count();
+    let can_prove = |person: &&Person| !person.is_stopped && is_open(person);
+    let canaries = canaries.min(proofs + people.values().filter(can_prove).count());
     if rollout.is_back || proofs >= canaries {
         return usize::MAX;
     }
@@ -174,7 +184,8 @@ pub fn allowed_failures(rollout: &Rollout, users: usize) -> usize {
     rollout.strategy.max_failures.of(users).max(accepted)
 }
 
-fn too_many(journal: &Journal, failures: usize, allowed: usize) -> String {
+/// Why it pauses. What somebody said who has paused it stands before that.
+fn too_many(rollout: &Rollout, journal: &Journal, failures: usize, allowed: usize) -> String {
     let mut by_code: BTreeMap<&str, usize> = BTreeMap::new();
     for person in journal.people.values() {
         if let Stage::Failed { code, .. } = &person.stage {
@@ -182,7 +193,10 @@ fn too_many(journal: &Journal, failures: usize, allowed: usize) -> String {
         }
     }
     let codes: Vec<String> = by_code.iter().map(|(code, users)| format!("{code}: {users}")).collect();
-    format!("{failures} failed, where {allowed} may ({})", codes.join(", "))
+    let of_somebody = rollout.reason.as_deref().filter(|reason| reason.starts_with(PAUSED_BY));
+    let before = of_somebody.and_then(|reason| reason.split("; ").next());
+    let before = before.map_or_else(String::new, |before| format!("{before}; "));
+    format!("{before}{failures} failed, where {allowed} may ({})", codes.join(", "))
 }
 
 /// The wave that it is at: the first one in which somebody is not through.

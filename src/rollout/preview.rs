@@ -7,10 +7,11 @@ use openclaw::sha256_hex;
 use serde_json::{Value, json};
 
 use super::forecast::{self, Load};
+use super::starting::is_stopped;
 use super::taking::{self, Taken};
 use super::words::{Change, Rollout};
 use super::{Inner, RolloutError};
-use crate::domain::{Size, State, UserId};
+use crate::domain::{Size, UserId};
 use crate::fleet::Listed;
 use crate::reconcile::Foreseen;
 
@@ -107,7 +108,7 @@ impl Inner {
                     },
                 },
             };
-            let is_running = !matches!(listed.state, State::Stopped | State::Stopping);
+            let is_running = !is_stopped(listed);
             let calls = if is_running { self.updates_of_running(rollout) } else { 1 };
             match &effect {
                 Effect::LeftOut { .. } | Effect::Fails { .. } => {}
@@ -133,8 +134,7 @@ fn left_out(rollout: &Rollout, listed: &Listed) -> Option<Effect> {
     let left_out = |why| Some(Effect::LeftOut { why });
     let Some(facts) = &listed.definition else { return left_out("gone") };
     let origin = facts.origin.as_ref()?;
-    let is_stopped = matches!(listed.state, State::Stopped | State::Stopping);
-    if is_stopped && (rollout.select.only_running || rollout.change == Change::Restart) {
+    if is_stopped(listed) && (rollout.select.only_running || rollout.change == Change::Restart) {
         return left_out("stopped");
     }
     if origin.spec.labels.iter().any(|label| label == taking::EXCLUDES) {

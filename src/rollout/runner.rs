@@ -139,8 +139,17 @@ impl Run<'_> {
             let pace = pace(&rollout, self.inner.clock.now());
             self.inner.metrics.fleet_rollout(&super::Figures::of(&self.journal).named(), is_paused, pace);
             if rollout.state.is_over() {
-                // It may have been aborted by another replica, which could not write down that nobody is under way.
+                // It may have been aborted by another replica, which could not write down that nobody is under way, and has not seen
+                // what was written here since.
                 self.inner.unmark(&rollout).await;
+                if rollout.state == RolloutState::Aborted {
+                    let figures = Some(super::Figures::of(&self.journal.given_up()));
+                    let counted = |rollout: &Rollout| {
+                        let counts = rollout.state == RolloutState::Aborted && rollout.figures != figures;
+                        Ok(counts.then(|| Rollout { figures, ..rollout.clone() }))
+                    };
+                    self.inner.rewrite(&self.id, counted).await?;
+                }
                 return Ok(());
             }
             self.hold.verify().await?;
@@ -228,7 +237,7 @@ impl Run<'_> {
                 Step::Note(..) => {}
                 Step::Move(user) => self.begin(user),
                 Step::Return(user) => self.bring_back(rollout, user).await?,
-                Step::Pause(reason) => self.pause(reason).await?,
+                Step::Pause(reason) => self.pause(rollout, reason).await?,
                 Step::Finish => self.finish(rollout).await?,
             }
         }
@@ -376,14 +385,20 @@ impl Run<'_> {
         }
     }
 
-    async fn pause(&mut self, reason: String) -> Result<(), RolloutError> {
-        tracing::error!(rollout_id = self.id, reason, "the rollout pauses");
-        let paused = self.inner.change(&self.id, "rollout", |rollout| {
-            let is_running = rollout.state == RolloutState::Running && rollout.is_back == self.journal.is_back;
+    async fn pause(&mut self, seen: &Rollout, reason: String) -> Result<(), RolloutError> {
+        let paused = |rollout: &Rollout| {
+            // Somebody may have resumed it, turned it back or given it up since.
+            let is_as_seen = (rollout.state, rollout.is_back, rollout.accepted_failures)
+                == (seen.state, seen.is_back, seen.accepted_failures);
             let reason = Some(reason.clone());
-            Ok(is_running.then(|| Rollout { state: RolloutState::Paused, reason, ..rollout.clone() }))
-        });
-        paused.await.map(drop)
+            Ok(is_as_seen.then(|| Rollout { state: RolloutState::Paused, reason, ..rollout.clone() }))
+        };
+        if seen.state == RolloutState::Paused {
+            tracing::warn!(rollout_id = self.id, reason, "more users of the paused rollout failed");
+            return self.inner.rewrite(&self.id, paused).await.map(drop);
+        }
+        tracing::error!(rollout_id = self.id, reason, "the rollout pauses");
+        self.inner.change(&self.id, "rollout", paused).await.map(drop)
     }
 
     /// Everybody is through. With the base promoted, nobody comes any more who would have to be taken along.
@@ -409,13 +424,15 @@ impl Run<'_> {
             if !late.is_empty() {
                 let wave = self.journal.people.values().map(|person| person.wave).max().map_or(0, |wave| wave + 1);
                 tracing::info!(rollout_id = self.id, users = late.len(), "users have come since the rollout began");
-                return self.write(late.into_iter().map(|user| (user, Event::Selected { wave })).collect()).await;
+                let selected = |(user, is_stopped)| (user, Event::Selected { wave, is_stopped });
+                return self.write(late.into_iter().map(selected).collect()).await;
             }
         }
         self.inner.unmark(rollout).await;
+        let figures = Some(super::Figures::of(&self.journal));
         let ended = self.inner.change(&self.id, "rollout", |now| {
             let is_same = now.is_back == rollout.is_back && !now.state.is_over();
-            Ok(is_same.then(|| Rollout { state: over, reason: None, ..now.clone() }))
+            Ok(is_same.then(|| Rollout { state: over, reason: None, figures, ..now.clone() }))
         });
         let ended = ended.await?;
         tracing::info!(target: "audit", caller = "rollout", operation = "end_rollout", rollout_id = self.id, state = ended.state.name(), "audit");

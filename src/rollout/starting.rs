@@ -46,6 +46,8 @@ pub struct PlannedRollout {
     pub rollout: Rollout,
     /// Who would be taken along, in which wave.
     pub waves: BTreeMap<UserId, u32>,
+    /// Those whose container is stopped.
+    pub stopped: BTreeSet<UserId>,
     /// What would be done to each, where that was asked for.
     pub preview: Option<Preview>,
 }
@@ -68,14 +70,17 @@ impl Rollouts {
         inner.refuse_beside_others().await?;
         let held_to = wanted.plan.clone();
         let planned = inner.plan(by, wanted, held_to.is_some()).await?;
-        let PlannedRollout { rollout, waves, preview } = &planned;
+        let PlannedRollout { rollout, waves, stopped, preview } = &planned;
         if let Some(held_to) = held_to
             && preview.as_ref().is_none_or(|preview| preview.digest != held_to)
         {
             return Err(RolloutError::PlanChanged);
         }
         let id = &rollout.id;
-        let selected = waves.iter().map(|(user, wave)| (user.clone(), Event::Selected { wave: *wave }));
+        let selected = waves.iter().map(|(user, wave)| {
+            let is_stopped = stopped.contains(user);
+            (user.clone(), Event::Selected { wave: *wave, is_stopped })
+        });
         // First its users: without the rollout they are nothing.
         inner.ledger.append(id, lines(selected), None).await?;
         let written = serde_json::to_value(rollout).unwrap_or_default();
@@ -142,6 +147,7 @@ impl Inner {
             }
         }
         let users: BTreeSet<UserId> = chosen.iter().map(|listed| listed.user.clone()).collect();
+        let stopped = chosen.iter().filter(|listed| is_stopped(listed)).map(|listed| listed.user.clone()).collect();
         if users.is_empty() {
             let fix = "see `list` for who there is";
             return Err(Invalid::new("select", "it leaves everybody out", fix).into());
@@ -179,11 +185,12 @@ impl Inner {
             changed_by: by.name().to_owned(),
             changed_at: now,
             planned_seconds: 0,
+            figures: None,
         };
         let preview = if previews { Some(self.preview(&rollout, &waves, &listed).await?) } else { None };
         let (preview, seconds) = preview.unzip();
         rollout.planned_seconds = seconds.unwrap_or_else(|| self.expected(&rollout, &waves));
-        Ok(PlannedRollout { rollout, waves, preview })
+        Ok(PlannedRollout { rollout, waves, stopped, preview })
     }
 
     /// One goes on at a time; one that cannot be read may.
@@ -228,15 +235,15 @@ impl Inner {
         Ok(listed)
     }
 
-    /// Whom the rollout does not know yet.
+    /// Whom the rollout does not know yet, and whether their container is stopped.
     pub(super) async fn late_comers(
         &self,
         within: Duration,
         known: impl Fn(&UserId) -> bool,
-    ) -> Result<Vec<UserId>, ListRefused> {
+    ) -> Result<Vec<(UserId, bool)>, ListRefused> {
         let listed = self.listed(within, false).await?;
         let new = listed.into_iter().filter(|listed| !known(&listed.user));
-        Ok(new.map(|listed| listed.user).collect())
+        Ok(new.map(|listed| (listed.user.clone(), is_stopped(&listed))).collect())
     }
 
     /// Forgets rollouts that have been over for long. That they stay behind is harmless.
@@ -252,6 +259,10 @@ impl Inner {
             }
         }
     }
+}
+
+pub(super) const fn is_stopped(listed: &Listed) -> bool {
+    matches!(listed.state, State::Stopped | State::Stopping)
 }
 
 /// Whether it says something of users that only their definitions tell.

@@ -4,6 +4,7 @@ use openclaw::Invalid;
 use serde::{Deserialize, Serialize};
 
 const MINUTES_OF_A_DAY: i64 = 24 * 60;
+const END_OF_DAY: (&str, u16) = ("24:00", 24 * 60);
 const MINUTES_OF_A_WEEK: i64 = 7 * MINUTES_OF_A_DAY;
 const MILLISECONDS_OF_A_MINUTE: i64 = 60_000;
 /// The Unix epoch was a Thursday.
@@ -20,12 +21,13 @@ pub struct Window {
     days: Vec<u8>,
     /// Minute of the day at which it opens.
     from: u16,
-    /// Minute of the day at which it closes; the same as `from`: it is open for the whole day.
+    /// Minute of the day at which it closes, 1,440 being the end of the day. Where that is a whole day after `from`, it is open for
+    /// all of it.
     to: u16,
 }
 
 impl Window {
-    /// Reads `22:00`, `04:00` and names of days, none of which are all.
+    /// Reads `22:00`, `04:00` and names of days, none of which are all. The end of a day is `24:00`.
     ///
     /// # Errors
     /// Names the field, beneath `field`.
@@ -49,7 +51,13 @@ impl Window {
             let fix = "send hours and minutes in UTC, such as 22:00";
             minute(text).ok_or_else(|| Invalid::new(format!("{field}.{member}"), "it is no time of the day", fix))
         };
-        Ok(Self { days, from: time(from, "from")?, to: time(to, "to")? })
+        let from = time(from, "from")?;
+        let to = if to == END_OF_DAY.0 { END_OF_DAY.1 } else { time(to, "to")? };
+        if from == to {
+            let fix = "send another end; a whole day is from 00:00 to 24:00";
+            return Err(Invalid::new(format!("{field}.to"), "it closes when it opens", fix));
+        }
+        Ok(Self { days, from, to })
     }
 
     /// Whether something may begin at `now`, in milliseconds of the Unix epoch.
@@ -118,8 +126,10 @@ mod tests {
             (window(&["friday"], "22:00", "04:00"), "2026-11-28T03:59:00Z", Some(())),
             (window(&["friday"], "22:00", "04:00"), "2026-11-27T03:59:00Z", None),
             (window(&["sunday"], "22:00", "04:00"), "2026-11-30T01:00:00Z", Some(())),
-            (window(&["saturday"], "00:00", "00:00"), "2026-11-28T23:59:59Z", Some(())),
-            (window(&["saturday"], "00:00", "00:00"), "2026-11-29T00:00:00Z", None),
+            (window(&["saturday"], "00:00", "24:00"), "2026-11-28T23:59:59Z", Some(())),
+            (window(&["saturday"], "00:00", "24:00"), "2026-11-29T00:00:00Z", None),
+            (window(&["saturday"], "22:00", "24:00"), "2026-11-28T23:59:59Z", Some(())),
+            (window(&["saturday"], "22:00", "24:00"), "2026-11-29T00:00:00Z", None),
             (window(&["monday"], "00:00", "01:00"), "1970-01-05T00:30:00Z", Some(())),
         ];
         for (window, now, open) in rows {
@@ -147,6 +157,10 @@ mod tests {
         assert_eq!(field(None, "24:00", "04:00"), "window.from");
         assert_eq!(field(None, "22:00", "4:00"), "window.to");
         assert_eq!(field(None, "22:00", "+4:00"), "window.to");
+        assert_eq!(field(None, "24:00", "24:00"), "window.from");
+        for same in ["22:00", "00:00"] {
+            assert_eq!(field(None, same, same), "window.to", "whether never or always is not said");
+        }
         assert_eq!(field(Some(&[]), "22:00", "04:00"), "window.days");
         assert_eq!(field(Some(&["monday".into(), "Mon".into()]), "22:00", "04:00"), "window.days[1]");
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use openclaw::OpenClawVersion;
 use serde::{Deserialize, Serialize};
 
+use super::Figures;
 pub use super::journal::{Event, Former, Journal, Line, Person, Stage, lines, push};
 pub use super::window::{DAYS, Window};
 use crate::domain::{ImageRef, RolloutOrder, Size, State, UserId};
@@ -162,6 +163,9 @@ impl Default for Strategy {
     }
 }
 
+/// How the reason begins where somebody has paused a rollout.
+pub(super) const PAUSED_BY: &str = "paused by ";
+
 /// Where a rollout is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -239,4 +243,7 @@ pub struct Rollout {
     /// How long it was expected to take, in seconds.
     #[serde(default)]
     pub planned_seconds: u64,
+    /// Its users by how far they were at its end; `None` while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
 }

@@ -7,6 +7,7 @@ mod jobs;
 mod kept;
 mod planned;
 mod replicas;
+mod shown;
 
 use aws_emulator::{Behaviour, Options as EmulatorOptions};
 use serde_json::{Value, json};

@@ -12,11 +12,12 @@ pub(super) fn in_words(body: &Value) -> String {
     match body {
         Value::Object(object) => {
             let of = |name: &str| object.get(name).and_then(Value::as_array);
-            match (of("containers"), of("quotas"), of("lines")) {
+            match (of("containers"), of("quotas"), of("lines"), of("rollouts")) {
                 (Some(containers), ..) => list(containers, &object["snapshot"]),
-                (None, Some(quotas), _) => capacity(quotas),
-                (None, None, Some(lines)) => cost(lines, body),
-                (None, None, None) => members(object),
+                (None, Some(quotas), ..) => capacity(quotas),
+                (None, None, Some(lines), _) => cost(lines, body),
+                (None, None, None, Some(all)) => rollouts(all, &body["not_understood"]),
+                (None, None, None, None) => members(object),
             }
         }
         _ => "done\n".into(),
@@ -81,6 +82,34 @@ fn list(containers: &[Value], snapshot: &Value) -> String {
     let age = snapshot["age_seconds"].as_u64().map_or_else(String::new, |age| format!(", as of {age} s ago"));
     let what = if containers.len() == 1 { "container" } else { "containers" };
     format!("{table}{} {what}{age}\n", containers.len())
+}
+
+/// Rollouts in a table, and below it those that this version cannot read.
+fn rollouts(all: &[Value], not_understood: &Value) -> String {
+    let row = |rollout: &Value| {
+        let of = |count: &str| rollout["counts"][count].as_u64();
+        let done = of("done").zip(of("all")).map_or_else(|| "-".to_owned(), |(done, all)| format!("{done}/{all}"));
+        let failed = of("failed").map_or_else(|| "-".to_owned(), |failed| failed.to_string());
+        // To the second.
+        let started =
+            plain(&rollout["created_at"]).split('.').next().unwrap_or_default().trim_end_matches('Z').to_owned();
+        let text = |member: &str| plain(&rollout[member]);
+        vec![
+            text("id"),
+            state(&rollout["state"]),
+            text("change"),
+            done,
+            failed,
+            format!("{started}Z"),
+            text("created_by"),
+        ]
+    };
+    let header = ["id", "state", "change", "done", "failed", "started", "by"].map(heading).to_vec();
+    let table = aligned(std::iter::once(header).chain(all.iter().map(row)));
+    let unread = not_understood.as_array().into_iter().flatten();
+    let unread = unread.map(|id| format!("{}: of a later version, or damaged\n", plain(id)));
+    let what = if all.len() == 1 { "rollout" } else { "rollouts" };
+    format!("{table}{}{} {what}\n", unread.collect::<String>(), all.len())
 }
 
 /// Users of a rollout in a table: all of a few, and of many those who are not done.

@@ -95,8 +95,8 @@ pub(in crate::http) fn share() -> Schema {
 
 /// Waves of a rollout, or null.
 pub(in crate::http) fn shares() -> Schema {
-    let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(100_000));
-    let percent = string().pattern(Some("^(100|[1-9]?[0-9])%$"));
+    let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(100_000));
+    let percent = string().pattern(Some("^(100|[1-9][0-9]?)%$"));
     let items = OneOfBuilder::new().item(number).item(percent);
     let shares = ArrayBuilder::new().items(items).max_items(Some(100));
     OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::Null)).item(shares).into()

@@ -42,8 +42,12 @@ pub(in crate::http) struct RolloutBody {
     promotes: bool,
     /// How long it was expected to take, at AWS's rate limits and with a minute for each start.
     planned_seconds: u64,
+    /// How far it is; null in a list.
     #[schema(required)]
     progress: Option<ProgressBody>,
+    /// Users by how far they are; in a list, and of one that ended before that was kept left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<FiguresBody>,
     /// What it would do; with `dry_run` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<PlanBody>,
@@ -91,6 +95,13 @@ struct FiguresBody {
     skipped: usize,
 }
 
+impl From<Figures> for FiguresBody {
+    fn from(figures: Figures) -> Self {
+        let Figures { all, waiting, on_the_way, soaking, done, failed, skipped } = figures;
+        Self { all, waiting, on_the_way, soaking, done, failed, skipped }
+    }
+}
+
 /// A wave.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RolloutWave)]
@@ -127,17 +138,24 @@ pub(in crate::http) struct RolloutsBody {
 }
 
 impl RolloutsBody {
-    /// Without how far they are.
+    /// With no more than counts of how far they are.
     pub(super) fn new(kept: Kept) -> Self {
         let Kept { understood, not_understood } = kept;
         let not_understood = not_understood.into_iter().map(|rollout| rollout.id).collect();
-        Self { rollouts: understood.iter().map(RolloutBody::new).collect(), not_understood }
+        let body = |rollout: &Rollout| {
+            let counts = rollout.figures.map(FiguresBody::from);
+            RolloutBody { counts, ..RolloutBody::new(rollout) }
+        };
+        Self { rollouts: understood.iter().map(body).collect(), not_understood }
     }
 }
 
 impl RolloutBody {
     /// One with which nothing has begun. `names_users`: also who would be in which wave.
-    pub(super) fn planned(PlannedRollout { rollout, waves, preview }: PlannedRollout, names_users: bool) -> Self {
+    pub(super) fn planned(
+        PlannedRollout { rollout, waves, preview, stopped: _ }: PlannedRollout,
+        names_users: bool,
+    ) -> Self {
         let mut by_wave: BTreeMap<u32, Vec<String>> = BTreeMap::new();
         for (user, wave) in waves {
             by_wave.entry(wave).or_default().push(user.to_string());
@@ -151,7 +169,7 @@ impl RolloutBody {
         };
         let progress = ProgressBody {
             percent: 0,
-            users: FiguresBody { all, waiting: all, on_the_way: 0, soaking: 0, done: 0, failed: 0, skipped: 0 },
+            users: Figures { all, waiting: all, ..Figures::default() }.into(),
             waves: by_wave.into_iter().map(wave).collect(),
             failed: Vec::new(),
             skipped: BTreeMap::new(),
@@ -206,6 +224,7 @@ impl RolloutBody {
             promotes: rollout.promotes,
             planned_seconds: rollout.planned_seconds,
             progress: None,
+            counts: None,
             plan: None,
         }
     }
@@ -256,15 +275,7 @@ impl ProgressBody {
         let ends_in_seconds = (left * u64::try_from(elapsed).unwrap_or(0)).checked_div(done).filter(|_| is_running);
         Self {
             percent: u8::try_from(percent).unwrap_or(100),
-            users: FiguresBody {
-                all: figures.all,
-                waiting: figures.waiting,
-                on_the_way: figures.on_the_way,
-                soaking: figures.soaking,
-                done: figures.done,
-                failed: figures.failed,
-                skipped: figures.skipped,
-            },
+            users: figures.into(),
             waves: waves.into_values().collect(),
             failed: failed.into_values().collect(),
             skipped,

@@ -15,8 +15,11 @@ use crate::http::requests::{RedeployRequest, given};
 use crate::rollout::Wanted;
 use crate::rollout::words::{Canaries, Change, Select, Share, Strategy, Window};
 
-/// Users of an answer; `dry_run` has all.
+/// Largest number of users that a share or the canaries may be.
 const MOST_NAMED: u32 = 100_000;
+/// Users that may be listed, and waves.
+const MOST_LISTED: usize = 10_000;
+const MOST_WAVES: usize = 100;
 
 /// `POST /rollouts`.
 #[derive(Deserialize, ToSchema)]
@@ -106,8 +109,8 @@ pub(in crate::http) struct WindowBody {
     /// When it opens, in UTC.
     #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$", example = "22:00")]
     from: String,
-    /// When it closes, in UTC; on the next day where that is not after `from`.
-    #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$", example = "04:00")]
+    /// When it closes, in UTC; on the next day where that is before `from`. `24:00` is the end of the day.
+    #[schema(pattern = "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", example = "04:00")]
     to: String,
 }
 
@@ -120,6 +123,7 @@ pub(in crate::http) struct StrategyBody {
     #[schema(maximum = 100000)]
     canaries: Option<u32>,
     /// Who goes first, in place of a number.
+    #[schema(min_items = 1, max_items = 10000)]
     canary_users: Option<Vec<String>>,
     /// The waves after the canaries: a number of users, or a share such as `25%` of those who are no canaries. The rest is
     /// the last.
@@ -161,15 +165,32 @@ impl ShareBody {
             Self::Users(users) if *users <= MOST_NAMED => Ok(Share::Users(*users)),
             Self::Users(_) => Err(Invalid::new(field, "it is more than there can be", fix)),
             Self::Percent(text) => {
-                let percent = text.strip_suffix('%').and_then(|percent| percent.parse().ok());
-                let percent = percent.filter(|percent| *percent <= 100);
+                let percent = text.strip_suffix('%').and_then(|percent| percent.parse::<u8>().ok());
+                // In one spelling: not +25%, and not 025%.
+                let percent = percent.filter(|percent| *percent <= 100 && format!("{percent}%") == *text);
                 percent.map(Share::Percent).ok_or_else(|| Invalid::new(field, "it is no share", fix))
             }
+        }
+    }
+
+    /// The same of a wave, which has somebody in it.
+    fn parse_wave(&self, at: usize) -> Result<Share, Invalid> {
+        let field = format!("strategy.waves[{at}]");
+        match self.parse(&field)? {
+            Share::Users(0) | Share::Percent(0) => {
+                let fix = "leave it out, or send a number from 1 on or a share such as \"25%\"";
+                Err(Invalid::new(field, "it has nobody in it", fix))
+            }
+            share => Ok(share),
         }
     }
 }
 
 fn users(field: &str, texts: Vec<String>) -> Result<Vec<UserId>, Invalid> {
+    if texts.len() > MOST_LISTED {
+        let fix = format!("name at most {MOST_LISTED}, or select them by something that they have in common");
+        return Err(Invalid::new(field, "there are too many", fix));
+    }
     let parsed = texts.iter().enumerate().map(|(at, text)| {
         let invalid = |error: Invalid| Invalid::new(format!("{field}[{at}]"), error.problem(), error.fix());
         UserId::parse(text).map_err(invalid)
@@ -249,12 +270,19 @@ impl RolloutRequest {
             Change::Base(text) => Change::Base(base("change.base_revision", &text)?),
             other => other,
         };
-        let share = |at: usize, share: &ShareBody| share.parse(&format!("strategy.waves[{at}]"));
         let waves = strategy.waves.unwrap_or_default();
+        if waves.len() > MOST_WAVES {
+            let fix = format!("send at most {MOST_WAVES}");
+            return Err(Invalid::new("strategy.waves", "there are too many", fix).into());
+        }
         let canaries = match (strategy.canary_users, strategy.canaries) {
             (Some(_), Some(_)) => {
                 let fix = "send either canaries or canary_users";
                 return Err(Invalid::new("strategy.canaries", "there are canaries by name, too", fix).into());
+            }
+            (Some(texts), None) if texts.is_empty() => {
+                let fix = "name somebody, or send 0 canaries";
+                return Err(Invalid::new("strategy.canary_users", "nobody is named", fix).into());
             }
             (Some(texts), None) => Canaries::Named(users("strategy.canary_users", texts)?),
             (None, number) => Canaries::Number(within("strategy.canaries", number, 1, 0, MOST_NAMED)?),
@@ -262,7 +290,7 @@ impl RolloutRequest {
         let max_failures = strategy.max_failures.unwrap_or(ShareBody::Users(0));
         let strategy = Strategy {
             canaries,
-            waves: waves.iter().enumerate().map(|(at, wave)| share(at, wave)).collect::<Result<_, _>>()?,
+            waves: waves.iter().enumerate().map(|(at, wave)| wave.parse_wave(at)).collect::<Result<_, _>>()?,
             max_parallel: within("strategy.max_parallel", strategy.max_parallel, 10, 1, 1_000)?,
             soak_seconds: within("strategy.soak_seconds", strategy.soak_seconds, 60, 0, 86_400)?,
             max_failures: max_failures.parse("strategy.max_failures")?,

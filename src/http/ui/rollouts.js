@@ -69,13 +69,21 @@ function state(name) {
   return h("span", { class: `badge rollout-${name in STATES ? name : "aborted"}` }, STATES[name] ?? printable(name));
 }
 
+/** Users who are done, in a list; of one that ended long ago it may not be known. */
+function howFar(counts) {
+  if (!counts) return "";
+  const failed = counts.failed > 0 ? `, ${count(counts.failed)} failed` : "";
+  return `${count(counts.done)} of ${count(counts.all)} done${failed}, `;
+}
+
 function showList() {
   const current = chosen();
   byId("list").replaceChildren(
     ...rollouts.map((rollout) => h("li", {},
       h("a", { href: `#/${encodeURIComponent(rollout.id)}`, "aria-current": String(rollout.id === current) },
         h("span", { class: "name" }, printable(rollout.change)), state(rollout.state),
-        h("span", { class: "muted small" }, ` ${printable(rollout.id)}`)))),
+        h("span", { class: "muted small" }, ` ${howFar(rollout.counts)}${when(rollout.created_at)} by ${printable(rollout.created_by)}`),
+        h("span", { class: "muted small name-of-rollout" }, printable(rollout.id))))),
     ...notUnderstood.map((id) => h("li", { class: "muted small" }, `${printable(id)}: of a later version, or damaged`)));
   if (rollouts.length + notUnderstood.length === 0) byId("list").replaceChildren(h("li", { class: "muted" }, "There are none."));
 }
@@ -162,8 +170,9 @@ function show(rollout) {
     ...failures(progress),
   ].filter(Boolean));
   const known = rollouts.find(({ id }) => id === rollout.id);
-  if (known && (known.state !== rollout.state || byId("list").querySelector("[aria-current=true]")?.hash !== location.hash)) {
-    known.state = rollout.state;
+  const counts = JSON.stringify(progress.users);
+  if (known && (known.state !== rollout.state || JSON.stringify(known.counts) !== counts || byId("list").querySelector("[aria-current=true]")?.hash !== location.hash)) {
+    [known.state, known.counts] = [rollout.state, progress.users];
     if (!byId("list").contains(document.activeElement)) showList();
   }
   if (focused) byId("rollout").querySelector(`[data-action="${CSS.escape(focused)}"]`)?.focus();

@@ -26,6 +26,7 @@ fn rollout(strategy: Strategy) -> Rollout {
         changed_by: "ops".into(),
         changed_at: Timestamp::UNIX_EPOCH,
         planned_seconds: 0,
+        figures: None,
     }
 }
 
@@ -33,7 +34,7 @@ fn rollout(strategy: Strategy) -> Rollout {
 fn journal(people: &[(&str, u32, &[Event])]) -> Journal {
     let mut journal = Journal::default();
     for (name, wave, events) in people {
-        let selected = [Event::Selected { wave: *wave }];
+        let selected = [Event::Selected { wave: *wave, is_stopped: false }];
         for event in selected.iter().chain(*events) {
             journal.take(Line { u: Some(user(name)), event: event.clone() });
         }
@@ -94,6 +95,77 @@ fn until_a_canary_was_ready_others_take_its_place_one_by_one() {
     assert_eq!(steps(&self::rollout(none), &people, &[], 0), moved(&["c", "d"]));
 }
 
+/// Nobody of them can show that it works: there is nothing to wait for.
+#[test]
+fn where_no_container_runs_everybody_goes_at_once_and_else_those_first_that_do() {
+    let stopped = |people: &[(&str, u32, bool, &[Event])]| {
+        let mut journal = Journal::default();
+        for (name, wave, is_stopped, events) in people {
+            let selected = [Event::Selected { wave: *wave, is_stopped: *is_stopped }];
+            for event in selected.iter().chain(*events) {
+                journal.take(Line { u: Some(user(name)), event: event.clone() });
+            }
+        }
+        journal
+    };
+    let rollout = rollout(Strategy { max_parallel: 2, ..Strategy::default() });
+    let done = [begun(), Event::Sent { at: 0 }, Event::Done];
+    let ready = [begun(), Event::Sent { at: 0 }, Event::Ready { at: 0 }, Event::Done];
+    let all = stopped(&[("a", 0, true, &done), ("b", 1, true, &[]), ("c", 1, true, &[]), ("d", 1, true, &[])]);
+    assert_eq!(steps(&rollout, &all, &[], 0), moved(&["b", "c"]));
+    let named = Strategy { canaries: Canaries::Named(Vec::new()), ..rollout.strategy.clone() };
+    assert_eq!(steps(&self::rollout(named), &all, &[], 0), moved(&["b", "c"]));
+    // One runs: it goes first, and alone.
+    let one =
+        |c: &[Event]| stopped(&[("a", 0, true, &done), ("b", 1, true, &[]), ("c", 1, false, c), ("d", 1, true, &[])]);
+    assert_eq!(steps(&rollout, &one(&[]), &[], 0), moved(&["c"]));
+    assert_eq!(steps(&rollout, &one(&[begun(), Event::Sent { at: 0 }]), &[], 0), []);
+    assert_eq!(steps(&rollout, &one(&ready), &[], 0), moved(&["b", "d"]));
+    // The only one that ran is left out: nobody can prove it any more.
+    let left_out = [Event::Skipped { why: "excluded".into() }];
+    assert_eq!(steps(&rollout, &one(&left_out), &[], 0), moved(&["b", "d"]));
+}
+
+#[test]
+fn the_reason_of_a_pause_says_how_many_have_failed_by_now() {
+    let mut rollout = rollout(Strategy::default());
+    let gone_wrong = [begun(), failed(), Event::Returned];
+    let one = journal(&[("a", 0, &gone_wrong), ("b", 0, &[])]);
+    let two = journal(&[("a", 0, &gone_wrong), ("b", 0, &gone_wrong)]);
+    let reason = |failed: u32| format!("{failed} failed, where 0 may (image_pull: {failed})");
+    assert_eq!(steps(&rollout, &one, &[], 0), [Step::Pause(reason(1))]);
+    (rollout.state, rollout.reason) = (RolloutState::Paused, Some(reason(1)));
+    assert_eq!(steps(&rollout, &one, &[], 0), [], "said already");
+    assert_eq!(steps(&rollout, &two, &[], 0), [Step::Pause(reason(2))]);
+    // What somebody said stays.
+    rollout.reason = Some("paused by ops".into());
+    let both = format!("paused by ops; {}", reason(1));
+    assert_eq!(steps(&rollout, &one, &[], 0), [Step::Pause(both.clone())]);
+    rollout.reason = Some(both);
+    assert_eq!(steps(&rollout, &one, &[], 0), []);
+    assert_eq!(steps(&rollout, &two, &[], 0), [Step::Pause(format!("paused by ops; {}", reason(2)))]);
+}
+
+/// Nobody looks at them any more: they neither soak nor wait.
+#[test]
+fn nobody_is_on_the_way_in_a_rollout_that_was_given_up() {
+    let sent = [begun(), Event::Sent { at: 0 }];
+    let ready = [begun(), Event::Sent { at: 0 }, Event::Ready { at: 0 }];
+    let done = [begun(), Event::Sent { at: 0 }, Event::Done];
+    let failed = [begun(), failed()];
+    let people = [("a", 0, &done[..]), ("b", 0, &ready), ("c", 0, &sent), ("d", 0, &failed), ("e", 1, &[])];
+    let stages: Vec<String> = journal(&people)
+        .given_up()
+        .people
+        .into_values()
+        .map(|person| match person.stage {
+            Stage::Skipped { why } => why,
+            other => other.name().to_owned(),
+        })
+        .collect();
+    assert_eq!(stages, ["done", "aborted_on_the_way", "aborted_on_the_way", "failed", "aborted"]);
+}
+
 #[test]
 fn no_more_are_on_the_way_than_may_be_and_who_soaks_is_not() {
     let rollout = rollout(Strategy { max_parallel: 2, canaries: Canaries::Number(0), ..Strategy::default() });
@@ -133,7 +205,7 @@ fn one_more_failure_than_allowed_pauses_it_and_who_failed_is_taken_back() {
     let reason = "2 failed, where 1 may (image_pull: 2)".to_owned();
     let back = |names: &[&str]| names.iter().map(|name| Step::Return(user(name))).collect::<Vec<_>>();
     assert_eq!(steps(&rollout, &two, &[], 0), [back(&["a", "b"]), vec![Step::Pause(reason)]].concat());
-    rollout.state = RolloutState::Paused;
+    (rollout.state, rollout.reason) = (RolloutState::Paused, Some("2 failed, where 1 may (image_pull: 2)".into()));
     assert_eq!(steps(&rollout, &two, &[], 0), back(&["a", "b"]), "also while it is paused");
     (rollout.state, rollout.accepted_failures) = (RolloutState::Running, 2);
     assert_eq!(steps(&rollout, &two, &[], 0), [back(&["a", "b"]), moved(&["c"])].concat(), "resumed");
@@ -181,7 +253,10 @@ fn a_journal_is_the_same_after_it_was_written_and_read_and_a_torn_line_is_none()
         [begun(), Event::Sent { at: 1 }, Event::Ready { at: 2 }, Event::Unready, Event::Ready { at: 3 }, Event::Done];
     let people: [(&str, u32, &[Event]); 2] = [("a", 0, &done), ("b", 1, &[begun(), failed(), Event::Returned])];
     let written = people.iter().flat_map(|(name, wave, events)| {
-        [Event::Selected { wave: *wave }].into_iter().chain(events.iter().cloned()).map(|event| (user(name), event))
+        [Event::Selected { wave: *wave, is_stopped: false }]
+            .into_iter()
+            .chain(events.iter().cloned())
+            .map(|event| (user(name), event))
     });
     let mut bytes = super::super::words::lines(written);
     assert_eq!(Journal::read(&bytes), journal(&people));
