@@ -58,6 +58,10 @@ pub struct Record {
     /// How many tasks there are to be, where a replacement has stopped the former one and not started the next.
     #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
     pub resume: Option<u32>,
+    /// When a registration was begun of which it is not written down how it ended, in milliseconds of the Unix epoch. There may be a
+    /// revision that is not in `revisions`.
+    #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
+    pub registering: Option<i64>,
     /// What ECS last accepted for the user.
     #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,

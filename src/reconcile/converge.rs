@@ -3,11 +3,13 @@
 pub(super) mod lock;
 mod staging;
 mod taking_in;
+mod unwritten;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,7 @@ use crate::domain::{BaseChoice, Coordinates, CurrentDefinition, Phase, UserId, w
 use crate::ledger::{Ask, Hold, LedgerError};
 use crate::staging::Staging;
 use lock::Lock;
+pub(super) use unwritten::NewestRevisions;
 
 /// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
 /// consistency, and both pass in seconds; ten, with their waits, are about 20 s.
@@ -228,6 +231,12 @@ impl Reconciler {
         observed.resume = lock.resume();
         observed.remembered_access_point = lock.access_point(&at.file_system_id);
         observed.done.not_removed = lock.not_removed(target);
+        let mut registering = lock.registering();
+        if let Some(since) = registering.filter(|_| target.needs_base()) {
+            let unwritten = self.unwritten_revisions(&at, user, since, cancelled).await?;
+            observed.revisions.extend(unwritten);
+            registering = None;
+        }
         observed.done.registered = self.left_over(user, target, &observed).await?;
         // ECS remembers a deleted service for a while; who comes back then is new all the same.
         let existed = observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
@@ -254,6 +263,7 @@ impl Reconciler {
             heeded,
             is_to_yield,
             staged,
+            registering,
             began,
             looked: began,
             deadline,
@@ -303,6 +313,8 @@ struct Run<'a> {
     heeded: Instant,
     is_to_yield: bool,
     staged: Option<StagedSignIn>,
+    /// When a registration was begun whose end is not known, in milliseconds of the Unix epoch.
+    registering: Option<i64>,
     began: Instant,
     /// When the last look began.
     looked: Instant,
@@ -406,6 +418,11 @@ impl Run<'_> {
             // Where no files can be staged, nothing is registered either.
             self.staging().prepare(self.user).await?;
         }
+        if registers {
+            // Before it: were this process killed before it has the answer, the next one has to know that there may be a revision.
+            self.registering = Some(Timestamp::now().as_millisecond());
+            self.remember().await?;
+        }
         let starts_task = step.starts_task();
         if starts_task {
             // A service that starts before its files are written signs nobody in (incident 23).
@@ -437,6 +454,10 @@ impl Run<'_> {
         }
         if registers && let Some(registered) = &self.observed.done.registered {
             self.did.registered.insert(registered.arn.clone());
+        }
+        let is_open = matches!(&taken, Err(ConvergeError::Aws(error)) if !was_refused(error));
+        if registers && !is_open {
+            self.registering = None;
         }
         if let Ok(Taken::Conflict(_)) = &taken {
             // It was refused, so that nothing runs what was registered.
@@ -610,7 +631,7 @@ impl Run<'_> {
 
     /// Writes down what is known of the user, when that has changed.
     async fn remember(&mut self) -> Result<(), ConvergeError> {
-        self.lock.remember(&self.at, &self.observed).await
+        self.lock.remember(&self.at, &self.observed, self.registering).await
     }
 
     /// When only waiting is left: until then there is nothing to see. Before a change has had the time to show, whatever is read

@@ -63,7 +63,7 @@ use crate::staging::{Staging, StagingError, StagingResult};
 use accepted_work::UnderWay;
 use cancel::Cancellations;
 use changes::Changes;
-use converge::Reply;
+use converge::{NewestRevisions, Reply};
 use deletions::Deletions;
 use hints::Hints;
 use intent::Work;
@@ -141,6 +141,7 @@ pub struct Reconciler {
     pursuits: Pursuits,
     hints: Hints,
     newest_base: NewestBase,
+    newest_revisions: NewestRevisions,
 }
 
 /// What a converge came to.
@@ -272,6 +273,7 @@ impl Reconciler {
             pursuits: Pursuits::default(),
             hints: Hints::default(),
             newest_base: NewestBase::default(),
+            newest_revisions: NewestRevisions::default(),
         }
     }
 

@@ -6,11 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aws_emulator::{Behaviour, Options as EmulatorOptions};
-use openclaw_provisioner::domain::UserId;
+use openclaw_provisioner::domain::{LABEL_DIGEST, LABEL_USER, UserId};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{BASE, CLUSTER, auth};
+use crate::harness::{BASE, CLUSTER, USER_FAMILY, auth};
 use crate::setting;
 use crate::world::{Replica, World};
 
@@ -122,6 +122,9 @@ fn a_rollout_goes_on_whichever_replica_is_killed_and_moves_nobody_twice() {
     let newcomers: Vec<String> = (0..two.newcomers).map(|n| format!("new-{n}")).collect();
     let everybody: Vec<String> = all.iter().chain(&newcomers).cloned().collect();
     assert_eq!(self::bases(&world, &everybody), BTreeMap::from([("3".to_owned(), everybody.len())]));
+    for ((user, digest), revisions) in registered(&world) {
+        assert_eq!(revisions.len(), 1, "{user} has {digest} in {revisions:?}");
+    }
     let calls = world.emulator.calls();
     for user in &all {
         let name = UserId::parse(user).unwrap().service_name();
@@ -143,6 +146,32 @@ fn a_rollout_goes_on_whichever_replica_is_killed_and_moves_nobody_twice() {
         assert!(is_signed_in, "{user} is signed out");
     }
     println!("{users} users, {} killed, {} provisioned beside it", kills - two.kills_left, newcomers.len());
+}
+
+/// Revisions of users, deregistered ones too, by their user and by what they were rendered to.
+fn registered(world: &World) -> BTreeMap<(String, String), Vec<String>> {
+    let mut found: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for status in ["ACTIVE", "INACTIVE"] {
+        let mut page = Value::Null;
+        loop {
+            let mut input = json!({"familyPrefix": USER_FAMILY, "status": status, "maxResults": 100});
+            if !page.is_null() {
+                input["nextToken"] = page;
+            }
+            let mut listed = world.aws.aws("ecs", "ListTaskDefinitions", input);
+            for arn in listed["taskDefinitionArns"].as_array().unwrap() {
+                let definition = world.aws.aws("ecs", "DescribeTaskDefinition", json!({"taskDefinition": arn}));
+                let labels = &definition["taskDefinition"]["containerDefinitions"][0]["dockerLabels"];
+                let label = |name: &str| labels[name].as_str().unwrap().to_owned();
+                found.entry((label(LABEL_USER), label(LABEL_DIGEST))).or_default().push(arn.to_string());
+            }
+            page = listed["nextToken"].take();
+            if page.is_null() {
+                break;
+            }
+        }
+    }
+    found
 }
 
 /// How many of these users are on which number of the base, as ECS has it.

@@ -124,7 +124,7 @@ impl Ecs {
         self.listed_revisions(family, which, page).await.map(Some)
     }
 
-    async fn listed_revisions(
+    pub(super) async fn listed_revisions(
         &self,
         family: &str,
         which: Revisions,

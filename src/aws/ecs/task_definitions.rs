@@ -8,7 +8,7 @@ use aws_sdk_ecs::config::retry::RetryConfig;
 use aws_sdk_ecs::types::{ContainerDefinition, SortOrder, TaskDefinitionField, TaskDefinitionStatus};
 use serde_json::{Map, Value};
 
-use super::Ecs;
+use super::{Ecs, Revisions};
 use crate::aws::limiter::QueuePosition;
 use crate::aws::raw::{CaptureAnswer, replace_body};
 use crate::aws::{AwsError, Bucket, ErrorKind};
@@ -91,6 +91,15 @@ impl Ecs {
         let answer = call.sort(SortOrder::Desc).max_results(1).send().await;
         let answer = answer.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
         Ok(answer.task_definition_arns().first().cloned())
+    }
+
+    /// ARNs of the newest ACTIVE revisions of a family, the newest first: as many as are on one page.
+    ///
+    /// # Errors
+    /// AWS's answer, when it is not one.
+    pub async fn newest_revisions(&self, family: &str) -> Result<Vec<String>, AwsError> {
+        self.turn(Bucket::TaskDefinitionRead, "ecs:ListTaskDefinitions").await?;
+        Ok(self.listed_revisions(family, Revisions::Active, None).await?.arns)
     }
 
     /// Describes a definition, once the caller has its token.

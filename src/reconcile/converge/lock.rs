@@ -106,6 +106,14 @@ impl Lock {
         }
     }
 
+    /// When a registration was begun whose end is not known.
+    pub(super) fn registering(&self) -> Option<i64> {
+        match self {
+            Self::Held(held) => held.record().registering,
+            Self::Without { .. } => None,
+        }
+    }
+
     /// The deregistered revisions that are remembered of the user.
     pub(super) fn deregistered(&self) -> BTreeSet<String> {
         match self {
@@ -136,8 +144,13 @@ impl Lock {
         remembered.filter(|point| point.file_system_id == file_system_id).map(|point| point.id.clone())
     }
 
-    /// Writes down what is known of the user, when that has changed.
-    pub(super) async fn remember(&mut self, at: &Coordinates, observed: &Observed) -> Result<(), ConvergeError> {
+    /// Writes down what is known of the user, when that has changed. `registering`: when a registration was begun whose end is not known.
+    pub(super) async fn remember(
+        &mut self,
+        at: &Coordinates,
+        observed: &Observed,
+        registering: Option<i64>,
+    ) -> Result<(), ConvergeError> {
         let Self::Held(held) = self else { return Ok(()) };
         let Observed { revisions, deregistered, resume, accepted, access_point_id, .. } = observed;
         let mut record = held.record().with_revisions(revisions.clone());
@@ -145,7 +158,7 @@ impl Lock {
         let mut kept: Vec<&String> = deregistered.iter().collect();
         kept.sort_by_key(newest_first);
         record.deregistered = kept.into_iter().take(MOST_DEREGISTERED).cloned().collect();
-        record.resume = *resume;
+        (record.resume, record.registering) = (*resume, registering);
         record.accepted = accepted.clone().or(record.accepted);
         if let Some(id) = access_point_id.clone() {
             record.access_point = Some(RememberedAccessPoint { id, file_system_id: at.file_system_id.clone() });

@@ -22,6 +22,7 @@ use super::error::ConvergeError;
 use crate::domain::{UserId, with_causes};
 use crate::ledger::Hold;
 pub use revisions::Sweep;
+pub(super) use revisions::owner;
 
 /// How often a page of the family is looked at in the background.
 const EVERY: Duration = Duration::from_secs(300);

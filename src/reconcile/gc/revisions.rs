@@ -375,7 +375,7 @@ pub(super) fn names(service: &Service, arn: &str) -> bool {
 }
 
 /// Whose it says that it is.
-fn owner(document: &Value) -> Option<UserId> {
+pub(in crate::reconcile) fn owner(document: &Value) -> Option<UserId> {
     let containers = document["containerDefinitions"].as_array()?;
     let label = containers.iter().find_map(|container| container["dockerLabels"][LABEL_USER].as_str())?;
     UserId::parse(label).ok()
