@@ -16,9 +16,7 @@ use super::openapi::{self, schemas};
 use super::requests::{DeleteQuery, NoFields, ProvisionRequest, RedeployRequest, ResizeRequest, StartRequest};
 use super::responses::{CancelResponse, ContainerResponse};
 use crate::domain::{State as ContainerState, UserId};
-use crate::reconcile::{
-    AcceptedWork, Caller, ConvergeError, ConvergeOutcome, Converged, Desired, Refusal, SignInChange, Target,
-};
+use crate::reconcile::{AcceptedWork, Caller, ConvergeError, ConvergeOutcome, Converged, Intent, Refusal};
 
 pub(super) type UserPath = Result<Path<String>, PathRejection>;
 
@@ -33,8 +31,7 @@ pub(super) async fn provision(
     Extension(caller): Extension<Caller>,
     Json(request): Json<ProvisionRequest>,
 ) -> Result<Response, Problem> {
-    let (user, sign_in, target) = request.parse()?;
-    respond(&app, &caller, user, target, sign_in).await
+    respond(&app, request.parse(&caller)?).await
 }
 
 /// How a user's container is
@@ -73,9 +70,7 @@ pub(super) async fn resize(
     path: UserPath,
     Json(request): Json<ResizeRequest>,
 ) -> Result<Response, Problem> {
-    let user = user_in(path)?;
-    let target = request.parse()?;
-    let resized = respond(&app, &caller, user, target, SignInChange::None).await;
+    let resized = respond(&app, request.parse(&caller, user_in(path)?)?).await;
     // Here the size is the whole body.
     resized.map_err(|problem| problem.without_field_prefix("size."))
 }
@@ -92,9 +87,7 @@ pub(super) async fn redeploy(
     path: UserPath,
     OptionalJson(request): OptionalJson<RedeployRequest>,
 ) -> Result<Response, Problem> {
-    let user = user_in(path)?;
-    let target = request.parse()?;
-    respond(&app, &caller, user, target, SignInChange::None).await
+    respond(&app, request.parse(&caller, user_in(path)?)?).await
 }
 
 /// Start a user's container
@@ -107,7 +100,7 @@ pub(super) async fn start(
     path: UserPath,
     OptionalJson(request): OptionalJson<StartRequest>,
 ) -> Result<Response, Problem> {
-    respond(&app, &caller, user_in(path)?, request.parse(), SignInChange::None).await
+    respond(&app, request.parse(&caller, user_in(path)?)).await
 }
 
 /// Stop a user's container
@@ -122,7 +115,7 @@ pub(super) async fn stop(
     path: UserPath,
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, Problem> {
-    respond(&app, &caller, user_in(path)?, Target::stop(), SignInChange::None).await
+    respond(&app, Intent::stop(&caller, user_in(path)?)).await
 }
 
 /// Stop what is under way for a user
@@ -174,7 +167,7 @@ pub(super) async fn delete(
         let fix = "the only ones are data=keep or data=purge, and force=true";
         Problem::of_field(Code::InvalidField, "query", "there is a parameter that is not known", fix)
     })?;
-    respond(&app, &caller, user, query.parse()?, SignInChange::None).await
+    respond(&app, query.parse(&caller, user)?).await
 }
 
 pub(super) fn user_in(path: UserPath) -> Result<UserId, Problem> {
@@ -183,32 +176,19 @@ pub(super) fn user_in(path: UserPath) -> Result<UserId, Problem> {
     Ok(UserId::parse(&text)?)
 }
 
-async fn respond(
-    app: &App,
-    caller: &Caller,
-    user: UserId,
-    target: Target,
-    sign_in: SignInChange,
-) -> Result<Response, Problem> {
-    let on_the_way = target.on_the_way();
-    let awaits_state = !matches!(target, Target::Present { desired: Desired::Unchanged, .. });
-    let converged = app.reconciler.apply(caller, user.clone(), target, sign_in).await?;
+pub(super) async fn respond(app: &App, intent: Intent) -> Result<Response, Problem> {
+    let (user, on_the_way) = (intent.user().clone(), intent.on_the_way());
+    let converged = app.reconciler.apply(intent).await?;
     let accepted = match converged.outcome {
         ConvergeOutcome::Waiting => app.reconciler.accepted_work(&user).await,
         ConvergeOutcome::Created | ConvergeOutcome::Changed | ConvergeOutcome::Unchanged => None,
     };
-    Ok(answer(&user, on_the_way, awaits_state, converged, accepted))
+    Ok(answer(&user, on_the_way, converged, accepted))
 }
 
 /// The answer to a converge, with where to look next.
-pub(super) fn answer(
-    user: &UserId,
-    on_the_way: ContainerState,
-    awaits_state: bool,
-    converged: Converged,
-    accepted: Option<AcceptedWork>,
-) -> Response {
-    let status = status_of(&converged, awaits_state);
+fn answer(user: &UserId, on_the_way: ContainerState, converged: Converged, accepted: Option<AcceptedWork>) -> Response {
+    let status = status_of(&converged);
     let body = ContainerResponse::of_converged(user, on_the_way, converged).with_accepted(accepted);
     let mut response = (status, axum::Json(body)).into_response();
     if let Ok(location) = HeaderValue::try_from(format!("/containers/{user}")) {
@@ -219,15 +199,11 @@ pub(super) fn answer(
 
 /// 201 made, 202 changed, 200 nothing to change. Who asks for a state (provision, start, stop) gets 202 also while the
 /// container is only on its way there.
-fn status_of(converged: &Converged, awaits_state: bool) -> StatusCode {
-    let on_its_way = converged.view.as_ref().is_none_or(|view| match view.status.state {
-        ContainerState::Provisioning | ContainerState::Stopping | ContainerState::Deleting => true,
-        ContainerState::Running | ContainerState::Stopped | ContainerState::Failed => false,
-    });
+const fn status_of(converged: &Converged) -> StatusCode {
     match converged.outcome {
         ConvergeOutcome::Created => StatusCode::CREATED,
         ConvergeOutcome::Changed | ConvergeOutcome::Waiting => StatusCode::ACCEPTED,
-        ConvergeOutcome::Unchanged if awaits_state && on_its_way => StatusCode::ACCEPTED,
+        ConvergeOutcome::Unchanged if converged.is_on_its_way => StatusCode::ACCEPTED,
         ConvergeOutcome::Unchanged => StatusCode::OK,
     }
 }

@@ -19,7 +19,7 @@ use super::error::Problem;
 use super::openapi::{self, schemas};
 use super::requests::NoFields;
 use super::responses::{WarningBody, warned};
-use crate::reconcile::{Caller, ConvergeOutcome, SignInChange, Target};
+use crate::reconcile::{Caller, ConvergeOutcome, Intent};
 use crate::staging::Location;
 
 /// `PUT /containers/{user_id}/credentials`.
@@ -217,9 +217,8 @@ pub(super) async fn put(
     Json(request): Json<PutRequest>,
 ) -> Result<Response, Problem> {
     let user = user_in(path)?;
-    let auth = Box::new(ChatGptAuth::parse(request.auth)?);
-    let sign_in = SignInChange::Send { auth, force: request.force };
-    let converged = app.reconciler.apply(&caller, user.clone(), Target::unchanged(), sign_in).await?;
+    let auth = ChatGptAuth::parse(request.auth)?;
+    let converged = app.reconciler.apply(Intent::put_credentials(&caller, user.clone(), auth, request.force)).await?;
     let result = converged.sign_in.as_ref().map(|sign_in| &sign_in.result);
     let staged = result.and_then(|result| result.staged);
     let body = PutResponse {
@@ -248,8 +247,7 @@ pub(super) async fn delete(
     Extension(caller): Extension<Caller>,
     path: UserPath,
 ) -> Result<Response, Problem> {
-    let user = user_in(path)?;
-    let converged = app.reconciler.apply(&caller, user, Target::unchanged(), SignInChange::Remove).await?;
+    let converged = app.reconciler.apply(Intent::remove_credentials(&caller, user_in(path)?)).await?;
     Ok(known_or_accepted(converged.outcome, StatusCode::NO_CONTENT).into_response())
 }
 
@@ -277,7 +275,7 @@ pub(super) async fn repair(
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, Problem> {
     let user = user_in(path)?;
-    let converged = app.reconciler.repair_credentials(&caller, user.clone()).await?;
+    let converged = app.reconciler.apply(Intent::repair_credentials(&caller, user.clone())).await?;
     let status = known_or_accepted(converged.outcome, StatusCode::OK);
     let moved = converged.sign_in.map(|sign_in| sign_in.moved_aside).unwrap_or_default();
     let moved = moved.into_iter().map(|(from, to)| Moved { from, to }).collect();

@@ -12,12 +12,11 @@ use utoipa::ToSchema;
 
 use super::App;
 use super::body::OptionalJson;
-use super::containers::{UserPath, answer, user_in};
+use super::containers::{UserPath, respond, user_in};
 use super::error::Problem;
 use super::openapi::{self, schemas};
 use super::requests::NoFields;
-use crate::domain::State as ContainerState;
-use crate::reconcile::{Caller, GatewayAuth};
+use crate::reconcile::{Caller, GatewayAuth, Intent};
 
 // Without `Debug`: it holds the token.
 /// How a web app reaches a user's gateway.
@@ -81,7 +80,5 @@ pub(super) async fn rotate(
     path: UserPath,
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, Problem> {
-    let user = user_in(path)?;
-    let rotated = app.reconciler.rotate_gateway_token(&caller, user.clone()).await?;
-    Ok(answer(&user, ContainerState::Provisioning, false, rotated, None))
+    respond(&app, Intent::rotate_gateway_token(&caller, user_in(path)?)).await
 }

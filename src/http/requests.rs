@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::body::Object;
 use super::openapi::schemas;
 use crate::domain::{ImageRef, Labels, RawSize, RolloutOrder, Secrets, Size, SpecPatch, UserId, Variables};
-use crate::reconcile::{SignInChange, Target};
+use crate::reconcile::{Caller, Intent, Redeploy};
 use crate::rollout::words::Change;
 
 /// `POST /provision`.
@@ -55,7 +55,7 @@ impl fmt::Debug for ProvisionRequest {
 impl ProvisionRequest {
     /// Parses every field, before anything is touched. An `image` of null is no pin, and takes none away: a caller
     /// that provisions at every sign-in must not undo what an operator pinned (incident 5).
-    pub(super) fn parse(self) -> Result<(UserId, SignInChange, Target), Invalid> {
+    pub(super) fn parse(self, caller: &Caller) -> Result<Intent, Invalid> {
         let user = UserId::parse(&self.user_id)?;
         let auth = self.auth.map(ChatGptAuth::parse).transpose()?;
         let patch = SpecPatch {
@@ -71,8 +71,7 @@ impl ProvisionRequest {
         };
         // What this request alone contradicts needs no look at what the user has.
         patch.check()?;
-        let sign_in = auth.map_or(SignInChange::None, |auth| SignInChange::Send { auth: Box::new(auth), force: false });
-        Ok((user, sign_in, Target::provision(patch).in_order(self.rollout_order)))
+        Ok(Intent::provision(caller, user, patch, auth).in_order(self.rollout_order))
     }
 }
 
@@ -103,8 +102,8 @@ pub(super) struct StartRequest {
 }
 
 impl StartRequest {
-    pub(super) fn parse(self) -> Target {
-        Target::start().in_order(self.rollout_order)
+    pub(super) fn parse(self, caller: &Caller, user: UserId) -> Intent {
+        Intent::start(caller, user).in_order(self.rollout_order)
     }
 }
 
@@ -118,20 +117,22 @@ pub(super) struct ResizeRequest {
 }
 
 impl ResizeRequest {
-    pub(super) fn parse(self) -> Result<Target, Invalid> {
+    pub(super) fn parse(self, caller: &Caller, user: UserId) -> Result<Intent, Invalid> {
         let size = Size::parse(RawSize { cpu: self.cpu, memory_mib: self.memory_mib }, "")?;
-        Ok(Target::resize(size).in_order(self.rollout_order))
+        Ok(Intent::resize(caller, user, size).in_order(self.rollout_order))
     }
 }
 
 impl RedeployRequest {
-    pub(super) fn parse(self) -> Result<Target, Invalid> {
+    pub(super) fn parse(self, caller: &Caller, user: UserId) -> Result<Intent, Invalid> {
         let image = match self.image {
             None => None,
             Some(None) => Some(None),
             Some(Some(image)) => Some(Some(pin(&image)?)),
         };
-        Ok(Target::redeploy(image, release(self.openclaw_version)?, self.force).in_order(self.rollout_order))
+        let openclaw_version = release(self.openclaw_version)?;
+        let redeploy = Redeploy { image, openclaw_version, restart: self.force };
+        Ok(Intent::redeploy(caller, user, redeploy).in_order(self.rollout_order))
     }
 
     /// As the change of a rollout, whose strategy says the order.
@@ -162,7 +163,7 @@ pub(super) struct DeleteQuery {
 }
 
 impl DeleteQuery {
-    pub(super) fn parse(&self) -> Result<Target, Invalid> {
+    pub(super) fn parse(&self, caller: &Caller, user: UserId) -> Result<Intent, Invalid> {
         let purge = match self.data.as_deref() {
             None | Some("keep") => false,
             Some("purge") => true,
@@ -179,7 +180,7 @@ impl DeleteQuery {
                 return Err(Invalid::new("force", "not true or false", fix));
             }
         };
-        Ok(Target::delete(purge, force))
+        Ok(Intent::delete(caller, user, purge, force))
     }
 }
 

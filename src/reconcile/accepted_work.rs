@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Reconciler;
 use super::accepting::Accepting;
-use super::intent::{EndNote, WorkNote};
+use super::work::{EndNote, WorkNote};
 use crate::domain::{Phase, Reason, ReasonCode, State, Status, UserId};
 use crate::ledger::Noted;
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::error::{ConvergeError, FailureKind};
-use super::intent::{EndNote, Work};
+use super::work::{EndNote, Work};
 use crate::aws::ServiceChange;
 use crate::domain::{Phase, with_causes};
 use crate::ledger::{LedgerError, PendingSlot};

@@ -13,8 +13,7 @@ use super::error::ConvergeError;
 use super::operation::Operation;
 use super::plan::{Observed, Refusal};
 use super::status::ContainerView;
-use super::target::Target;
-use super::{Caller, ConvergeOutcome, Converged, Reconciler, SignInChange};
+use super::{Caller, ConvergeOutcome, Converged, Intent, Reconciler, Verb};
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::service::{Deployment, Rollout, Service, ServiceDeployment, ServiceDeploymentState, ServiceStatus};
 use crate::domain::{UserId, with_causes};
@@ -68,7 +67,7 @@ impl Reconciler {
     /// `Refused(NotFound)` when there is no container, also when what was to make it has been cancelled. `Busy` when a
     /// step takes longer than a call waits.
     pub async fn cancel(self: &Arc<Self>, by: &Caller, user: &UserId) -> Result<Cancelled, ConvergeError> {
-        let mut operation = self.begin("cancel", by, user);
+        let mut operation = self.begin(Verb::Cancel, by, user);
         let result = self.cancel_all(by, user, &mut operation).await;
         operation.end(result.as_ref().map(Cancelled::outcome));
         result
@@ -98,7 +97,7 @@ impl Reconciler {
                 Some(CancelledDeployment::RolledBack)
             }
             true => {
-                self.apply_now(by, user, Target::stop()).await?;
+                self.apply_now(Intent::stop(by, user.clone())).await?;
                 Some(CancelledDeployment::ScaledToZero)
             }
         };
@@ -159,13 +158,8 @@ impl Reconciler {
     }
 
     /// As [`Self::apply`], and done when it answers.
-    async fn apply_now(
-        self: &Arc<Self>,
-        by: &Caller,
-        user: &UserId,
-        target: Target,
-    ) -> Result<Converged, ConvergeError> {
-        let converged = self.apply(by, user.clone(), target, SignInChange::None).await?;
+    async fn apply_now(self: &Arc<Self>, intent: Intent) -> Result<Converged, ConvergeError> {
+        let converged = self.apply(intent).await?;
         match converged.outcome {
             ConvergeOutcome::Created | ConvergeOutcome::Changed | ConvergeOutcome::Unchanged => Ok(converged),
             ConvergeOutcome::Waiting => Err(ConvergeError::Deadline { seconds: self.options.answer_within.as_secs() }),
@@ -183,7 +177,7 @@ impl Reconciler {
         let deadline = Instant::now() + self.options.answer_within;
         let mut pause = FIRST_PAUSE;
         loop {
-            let converged = self.apply_now(by, user, Target::unchanged()).await?;
+            let converged = self.apply_now(Intent::stage(by, user.clone())).await?;
             let placed_for = converged.view.map(|view| view.service.task_definition);
             if former.is_none() || placed_for == former {
                 return Ok(());

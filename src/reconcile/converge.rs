@@ -18,11 +18,11 @@ use tracing::Instrument as _;
 use super::accepting::Accepting;
 use super::error::{ConvergeError, FailureKind};
 use super::execute::Taken;
-use super::intent::Work;
 use super::operation::Operation;
 use super::plan::{NotRemoved, Observed, Plan, Refusal, Step, plan};
 use super::status::ContainerView;
 use super::target::Target;
+use super::work::Work;
 use super::{ConvergeOutcome, Converged, Reconciler, SignInChange, StagedSignIn};
 use crate::aws::{AwsError, ErrorKind, ServiceChange, fenced};
 use crate::domain::service::{ServiceStatus, is_newer_revision, revision};
@@ -583,6 +583,7 @@ impl Run<'_> {
             }),
             sign_in: self.staged.clone(),
             not_removed: Vec::new(),
+            is_on_its_way: false,
             without_lock: self.lock.missing(),
         }));
     }
@@ -700,7 +701,7 @@ impl Run<'_> {
                 Some(view)
             }
         };
-        Converged { outcome, view, sign_in: staged, not_removed: done.not_removed, without_lock }
+        Converged { outcome, view, sign_in: staged, not_removed: done.not_removed, is_on_its_way: false, without_lock }
     }
 }
 

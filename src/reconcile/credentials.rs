@@ -1,14 +1,12 @@
 //! A user's sign-in by itself: shown and repaired. Changes to it are converges like any other.
 
-use std::sync::Arc;
-
 use openclaw::freshness::SignIn;
 use openclaw::{CredentialPlan, Provider, Release, Warning};
 
+use super::Reconciler;
 use super::error::ConvergeError;
 use super::plan::Refusal;
 use super::status::ContainerView;
-use super::{Caller, Converged, Reconciler, SignInChange, Target};
 use crate::domain::{CurrentDefinition, UserId};
 use crate::staging::Location;
 
@@ -83,15 +81,6 @@ impl Reconciler {
             (None, false) => "access_token_only",
             (None, true) => "missing",
         })
-    }
-
-    /// Moves aside what shadows the sign-in that the release uses, because `by` asks for it, and puts that where the release
-    /// looks for it.
-    ///
-    /// # Errors
-    /// `Refused(NotFound)` when the user has no container, and as for any converge.
-    pub async fn repair_credentials(self: &Arc<Self>, by: &Caller, user: UserId) -> Result<Converged, ConvergeError> {
-        self.apply(by, user, Target::unchanged(), SignInChange::Repair).await
     }
 
     async fn current_of(&self, user: &UserId) -> Result<CurrentDefinition, ConvergeError> {

@@ -1,14 +1,12 @@
 //! A user's gateway: where it is, and the token that lets its owner in.
 
 use std::fmt;
-use std::sync::Arc;
 
 use openclaw::openclaw_json::{GATEWAY_PORT, GatewayToken};
 use secrecy::SecretString;
 
+use super::Reconciler;
 use super::error::ConvergeError;
-use super::target::Target;
-use super::{Caller, Converged, Reconciler, SignInChange};
 use crate::domain::UserId;
 
 /// How to reach a user's gateway.
@@ -85,13 +83,5 @@ impl Reconciler {
         };
         let port = named_port.or(port).unwrap_or(GATEWAY_PORT);
         Ok(Gateway { host: view.host, port, ready: view.serves, token })
-    }
-
-    /// Makes a new token and restarts the container with it, because `by` asks for it.
-    ///
-    /// # Errors
-    /// When the token is not in the file, when the file cannot be edited, and as for any converge.
-    pub async fn rotate_gateway_token(self: &Arc<Self>, by: &Caller, user: UserId) -> Result<Converged, ConvergeError> {
-        self.apply(by, user, Target::restart(), SignInChange::RotateGatewayToken).await
     }
 }

@@ -1,378 +1,219 @@
-//! What callers want of a user, as one piece of work: what a later request supersedes of earlier ones and what it adds, and how it
-//! is written down until it is done.
+//! What somebody wants of a user: one value, from the edge to the end.
 
 use std::fmt;
 
-use jiff::Timestamp;
-use openclaw::{ChatGptAuth, Provider, sha256_hex12};
-use secrecy::{ExposeSecret as _, SecretSlice};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use openclaw::ChatGptAuth;
 
-use super::SignInChange;
-use super::plan::Refusal;
-use super::target::{Definition, Desired, IfMissing, Target};
-use crate::domain::{Phase, RolloutOrder, SpecPatch, State};
-use crate::ledger::{Pending, Secret};
+use super::operation::Caller;
+use super::target::{Redeploy, Target};
+use crate::domain::{RolloutOrder, Size, SpecPatch, State, UserId};
 
-/// What is to be done for a user: first the delete, then the rest.
-#[derive(Clone)]
-pub(super) struct Work {
-    /// Who asked last, and for what.
-    pub(super) caller: String,
-    pub(super) operation: String,
-    /// When the first request of it was taken in.
-    pub(super) since: Timestamp,
-    /// How far it is.
-    pub(super) phase: Phase,
-    delete: Option<Deletion>,
-    /// What the last request asks for, where that can be done at once: without the base that what is pending needs. Not written
-    /// down, because what is pending has it in it.
-    at_once: Option<Target>,
-    present: Option<Target>,
-    changes: Vec<Change>,
+/// What an operation is called: in the audit log, in metrics and in accepted work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Made, if need be, and running.
+    Provision,
+    /// Another size.
+    Resize,
+    /// Rendered anew.
+    Redeploy,
+    /// Running.
+    Start,
+    /// Stopped.
+    Stop,
+    /// The same, by another task.
+    Restart,
+    /// Gone.
+    Delete,
+    /// A sign-in is staged.
+    Credentials,
+    /// The sign-in is taken away.
+    RemoveCredentials,
+    /// What shadows the sign-in is moved aside.
+    RepairCredentials,
+    /// The gateway gets another token.
+    RotateGatewayToken,
+    /// What goes on is stopped.
+    Cancel,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Deletion {
-    purge: bool,
-    force: bool,
+impl Verb {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Provision,
+        Self::Resize,
+        Self::Redeploy,
+        Self::Start,
+        Self::Stop,
+        Self::Restart,
+        Self::Delete,
+        Self::Credentials,
+        Self::RemoveCredentials,
+        Self::RepairCredentials,
+        Self::RotateGatewayToken,
+        Self::Cancel,
+    ];
+
+    /// By its stable name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verb| verb.name() == name)
+    }
+
+    /// The stable name, in snake case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Provision => "provision",
+            Self::Resize => "resize",
+            Self::Redeploy => "redeploy",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Delete => "delete",
+            Self::Credentials => "credentials",
+            Self::RemoveCredentials => "remove_credentials",
+            Self::RepairCredentials => "repair_credentials",
+            Self::RotateGatewayToken => "rotate_gateway_token",
+            Self::Cancel => "cancel",
+        }
+    }
 }
 
-/// A change of the sign-in that is not made yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "change", rename_all = "snake_case")]
-enum ChangeNote {
-    /// `key` says which of those that are kept apart.
+/// What a converge does to the user's sign-in, beside putting it where the release looks for it.
+#[derive(Debug, Clone)]
+pub enum SignInChange {
+    /// Nothing.
+    None,
+    /// Stage this one.
     Send {
-        key: String,
+        /// The sign-in.
+        auth: Box<ChatGptAuth>,
+        /// Also over a fresher one.
         force: bool,
     },
+    /// Take it away.
     Remove,
+    /// Move aside what shadows it.
     Repair,
+    /// Leave it, and give the gateway a new token.
     RotateGatewayToken,
 }
 
+/// Who wants what of whom.
 #[derive(Clone)]
-struct Change {
-    note: ChangeNote,
-    /// `None` also where nobody has read it.
-    auth: Option<Box<ChatGptAuth>>,
-}
-
-/// As it is written down.
-#[derive(Serialize, Deserialize)]
-pub(super) struct WorkNote {
-    caller: String,
-    pub(super) operation: String,
-    pub(super) since: Timestamp,
-    pub(super) phase: Phase,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    delete: Option<Deletion>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    present: Option<Target>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    changes: Vec<ChangeNote>,
-}
-
-/// Why work ended that only another request can mend, as it is written down.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct EndNote {
-    pub(super) operation: String,
-    pub(super) ended_at: Timestamp,
-    /// The code that the request would have been answered with.
-    pub(super) code: String,
-    pub(super) detail: String,
+pub struct Intent {
+    pub(super) verb: Verb,
+    pub(super) user: UserId,
+    pub(super) target: Target,
+    pub(super) sign_in: SignInChange,
+    pub(super) caller: Caller,
 }
 
 /// Variables are in plain sight in AWS, and not in a log.
-impl fmt::Debug for Work {
+impl fmt::Debug for Intent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operation, since, phase, .. } = self;
-        f.debug_struct("Work")
-            .field("operation", operation)
-            .field("since", since)
-            .field("phase", phase)
-            .finish_non_exhaustive()
+        f.debug_struct("Intent").field("verb", &self.verb).field("user", &self.user).finish_non_exhaustive()
     }
 }
 
-impl Work {
-    /// What one request asks for.
-    pub(super) fn new(caller: &str, operation: &str, target: Target, sign_in: SignInChange) -> Self {
-        let (delete, present) = match target {
-            Target::Absent { purge, force } => (Some(Deletion { purge, force }), None),
-            target @ Target::Present { .. } => (None, Some(target)),
-        };
-        Self {
-            caller: caller.to_owned(),
-            operation: operation.to_owned(),
-            since: Timestamp::now(),
-            phase: Phase::Queued,
-            delete,
-            at_once: None,
-            present,
-            changes: Change::of(sign_in).into_iter().collect(),
+impl Intent {
+    /// To take a user to `target`, their sign-in unchanged.
+    #[must_use]
+    pub fn new(verb: Verb, caller: &Caller, user: UserId, target: Target) -> Self {
+        Self { verb, user, target, sign_in: SignInChange::None, caller: caller.clone() }
+    }
+
+    /// Running, from the live base and the patched spec, with this sign-in; made if need be.
+    #[must_use]
+    pub fn provision(caller: &Caller, user: UserId, patch: SpecPatch, auth: Option<ChatGptAuth>) -> Self {
+        let intent = Self::new(Verb::Provision, caller, user, Target::provision(patch));
+        match auth {
+            Some(auth) => intent.with(SignInChange::Send { auth: Box::new(auth), force: false }),
+            None => intent,
         }
     }
 
-    /// The targets to converge to, one after the other.
-    pub(super) fn targets(&self) -> Vec<Target> {
-        let delete = self.delete.map(|Deletion { purge, force }| Target::Absent { purge, force });
-        delete.into_iter().chain(self.at_once.clone()).chain(self.present.clone()).collect()
+    /// Another size.
+    #[must_use]
+    pub fn resize(caller: &Caller, user: UserId, size: Size) -> Self {
+        Self::new(Verb::Resize, caller, user, Target::resize(size))
     }
 
-    /// The changes of the sign-in to make, in order.
-    pub(super) fn sign_in_changes(&self) -> Vec<SignInChange> {
-        self.changes.iter().filter_map(Change::to_make).collect()
+    /// Rendered anew.
+    #[must_use]
+    pub fn redeploy(caller: &Caller, user: UserId, redeploy: Redeploy) -> Self {
+        Self::new(Verb::Redeploy, caller, user, Target::redeploy(redeploy))
     }
 
-    /// Whether it takes the user's files away.
-    pub(super) fn purges(&self) -> bool {
-        self.delete.as_ref().is_some_and(|delete| delete.purge)
+    /// One task of what is registered.
+    #[must_use]
+    pub fn start(caller: &Caller, user: UserId) -> Self {
+        Self::new(Verb::Start, caller, user, Target::start())
     }
 
-    pub(super) fn is_delete_alone(&self) -> bool {
-        self.present.is_none()
+    /// No task.
+    #[must_use]
+    pub fn stop(caller: &Caller, user: UserId) -> Self {
+        Self::new(Verb::Stop, caller, user, Target::stop())
     }
 
-    /// Whether it is a delete that waits for nothing.
-    pub(super) fn is_forced(&self) -> bool {
-        self.delete.is_some_and(|delete| delete.force)
+    /// Nothing left of it. `purge`: the user's files neither; `force`: without waiting, and past what cannot be removed.
+    #[must_use]
+    pub fn delete(caller: &Caller, user: UserId, purge: bool, force: bool) -> Self {
+        Self::new(Verb::Delete, caller, user, Target::delete(purge, force))
     }
 
-    /// As [`Target::needs_no_files`].
-    pub(super) fn needs_no_files(&self) -> bool {
-        self.targets().iter().all(Target::needs_no_files)
+    /// This sign-in staged. `force`: also over a fresher one.
+    #[must_use]
+    pub fn put_credentials(caller: &Caller, user: UserId, auth: ChatGptAuth, force: bool) -> Self {
+        Self::stage(caller, user).with(SignInChange::Send { auth: Box::new(auth), force })
     }
 
-    /// The delete is done.
-    pub(super) fn deleted(&mut self) {
-        self.delete = None;
+    /// The sign-in that is there, put where the release looks for it.
+    #[must_use]
+    pub fn stage(caller: &Caller, user: UserId) -> Self {
+        Self::new(Verb::Credentials, caller, user, Target::unchanged())
     }
 
-    /// Whether that is what can be done at once, and more is to be done after it.
-    pub(super) fn is_at_once(&self, target: &Target) -> bool {
-        self.at_once.as_ref() == Some(target)
+    /// The sign-in taken away.
+    #[must_use]
+    pub fn remove_credentials(caller: &Caller, user: UserId) -> Self {
+        Self::new(Verb::RemoveCredentials, caller, user, Target::unchanged()).with(SignInChange::Remove)
     }
 
-    /// The sign-in is staged.
-    pub(super) fn signed_in(&mut self) {
-        self.changes.clear();
+    /// What shadows the sign-in that the release uses moved aside, and that one put where the release looks for it.
+    #[must_use]
+    pub fn repair_credentials(caller: &Caller, user: UserId) -> Self {
+        Self::new(Verb::RepairCredentials, caller, user, Target::unchanged()).with(SignInChange::Repair)
     }
 
-    /// The restart that was asked for has been made.
-    pub(super) fn restarted(&mut self) {
-        if let Some(Target::Present { restart, .. }) = &mut self.present {
-            *restart = false;
-        }
+    /// Another token of the gateway, and the container restarted with it.
+    #[must_use]
+    pub fn rotate_gateway_token(caller: &Caller, user: UserId) -> Self {
+        Self::new(Verb::RotateGatewayToken, caller, user, Target::restart()).with(SignInChange::RotateGatewayToken)
     }
 
-    /// This work and then `later`, as one. A delete makes what is before it needless, and no delete takes a purge back. What comes
-    /// after a delete is done after it. Of two changes the later one wins where they contradict each other.
-    ///
-    /// # Errors
-    /// When `later` cannot be done after this. Nothing is lost of this then.
-    pub(super) fn then(self, later: Self) -> Result<Self, Refusal> {
-        let Self { caller, operation, delete, present, changes, .. } = later;
-        let since = self.since;
-        let merged = |delete, present, changes| Self {
-            caller,
-            operation,
-            since,
-            phase: Phase::Queued,
-            delete,
-            at_once: None,
-            present,
-            changes,
-        };
-        if let Some(delete) = delete {
-            let before = self.delete.unwrap_or(delete);
-            let delete = Deletion { purge: delete.purge || before.purge, force: delete.force || before.force };
-            return Ok(merged(Some(delete), present, changes));
-        }
-        let Some(present) = present else { return Ok(self) };
-        match self.present {
-            None if !present.may_create() => Err(Refusal::NotFound),
-            None => Ok(merged(self.delete, Some(present), changes)),
-            Some(before) => {
-                let mut all = self.changes;
-                if changes_provider(&present) {
-                    all.retain(|change| !matches!(change.note, ChangeNote::Send { .. }));
-                }
-                for change in changes {
-                    add(&mut all, change);
-                }
-                // A stop must not have to wait for a base that is mended some day.
-                let is_kept = !present.needs_base() && before.needs_base() && self.delete.is_none();
-                let at_once = is_kept.then(|| present.clone());
-                Ok(Self { at_once, ..merged(self.delete, Some(before.then(present)?), all) })
-            }
-        }
+    /// The same in that order.
+    #[must_use]
+    pub fn in_order(mut self, order: Option<RolloutOrder>) -> Self {
+        self.target = self.target.in_order(order);
+        self
     }
 
-    /// Whether what is written down says all that `later` asks for, so that it is accepted already.
-    pub(super) fn includes(note: WorkNote, later: &Self) -> bool {
-        let noted = Self::of_note(note, |_| None);
-        let before = noted.to_note();
-        let Ok(merged) = noted.then(later.clone()) else { return false };
-        let after = merged.to_note();
-        before.delete == after.delete && before.present == after.present && before.changes == after.changes
+    /// Of whom.
+    #[must_use]
+    pub const fn user(&self) -> &UserId {
+        &self.user
     }
 
-    pub(super) fn to_note(&self) -> WorkNote {
-        WorkNote {
-            caller: self.caller.clone(),
-            operation: self.operation.clone(),
-            since: self.since,
-            phase: self.phase,
-            delete: self.delete,
-            present: self.present.clone(),
-            changes: self.changes.iter().map(|change| change.note.clone()).collect(),
-        }
+    /// The state that the container is in on its way there, whatever it was before.
+    #[must_use]
+    pub const fn on_the_way(&self) -> State {
+        self.target.on_the_way()
     }
 
-    /// For the ledger.
-    pub(super) fn to_pending(&self) -> Pending {
-        let intent = serde_json::to_value(self.to_note()).unwrap_or_default();
-        let sent: Vec<&ChatGptAuth> = self.changes.iter().filter_map(|change| change.auth.as_deref()).collect();
-        let sign_in = (!sent.is_empty()).then(|| {
-            let files = sent.into_iter().map(|auth| auth.to_sent_bytes());
-            let bytes: Vec<u8> = files.flat_map(|file| file.expose_secret().to_vec()).collect();
-            Secret::new(SecretSlice::from(bytes))
-        });
-        Pending { intent, sign_in }
-    }
-
-    /// From the ledger; `None` where a later version wrote something that this one does not know.
-    pub(super) fn of_pending(Pending { intent, sign_in }: &Pending) -> Option<Self> {
-        let note: WorkNote = serde_json::from_value(intent.clone()).ok()?;
-        let bytes = sign_in.as_ref().map(|secret| secret.expose_secret()).unwrap_or_default();
-        let files = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
-        let sent: Vec<ChatGptAuth> =
-            files.map_while(Result::ok).filter_map(|file| ChatGptAuth::parse(file).ok()).collect();
-        let work = Self::of_note(note, |key| sent.iter().find(|auth| key_of(auth) == key).cloned().map(Box::new));
-        let is_whole = |change: &Change| !matches!(change.note, ChangeNote::Send { .. }) || change.auth.is_some();
-        work.changes.iter().all(is_whole).then_some(work)
-    }
-
-    fn of_note(note: WorkNote, auth_of: impl Fn(&str) -> Option<Box<ChatGptAuth>>) -> Self {
-        let WorkNote { caller, operation, since, phase, delete, present, changes } = note;
-        let read = |note: ChangeNote| {
-            let auth = if let ChangeNote::Send { key, .. } = &note { auth_of(key) } else { None };
-            Change { note, auth }
-        };
-        let changes = changes.into_iter().map(read).collect();
-        Self { caller, operation, since, phase, delete, at_once: None, present, changes }
+    fn with(self, sign_in: SignInChange) -> Self {
+        Self { sign_in, ..self }
     }
 }
-
-impl WorkNote {
-    pub(super) fn read(intent: &Value) -> Option<Self> {
-        serde_json::from_value(intent.clone()).ok()
-    }
-
-    /// The state of a user who has no service while this goes on.
-    pub(super) fn state(&self) -> State {
-        match &self.present {
-            Some(present) if self.delete.is_none() => present.on_the_way(),
-            Some(_) | None => State::Deleting,
-        }
-    }
-
-    /// Whether the user is to have a container in the end.
-    pub(super) fn makes_container(&self) -> bool {
-        self.present.as_ref().is_some_and(Target::may_create)
-    }
-}
-
-impl Change {
-    fn of(change: SignInChange) -> Option<Self> {
-        let (note, auth) = match change {
-            SignInChange::None => return None,
-            SignInChange::Send { auth, force } => (ChangeNote::Send { key: key_of(&auth), force }, Some(auth)),
-            SignInChange::Remove => (ChangeNote::Remove, None),
-            SignInChange::Repair => (ChangeNote::Repair, None),
-            SignInChange::RotateGatewayToken => (ChangeNote::RotateGatewayToken, None),
-        };
-        Some(Self { note, auth })
-    }
-
-    fn to_make(&self) -> Option<SignInChange> {
-        Some(match (&self.note, &self.auth) {
-            (ChangeNote::Send { force, .. }, Some(auth)) => SignInChange::Send { auth: auth.clone(), force: *force },
-            // Nobody has read it, who only compares.
-            (ChangeNote::Send { .. }, None) => return None,
-            (ChangeNote::Remove, _) => SignInChange::Remove,
-            (ChangeNote::Repair, _) => SignInChange::Repair,
-            (ChangeNote::RotateGatewayToken, _) => SignInChange::RotateGatewayToken,
-        })
-    }
-}
-
-/// Tells sign-ins apart, and no token from it.
-fn key_of(auth: &ChatGptAuth) -> String {
-    sha256_hex12(auth.to_file_bytes().expose_secret())
-}
-
-/// Each once: what is sent again counts where it came last, and who is signed out needs no sign-in of before.
-fn add(all: &mut Vec<Change>, change: Change) {
-    if change.note == ChangeNote::Remove {
-        all.retain(|other| !matches!(other.note, ChangeNote::Send { .. } | ChangeNote::Remove));
-    }
-    let is_same = |other: &Change| match (&other.note, &change.note) {
-        (ChangeNote::Send { key: one, .. }, ChangeNote::Send { key: other, .. }) => one == other,
-        (one, other) => one == other,
-    };
-    all.retain(|other| !is_same(other));
-    all.push(change);
-}
-
-/// Whether a sign-in of before has no use any more.
-fn changes_provider(present: &Target) -> bool {
-    matches!(present, Target::Present { definition: Definition::Render(SpecPatch { provider: Some(kind), .. }), .. }
-        if *kind != Provider::Chatgpt)
-}
-
-impl Target {
-    /// This and then `later`, both of a user who is to have a container.
-    fn then(self, later: Self) -> Result<Self, Refusal> {
-        let (
-            Self::Present { if_missing, definition, desired, restart, rollout_order, base },
-            Self::Present {
-                if_missing: later_if_missing,
-                definition: later_definition,
-                desired: later_desired,
-                restart: later_restart,
-                rollout_order: later_order,
-                base: later_base,
-            },
-        ) = (self, later.clone())
-        else {
-            return Ok(later);
-        };
-        let if_missing = match (if_missing, later_if_missing) {
-            (IfMissing::Refuse, IfMissing::Refuse) => IfMissing::Refuse,
-            (IfMissing::Create, _) | (_, IfMissing::Create) => IfMissing::Create,
-        };
-        let definition = match (definition, later_definition) {
-            (definition, Definition::Keep) => definition,
-            (Definition::Keep, later) => later,
-            (Definition::Render(patch), Definition::Render(later)) => Definition::Render(patch.then(later)?),
-        };
-        let desired = match later_desired {
-            Desired::Unchanged => desired,
-            Desired::Running | Desired::Stopped => later_desired,
-        };
-        let rollout_order = match (rollout_order, later_order) {
-            // Whoever asked for never two tasks relies on it.
-            (Some(RolloutOrder::Strict), _) | (_, Some(RolloutOrder::Strict)) => Some(RolloutOrder::Strict),
-            (before, later) => later.or(before),
-        };
-        let base = base.then(later_base);
-        Ok(Self::Present { if_missing, definition, desired, restart: restart || later_restart, rollout_order, base })
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::plan::Observed;
-use super::{ConvergeError, ConvergeOutcome};
+use super::{ConvergeError, ConvergeOutcome, Verb};
 use crate::domain::service::Service;
 use crate::domain::{CurrentDefinition, State, UserId, derive_status};
 use crate::metrics::Metrics;
@@ -31,7 +31,7 @@ impl Caller {
 /// One operation under way. It is counted and written down exactly once: when it ends, also if its caller was
 /// answered long before, or when it is dropped, because its task panicked or the process went down over it.
 pub(super) struct Operation {
-    kind: &'static str,
+    verb: Verb,
     /// Ours alone: a request id is the caller's, who may send it twice.
     id: String,
     caller: Caller,
@@ -44,17 +44,13 @@ pub(super) struct Operation {
 }
 
 impl Operation {
-    pub(super) fn begin(kind: &'static str, caller: Caller, user: UserId, metrics: Metrics) -> Self {
+    pub(super) fn begin(verb: Verb, caller: Caller, user: UserId, metrics: Metrics) -> Self {
         let (id, started) = (format!("{:016x}", fastrand::u64(..)), Instant::now());
-        Self { kind, id, caller, user, metrics, started, before: None, after: None, is_open: true }
+        Self { verb, id, caller, user, metrics, started, before: None, after: None, is_open: true }
     }
 
-    pub(super) const fn kind(&self) -> &'static str {
-        self.kind
-    }
-
-    pub(super) const fn caller(&self) -> &Caller {
-        &self.caller
+    pub(super) const fn verb(&self) -> Verb {
+        self.verb
     }
 
     pub(super) const fn user(&self) -> &UserId {
@@ -82,12 +78,12 @@ impl Operation {
     fn write_down(&mut self, outcome: &'static str, error: Option<&ConvergeError>) {
         self.is_open = false;
         let reason = error.map(|error| error.kind().name());
-        self.metrics.operation(self.kind, outcome, reason.unwrap_or("none"));
+        self.metrics.operation(self.verb.name(), outcome, reason.unwrap_or("none"));
         let (before, after) = (self.before.take().unwrap_or_default(), self.after.take().unwrap_or_default());
         tracing::info!(
             target: "audit",
             caller = &*self.caller.0,
-            operation = self.kind,
+            operation = self.verb.name(),
             operation_id = self.id,
             user_id = %self.user,
             outcome,

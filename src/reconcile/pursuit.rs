@@ -11,8 +11,8 @@ use tracing::Instrument as _;
 
 use super::converge::Reply;
 use super::error::ConvergeError;
-use super::intent::{EndNote, Work, WorkNote};
-use super::{Caller, ConvergeOutcome, Reconciler};
+use super::work::{EndNote, Work, WorkNote};
+use super::{Caller, ConvergeOutcome, Reconciler, Verb};
 use crate::aws::{Class, Scope};
 use crate::domain::{State, UserId, with_causes};
 use crate::ledger::{LedgerError, Listed, Noted};
@@ -76,23 +76,6 @@ impl Known {
             Noted::NotUnderstood => None,
         }
     }
-}
-
-/// As metrics and logs name it.
-fn kind_of(operation: &str) -> &'static str {
-    const KINDS: [&str; 10] = [
-        "provision",
-        "resize",
-        "redeploy",
-        "stop",
-        "start",
-        "restart",
-        "credentials",
-        "delete",
-        "remove_credentials",
-        "repair_credentials",
-    ];
-    KINDS.into_iter().find(|kind| *kind == operation).unwrap_or("rotate_gateway_token")
 }
 
 impl Default for Pursuits {
@@ -289,10 +272,12 @@ impl Reconciler {
             tracing::warn!(user_id = %user, "accepted work is of a later version of this service; it is left to that");
             return Tried::Failed;
         };
-        let kind = kind_of(&work.operation);
-        let mut operation = self.begin(kind, &Caller::new(&work.caller), user);
+        // A verb that is not known is of a later version: it is told of by what it does with files, at least.
+        let verb = Verb::of_name(&work.operation).unwrap_or(Verb::Credentials);
+        let mut operation = self.begin(verb, &Caller::new(&work.caller), user);
         let operation_id = operation.id().to_owned();
-        let span = tracing::error_span!(parent: None, "converge", operation = kind, operation_id, user_id = %user);
+        let span =
+            tracing::error_span!(parent: None, "converge", operation = verb.name(), operation_id, user_id = %user);
         let this = Arc::clone(self);
         // In a task of its own: it comes to a point where another replica can go on before the process ends.
         let running = self.running.spawn(

@@ -6,26 +6,18 @@ use tokio::time::Instant;
 
 use super::error::ConvergeError;
 use super::status::ContainerView;
-use super::target::Target;
-use super::{Caller, Converged, Reconciler, SignInChange};
+use super::{Converged, Intent, Reconciler};
 use crate::aws::{Class, Scope};
 use crate::domain::{BaseSource, UserId};
 
 impl Reconciler {
-    /// Converges a user to `target` as [`Self::apply`] does, at the pace of a rollout: those whose callers wait go first, and none
+    /// Does what is wanted of a user as [`Self::apply`] does, at the pace of a rollout: those whose callers wait go first, and none
     /// is turned away.
     ///
     /// # Errors
     /// As [`Self::apply`].
-    pub async fn take_along(
-        self: &Arc<Self>,
-        by: &Caller,
-        user: UserId,
-        target: Target,
-    ) -> Result<Converged, ConvergeError> {
-        let operation = self.begin(target.name(), by, &user);
-        let target = target.by_default_in(self.options.rollout_order);
-        self.carry_out(operation, target, SignInChange::None, Class::Rollout).await
+    pub async fn take_along(self: &Arc<Self>, intent: Intent) -> Result<Converged, ConvergeError> {
+        self.carry_out(intent, Class::Rollout).await
     }
 
     /// Looks at a user at the pace of a rollout, and whether they have to sign in again as far as the files say.

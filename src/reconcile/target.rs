@@ -68,6 +68,17 @@ pub enum Desired {
     Unchanged,
 }
 
+/// What a redeploy changes beside the base.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Redeploy {
+    /// As in [`SpecPatch::image`].
+    pub image: Option<Option<ImageRef>>,
+    /// As in [`SpecPatch::openclaw_version`].
+    pub openclaw_version: Option<OpenClawVersion>,
+    /// Replace the running task even when nothing changed.
+    pub restart: bool,
+}
+
 impl Target {
     /// Running, from the live base and the patched spec; made if need be.
     #[must_use]
@@ -119,10 +130,9 @@ impl Target {
         Self::rendered(SpecPatch { set_variables, ..SpecPatch::default() }, false)
     }
 
-    /// The promoted base, or the newest where none is; `image` as in [`SpecPatch::image`], `openclaw_version` as in
-    /// [`SpecPatch::openclaw_version`].
+    /// The promoted base, or the newest where none is.
     #[must_use]
-    pub fn redeploy(image: Option<Option<ImageRef>>, openclaw_version: Option<OpenClawVersion>, restart: bool) -> Self {
+    pub fn redeploy(Redeploy { image, openclaw_version, restart }: Redeploy) -> Self {
         let patch = SpecPatch { image, openclaw_version, ..SpecPatch::default() };
         Self::rendered(patch, restart).on(BaseChoice::Promoted)
     }
@@ -238,6 +248,12 @@ impl Target {
         matches!(self, Self::Present { if_missing: IfMissing::Create, .. })
     }
 
+    /// Whether it asks for a container that runs, is stopped or is gone.
+    #[must_use]
+    pub const fn asks_for_state(&self) -> bool {
+        !matches!(self, Self::Present { desired: Desired::Unchanged, .. })
+    }
+
     /// The state that a container is in on its way there, whatever it was before.
     #[must_use]
     pub const fn on_the_way(&self) -> State {
@@ -245,21 +261,6 @@ impl Target {
             Self::Present { desired: Desired::Running | Desired::Unchanged, .. } => State::Provisioning,
             Self::Present { desired: Desired::Stopped, .. } => State::Stopping,
             Self::Absent { .. } => State::Deleting,
-        }
-    }
-
-    /// The operation's name, for logs.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Present { if_missing: IfMissing::Create, .. } => "provision",
-            Self::Present { definition: Definition::Render(patch), .. } if patch.size.is_some() => "resize",
-            Self::Present { definition: Definition::Render(_), .. } => "redeploy",
-            Self::Present { definition: Definition::Keep, desired: Desired::Stopped, .. } => "stop",
-            Self::Present { definition: Definition::Keep, desired: Desired::Unchanged, restart: true, .. } => "restart",
-            Self::Present { definition: Definition::Keep, desired: Desired::Unchanged, .. } => "credentials",
-            Self::Present { definition: Definition::Keep, desired: Desired::Running, .. } => "start",
-            Self::Absent { .. } => "delete",
         }
     }
 }

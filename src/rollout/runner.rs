@@ -14,7 +14,7 @@ use super::words::{Change, Event, Former, Journal, Line, Rollout, RolloutState, 
 use super::{Inner, RolloutError, Rollouts};
 use crate::domain::{UserId, with_causes};
 use crate::ledger::{Hold, LedgerError};
-use crate::reconcile::{ContainerView, ConvergeError, ConvergeOutcome, Converged, FailureKind, Target};
+use crate::reconcile::{ContainerView, ConvergeError, ConvergeOutcome, Converged, FailureKind, Intent, Target};
 
 /// How often a replica looks whether there is something to run.
 const LOOKS_EVERY: Duration = Duration::from_secs(3);
@@ -271,7 +271,7 @@ impl Run<'_> {
         match self.former(&user).as_ref().and_then(|had| taking::back(rollout, had)) {
             Some(target) => {
                 self.busy.insert(user.clone());
-                self.converge(user, target, Ended::Returned);
+                self.converge(rollout, user, target, Ended::Returned);
                 Ok(())
             }
             None => self.write(vec![(user, Event::Returned)]).await,
@@ -280,13 +280,15 @@ impl Run<'_> {
 
     fn converge(
         &mut self,
+        rollout: &Rollout,
         user: UserId,
         target: Target,
         ended: fn(UserId, Result<Box<Converged>, ConvergeError>) -> Ended,
     ) {
         let inner = Arc::clone(self.inner);
+        let intent = Intent::new(taking::verb(&rollout.change), &Inner::caller(), user.clone(), target);
         self.tasks.spawn(async move {
-            let converged = inner.reconciler.take_along(&Inner::caller(), user.clone(), target).await;
+            let converged = inner.reconciler.take_along(intent).await;
             ended(user, converged.map(Box::new))
         });
     }
@@ -332,7 +334,7 @@ impl Run<'_> {
                     Prepared::Take(events, target) => {
                         self.write(of(&user, events)).await?;
                         self.busy.insert(user.clone());
-                        self.converge(user, *target, Ended::Taken);
+                        self.converge(&rollout, user, *target, Ended::Taken);
                         Ok(())
                     }
                 }

@@ -4,7 +4,7 @@ use super::plan::Seen;
 use super::words::{Change, Event, Former, Rollout};
 use crate::domain::service::ServiceStatus;
 use crate::domain::{BaseChoice, CurrentDefinition, RawSize, Size, Spec, State};
-use crate::reconcile::{ContainerView, ConvergeError, FailureKind, Target};
+use crate::reconcile::{ContainerView, ConvergeError, FailureKind, Redeploy, Target, Verb};
 
 /// A label of a user whom no rollout takes along: `rollout` = `exclude`.
 pub(super) const EXCLUDES: (&str, &str) = ("rollout", "exclude");
@@ -90,16 +90,28 @@ fn is_as_before(rollout: &Rollout, had: Option<&Former>, view: &ContainerView) -
     }
 }
 
+/// What it is called to do that for one user, or to take it back.
+pub(super) const fn verb(change: &Change) -> Verb {
+    match change {
+        Change::Base(_) | Change::Image(_) | Change::Variable { .. } | Change::Redeploy { .. } => Verb::Redeploy,
+        Change::Size(_) => Verb::Resize,
+        Change::Restart => Verb::Restart,
+    }
+}
+
 /// What is to be done for a user who is taken along.
 pub(super) fn forward(rollout: &Rollout) -> Target {
     let target = match &rollout.change {
-        Change::Base(to) => Target::redeploy(None, None, false).on(BaseChoice::Named(to.clone())),
-        Change::Image(image) => Target::redeploy(Some(image.clone()), None, false).on(BaseChoice::Kept),
+        Change::Base(to) => Target::redeploy(Redeploy::default()).on(BaseChoice::Named(to.clone())),
+        Change::Image(image) => {
+            Target::redeploy(Redeploy { image: Some(image.clone()), ..Redeploy::default() }).on(BaseChoice::Kept)
+        }
         Change::Size(size) => Target::resize(*size),
         Change::Variable { name, value } => Target::with_variable(name.clone(), value.clone()),
         Change::Restart => Target::restart(),
         Change::Redeploy { image, openclaw_version, force } => {
-            Target::redeploy(image.clone(), *openclaw_version, *force)
+            let (image, openclaw_version) = (image.clone(), *openclaw_version);
+            Target::redeploy(Redeploy { image, openclaw_version, restart: *force })
         }
     };
     target.in_order(rollout.strategy.order)
@@ -108,9 +120,10 @@ pub(super) fn forward(rollout: &Rollout) -> Target {
 /// What is to be done for a user who is taken back; `None`: nothing.
 pub(super) fn back(rollout: &Rollout, had: &Former) -> Option<Target> {
     let target = match &rollout.change {
-        Change::Base(_) => Target::redeploy(None, None, false),
+        Change::Base(_) => Target::redeploy(Redeploy::default()),
         Change::Image(_) | Change::Redeploy { .. } => {
-            Target::redeploy(Some(had.image.clone()), had.openclaw_version, false)
+            let (image, openclaw_version) = (Some(had.image.clone()), had.openclaw_version);
+            Target::redeploy(Redeploy { image, openclaw_version, restart: false })
         }
         Change::Size(_) => Target::resize(had.size?),
         Change::Variable { name, .. } => Target::with_variable(name.clone(), had.variable.clone()),

@@ -9,9 +9,9 @@ use crate::domain::service::ServiceStatus;
 use crate::domain::{CurrentDefinition, Rendered, with_causes};
 use crate::reconcile::error::ConvergeError;
 use crate::reconcile::execute::Taken;
-use crate::reconcile::intent::Work;
 use crate::reconcile::plan::{Observed, Refusal, Step};
 use crate::reconcile::target::{Desired, Target};
+use crate::reconcile::work::Work;
 use crate::reconcile::{SignInChange, StagedSignIn};
 use crate::staging::{StagingResult, ToStage};
 

@@ -11,8 +11,8 @@ use crate::domain::{UserId, with_causes};
 use crate::ledger::{Ask, Hold, LedgerError, Noted};
 use crate::reconcile::accepting::Accepting;
 use crate::reconcile::error::ConvergeError;
-use crate::reconcile::intent::{Work, WorkNote};
 use crate::reconcile::plan::Refusal;
+use crate::reconcile::work::{Work, WorkNote};
 use crate::reconcile::{Converged, Reconciler};
 
 /// How often whoever waits for a user asks their holder for something.

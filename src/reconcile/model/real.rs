@@ -12,10 +12,10 @@ use crate::domain::service::{Deployment, Rollout, Service, ServiceStatus, revisi
 use crate::domain::{
     Accepted, BaseDefinition, CurrentDefinition, RawSize, Recency as Age, RolloutOrder, Size, SpecPatch, UserId, render,
 };
-use crate::reconcile::SignInChange;
-use crate::reconcile::intent::Work;
 use crate::reconcile::plan::{Done, Observed, Plan, Refusal, Step, plan};
 use crate::reconcile::target::{IfMissing, Target};
+use crate::reconcile::work::Work;
+use crate::reconcile::{Caller, Intent, Verb};
 
 const FILE_SYSTEM: &str = "fs-0123456789abcdef0";
 const ACCESS_POINT: &str = "fsap-0123456789abcdef0";
@@ -49,7 +49,7 @@ impl Op {
             Self::Delete => Target::delete(true, false),
         };
         let target = target.by_default_in(order);
-        Work::new("model", target.name(), target, SignInChange::None)
+        Work::new(Intent::new(Verb::Redeploy, &Caller::new("model"), user(), target))
     }
 }
 

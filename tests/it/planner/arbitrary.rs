@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use openclaw::Provider;
 use openclaw_provisioner::domain::service::ServiceStatus;
 use openclaw_provisioner::domain::{ImageRef, RawSize, RolloutOrder, Secrets, Size, Spec, SpecPatch, Variables};
-use openclaw_provisioner::reconcile::Target;
+use openclaw_provisioner::reconcile::{Redeploy, Target};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -67,7 +67,7 @@ fn any_target() -> impl Strategy<Value = Target> {
         patch().prop_map(Target::provision),
         size().prop_map(Target::resize),
         (proptest::option::of(proptest::option::of(image())), any::<bool>())
-            .prop_map(|(image, force)| Target::redeploy(image, Option::None, force)),
+            .prop_map(|(image, force)| Target::redeploy(Redeploy { image, restart: force, ..Redeploy::default() })),
         Just(Target::start()),
         Just(Target::stop()),
         any::<bool>().prop_map(|purge| Target::delete(purge, false)),

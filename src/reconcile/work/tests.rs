@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::domain::{RawSize, Size, Variables};
+use crate::domain::{RawSize, Size, UserId, Variables};
+use crate::reconcile::{Caller, Redeploy, Verb};
 
 fn auth(refresh_token: &str) -> SignInChange {
     let jwt = "eyJhbGciOiJub25lIn0.eyJpYXQiOjE3NzAwMDAwMDAsImh0dHBzOi8vYXBpLm9wZW5haS5jb20vYXV0aCI6eyJjaGF0Z3B0X2FjY291bnRfaWQiOiJhIn19.c2ln";
@@ -13,8 +14,8 @@ fn auth(refresh_token: &str) -> SignInChange {
 }
 
 fn work(target: Target, sign_in: SignInChange) -> Work {
-    let operation = target.name();
-    Work::new("caller", operation, target, sign_in)
+    let (caller, user) = (Caller::new("caller"), UserId::parse("alice").unwrap());
+    Work::new(Intent { sign_in, ..Intent::new(Verb::Redeploy, &caller, user, target) })
 }
 
 fn provision(refresh_token: &str) -> Work {
@@ -33,6 +34,18 @@ fn plain(target: Target) -> Work {
     work(target, SignInChange::None)
 }
 
+/// What a target comes to, in a word.
+fn short(target: &Target) -> &'static str {
+    match target {
+        Target::Absent { .. } => "delete",
+        Target::Present { if_missing: IfMissing::Create, .. } => "provision",
+        Target::Present { definition: Definition::Render(_), .. } => "render",
+        Target::Present { desired: Desired::Running, .. } => "start",
+        Target::Present { desired: Desired::Stopped, .. } => "stop",
+        Target::Present { desired: Desired::Unchanged, .. } => "unchanged",
+    }
+}
+
 /// Names of what is to be done, in order.
 fn told(work: &Work) -> (Vec<&'static str>, Vec<String>) {
     let change = |change: &SignInChange| match change {
@@ -43,7 +56,7 @@ fn told(work: &Work) -> (Vec<&'static str>, Vec<String>) {
         SignInChange::RotateGatewayToken => "rotate".to_owned(),
     };
     let targets = work.targets();
-    (targets.iter().map(Target::name).collect(), work.sign_in_changes().iter().map(change).collect())
+    (targets.iter().map(short).collect(), work.sign_in_changes().iter().map(change).collect())
 }
 
 fn fingerprint(refresh_token: &str) -> String {
@@ -75,7 +88,8 @@ fn what_comes_after_a_delete_is_done_after_it_if_it_makes_a_user_and_refused_oth
 fn of_two_changes_the_later_one_wins_where_they_contradict_and_both_count_where_they_do_not() {
     let resize = |cpu| plain(Target::resize(size(cpu)));
     let image = crate::domain::ImageRef::parse("ghcr.io/openclaw/openclaw:2026.4.25", "image").unwrap();
-    let pinned = plain(Target::redeploy(Some(Some(image.clone())), None, true));
+    let pinned =
+        plain(Target::redeploy(Redeploy { image: Some(Some(image.clone())), restart: true, ..Redeploy::default() }));
     let all = resize(512).then(pinned).unwrap().then(resize(1024)).unwrap().then(plain(Target::stop())).unwrap();
     let [.., Target::Present { if_missing, definition: Definition::Render(patch), desired, restart, .. }] =
         &all.targets()[..]
