@@ -13,12 +13,11 @@ use aws_smithy_runtime_api::client::retries::RequestAttempts;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use serde_json::Value;
-use thiserror::Error;
 use tokio::time::Instant;
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::error::{ErrorKind, kind_of, request_id_in};
+use super::error::{ErrorKind, Fenced, kind_of, request_id_in};
 use crate::metrics::Metrics;
 
 /// Whether a call that changes something may be sent now.
@@ -33,11 +32,6 @@ tokio::task_local! {
 pub async fn fenced<T>(may_send: MaySend, work: impl Future<Output = T>) -> T {
     MAY_SEND.scope(may_send, work).await
 }
-
-/// An attempt that was not sent.
-#[derive(Debug, Error)]
-#[error("the lock under which the call is made has to be looked at first")]
-pub(super) struct Fenced;
 
 /// Whether a call of that name changes nothing.
 fn only_reads(name: &str) -> bool {

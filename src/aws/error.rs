@@ -8,8 +8,12 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use thiserror::Error;
 
 use super::NotInTime;
-use super::attempts::Fenced;
 use crate::domain::{hide_access_points, with_causes};
+
+/// An attempt that was not sent.
+#[derive(Debug, Error)]
+#[error("the lock under which the call is made has to be looked at first")]
+pub(super) struct Fenced;
 
 /// A failed AWS call.
 #[derive(Error)]

@@ -8,13 +8,15 @@ mod known;
 mod poller;
 mod refining;
 mod roster;
+mod sights;
 mod snapshot;
 mod watchers;
 
 pub use definitions::Facts;
 pub use roster::{ListRefused, Roster};
+pub use sights::Sight;
 pub use snapshot::{Listed, OnBases, Page, Query};
-pub use watchers::{Sight, Watch, WatchRefused, Watchers};
+pub use watchers::{Watch, WatchRefused, Watchers};
 
 use std::sync::Arc;
 use std::time::Duration;

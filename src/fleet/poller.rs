@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::definitions::Facts;
 use super::known::{Known, Tasks};
 use super::refining::{Refined, Refining};
-use super::watchers::{Shared, Sight};
+use super::sights::{Shared, Sight};
 use crate::aws::{AwsError, DESCRIBED_SERVICES, DESCRIBED_TASKS, ListedTasks};
 use crate::domain::service::{Health, Service, ServiceStatus, Task};
 use crate::domain::{Status, UserId, derive_status};

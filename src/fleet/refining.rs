@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::definitions::Facts;
-use super::watchers::{Shared, Sight};
+use super::sights::{Shared, Sight};
 use crate::aws::AwsError;
 use crate::domain::service::{Service, Task};
 use crate::domain::{Coordinates, Status, UserId};

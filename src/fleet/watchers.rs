@@ -1,8 +1,7 @@
 //! Who watches which container. A watch holds a slot until it is dropped; the poller reads what is watched, and nothing
 //! while nobody watches.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
@@ -11,20 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::Options;
 use super::definitions::Definitions;
 use super::poller::Poller;
-use crate::aws::{AwsError, Ecs};
-use crate::domain::{Coordinates, Status, UserId};
+use super::sights::{Report, Shared, Sight, Watched};
+use crate::aws::Ecs;
+use crate::domain::{Coordinates, UserId};
 use crate::reconcile::Reconciler;
-
-/// What a reading of a container came to.
-#[derive(Debug, Clone)]
-pub enum Sight {
-    /// There it is.
-    Seen(Arc<Status>),
-    /// There is none (any more).
-    Gone,
-    /// AWS did not tell; it is asked again in the next cycle.
-    Unreadable(Arc<AwsError>),
-}
 
 /// Why a container cannot be watched now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -43,48 +32,6 @@ pub enum WatchRefused {
 /// Everybody who watches a container through this process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Watchers(Arc<Shared>);
-
-/// What watchers and poller share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) ecs: Ecs,
-    pub(super) reconciler: Arc<Reconciler>,
-    pub(super) coordinates: watch::Receiver<Coordinates>,
-    pub(super) definitions: Arc<Definitions>,
-    pub(super) options: Options,
-    pub(super) stopping: CancellationToken,
-    /// Somebody new watches.
-    pub(super) arrived: Notify,
-    registry: Mutex<Registry>,
-}
-
-/// Who watches what.
-#[derive(Debug, Default)]
-pub(super) struct Registry {
-    pub(super) users: HashMap<UserId, Watched>,
-    /// Those for whom somebody waits for a reading that begins after they came.
-    pub(super) wanted: BTreeSet<UserId>,
-    /// Number of the newest reading.
-    pub(super) reading: u64,
-    pub(super) is_polling: bool,
-    watchers: usize,
-}
-
-/// A user whom somebody watches.
-#[derive(Debug)]
-pub(super) struct Watched {
-    pub(super) reports: watch::Sender<Option<Report>>,
-    /// Counted here and not by the channel, which a watch leaves only after it has let go of the registry: of two that
-    /// leave together, each might take the other for one who stays.
-    watchers: usize,
-}
-
-/// What the poller tells the watchers of one user.
-#[derive(Debug, Clone)]
-pub(super) struct Report {
-    pub(super) reading: u64,
-    pub(super) sight: Sight,
-}
 
 impl Watchers {
     pub(super) fn new(
@@ -135,26 +82,6 @@ impl Watchers {
     /// Ends every watch, and takes no more.
     pub fn shut_down(&self) {
         self.0.stopping.cancel();
-    }
-}
-
-impl Shared {
-    pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tells the watchers of a user what a reading came to, unless a later one has been told: gateways are asked beside the
-    /// readings, and may answer after the next.
-    pub(super) fn tell(&self, reading: u64, user: &UserId, sight: Sight) {
-        let registry = self.registry();
-        let Some(watched) = registry.users.get(user) else { return };
-        watched.reports.send_if_modified(|told| {
-            let is_newer = told.as_ref().is_none_or(|told| told.reading < reading);
-            if is_newer {
-                *told = Some(Report { reading, sight });
-            }
-            is_newer
-        });
     }
 }
 

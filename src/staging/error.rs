@@ -4,8 +4,10 @@ use std::io;
 
 use rustix::io::Errno;
 
-use super::jail::LOCK_LOST;
 use crate::files::Unavailable;
+
+/// What a change is refused with once its lock is lost: no file system answers so.
+pub(super) const LOCK_LOST: Errno = Errno::CANCELED;
 
 /// A failure of staging. `Display` says what failed, with the path relative to the EFS root; `source()` says why.
 #[derive(Debug, thiserror::Error)]

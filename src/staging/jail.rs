@@ -18,7 +18,7 @@ use rustix::io::{Errno, retry_on_intr};
 use secrecy::zeroize::Zeroizing;
 
 use super::Owner;
-use super::error::StagingError;
+use super::error::{LOCK_LOST, StagingError};
 use crate::domain::user_id::UserId;
 use crate::files::{Permit, Root};
 
@@ -41,9 +41,6 @@ const DIRECTORY: OFlags =
 const ON_THE_WAY: OFlags = OFlags::PATH.union(DIRECTORY);
 #[cfg(not(target_os = "linux"))]
 const ON_THE_WAY: OFlags = DIRECTORY;
-
-/// What a change is refused with once its lock is lost: no file system answers so.
-pub(crate) const LOCK_LOST: Errno = Errno::CANCELED;
 
 /// What `heal` sets when the mode has to be exactly so.
 pub(crate) const EVERY_BIT: Mode = Mode::from_raw_mode(0o7777);

@@ -1,10 +1,12 @@
 //! Which file may know of what. Reads the source, so that a wrong import fails a test and not a review.
 
+mod circles;
 mod paths;
 
 use std::fs;
 use std::path::Path;
 
+use circles::circles;
 use paths::paths_in;
 
 /// Each layer, and the layers that it may import: `main → cli → http → rollout → reconcile → aws, ledger, staging → files → domain`,
@@ -187,6 +189,14 @@ fn every_file_imports_only_what_its_layer_may() {
     }
     let found: Vec<String> = sources.iter().flat_map(|(path, text)| violations(path, text)).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn no_modules_import_one_another() {
+    for crate_of in ["src", "crates/openclaw/src", "crates/aws-emulator/src"] {
+        let found = circles(&rust_files_beneath(crate_of));
+        assert!(found.is_empty(), "{crate_of}: {}", found.join("\n"));
+    }
 }
 
 /// Which crates may be asked is for Cargo to say; that the standard library is not asked either, for this.

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::auth_profiles::{self, ProfileContent, Tokens};
-use super::credential_update::Stored;
+use super::stored::Stored;
 use crate::freshness::SignIn;
 use crate::sha256_hex12;
 

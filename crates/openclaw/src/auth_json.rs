@@ -7,11 +7,10 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::CodexRefreshToken;
-use super::freshness::SignIn;
+use super::freshness::{SignIn, fingerprint};
 use super::identity::Identity;
 use super::jwt::Claims;
 use super::relaxed_time;
-use super::sha256_hex12;
 use super::{Invalid, shown};
 
 /// Real tokens have 2 to 4 KiB; more than this is a mistake or an attack.
@@ -257,10 +256,6 @@ impl fmt::Debug for ChatGptAuth {
             .field("fingerprint", &self.sign_in.fingerprint)
             .finish_non_exhaustive()
     }
-}
-
-pub(super) fn fingerprint(refresh_token: &str) -> String {
-    sha256_hex12(refresh_token.as_bytes())
 }
 
 fn last_refresh(value: Value) -> Result<Option<Timestamp>, Invalid> {

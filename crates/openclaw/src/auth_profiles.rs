@@ -5,8 +5,9 @@ use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::ProfileProvider;
-use crate::auth_json::{ChatGptAuth, fingerprint};
+use crate::auth_json::ChatGptAuth;
 use crate::freshness::SignIn;
+use crate::freshness::fingerprint;
 use crate::identity::Identity;
 use crate::jwt::Claims;
 

@@ -24,7 +24,8 @@ use crate::auth_json::ChatGptAuth;
 use crate::freshness::{Decision, Existing, SignIn, decide};
 use candidates::{Candidate, Holder, is_in_place};
 
-pub use on_disk::{AuthState, OnDisk, Profiles, Stored, api_key_in};
+use super::stored::Stored;
+pub use on_disk::{AuthState, OnDisk, Profiles, api_key_in};
 pub use removal::{signed_out, unneeded};
 
 /// A file that this service writes.

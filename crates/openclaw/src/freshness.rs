@@ -23,10 +23,10 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::auth_json::fingerprint;
 use super::identity::Identity;
 use super::jwt::Claims;
 use super::relaxed_time;
+use super::sha256_hex12;
 
 /// What a sign-in says about itself, without any token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,6 +220,11 @@ fn compare(a: &SignIn, b: &SignIn) -> (Ordering, Measure) {
         (Ordering::Equal, told) => (told, Measure::IssuedAt),
         (told, _) => (told, Measure::LastRefresh),
     }
+}
+
+/// Tells refresh tokens apart, and nothing of one from it.
+pub(super) fn fingerprint(refresh_token: &str) -> String {
+    sha256_hex12(refresh_token.as_bytes())
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ mod plan;
 mod provider;
 mod relaxed_time;
 mod release;
+mod stored;
 mod table;
 mod version;
 mod warning;
@@ -48,7 +49,7 @@ pub use auth_json::ChatGptAuth;
 pub use auth_profiles::Tokens;
 pub use codex_config::CodexConfig;
 pub use credential_update::{
-    AuthState, Change, CredentialFile, CredentialUpdate, OnDisk, Profiles, Stored, api_key_in, signed_out, unneeded,
+    AuthState, Change, CredentialFile, CredentialUpdate, OnDisk, Profiles, api_key_in, signed_out, unneeded,
     update_credentials,
 };
 pub use digest::{sha256_hex, sha256_hex12};
@@ -60,6 +61,7 @@ pub use native_login::{NativeLogin, native_login_command, shell_quoted};
 pub use plan::{Authority, CodexRefreshToken, CredentialPlan, ModelEntries, PlanInputs, ProfileProvider};
 pub use provider::Provider;
 pub use release::{AUTH_PROFILE_SECRET_KEY, EnvironmentValue, GATEWAY_TOKEN, Release};
+pub use stored::Stored;
 pub use table::credential_plan;
 pub use version::OpenClawVersion;
 pub use warning::Warning;

@@ -12,6 +12,7 @@
 //!   one queue, so that nobody who holds a place waits behind somebody who needs one.
 //! - An operation can be turned away before it begins ([`Limiter::admit`]), when it would wait too long.
 
+mod class;
 mod queue;
 mod rates;
 mod scope;
@@ -28,10 +29,11 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 use crate::metrics::Metrics;
+pub use class::Class;
 pub(super) use queue::Registration;
 use queue::{Queue, Ticket, Token};
 pub use rates::{Bucket, ParseLimitsError, RateLimits};
-pub use scope::{Class, Scope};
+pub use scope::Scope;
 use turns::Wait;
 
 /// The buckets of one process.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::class::Class;
 use super::rates::Rate;
-use super::scope::Class;
 use super::turns::{Turn, Turns, Wait};
 use super::window::Ended;
 

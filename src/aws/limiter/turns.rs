@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::class::Class;
 use super::rates::Rate;
-use super::scope::Class;
 use super::tokens::Tokens;
 use super::window::{Ended, Window};
 

@@ -3,6 +3,7 @@
 
 mod api;
 mod args;
+mod command;
 mod cost;
 mod gc;
 mod rollout_args;
@@ -22,8 +23,8 @@ use tokio::time::Instant;
 use super::logs::LogFormat;
 use crate::domain::UserId;
 use api::{Api, ApiResponse};
-pub(super) use args::ContainerCommand;
 use args::{ListArgs, OneArgs, Promoted, ProvisionArgs, SettingsArgs, WaitArgs};
+pub(super) use command::ContainerCommand;
 
 /// Longest `GET …/wait` in seconds; short, so that progress shows.
 const SLICE_SECONDS: u64 = 5;

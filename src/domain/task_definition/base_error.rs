@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::container::{LABEL_ROLE, ROLE_OPENCLAW};
+use super::{LABEL_ROLE, ROLE_OPENCLAW};
 
 /// Why the base family's newest revision cannot be cloned. The fix is in the infrastructure, not in the request.
 #[derive(Debug, Clone, PartialEq, Eq)]

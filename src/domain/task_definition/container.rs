@@ -4,12 +4,8 @@
 use serde_json::Value;
 
 use super::base_error::BaseError;
-use super::{LABEL_USER, items, text};
+use super::{LABEL_ROLE, LABEL_USER, ROLE_OPENCLAW, items, text};
 
-/// The docker label by which a base says itself which container is OpenClaw, with [`ROLE_OPENCLAW`] as its value.
-pub const LABEL_ROLE: &str = "openclaw.provisioner.role";
-/// The value of [`LABEL_ROLE`] on the container that runs OpenClaw.
-pub const ROLE_OPENCLAW: &str = "openclaw";
 /// Where OpenClaw looks for its state when nothing else is said: this directory of its home.
 pub(super) const STATE_DIRECTORY: &str = ".openclaw";
 /// The variable that says it otherwise.
@@ -221,6 +217,14 @@ pub(super) fn name(container: &Value) -> &str {
 
 fn all(containers: &[Value], is_meant: impl Fn(&Value) -> bool) -> Vec<usize> {
     containers.iter().enumerate().filter(|(_, container)| is_meant(container)).map(|(index, _)| index).collect()
+}
+
+/// Commands of OpenClaw's own command line that start a gateway: what a base says of an image whose entry point is OpenClaw.
+const OPENCLAW_COMMANDS: [&str; 2] = ["gateway", "daemon"];
+
+/// Whether a command's first word makes sense to nothing but an entry point that is OpenClaw itself.
+pub(super) fn is_for_openclaw(first: &Value) -> bool {
+    first.as_str().is_some_and(|word| word.starts_with('-') || OPENCLAW_COMMANDS.contains(&word))
 }
 
 #[cfg(test)]

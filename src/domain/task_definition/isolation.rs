@@ -9,7 +9,7 @@ use openclaw::Invalid;
 use serde_json::{Map, Value, json};
 
 use super::base_error::BaseError;
-use super::container::{STATE_DIRECTORY, name};
+use super::container::{STATE_DIRECTORY, is_for_openclaw, name};
 use super::{items, text};
 use crate::domain::user_spec::Spec;
 
@@ -173,7 +173,7 @@ impl Isolation {
         let runs = match (entry_point.as_slice(), command.as_slice()) {
             ([], []) => upstream(usize::MAX),
             // Meant for an entry point of the image that is OpenClaw itself.
-            ([], [first, ..]) if super::render::is_for_openclaw(first) => [upstream(2), command].concat(),
+            ([], [first, ..]) if is_for_openclaw(first) => [upstream(2), command].concat(),
             _ => [entry_point, command].concat(),
         };
         container.insert("entryPoint".into(), Value::Array(self.prefix()));

@@ -19,7 +19,7 @@ mod scale;
 
 pub use base::BaseDefinition;
 pub use base_error::BaseError;
-pub use container::{LABEL_ROLE, OpenClawContainer, ROLE_OPENCLAW, ToldBy};
+pub use container::{OpenClawContainer, ToldBy};
 pub use current::{CurrentDefinition, CurrentError};
 pub use difference::difference;
 pub use isolation::{Isolation, LABEL_ISOLATION, LABEL_SETPRIV, WITH_ROLE, WITHOUT_ROLE};
@@ -29,10 +29,10 @@ pub use release::release_of;
 pub use render::{RenderError, Rendered, render};
 
 use serde_json::{Map, Value};
+
+use super::user_spec::LABEL_PREFIX;
 use sha2::{Digest, Sha256};
 
-/// Every dockerLabel of ours starts so.
-pub(super) const LABEL_PREFIX: &str = "openclaw.provisioner.";
 /// The tag that names the user on revision, service and tasks.
 pub const TAG_USER: &str = "openclaw:user-id";
 /// The tag that names the environment a resource belongs to.
@@ -42,6 +42,10 @@ const OUR_TAGS: [&str; 2] = [TAG_USER, TAG_BASE_FAMILY];
 /// Tag keys that AWS keeps for itself; a registration that carries one is refused.
 const RESERVED_TAG_PREFIX: &str = "aws:";
 
+/// The docker label by which a base says itself which container is OpenClaw, with [`ROLE_OPENCLAW`] as its value.
+pub const LABEL_ROLE: &str = "openclaw.provisioner.role";
+/// The value of [`LABEL_ROLE`] on the container that runs OpenClaw.
+pub const ROLE_OPENCLAW: &str = "openclaw";
 /// The spec as JSON.
 pub const LABEL_SPEC: &str = "openclaw.provisioner.spec";
 /// The user id.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::base::ENTRY_SCRIPT;
-use super::container::STATE_DIR;
+use super::container::{STATE_DIR, is_for_openclaw};
 use super::environment::merge_into;
 use super::lookout::{self, Elsewhere, GATEWAY_PORT_VARIABLE};
 use super::release::{LABEL_OPENCLAW_VERSION, Named, resolve_release};
@@ -220,14 +220,6 @@ fn run_entry_first(container: &mut Map<String, Value>, script: &str) {
         false => container.insert("command".into(), Value::Array(runs)),
     };
 }
-
-/// Whether a command's first word makes sense to nothing but an entry point that is OpenClaw itself.
-pub(super) fn is_for_openclaw(first: &Value) -> bool {
-    first.as_str().is_some_and(|word| word.starts_with('-') || OPENCLAW_COMMANDS.contains(&word))
-}
-
-/// Commands of OpenClaw's own command line that start a gateway: what a base says of an image whose entry point is OpenClaw.
-const OPENCLAW_COMMANDS: [&str; 2] = ["gateway", "daemon"];
 
 /// The base's tags without the reserved ones, and the user's; by key, because AWS promises no order, and another order
 /// is no change.

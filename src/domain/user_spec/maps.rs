@@ -6,7 +6,9 @@ use openclaw::{Invalid, Provider};
 use serde::{Deserialize, Serialize};
 
 use super::CODEX_HOME;
-use crate::domain::task_definition::LABEL_PREFIX;
+
+/// Every dockerLabel of ours starts so.
+pub(in crate::domain) const LABEL_PREFIX: &str = "openclaw.provisioner.";
 
 /// Environment variables by name, values in plain sight.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ use openclaw::{Invalid, OpenClawVersion, Provider};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+pub(super) use maps::LABEL_PREFIX;
 pub use maps::{Labels, Secrets, Variables, is_secret_arn};
 
 use super::{ImageRef, Size};

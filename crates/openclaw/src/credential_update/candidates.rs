@@ -2,11 +2,12 @@
 
 use std::cmp::Ordering;
 
-use super::{OnDisk, Profiles, Stored};
+use super::{OnDisk, Profiles};
 use crate::auth_json::ChatGptAuth;
 use crate::auth_profiles::{Profile, ProfileContent, Tokens};
 use crate::freshness::{SignIn, compare_freshness};
 use crate::identity::Identity;
+use crate::stored::Stored;
 use crate::{Authority, CredentialPlan, HandOver, ProfileProvider, Release};
 
 /// Where a sign-in is held.

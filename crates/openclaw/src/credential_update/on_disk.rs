@@ -4,54 +4,10 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use crate::aside::Aside;
-use crate::auth_json::ChatGptAuth;
-use crate::auth_profiles::{self, Profile, Tokens};
+use crate::auth_profiles::{self, Profile};
 use crate::codex_config::CodexConfig;
-use crate::freshness::{Existing, SignIn};
 use crate::hand_over::HandOver;
-use crate::relaxed_time;
-
-/// What is at `codex/auth.json`.
-#[derive(Clone, Debug, Default)]
-pub enum Stored {
-    /// No file.
-    #[default]
-    Missing,
-    /// A file without content.
-    Empty,
-    /// Nothing that could sign anybody in.
-    Unreadable,
-    /// Complete but for the refresh token, which another place holds.
-    Blank(Box<SignIn>),
-    /// A sign-in.
-    Tokens(Box<Tokens>),
-}
-
-impl Stored {
-    /// Judges a file's content.
-    #[must_use]
-    pub fn from_file_bytes(bytes: &[u8]) -> Self {
-        match Existing::from_file_bytes(bytes) {
-            Existing::Missing => Self::Missing,
-            Existing::Empty => Self::Empty,
-            Existing::Parsed(sign_in) => {
-                let auth = ChatGptAuth::from_file_bytes(bytes);
-                Self::Tokens(Box::new(Tokens { sign_in, auth, is_refused: has_malformed_time(bytes) }))
-            }
-            Existing::Unreadable => match ChatGptAuth::without_refresh_token(bytes) {
-                Some(sign_in) => Self::Blank(Box::new(sign_in)),
-                None => Self::Unreadable,
-            },
-        }
-    }
-}
-
-/// Codex refuses the whole file over a `last_refresh` that it cannot read (openclaw-facts §3).
-fn has_malformed_time(bytes: &[u8]) -> bool {
-    let file: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let time = file.get("last_refresh").filter(|time| !time.is_null());
-    time.is_some_and(|time| time.as_str().and_then(relaxed_time::parse).is_none())
-}
+use crate::stored::Stored;
 
 /// The API key in a `codex/auth.json`, where somebody signed in with one, or with both.
 #[must_use]

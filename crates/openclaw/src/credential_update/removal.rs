@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 
 use super::candidates::{self, is_our_id};
-use super::{Change, CredentialFile, CredentialUpdate, OnDisk, Profiles, Stored};
+use super::{Change, CredentialFile, CredentialUpdate, OnDisk, Profiles};
 use crate::aside::{self, AsideName};
 use crate::auth_profiles::{self, Profile, ProfileContent};
 use crate::freshness::SignIn;
+use crate::stored::Stored;
 use crate::{HandOver, Release, Warning, hand_over};
 
 /// What is to be done for a provider that takes no ChatGPT sign-in: the staged one is taken away, and what the user has

@@ -6,10 +6,11 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 
 use super::candidates::{Candidate, Holder, is_our_id};
 use super::on_disk::api_key_in;
-use super::{Change, CredentialFile, OnDisk, Profiles, Stored, Updating, Winner};
+use super::{Change, CredentialFile, OnDisk, Profiles, Updating, Winner};
 use crate::aside::{self, AsideName};
 use crate::auth_profiles::{Profile, ProfileContent};
 use crate::freshness::{SignIn, compare_freshness};
+use crate::stored::Stored;
 use crate::{Authority, HandOver, ProfileProvider, Warning};
 
 /// Whether `this` may be taken away once `winner` is in place: it is the winner, or an older one of certainly the same
