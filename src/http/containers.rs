@@ -1,8 +1,8 @@
 //! Users' containers: provision, look, resize, redeploy, start, stop, delete.
 
 use axum::Extension;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -15,10 +15,9 @@ use super::error::Problem;
 use super::openapi::{self, schemas};
 use super::requests::{DeleteQuery, NoFields, ProvisionRequest, RedeployRequest, ResizeRequest, StartRequest};
 use super::responses::{CancelResponse, ContainerResponse};
+use super::user::User;
 use crate::domain::{State as ContainerState, UserId};
 use crate::reconcile::{AcceptedWork, Caller, ConvergeError, ConvergeOutcome, Converged, Intent, Refusal};
-
-pub(super) type UserPath = Result<Path<String>, PathRejection>;
 
 /// Bring a user's container up
 ///
@@ -40,8 +39,7 @@ pub(super) async fn provision(
 #[utoipa::path(get, path = "/containers/{user_id}", operation_id = "get_container", tag = "containers",
     params(openapi::OfUser),
     responses((status = 200, description = "How it is", body = ContainerResponse), openapi::Looks))]
-pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Response, Problem> {
-    let user = user_in(path)?;
+pub(super) async fn show(State(app): State<App>, User(user): User) -> Result<Response, Problem> {
     let (looked, accepted, sizes) =
         tokio::join!(app.reconciler.look(&user), app.reconciler.accepted_work(&user), app.storage.sizes());
     let response = match looked {
@@ -67,10 +65,10 @@ pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Respo
 pub(super) async fn resize(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    path: UserPath,
+    User(user): User,
     Json(request): Json<ResizeRequest>,
 ) -> Result<Response, Problem> {
-    let resized = respond(&app, request.parse(&caller, user_in(path)?)?).await;
+    let resized = respond(&app, request.parse(&caller, user)?).await;
     // Here the size is the whole body.
     resized.map_err(|problem| problem.without_field_prefix("size."))
 }
@@ -84,10 +82,10 @@ pub(super) async fn resize(
 pub(super) async fn redeploy(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    path: UserPath,
+    User(user): User,
     OptionalJson(request): OptionalJson<RedeployRequest>,
 ) -> Result<Response, Problem> {
-    respond(&app, request.parse(&caller, user_in(path)?)?).await
+    respond(&app, request.parse(&caller, user)?).await
 }
 
 /// Start a user's container
@@ -97,10 +95,10 @@ pub(super) async fn redeploy(
 pub(super) async fn start(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    path: UserPath,
+    User(user): User,
     OptionalJson(request): OptionalJson<StartRequest>,
 ) -> Result<Response, Problem> {
-    respond(&app, request.parse(&caller, user_in(path)?)).await
+    respond(&app, request.parse(&caller, user)).await
 }
 
 /// Stop a user's container
@@ -112,10 +110,10 @@ pub(super) async fn start(
 pub(super) async fn stop(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    path: UserPath,
+    User(user): User,
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, Problem> {
-    respond(&app, Intent::stop(&caller, user_in(path)?)).await
+    respond(&app, Intent::stop(&caller, user)).await
 }
 
 /// Stop what is under way for a user
@@ -131,10 +129,9 @@ pub(super) async fn stop(
 pub(super) async fn cancel(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    path: UserPath,
+    User(user): User,
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, Problem> {
-    let user = user_in(path)?;
     // In a task of its own: a caller that goes away leaves nothing half cancelled.
     let (reconciler, of) = (app.reconciler.clone(), user.clone());
     let cancel = async move { reconciler.cancel(&caller, &of).await };
@@ -159,21 +156,14 @@ pub(super) async fn cancel(
 pub(super) async fn delete(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    path: UserPath,
+    User(user): User,
     query: Result<Query<DeleteQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let user = user_in(path)?;
     let Query(query) = query.map_err(|_| {
         let fix = "the only ones are data=keep or data=purge, and force=true";
         Problem::of_field(Code::InvalidField, "query", "there is a parameter that is not known", fix)
     })?;
     respond(&app, query.parse(&caller, user)?).await
-}
-
-pub(super) fn user_in(path: UserPath) -> Result<UserId, Problem> {
-    // A path that is not UTF-8 once decoded has no user id in it either.
-    let text = path.map_or_else(|_| "\u{fffd}".to_owned(), |Path(text)| text);
-    Ok(UserId::parse(&text)?)
 }
 
 pub(super) async fn respond(app: &App, intent: Intent) -> Result<Response, Problem> {

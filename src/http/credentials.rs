@@ -14,11 +14,11 @@ use utoipa::ToSchema;
 
 use super::App;
 use super::body::{Json, OptionalJson};
-use super::containers::{UserPath, user_in};
 use super::error::Problem;
 use super::openapi::{self, schemas};
 use super::requests::NoFields;
 use super::responses::{WarningBody, warned};
+use super::user::User;
 use crate::reconcile::{Caller, ConvergeOutcome, Intent};
 use crate::staging::Location;
 
@@ -95,7 +95,7 @@ pub(super) struct ShowResponse {
     /// The sign-in is taken up when a task starts.
     waits_for_start: bool,
     /// Every place that may hold one.
-    locations: Vec<LocationBody>,
+    locations: Vec<Location>,
     warnings: Vec<WarningBody>,
 }
 
@@ -115,72 +115,13 @@ struct Moved {
     to: String,
 }
 
-/// A place that may hold a sign-in.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = CredentialLocation)]
-struct LocationBody {
-    /// Relative to the user's directory; with `#` and the profile's id where a file has several.
-    path: String,
-    /// What it is.
-    kind: &'static str,
-    /// Whether there is something by that name.
-    present: bool,
-    /// Whether it can be read as what it should be.
-    readable: bool,
-    /// The first 12 hex digits of SHA-256 of the account.
-    #[schema(required)]
-    account: Option<String>,
-    /// When the tokens were last refreshed or issued.
-    #[schema(required)]
-    issued_at: Option<Timestamp>,
-    /// When the access token expires.
-    #[schema(required)]
-    expires_at: Option<Timestamp>,
-    /// The first 12 hex digits of SHA-256 of the refresh token.
-    #[schema(required)]
-    refresh_token_fingerprint: Option<String>,
-    /// Octal.
-    #[schema(required)]
-    mode: Option<String>,
-    /// `uid:gid`.
-    #[schema(required)]
-    owner: Option<String>,
-    /// Whether the release uses this one.
-    authoritative: bool,
-    /// Whether it stands in the way of that one.
-    shadowing: bool,
-    /// Whether it is older than that one.
-    stale: bool,
-}
-
-impl From<Location> for LocationBody {
-    fn from(location: Location) -> Self {
-        Self {
-            path: location.path,
-            kind: location.kind.name(),
-            present: location.present,
-            readable: location.readable,
-            account: location.account,
-            issued_at: location.issued_at,
-            expires_at: location.expires_at,
-            refresh_token_fingerprint: location.refresh_token_fingerprint,
-            mode: location.mode,
-            owner: location.owner,
-            authoritative: location.authoritative,
-            shadowing: location.shadowing,
-            stale: location.stale,
-        }
-    }
-}
-
 /// Where a user's sign-in is
 ///
 /// Every place with one, which one counts, and whether the user has to sign in again; never a token.
 #[utoipa::path(get, path = "/containers/{user_id}/credentials", operation_id = "get_credentials", tag = "credentials",
     params(openapi::OfUser),
     responses((status = 200, description = "Where it is", body = ShowResponse), openapi::Looks))]
-pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Response, Problem> {
-    let user = user_in(path)?;
+pub(super) async fn show(State(app): State<App>, User(user): User) -> Result<Response, Problem> {
     let found = app.reconciler.credentials(&user).await?;
     let live = found.live.as_ref();
     let body = ShowResponse {
@@ -195,7 +136,7 @@ pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Respo
         refresh_token_fingerprint: live.map(|live| live.fingerprint.clone()).filter(|text| !text.is_empty()),
         reauth_required: found.reauth_required,
         waits_for_start: found.waits_for_start,
-        locations: found.locations.into_iter().map(LocationBody::from).collect(),
+        locations: found.locations,
         warnings: warned(&found.warnings),
     };
     Ok(axum::Json(body).into_response())
@@ -213,10 +154,9 @@ pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Respo
 pub(super) async fn put(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    path: UserPath,
+    User(user): User,
     Json(request): Json<PutRequest>,
 ) -> Result<Response, Problem> {
-    let user = user_in(path)?;
     let auth = ChatGptAuth::parse(request.auth)?;
     let converged = app.reconciler.apply(Intent::put_credentials(&caller, user.clone(), auth, request.force)).await?;
     let result = converged.sign_in.as_ref().map(|sign_in| &sign_in.result);
@@ -245,9 +185,9 @@ pub(super) async fn put(
 pub(super) async fn delete(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    path: UserPath,
+    User(user): User,
 ) -> Result<Response, Problem> {
-    let converged = app.reconciler.apply(Intent::remove_credentials(&caller, user_in(path)?)).await?;
+    let converged = app.reconciler.apply(Intent::remove_credentials(&caller, user)).await?;
     Ok(known_or_accepted(converged.outcome, StatusCode::NO_CONTENT).into_response())
 }
 
@@ -271,10 +211,9 @@ const fn known_or_accepted(outcome: ConvergeOutcome, done: StatusCode) -> Status
 pub(super) async fn repair(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    path: UserPath,
+    User(user): User,
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, Problem> {
-    let user = user_in(path)?;
     let converged = app.reconciler.apply(Intent::repair_credentials(&caller, user.clone())).await?;
     let status = known_or_accepted(converged.outcome, StatusCode::OK);
     let moved = converged.sign_in.map(|sign_in| sign_in.moved_aside).unwrap_or_default();

@@ -12,10 +12,11 @@ use utoipa::ToSchema;
 
 use super::App;
 use super::body::OptionalJson;
-use super::containers::{UserPath, respond, user_in};
+use super::containers::respond;
 use super::error::Problem;
 use super::openapi::{self, schemas};
 use super::requests::NoFields;
+use super::user::User;
 use crate::reconcile::{Caller, GatewayAuth, Intent};
 
 // Without `Debug`: it holds the token.
@@ -49,8 +50,7 @@ pub(super) struct GatewayResponse<'a> {
         (status = 200, description = "Where it is; nobody may keep the answer", body = GatewayResponse,
             headers(("Cache-Control" = String, description = "`no-store`"))),
         openapi::Looks))]
-pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Response, Problem> {
-    let user = user_in(path)?;
+pub(super) async fn show(State(app): State<App>, User(user): User) -> Result<Response, Problem> {
     let gateway = app.reconciler.gateway(&user).await?;
     let body = GatewayResponse {
         user_id: user.as_str(),
@@ -77,8 +77,8 @@ pub(super) async fn show(State(app): State<App>, path: UserPath) -> Result<Respo
 pub(super) async fn rotate(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    path: UserPath,
+    User(user): User,
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, Problem> {
-    respond(&app, Intent::rotate_gateway_token(&caller, user_in(path)?)).await
+    respond(&app, Intent::rotate_gateway_token(&caller, user)).await
 }

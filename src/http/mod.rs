@@ -22,6 +22,7 @@ mod routes;
 mod server_sent;
 mod serving;
 mod ui;
+mod user;
 mod watching;
 
 pub use code::Code;

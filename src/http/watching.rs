@@ -14,11 +14,11 @@ use utoipa::ToSchema;
 
 use super::App;
 use super::code::Code;
-use super::containers::{UserPath, user_in};
 use super::error::Problem;
 use super::openapi::{self, schemas};
 use super::query::Parameters;
 use super::server_sent::{Telling, as_events};
+use super::user::User;
 use crate::domain::{Phase, Reason, State as ContainerState, Status, UserId};
 use crate::fleet::{Sight, Watch, WatchRefused};
 use crate::reconcile::{ConvergeError, Refusal};
@@ -151,8 +151,7 @@ pub(super) enum OnTimeout {
         (status = 200, description = "It is in the state, or failed; with `on_timeout=200` also when it was not in time", body = StatusBody),
         (status = 408, description = "It was not in time; this is how it is", body = StatusBody),
         openapi::Waits))]
-pub(super) async fn wait(State(app): State<App>, path: UserPath, uri: Uri) -> Result<Response, Problem> {
-    let user = user_in(path)?;
+pub(super) async fn wait(State(app): State<App>, User(user): User, uri: Uri) -> Result<Response, Problem> {
     let parameters = Parameters::parse(&uri, &["state", "timeout_seconds", "on_timeout"])?;
     let wanted = parameters.state("state")?.unwrap_or(ContainerState::Running);
     let seconds = parameters.get("timeout_seconds", seconds, "a whole number from 0 to 60")?.unwrap_or(DEFAULT_SECONDS);
@@ -202,11 +201,10 @@ pub(super) async fn wait(State(app): State<App>, path: UserPath, uri: Uri) -> Re
         openapi::Waits))]
 pub(super) async fn events(
     State(app): State<App>,
-    path: UserPath,
+    User(user): User,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let user = user_in(path)?;
     Parameters::parse(&uri, &[])?;
     let telling = Telling::new("status", &headers);
     let mut watch = app.fleet.watchers.watch(user)?;

@@ -19,7 +19,7 @@ use super::accepting::Accepting;
 use super::error::{ConvergeError, FailureKind};
 use super::execute::Taken;
 use super::operation::Operation;
-use super::plan::{NotRemoved, Observed, Plan, Refusal, Step, plan};
+use super::plan::{Effects, NotRemoved, Observed, Plan, Refusal, Step, plan};
 use super::status::ContainerView;
 use super::target::Target;
 use super::work::Work;
@@ -401,7 +401,7 @@ impl Run<'_> {
     }
 
     async fn take(&mut self, step: Step) -> Result<(), ConvergeError> {
-        let name = step.name();
+        let Effects { name, starts_task, reaches, changes_container, .. } = step.effects();
         self.lock.verify().await?;
         let registers = matches!(step, Step::RegisterTaskDefinition(_));
         if let Step::StopTasks { resume } = step {
@@ -410,7 +410,7 @@ impl Run<'_> {
             self.remember().await?;
         }
         let is_half = matches!(step, Step::StopTasks { .. });
-        if is_half || step.changes_container() && matches!(self.target, Target::Absent { .. }) {
+        if is_half || changes_container && matches!(self.target, Target::Absent { .. }) {
             self.promise_to_go_on().await?;
         }
         let beside = registers && self.can_stage_beside();
@@ -423,22 +423,21 @@ impl Run<'_> {
             self.registering = Some(Timestamp::now().as_millisecond());
             self.remember().await?;
         }
-        let starts_task = step.starts_task();
         if starts_task {
             // A service that starts before its files are written signs nobody in (incident 23).
-            self.place_for(step.task_definition()).await?;
+            self.place_for(step.effects().task_definition).await?;
             self.accepting.reach(Phase::FilesStaged).await;
         }
-        let reaches = step.reaches();
         let restarts = matches!(step, Step::UpdateService { restart: true, .. });
         self.did.create |= matches!(step, Step::CreateService { .. });
-        self.did.change |= step.changes_container() && !self.is_repeat(&step);
+        self.did.change |= changes_container && !self.is_repeat(&step);
         let had_run = self.did.ran;
-        self.did.ran |= step.task_definition().is_some();
-        let removes = matches!(self.target, Target::Absent { force: true, .. }).then(|| step.removes()).flatten();
+        self.did.ran |= step.effects().task_definition.is_some();
+        let is_forced = matches!(self.target, Target::Absent { force: true, .. });
+        let removes = step.effects().removes.filter(|_| is_forced).map(|(what, id)| (what, id.map(str::to_owned)));
         let (started, attempt) = (Instant::now(), self.did.conflicts + 1);
         self.accepting.send(service_change(&step));
-        let is_first_change = step.changes_container() && !self.accepting.begin();
+        let is_first_change = changes_container && !self.accepting.begin();
         let span = tracing::info_span!("step", step = name);
         let taken = match step {
             Step::RegisterTaskDefinition(rendered) if beside => {

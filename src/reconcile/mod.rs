@@ -44,7 +44,7 @@ pub use gc::{Fate, Gc, LeftOver, Sweep};
 pub use intent::{Intent, SignInChange, Verb};
 pub use operation::Caller;
 pub use options::Options;
-pub use plan::{Done, NotRemoved, Observed, Plan, Refusal, Step, plan};
+pub use plan::{Done, Effects, NotRemoved, Observed, Plan, Refusal, Step, plan};
 pub use promotion::FleetBase;
 pub use pursuit::Known;
 pub use status::{ContainerView, Refined, Watched};

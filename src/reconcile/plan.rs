@@ -444,119 +444,79 @@ fn register(rendered: Rendered, observed: &Observed) -> Plan {
 }
 
 impl Step {
+    /// What it does, and what has to hold for it.
+    #[must_use]
+    pub fn effects(&self) -> Effects<'_> {
+        let nothing = Effects::of;
+        match self {
+            Self::EnsureAccessPoint => Effects {
+                removes: Some((ACCESS_POINT, None)),
+                reaches: Some(Phase::AccessPoint),
+                ..nothing("ensure_access_point")
+            },
+            Self::CheckImage(_) => nothing("check_image"),
+            Self::RegisterTaskDefinition(_) => {
+                Effects { reaches: Some(Phase::TaskDefinition), ..nothing("register_task_definition") }
+            }
+            Self::CreateService { task_definition, .. } => Effects {
+                starts_task: true,
+                changes_container: true,
+                task_definition: Some(task_definition),
+                ..nothing("create_service")
+            },
+            Self::UpdateService { task_definition, desired, restart, .. } => Effects {
+                starts_task: task_definition.is_some() || *restart || matches!(desired, Some(1..)),
+                changes_container: true,
+                task_definition: task_definition.as_deref(),
+                ..nothing("update_service")
+            },
+            Self::StopTasks { .. } => Effects { changes_container: true, ..nothing("stop_tasks") },
+            Self::DeleteService => Effects { changes_container: true, ..nothing("delete_service") },
+            Self::DeregisterRevision(arn) => {
+                Effects { removes: Some((TASK_DEFINITION, Some(arn))), ..nothing("deregister_revision") }
+            }
+            Self::FollowToPrevious(arn) => {
+                Effects { removes: Some((TASK_DEFINITION, Some(arn))), ..nothing("follow_to_previous") }
+            }
+            Self::DeleteAccessPoint(id) => {
+                Effects { removes: Some((ACCESS_POINT, Some(id))), ..nothing("delete_access_point") }
+            }
+            Self::PurgeFiles => Effects { removes: Some((FILES, None)), ..nothing("purge_files") },
+            Self::DeleteRevisions(arns) => Effects {
+                removes: Some((TASK_DEFINITION, arns.first().map(String::as_str))),
+                ..nothing("delete_task_definitions")
+            },
+        }
+    }
+
     /// The step's name, for logs.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::EnsureAccessPoint => "ensure_access_point",
-            Self::CheckImage(_) => "check_image",
-            Self::RegisterTaskDefinition(_) => "register_task_definition",
-            Self::CreateService { .. } => "create_service",
-            Self::UpdateService { .. } => "update_service",
-            Self::StopTasks { .. } => "stop_tasks",
-            Self::DeleteService => "delete_service",
-            Self::DeregisterRevision(_) => "deregister_revision",
-            Self::FollowToPrevious(_) => "follow_to_previous",
-            Self::DeleteAccessPoint(_) => "delete_access_point",
-            Self::PurgeFiles => "purge_files",
-            Self::DeleteRevisions(_) => "delete_task_definitions",
-        }
+    pub fn name(&self) -> &'static str {
+        self.effects().name
     }
+}
 
+/// What a step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effects<'a> {
+    /// The step's name, for logs.
+    pub name: &'static str,
     /// What it is to remove, or to find for that: kind and id.
-    #[must_use]
-    pub fn removes(&self) -> Option<(&'static str, Option<String>)> {
-        match self {
-            Self::DeregisterRevision(arn) | Self::FollowToPrevious(arn) => Some((TASK_DEFINITION, Some(arn.clone()))),
-            Self::DeleteAccessPoint(id) => Some((ACCESS_POINT, Some(id.clone()))),
-            Self::EnsureAccessPoint => Some((ACCESS_POINT, None)),
-            Self::PurgeFiles => Some((FILES, None)),
-            Self::DeleteRevisions(arns) => Some((TASK_DEFINITION, arns.first().cloned())),
-            Self::CheckImage(_)
-            | Self::RegisterTaskDefinition(_)
-            | Self::CreateService { .. }
-            | Self::UpdateService { .. }
-            | Self::StopTasks { .. }
-            | Self::DeleteService => None,
-        }
-    }
-
+    pub removes: Option<(&'static str, Option<&'a str>)>,
     /// Whether it makes ECS start a task, for which the user's files must be in place. Not earlier: a request that is
     /// refused leaves no sign-in of a user who never comes to be, and takes none away from where the running release
     /// looks for it.
-    #[must_use]
-    pub const fn starts_task(&self) -> bool {
-        match self {
-            Self::CreateService { .. } => true,
-            Self::UpdateService { task_definition, desired, restart, .. } => {
-                task_definition.is_some() || *restart || matches!(desired, Some(1..))
-            }
-            Self::EnsureAccessPoint
-            | Self::CheckImage(_)
-            | Self::RegisterTaskDefinition(_)
-            | Self::StopTasks { .. }
-            | Self::DeleteService
-            | Self::DeregisterRevision(_)
-            | Self::FollowToPrevious(_)
-            | Self::DeleteAccessPoint(_)
-            | Self::PurgeFiles
-            | Self::DeleteRevisions(_) => false,
-        }
-    }
-
+    pub starts_task: bool,
     /// ARN of the revision that it makes the service run, if it is another one.
-    #[must_use]
-    pub fn task_definition(&self) -> Option<&str> {
-        match self {
-            Self::CreateService { task_definition, .. } => Some(task_definition),
-            Self::UpdateService { task_definition, .. } => task_definition.as_deref(),
-            Self::EnsureAccessPoint
-            | Self::CheckImage(_)
-            | Self::RegisterTaskDefinition(_)
-            | Self::StopTasks { .. }
-            | Self::DeleteService
-            | Self::DeregisterRevision(_)
-            | Self::FollowToPrevious(_)
-            | Self::DeleteAccessPoint(_)
-            | Self::PurgeFiles
-            | Self::DeleteRevisions(_) => None,
-        }
-    }
-
+    pub task_definition: Option<&'a str>,
     /// How far a user without a service is after it.
-    #[must_use]
-    pub const fn reaches(&self) -> Option<Phase> {
-        match self {
-            Self::EnsureAccessPoint => Some(Phase::AccessPoint),
-            Self::RegisterTaskDefinition(_) => Some(Phase::TaskDefinition),
-            Self::CheckImage(_)
-            | Self::CreateService { .. }
-            | Self::UpdateService { .. }
-            | Self::StopTasks { .. }
-            | Self::DeleteService
-            | Self::DeregisterRevision(_)
-            | Self::FollowToPrevious(_)
-            | Self::DeleteAccessPoint(_)
-            | Self::PurgeFiles
-            | Self::DeleteRevisions(_) => None,
-        }
-    }
-
+    pub reaches: Option<Phase>,
     /// Whether the user's container is another one, or none, after it.
-    #[must_use]
-    pub const fn changes_container(&self) -> bool {
-        match self {
-            Self::CreateService { .. } | Self::UpdateService { .. } | Self::StopTasks { .. } | Self::DeleteService => {
-                true
-            }
-            Self::EnsureAccessPoint
-            | Self::CheckImage(_)
-            | Self::RegisterTaskDefinition(_)
-            | Self::DeregisterRevision(_)
-            | Self::FollowToPrevious(_)
-            | Self::DeleteAccessPoint(_)
-            | Self::PurgeFiles
-            | Self::DeleteRevisions(_) => false,
-        }
+    pub changes_container: bool,
+}
+
+impl Effects<'_> {
+    const fn of(name: &'static str) -> Self {
+        Self { name, removes: None, starts_task: false, task_definition: None, reaches: None, changes_container: false }
     }
 }

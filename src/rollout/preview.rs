@@ -7,11 +7,10 @@ use openclaw::sha256_hex;
 use serde_json::{Value, json};
 
 use super::forecast::{self, Load};
-use super::starting::is_stopped;
 use super::taking::{self, Taken};
 use super::words::{Change, Rollout};
 use super::{Inner, RolloutError};
-use crate::domain::{Size, UserId};
+use crate::domain::{Size, State, UserId};
 use crate::fleet::Listed;
 use crate::reconcile::Foreseen;
 
@@ -127,6 +126,11 @@ impl Inner {
         };
         Ok((preview, seconds))
     }
+}
+
+/// Whether the container was stopped when the list was read.
+pub(super) const fn is_stopped(listed: &Listed) -> bool {
+    matches!(listed.state, State::Stopped | State::Stopping)
 }
 
 /// Whom it would leave out, in the order in which [`taking::prepare`] does.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use openclaw::{Invalid, OpenClawVersion};
 
 use super::forecast::{self, Load};
-use super::preview::Preview;
+use super::preview::{Preview, is_stopped};
 use super::words::{Canaries, Change, Event, Rollout, RolloutState, Select, Strategy, lines};
 use super::{Inner, RolloutError, Rollouts, named, plan, read};
 use crate::domain::{RolloutOrder, State, UserId, with_causes};
@@ -259,10 +259,6 @@ impl Inner {
             }
         }
     }
-}
-
-pub(super) const fn is_stopped(listed: &Listed) -> bool {
-    matches!(listed.state, State::Stopped | State::Stopping)
 }
 
 /// Whether it says something of users that only their definitions tell.

@@ -7,6 +7,8 @@ use openclaw::identity::Identity;
 use openclaw::{Aside, AsideName, Authority, CredentialPlan, HandOver, Profiles, Stored, files, sha256_hex12};
 use rustix::io::Errno;
 use secrecy::{ExposeSecret as _, SecretSlice};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::{StagingError, StagingErrorKind};
 use super::home::Home;
@@ -29,7 +31,8 @@ static STATE_STORE: Name = Name::fixed(files::STATE_STORE);
 const MOST_COPIES: usize = 32;
 
 /// What a place is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LocationKind {
     /// A file as Codex writes it.
     CodexAuth,
@@ -60,36 +63,45 @@ impl LocationKind {
     }
 }
 
-/// One place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A place that may hold a sign-in, as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = CredentialLocation)]
 pub struct Location {
     /// Relative to the user's directory; with `#` and the profile's id where a file has several.
     pub path: String,
     /// What it is.
+    #[schema(value_type = String)]
     pub kind: LocationKind,
     /// Whether there is something by that name.
     pub present: bool,
     /// Whether it can be read as what it should be.
     pub readable: bool,
     /// The first 12 hex digits of SHA-256 of the account.
+    #[schema(required)]
     pub account: Option<String>,
     /// When the tokens were last refreshed or issued.
+    #[schema(required)]
     pub issued_at: Option<Timestamp>,
     /// When the access token expires.
+    #[schema(required)]
     pub expires_at: Option<Timestamp>,
-    /// The first 12 hex digits of SHA-256 of the refresh token; `None` when there is none or it cannot be read.
+    /// The first 12 hex digits of SHA-256 of the refresh token.
+    #[schema(required)]
     pub refresh_token_fingerprint: Option<String>,
-    /// Permissions in octal.
+    /// Octal.
+    #[schema(required)]
     pub mode: Option<String>,
     /// `uid:gid`.
+    #[schema(required)]
     pub owner: Option<String>,
-    /// The release spends and rotates this one.
+    /// Whether the release uses this one.
     pub authoritative: bool,
-    /// It holds a refresh token and is no place for one on this release (incidents 29, 30).
+    /// Whether it stands in the way of that one: it holds a refresh token and is no place for one on this release.
     pub shadowing: bool,
-    /// It is of the live sign-in's account and person, and its refresh token is another one.
+    /// Whether it is older than that one: of the same account and person, and its refresh token is another one.
     pub stale: bool,
     /// Whose it is.
+    #[serde(skip)]
     pub(super) identity: Option<Identity>,
 }
 

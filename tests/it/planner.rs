@@ -175,7 +175,8 @@ impl Run<'_> {
                     !(present && keeps_count && desired.is_some()) || resumes,
                     "a resize changes the desired count"
                 );
-                let starts = self.target.is_strict() && step.starts_task() && (task_definition.is_some() || *restart);
+                let starts =
+                    self.target.is_strict() && step.effects().starts_task && (task_definition.is_some() || *restart);
                 assert!(!(starts && self.world.has_tasks()), "a task is started beside another one");
                 assert!(
                     present || (*desired, *restart) == (Some(0), false),
