@@ -6,250 +6,143 @@ use utoipa::ToSchema;
 
 use crate::reconcile::FailureKind;
 
-/// What went wrong, as a closed list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[cfg_attr(test, derive(serde::Deserialize))]
-#[serde(rename_all = "snake_case")]
-pub enum Code {
-    /// The body is not JSON.
-    InvalidJson,
-    /// A field is wrong.
-    InvalidField,
-    /// The body is not announced as JSON.
-    UnsupportedMediaType,
-    /// The body is too large.
-    PayloadTooLarge,
-    /// The request did not arrive whole in time.
-    RequestTimeout,
-    /// No token, or not one of ours.
-    Unauthorized,
-    /// The token's scope is not enough.
-    Forbidden,
-    /// No such route.
-    NoSuchRoute,
-    /// The route has other methods.
-    MethodNotAllowed,
-    /// The user has no container.
-    ContainerNotFound,
-    /// Another call for the user is at work.
-    OperationInProgress,
-    /// Too many operations wait before it for AWS's rate limits.
-    QueueFull,
-    /// The service is not one of ours.
-    ForeignService,
-    /// The image is not in its registry.
-    ImageNotFound,
-    /// The base cannot be cloned.
-    BaseUnusable,
-    /// The base that is promoted cannot be cloned.
-    PromotedBaseUnusable,
-    /// A rollout is under way that it would contradict.
-    RolloutUnderWay,
-    /// No such rollout.
-    RolloutNotFound,
-    /// The rollout is over.
-    RolloutOver,
-    /// The rollout was written by a later version, or is damaged.
-    RolloutNotUnderstood,
-    /// The rollout would not do what was planned.
-    RolloutPlanChanged,
-    /// The user's files could not be written; it may pass.
-    FilesUnavailable,
-    /// The user's files cannot be written until an operator mends the mount or the settings.
-    FilesMisconfigured,
-    /// A file of the user's own cannot be read, and would be lost.
-    FilesUnreadable,
-    /// The gateway's token is not this service's to change.
-    GatewayTokenNotOurs,
-    /// Another replica took the user's lock.
-    LockLost,
-    /// The user's resources kept changing.
-    Contended,
-    /// AWS asks to slow down.
-    AwsThrottled,
-    /// AWS, or the way to it, is down.
-    AwsUnavailable,
-    /// A quota of the AWS account is used up.
-    AwsQuotaExceeded,
-    /// This service may not do that in AWS.
-    AwsAccessDenied,
-    /// AWS refused a call.
-    AwsRefused,
-    /// The operation was cancelled.
-    Cancelled,
-    /// Too many callers watch containers through this replica.
-    TooManyWatchers,
-    /// This replica has as many connections as it can hold.
-    TooManyConnections,
-    /// The first list of the fleet is not there yet, or a fresh one.
-    FleetBeingRead,
-    /// It took too long.
-    DeadlineExceeded,
-    /// This replica is going down.
-    ShuttingDown,
-    /// A bug.
-    Internal,
+/// A row for each code, so that the compiler asks for all of it: status, title, and after how many seconds the same request is worth
+/// trying again, where it can succeed. First those that a converge can fail with, each a [`FailureKind`] of that name.
+macro_rules! codes {
+    (
+        failures {
+            $($(#[$of_failure:meta])* $failure:ident: $failure_status:ident, $failure_title:literal, $failure_retry:expr;)*
+        }
+        requests {
+            $($(#[$of_request:meta])* $request:ident: $request_status:ident, $request_title:literal, $request_retry:expr;)*
+        }
+    ) => {
+        /// What went wrong, as a closed list.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+        #[cfg_attr(test, derive(serde::Deserialize))]
+        #[serde(rename_all = "snake_case")]
+        pub enum Code {
+            $($(#[$of_failure])* $failure,)*
+            $($(#[$of_request])* $request,)*
+        }
+
+        impl Code {
+            pub(super) const fn status(self) -> StatusCode {
+                match self {
+                    $(Self::$failure => StatusCode::$failure_status,)*
+                    $(Self::$request => StatusCode::$request_status,)*
+                }
+            }
+
+            pub(super) const fn title(self) -> &'static str {
+                match self {
+                    $(Self::$failure => $failure_title,)*
+                    $(Self::$request => $request_title,)*
+                }
+            }
+
+            /// Whether the same request can succeed later; and if so, after how many seconds it is worth trying.
+            pub(super) const fn retry_after_seconds(self) -> Option<u32> {
+                match self {
+                    $(Self::$failure => $failure_retry,)*
+                    $(Self::$request => $request_retry,)*
+                }
+            }
+        }
+
+        impl From<FailureKind> for Code {
+            fn from(kind: FailureKind) -> Self {
+                match kind {
+                    $(FailureKind::$failure => Self::$failure,)*
+                }
+            }
+        }
+    };
 }
 
-impl Code {
-    pub(super) const fn status(self) -> StatusCode {
-        match self {
-            Self::InvalidJson => StatusCode::BAD_REQUEST,
-            Self::InvalidField | Self::ImageNotFound => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::NoSuchRoute | Self::ContainerNotFound | Self::RolloutNotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::OperationInProgress
-            | Self::ForeignService
-            | Self::FilesUnreadable
-            | Self::GatewayTokenNotOurs
-            | Self::RolloutUnderWay
-            | Self::RolloutOver
-            | Self::RolloutPlanChanged
-            | Self::Cancelled => StatusCode::CONFLICT,
-            Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
-            Self::FilesUnavailable
-            | Self::LockLost
-            | Self::Contended
-            | Self::AwsThrottled
-            | Self::AwsUnavailable
-            | Self::AwsQuotaExceeded
-            | Self::TooManyWatchers
-            | Self::TooManyConnections
-            | Self::FleetBeingRead
-            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-            Self::AwsRefused => StatusCode::BAD_GATEWAY,
-            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-            Self::FilesMisconfigured
-            | Self::BaseUnusable
-            | Self::PromotedBaseUnusable
-            | Self::RolloutNotUnderstood
-            | Self::AwsAccessDenied
-            | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+codes! {
+    failures {
+        /// A field is wrong.
+        InvalidField: UNPROCESSABLE_ENTITY, "A field is not valid", None;
+        /// The user has no container.
+        ContainerNotFound: NOT_FOUND, "The user has no container", None;
+        /// Another call for the user is at work.
+        OperationInProgress: CONFLICT, "Another operation on this user is under way", Some(5);
+        /// Too many operations wait before it for AWS's rate limits.
+        // What is said is when the queue of the moment is served, see `Problem::queue_full`.
+        QueueFull: TOO_MANY_REQUESTS, "Too many operations wait for AWS", Some(60);
+        /// The service is not one of ours.
+        ForeignService: CONFLICT, "The user's service was not made by this product", None;
+        /// The image is not in its registry.
+        ImageNotFound: UNPROCESSABLE_ENTITY, "The image does not exist", None;
+        /// The base cannot be cloned.
+        BaseUnusable: INTERNAL_SERVER_ERROR, "The base task definition cannot be used", None;
+        /// The base that is promoted cannot be cloned.
+        PromotedBaseUnusable: INTERNAL_SERVER_ERROR, "The base that is promoted cannot be used", None;
+        /// A rollout is under way that it would contradict.
+        RolloutUnderWay: CONFLICT, "A rollout is under way", None;
+        /// The rollout was written by a later version, or is damaged.
+        RolloutNotUnderstood: INTERNAL_SERVER_ERROR, "The rollout cannot be read by this version", None;
+        /// The user's files could not be written; it may pass.
+        FilesUnavailable: SERVICE_UNAVAILABLE, "The user's files could not be written", Some(10);
+        /// The user's files cannot be written until an operator mends the mount or the settings.
+        FilesMisconfigured: INTERNAL_SERVER_ERROR, "The user's files cannot be written", None;
+        /// A file of the user's own cannot be read, and would be lost.
+        FilesUnreadable: CONFLICT, "A file of the user's own cannot be read", None;
+        /// The gateway's token is not this service's to change.
+        GatewayTokenNotOurs: CONFLICT, "The gateway's token is not kept here", None;
+        /// Another replica took the user's lock.
+        LockLost: SERVICE_UNAVAILABLE, "Another replica took over the user", Some(2);
+        /// The user's resources kept changing.
+        Contended: SERVICE_UNAVAILABLE, "The user's resources kept changing", Some(2);
+        /// AWS asks to slow down.
+        AwsThrottled: SERVICE_UNAVAILABLE, "AWS asks to slow down", Some(5);
+        /// AWS, or the way to it, is down.
+        AwsUnavailable: SERVICE_UNAVAILABLE, "AWS did not answer", Some(5);
+        /// A quota of the AWS account is used up.
+        AwsQuotaExceeded: SERVICE_UNAVAILABLE, "A quota of the AWS account is used up", None;
+        /// This service may not do that in AWS.
+        AwsAccessDenied: INTERNAL_SERVER_ERROR, "This service lacks a permission in AWS", None;
+        /// AWS refused a call.
+        AwsRefused: BAD_GATEWAY, "AWS refused a call", None;
+        /// The operation was cancelled.
+        Cancelled: CONFLICT, "The operation was cancelled", None;
+        /// It took too long.
+        DeadlineExceeded: GATEWAY_TIMEOUT, "It took too long", Some(5);
+        /// This replica is going down.
+        ShuttingDown: SERVICE_UNAVAILABLE, "This replica is shutting down", Some(2);
+        /// A bug.
+        Internal: INTERNAL_SERVER_ERROR, "Something went wrong in this service", None;
     }
-
-    pub(super) const fn title(self) -> &'static str {
-        match self {
-            Self::InvalidJson => "The body is not JSON",
-            Self::InvalidField => "A field is not valid",
-            Self::UnsupportedMediaType => "The body is not announced as JSON",
-            Self::PayloadTooLarge => "The body is too large",
-            Self::RequestTimeout => "The request did not arrive in time",
-            Self::Unauthorized => "A valid bearer token is needed",
-            Self::Forbidden => "The token's scope is not enough",
-            Self::NoSuchRoute => "No such route",
-            Self::MethodNotAllowed => "The route has no such method",
-            Self::ContainerNotFound => "The user has no container",
-            Self::OperationInProgress => "Another operation on this user is under way",
-            Self::QueueFull => "Too many operations wait for AWS",
-            Self::ForeignService => "The user's service was not made by this product",
-            Self::ImageNotFound => "The image does not exist",
-            Self::BaseUnusable => "The base task definition cannot be used",
-            Self::PromotedBaseUnusable => "The base that is promoted cannot be used",
-            Self::RolloutUnderWay => "A rollout is under way",
-            Self::RolloutNotFound => "There is no such rollout",
-            Self::RolloutOver => "The rollout is over",
-            Self::RolloutNotUnderstood => "The rollout cannot be read by this version",
-            Self::RolloutPlanChanged => "The rollout is not what was planned any more",
-            Self::FilesUnavailable => "The user's files could not be written",
-            Self::FilesMisconfigured => "The user's files cannot be written",
-            Self::FilesUnreadable => "A file of the user's own cannot be read",
-            Self::GatewayTokenNotOurs => "The gateway's token is not kept here",
-            Self::LockLost => "Another replica took over the user",
-            Self::Contended => "The user's resources kept changing",
-            Self::AwsThrottled => "AWS asks to slow down",
-            Self::AwsUnavailable => "AWS did not answer",
-            Self::AwsQuotaExceeded => "A quota of the AWS account is used up",
-            Self::AwsAccessDenied => "This service lacks a permission in AWS",
-            Self::AwsRefused => "AWS refused a call",
-            Self::Cancelled => "The operation was cancelled",
-            Self::TooManyWatchers => "Too many callers watch containers",
-            Self::TooManyConnections => "Too many connections",
-            Self::FleetBeingRead => "The fleet is still being read",
-            Self::DeadlineExceeded => "It took too long",
-            Self::ShuttingDown => "This replica is shutting down",
-            Self::Internal => "Something went wrong in this service",
-        }
-    }
-
-    /// Whether the same request can succeed later; and if so, after how many seconds it is worth trying.
-    pub(super) const fn retry_after_seconds(self) -> Option<u32> {
-        match self {
-            Self::OperationInProgress
-            | Self::AwsThrottled
-            | Self::AwsUnavailable
-            | Self::TooManyWatchers
-            | Self::TooManyConnections
-            | Self::FleetBeingRead
-            | Self::DeadlineExceeded => Some(5),
-            Self::FilesUnavailable => Some(10),
-            // What is said is when the queue of the moment is served, see `Problem::queue_full`.
-            Self::QueueFull => Some(60),
-            Self::LockLost | Self::Contended | Self::RequestTimeout | Self::ShuttingDown => Some(2),
-            Self::InvalidJson
-            | Self::InvalidField
-            | Self::UnsupportedMediaType
-            | Self::PayloadTooLarge
-            | Self::Unauthorized
-            | Self::Forbidden
-            | Self::NoSuchRoute
-            | Self::MethodNotAllowed
-            | Self::ContainerNotFound
-            | Self::ForeignService
-            | Self::ImageNotFound
-            | Self::FilesMisconfigured
-            | Self::FilesUnreadable
-            | Self::GatewayTokenNotOurs
-            | Self::Cancelled
-            | Self::BaseUnusable
-            | Self::PromotedBaseUnusable
-            | Self::RolloutUnderWay
-            | Self::RolloutNotFound
-            | Self::RolloutNotUnderstood
-            | Self::RolloutOver
-            | Self::RolloutPlanChanged
-            | Self::AwsQuotaExceeded
-            | Self::AwsAccessDenied
-            | Self::AwsRefused
-            | Self::Internal => None,
-        }
-    }
-}
-
-impl From<FailureKind> for Code {
-    fn from(kind: FailureKind) -> Self {
-        match kind {
-            FailureKind::InvalidField => Self::InvalidField,
-            FailureKind::ContainerNotFound => Self::ContainerNotFound,
-            FailureKind::OperationInProgress => Self::OperationInProgress,
-            FailureKind::QueueFull => Self::QueueFull,
-            FailureKind::ForeignService => Self::ForeignService,
-            FailureKind::ImageNotFound => Self::ImageNotFound,
-            FailureKind::BaseUnusable => Self::BaseUnusable,
-            FailureKind::PromotedBaseUnusable => Self::PromotedBaseUnusable,
-            FailureKind::RolloutUnderWay => Self::RolloutUnderWay,
-            FailureKind::RolloutNotUnderstood => Self::RolloutNotUnderstood,
-            FailureKind::FilesUnavailable => Self::FilesUnavailable,
-            FailureKind::FilesMisconfigured => Self::FilesMisconfigured,
-            FailureKind::FilesUnreadable => Self::FilesUnreadable,
-            FailureKind::GatewayTokenNotOurs => Self::GatewayTokenNotOurs,
-            FailureKind::LockLost => Self::LockLost,
-            FailureKind::Contended => Self::Contended,
-            FailureKind::AwsThrottled => Self::AwsThrottled,
-            FailureKind::AwsUnavailable => Self::AwsUnavailable,
-            FailureKind::AwsQuotaExceeded => Self::AwsQuotaExceeded,
-            FailureKind::AwsAccessDenied => Self::AwsAccessDenied,
-            FailureKind::AwsRefused => Self::AwsRefused,
-            FailureKind::Cancelled => Self::Cancelled,
-            FailureKind::DeadlineExceeded => Self::DeadlineExceeded,
-            FailureKind::ShuttingDown => Self::ShuttingDown,
-            FailureKind::Internal => Self::Internal,
-        }
+    requests {
+        /// The body is not JSON.
+        InvalidJson: BAD_REQUEST, "The body is not JSON", None;
+        /// The body is not announced as JSON.
+        UnsupportedMediaType: UNSUPPORTED_MEDIA_TYPE, "The body is not announced as JSON", None;
+        /// The body is too large.
+        PayloadTooLarge: PAYLOAD_TOO_LARGE, "The body is too large", None;
+        /// The request did not arrive whole in time.
+        RequestTimeout: REQUEST_TIMEOUT, "The request did not arrive in time", Some(2);
+        /// No token, or not one of ours.
+        Unauthorized: UNAUTHORIZED, "A valid bearer token is needed", None;
+        /// The token's scope is not enough.
+        Forbidden: FORBIDDEN, "The token's scope is not enough", None;
+        /// No such route.
+        NoSuchRoute: NOT_FOUND, "No such route", None;
+        /// The route has other methods.
+        MethodNotAllowed: METHOD_NOT_ALLOWED, "The route has no such method", None;
+        /// No such rollout.
+        RolloutNotFound: NOT_FOUND, "There is no such rollout", None;
+        /// The rollout is over.
+        RolloutOver: CONFLICT, "The rollout is over", None;
+        /// The rollout would not do what was planned.
+        RolloutPlanChanged: CONFLICT, "The rollout is not what was planned any more", None;
+        /// Too many callers watch containers through this replica.
+        TooManyWatchers: SERVICE_UNAVAILABLE, "Too many callers watch containers", Some(5);
+        /// This replica has as many connections as it can hold.
+        TooManyConnections: SERVICE_UNAVAILABLE, "Too many connections", Some(5);
+        /// The first list of the fleet is not there yet, or a fresh one.
+        FleetBeingRead: SERVICE_UNAVAILABLE, "The fleet is still being read", Some(5);
     }
 }
 
