@@ -7,7 +7,7 @@
 //! Provision, resize, redeploy, start, stop and delete are one operation, *converge*, with different targets:
 //!
 //! ```text
-//! HTTP request ── http ──▶ Target ── reconcile ──▶ observe ──▶ plan ──▶ execute ──▶ plan ──▶ … ──▶ converged
+//! HTTP request ── http ──▶ Intent ── reconcile ──▶ observe ──▶ plan ──▶ execute ──▶ plan ──▶ … ──▶ converged
 //!                                                  AWS, live   pure     one step,
 //!                                                  every time           answer folded in
 //! ```
