@@ -13,7 +13,7 @@ pub(super) fn in_words(body: &Value) -> String {
         Value::Object(object) => {
             let of = |name: &str| object.get(name).and_then(Value::as_array);
             match (of("containers"), of("quotas"), of("lines"), of("rollouts")) {
-                (Some(containers), ..) => list(containers, &object["snapshot"]),
+                (Some(containers), ..) => list(containers, body),
                 (None, Some(quotas), ..) => capacity(quotas),
                 (None, None, Some(lines), _) => cost(lines, body),
                 (None, None, None, Some(all)) => rollouts(all, &body["not_understood"]),
@@ -68,20 +68,42 @@ fn table(name: &str, items: &[Value]) -> String {
     format!("{name}:\n{}", aligned(std::iter::once(header).chain(objects().map(row))))
 }
 
-fn list(containers: &[Value], snapshot: &Value) -> String {
+fn list(containers: &[Value], body: &Value) -> String {
     const COLUMNS: [&str; 5] = ["user_id", "state", "openclaw_version", "base_revision", "reason_code"];
-    let header = COLUMNS.map(heading).to_vec();
+    // Where nobody has measured, a column of dashes says nothing.
+    let measured = containers.iter().any(|container| container["directory"].is_object()).then_some("directory");
+    let columns = || COLUMNS.into_iter().chain(measured);
+    let header = columns().map(heading).collect();
     let row = |container: &Value| {
-        let cell = |column: &&str| match &container[*column] {
-            value if *column == "state" => state(value),
+        let cell = |column: &str| match &container[column] {
+            value if column == "state" => state(value),
+            value if column == "directory" => directory(value),
             value => plain(value),
         };
-        COLUMNS.iter().map(cell).collect::<Vec<_>>()
+        columns().map(cell).collect::<Vec<_>>()
     };
     let table = aligned(std::iter::once(header).chain(containers.iter().map(row)));
-    let age = snapshot["age_seconds"].as_u64().map_or_else(String::new, |age| format!(", as of {age} s ago"));
+    let age = body["snapshot"]["age_seconds"].as_u64().map_or_else(String::new, |age| format!(", as of {age} s ago"));
     let what = if containers.len() == 1 { "container" } else { "containers" };
-    format!("{table}{} {what}{age}\n", containers.len())
+    let sum = body["directories"]["bytes"].as_u64().map_or_else(String::new, |bytes| {
+        format!("; users' directories hold {} as far as they were measured", size(bytes))
+    });
+    format!("{table}{} {what}{age}{sum}\n", containers.len())
+}
+
+/// What a user's directory holds.
+fn directory(value: &Value) -> String {
+    let at_least = if value["complete"] == false { ">= " } else { "" };
+    value["bytes"].as_u64().map_or_else(|| plain(&Value::Null), |bytes| format!("{at_least}{}", size(bytes)))
+}
+
+/// A number of bytes, short.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_048_576 => format!("{} KiB", bytes.div_ceil(1 << 10)),
+        1_048_576..1_073_741_824 => format!("{} MiB", bytes >> 20),
+        _ => format!("{}.{} GiB", bytes >> 30, ((bytes >> 20) % 1_024) * 10 / 1_024),
+    }
 }
 
 /// Rollouts in a table, and below it those that this version cannot read.
@@ -222,4 +244,41 @@ fn aligned(rows: impl Iterator<Item = Vec<String>>) -> String {
         let _infallible = writeln!(writer, "{}", row.join("\t"));
     }
     writer.into_inner().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn words(body: &Value) -> String {
+        anstream::adapter::strip_str(&in_words(body)).to_string()
+    }
+
+    #[test]
+    fn the_list_has_sizes_of_directories_once_somebody_has_measured() {
+        let container = |id: &str, directory: Value| json!({"user_id": id, "state": "running", "directory": directory});
+        let mut body = json!({
+            "containers": [
+                container("alice", json!({"bytes": 57_344, "complete": true})),
+                container("bob", json!({"bytes": 5_u64 << 29, "complete": false})),
+                container("carol", Value::Null),
+            ],
+            "snapshot": {"age_seconds": 41},
+            "directories": {"bytes": 3 << 20},
+        });
+        insta::assert_snapshot!(words(&body), @r"
+        USER ID  STATE    OPENCLAW VERSION  BASE REVISION  REASON CODE  DIRECTORY
+        alice    running  -                 -              -            56 KiB
+        bob      running  -                 -              -            >= 2.5 GiB
+        carol    running  -                 -              -            -
+        3 containers, as of 41 s ago; users' directories hold 3 MiB as far as they were measured
+        ");
+        for container in body["containers"].as_array_mut().unwrap() {
+            container.as_object_mut().unwrap().remove("directory");
+        }
+        body.as_object_mut().unwrap().remove("directories");
+        assert!(!words(&body).contains("DIRECTORY") && words(&body).ends_with("3 containers, as of 41 s ago\n"));
+    }
 }
