@@ -6,6 +6,7 @@ mod gates;
 mod jobs;
 mod kept;
 mod planned;
+mod registered_once;
 mod replicas;
 mod shown;
 
