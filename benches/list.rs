@@ -1,6 +1,6 @@
-//! How long `GET /containers` takes over 5,000 services, and how much memory the process then has: a `serve` of its own,
-//! over HTTP, against the emulator in this one. `cargo bench --bench list` (add `--profile dev` to use a debug build;
-//! its figures mean little).
+//! How long `GET /containers` takes over 5,000 services (or `LIST_SERVICES`), and how much memory the process then has, which knows what
+//! each user has asked for: a `serve` of its own, over HTTP, against the emulator in this one. `cargo bench --bench list` (add
+//! `--profile dev` to use a debug build; its figures mean little, unless `LIST_BINARY` names a release build to be measured).
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a bench may stop at once")]
 
@@ -10,20 +10,22 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aws_emulator::{Emulator, Options};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openclaw_provisioner::domain::{LABEL_BASE, LABEL_SPEC, LABEL_USER, TAG_USER, UserId};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const SERVICES: usize = 5_000;
 const ROUNDS: usize = 50;
 const CLUSTER: &str = "bench";
 const TOKEN: &str = "not-a-secret-only-a-bench";
 
 #[tokio::main]
 async fn main() {
+    let services = std::env::var("LIST_SERVICES").map_or(5_000, |number| number.parse().unwrap());
     let emulator = Emulator::new(Options::default());
-    seed(&emulator);
+    seed(&emulator, services);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let aws = listener.local_addr().unwrap();
     tokio::spawn(async move { emulator.serve(listener, std::future::pending()).await });
@@ -32,28 +34,29 @@ async fn main() {
     let mut server = serve(aws, directory.path());
     let api = address(&mut server);
     let started = Instant::now();
-    let page = |query: &'static str| async move { get(api, query).await };
+    let page = |query: String| async move { get(api, &query).await };
     loop {
-        let first = page("limit=1").await;
+        let first = page("limit=1".to_owned()).await;
         if first["snapshot"]["unread_definitions"] == 0 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     println!(
-        "{SERVICES} services listed, described and their definitions read: {:.1} s",
+        "{services} services listed, described and their definitions read: {:.1} s",
         started.elapsed().as_secs_f64()
     );
+    let last = URL_SAFE_NO_PAD.encode(format!("after:user-{:05}", services.saturating_sub(51)));
     for (what, query) in [
-        ("the default page of 50", ""),
-        ("a page of 1,000", "limit=1000"),
-        ("the last page of 50", "cursor=YWZ0ZXI6dXNlci00OTQ5"),
-        ("all read, none wanted", "openclaw_version=2026.4.7&base_revision=999"),
+        ("the default page of 50", String::new()),
+        ("a page of 1,000", "limit=1000".to_owned()),
+        ("the last page of 50", format!("cursor={last}")),
+        ("all read, none wanted", "openclaw_version=2026.4.7&base_revision=999".to_owned()),
     ] {
         let mut times = Vec::new();
         for _ in 0..ROUNDS {
             let start = Instant::now();
-            page(query).await;
+            page(query.clone()).await;
             times.push(start.elapsed());
         }
         times.sort_unstable();
@@ -65,14 +68,19 @@ async fn main() {
     server.wait().unwrap();
 }
 
-/// A definition and a service for each user.
-fn seed(emulator: &Emulator) {
+/// A definition and a service for each user, with labels and variables of their own.
+fn seed(emulator: &Emulator, services: usize) {
     let call = |action, input| emulator.call("ecs", action, input).unwrap();
     call("CreateCluster", json!({"clusterName": CLUSTER}));
-    for n in 0..SERVICES {
-        let user = UserId::parse(&format!("user-{n:04}")).unwrap();
+    for n in 0..services {
+        let user = UserId::parse(&format!("user-{n:05}")).unwrap();
+        let spec = json!({
+            "size": {"cpu": 512, "memory_mib": 2048},
+            "variables": {"TZ": "Europe/Berlin", "ACCOUNT": format!("account-of-{user}")},
+            "labels": {"plan": if n % 10 == 0 { "team" } else { "single" }, "cohort": format!("2026-{:02}", n % 12 + 1)},
+        });
         let base = format!("arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev:{}", 40 + n % 3);
-        let labels = json!({LABEL_USER: user, LABEL_SPEC: "{}", LABEL_BASE: base});
+        let labels = json!({LABEL_USER: user, LABEL_SPEC: spec.to_string(), LABEL_BASE: base});
         let registered = call(
             "RegisterTaskDefinition",
             json!({
@@ -98,7 +106,8 @@ fn serve(aws: SocketAddr, directory: &std::path::Path) -> Child {
     let (tokens, root) = (directory.join("tokens"), directory.join("efs"));
     std::fs::write(&tokens, format!("bench:read:{TOKEN}")).unwrap();
     std::fs::create_dir(&root).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_openclaw-provisioner"))
+    let binary = std::env::var("LIST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_openclaw-provisioner").to_owned());
+    Command::new(binary)
         .args(["serve", "--initialize"])
         .env("PROVISIONER_LISTEN", "127.0.0.1:0")
         .env("PROVISIONER_TOKENS_FILE", tokens)
