@@ -58,7 +58,7 @@ const LINES: [(&str, &str, &str); 4] = [
     (GREY, "5 4", "what AWS's limits allow"),
     ("#0b5cad", "", "everybody at once"),
     ("#7a3e9d", "", "canary and waves"),
-    ("#b42318", "", "the script, serially"),
+    ("#b42318", "", "the script"),
 ];
 
 fn legend(svg: &mut String) {
