@@ -232,7 +232,7 @@ impl Reconciler {
         observed.remembered_access_point = lock.access_point(&at.file_system_id);
         observed.done.not_removed = lock.not_removed(target);
         let mut registering = lock.registering();
-        if let Some(since) = registering.filter(|_| target.needs_base()) {
+        if let Some(since) = registering.filter(|_| target.needs_base() || target.purges()) {
             let unwritten = self.unwritten_revisions(&at, user, since, cancelled).await?;
             observed.revisions.extend(unwritten);
             registering = None;

@@ -221,6 +221,12 @@ impl Target {
         matches!(self, Self::Present { definition: Definition::Render(_), .. })
     }
 
+    /// Whether it takes the user's files and definitions away.
+    #[must_use]
+    pub const fn purges(&self) -> bool {
+        matches!(self, Self::Absent { purge: true, .. })
+    }
+
     /// Whether it stops what runs, which has to be possible also while the user's files cannot be reached.
     #[must_use]
     pub const fn needs_no_files(&self) -> bool {

@@ -117,7 +117,7 @@ struct Candidate<'a> {
     is_aside: bool,
 }
 
-/// All paths of a user. The three files of ours and the databases are listed also when they are missing.
+/// All places of a user. The three files of ours and the databases are listed also when they are missing.
 pub(super) fn list(
     root: &Root,
     user: &UserId,
@@ -133,7 +133,7 @@ pub(super) fn list(
         let fingerprint = location.refresh_token_fingerprint.as_deref();
         fingerprint.is_some() && fingerprint == live.map(|live| live.fingerprint.as_str())
     };
-    // Of the paths that the release looks at, the one that it will use.
+    // Of the places that the release looks at, the one that it will use.
     let used = found.iter().position(|location| location.authoritative && is_live(location));
     let there = || found.iter().position(|location| location.authoritative && location.present);
     let used = used.or_else(there).or_else(|| found.iter().position(|location| location.authoritative));

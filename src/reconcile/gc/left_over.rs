@@ -122,7 +122,10 @@ impl Reconciler {
             let created = created_at_seconds.and_then(|at| Timestamp::from_second(at).ok()).unwrap_or(Timestamp::MIN);
             let fate = self.settle_service(user, created, &mut seen).await;
             let fate = fate.unwrap_or_else(|error| Some(Fate::Failed(with_causes(&error))));
-            let why = "its user has no files, and nothing is remembered of them";
+            let why = match fate {
+                Some(Fate::NotOurs) => "its definition names another file system, or is not of this service's making",
+                _ => "its user has no files, and nothing is remembered of them",
+            };
             if let Some(fate) = fate {
                 told(
                     &mut found,

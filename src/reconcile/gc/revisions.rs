@@ -196,7 +196,7 @@ impl Reconciler {
                             kind: "task_definition",
                             id: arn.clone(),
                             user: None,
-                            why: "it is in the family and carries no marks of this service",
+                            why: "it is in the family, and does not carry this service's marks or names another file system",
                             fate: Fate::NotOurs,
                         }),
                         Judged::Candidate(candidate) => {
@@ -210,28 +210,23 @@ impl Reconciler {
                 }
             }
         }
-        for (user, candidates) in candidates {
-            let mut settled = self.settle(&user, &candidates, gc, false).await;
-            for _ in 0..TRIES {
+        for (user, mut candidates) in candidates {
+            for tried in 0..=TRIES {
+                let settled = self.settle(&user, &candidates, gc, false).await;
                 // Somebody works on the user, or no capacity was left over: nobody waits for this, so it waits for them.
-                if !gc.applies || settled.iter().all(|(_, fate)| *fate != Some(Fate::Busy)) {
+                let waits = |fate: &Option<Fate>| gc.applies && tried < TRIES && *fate == Some(Fate::Busy);
+                candidates.retain(|one| settled.iter().any(|(arn, fate)| *arn == one.arn && waits(fate)));
+                for (arn, fate) in settled.into_iter().filter(|(_, fate)| !waits(fate)) {
+                    let user = Some(user.clone());
+                    let why = "no service names it and nobody remembers it";
+                    if let Some(fate) = fate {
+                        told(&mut found, LeftOver { kind: "task_definition", id: arn, user, why, fate });
+                    }
+                }
+                if candidates.is_empty() {
                     break;
                 }
                 sleep(PAUSE).await;
-                let busy =
-                    |one: &Candidate| settled.iter().any(|(arn, fate)| *arn == one.arn && *fate == Some(Fate::Busy));
-                let (left, mut rest): (Vec<Candidate>, Vec<_>) =
-                    (candidates.iter().filter(|one| busy(one)).cloned().collect(), settled.clone());
-                rest.retain(|(_, fate)| *fate != Some(Fate::Busy));
-                rest.extend(self.settle(&user, &left, gc, false).await);
-                settled = rest;
-            }
-            for (arn, fate) in settled {
-                let user = Some(user.clone());
-                let why = "no service names it and nobody remembers it";
-                if let Some(fate) = fate {
-                    told(&mut found, LeftOver { kind: "task_definition", id: arn, user, why, fate });
-                }
             }
         }
         Ok(found)
@@ -274,9 +269,16 @@ impl Reconciler {
             Err(LedgerError::Busy { .. } | LedgerError::NotUnderstood { .. }) => return all(Fate::Busy),
             Err(error) => return all(Fate::Failed(with_causes(&error))),
         };
-        let settled = self.settle_under_lock(user, candidates, gc, in_background, held.as_mut()).await;
+        let mut settled = Vec::new();
+        let ended = self.settle_under_lock(user, candidates, gc, in_background, held.as_mut(), &mut settled).await;
         forget_if_new(held).await;
-        settled.unwrap_or_else(|error| all(Fate::Failed(with_causes(&error))))
+        if let Err(error) = ended {
+            // What was settled before it stays so.
+            let left = candidates.iter().filter(|one| settled.iter().all(|(arn, _)| *arn != one.arn));
+            let failed: Vec<_> = left.map(|one| (one.arn.clone(), Some(Fate::Failed(with_causes(&error))))).collect();
+            settled.extend(failed);
+        }
+        settled
     }
 
     async fn settle_under_lock(
@@ -286,7 +288,8 @@ impl Reconciler {
         gc: Gc,
         in_background: bool,
         held: &mut dyn Hold,
-    ) -> Result<Vec<(String, Option<Fate>)>, ConvergeError> {
+        settled: &mut Vec<(String, Option<Fate>)>,
+    ) -> Result<(), ConvergeError> {
         let cluster = self.coordinates().cluster;
         let found = self.aws.ecs.describe_services(&cluster, &[user.service_name()]).await?;
         let service = found.first().filter(|service| service.status != ServiceStatus::Inactive);
@@ -295,7 +298,7 @@ impl Reconciler {
             let is_accepted = record.accepted.as_ref().is_some_and(|accepted| accepted.task_definition == one.arn);
             is_accepted || one.status == Revisions::Active && record.revisions.contains(&one.arn)
         };
-        let (mut settled, mut due) = (Vec::new(), Vec::new());
+        let mut due = Vec::new();
         for one in candidates {
             let fate = match service {
                 _ if is_remembered(one) => None,
@@ -364,7 +367,7 @@ impl Reconciler {
                 tracing::warn!(user_id = %user, error = %with_causes(&error), "that revisions are deleted could not be written down");
             }
         }
-        Ok(settled)
+        Ok(())
     }
 }
 

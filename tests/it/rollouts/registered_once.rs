@@ -54,3 +54,18 @@ fn what_a_killed_process_has_registered_is_run_and_nothing_is_registered_twice()
         assert_eq!((revisions.len(), other.count("RegisterTaskDefinition")), (4, 1), "{revisions:?}");
     });
 }
+
+#[test]
+fn a_purge_takes_along_what_a_killed_process_has_registered() {
+    let (dead, _, lived) = killed_after_registration();
+    process().block_on(async {
+        tokio::time::advance(lived).await;
+        let other = dead.replica().await;
+        for user in ["alice", "bob"] {
+            while other.delete(&format!("/containers/{user}?data=purge")).await.status != 404 {
+                other.pass_seconds(2).await;
+            }
+        }
+        assert_eq!(other.user_revisions(), Vec::<String>::new());
+    });
+}
