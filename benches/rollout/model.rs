@@ -76,7 +76,7 @@ pub(crate) fn run(users: usize, strategy: Strategy) -> Modelled {
         let is_ready =
             |(user, at): (&UserId, &i64)| (*at <= now).then(|| (user.clone(), Seen::Ready { reauth_required: false }));
         let seen: BTreeMap<UserId, Seen> = ready_at.iter().filter_map(is_ready).collect();
-        for step in plan::next(&rollout, &journal, &seen, &busy, now) {
+        for step in plan::next(&rollout, &journal, &seen, &busy, &BTreeSet::new(), now) {
             match step {
                 Step::Note(user, event) => {
                     if event == Event::Done {
@@ -119,6 +119,7 @@ fn rollout(strategy: Strategy) -> Rollout {
         changed_by: "model".into(),
         changed_at: Timestamp::UNIX_EPOCH,
         planned_seconds: 0,
+        is_at_end: false,
         figures: None,
     }
 }

@@ -143,7 +143,7 @@ impl Stage {
 pub struct Person {
     /// The wave.
     pub wave: u32,
-    /// Whether their container was stopped when they were selected.
+    /// Whether their container was stopped when they were selected, or looked at since.
     pub is_stopped: bool,
     /// What they had before, once it was begun with them.
     pub former: Option<Former>,
@@ -188,7 +188,7 @@ impl Journal {
         if let Event::Selected { wave, is_stopped } = event {
             let stage = Stage::Waiting;
             let person = Person { wave, is_stopped, former: None, stage, was_sent: false, is_proof: false };
-            self.people.entry(user).or_insert(person);
+            self.people.entry(user).and_modify(|person| person.is_stopped = is_stopped).or_insert(person);
             return;
         }
         let Some(person) = self.people.get_mut(&user) else { return };

@@ -37,8 +37,7 @@ impl Inner {
         for _ in 0..TRIES {
             let before = self.ledger.promotion().await?;
             let is_of_it = |promotion: &Promotion| promotion.at_end_of.as_ref() == Some(&rollout.id);
-            if !rollout.is_back && before.as_ref().is_some_and(is_of_it) {
-                // At its end.
+            if !rollout.is_back && (rollout.is_at_end || before.as_ref().is_some_and(is_of_it)) {
                 return Ok(());
             }
             if rollout.is_back && before.is_none() {

@@ -68,13 +68,15 @@ pub enum WaitsFor {
     Resume,
 }
 
-/// The next steps: first what was seen, then what follows from that. `busy` are users for whom a step is being taken.
+/// The next steps: first what was seen, then what follows from that. `busy` are users for whom a step is being taken, and `stuck` those
+/// for whom it was tried in vain for a while.
 #[must_use]
 pub fn next(
     rollout: &Rollout,
     journal: &Journal,
     seen: &BTreeMap<UserId, Seen>,
     busy: &BTreeSet<UserId>,
+    stuck: &BTreeSet<UserId>,
     now: i64,
 ) -> Vec<Step> {
     if rollout.state.is_over() {
@@ -126,11 +128,11 @@ pub fn next(
         .filter(|(user, person)| busy.contains(*user) || matches!(person.stage, Stage::Begun | Stage::Sent { .. }));
     let room = usize::try_from(rollout.strategy.max_parallel).unwrap_or(usize::MAX);
     let room = room.saturating_sub(on_the_way.count());
-    let mut room = room.min(room_for_proof(rollout, &after, busy));
+    let mut room = room.min(room_for_proof(rollout, &after, busy, stuck));
     let of_wave = after.people.iter().filter(|(user, person)| person.wave == wave && !busy.contains(*user));
     let mut of_wave: Vec<(&UserId, &Person)> = of_wave.collect();
     // Where a proof is still to come, those go first who can give it.
-    of_wave.sort_by_key(|(_, person)| person.is_stopped);
+    of_wave.sort_by_key(|(user, person)| (stuck.contains(*user), person.is_stopped));
     for (user, person) in of_wave {
         match person.stage {
             // It has a place already.
@@ -153,7 +155,7 @@ pub fn next(
 /// How many may be begun with as long as fewer containers have been ready than there are canaries. A canary who has it already, is left
 /// out or is stopped shows nothing of it, and must not open the way to everybody: others take their place. Where nobody is left whose
 /// container runs, there is nothing to wait for.
-fn room_for_proof(rollout: &Rollout, journal: &Journal, busy: &BTreeSet<UserId>) -> usize {
+fn room_for_proof(rollout: &Rollout, journal: &Journal, busy: &BTreeSet<UserId>, stuck: &BTreeSet<UserId>) -> usize {
     use super::words::Canaries;
     let people = &journal.people;
     let canaries = match &rollout.strategy.canaries {
@@ -166,8 +168,12 @@ fn room_for_proof(rollout: &Rollout, journal: &Journal, busy: &BTreeSet<UserId>)
     if rollout.is_back || proofs >= canaries {
         return usize::MAX;
     }
-    let is_tried = |(user, person): &(&UserId, &Person)| {
-        busy.contains(*user) || matches!(person.stage, Stage::Begun | Stage::Sent { .. } | Stage::Ready { .. })
+    let is_tried = |(user, person): &(&UserId, &Person)| match person.stage {
+        Stage::Begun => !stuck.contains(*user),
+        Stage::Sent { .. } | Stage::Ready { .. } => true,
+        Stage::Waiting | Stage::Done | Stage::Failed { .. } | Stage::Skipped { .. } => {
+            busy.contains(*user) && !stuck.contains(*user)
+        }
     };
     (canaries - proofs).saturating_sub(people.iter().filter(is_tried).count())
 }

@@ -10,11 +10,11 @@ use tokio::time::{Instant, sleep};
 
 use super::plan::{self, Seen, Step};
 use super::taking::{self, Prepared, Taken};
-use super::words::{Change, Event, Former, Journal, Line, Rollout, RolloutState, lines, push};
+use super::words::{Change, Event, Former, Journal, Line, Rollout, RolloutState, Stage, lines, push};
 use super::{Inner, RolloutError, Rollouts};
 use crate::domain::{UserId, with_causes};
 use crate::ledger::{Hold, LedgerError};
-use crate::reconcile::{ContainerView, ConvergeError, ConvergeOutcome, Converged, FailureKind, Intent, Target};
+use crate::reconcile::{ContainerView, ConvergeError, Converged, FailureKind, Intent, Target};
 
 /// How often a replica looks whether there is something to run.
 const LOOKS_EVERY: Duration = Duration::from_secs(3);
@@ -27,6 +27,8 @@ const LOOKS_AT_A_TIME: usize = 16;
 const SHOWS_WITHIN: Duration = Duration::from_secs(20);
 /// Until what passes is tried again.
 const TRIES_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// After so many tries in vain, half a minute of them, somebody keeps nobody else waiting.
+const STUCK_AFTER: u32 = 6;
 
 /// What a task of the runner came to.
 enum Ended {
@@ -58,8 +60,8 @@ struct Run<'a> {
     looked: BTreeMap<UserId, Instant>,
     /// Seen since the last choice.
     seen: BTreeMap<UserId, Seen>,
-    /// Until when somebody is not tried again.
-    not_before: BTreeMap<UserId, Instant>,
+    /// Until when somebody is not tried again, and how often it was.
+    not_before: BTreeMap<UserId, (Instant, u32)>,
     /// Since when everybody is through.
     through: Option<Instant>,
 }
@@ -195,7 +197,6 @@ impl Run<'_> {
 
     /// Begins a few looks at users who are on the way.
     fn look(&mut self) {
-        use super::words::Stage;
         let is_due = |looked: Option<&Instant>| looked.is_none_or(|looked| looked.elapsed() >= LOOKS_AT_A_USER_EVERY);
         let on_the_way = self
             .journal
@@ -222,7 +223,7 @@ impl Run<'_> {
 
     async fn choose(&mut self, rollout: &Rollout) -> Result<(), RolloutError> {
         let seen = std::mem::take(&mut self.seen);
-        let steps = plan::next(rollout, &self.journal, &seen, &self.busy, self.inner.clock.now());
+        let steps = plan::next(rollout, &self.journal, &seen, &self.busy, &self.stuck(), self.inner.clock.now());
         let mut notes = Vec::new();
         let mut rest = Vec::new();
         for step in steps {
@@ -245,7 +246,7 @@ impl Run<'_> {
     }
 
     fn may_try(&self, user: &UserId) -> bool {
-        self.not_before.get(user).is_none_or(|not_before| Instant::now() >= *not_before)
+        self.not_before.get(user).is_none_or(|(not_before, _)| Instant::now() >= *not_before)
     }
 
     /// Looks what the user has, before anything is sent.
@@ -258,6 +259,14 @@ impl Run<'_> {
             let looked = inner.reconciler.look_for_rollout(&user).await;
             Ended::Prepared(user, looked)
         });
+    }
+
+    /// What to write of a user who was stopped when they were selected, and whose container runs now: it can show what comes, so it is
+    /// begun with in its turn.
+    fn runs_now(&self, rollout: &Rollout, user: &UserId, view: &ContainerView) -> Option<Event> {
+        let person = self.journal.people.get(user)?;
+        let is_new = person.is_stopped && matches!(person.stage, Stage::Waiting) && !rollout.is_back;
+        (is_new && view.service.desired > 0).then_some(Event::Selected { wave: person.wave, is_stopped: false })
     }
 
     fn former(&self, user: &UserId) -> Option<Former> {
@@ -329,6 +338,9 @@ impl Run<'_> {
                 if rollout.state != RolloutState::Running || rollout.is_back != self.journal.is_back {
                     return Ok(());
                 }
+                if let Some(event) = self.runs_now(&rollout, &user, &view) {
+                    return self.write(vec![(user, event)]).await;
+                }
                 match taking::prepare(&rollout, had.as_ref(), &view, reauth, self.inner.clock.now()) {
                     Prepared::Only(events) => self.write(of(&user, events)).await,
                     Prepared::Take(events, target) => {
@@ -342,12 +354,10 @@ impl Run<'_> {
             Ended::Taken(user, Ok(converged)) => {
                 self.busy.remove(&user);
                 let view = converged.view.as_ref();
-                let is_unchanged = converged.outcome == ConvergeOutcome::Unchanged;
                 let seen = view.map(|view| taking::seen(rollout, had.as_ref(), view, false));
-                let event = match seen {
-                    // Another number of the base, and the same content.
-                    Some(Seen::Other) if is_unchanged => Event::Skipped { why: "unchanged".to_owned() },
-                    Some(_) | None => Event::Sent { at: self.inner.clock.now() },
+                let Some(event) = taking::after(converged.outcome, seen.as_ref(), self.inner.clock.now()) else {
+                    self.try_again(user);
+                    return Ok(());
                 };
                 self.looked.remove(&user);
                 self.write(vec![(user, event)]).await
@@ -367,12 +377,23 @@ impl Run<'_> {
                     // It stays to be done: nobody is left on what failed without a word.
                     Taken::Failed { .. } | Taken::Again(_) => {
                         tracing::warn!(user_id = %user, error = %with_causes(&error), "a user who failed could not be taken back; trying again");
-                        self.not_before.insert(user, Instant::now() + TRIES_AGAIN_AFTER);
+                        self.try_again(user);
                         Ok(())
                     }
                 }
             }
         }
+    }
+
+    fn try_again(&mut self, user: UserId) {
+        let tries = self.not_before.get(&user).map_or(0, |(_, tries)| *tries);
+        self.not_before.insert(user, (Instant::now() + TRIES_AGAIN_AFTER, tries + 1));
+    }
+
+    /// Those who have been tried in vain for a while, and must not keep everybody else waiting.
+    fn stuck(&self) -> BTreeSet<UserId> {
+        let is_stuck = |(_, (_, tries)): &(&UserId, &(Instant, u32))| *tries >= STUCK_AFTER;
+        self.not_before.iter().filter(is_stuck).map(|(user, _)| user.clone()).collect()
     }
 
     async fn failed(&mut self, user: UserId, error: &ConvergeError) -> Result<(), RolloutError> {
@@ -381,7 +402,7 @@ impl Run<'_> {
             Taken::Failed { code, detail } => self.write(vec![(user, Event::Failed { code, detail })]).await,
             Taken::Again(why) => {
                 tracing::info!(rollout_id = self.id, user_id = %user, why, "a user of the rollout is tried again");
-                self.not_before.insert(user, Instant::now() + TRIES_AGAIN_AFTER);
+                self.try_again(user);
                 Ok(())
             }
         }
@@ -410,6 +431,13 @@ impl Run<'_> {
             && rollout.promotes
             && !rollout.is_back
         {
+            if !rollout.is_at_end {
+                // Before it: from then on what somebody else has promoted stays, whatever becomes of this process.
+                let at_end = |now: &Rollout| {
+                    Ok((!now.is_at_end && !now.is_back).then(|| Rollout { is_at_end: true, ..now.clone() }))
+                };
+                self.inner.rewrite(&self.id, at_end).await?;
+            }
             self.inner.promote(rollout, to).await?;
         }
         let is_for_all = rollout.select.is_everybody() && !rollout.is_back;

@@ -185,6 +185,7 @@ impl Inner {
             changed_by: by.name().to_owned(),
             changed_at: now,
             planned_seconds: 0,
+            is_at_end: false,
             figures: None,
         };
         let preview = if previews { Some(self.preview(&rollout, &waves, &listed).await?) } else { None };

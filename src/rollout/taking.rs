@@ -4,7 +4,7 @@ use super::plan::Seen;
 use super::words::{Change, Event, Former, Rollout};
 use crate::domain::service::ServiceStatus;
 use crate::domain::{BaseChoice, CurrentDefinition, RawSize, Size, Spec, State};
-use crate::reconcile::{ContainerView, ConvergeError, FailureKind, Redeploy, Target, Verb};
+use crate::reconcile::{ContainerView, ConvergeError, ConvergeOutcome, FailureKind, Redeploy, Target, Verb};
 
 /// A label of a user whom no rollout takes along: `rollout` = `exclude`.
 pub(super) const EXCLUDES: (&str, &str) = ("rollout", "exclude");
@@ -223,6 +223,20 @@ pub(super) fn refused(error: &ConvergeError) -> Taken {
     }
 }
 
+/// What is written down of a user for whom a converge was answered, as they look in its answer. `None`: it was answered before anything of
+/// it showed, and may come to nothing; asked again, it says what it came to.
+pub(super) fn after(outcome: ConvergeOutcome, seen: Option<&Seen>, now: i64) -> Option<Event> {
+    match (outcome, seen) {
+        // Another number of the base, and the same content.
+        (ConvergeOutcome::Unchanged, Some(Seen::Other)) => Some(Event::Skipped { why: "unchanged".to_owned() }),
+        (ConvergeOutcome::Waiting, Some(Seen::Other) | None) => None,
+        (
+            ConvergeOutcome::Created | ConvergeOutcome::Changed | ConvergeOutcome::Unchanged | ConvergeOutcome::Waiting,
+            Some(_) | None,
+        ) => Some(Event::Sent { at: now }),
+    }
+}
+
 /// How a user who is on the way looks.
 pub(super) fn seen(rollout: &Rollout, had: Option<&Former>, view: &ContainerView, reauth_required: bool) -> Seen {
     let status = &view.status;
@@ -257,4 +271,30 @@ pub(super) fn seen(rollout: &Rollout, had: Option<&Former>, view: &ContainerView
     }
     let message = status.reason.as_ref().map_or_else(|| "it is not ready".to_owned(), |reason| reason.message.clone());
     Seen::NotYet { message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It waited for AWS's rates for longer than a caller is kept waiting, and then there was nothing to change: that is not the user's
+    /// failure to become ready in time.
+    #[test]
+    fn what_was_answered_before_anything_showed_is_asked_again() {
+        let not_yet = Seen::NotYet { message: String::new() };
+        let sent = Some(Event::Sent { at: 7 });
+        let unchanged = Some(Event::Skipped { why: "unchanged".to_owned() });
+        let of = |outcome, seen| after(outcome, seen, 7);
+        assert_eq!(
+            [of(ConvergeOutcome::Waiting, None), of(ConvergeOutcome::Waiting, Some(&Seen::Other))],
+            [None, None]
+        );
+        assert_eq!(of(ConvergeOutcome::Waiting, Some(&not_yet)), sent);
+        assert_eq!(of(ConvergeOutcome::Unchanged, Some(&Seen::Other)), unchanged);
+        // What was changed shows a little later.
+        assert_eq!(
+            [of(ConvergeOutcome::Changed, Some(&Seen::Other)), of(ConvergeOutcome::Changed, None)],
+            [sent.clone(), sent]
+        );
+    }
 }

@@ -148,6 +148,11 @@ pub struct Strategy {
     pub window: Option<Window>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 impl Default for Strategy {
     fn default() -> Self {
         Self {
@@ -243,6 +248,9 @@ pub struct Rollout {
     /// How long it was expected to take, in seconds.
     #[serde(default)]
     pub planned_seconds: u64,
+    /// Whether its end has begun, with which its base is promoted: once.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_at_end: bool,
     /// Its users by how far they were at its end; `None` while it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<Figures>,

@@ -108,7 +108,7 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
                 (Some(revision), false) => api.call("PUT", "/fleet/base", Some(json!({"revision": revision}))).await?,
                 (None, false) => api.call("PUT", "/fleet/base", Some(json!({"revision": "newest"}))).await?,
             };
-            api.finish(counted(&api, answer).await?).await
+            api.finish(answer).await
         }
     }
 }
@@ -124,7 +124,11 @@ async fn counted(api: &Api, mut answer: ApiResponse) -> anyhow::Result<ApiRespon
             Some(unread) => api.tell(&format!("reading {unread} definitions"), &mut told),
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
-        answer = api.call("GET", "/fleet/base", None).await?;
+        match api.call("GET", "/fleet/base", None).await {
+            Ok(later) if later.is_success() => answer = later,
+            // What is known is told.
+            Ok(_) | Err(_) => break,
+        }
     }
     Ok(answer)
 }

@@ -57,7 +57,10 @@ impl PlanFile {
         let what = || format!("--out {}", path.display());
         let mut file =
             File::options().write(true).create(true).truncate(true).mode(0o600).open(path).with_context(what)?;
-        file.set_permissions(Permissions::from_mode(0o600)).with_context(what)?;
+        // Not of a device or a pipe, which are others' as well.
+        if file.metadata().with_context(what)?.is_file() {
+            file.set_permissions(Permissions::from_mode(0o600)).with_context(what)?;
+        }
         file.write_all(&bytes).with_context(what)
     }
 }

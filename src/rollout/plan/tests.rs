@@ -26,6 +26,7 @@ fn rollout(strategy: Strategy) -> Rollout {
         changed_by: "ops".into(),
         changed_at: Timestamp::UNIX_EPOCH,
         planned_seconds: 0,
+        is_at_end: false,
         figures: None,
     }
 }
@@ -52,7 +53,7 @@ fn failed() -> Event {
 
 fn steps(rollout: &Rollout, journal: &Journal, seen: &[(&str, Seen)], now: i64) -> Vec<Step> {
     let seen = seen.iter().map(|(name, seen)| (user(name), seen.clone())).collect();
-    next(rollout, journal, &seen, &BTreeSet::new(), now)
+    next(rollout, journal, &seen, &BTreeSet::new(), &BTreeSet::new(), now)
 }
 
 fn moved(names: &[&str]) -> Vec<Step> {
@@ -164,6 +165,33 @@ fn nobody_is_on_the_way_in_a_rollout_that_was_given_up() {
         })
         .collect();
     assert_eq!(stages, ["done", "aborted_on_the_way", "aborted_on_the_way", "failed", "aborted"]);
+}
+
+/// Of whom every try fails, such as a canary whose lock file is damaged.
+#[test]
+fn whoever_is_stuck_keeps_nobody_waiting_for_a_proof() {
+    let (rollout, nobody) = (rollout(Strategy::default()), BTreeSet::new());
+    let stuck = BTreeSet::from([user("a")]);
+    let steps = |people: &Journal, stuck| next(&rollout, people, &BTreeMap::new(), &nobody, stuck, 0);
+    let people = journal(&[("a", 0, &[]), ("b", 0, &[]), ("c", 0, &[])]);
+    assert_eq!((steps(&people, &nobody), steps(&people, &stuck)), (moved(&["a"]), moved(&["b"])));
+    let people = journal(&[("a", 0, &[begun()]), ("b", 0, &[]), ("c", 0, &[])]);
+    let both = [moved(&["b"]), moved(&["a"])].concat();
+    assert_eq!((steps(&people, &nobody), steps(&people, &stuck)), (moved(&["a"]), both));
+}
+
+#[test]
+fn whoever_runs_again_shows_what_comes_before_the_rest_gets_it() {
+    let rollout = rollout(Strategy::default());
+    let stopped = |wave| Event::Selected { wave, is_stopped: true };
+    let line = |name: &str, event| super::super::words::Line { u: Some(user(name)), event };
+    let mut people = Journal::default();
+    for name in ["a", "b", "c"] {
+        people.take(line(name, stopped(0)));
+    }
+    assert_eq!(steps(&rollout, &people, &[], 0), moved(&["a", "b", "c"]), "nobody can show anything");
+    people.take(line("b", Event::Selected { wave: 0, is_stopped: false }));
+    assert_eq!(steps(&rollout, &people, &[], 0), moved(&["b"]));
 }
 
 #[test]

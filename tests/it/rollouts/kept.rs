@@ -78,6 +78,23 @@ async fn nothing_else_is_promoted_until_a_rollout_is_over() {
     assert_eq!((&promoted["revision"], &promoted["rollout_id"]), (&json!(third), &Value::Null));
 }
 
+/// A process that is killed after it has let go of what is promoted, and before it has written down that the rollout is over.
+#[tokio::test(start_paused = true)]
+async fn what_somebody_promotes_at_the_very_end_stays_although_the_runner_was_killed_there() {
+    let app = app().await;
+    running(&app, &["alice"]).await;
+    let (to, third) = (release(&app, "2026.4.25"), release(&app, "2026.4.26"));
+    let id = done(&app, &to).await;
+    promote(&app, &third).await;
+    let file = app.path(&format!(".provisioner/rollouts/rollout-{id}.json"));
+    let mut written: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    written["rollout"]["state"] = json!("running");
+    std::fs::write(&file, written.to_string()).unwrap();
+    until(&app, &id, "done").await;
+    let promoted = promoted(&app).await;
+    assert_eq!((&promoted["revision"], &promoted["rollout_id"]), (&json!(format!("{BASE}:{third}")), &Value::Null));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rollout_of_a_later_version_is_shown_and_left_alone() {
     let app = app().await;
