@@ -23,11 +23,12 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use super::kept_files::{LEFT_OVER, SIZES};
 use super::pending::{Ask, Listed, Noted, Pending, PendingSlot};
 use super::queue::{QueueTurn, Queues};
 use super::slots::{Entry, Newest};
 use super::{Hold, Ledger, LedgerError, Record, VERIFIED_FOR, stops};
-use super::{fleet_files, left_over_files, pending_files, rollout_files, sizes_files};
+use super::{fleet_files, pending_files, rollout_files};
 use crate::domain::{DirectorySize, LastStop, Promotion, UserId};
 use crate::files::{Clock, Fence, Files, Job, Root, boot_time};
 use crate::metrics::Metrics;
@@ -326,20 +327,20 @@ impl Ledger for FileLedger {
     }
 
     async fn left_over(&self) -> Result<BTreeMap<String, Timestamp>, LedgerError> {
-        self.files.run(Job::ours(), left_over_files::read).await.map_err(LedgerError::Fleet)
+        self.files.run(Job::ours(), |root| LEFT_OVER.read(root)).await.map_err(LedgerError::Fleet)
     }
 
     async fn keep_left_over(&self, since: BTreeMap<String, Timestamp>) -> Result<(), LedgerError> {
-        let kept = self.files.run(Job::ours(), move |root| left_over_files::write(root, since)).await;
+        let kept = self.files.run(Job::ours(), move |root| LEFT_OVER.write(root, &since)).await;
         kept.map_err(LedgerError::Fleet)
     }
 
     async fn sizes(&self) -> Result<BTreeMap<UserId, DirectorySize>, LedgerError> {
-        self.files.run(Job::ours().as_hint(), sizes_files::read).await.map_err(LedgerError::Fleet)
+        self.files.run(Job::ours().as_hint(), |root| SIZES.read(root)).await.map_err(LedgerError::Fleet)
     }
 
     async fn keep_sizes(&self, sizes: BTreeMap<UserId, DirectorySize>) -> Result<(), LedgerError> {
-        let kept = self.files.run(Job::ours(), move |root| sizes_files::write(root, &sizes)).await;
+        let kept = self.files.run(Job::ours(), move |root| SIZES.write(root, &sizes)).await;
         kept.map_err(LedgerError::Fleet)
     }
 

@@ -40,6 +40,7 @@ pub(super) struct MemoryLedger {
     rows: Rows,
     promotion: Arc<Mutex<Option<Promotion>>>,
     rollouts: Rollouts,
+    left_over: Arc<Mutex<BTreeMap<String, Timestamp>>>,
     sizes: Arc<Mutex<BTreeMap<UserId, DirectorySize>>>,
     queues: Queues,
 }
@@ -56,6 +57,7 @@ impl MemoryLedger {
             rows: Arc::clone(&self.rows),
             promotion: Arc::clone(&self.promotion),
             rollouts: Arc::clone(&self.rollouts),
+            left_over: Arc::clone(&self.left_over),
             sizes: Arc::clone(&self.sizes),
             queues: Queues::default(),
         }
@@ -191,10 +193,11 @@ impl Ledger for MemoryLedger {
     }
 
     async fn left_over(&self) -> Result<BTreeMap<String, Timestamp>, LedgerError> {
-        Ok(BTreeMap::new())
+        Ok(self.left_over.lock().unwrap().clone())
     }
 
-    async fn keep_left_over(&self, _since: BTreeMap<String, Timestamp>) -> Result<(), LedgerError> {
+    async fn keep_left_over(&self, since: BTreeMap<String, Timestamp>) -> Result<(), LedgerError> {
+        *self.left_over.lock().unwrap() = since;
         Ok(())
     }
 

@@ -12,12 +12,11 @@
 
 mod file;
 mod fleet_files;
-mod left_over_files;
+mod kept_files;
 mod pending;
 mod pending_files;
 mod queue;
 mod rollout_files;
-mod sizes_files;
 mod slots;
 mod stops;
 

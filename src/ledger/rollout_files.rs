@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::LedgerError;
 use super::fleet_files::lock;
+use super::kept_files::whole;
 use crate::files::Root;
 use crate::staging::StagingError;
 use crate::staging::jail::{Dir, Found, Name};
@@ -29,8 +30,6 @@ const ROLLOUT: &str = ".json";
 const JOURNAL: &str = ".journal";
 /// Far more than are kept.
 const MOST_NAMES: usize = 1_000;
-/// Some hundred bytes for each thing that happens to each of ten thousand users.
-const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
 struct Envelope {
@@ -123,27 +122,6 @@ pub(super) fn journal(root: &Root, id: &str) -> Result<Vec<u8>, StagingError> {
     let directory = paths::rollouts(root)?;
     let Some(name) = name(id, JOURNAL) else { return Ok(Vec::new()) };
     whole(&directory, &name)
-}
-
-/// A file of this service's own, whatever its size; empty where there is none.
-pub(super) fn whole(directory: &Dir, name: &Name) -> Result<Vec<u8>, StagingError> {
-    let failed = |action| StagingError::io(action, directory.path_of(name));
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match directory.open(name, flags, Mode::empty()) {
-        Ok(file) => file,
-        Err(Errno::NOENT) => return Ok(Vec::new()),
-        Err(errno) => return Err(failed("open")(errno)),
-    };
-    let (mut bytes, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
-    while bytes.len() < MOST_BYTES {
-        match rustix::io::pread(&file, &mut chunk, bytes.len() as u64) {
-            Ok(0) => break,
-            Ok(read) => bytes.extend_from_slice(&chunk[..read]),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(failed("read")(errno)),
-        }
-    }
-    Ok(bytes)
 }
 
 /// Appends whole lines, durable when it returns. What a killed writer left of a line is ended first, and is none then.

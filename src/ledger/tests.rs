@@ -1,8 +1,8 @@
 //! What every ledger promises, told of two replicas, and then what the one on files promises besides.
 
+mod kept;
 mod on_files;
 mod pending;
-mod sizes;
 
 use std::collections::BTreeSet;
 

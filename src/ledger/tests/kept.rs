@@ -1,4 +1,4 @@
-//! What users' directories hold, as every ledger keeps it.
+//! What is kept of the whole fleet, as every ledger keeps it.
 
 use super::*;
 use crate::domain::DirectorySize;
@@ -36,5 +36,17 @@ async fn sizes_that_another_version_wrote_are_none() {
     for text in ["{\"version\":2,\"sizes\":[]}", "{\"version\":1,\"sizes\":{\"alice\":{\"by", ""] {
         std::fs::write(root.path().join(".provisioner/sizes.json"), text).unwrap();
         assert_eq!(one.sizes().await.unwrap(), BTreeMap::new(), "{text}");
+    }
+}
+
+/// As many as a fleet may leave behind at once: what is not kept whole would never be old enough to go.
+#[tokio::test]
+async fn since_when_things_belong_to_nobody_is_kept_whole_of_a_large_fleet() {
+    for World { one, two, kind: _kind, .. } in World::all().await {
+        let since = Timestamp::from_second(1_764_000_000).unwrap();
+        let all: BTreeMap<String, Timestamp> =
+            (0..10_000).map(|number| (format!("access_point/user-{number}"), since)).collect();
+        one.keep_left_over(all.clone()).await.unwrap();
+        assert_eq!(two.left_over().await.unwrap(), all);
     }
 }
