@@ -148,11 +148,6 @@ pub struct Strategy {
     pub window: Option<Window>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-const fn is_false(flag: &bool) -> bool {
-    !*flag
-}
-
 impl Default for Strategy {
     fn default() -> Self {
         Self {
@@ -249,7 +244,7 @@ pub struct Rollout {
     #[serde(default)]
     pub planned_seconds: u64,
     /// Whether its end has begun, with which its base is promoted: once.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_at_end: bool,
     /// Its users by how far they were at its end; `None` while it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
