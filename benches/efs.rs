@@ -27,7 +27,7 @@ use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use aws_emulator::Options;
-use fuse::{Mount, missing, serve_if_asked};
+use fuse::{Group, Kind, Mount, missing, serve_if_asked};
 use harness::{CLUSTER, provision_body};
 use serde_json::json;
 use world::{Replica, World};
@@ -85,12 +85,17 @@ fn main() {
         for build in &mut builds {
             let time = median(std::mem::take(&mut build.times));
             let (ratio, counts) = (time.as_secs_f64() / call.as_secs_f64(), build.efs.take_counts());
-            let files: u64 = counts.iter().filter(|(kind, _)| kind.is_waited_for()).map(|(_, count)| count).sum();
-            let each = files as f64 / (ROUNDS + 1) as f64;
+            let each = |is_meant: &dyn Fn(Kind) -> bool| {
+                let calls: u64 = counts.iter().filter(|(kind, _)| is_meant(**kind)).map(|(_, count)| count).sum();
+                calls as f64 / (ROUNDS + 1) as f64
+            };
             println!(
-                "  {:<7} a new user {:>7.1} ms   {ratio:.2} x one call   {each:.0} file calls",
+                "  {:<7} a new user {:>7.1} ms   {ratio:.2} x one call   {:.0} file calls, {:.0} of them changes, {:.0} syncs",
                 build.name,
-                millis(time)
+                millis(time),
+                each(&|kind| kind.is_waited_for()),
+                each(&|kind| Group::Change.kinds().any(|change| change == kind)),
+                each(&|kind| Group::Sync.kinds().any(|sync| sync == kind)),
             );
         }
     }

@@ -151,7 +151,7 @@ impl FileLedger {
         }
     }
 
-    pub(super) async fn hold(&self, user: &UserId, timeout: Duration) -> Result<FileHold, LedgerError> {
+    pub(super) async fn hold(&self, user: &UserId, timeout: Duration, first: Record) -> Result<FileHold, LedgerError> {
         let started = Instant::now();
         let deadline = started + timeout.min(LONGEST_TIMEOUT);
         let place = self.place(user, started, deadline).await?;
@@ -160,7 +160,7 @@ impl FileLedger {
             let (files, clock) = (self.files.clone(), Arc::clone(&self.clock));
             // Should this future be dropped here, the job's answer is dropped when it comes, and the lock with it.
             if let Some(taken) = self.run(user, move |root, user| try_lock(root, user, files, &clock)).await? {
-                return Ok(self.taken(place, taken));
+                return Ok(self.taken(place, taken, first));
             }
             let now = Instant::now();
             if now >= deadline {
@@ -171,8 +171,8 @@ impl FileLedger {
         }
     }
 
-    fn taken(&self, place: QueueTurn, Taken { locked, is_new, newest, looked_at }: Taken) -> FileHold {
-        let record = newest.entry.record.clone();
+    fn taken(&self, place: QueueTurn, Taken { locked, is_new, newest, looked_at }: Taken, first: Record) -> FileHold {
+        let record = if is_new { first } else { newest.entry.record.clone() };
         let holding = Arc::new(Holding {
             locked,
             user: place.user.clone(),
@@ -189,9 +189,9 @@ impl FileLedger {
         self.held.lock().unwrap().insert(holding.user.clone(), Arc::downgrade(&holding));
         let writer = Arc::clone(&holding);
         let (files, job) = (self.files.clone(), Job::of(&holding.user));
-        let user = holding.user.clone();
+        let (user, begins_with) = (holding.user.clone(), record.clone());
         let announcing = tokio::spawn(async move {
-            let written = files.run(job, move |root| writer.put(root, |_| {})).await;
+            let written = files.run(job, move |root| writer.put(root, |entry| entry.record = begins_with)).await;
             written.map_err(|source| unusable(&user, source))
         });
         FileHold { holding, is_new, record, announcing: tokio::sync::Mutex::new(Some(announcing)) }
@@ -231,8 +231,13 @@ fn unusable(user: &UserId, source: StagingError) -> LedgerError {
 
 #[async_trait]
 impl Ledger for FileLedger {
-    async fn acquire(&self, user: &UserId, timeout: Duration) -> Result<Box<dyn Hold>, LedgerError> {
-        Ok(Box::new(self.hold(user, timeout).await?))
+    async fn acquire_with(
+        &self,
+        user: &UserId,
+        timeout: Duration,
+        first: Record,
+    ) -> Result<Box<dyn Hold>, LedgerError> {
+        Ok(Box::new(self.hold(user, timeout, first).await?))
     }
 
     async fn is_held_elsewhere(&self, user: &UserId, timeout: Duration) -> Result<bool, LedgerError> {

@@ -80,7 +80,12 @@ impl MemoryLedger {
 
 #[async_trait]
 impl Ledger for MemoryLedger {
-    async fn acquire(&self, user: &UserId, timeout: Duration) -> Result<Box<dyn Hold>, LedgerError> {
+    async fn acquire_with(
+        &self,
+        user: &UserId,
+        timeout: Duration,
+        first: Record,
+    ) -> Result<Box<dyn Hold>, LedgerError> {
         let started = Instant::now();
         let place = self.place(user, started, timeout).await?;
         loop {
@@ -91,6 +96,9 @@ impl Ledger for MemoryLedger {
                 if !row.is_held {
                     row.is_held = true;
                     row.generation += 1;
+                    if is_new {
+                        row.record = first;
+                    }
                     let held = Arc::new(Held {
                         rows: Arc::clone(&self.rows),
                         user: user.clone(),

@@ -82,6 +82,12 @@ pub struct RememberedAccessPoint {
 }
 
 impl Record {
+    /// Of one of whom nothing is remembered but when a registration was begun, in milliseconds of the Unix epoch.
+    #[must_use]
+    pub fn of_new(registering: Option<i64>) -> Self {
+        Self { registering, ..Self::default() }
+    }
+
     /// The same with other revisions.
     #[must_use]
     pub fn with_revisions(&self, revisions: BTreeSet<String>) -> Self {
@@ -169,7 +175,14 @@ pub enum LedgerError {
 #[async_trait]
 pub trait Ledger: Debug + Send + Sync {
     /// Waits for the user, at most `timeout`; with zero it is tried once. Dropping the future gives up cleanly.
-    async fn acquire(&self, user: &UserId, timeout: Duration) -> Result<Box<dyn Hold>, LedgerError>;
+    async fn acquire(&self, user: &UserId, timeout: Duration) -> Result<Box<dyn Hold>, LedgerError> {
+        self.acquire_with(user, timeout, Record::default()).await
+    }
+
+    /// The same. Where nothing is remembered of the user, `first` is from here on: in the write that says whose the lock is, so that
+    /// it costs none of its own.
+    async fn acquire_with(&self, user: &UserId, timeout: Duration, first: Record)
+    -> Result<Box<dyn Hold>, LedgerError>;
 
     /// Waits until nobody in this process holds the user or stands in line, at most `timeout`, and says whether another
     /// process holds them at this moment. Leaves no trace.

@@ -124,6 +124,24 @@ async fn a_user_is_held_by_one_task_of_one_replica() {
     }
 }
 
+/// What is said of a new user with the lock is remembered like what is written later; of somebody else it is not said.
+#[tokio::test]
+async fn what_is_said_with_the_lock_is_remembered_of_who_is_new_alone() {
+    for World { one, two, kind: _kind, .. } in World::all().await {
+        let first = one.acquire_with(&user(), AT_ONCE, Record::of_new(Some(7))).await.unwrap();
+        assert_eq!((first.is_new(), first.record().registering), (true, Some(7)));
+        first.verify().await.unwrap();
+        assert_eq!(two.read(&user()).await.unwrap().unwrap().registering, Some(7));
+        drop(first);
+        let mut second = two.acquire_with(&user(), LONG, Record::of_new(Some(8))).await.unwrap();
+        assert_eq!((second.is_new(), second.record().registering), (false, Some(7)));
+        second.write(Record::default()).await.unwrap();
+        drop(second);
+        let third = one.acquire_with(&user(), LONG, Record::of_new(Some(9))).await.unwrap();
+        assert_eq!(*third.record(), Record::default());
+    }
+}
+
 /// Incident 25: what is read and replaced under the lock loses nothing, also while records are removed beneath waiters.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_counter_that_is_read_and_replaced_under_the_lock_loses_nothing() {

@@ -223,21 +223,11 @@ impl Reconciler {
         if !answer.is_given() {
             self.admit_before_it_looks(target, is_new)?;
         }
-        let accepted = self.changes.newest(user, lock.accepted());
-        let mut observed = self.observe_current(&at, user, target, is_new, accepted.as_ref(), cancelled).await?;
-        operation.saw(&observed);
-        observed.revisions = lock.revisions(&at, user);
-        observed.deregistered = lock.deregistered();
-        observed.resume = lock.resume();
-        observed.remembered_access_point = lock.access_point(&at.file_system_id);
-        observed.done.not_removed = lock.not_removed(target);
-        let mut registering = lock.registering();
-        if let Some(since) = registering.filter(|_| target.needs_base() || target.purges()) {
-            let unwritten = self.unwritten_revisions(&at, user, since, cancelled).await?;
-            observed.revisions.extend(unwritten);
-            registering = None;
+        let looked = self.observe_under(&at, target, lock, cancelled, operation).await;
+        if looked.is_err() && is_new {
+            lock.registers_nothing().await;
         }
-        observed.done.registered = self.left_over(user, target, &observed).await?;
+        let (observed, registering) = looked?;
         // ECS remembers a deleted service for a while; who comes back then is new all the same.
         let existed = observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
         let began = Instant::now();
@@ -272,6 +262,36 @@ impl Reconciler {
             observed,
         };
         run.complete(operation, answer).await
+    }
+
+    /// What AWS shows of the user and what is remembered of them; and since when a registration is under way whose end is not known.
+    async fn observe_under(
+        &self,
+        at: &Coordinates,
+        target: &Target,
+        lock: &Lock,
+        cancelled: &CancellationToken,
+        operation: &mut Operation,
+    ) -> Result<(Observed, Option<i64>), ConvergeError> {
+        let user = &operation.user().clone();
+        let accepted = self.changes.newest(user, lock.accepted());
+        let mut observed = self.observe_current(at, user, target, lock.is_new(), accepted.as_ref(), cancelled).await?;
+        operation.saw(&observed);
+        observed.revisions = lock.revisions(at, user);
+        observed.deregistered = lock.deregistered();
+        observed.resume = lock.resume();
+        observed.remembered_access_point = lock.access_point(&at.file_system_id);
+        observed.done.not_removed = lock.not_removed(target);
+        let mut registering = lock.registering();
+        if let Some(since) = registering.filter(|_| target.needs_base() || target.purges()) {
+            // Of one who is new, it is this converge that says it.
+            if !lock.is_new() {
+                observed.revisions.extend(self.unwritten_revisions(at, user, since, cancelled).await?);
+            }
+            registering = None;
+        }
+        observed.done.registered = self.left_over(user, target, &observed).await?;
+        Ok((observed, registering))
     }
 
     /// The newest revision that an earlier converge registered and nothing runs: it may be just what this one needs.
@@ -421,7 +441,9 @@ impl Run<'_> {
         if registers {
             // Before it: were this process killed before it has the answer, the next one has to know that there may be a revision.
             self.registering = Some(Timestamp::now().as_millisecond());
-            self.remember().await?;
+            if self.lock.registering().is_none() {
+                self.remember().await?;
+            }
         }
         if starts_task {
             // A service that starts before its files are written signs nobody in (incident 23).

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::aws::MaySend;
 use crate::domain::service::revision;
-use crate::domain::{Accepted, Coordinates, UserId, user_family};
+use crate::domain::{Accepted, Coordinates, UserId, user_family, with_causes};
 use crate::files::Fence;
 use crate::ledger::{Hold, PendingSlot, RememberedAccessPoint};
 use crate::reconcile::error::ConvergeError;
@@ -166,6 +166,19 @@ impl Lock {
         match *held.record() == record {
             true => Ok(()),
             false => Ok(held.write(record).await?),
+        }
+    }
+
+    /// Writes down that nothing is registered after all: it was said of one who is new. That it stays is harmless: the next converge
+    /// looks for a revision that is not there.
+    pub(super) async fn registers_nothing(&mut self) {
+        let Self::Held(held) = self else { return };
+        let mut record = held.record().clone();
+        record.registering = None;
+        if *held.record() != record
+            && let Err(error) = held.write(record).await
+        {
+            tracing::warn!(error = %with_causes(&error), "that nothing is registered could not be written down");
         }
     }
 

@@ -4,11 +4,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{sleep, sleep_until};
 
 use super::Reply;
 use crate::domain::{UserId, with_causes};
-use crate::ledger::{Ask, Hold, LedgerError, Noted};
+use crate::ledger::{Ask, Hold, LedgerError, Noted, Record};
 use crate::reconcile::accepting::Accepting;
 use crate::reconcile::error::ConvergeError;
 use crate::reconcile::plan::Refusal;
@@ -26,8 +27,10 @@ const YIELDS_AFTER: Duration = Duration::from_secs(5);
 impl Reconciler {
     /// Waits for the user. Whoever holds them is asked to make way where accepted work only waits, and by a forced delete to stop.
     pub(super) async fn take_in(&self, user: &UserId, request: &Work) -> Result<Box<dyn Hold>, LedgerError> {
+        // A revision is registered for who is new: said with the lock, it costs no write of its own.
+        let registering = (!request.is_delete_alone()).then(|| Timestamp::now().as_millisecond());
         tokio::select! {
-            held = self.ledger.acquire(user, self.options.lock_timeout) => held,
+            held = self.ledger.acquire_with(user, self.options.lock_timeout, Record::of_new(registering)) => held,
             never = self.keep_asking(user, request) => match never {},
         }
     }
