@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use openclaw::encoding::not_json_because_of;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::error::Category;
 use tokio::time::timeout_at;
 
@@ -31,7 +31,9 @@ pub(super) struct OptionalJson<T>(pub(super) T);
 
 /// A JSON object. serde's derive alone also takes an array of a struct's fields in their order, which is no API: a
 /// field that is added in the middle would change what such a body says.
-pub(super) struct Object<T>(pub(super) T);
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,8 +1,7 @@
 //! Users' containers: provision, look, resize, redeploy, start, stop, delete.
 
 use axum::Extension;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -10,9 +9,9 @@ use tracing::Instrument as _;
 
 use super::App;
 use super::body::{Json, OptionalJson};
-use super::code::Code;
 use super::error::Problem;
 use super::openapi::{self, schemas};
+use super::query::Query;
 use super::requests::{DeleteQuery, NoFields, ProvisionRequest, RedeployRequest, ResizeRequest, StartRequest};
 use super::responses::{CancelResponse, ContainerResponse};
 use super::user::User;
@@ -147,23 +146,15 @@ pub(super) async fn cancel(
 ///
 /// Service, revisions and access point. Repeat it until it answers 404: 202 says that something was left to do.
 #[utoipa::path(delete, path = "/containers/{user_id}", operation_id = "delete_container", tag = "containers",
-    params(openapi::OfUser,
-        ("data" = Option<String>, Query, description = "`purge` removes the user's files, too; `keep` unless told otherwise",
-            pattern = "^(keep|purge)$"),
-        ("force" = Option<bool>, Query,
-            description = "Does not wait for the tasks to stop, and goes on past what cannot be removed: `not_removed` says what")),
+    params(openapi::OfUser, DeleteQuery),
     responses((status = 202, description = "On its way", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))), openapi::Changes))]
 pub(super) async fn delete(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     User(user): User,
-    query: Result<Query<DeleteQuery>, QueryRejection>,
+    Query(query): Query<DeleteQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|_| {
-        let fix = "the only ones are data=keep or data=purge, and force=true";
-        Problem::of_field(Code::InvalidField, "query", "there is a parameter that is not known", fix)
-    })?;
-    respond(&app, query.parse(&caller, user)?).await
+    respond(&app, query.parse(&caller, user)).await
 }
 
 pub(super) async fn respond(app: &App, intent: Intent) -> Result<Response, Problem> {

@@ -1,44 +1,23 @@
 //! A user's sign-in by itself: put, show, remove, repair. No answer carries a token.
 
-use std::fmt;
-
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use openclaw::{ChatGptAuth, Provider, sha256_hex12};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
 use super::body::{Json, OptionalJson};
 use super::error::Problem;
 use super::openapi::{self, schemas};
-use super::requests::NoFields;
+use super::requests::{NoFields, PutRequest};
 use super::responses::{WarningBody, warned};
 use super::user::User;
 use crate::reconcile::{Caller, ConvergeOutcome, Intent};
 use crate::staging::Location;
-
-/// `PUT /containers/{user_id}/credentials`.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = PutCredentialsRequest)]
-pub(super) struct PutRequest {
-    #[schema(schema_with = schemas::auth)]
-    auth: Value,
-    /// Write it also over a fresher one.
-    #[serde(default)]
-    force: bool,
-}
-
-impl fmt::Debug for PutRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PutRequest").field("force", &self.force).finish_non_exhaustive()
-    }
-}
 
 /// What became of a sign-in that was sent.
 #[derive(Debug, Serialize, ToSchema)]

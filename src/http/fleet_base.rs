@@ -3,28 +3,17 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
 use super::body::Json;
 use super::error::Problem;
 use super::openapi;
+use super::requests::PromoteRequest;
 use crate::domain::Promotion;
 use crate::fleet::OnBases;
 use crate::reconcile::{Caller, FleetBase};
-
-/// What promotes the newest.
-const NEWEST: &str = "newest";
-
-/// `PUT /fleet/base`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PromoteRequest {
-    /// A revision of the base family, such as `openclaw-dev:42` or `42`, or `newest`.
-    #[schema(pattern = "^(newest|([A-Za-z0-9_-]+:)?[1-9][0-9]{0,8})$", example = "42")]
-    revision: String,
-}
 
 /// The base of the fleet.
 #[derive(Serialize, ToSchema)]
@@ -103,7 +92,7 @@ pub(super) async fn promote(
     Json(request): Json<PromoteRequest>,
 ) -> Result<Response, Problem> {
     let revision = match request.revision.as_str() {
-        NEWEST => None,
+        PromoteRequest::NEWEST => None,
         text => Some(app.reconciler.base_revision(text)?),
     };
     let base = app.reconciler.promote(&caller, revision).await?;

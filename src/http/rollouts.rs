@@ -3,7 +3,6 @@
 mod answer;
 pub(super) mod events;
 mod planned;
-mod request;
 mod users;
 
 use axum::Extension;
@@ -17,12 +16,11 @@ use super::body::{Json, OptionalJson};
 use super::code::Code;
 use super::error::Problem;
 use super::openapi;
-use super::requests::NoFields;
+use super::requests::{NoFields, RolloutRequest};
 use crate::reconcile::Caller;
 use crate::rollout::words::Change;
 use crate::rollout::{Action, RolloutError};
 use answer::{RolloutBody, RolloutsBody};
-use request::RolloutRequest;
 use users::RolloutUsersBody;
 
 type IdPath = Result<Path<String>, PathRejection>;

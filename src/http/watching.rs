@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
@@ -16,15 +16,14 @@ use super::App;
 use super::code::Code;
 use super::error::Problem;
 use super::openapi::{self, schemas};
-use super::query::Parameters;
+use super::query::{NoParameters, Query};
+use super::requests::{OnTimeout, Seconds, WaitQuery};
 use super::server_sent::{Telling, as_events};
 use super::user::User;
 use crate::domain::{Phase, Reason, State as ContainerState, Status, UserId};
 use crate::fleet::{Sight, Watch, WatchRefused};
 use crate::reconcile::{ConvergeError, Refusal};
 
-/// Longest wait that may be asked for, in seconds.
-const MOST_SECONDS: u64 = 60;
 /// Longest that an answer is held back. Common proxies give up on a silent connection after a minute, and then nobody
 /// hears the answer.
 const HELD_AT_MOST: Duration = Duration::from_secs(55);
@@ -125,17 +124,6 @@ impl End {
     }
 }
 
-/// The status of an answer to a wait that was over before the container was in the state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) enum OnTimeout {
-    /// 408, which generic HTTP clients repeat by themselves.
-    #[serde(rename = "408")]
-    RequestTimeout,
-    /// 200, which says in `reached` that it is not.
-    #[serde(rename = "200")]
-    Ok,
-}
-
 /// Wait for a user's container
 ///
 /// 200 once it is in the state, 408 with the status as it is otherwise. A container that failed never comes to run by
@@ -143,19 +131,19 @@ pub(super) enum OnTimeout {
 /// 55 s, however long was asked for, because common proxies give up after 60. With `on_timeout=200` a wait that is over is 200,
 /// too, and every answer has `reached`: some HTTP clients repeat a 408 by themselves.
 #[utoipa::path(get, path = "/containers/{user_id}/wait", operation_id = "wait_for_container", tag = "watching",
-    params(openapi::OfUser,
-        ("state" = Option<ContainerState>, Query, description = "For which; `running` unless told otherwise"),
-        ("timeout_seconds" = Option<u32>, Query, description = "For how long; 30 unless told otherwise, and 55 at most", minimum = 0, maximum = 60),
-        ("on_timeout" = inline(Option<OnTimeout>), Query, description = "The status when it was not in time; 408 unless told otherwise")),
+    params(openapi::OfUser, WaitQuery),
     responses(
         (status = 200, description = "It is in the state, or failed; with `on_timeout=200` also when it was not in time", body = StatusBody),
         (status = 408, description = "It was not in time; this is how it is", body = StatusBody),
         openapi::Waits))]
-pub(super) async fn wait(State(app): State<App>, User(user): User, uri: Uri) -> Result<Response, Problem> {
-    let parameters = Parameters::parse(&uri, &["state", "timeout_seconds", "on_timeout"])?;
-    let wanted = parameters.state("state")?.unwrap_or(ContainerState::Running);
-    let seconds = parameters.get("timeout_seconds", seconds, "a whole number from 0 to 60")?.unwrap_or(DEFAULT_SECONDS);
-    let on_timeout = parameters.get("on_timeout", on_timeout, "200 or 408")?.unwrap_or(OnTimeout::RequestTimeout);
+pub(super) async fn wait(
+    State(app): State<App>,
+    User(user): User,
+    Query(query): Query<WaitQuery>,
+) -> Result<Response, Problem> {
+    let wanted = query.state.unwrap_or(ContainerState::Running);
+    let seconds = query.timeout_seconds.map_or(DEFAULT_SECONDS, |Seconds(seconds)| seconds);
+    let on_timeout = query.on_timeout.unwrap_or(OnTimeout::RequestTimeout);
     let started = Instant::now();
     let deadline = started + Duration::from_secs(seconds).min(HELD_AT_MOST);
     let mut watch = app.fleet.watchers.watch(user)?;
@@ -202,10 +190,9 @@ pub(super) async fn wait(State(app): State<App>, User(user): User, uri: Uri) -> 
 pub(super) async fn events(
     State(app): State<App>,
     User(user): User,
-    uri: Uri,
+    Query(NoParameters {}): Query<NoParameters>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    Parameters::parse(&uri, &[])?;
     let telling = Telling::new("status", &headers);
     let mut watch = app.fleet.watchers.watch(user)?;
     let first = match first_look(&mut watch, Instant::now()).await? {
@@ -278,16 +265,4 @@ fn no_container() -> Problem {
 
 fn shutting_down() -> Problem {
     WatchRefused::ShuttingDown.into()
-}
-
-fn seconds(text: &str) -> Option<u64> {
-    text.parse().ok().filter(|seconds| *seconds <= MOST_SECONDS)
-}
-
-fn on_timeout(text: &str) -> Option<OnTimeout> {
-    match text {
-        "200" => Some(OnTimeout::Ok),
-        "408" => Some(OnTimeout::RequestTimeout),
-        _ => None,
-    }
 }

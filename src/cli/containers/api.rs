@@ -1,6 +1,5 @@
 //! The HTTP API without a socket: requests go to its router in this process.
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +19,8 @@ use crate::cli::server::Server;
 use crate::config::{Source, Tokens};
 use crate::domain::UserId;
 use crate::fleet;
+use crate::http::query::with_query;
+use crate::http::requests::{Seconds, WaitQuery};
 use crate::metrics::Metrics;
 use crate::reconcile::{Options, Reconciler};
 use crate::rollout::Rollouts;
@@ -144,9 +145,11 @@ impl Api {
     /// Tells how far the user's container is, and never ends by itself.
     async fn tell_of(&self, user: &UserId) -> anyhow::Result<ApiResponse> {
         let mut told = String::new();
+        let query = WaitQuery { timeout_seconds: Some(Seconds(0)), ..WaitQuery::default() };
+        let path = with_query(&format!("/containers/{user}/wait"), &query)?;
         loop {
             tokio::time::sleep(TELLS_EVERY).await;
-            let seen = self.call("GET", &format!("/containers/{user}/wait?timeout_seconds=0"), None).await?;
+            let seen = self.call("GET", &path, None).await?;
             if let Some(message) = seen.body["message"].as_str() {
                 self.tell(message, &mut told);
             }
@@ -213,18 +216,4 @@ impl Api {
             eprintln!("{message} …");
         }
     }
-}
-
-/// For a query.
-pub(super) fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(char::from(byte)),
-            byte => {
-                let _infallible = write!(encoded, "%{byte:02X}");
-            }
-        }
-    }
-    encoded
 }

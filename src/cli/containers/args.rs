@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use openclaw::Provider;
 
 use crate::cli::SETTINGS;
 use crate::cli::logs::LogArgs;
 use crate::config::{AwsArgs, ContainersArgs, CoordinatesArgs, DirectoriesArgs, FilesArgs};
-use crate::domain::UserId;
+use crate::domain::{State, UserId};
+use crate::http::query;
+use crate::http::requests::{ListQuery, OnTimeout};
 
 /// Settings, as `serve` has them.
 #[derive(Debug, Args)]
@@ -89,15 +92,8 @@ pub(in crate::cli) struct ChangeArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ListArgs {
-    /// Only containers in this state
-    #[arg(long, value_name = "STATE")]
-    pub(super) state: Option<String>,
-    /// Only containers of this OpenClaw release
-    #[arg(long, value_name = "RELEASE")]
-    pub(super) release: Option<String>,
-    /// Only containers that were rendered from this revision of the base
-    #[arg(long, value_name = "REVISION")]
-    pub(super) base_revision: Option<String>,
+    #[command(flatten)]
+    pub(super) filters: ListQuery,
     #[command(flatten)]
     pub(super) settings: SettingsArgs,
 }
@@ -108,16 +104,16 @@ pub(in crate::cli) struct WaitForArgs {
     #[arg(value_name = "USER", value_parser = user_id)]
     pub(super) user: UserId,
     /// The state to wait for
-    #[arg(long, default_value = "running", value_name = "STATE")]
-    pub(super) state: String,
+    #[arg(long, default_value = "running", value_parser = query::read::<State>)]
+    pub(super) state: State,
     /// Seconds to wait; exit code 4 after that
     #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub(super) timeout_seconds: u64,
     #[command(flatten)]
     pub(super) settings: SettingsArgs,
     /// Status of the answer after a timeout: with 200 it has "reached": false, and the exit code is 0
-    #[arg(long, default_value = "408", value_name = "STATUS", value_parser = ["408", "200"])]
-    pub(super) on_timeout: String,
+    #[arg(long, default_value = "408", value_name = "STATUS", value_parser = query::read::<OnTimeout>)]
+    pub(super) on_timeout: OnTimeout,
 }
 
 #[derive(Debug, Args)]
@@ -129,8 +125,8 @@ pub(in crate::cli) struct ProvisionArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
     /// How the user signs in: chatgpt, openai_key, anthropic_key or bedrock [default: chatgpt for a new user]
-    #[arg(long, value_name = "PROVIDER")]
-    pub(super) provider: Option<String>,
+    #[arg(long, value_parser = provider)]
+    pub(super) provider: Option<Provider>,
     /// CPU units, with --memory-mib
     #[arg(long, value_name = "UNITS", requires = "memory_mib")]
     pub(super) cpu: Option<u32>,
@@ -232,6 +228,11 @@ pub(in crate::cli) struct DeleteArgs {
 
 pub(super) fn user_id(text: &str) -> Result<UserId, openclaw::Invalid> {
     UserId::parse(text)
+}
+
+fn provider(text: &str) -> Result<Provider, String> {
+    let found = Provider::ALL.into_iter().find(|provider| provider.name() == text);
+    found.ok_or_else(|| format!("one of {}", Provider::ALL.map(Provider::name).join(", ")))
 }
 
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {

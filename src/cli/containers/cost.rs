@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::args::SettingsArgs;
 use crate::domain::{Architecture, Estimate, Priced, Prices, RawSize, State};
+use crate::http::requests::ListQuery;
 
 /// `cost`.
 #[derive(Debug, Args)]
@@ -48,7 +49,7 @@ pub(super) async fn run(args: CostArgs) -> anyhow::Result<ExitCode> {
              https://aws.amazon.com/fargate/pricing/ has of it, in the form of src/domain/prices.json"
         );
     };
-    let mut answer = super::all_containers(&api, "/containers?limit=1000").await?;
+    let mut answer = super::all_containers(&api, ListQuery::default()).await?;
     if !answer.is_success() {
         return api.finish(answer).await;
     }

@@ -13,15 +13,20 @@ mod rollouts;
 mod show;
 mod sign_in;
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::logs::LogFormat;
-use crate::domain::UserId;
+use crate::domain::{RawSize, State, UserId};
+use crate::http::query::{Value as _, with_query};
+use crate::http::requests::{
+    ChangeBody, Cursor, Data, DeleteQuery, Limit, ListQuery, NoFields, Object, OnTimeout, PromoteRequest,
+    ProvisionRequest, RedeployRequest, ResizeRequest, Seconds, StartRequest, WaitQuery,
+};
 use api::{Api, ApiResponse};
 use args::{ListArgs, OneArgs, Promoted, ProvisionArgs, SettingsArgs, WaitArgs};
 pub(super) use command::ContainerCommand;
@@ -42,47 +47,54 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
         Command::List(args) => list(args).await,
         Command::Wait(args) => {
             let api = Api::open(args.settings).await?;
-            wait(&api, &args.user, &args.state, args.timeout_seconds, &args.on_timeout).await
+            wait(&api, &args.user, args.state, args.timeout_seconds, args.on_timeout).await
         }
         Command::Provision(args) => {
-            let body = provision_body(&args)?;
-            change(args.settings, &args.user, "/provision".into(), body, &args.wait, "running").await
+            let request = provision_request(&args)?;
+            change(args.settings, &args.user, "/provision".into(), &request, &args.wait, State::Running).await
         }
         Command::Resize(args) => {
-            let body = json!({"cpu": args.cpu, "memory_mib": args.memory_mib});
+            let size = RawSize { cpu: args.cpu, memory_mib: args.memory_mib };
             match rollouts::users(&args.users)?.as_slice() {
-                [user] if !args.users.is_job() => act(args.settings, user, "resize", body, &args.wait, "running").await,
-                users => rollouts::job(args.settings, users, json!({"size": body}), args.wait.timeout_seconds).await,
+                [user] if !args.users.is_job() => {
+                    let RawSize { cpu, memory_mib } = size;
+                    let request = ResizeRequest { cpu, memory_mib, rollout_order: None };
+                    act(args.settings, user, "resize", &request, &args.wait, State::Running).await
+                }
+                users => {
+                    let change = ChangeBody { size: Some(Object(size)), ..ChangeBody::default() };
+                    rollouts::job(args.settings, users, change, args.wait.timeout_seconds).await
+                }
             }
         }
         Command::Redeploy(args) => {
-            let mut body = Map::from_iter([("force".to_owned(), Value::Bool(args.force))]);
-            if args.unpin || args.image.is_some() {
-                body.insert("image".into(), json!(args.image));
-            }
-            if let Some(release) = &args.release {
-                body.insert("openclaw_version".into(), json!(release));
-            }
+            let image = if args.unpin { Some(None) } else { args.image.map(Some) };
+            let request =
+                RedeployRequest { image, openclaw_version: args.release, force: args.force, rollout_order: None };
             match rollouts::users(&args.users)?.as_slice() {
                 [user] if !args.users.is_job() => {
-                    act(args.settings, user, "redeploy", body.into(), &args.wait, "running").await
+                    act(args.settings, user, "redeploy", &request, &args.wait, State::Running).await
                 }
                 users => {
-                    rollouts::job(args.settings, users, json!({"redeploy": body}), args.wait.timeout_seconds).await
+                    let change = ChangeBody { redeploy: Some(Object(request)), ..ChangeBody::default() };
+                    rollouts::job(args.settings, users, change, args.wait.timeout_seconds).await
                 }
             }
         }
-        Command::Stop(args) => act(args.settings, &args.user, "stop", json!({}), &args.wait, "stopped").await,
-        Command::Start(args) => act(args.settings, &args.user, "start", json!({}), &args.wait, "running").await,
+        Command::Stop(args) => act(args.settings, &args.user, "stop", &NoFields {}, &args.wait, State::Stopped).await,
+        Command::Start(args) => {
+            act(args.settings, &args.user, "start", &StartRequest::default(), &args.wait, State::Running).await
+        }
         Command::Cancel(args) => {
             let api = Api::open(args.settings).await?;
             let path = format!("/containers/{}/cancel", args.user);
-            api.finish(api.change(&args.user, "POST", &path, Some(json!({}))).await?).await
+            api.finish(api.change(&args.user, "POST", &path, Some(json!(NoFields {}))).await?).await
         }
         Command::Delete(args) => {
             let api = Api::open(args.settings).await?;
-            let data = if args.purge { "purge" } else { "keep" };
-            let path = format!("/containers/{}?data={data}&force={}", args.user, args.force);
+            let data = if args.purge { Data::Purge } else { Data::Keep };
+            let query = DeleteQuery { data: Some(data), force: Some(args.force) };
+            let path = with_query(&format!("/containers/{}", args.user), &query)?;
             let mut answer = api.change(&args.user, "DELETE", &path, None).await?;
             if answer.is_success() && !args.force {
                 // Over HTTP it is on its way; here it was waited for.
@@ -103,10 +115,12 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
         Command::Promote(args) => {
             let Promoted { revision, newest: _, follow } = args.what;
             let api = Api::open(args.settings).await?;
-            let answer = match (revision, follow) {
-                (_, true) => api.call("DELETE", "/fleet/base", None).await?,
-                (Some(revision), false) => api.call("PUT", "/fleet/base", Some(json!({"revision": revision}))).await?,
-                (None, false) => api.call("PUT", "/fleet/base", Some(json!({"revision": "newest"}))).await?,
+            let answer = match follow {
+                true => api.call("DELETE", "/fleet/base", None).await?,
+                false => {
+                    let revision = revision.unwrap_or_else(|| PromoteRequest::NEWEST.to_owned());
+                    api.call("PUT", "/fleet/base", Some(json!(PromoteRequest { revision }))).await?
+                }
             };
             api.finish(answer).await
         }
@@ -142,40 +156,42 @@ async fn act(
     settings: SettingsArgs,
     user: &UserId,
     action: &str,
-    body: Value,
+    request: &impl Serialize,
     waits: &WaitArgs,
-    towards: &str,
+    towards: State,
 ) -> anyhow::Result<ExitCode> {
-    change(settings, user, format!("/containers/{user}/{action}"), body, waits, towards).await
+    change(settings, user, format!("/containers/{user}/{action}"), request, waits, towards).await
 }
 
 async fn change(
     settings: SettingsArgs,
     user: &UserId,
     path: String,
-    body: Value,
+    request: &impl Serialize,
     waits: &WaitArgs,
-    towards: &str,
+    towards: State,
 ) -> anyhow::Result<ExitCode> {
     let api = Api::open(settings).await?;
-    let answer = api.change(user, "POST", &path, Some(body)).await?;
+    let answer = api.change(user, "POST", &path, Some(json!(request))).await?;
     if !waits.wait || !answer.is_success() {
         return api.finish(answer).await;
     }
-    wait(&api, user, towards, waits.timeout_seconds, "408").await
+    wait(&api, user, towards, waits.timeout_seconds, OnTimeout::RequestTimeout).await
 }
 
 /// Waits in slices, and tells on standard error how far it is.
-async fn wait(api: &Api, user: &UserId, state: &str, seconds: u64, on_timeout: &str) -> anyhow::Result<ExitCode> {
+async fn wait(api: &Api, user: &UserId, state: State, seconds: u64, on_timeout: OnTimeout) -> anyhow::Result<ExitCode> {
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let mut told = String::new();
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).as_secs();
         let slice = left.min(SLICE_SECONDS);
-        let path = format!("/containers/{user}/wait?state={state}&timeout_seconds={slice}&on_timeout={on_timeout}");
+        let query =
+            WaitQuery { state: Some(state), timeout_seconds: Some(Seconds(slice)), on_timeout: Some(on_timeout) };
+        let path = with_query(&format!("/containers/{user}/wait"), &query)?;
         let answer = api.call("GET", &path, None).await?;
         // What failed does not come to run.
-        let is_over = state == "running" && answer.body["state"] == "failed";
+        let is_over = state == State::Running && answer.body["state"] == "failed";
         let is_not_yet = answer.is_timeout() || answer.body["reached"] == false && !is_over;
         if !is_not_yet || left == 0 {
             return api.finish(answer).await;
@@ -186,24 +202,17 @@ async fn wait(api: &Api, user: &UserId, state: &str, seconds: u64, on_timeout: &
 
 async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     let api = Api::open(args.settings).await?;
-    let filters = [("state", args.state), ("openclaw_version", args.release), ("base_revision", args.base_revision)];
-    let mut query = String::from("/containers?limit=1000");
-    for (name, value) in filters {
-        if let Some(value) = value {
-            query.push_str(&format!("&{name}={}", api::encoded(&value)));
-        }
-    }
-    let answer = all_containers(&api, &query).await?;
+    let answer = all_containers(&api, args.filters).await?;
     api.finish(answer).await
 }
 
 /// All pages of the list as one, once every definition was read.
-async fn all_containers(api: &Api, query: &str) -> anyhow::Result<ApiResponse> {
+async fn all_containers(api: &Api, mut query: ListQuery) -> anyhow::Result<ApiResponse> {
     let deadline = Instant::now() + DEFINITIONS_WITHIN;
-    let (mut all, mut cursor, mut told) = (Vec::new(), None::<String>, String::new());
+    let (mut all, mut told) = (Vec::new(), String::new());
+    query.limit = Some(Limit::MAX);
     loop {
-        let next = cursor.as_deref().map_or_else(String::new, |cursor| format!("&cursor={}", api::encoded(cursor)));
-        let mut answer = api.call("GET", &format!("{query}{next}"), None).await?;
+        let mut answer = api.call("GET", &with_query("/containers", &query)?, None).await?;
         if !answer.is_success() {
             return Ok(answer);
         }
@@ -215,35 +224,30 @@ async fn all_containers(api: &Api, query: &str) -> anyhow::Result<ApiResponse> {
             // This process has just begun, and has yet to read which release each of them runs.
             api.tell(&format!("reading {unread} definitions"), &mut told);
             tokio::time::sleep(Duration::from_millis(500)).await;
-            (all, cursor) = (Vec::new(), None);
+            (all, query.cursor) = (Vec::new(), None);
             continue;
         }
-        cursor = answer.body["next_cursor"].as_str().map(str::to_owned);
-        if cursor.is_none() {
+        query.cursor = answer.body["next_cursor"].as_str().and_then(Cursor::parse);
+        if query.cursor.is_none() {
             answer.body["containers"] = all.into();
             return Ok(answer);
         }
     }
 }
 
-fn provision_body(args: &ProvisionArgs) -> anyhow::Result<Value> {
-    let mut body = Map::from_iter([("user_id".to_owned(), json!(args.user.as_str()))]);
-    if let Some(file) = &args.auth_file {
-        body.insert("auth".into(), sign_in::read(file)?);
-    }
-    if let (Some(cpu), Some(memory_mib)) = (args.cpu, args.memory_mib) {
-        body.insert("size".into(), json!({"cpu": cpu, "memory_mib": memory_mib}));
-    }
-    let texts = [("provider", &args.provider), ("image", &args.image), ("openclaw_version", &args.release)];
-    for (member, text) in texts {
-        if let Some(text) = text {
-            body.insert(member.into(), json!(text));
-        }
-    }
-    for (member, pairs) in [("variables", &args.variables), ("secrets", &args.secrets), ("labels", &args.labels)] {
-        if !pairs.is_empty() {
-            body.insert(member.into(), json!(pairs.iter().cloned().collect::<BTreeMap<_, _>>()));
-        }
-    }
-    Ok(body.into())
+fn provision_request(args: &ProvisionArgs) -> anyhow::Result<ProvisionRequest> {
+    let pairs = |pairs: &[(String, String)]| (!pairs.is_empty()).then(|| pairs.iter().cloned().collect());
+    let size = args.cpu.zip(args.memory_mib).map(|(cpu, memory_mib)| Object(RawSize { cpu, memory_mib }));
+    Ok(ProvisionRequest {
+        user_id: args.user.to_string(),
+        auth: args.auth_file.as_deref().map(sign_in::read).transpose()?,
+        provider: args.provider,
+        size,
+        image: args.image.clone(),
+        openclaw_version: args.release.clone(),
+        variables: pairs(&args.variables),
+        secrets: pairs(&args.secrets),
+        labels: pairs(&args.labels),
+        rollout_order: None,
+    })
 }

@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
 
 use super::SettingsArgs;
 use super::args::{FleetArgs, pair, user_id};
 use crate::cli::WrongInput;
-use crate::domain::UserId;
+use crate::domain::{RawSize, RolloutOrder, State, UserId};
+use crate::http::query;
+use crate::http::requests::{
+    ChangeBody, Object, RolloutRequest, SelectBody, ShareBody, StrategyBody, VariableBody, WindowBody,
+};
 
 /// `rollout`.
 #[derive(Debug, Subcommand)]
@@ -129,8 +132,8 @@ pub(super) struct WhatArgs {
     #[arg(long)]
     only_running: bool,
     /// Only users whose container is in this state now; again for more
-    #[arg(long = "in-state", value_name = "STATE")]
-    states: Vec<String>,
+    #[arg(long = "in-state", value_name = "STATE", value_parser = query::read::<State>)]
+    states: Vec<State>,
     /// Only users with this label; again for more, all of which they have to have
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
@@ -155,9 +158,9 @@ pub(super) struct WhatArgs {
     /// How long a user may take to become ready [default: 900]
     #[arg(long, value_name = "SECONDS")]
     deadline_seconds: Option<u32>,
-    /// In which order a task is replaced: stop_first or strict
+    /// In which order a task is replaced
     #[arg(long, value_name = "ORDER")]
-    order: Option<String>,
+    order: Option<RolloutOrder>,
     /// Begin with users only within these hours, in UTC, such as 22:00-04:00
     #[arg(long, value_name = "FROM-TO", value_parser = hours)]
     window: Option<(String, String)>,
@@ -213,67 +216,69 @@ fn rollout_id(text: &str) -> Result<String, String> {
     if is_id { Ok(text.to_owned()) } else { Err("`rollout list` shows the ids".to_owned()) }
 }
 
-/// A number stays one.
-fn share(text: &str) -> Value {
-    text.parse::<u32>().map_or_else(|_| json!(text), |number| json!(number))
+/// A number of users, or a share, which the API reads.
+fn share(text: &str) -> ShareBody {
+    text.parse().map_or_else(|_| ShareBody::Percent(text.to_owned()), ShareBody::Users)
 }
 
 impl ChangeArgs {
-    fn body(&self) -> Option<Value> {
-        Some(match self {
-            Self { base: Some(base), .. } => json!({"base_revision": base}),
-            Self { image: Some(image), .. } => json!({"image": image}),
-            Self { unpin: true, .. } => json!({"image": null}),
-            Self { size: Some((cpu, memory_mib)), .. } => json!({"size": {"cpu": cpu, "memory_mib": memory_mib}}),
-            Self { set_variable: Some((name, value)), .. } => json!({"variable": {"name": name, "value": value}}),
-            Self { unset_variable: Some(name), .. } => json!({"variable": {"name": name, "value": null}}),
-            Self { restart: true, .. } => json!({"restart": true}),
-            Self { .. } => return None,
+    fn change(&self) -> Option<ChangeBody> {
+        let Self { base, image, unpin, size, set_variable, unset_variable, restart } = self;
+        let is_given = base.is_some()
+            || image.is_some()
+            || *unpin
+            || size.is_some()
+            || set_variable.is_some()
+            || unset_variable.is_some()
+            || *restart;
+        let set = set_variable.clone().map(|(name, value)| VariableBody { name, value: Some(value) });
+        let unset = unset_variable.clone().map(|name| VariableBody { name, value: None });
+        is_given.then(|| ChangeBody {
+            base_revision: base.clone(),
+            image: if *unpin { Some(None) } else { image.clone().map(Some) },
+            size: size.map(|(cpu, memory_mib)| Object(RawSize { cpu, memory_mib })),
+            variable: set.or(unset).map(Object),
+            restart: restart.then_some(true),
+            redeploy: None,
         })
     }
 }
 
 impl WhatArgs {
     /// The request.
-    pub(super) fn body(&self) -> anyhow::Result<Value> {
-        let change = self.change.body().ok_or_else(|| WrongInput(NO_CHANGE.to_owned()))?;
-        let mut select = Map::from_iter([("only_running".to_owned(), json!(self.only_running))]);
-        let mut strategy = Map::new();
-        let put = |into: &mut Map<String, Value>, name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                into.insert(name.to_owned(), value);
-            }
+    pub(super) fn request(&self) -> anyhow::Result<RolloutRequest> {
+        let change = self.change.change().ok_or_else(|| WrongInput(NO_CHANGE.to_owned()))?;
+        let users = |users: &[UserId]| (!users.is_empty()).then(|| users.iter().map(UserId::to_string).collect());
+        let select = SelectBody {
+            users: users(&self.users),
+            base_revision: self.on_base.clone(),
+            openclaw_version: self.on_release.clone(),
+            percent: self.percent,
+            only_running: self.only_running,
+            states: (!self.states.is_empty()).then(|| self.states.clone()),
+            labels: (!self.labels.is_empty()).then(|| self.labels.iter().cloned().collect()),
         };
-        put(&mut select, "users", (!self.users.is_empty()).then(|| json!(self.users)));
-        put(&mut select, "base_revision", self.on_base.as_ref().map(|base| json!(base)));
-        put(&mut select, "openclaw_version", self.on_release.as_ref().map(|release| json!(release)));
-        put(&mut select, "percent", self.percent.map(|percent| json!(percent)));
-        put(&mut select, "states", (!self.states.is_empty()).then(|| json!(self.states)));
-        let labels: Map<String, Value> = self.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-        put(&mut select, "labels", (!labels.is_empty()).then(|| json!(labels)));
-        put(&mut strategy, "canaries", self.canaries.map(|number| json!(number)));
-        put(&mut strategy, "canary_users", (!self.canary.is_empty()).then(|| json!(self.canary)));
-        let waves: Vec<Value> = self.waves.iter().map(|wave| share(wave)).collect();
-        put(&mut strategy, "waves", (!waves.is_empty()).then(|| json!(waves)));
-        put(&mut strategy, "max_parallel", self.max_parallel.map(|number| json!(number)));
-        put(&mut strategy, "soak_seconds", self.soak_seconds.map(|seconds| json!(seconds)));
-        put(&mut strategy, "max_failures", self.max_failures.as_deref().map(share));
-        put(&mut strategy, "deadline_seconds", self.deadline_seconds.map(|seconds| json!(seconds)));
-        put(&mut strategy, "rollout_order", self.order.as_ref().map(|order| json!(order)));
-        if let Some((from, to)) = &self.window {
-            let mut window = json!({"from": from, "to": to});
-            if !self.window_days.is_empty() {
-                window["days"] = json!(self.window_days);
-            }
-            strategy.insert("window".into(), window);
-        }
-        let mut body = json!({
-            "select": select, "change": change, "strategy": strategy,
-            "accept_no_way_back": self.accept_no_way_back,
+        let window = self.window.clone().map(|(from, to)| {
+            let days = (!self.window_days.is_empty()).then(|| self.window_days.clone());
+            Object(WindowBody { days, from, to })
         });
-        if let Some(promote) = self.promote {
-            body["promote"] = json!(promote);
-        }
-        Ok(body)
+        let strategy = StrategyBody {
+            canaries: self.canaries,
+            canary_users: users(&self.canary),
+            waves: (!self.waves.is_empty()).then(|| self.waves.iter().map(|wave| share(wave)).collect()),
+            max_parallel: self.max_parallel,
+            soak_seconds: self.soak_seconds,
+            max_failures: self.max_failures.as_deref().map(share),
+            deadline_seconds: self.deadline_seconds,
+            rollout_order: self.order,
+            window,
+        };
+        Ok(RolloutRequest {
+            select: Some(Object(select)),
+            strategy: Some(Object(strategy)),
+            promote: self.promote,
+            accept_no_way_back: self.accept_no_way_back,
+            ..RolloutRequest::of(change)
+        })
     }
 }

@@ -17,6 +17,7 @@ use super::rollout_progress::Progress;
 use super::{SettingsArgs, show};
 use crate::cli::WrongInput;
 use crate::domain::UserId;
+use crate::http::requests::{ChangeBody, NoFields, Object, RolloutRequest, SelectBody, ShareBody, StrategyBody};
 
 /// How often a rollout that is waited for is looked at.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
@@ -38,7 +39,7 @@ pub(super) async fn run(command: RolloutCommand) -> anyhow::Result<ExitCode> {
                 return planned(&api, &what, None).await;
             }
             let body = match &what.plan {
-                None => what.body()?,
+                None => json!(what.request()?),
                 Some(path) => match held_to(&api, PlanFile::read(path)?).await? {
                     Ok(body) => body,
                     Err(code) => return Ok(code),
@@ -64,7 +65,7 @@ pub(super) async fn run(command: RolloutCommand) -> anyhow::Result<ExitCode> {
     let OfRolloutArgs { id, wait, settings } = args;
     let api = Api::open(settings).await?;
     let answer = match action {
-        Some(action) => api.call("POST", &format!("/rollouts/{id}/{action}"), Some(json!({}))).await?,
+        Some(action) => api.call("POST", &format!("/rollouts/{id}/{action}"), Some(json!(NoFields {}))).await?,
         None => api.call("GET", &format!("/rollouts/{id}"), None).await?,
     };
     if wait.wait && answer.is_success() {
@@ -98,7 +99,7 @@ async fn planned(api: &Api, what: &WhatArgs, out: Option<&Path>) -> anyhow::Resu
     let before = what.plan.as_deref().map(PlanFile::read).transpose()?;
     let request = match &before {
         Some(before) => before.request.clone(),
-        None => what.body()?,
+        None => json!(what.request()?),
     };
     let answer = dry(api, &request).await?;
     if !answer.is_success() {
@@ -156,13 +157,20 @@ fn read_users(args: &UsersArgs) -> anyhow::Result<Vec<UserId>> {
 pub(super) async fn job(
     settings: SettingsArgs,
     users: &[UserId],
-    change: Value,
+    change: ChangeBody,
     seconds: u64,
 ) -> anyhow::Result<ExitCode> {
     let api = Api::open(settings).await?;
-    let strategy = json!({"canaries": 0, "soak_seconds": 0, "max_failures": "100%"});
-    let body = json!({"select": {"users": users}, "change": change, "strategy": strategy});
-    let answer = api.call("POST", "/rollouts", Some(body)).await?;
+    let select = SelectBody { users: Some(users.iter().map(UserId::to_string).collect()), ..SelectBody::default() };
+    let strategy = StrategyBody {
+        canaries: Some(0),
+        soak_seconds: Some(0),
+        max_failures: Some(ShareBody::Percent("100%".to_owned())),
+        ..StrategyBody::default()
+    };
+    let request =
+        RolloutRequest { select: Some(Object(select)), strategy: Some(Object(strategy)), ..RolloutRequest::of(change) };
+    let answer = api.call("POST", "/rollouts", Some(json!(request))).await?;
     match answer.body["id"].as_str() {
         Some(id) if answer.is_success() => until_over(&api, id, seconds, true).await,
         Some(_) | None => api.finish(answer).await,

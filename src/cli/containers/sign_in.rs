@@ -13,6 +13,7 @@ use super::api::Api;
 use super::args::user_id;
 use super::{OneArgs, SettingsArgs};
 use crate::domain::UserId;
+use crate::http::requests::{NoFields, PutRequest};
 
 /// Largest sign-in that is read, in bytes: real ones have some thousands.
 const MOST_BYTES: u64 = 256 * 1024;
@@ -56,12 +57,12 @@ pub(super) async fn run(args: CredentialsArgs) -> anyhow::Result<ExitCode> {
     let (settings, method, path, body) = match args.command {
         CredentialsCommand::Show(args) => (args.settings, "GET", path(&args.user), None),
         CredentialsCommand::Put(args) => {
-            let body = json!({"auth": read(&args.auth_file)?, "force": args.force});
-            (args.settings, "PUT", path(&args.user), Some(body))
+            let request = PutRequest { auth: read(&args.auth_file)?, force: args.force };
+            (args.settings, "PUT", path(&args.user), Some(json!(request)))
         }
         CredentialsCommand::Remove(args) => (args.settings, "DELETE", path(&args.user), None),
         CredentialsCommand::Repair(args) => {
-            (args.settings, "POST", format!("{}/repair", path(&args.user)), Some(json!({})))
+            (args.settings, "POST", format!("{}/repair", path(&args.user)), Some(json!(NoFields {})))
         }
     };
     let api = Api::open(settings).await?;

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use openclaw::{Invalid, OpenClawVersion};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::{RedeployRequest, given};
 use crate::domain::{ImageRef, Labels, RawSize, RolloutOrder, Size, State, UserId, Variables};
 use crate::http::App;
 use crate::http::body::Object;
 use crate::http::error::Problem;
 use crate::http::openapi::schemas;
-use crate::http::requests::{RedeployRequest, given};
 use crate::rollout::Wanted;
 use crate::rollout::words::{Canaries, Change, Select, Share, Strategy, Window};
 
@@ -22,136 +22,160 @@ const MOST_LISTED: usize = 10_000;
 const MOST_WAVES: usize = 100;
 
 /// `POST /rollouts`.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct RolloutRequest {
+pub(crate) struct RolloutRequest {
     /// Whom it takes along; left out: everybody.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<SelectBody>, required = false)]
-    select: Option<Object<SelectBody>>,
+    pub(crate) select: Option<Object<SelectBody>>,
     #[schema(value_type = schemas::RolloutChange)]
-    change: Object<ChangeBody>,
+    pub(crate) change: Object<ChangeBody>,
     /// How; each member that is left out has its default.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<StrategyBody>, required = false)]
-    strategy: Option<Object<StrategyBody>>,
+    pub(crate) strategy: Option<Object<StrategyBody>>,
     /// Whether the base is promoted at the end. Left out: when everybody is taken along.
-    promote: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) promote: Option<bool>,
     /// Also over a release from which OpenClaw cannot go back.
     #[serde(default)]
-    accept_no_way_back: bool,
+    pub(crate) accept_no_way_back: bool,
     /// Answers who would be taken along in which wave and what would change in their definitions, and changes nothing.
     #[serde(default)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     /// The `digest` of the plan that a `dry_run` answered: it is started only if it would still do the same.
     #[schema(pattern = "^[0-9a-f]{64}$")]
-    plan: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) plan: Option<String>,
 }
 
 /// Whom a rollout takes along. Everything that is given has to be so.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RolloutSelect)]
-pub(in crate::http) struct SelectBody {
+pub(crate) struct SelectBody {
     /// These users alone.
     #[schema(max_items = 10000)]
-    users: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) users: Option<Vec<String>>,
     /// Users who are on this base.
     #[schema(pattern = "^([A-Za-z0-9_-]+:)?[1-9][0-9]{0,8}$")]
-    base_revision: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) base_revision: Option<String>,
     /// Users who run this release.
     #[schema(schema_with = schemas::release, required = false)]
-    openclaw_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) openclaw_version: Option<String>,
     /// So many of a hundred, by a hash of the user id.
     #[schema(minimum = 1, maximum = 100)]
-    percent: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) percent: Option<u8>,
     /// Leaves stopped containers as they are.
     #[serde(default)]
-    only_running: bool,
+    pub(crate) only_running: bool,
     /// Users in one of these states when it starts.
     #[schema(min_items = 1)]
-    states: Option<Vec<State>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) states: Option<Vec<State>>,
     /// Users with all of these labels.
     #[schema(schema_with = schemas::labels, required = false)]
-    labels: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) labels: Option<BTreeMap<String, String>>,
 }
 
 /// What is changed of each user: one of these; see [`schemas::RolloutChange`].
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct ChangeBody {
-    base_revision: Option<String>,
-    #[serde(default, deserialize_with = "given")]
-    image: Option<Option<String>>,
-    size: Option<Object<RawSize>>,
-    variable: Option<Object<VariableBody>>,
-    restart: Option<bool>,
-    redeploy: Option<Object<RedeployRequest>>,
+pub(crate) struct ChangeBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) base_revision: Option<String>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) size: Option<Object<RawSize>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) variable: Option<Object<VariableBody>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) restart: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) redeploy: Option<Object<RedeployRequest>>,
 }
 
 /// One variable.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct VariableBody {
-    name: String,
+pub(crate) struct VariableBody {
+    pub(crate) name: String,
     /// `None` takes it away.
-    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<String>,
 }
 
 /// When a rollout may begin with users.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RolloutWindow)]
-pub(in crate::http) struct WindowBody {
+pub(crate) struct WindowBody {
     /// Days on which it opens, such as `saturday`; every day unless told otherwise.
     #[schema(schema_with = schemas::days, required = false)]
-    days: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) days: Option<Vec<String>>,
     /// When it opens, in UTC.
     #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$", example = "22:00")]
-    from: String,
+    pub(crate) from: String,
     /// When it closes, in UTC; on the next day where that is before `from`. `24:00` is the end of the day.
     #[schema(pattern = "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", example = "04:00")]
-    to: String,
+    pub(crate) to: String,
 }
 
 /// How users are taken along.
-#[derive(Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RolloutStrategy)]
-pub(in crate::http) struct StrategyBody {
+pub(crate) struct StrategyBody {
     /// How many go first; 1 unless told otherwise.
     #[schema(maximum = 100000)]
-    canaries: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) canaries: Option<u32>,
     /// Who goes first, in place of a number.
     #[schema(min_items = 1, max_items = 10000)]
-    canary_users: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) canary_users: Option<Vec<String>>,
     /// The waves after the canaries: a number of users, or a share such as `25%` of those who are no canaries. The rest is
     /// the last.
     #[schema(schema_with = schemas::shares, required = false)]
-    waves: Option<Vec<ShareBody>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) waves: Option<Vec<ShareBody>>,
     /// Users who are on their way at a time; 10 unless told otherwise.
     #[schema(minimum = 1, maximum = 1000)]
-    max_parallel: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_parallel: Option<u32>,
     /// How long a user has to stay ready; 60 unless told otherwise.
     #[schema(maximum = 86400)]
-    soak_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) soak_seconds: Option<u32>,
     /// How many may fail, as a number or a share; one more pauses it. 0 unless told otherwise.
     #[schema(schema_with = schemas::share, required = false)]
-    max_failures: Option<ShareBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_failures: Option<ShareBody>,
     /// How long a user may take to become ready; 900 unless told otherwise.
     #[schema(minimum = 30, maximum = 86400)]
-    deadline_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deadline_seconds: Option<u32>,
     /// In which order a task is replaced. Left out: as the service is set.
-    rollout_order: Option<RolloutOrder>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rollout_order: Option<RolloutOrder>,
     /// When it may begin with users. Left out: at any time.
     #[schema(value_type = Option<WindowBody>, required = false)]
-    window: Option<Object<WindowBody>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) window: Option<Object<WindowBody>>,
 }
 
 /// A number of users, or a share such as `25%`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(untagged)]
-pub(in crate::http) enum ShareBody {
+pub(crate) enum ShareBody {
     /// So many.
     Users(u32),
     /// So many of a hundred.
@@ -220,7 +244,20 @@ impl WindowBody {
 }
 
 impl RolloutRequest {
-    pub(super) fn parse(self, app: &App) -> Result<(Wanted, bool), Problem> {
+    /// That change, of everybody, in the usual way.
+    pub(crate) fn of(change: ChangeBody) -> Self {
+        Self {
+            select: None,
+            change: Object(change),
+            strategy: None,
+            promote: None,
+            accept_no_way_back: false,
+            dry_run: false,
+            plan: None,
+        }
+    }
+
+    pub(in crate::http) fn parse(self, app: &App) -> Result<(Wanted, bool), Problem> {
         let select = self.select.map_or_else(SelectBody::default, |Object(select)| select);
         let strategy = self.strategy.map_or_else(StrategyBody::default, |Object(strategy)| strategy);
         let Object(change) = self.change;

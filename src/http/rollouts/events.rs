@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
@@ -16,7 +16,7 @@ use crate::fleet::WatchRefused;
 use crate::http::App;
 use crate::http::error::Problem;
 use crate::http::openapi::{self, schemas};
-use crate::http::query::Parameters;
+use crate::http::query::{NoParameters, Query};
 use crate::http::server_sent::{Telling, as_events};
 use crate::rollout::{Follower, RolloutError, Rollouts};
 
@@ -38,11 +38,10 @@ const LOOKS_EVERY: Duration = Duration::from_secs(1);
 pub(in crate::http) async fn events(
     State(app): State<App>,
     path: IdPath,
-    uri: Uri,
+    Query(NoParameters {}): Query<NoParameters>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = id_in(path);
-    Parameters::parse(&uri, &[])?;
     let follower = match app.rollouts.follow() {
         Ok(follower) => follower,
         Err(max) => return Err(WatchRefused::TooMany { max }.into()),

@@ -1,49 +1,63 @@
-//! What travels in requests on a user's container: parsed whole, before anything is touched.
+//! What travels in requests: parsed whole, before anything is touched. The command line makes the same values and sends them.
+
+mod queries;
+mod rollout;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use openclaw::{ChatGptAuth, Invalid, OpenClawVersion, Provider};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::body::Object;
+pub(crate) use super::body::Object;
 use super::openapi::schemas;
 use crate::domain::{ImageRef, Labels, RawSize, RolloutOrder, Secrets, Size, SpecPatch, UserId, Variables};
 use crate::reconcile::{Caller, Intent, Redeploy};
 use crate::rollout::words::Change;
+pub(crate) use queries::{BaseRevision, Cursor, Data, DeleteQuery, Limit, ListQuery, OnTimeout, Seconds, WaitQuery};
+pub(crate) use rollout::{ChangeBody, RolloutRequest, SelectBody, ShareBody, StrategyBody, VariableBody, WindowBody};
 
 /// `POST /provision`.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ProvisionRequest {
+pub(crate) struct ProvisionRequest {
     #[schema(schema_with = schemas::user_id)]
-    user_id: String,
+    pub(crate) user_id: String,
     /// Needed for a ChatGPT user who has none yet.
     #[schema(schema_with = schemas::optional_auth, required = false)]
-    auth: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) auth: Option<Value>,
     /// Left out: what the user has, and ChatGPT for a new one.
-    provider: Option<Provider>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) provider: Option<Provider>,
     #[schema(schema_with = schemas::optional_size, required = false)]
-    size: Option<Object<RawSize>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) size: Option<Object<RawSize>>,
     /// Pins an image, by its tag or digest. Left out or null: as it is.
     #[schema(schema_with = schemas::image, required = false)]
-    image: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<String>,
     /// The release of an image whose tag does not say it.
     #[schema(schema_with = schemas::release, required = false)]
-    openclaw_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) openclaw_version: Option<String>,
     /// Environment variables, in plain sight of whoever may describe a task definition. Replaces the former ones.
     #[schema(schema_with = schemas::variables, required = false)]
-    variables: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) variables: Option<BTreeMap<String, String>>,
     /// ARNs in Secrets Manager or SSM by variable, fetched when a task starts. Replaces the former ones.
     #[schema(schema_with = schemas::secrets, required = false)]
-    secrets: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secrets: Option<BTreeMap<String, String>>,
     /// Docker labels, for the operator's own bookkeeping. Replaces the former ones.
     #[schema(schema_with = schemas::labels, required = false)]
-    labels: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) labels: Option<BTreeMap<String, String>>,
     /// In which order a task is replaced: `strict` waits for the old one's end. Left out: as the service is set.
-    rollout_order: Option<RolloutOrder>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rollout_order: Option<RolloutOrder>,
 }
 
 impl fmt::Debug for ProvisionRequest {
@@ -76,29 +90,32 @@ impl ProvisionRequest {
 }
 
 /// `POST /containers/{user_id}/redeploy`.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RedeployRequest {
+pub(crate) struct RedeployRequest {
     /// Left out: keep the pin. Null: unpin.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = schemas::image, required = false)]
-    image: Option<Option<String>>,
+    pub(crate) image: Option<Option<String>>,
     /// The release of an image whose tag does not say it.
     #[schema(schema_with = schemas::release, required = false)]
-    openclaw_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) openclaw_version: Option<String>,
     /// Restarts the container although nothing changed.
     #[serde(default)]
-    force: bool,
+    pub(crate) force: bool,
     /// In which order a task is replaced: `strict` waits for the old one's end. Left out: as the service is set.
-    rollout_order: Option<RolloutOrder>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rollout_order: Option<RolloutOrder>,
 }
 
 /// `POST /containers/{user_id}/start`.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct StartRequest {
+pub(crate) struct StartRequest {
     /// Whether it waits for a task that is still stopping: `strict` does. Left out: as the service is set.
-    rollout_order: Option<RolloutOrder>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rollout_order: Option<RolloutOrder>,
 }
 
 impl StartRequest {
@@ -108,12 +125,13 @@ impl StartRequest {
 }
 
 /// `POST /containers/{user_id}/resize`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ResizeRequest {
-    cpu: u32,
-    memory_mib: u32,
-    rollout_order: Option<RolloutOrder>,
+pub(crate) struct ResizeRequest {
+    pub(crate) cpu: u32,
+    pub(crate) memory_mib: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rollout_order: Option<RolloutOrder>,
 }
 
 impl ResizeRequest {
@@ -149,40 +167,42 @@ impl RedeployRequest {
     }
 }
 
-/// A body that holds nothing.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+/// `PUT /containers/{user_id}/credentials`.
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NoFields {}
-
-/// `DELETE /containers/{user_id}?data=`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DeleteQuery {
-    data: Option<String>,
-    force: Option<String>,
+#[schema(as = PutCredentialsRequest)]
+pub(crate) struct PutRequest {
+    #[schema(schema_with = schemas::auth)]
+    pub(crate) auth: Value,
+    /// Write it also over a fresher one.
+    #[serde(default)]
+    pub(crate) force: bool,
 }
 
-impl DeleteQuery {
-    pub(super) fn parse(&self, caller: &Caller, user: UserId) -> Result<Intent, Invalid> {
-        let purge = match self.data.as_deref() {
-            None | Some("keep") => false,
-            Some("purge") => true,
-            Some(_) => {
-                let fix = "leave it out to keep the user's files, or write data=purge to remove them";
-                return Err(Invalid::new("data", "not keep or purge", fix));
-            }
-        };
-        let force = match self.force.as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(_) => {
-                let fix = "leave it out to wait for the tasks to stop, or write force=true not to";
-                return Err(Invalid::new("force", "not true or false", fix));
-            }
-        };
-        Ok(Intent::delete(caller, user, purge, force))
+impl fmt::Debug for PutRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutRequest").field("force", &self.force).finish_non_exhaustive()
     }
 }
+
+/// `PUT /fleet/base`.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PromoteRequest {
+    /// A revision of the base family, such as `openclaw-dev:42` or `42`, or `newest`.
+    #[schema(pattern = "^(newest|([A-Za-z0-9_-]+:)?[1-9][0-9]{0,8})$", example = "42")]
+    pub(crate) revision: String,
+}
+
+impl PromoteRequest {
+    /// What promotes the newest.
+    pub(crate) const NEWEST: &str = "newest";
+}
+
+/// A body that holds nothing.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NoFields {}
 
 /// A pinned image of a release that can be signed in to. A tag that names no release is the operator's own business.
 fn pin(text: &str) -> Result<ImageRef, Invalid> {
