@@ -114,7 +114,7 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
 fn conduct(stale_up_to: Duration) -> Conduct {
     let stale_reads = StaleReads { seed: fastrand::u64(..), up_to: stale_up_to };
     let stale_reads = Some(stale_reads).filter(|_| !stale_up_to.is_zero());
-    Conduct { stale_reads, ..Conduct::default() }
+    Conduct { stale_reads, late_roles: stale_reads, ..Conduct::default() }
 }
 
 struct Addresses {

@@ -149,7 +149,7 @@ fn check_action(service: Option<&str>, action: &str) -> Result<(), String> {
     let exists = |name: &String| name.split_once(':').is_some_and(|(_, known)| known == action);
     if known.is_empty() {
         return Err(format!(
-            "unknown service {}; known are ecs, efs, ssm, ecr, servicequotas, sts",
+            "unknown service {}; known are ecs, efs, ssm, ecr, servicequotas, iam, sts",
             service.unwrap_or_default()
         ));
     }
@@ -172,7 +172,7 @@ fn answer(result: Result<(), String>) -> Response {
 
 fn health() -> Value {
     json!({
-        "services": {"ecs": "running", "efs": "running", "ssm": "running", "ecr": "running", "sts": "running", "ec2": "disabled"},
+        "services": {"ecs": "running", "efs": "running", "ssm": "running", "ecr": "running", "iam": "running", "sts": "running", "ec2": "disabled"},
         "edition": "openclaw-provisioner",
         "version": env!("CARGO_PKG_VERSION"),
     })

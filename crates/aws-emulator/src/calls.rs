@@ -13,7 +13,7 @@ const KEPT: usize = 100_000;
 /// One call that came in through [`Emulator::handle`], admin paths excepted.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// `ecs`, `efs`, `ssm`, `ecr`, `sts`, or the name of a service that the emulator does not have.
+    /// `ecs`, `efs`, `ssm`, `ecr`, `iam`, `sts`, or the name of a service that the emulator does not have.
     pub service: String,
     /// The action's name.
     pub action: String,

@@ -27,6 +27,12 @@ impl Clock {
         ((self.epoch + offset).as_secs_f64() * 1000.0).round() / 1000.0
     }
 
+    /// A moment as the query protocol carries it, in whole seconds.
+    pub(crate) fn rfc3339(&self, offset: Duration) -> String {
+        let seconds = i64::try_from((self.epoch + offset).as_secs()).unwrap_or_default();
+        jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
+    }
+
     /// Now as the `Date` header has it, on a clock that is this much ahead.
     pub(crate) fn http_date(&self, ahead_seconds: i64) -> Option<String> {
         let seconds = i64::try_from((self.epoch + self.now()).as_secs()).ok()?.checked_add(ahead_seconds)?;

@@ -23,6 +23,9 @@ pub struct Conduct {
     pub fresh_account: bool,
     /// Reads may be older than what was accepted last; see [`StaleReads`]. `None`: they never are.
     pub stale_reads: Option<StaleReads>,
+    /// How late a role that was made, and a policy that was changed, is seen: by reads, and by tasks that are to start with it. `None`: at
+    /// once.
+    pub late_roles: Option<StaleReads>,
 }
 
 /// Eventual consistency (API reference, "Eventual consistency"): a read answers as of a moment up to `up_to` ago, as far as
@@ -52,6 +55,7 @@ impl Conduct {
         strict: false,
         fresh_account: false,
         stale_reads: None,
+        late_roles: None,
     };
 }
 
@@ -65,6 +69,7 @@ impl Default for Conduct {
             strict: true,
             fresh_account: false,
             stale_reads: Some(StaleReads::default()),
+            late_roles: Some(StaleReads { seed: 1, up_to: Duration::from_secs(5) }),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Strikes some of the calls that match it.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// `ecs`, `efs`, `ssm`, `ecr` or `sts`; `None` matches every service.
+    /// `ecs`, `efs`, `ssm`, `ecr`, `iam` or `sts`; `None` matches every service.
     pub service: Option<String>,
     /// The action's name; `*` matches every action.
     pub action: String,

@@ -12,6 +12,7 @@ mod error;
 mod faults;
 mod here;
 mod http;
+mod iam;
 mod ids;
 mod input;
 mod limits;
@@ -223,6 +224,7 @@ impl Emulator {
 
     /// Lets everything show that was accepted, as if that were long ago.
     pub fn settle(&self) {
+        lock(&self.inner.state).iam().settle();
         if let Some(history) = &self.inner.history {
             lock(history).settle();
         }
@@ -233,7 +235,7 @@ impl Emulator {
             return Err(ApiError::not_implemented(service, action, &supported(None)));
         };
         let mut state = lock(&self.inner.state);
-        match (known.perform)(state.region(region), action, Input::new(members, known.code_of_bad_members)) {
+        match (known.perform)(&mut state, region, action, Input::new(members, known.code_of_bad_members)) {
             Some(outcome) => outcome.map(without_nulls),
             None => Err(ApiError::not_implemented(service, action, &supported(Some(service)))),
         }

@@ -60,8 +60,33 @@ pub(crate) fn decode(request: &Request) -> Operation {
         "ec2" => Protocol::Ec2Query,
         _ => Protocol::Query,
     };
-    let members = form.iter().map(|(name, value)| (name.clone(), json!(value)));
-    operation(service, action, protocol, Ok(members.collect()))
+    let mut members = Map::new();
+    for (name, value) in &form {
+        put(&mut members, name, value);
+    }
+    operation(service, action, protocol, Ok(members))
+}
+
+/// Puts in what a form writes flat: `Tags.member.1.Key` is a member of the first of a list. Lists come in order (AWS query protocol).
+fn put(members: &mut Map<String, Value>, name: &str, value: &str) {
+    let Some((list, rest)) = name.split_once(".member.") else {
+        members.insert(name.to_owned(), json!(value));
+        return;
+    };
+    let (number, member) = rest.split_once('.').map_or((rest, None), |(number, member)| (number, Some(member)));
+    let Some(items) = members.entry(list).or_insert_with(|| json!([])).as_array_mut() else { return };
+    match member {
+        None => items.push(json!(value)),
+        Some(member) => {
+            let at = number.parse::<usize>().unwrap_or(1).saturating_sub(1);
+            if at >= items.len() {
+                items.push(json!({}));
+            }
+            if let Some(item) = items.last_mut().and_then(Value::as_object_mut) {
+                put(item, member, value);
+            }
+        }
+    }
 }
 
 /// Region and service that a SigV4 `Credential=key/date/region/service/aws4_request` names.
@@ -124,12 +149,29 @@ fn error_xml(error: &ApiError) -> String {
     format!("<Code>{}</Code><Message>{message}</Message>", error.code)
 }
 
+/// A value as XML: a list as `member` elements, but for the entries of a map.
+fn xml(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let element = |(name, value): (&String, &Value)| match value {
+                Value::Array(entries) if name == "entry" => {
+                    entries.iter().map(|entry| format!("<entry>{}</entry>", xml(entry))).collect()
+                }
+                value => format!("<{name}>{}</{name}>", xml(value)),
+            };
+            members.iter().map(element).collect()
+        }
+        Value::Array(items) => items.iter().map(|item| format!("<member>{}</member>", xml(item))).collect(),
+        Value::String(text) => text.replace('&', "&amp;").replace('<', "&lt;"),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
 fn success_xml(action: &str, body: &Value) -> String {
-    let members = body.as_object().into_iter().flatten();
-    let fields: String =
-        members.map(|(name, value)| format!("<{name}>{}</{name}>", value.as_str().unwrap_or_default())).collect();
+    let fields = xml(body);
     format!(
-        "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result>{fields}</{action}Result>\
+        "<{action}Response><{action}Result>{fields}</{action}Result>\
          <ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata></{action}Response>",
         ids::request_id(),
     )

@@ -7,6 +7,7 @@ use super::ecs::{self, Around, Behaviour, Ecs};
 use super::efs::{self, Efs};
 use super::error::Outcome;
 use super::here::{Action, Here};
+use super::iam::{self, Iam};
 use super::input::Input;
 use super::ssm::{self, Ssm};
 use super::{quotas, sts};
@@ -20,47 +21,54 @@ pub(crate) struct Known {
     /// The error code for a member that is missing or wrong.
     pub(crate) code_of_bad_members: &'static str,
     pub(crate) actions: fn() -> Box<dyn Iterator<Item = &'static str>>,
-    /// Has an action done; `None`: there is no such action.
-    pub(crate) perform: fn(&mut Region, &str, Input<'_>) -> Option<Outcome>,
+    /// Has an action done in a region; `None`: there is no such action.
+    pub(crate) perform: fn(&mut State, &str, &str, Input<'_>) -> Option<Outcome>,
 }
 
 /// Every service, with its actions and the state that they may touch.
-pub(crate) const SERVICES: [Known; 6] = [
+pub(crate) const SERVICES: [Known; 7] = [
     Known {
         name: "ecs",
         code_of_bad_members: "InvalidParameterException",
         actions: || names(ecs::ACTIONS),
-        perform: |region, action, input| perform(ecs::ACTIONS, &mut region.ecs, action, input),
+        perform: |state, region, action, input| perform(ecs::ACTIONS, &mut state.region(region).ecs, action, input),
     },
     Known {
         name: "efs",
         code_of_bad_members: "BadRequest",
         actions: || names(efs::ACTIONS),
-        perform: |region, action, input| perform(efs::ACTIONS, &mut region.efs, action, input),
+        perform: |state, region, action, input| perform(efs::ACTIONS, &mut state.region(region).efs, action, input),
     },
     Known {
         name: "ssm",
         code_of_bad_members: "ValidationException",
         actions: || names(ssm::ACTIONS),
-        perform: |region, action, input| perform(ssm::ACTIONS, &mut region.ssm, action, input),
+        perform: |state, region, action, input| perform(ssm::ACTIONS, &mut state.region(region).ssm, action, input),
     },
     Known {
         name: "ecr",
         code_of_bad_members: "InvalidParameterException",
         actions: || names(ecr::ACTIONS),
-        perform: |region, action, input| perform(ecr::ACTIONS, &mut region.ecr, action, input),
+        perform: |state, region, action, input| perform(ecr::ACTIONS, &mut state.region(region).ecr, action, input),
     },
     Known {
         name: "servicequotas",
         code_of_bad_members: "IllegalArgumentException",
         actions: || names(quotas::ACTIONS),
-        perform: |region, action, input| perform(quotas::ACTIONS, &mut region.here, action, input),
+        perform: |state, region, action, input| perform(quotas::ACTIONS, &mut state.region(region).here, action, input),
+    },
+    // One for all regions.
+    Known {
+        name: "iam",
+        code_of_bad_members: "ValidationError",
+        actions: || names(iam::ACTIONS),
+        perform: |state, _, action, input| perform(iam::ACTIONS, state.iam(), action, input),
     },
     Known {
         name: "sts",
         code_of_bad_members: "ValidationError",
         actions: || names(sts::ACTIONS),
-        perform: |region, action, input| perform(sts::ACTIONS, &mut region.here, action, input),
+        perform: |state, region, action, input| perform(sts::ACTIONS, &mut state.region(region).here, action, input),
     },
 ];
 
@@ -79,13 +87,15 @@ pub(crate) struct State {
     pace: Pace,
     conduct: Conduct,
     task_address: Option<Ipv4Addr>,
+    iam: Iam,
     regions: BTreeMap<String, Region>,
     behaviours: BTreeMap<String, Behaviour>,
 }
 
 impl State {
     pub(crate) fn new(clock: Clock, pace: Pace, conduct: Conduct, task_address: Option<Ipv4Addr>) -> Self {
-        Self { clock, pace, conduct, task_address, regions: BTreeMap::new(), behaviours: BTreeMap::new() }
+        let iam = Iam::new(clock, conduct.late_roles);
+        Self { clock, pace, conduct, task_address, iam, regions: BTreeMap::new(), behaviours: BTreeMap::new() }
     }
 
     /// The region, brought up to the present: whatever its tasks have done since the last call happens now.
@@ -100,8 +110,15 @@ impl State {
             ssm: Ssm::new(here()),
             ecr: Ecr::new(here()),
         });
-        region.advance(now);
+        self.iam.advance(now);
+        region.advance(now, &self.iam);
         region
+    }
+
+    /// What the account has in IAM, at the present.
+    pub(crate) fn iam(&mut self) -> &mut Iam {
+        self.iam.advance(self.clock.now());
+        &mut self.iam
     }
 
     /// Chooses how the tasks of a service or family behave from now on; `None` takes the choice back.
@@ -135,8 +152,8 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    fn advance(&mut self, now: Duration) {
-        self.ecs.advance(now, Around { efs: &self.efs, ecr: &self.ecr });
+    fn advance(&mut self, now: Duration, iam: &Iam) {
+        self.ecs.advance(now, Around { efs: &self.efs, ecr: &self.ecr, iam });
         self.efs.advance(now);
         self.ssm.here.now = now;
         self.ecr.here.now = now;

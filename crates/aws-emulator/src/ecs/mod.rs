@@ -19,6 +19,7 @@ use super::ecr::Ecr;
 use super::efs::Efs;
 use super::error::ApiError;
 use super::here::{Action, Here};
+use super::iam::Iam;
 use super::input::Input;
 use super::paging::Paging;
 use serde_json::{Value, json};
@@ -99,6 +100,7 @@ impl Ecs {
 pub(crate) struct Around<'a> {
     pub(crate) efs: &'a Efs,
     pub(crate) ecr: &'a Ecr,
+    pub(crate) iam: &'a Iam,
 }
 
 /// `nextToken` and `maxResults`, which must lie between 1 and 100.

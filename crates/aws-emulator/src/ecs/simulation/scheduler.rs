@@ -5,6 +5,7 @@ use super::deployment::{Listed, Rollout};
 use super::service::{Service, Status};
 use super::task::Task;
 use crate::ecs::{Around, Ecs};
+use crate::iam::Verdict;
 use crate::ids::{ACCOUNT, hex};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
@@ -167,7 +168,18 @@ impl Ecs {
             return;
         };
         let chosen = Behaviour::choose(&self.behaviours, &service.name, &definition.family, &definition.members);
-        let behaviour = self.fatal_flaw(&definition.members, around).unwrap_or(chosen);
+        let role = definition.members.get("taskRoleArn").and_then(Value::as_str);
+        let volumes = definition.members.get("volumes").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let verdict = around.iam.judge(now, &self.here.name, role, volumes);
+        if verdict == Verdict::CannotAssume {
+            let role = role.unwrap_or_default();
+            service.event(now, &format!("failed to launch a task with (error ECS was unable to assume the role '{role}' that was provided for this task. Please verify that the role being passed has the proper trust relationship and permissions and that your IAM user has permissions to pass this role.)."));
+            count_failure(service, &primary.id, now, self.here.pace.provisioning);
+            service.retry_at = now + self.here.pace.placement;
+            return;
+        }
+        let refused = (verdict == Verdict::CannotMount).then_some(Behaviour::MountError);
+        let behaviour = refused.or_else(|| self.fatal_flaw(&definition.members, around)).unwrap_or(chosen);
         if let Some(why) = behaviour.keeps_from_placement() {
             // Nobody is told but by events, and each try counts (API reference, Deployment.failedTasks).
             service.event(now, &format!("was unable to place a task. Reason: {why} For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."));
