@@ -130,14 +130,17 @@ struct AttemptResult {
 }
 
 impl AttemptResult {
-    /// Reads the error as both protocols that AWS uses here write it: in a header (EFS) or in the body (the others).
+    /// Reads the error as the protocols that AWS uses here write it: in a header (EFS), in a body of JSON (the others) or of XML
+    /// (IAM).
     fn of_failure(response: &HttpResponse) -> Self {
         let body = response.body().bytes().and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
         let member = |names: [&str; 2]| {
             let body = body.as_ref()?;
             names.iter().find_map(|name| body.get(name)?.as_str())
         };
-        let written = response.headers().get("x-amzn-errortype").or_else(|| member(["__type", "code"]));
+        let text = response.body().bytes().and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
+        let in_xml = || text.split_once("<Code>")?.1.split_once("</Code>").map(|(code, _)| code);
+        let written = response.headers().get("x-amzn-errortype").or_else(|| member(["__type", "code"])).or_else(in_xml);
         let code = written.and_then(bare).map(str::to_owned);
         let server_fault = response.status().is_server_error();
         let kind = kind_of(code.as_deref(), member(["message", "Message"]), server_fault);
@@ -185,6 +188,17 @@ mod tests {
                 true,
             ),
             (answer(503, None, "<html>"), "http_503", false),
+            (
+                answer(
+                    400,
+                    None,
+                    "<ErrorResponse><Error><Code>Throttling</Code><Message>slow</Message></Error></ErrorResponse>",
+                ),
+                "Throttling",
+                true,
+            ),
+            (answer(409, None, "<ErrorResponse><Error><Code>LimitExceeded</Code></Error>"), "LimitExceeded", false),
+            (answer(400, None, "<Code>alice's words</Code>"), "http_400", false),
             (answer(400, None, r#"{"__type":"alice's \"words\""}"#), "http_400", false),
         ];
         for (answer, code, throttled) in cases {

@@ -209,6 +209,12 @@ impl AwsError {
         self.says("service linked role") || self.says("service-linked role")
     }
 
+    /// ECS does not see the task role yet, or not what it may do: IAM is eventually consistent (aws-facts §8). ECS has no code for it.
+    #[must_use]
+    pub fn is_role_not_seen(&self) -> bool {
+        !self.is_linked_role_missing() && (self.says("unable to assume") || self.says("role is not valid"))
+    }
+
     /// There is no such task definition. AWS has no typed error for it (`ClientException`, "Unable to describe task
     /// definition."), and emulators word it their own way.
     pub(super) fn is_definition_unknown(&self) -> bool {
@@ -331,7 +337,9 @@ pub(super) fn kind_of(code: Option<&str>, message: Option<&str>, server_fault: b
         | "TooManyRequestsException"
         | "RequestThrottledException" => ErrorKind::Throttled,
         // Permanent, although the SDK takes LimitExceededException for throttling.
-        "LimitExceededException" | "AccessPointLimitExceeded" | "ServiceQuotaExceededException" => ErrorKind::Quota,
+        "LimitExceededException" | "LimitExceeded" | "AccessPointLimitExceeded" | "ServiceQuotaExceededException" => {
+            ErrorKind::Quota
+        }
         "AccessDeniedException"
         | "AccessDenied"
         | "UnrecognizedClientException"
@@ -341,6 +349,8 @@ pub(super) fn kind_of(code: Option<&str>, message: Option<&str>, server_fault: b
         | "MissingAuthenticationToken"
         | "InvalidClientTokenId"
         | "IncompleteSignature" => ErrorKind::Denied,
+        // IAM, of two changes of one role at once: it passes.
+        "ConcurrentModification" => ErrorKind::Unavailable,
         "ServerException" | "InternalServerError" | "ServiceUnavailable" | "InternalFailure" => ErrorKind::Unavailable,
         _ if server_fault => ErrorKind::Unavailable,
         _ => ErrorKind::Refused,

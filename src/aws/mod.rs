@@ -6,6 +6,7 @@ mod ecr;
 mod ecs;
 mod efs;
 mod error;
+mod iam;
 mod limiter;
 mod quotas;
 mod raw;
@@ -23,6 +24,7 @@ pub use ecs::{
 };
 pub use efs::{AccessPoint, Efs, FoundAccessPoint, PosixOwner};
 pub use error::{AwsError, ErrorKind};
+pub use iam::{EnsuredRole, FoundRole, Iam, Role, RoleCount};
 pub use limiter::{Bucket, Class, Limiter, NotInTime, ParseLimitsError, QueueFull, RateLimits, Scope};
 pub use quotas::ServiceQuotas;
 pub use sdk::{Timeouts, load};
@@ -52,6 +54,8 @@ pub struct Aws {
     pub ssm: Ssm,
     /// Whether an image exists.
     pub ecr: Ecr,
+    /// Roles of users' own.
+    pub iam: Iam,
     /// How much of something this account may have.
     pub quotas: ServiceQuotas,
     /// Who is calling.
@@ -66,7 +70,8 @@ impl Aws {
         let limiter = Arc::new(Limiter::new(limits, metrics.clone()));
         let attempts = Attempts::new(metrics.clone());
         Self {
-            ecs: Ecs::new(config, limiter, attempts.clone()),
+            ecs: Ecs::new(config, Arc::clone(&limiter), attempts.clone()),
+            iam: Iam::new(config, limiter, attempts.clone()),
             efs: Efs::new(config, attempts.clone()),
             ssm: Ssm::new(config, attempts.clone()),
             ecr: Ecr::new(config, attempts.clone()),

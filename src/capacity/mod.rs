@@ -33,6 +33,8 @@ pub struct CapacityScope {
     pub user_family: String,
     /// EFS file system id.
     pub file_system_id: String,
+    /// Whether users have roles of their own.
+    pub has_user_roles: bool,
 }
 
 impl CapacityScope {
@@ -43,6 +45,7 @@ impl CapacityScope {
             cluster: at.cluster.clone(),
             user_family: user_family(at.base_family.as_str()),
             file_system_id: at.file_system_id.clone(),
+            has_user_roles: at.release.user_roles.is_some(),
         }
     }
 }
@@ -114,7 +117,8 @@ impl Capacity {
 pub async fn read(aws: &Aws, place: &CapacityScope, within: Duration) -> Vec<QuotaUse> {
     // Boxed: each holds several calls of the SDK, whose futures are large, and all of them are under way at once.
     let read = |quota| Box::pin(read_one(aws, place, quota, within));
-    join_all(Quota::ALL.map(read)).await
+    let counts = |quota: &Quota| *quota != Quota::Roles || place.has_user_roles;
+    join_all(Quota::ALL.into_iter().filter(counts).map(read)).await
 }
 
 async fn read_one(aws: &Aws, place: &CapacityScope, quota: Quota, within: Duration) -> QuotaUse {
@@ -157,11 +161,14 @@ async fn count(aws: &Aws, place: &CapacityScope, quota: Quota) -> Result<f64, Aw
         Quota::Services => aws.ecs.services_in(&place.cluster).await.map(f64::from),
         Quota::AccessPoints => aws.efs.count_access_points(&place.file_system_id).await.map(f64::from),
         Quota::TaskDefinitionRevisions => aws.ecs.newest_number(&place.user_family).await.map(f64::from),
+        Quota::Roles => aws.iam.count_roles().await.map(|roles| roles.used.into()),
     }
 }
 
 async fn limit(aws: &Aws, quota: Quota) -> Result<Option<f64>, AwsError> {
     match quota.codes() {
+        // Service Quotas knows it in one Region alone, and IAM wherever it is asked.
+        Some(_) if quota == Quota::Roles => aws.iam.count_roles().await.map(|roles| Some(roles.limit.into())),
         Some((service, code)) => aws.quotas.in_force(service, code).await,
         None => Ok(None),
     }

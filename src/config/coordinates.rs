@@ -6,7 +6,7 @@ use clap::Args;
 use openclaw::{Invalid, OpenClawVersion};
 use thiserror::Error;
 
-use crate::domain::{BaseFamily, Coordinates, ReleaseDefaults, is_secret_arn};
+use crate::domain::{BaseFamily, Coordinates, ReleaseDefaults, UserRoles, is_secret_arn};
 
 /// Where users' containers live. What is not given here is read from the SSM path, at start and every 60 s.
 #[derive(Debug, Clone, Default, Args)]
@@ -41,6 +41,44 @@ pub struct CoordinatesArgs {
     /// Container of the base that runs OpenClaw, where the base does not say, optional [SSM: container]
     #[arg(long, env = "PROVISIONER_CONTAINER", value_name = "NAME")]
     pub container: Option<String>,
+    /// Roles of users' own.
+    #[command(flatten)]
+    pub user_roles: UserRolesArgs,
+}
+
+/// A role for each user, in place of the base's.
+#[derive(Debug, Clone, Default, Args)]
+pub struct UserRolesArgs {
+    /// Give each user a role of their own, which mounts through their access point alone
+    #[arg(long, env = "PROVISIONER_USER_ROLES")]
+    pub user_roles: bool,
+    /// Path that users' roles are under, such as /openclaw/dev/users/; it stays set for as long as there are roles
+    #[arg(long, env = "PROVISIONER_USER_ROLES_PATH", value_name = "PATH")]
+    pub user_roles_path: Option<String>,
+    /// ARN of the managed policy that is the permissions boundary of users' roles; it stays set for as long as there are roles
+    #[arg(long, env = "PROVISIONER_USER_ROLES_BOUNDARY", value_name = "ARN")]
+    pub user_roles_boundary: Option<String>,
+}
+
+impl UserRolesArgs {
+    /// What is set, and what is missing or wrong of it.
+    fn known(&self) -> Result<Option<UserRoles>, Invalid> {
+        let given = |value: &Option<String>| value.as_deref().map(str::trim).unwrap_or_default().to_owned();
+        let (path, boundary) = (given(&self.user_roles_path), given(&self.user_roles_boundary));
+        let missing = |variable: &str, fix: &str| Err(Invalid::new(variable, NOT_SET, fix));
+        match (path.is_empty(), boundary.is_empty()) {
+            (true, true) if !self.user_roles => Ok(None),
+            (true, _) => missing(
+                "PROVISIONER_USER_ROLES_PATH",
+                "set it to the path of users' roles, such as /openclaw/dev/users/; or leave all three out",
+            ),
+            (_, true) => missing(
+                "PROVISIONER_USER_ROLES_BOUNDARY",
+                "set it to the ARN of the permissions boundary that infrastructure made; or leave all three out",
+            ),
+            (false, false) => UserRoles::parse(self.user_roles, &path, &boundary).map(Some),
+        }
+    }
 }
 
 /// Settings that are missing or wrong, all of them at once.
@@ -178,6 +216,10 @@ impl CoordinatesArgs {
             let fix = "give the ARN of a Secrets Manager secret or an SSM parameter; never the key itself";
             wrong.push(Invalid::new("PROVISIONER_AUTH_PROFILE_SECRET_ARN", "is not the ARN of a secret", fix));
         }
+        let user_roles = self.user_roles.known().unwrap_or_else(|error| {
+            wrong.push(error);
+            None
+        });
         let known = KnownCoordinates {
             cluster,
             base_family,
@@ -189,6 +231,7 @@ impl CoordinatesArgs {
                 openclaw_version,
                 auth_profile_secret_arn,
                 container: given(&self.container, "container"),
+                user_roles,
             },
         };
         (known, wrong)
@@ -236,6 +279,32 @@ mod tests {
             ["PROVISIONER_CLUSTER", "/openclaw/dev/subnets", "PROVISIONER_SECURITY_GROUPS", "/openclaw/dev/base-family"]
         {
             assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn roles_of_users_own_need_a_path_and_a_boundary_and_are_known_while_they_are_off() {
+        let known = |given: bool, path: &str, boundary: &str| {
+            let user_roles = UserRolesArgs {
+                user_roles: given,
+                user_roles_path: Some(path.to_owned()),
+                user_roles_boundary: Some(boundary.to_owned()),
+            };
+            let args = CoordinatesArgs { user_roles, ..CoordinatesArgs::default() };
+            args.resolve(&parameters()).map(|at| at.release.user_roles).map_err(|error| error.to_string())
+        };
+        let (path, boundary) = ("/openclaw/dev/users/", "arn:aws:iam::123456789012:policy/boundary");
+        assert_eq!(known(false, "", " "), Ok(None));
+        assert!(known(true, path, boundary).unwrap().unwrap().is_given());
+        assert!(!known(false, path, boundary).unwrap().unwrap().is_given());
+        for (given, path, boundary, variable) in [
+            (true, "", "", "PROVISIONER_USER_ROLES_PATH"),
+            (false, "", boundary, "PROVISIONER_USER_ROLES_PATH"),
+            (true, path, "", "PROVISIONER_USER_ROLES_BOUNDARY"),
+            (true, path, "boundary", "PROVISIONER_USER_ROLES_BOUNDARY"),
+        ] {
+            let error = known(given, path, boundary).unwrap_err();
+            assert!(error.starts_with(variable), "{error}");
         }
     }
 

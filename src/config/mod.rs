@@ -6,7 +6,7 @@ mod refresh;
 mod token_source;
 mod tokens;
 
-pub use coordinates::{CoordinatesArgs, KnownCoordinates, MissingSettings, NOT_SET, PARAMETERS};
+pub use coordinates::{CoordinatesArgs, KnownCoordinates, MissingSettings, NOT_SET, PARAMETERS, UserRolesArgs};
 pub use refresh::{Freshness, Source, refresh};
 pub use token_source::{GivenTokens, TOKENS_VARIABLE, TokenSource};
 pub use tokens::{Scope, TokenFileError, Tokens};
@@ -70,7 +70,7 @@ pub struct AwsArgs {
 pub struct LimitArgs {
     /// Client-side rate limits where AWS's documented ones are not yours: bucket=burst/per-second[,…]; buckets
     /// task-definition-write, task-definition-read, task-definition-delete, service-write, service-read, task-read,
-    /// service-deployment-read
+    /// service-deployment-read, role-write, role-read
     #[arg(long, env = "PROVISIONER_RATE_LIMITS", default_value = "", hide_default_value = true, value_name = "LIMITS")]
     pub rate_limits: RateLimits,
     /// Replicas that share AWS's limits; each takes its part of every bucket, so count those of a deployment as well

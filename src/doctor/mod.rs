@@ -13,6 +13,7 @@ mod infrastructure;
 mod promoted;
 mod quotas;
 mod settings;
+mod user_roles;
 mod version_file;
 
 pub use infrastructure::Infrastructure;
@@ -142,12 +143,14 @@ impl Doctor {
         let ssm = &self.aws.ssm;
         let coordinates = async {
             let read = settings::read(&self.coordinates, ssm).await;
-            let (pointed_at, promoted, quotas) = tokio::join!(
+            let (pointed_at, promoted, quotas, user_roles) = tokio::join!(
                 infrastructure::checks(&self.aws, &read.known, self.owner.owner),
                 promoted::check(self.files.as_ref(), &self.aws.ecs, &read.known),
                 Box::pin(quotas::checks(&self.aws, &read.known, self.planned_users)),
+                user_roles::check(&self.aws, &read.known),
             );
-            let pointed_at: Vec<Check> = pointed_at.into_iter().chain([promoted]).chain(quotas).collect();
+            let pointed_at: Vec<Check> =
+                pointed_at.into_iter().chain([promoted]).chain(user_roles).chain(quotas).collect();
             (read, pointed_at)
         };
         let is_told_anything = settings::is_told_anything(&self.coordinates);

@@ -22,7 +22,8 @@ pub(super) async fn checks(aws: &Aws, at: &KnownCoordinates, planned_users: Opti
         return vec![Check::skip(NAME, "cluster, base family and file system are not all known", None)];
     };
     let (cluster, file_system_id) = (cluster.clone(), file_system_id.clone());
-    let place = CapacityScope { cluster, file_system_id, user_family: user_family(family.as_str()) };
+    let has_user_roles = at.release.user_roles.is_some();
+    let place = CapacityScope { cluster, file_system_id, user_family: user_family(family.as_str()), has_user_roles };
     let (quotas, vcpu) = tokio::join!(read(aws, &place, DEADLINE), async {
         match planned_users {
             Some(_) => vcpu_of_base(aws, family.as_str()).await,
@@ -89,7 +90,7 @@ fn said(of: &QuotaUse) -> String {
     // The rest of the account is not seen.
     let seen = match of.quota {
         Quota::FargateVcpu | Quota::NetworkInterfaces => " in this cluster alone",
-        Quota::Services | Quota::AccessPoints | Quota::TaskDefinitionRevisions => "",
+        Quota::Services | Quota::AccessPoints | Quota::TaskDefinitionRevisions | Quota::Roles => "",
     };
     format!("{used} of {limit} {}{seen}", of.quota.what())
 }

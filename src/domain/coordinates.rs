@@ -2,6 +2,8 @@
 
 use openclaw::{Invalid, OpenClawVersion};
 
+use super::UserRoles;
+
 /// The cluster, file system and network that users' containers live in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coordinates {
@@ -30,6 +32,8 @@ pub struct ReleaseDefaults {
     pub auth_profile_secret_arn: Option<String>,
     /// Name of the base's container that runs OpenClaw, where the base does not tell.
     pub container: Option<String>,
+    /// Roles of users' own, where there are any.
+    pub user_roles: Option<UserRoles>,
 }
 
 /// The name of a base family, without a revision.

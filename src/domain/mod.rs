@@ -15,6 +15,7 @@ mod size;
 mod status;
 mod task_definition;
 pub mod user_id;
+mod user_role;
 mod user_spec;
 mod version_file;
 
@@ -39,6 +40,7 @@ pub use task_definition::{
     Severity, TAG_BASE_FAMILY, TAG_USER, ToldBy, WITH_ROLE, WITHOUT_ROLE, difference, release_of, render, user_family,
 };
 pub use user_id::UserId;
+pub use user_role::{RoleGrants, TAG_FILE_SYSTEM, UserRoles, is_own_role, region_of, tells_the_same};
 pub use user_spec::{CODEX_HOME, Labels, Secrets, Spec, SpecPatch, Variables, is_secret_arn};
 pub use version_file::VersionFile;
 

@@ -17,6 +17,8 @@ pub enum Quota {
     AccessPoints,
     /// Revisions of the family of users' task definitions, deregistered and deleted ones included.
     TaskDefinitionRevisions,
+    /// Roles in an account, in all Regions together. There where users have roles of their own.
+    Roles,
 }
 
 /// Where what is used of a quota is counted.
@@ -29,12 +31,20 @@ pub enum CountedIn {
     FileSystem,
     /// In the family of users' task definitions.
     Family,
+    /// In the account, with all that others have in it.
+    Account,
 }
 
 impl Quota {
     /// All of them, the one that is used up first in a new account first.
-    pub const ALL: [Self; 5] =
-        [Self::FargateVcpu, Self::NetworkInterfaces, Self::Services, Self::AccessPoints, Self::TaskDefinitionRevisions];
+    pub const ALL: [Self; 6] = [
+        Self::FargateVcpu,
+        Self::Roles,
+        Self::NetworkInterfaces,
+        Self::Services,
+        Self::AccessPoints,
+        Self::TaskDefinitionRevisions,
+    ];
 
     /// Its name, as in answers.
     #[must_use]
@@ -45,6 +55,7 @@ impl Quota {
             Self::Services => "services",
             Self::AccessPoints => "access_points",
             Self::TaskDefinitionRevisions => "task_definition_revisions",
+            Self::Roles => "roles",
         }
     }
 
@@ -57,6 +68,7 @@ impl Quota {
             Self::Services => "services in the cluster",
             Self::AccessPoints => "access points of the file system",
             Self::TaskDefinitionRevisions => "revisions of users' task definitions",
+            Self::Roles => "roles of the account",
         }
     }
 
@@ -67,16 +79,18 @@ impl Quota {
             Self::FargateVcpu => Some(("fargate", "L-3032A538")),
             Self::NetworkInterfaces => Some(("vpc", "L-DF5E4CA3")),
             Self::Services => Some(("ecs", "L-9EF96962")),
+            Self::Roles => Some(("iam", "L-FE177D64")),
             Self::AccessPoints | Self::TaskDefinitionRevisions => None,
         }
     }
 
     /// What AWS documents: of a new account, where it can be raised (AWS general reference, "Fargate service quotas" and
-    /// "Amazon ECS service quotas"; VPC user guide, "Amazon VPC quotas"; EFS user guide, "Resource quotas that cannot be changed").
+    /// "Amazon ECS service quotas"; VPC user guide, "Amazon VPC quotas"; IAM user guide, "IAM and AWS STS quotas"; EFS user guide, "Resource quotas that cannot be changed").
     #[must_use]
     pub const fn documented_default(self) -> f64 {
         match self {
             Self::FargateVcpu => 6.0,
+            Self::Roles => 1_000.0,
             Self::NetworkInterfaces | Self::Services => 5_000.0,
             Self::AccessPoints => 10_000.0,
             Self::TaskDefinitionRevisions => 1_000_000.0,
@@ -90,6 +104,7 @@ impl Quota {
             Self::FargateVcpu | Self::NetworkInterfaces | Self::Services => CountedIn::Cluster,
             Self::AccessPoints => CountedIn::FileSystem,
             Self::TaskDefinitionRevisions => CountedIn::Family,
+            Self::Roles => CountedIn::Account,
         }
     }
 
@@ -97,6 +112,11 @@ impl Quota {
     #[must_use]
     pub fn way_out(self) -> String {
         match self.codes() {
+            // IAM's quotas are kept in one Region of the partition, and end at 5,000 (IAM user guide, "IAM and AWS STS quotas").
+            Some((service @ "iam", code)) => format!(
+                "ask for more, 5,000 at most: aws service-quotas request-service-quota-increase --region us-east-1 \
+                 --service-code {service} --quota-code {code} --desired-value <what is planned>"
+            ),
             Some((service, code)) => format!(
                 "ask for more: aws service-quotas request-service-quota-increase --service-code {service} --quota-code \
                  {code} --desired-value <what is planned>"
@@ -202,7 +222,8 @@ impl QuotaUse {
         let users = f64::from(planned.users);
         match self.quota {
             Quota::FargateVcpu => planned.vcpu.map(|vcpu| users * vcpu),
-            Quota::NetworkInterfaces | Quota::Services | Quota::AccessPoints => Some(users),
+            // Those of others are in the quota, too; these are planned alone.
+            Quota::NetworkInterfaces | Quota::Services | Quota::AccessPoints | Quota::Roles => Some(users),
             Quota::TaskDefinitionRevisions => None,
         }
     }

@@ -61,6 +61,10 @@ pub struct Record {
     /// revision that is not in `revisions`.
     #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
     pub registering: Option<i64>,
+    /// When the user's own role, or what it may do, was last made another one, in milliseconds of the Unix epoch: ECS may not see that
+    /// yet.
+    #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
+    pub role_changed_at: Option<i64>,
     /// What ECS last accepted for the user.
     #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,

@@ -30,9 +30,9 @@ impl Reconciler {
                 self.aws.ecs.give_up_places();
                 Ok(())
             }
-            Plan::WaitForDrain => Ok(()),
+            Plan::WaitForDrain | Plan::WaitForRole => Ok(()),
             Plan::Step(step) => match (&**step, target) {
-                (Step::RegisterTaskDefinition(_), _)
+                (Step::RegisterTaskDefinition(_) | Step::EnsureRole | Step::PutRolePolicy(_), _)
                 | (Step::EnsureAccessPoint | Step::CheckImage(_), Target::Present { .. }) => {
                     self.aws.ecs.admit(true, self.options.max_queue)
                 }
@@ -48,6 +48,7 @@ impl Reconciler {
                     | Step::CheckImage(_)
                     | Step::DeregisterRevision(_)
                     | Step::FollowToPrevious(_)
+                    | Step::DeleteRole
                     | Step::DeleteAccessPoint(_)
                     | Step::PurgeFiles
                     | Step::DeleteRevisions(_),

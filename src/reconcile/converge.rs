@@ -19,7 +19,7 @@ use super::accepting::Accepting;
 use super::error::{ConvergeError, FailureKind};
 use super::execute::Taken;
 use super::operation::Operation;
-use super::plan::{Effects, NotRemoved, Observed, Plan, Refusal, Step, plan};
+use super::plan::{Effects, NotRemoved, Observed, Plan, Refusal, Step, has_seen_role, plan};
 use super::status::ContainerView;
 use super::target::Target;
 use super::work::Work;
@@ -255,6 +255,7 @@ impl Reconciler {
             staged,
             registering,
             began,
+            role_settles: None,
             looked: began,
             deadline,
             existed,
@@ -282,6 +283,11 @@ impl Reconciler {
         observed.resume = lock.resume();
         observed.remembered_access_point = lock.access_point(&at.file_system_id);
         observed.done.not_removed = lock.not_removed(target);
+        observed.role_changed_at = lock.role_changed_at();
+        if observed.role_changed_at.is_some() {
+            // Whoever told ECS to run it may not have seen how that went.
+            observed.done.deployed = observed.current.clone().filter(|current| current.has_own_role);
+        }
         let mut registering = lock.registering();
         if let Some(since) = registering.filter(|_| target.needs_base() || target.purges()) {
             // Of one who is new, it is this converge that says it.
@@ -336,6 +342,8 @@ struct Run<'a> {
     /// When a registration was begun whose end is not known, in milliseconds of the Unix epoch.
     registering: Option<i64>,
     began: Instant,
+    /// When the user's role was changed last, and when ECS sees it for certain.
+    role_settles: Option<(i64, Instant)>,
     /// When the last look began.
     looked: Instant,
     deadline: Instant,
@@ -379,6 +387,7 @@ impl Run<'_> {
                 return Err(ConvergeError::Deadline { seconds: self.reconciler.options.deadline.as_secs() });
             }
             self.take_in_what_shows();
+            self.see_how_old_the_role_is();
             let may_be_deploying = self.may_be_deploying();
             self.observed.is_settled &= !may_be_deploying;
             self.observed.may_appear = may_be_deploying && self.observed.accepted.is_none();
@@ -397,7 +406,15 @@ impl Run<'_> {
                     // Planned anew: the next step is the restart.
                     self.observed.done.needs_start = true;
                 }
-                Plan::WaitForDrain => {
+                waits @ (Plan::WaitForDrain | Plan::WaitForRole) => {
+                    if waits == Plan::WaitForRole {
+                        // Nothing else is left, and what came with the request is not to wait for that.
+                        self.place_for_current().await?;
+                        if self.needs_start() {
+                            self.observed.done.needs_start = true;
+                            continue;
+                        }
+                    }
                     self.say_that_it_waits(answer).await;
                     answer.give_up_turn();
                     self.heed(answer).await?;
@@ -470,7 +487,7 @@ impl Run<'_> {
         self.reconciler.metrics.step(name, started.elapsed());
         match &taken {
             Err(ConvergeError::Aws(error)) if is_first_change && was_refused(error) => self.accepting.had_no_effect(),
-            Ok(Taken::Conflict(_)) if is_first_change => self.accepting.had_no_effect(),
+            Ok(Taken::Conflict(_) | Taken::NotYet(_)) if is_first_change => self.accepting.had_no_effect(),
             Ok(_) | Err(_) => {}
         }
         if registers && let Some(registered) = &self.observed.done.registered {
@@ -480,7 +497,7 @@ impl Run<'_> {
         if registers && !is_open {
             self.registering = None;
         }
-        if let Ok(Taken::Conflict(_)) = &taken {
+        if let Ok(Taken::Conflict(_) | Taken::NotYet(_)) = &taken {
             // It was refused, so that nothing runs what was registered.
             self.did.ran = had_run;
         }
@@ -523,6 +540,16 @@ impl Run<'_> {
                     self.accepting.advance(Work::restarted).await;
                 }
                 Ok(())
+            }
+            Taken::NotYet(how) => {
+                tracing::info!(
+                    step = name,
+                    attempt,
+                    elapsed_ms,
+                    how,
+                    "ECS does not see the user's role yet; trying again"
+                );
+                self.observe_after(self.reconciler.options.poll_interval).await
             }
             Taken::Conflict(how) => {
                 tracing::info!(step = name, attempt, elapsed_ms, how, "conflict; observing again");
@@ -600,7 +627,8 @@ impl Run<'_> {
             outcome: ConvergeOutcome::Waiting,
             view: Some(match self.target {
                 Target::Absent { .. } => ContainerView::of_deleting(service),
-                Target::Present { .. } => ContainerView::of_new(service, None),
+                // Where it waits for the role alone, what was asked for is deployed.
+                Target::Present { .. } => ContainerView::of_new(service, self.observed.done.deployed.clone()),
             }),
             sign_in: self.staged.clone(),
             not_removed: Vec::new(),
@@ -694,6 +722,26 @@ impl Run<'_> {
         is_unaccounted && self.looked.duration_since(self.began) < self.reconciler.options.settled_after
     }
 
+    /// ECS sees a role, and what it may do, a while after IAM has accepted it.
+    fn see_how_old_the_role_is(&mut self) {
+        if has_seen_role(&self.observed) {
+            self.observed.role_changed_at = None;
+        }
+        let Some(changed_at) = self.observed.role_changed_at else {
+            self.observed.is_role_young = false;
+            return;
+        };
+        // Its age is read off once: from then on this process's own clock counts, which does not jump.
+        let known = self.role_settles.filter(|(known, _)| *known == changed_at);
+        let settles_after = self.reconciler.options.role_settles_after;
+        let (_, settled_at) = known.unwrap_or_else(|| (changed_at, settled_at(changed_at, settles_after)));
+        self.role_settles = Some((changed_at, settled_at));
+        self.observed.is_role_young = Instant::now() < settled_at;
+        if !self.observed.is_role_young {
+            self.observed.role_changed_at = None;
+        }
+    }
+
     fn staging(&self) -> Staging {
         self.reconciler.staging.under(self.lock.fence())
     }
@@ -726,6 +774,13 @@ impl Run<'_> {
     }
 }
 
+/// When what was changed at `changed_at`, in milliseconds of the Unix epoch, is so long ago.
+fn settled_at(changed_at: i64, settles_after: Duration) -> Instant {
+    let age = Timestamp::now().as_millisecond().saturating_sub(changed_at);
+    let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
+    Instant::now() + settles_after.saturating_sub(age)
+}
+
 /// What the step changes of a service that is there.
 fn service_change(step: &Step) -> Option<ServiceChange> {
     let (task_definition, desired_count) = match step {
@@ -733,11 +788,14 @@ fn service_change(step: &Step) -> Option<ServiceChange> {
         Step::StopTasks { .. } => (None, Some(0)),
         Step::EnsureAccessPoint
         | Step::CheckImage(_)
+        | Step::EnsureRole
+        | Step::PutRolePolicy(_)
         | Step::RegisterTaskDefinition(_)
         | Step::CreateService { .. }
         | Step::DeleteService
         | Step::DeregisterRevision(_)
         | Step::FollowToPrevious(_)
+        | Step::DeleteRole
         | Step::DeleteAccessPoint(_)
         | Step::PurgeFiles
         | Step::DeleteRevisions(_) => return None,

@@ -24,6 +24,8 @@ pub(super) enum Taken {
     Folded,
     /// Somebody else was there first: what is known is out of date. Says how that showed.
     Conflict(String),
+    /// ECS does not see the user's role yet. Says how that showed.
+    NotYet(String),
 }
 
 impl Reconciler {
@@ -55,8 +57,14 @@ impl Reconciler {
                     return Err(ConvergeError::ImageMissing { image, repository_exists: false });
                 }
             },
+            Step::EnsureRole => return self.ensure_role(at, user, observed).await,
+            Step::PutRolePolicy(grants) => return self.put_role_policy(at, user, &grants, observed).await,
+            Step::DeleteRole => return self.delete_role(at, user, observed).await,
             Step::RegisterTaskDefinition(rendered) => {
-                let registered = self.aws.ecs.register_task_definition(&rendered.request).await?;
+                let registered = match self.aws.ecs.register_task_definition(&rendered.request).await {
+                    Err(error) if is_late_role(&error, observed) => return Ok(Taken::NotYet(error.to_string())),
+                    registered => registered?,
+                };
                 observed.revisions.insert(registered.arn);
                 observed.done.registered = Some(CurrentDefinition::parse(&registered.document, user)?);
             }
@@ -77,8 +85,10 @@ impl Reconciler {
                     Ok(service) if service.status == ServiceStatus::Active => {
                         self.accept(user, &service, observed);
                         observed.service = Some(service);
-                        adopt_registered(observed);
+                        adopt(observed, &wanted.task_definition);
+                        expect_role_to_be_seen(observed);
                     }
+                    Err(error) if is_late_role(&error, observed) => return Ok(Taken::NotYet(error.to_string())),
                     Ok(_) => return Ok(Taken::Conflict("CreateService answered with a deleted service".into())),
                     // Also the first service of an account, whose role is being made.
                     Err(error) if error.is_service_conflict() || error.is_linked_role_missing() => {
@@ -100,13 +110,17 @@ impl Reconciler {
                         observed.done.restarted |= restart;
                         observed.done.counted |= change.desired_count.is_some();
                         observed.resume.take_if(|_| change.desired_count.is_some());
-                        if change.task_definition.is_some() {
-                            adopt_registered(observed);
+                        if let Some(arn) = &change.task_definition {
+                            adopt(observed, arn);
+                        }
+                        if change.task_definition.is_some() || restart {
+                            expect_role_to_be_seen(observed);
                         }
                         for arn in superseded {
                             self.deregister_unused(user, &arn, observed).await;
                         }
                     }
+                    Err(error) if is_late_role(&error, observed) => return Ok(Taken::NotYet(error.to_string())),
                     Err(error) if error.is_service_gone() => return Ok(Taken::Conflict(error.to_string())),
                     Err(error) if error.is_definition_inactive() => return Ok(deregistered_meanwhile(observed, error)),
                     Err(error) => return Err(error.into()),
@@ -251,14 +265,31 @@ impl Reconciler {
     }
 }
 
-/// The service now runs what was registered.
-fn adopt_registered(observed: &mut Observed) {
-    if let Some(registered) = observed.done.registered.take() {
-        observed.current = Some(registered);
+/// The service now runs that revision: what was registered, or what it went back from and was told again.
+fn adopt(observed: &mut Observed, arn: &str) {
+    let registered = observed.done.registered.take_if(|registered| registered.arn == arn);
+    let known = registered.or_else(|| observed.done.deployed.clone().filter(|deployed| deployed.arn == arn));
+    if known.is_some() {
+        observed.current = known;
     }
 }
 
 fn deregistered_meanwhile(observed: &mut Observed, error: AwsError) -> Taken {
     observed.done.registered = None;
     Taken::Conflict(error.to_string())
+}
+
+/// Whether ECS refuses a call because it does not see the user's role yet.
+fn is_late_role(error: &AwsError, observed: &Observed) -> bool {
+    error.is_role_not_seen() && observed.role_changed_at.is_some()
+}
+
+/// From here on the role may turn out not to be seen, and ECS may give up what it was told.
+fn expect_role_to_be_seen(observed: &mut Observed) {
+    if observed.role_changed_at.is_none() {
+        return;
+    }
+    let deployed = observed.current.clone().filter(|current| current.has_own_role);
+    observed.done.deploys += 1;
+    observed.done.deployed = deployed;
 }

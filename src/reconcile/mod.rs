@@ -28,6 +28,7 @@ mod options;
 mod plan;
 mod promotion;
 mod pursuit;
+mod roles;
 mod rolling;
 mod status;
 mod target;

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::aws::PosixOwner;
-use crate::domain::{Coordinates, TAG_BASE_FAMILY, TAG_USER, UserId};
+use crate::domain::{Coordinates, TAG_BASE_FAMILY, TAG_FILE_SYSTEM, TAG_USER, UserId};
 
 /// The ClientToken of a user's access point: the same for the same access point, whoever asks and however often, so
 /// that a retry finds the first one (incident 20). 64 characters, the most that EFS takes.
@@ -27,6 +27,13 @@ pub(super) fn tags(at: &Coordinates, user: &UserId) -> Vec<(String, String)> {
         (TAG_USER.into(), user.to_string()),
         (TAG_BASE_FAMILY.into(), at.base_family.as_str().to_owned()),
     ]
+}
+
+/// Tags of a user's role, which is found in no place that names its environment.
+pub(super) fn role_tags(at: &Coordinates, user: &UserId) -> Vec<(String, String)> {
+    let mut tags = tags(at, user);
+    tags.push((TAG_FILE_SYSTEM.into(), at.file_system_id.clone()));
+    tags
 }
 
 fn sha256_hex(text: &str) -> String {

@@ -119,6 +119,9 @@ impl Reconciler {
             may_appear: false,
             resume: None,
             remembered_access_point: None,
+            has_roles: at.release.user_roles.is_some(),
+            role_changed_at: None,
+            is_role_young: false,
             done: Done::default(),
         })
     }
@@ -166,6 +169,7 @@ impl Reconciler {
         let current = now.current.or(before.current);
         let access_point_id = now.access_point_id.or(before.access_point_id);
         let Observed { revisions, deregistered, never_seen, done, resume, remembered_access_point, .. } = before;
+        let (role_changed_at, is_role_young) = (before.role_changed_at, before.is_role_young);
         Ok(Observed {
             current,
             access_point_id,
@@ -175,6 +179,8 @@ impl Reconciler {
             done,
             resume,
             remembered_access_point,
+            role_changed_at,
+            is_role_young,
             ..now
         })
     }

@@ -27,6 +27,8 @@ pub struct Options {
     pub answers_early: bool,
     /// After how long everything that ECS accepted shows in what is read. AWS documents no bound; seconds are usual.
     pub settled_after: Duration,
+    /// After how long ECS sees a role that IAM has made or changed, and what it may do. AWS documents no bound; seconds are usual.
+    pub role_settles_after: Duration,
     /// How often a draining service is looked at.
     pub poll_interval: Duration,
     /// How long a converge may go on, its caller long answered.
@@ -48,6 +50,7 @@ impl Default for Options {
             answer_within: Duration::from_secs(25),
             answers_early: true,
             settled_after: Duration::from_secs(5),
+            role_settles_after: Duration::from_secs(60),
             poll_interval: Duration::from_secs(2),
             deadline: Duration::from_secs(600),
             max_queue: Duration::from_secs(60),

@@ -8,10 +8,10 @@ use openclaw::Invalid;
 use thiserror::Error;
 
 use super::target::{Definition, Desired, IfMissing, Target};
-use crate::domain::service::{Rollout, Service, ServiceStatus, is_newer_revision, revision};
+use crate::domain::service::{Deployment, Rollout, Service, ServiceStatus, is_newer_revision, revision};
 use crate::domain::{
-    Accepted, BaseDefinition, CurrentDefinition, EcrImage, Phase, RenderError, Rendered, Spec, SpecPatch, UserId,
-    render,
+    Accepted, BaseDefinition, CurrentDefinition, EcrImage, Phase, RenderError, Rendered, RoleGrants, Spec, SpecPatch,
+    UserId, render,
 };
 
 /// What is known of a user.
@@ -47,6 +47,13 @@ pub struct Observed {
     pub resume: Option<u32>,
     /// The access point that is remembered. It may be gone: only good for removing it.
     pub remembered_access_point: Option<String>,
+    /// Whether roles of users' own go with their users.
+    pub has_roles: bool,
+    /// When the user's own role, or what it may do, was last made another one, in milliseconds of the Unix epoch; nothing once that
+    /// is long ago.
+    pub role_changed_at: Option<i64>,
+    /// Whether that was so short a time ago that ECS may not see it.
+    pub is_role_young: bool,
     /// What this converge has done so far, that ECS does not show.
     pub done: Done,
 }
@@ -62,6 +69,16 @@ pub struct Done {
     pub restarted: bool,
     /// It sent the desired count.
     pub counted: bool,
+    /// The user's own role is there.
+    pub role: bool,
+    /// The access point through which the user's own role mounts.
+    pub role_mounts: Option<String>,
+    /// It deleted the user's own role, or there was none.
+    pub role_deleted: bool,
+    /// What it, or a converge shortly before it, told the service to run, whose role ECS may not see yet.
+    pub deployed: Option<CurrentDefinition>,
+    /// How often it told the service to run something while the user's role was young.
+    pub deploys: u32,
     /// It staged something that only the start of a task takes up.
     pub needs_start: bool,
     /// It deleted the access point.
@@ -83,7 +100,7 @@ impl Done {
 /// Something of the user that a forced delete could not remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotRemoved {
-    /// `task_definition`, `access_point`, `files` or `lock`.
+    /// `task_definition`, `role`, `access_point`, `files` or `lock`.
     pub what: &'static str,
     /// ARN or id, where it has one.
     pub id: Option<String>,
@@ -108,10 +125,13 @@ impl NotRemoved {
 const LOCK: &str = "lock";
 const TASK_DEFINITION: &str = "task_definition";
 const ACCESS_POINT: &str = "access_point";
+const ROLE: &str = "role";
 const FILES: &str = "files";
 
 /// Revisions that one call deletes (aws-facts §1).
 const DELETED_AT_A_TIME: usize = 10;
+/// How often a deployment is begun that ECS gives up while the user's role is young.
+const MOST_DEPLOYS: u32 = 6;
 
 /// The next thing to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,6 +141,8 @@ pub enum Plan {
     /// Only time helps: the service is draining, its tasks are stopping, or what is read may be older than what was
     /// accepted last. Observe again later.
     WaitForDrain,
+    /// Only time tells: ECS may not see the user's new role yet. Observe again later.
+    WaitForRole,
     /// Nothing left to do.
     Converged,
 }
@@ -132,6 +154,10 @@ pub enum Step {
     EnsureAccessPoint,
     /// Look the image up: a task that cannot pull it would never start (incident 6).
     CheckImage(EcrImage),
+    /// Make the user's own role, or find it.
+    EnsureRole,
+    /// Have the user's own role allow this and nothing else.
+    PutRolePolicy(RoleGrants),
     /// Register a revision in the user family.
     RegisterTaskDefinition(Rendered),
     /// Create the service.
@@ -166,6 +192,8 @@ pub enum Step {
     DeregisterRevision(String),
     /// Make the revision before it `current`.
     FollowToPrevious(String),
+    /// Delete the user's own role, with what it allows.
+    DeleteRole,
     /// Delete the access point.
     DeleteAccessPoint(String),
     /// Remove the user's files.
@@ -215,8 +243,12 @@ pub fn plan(user: &UserId, target: &Target, observed: &Observed) -> Result<Plan,
             IfMissing::Create => Ok(Plan::WaitForDrain),
         },
         (Target::Present { definition, desired, restart, .. }, Some(ServiceStatus::Active)) => {
+            if has_failed_by_itself(observed) {
+                return Ok(Plan::Converged);
+            }
             let planned = change(user, definition, *desired, *restart, observed)?;
-            Ok(if target.is_strict() { strictly(planned, observed) } else { planned })
+            let planned = if target.is_strict() { strictly(planned, observed) } else { planned };
+            Ok(if planned == Plan::Converged && awaits_role(observed) { Plan::WaitForRole } else { planned })
         }
         (Target::Absent { force: true, .. }, Some(ServiceStatus::Active)) => Ok(step(Step::DeleteService)),
         (Target::Absent { force: false, .. }, Some(ServiceStatus::Active)) => Ok(take_down(observed)),
@@ -262,13 +294,15 @@ fn create(user: &UserId, definition: &Definition, observed: &Observed) -> Result
     };
     let spec = Spec::of_new_user(&patch)?;
     let Some(access_point_id) = &observed.access_point_id else { return Ok(step(Step::EnsureAccessPoint)) };
-    let rendered = render(base(observed)?, user, &spec, access_point_id, None)?;
-    Ok(match registered(&rendered, observed) {
-        Some(task_definition) => {
+    let base = base(observed)?;
+    let rendered = render(base, user, &spec, access_point_id, None)?;
+    let digest = rendered.digest.clone();
+    Ok(match ready(rendered, base, access_point_id, observed) {
+        Ok(task_definition) => {
             let after = observed.service.as_ref().map(|deleted| deleted.task_definition.clone());
-            step(Step::CreateService { task_definition, digest: rendered.digest, after })
+            step(Step::CreateService { task_definition, digest, after })
         }
-        None => register(rendered, observed),
+        Err(first) => first,
     })
 }
 
@@ -300,9 +334,9 @@ fn change(
                 }
                 None
             } else {
-                match registered(&rendered, observed) {
-                    Some(arn) => Some(arn),
-                    None => return Ok(register(rendered, observed)),
+                match ready(rendered, base, access_point_id, observed) {
+                    Ok(arn) => Some(arn),
+                    Err(first) => return Ok(first),
                 }
             }
         }
@@ -314,9 +348,10 @@ fn change(
     };
     // A deployment that the circuit breaker gave up starts nothing more by itself (incident 16).
     let stuck = service.is_stalled() && wanted > 0;
+    let is_for_the_role = stuck && observed.done.deployed.is_some();
     let restart = ((restart || observed.done.needs_start) && wanted > 0 || stuck)
         && task_definition.is_none()
-        && !observed.done.restarted;
+        && (!observed.done.restarted || is_for_the_role);
     // A count that was read may be an old one: whoever asks for a count and for nothing else has it sent. An equal one
     // starts no deployment.
     let is_asked_for = matches!((definition, desired), (Definition::Keep, Desired::Running | Desired::Stopped));
@@ -327,6 +362,43 @@ fn change(
     }
     let superseded = superseded(observed, service, current, task_definition.as_deref());
     Ok(step(Step::UpdateService { task_definition, desired, restart, superseded }))
+}
+
+/// What the user's own role still needs before anything can be registered or run that names it.
+fn own_role(base: &BaseDefinition, access_point_id: &str, observed: &Observed) -> Option<Plan> {
+    base.user_roles()?;
+    if !observed.done.role {
+        return Some(step(Step::EnsureRole));
+    }
+    let mounts = observed.done.role_mounts.as_deref() == Some(access_point_id);
+    (!mounts).then(|| step(Step::PutRolePolicy(base.role_grants(access_point_id))))
+}
+
+/// Whether ECS gave up, or went back from, what it was told to run. As long as the user's role is young, that may be because
+/// ECS did not see it, and is no reason to end.
+fn is_given_up(observed: &Observed) -> bool {
+    let (Some(service), Some(deployed)) = (&observed.service, &observed.done.deployed) else { return false };
+    service.is_stalled() || service.task_definition != deployed.arn
+}
+
+/// Whether what this converge had deployed was given up so often, or so long after the role was made, that it is not for the role.
+fn has_failed_by_itself(observed: &Observed) -> bool {
+    let Done { deploys, needs_start, .. } = observed.done;
+    let is_role = observed.is_role_young && deploys < MOST_DEPLOYS;
+    deploys > 0 && is_given_up(observed) && !is_role && !needs_start
+}
+
+/// Whether what ECS was told to run may still be given up because ECS does not see the user's role.
+fn awaits_role(observed: &Observed) -> bool {
+    let (Some(service), Some(_)) = (&observed.service, &observed.done.deployed) else { return false };
+    observed.is_role_young && service.desired > 0 && !has_seen_role(observed) && !is_given_up(observed)
+}
+
+/// Whether what ECS was told to run is up, so that ECS has seen its role.
+pub(super) fn has_seen_role(observed: &Observed) -> bool {
+    let (Some(service), Some(deployed)) = (&observed.service, &observed.done.deployed) else { return false };
+    let is_up = |primary: &Deployment| primary.rollout == Rollout::Completed;
+    service.primary().is_some_and(|primary| primary.task_definition == deployed.arn && is_up(primary))
 }
 
 /// The same, one after the other: ECS starts the new task while the old one is still stopping.
@@ -387,6 +459,10 @@ fn clean_up(purge: bool, observed: &Observed) -> Result<Plan, Refusal> {
     if let Some(remembered) = remembered.next() {
         return Ok(step(Step::DeregisterRevision(remembered.clone())));
     }
+    // Before the access point: nobody who has its credentials is to mount through what is being deleted.
+    if observed.has_roles && !done.role_deleted && !done.gave_up(ROLE, None) {
+        return Ok(step(Step::DeleteRole));
+    }
     match &observed.access_point_id {
         Some(id) if !done.access_point_deleted && !done.gave_up(ACCESS_POINT, Some(id)) => {
             return Ok(step(Step::DeleteAccessPoint(id.clone())));
@@ -432,14 +508,29 @@ fn base(observed: &Observed) -> Result<&BaseDefinition, Refusal> {
 
 /// The revision that this converge registered, if it is what should run.
 fn registered(rendered: &Rendered, observed: &Observed) -> Option<String> {
-    let registered = observed.done.registered.as_ref()?;
-    (registered.digest == rendered.digest).then(|| registered.arn.clone())
+    let known = [&observed.done.registered, &observed.done.deployed].into_iter().flatten();
+    let mut it = known.filter(|known| known.digest == rendered.digest && known.active);
+    it.next().map(|known| known.arn.clone())
 }
 
-fn register(rendered: Rendered, observed: &Observed) -> Plan {
-    match rendered.image_ref().and_then(|image| image.ecr()) {
-        Some(image) if observed.done.image.as_ref() != Some(&image) => step(Step::CheckImage(image)),
-        _ => step(Step::RegisterTaskDefinition(rendered)),
+/// ARN of the revision that a service can be told to run, or what has to be done first.
+fn ready(
+    rendered: Rendered,
+    base: &BaseDefinition,
+    access_point_id: &str,
+    observed: &Observed,
+) -> Result<String, Plan> {
+    let known = registered(&rendered, observed);
+    // What is refused for its image leaves no role.
+    if known.is_none()
+        && let Some(image) = rendered.image_ref().and_then(|image| image.ecr())
+        && observed.done.image.as_ref() != Some(&image)
+    {
+        return Err(step(Step::CheckImage(image)));
+    }
+    match own_role(base, access_point_id, observed) {
+        Some(role) => Err(role),
+        None => known.ok_or_else(|| step(Step::RegisterTaskDefinition(rendered))),
     }
 }
 
@@ -455,6 +546,8 @@ impl Step {
                 ..nothing("ensure_access_point")
             },
             Self::CheckImage(_) => nothing("check_image"),
+            Self::EnsureRole => nothing("ensure_role"),
+            Self::PutRolePolicy(_) => nothing("put_role_policy"),
             Self::RegisterTaskDefinition(_) => {
                 Effects { reaches: Some(Phase::TaskDefinition), ..nothing("register_task_definition") }
             }
@@ -478,6 +571,7 @@ impl Step {
             Self::FollowToPrevious(arn) => {
                 Effects { removes: Some((TASK_DEFINITION, Some(arn))), ..nothing("follow_to_previous") }
             }
+            Self::DeleteRole => Effects { removes: Some((ROLE, None)), ..nothing("delete_role") },
             Self::DeleteAccessPoint(id) => {
                 Effects { removes: Some((ACCESS_POINT, Some(id))), ..nothing("delete_access_point") }
             }

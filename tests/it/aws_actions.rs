@@ -12,11 +12,12 @@ use crate::architecture::rust_files;
 const FILE: &str = "infra/aws-actions.json";
 
 /// Where calls of each service are made, and how IAM writes its name.
-const SERVICES: [(&str, &str); 6] = [
+const SERVICES: [(&str, &str); 7] = [
     ("ecs", "ecs"),
     ("efs", "elasticfilesystem"),
     ("ssm", "ssm"),
     ("ecr", "ecr"),
+    ("iam", "iam"),
     ("quotas", "servicequotas"),
     ("sts", "sts"),
 ];
@@ -26,11 +27,12 @@ const NOT_IN_PRODUCTION: &str = "seed.rs";
 
 /// AWS checks these beside the action that is called (service authorization reference): who registers a definition hands
 /// its roles over, and what is tagged when it is made takes the permission to tag.
-const BESIDE: [(&str, &str); 4] = [
+const BESIDE: [(&str, &str); 5] = [
     ("ecs:RegisterTaskDefinition", "iam:PassRole"),
     ("ecs:RegisterTaskDefinition", "ecs:TagResource"),
     ("ecs:CreateService", "ecs:TagResource"),
     ("elasticfilesystem:CreateAccessPoint", "elasticfilesystem:TagResource"),
+    ("iam:CreateRole", "iam:TagRole"),
 ];
 
 /// The mount of the file system's root, where files are given to their owners.

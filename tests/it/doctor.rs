@@ -5,6 +5,7 @@ mod command;
 mod promoted;
 mod quotas;
 mod settings;
+mod user_roles;
 
 use aws_emulator::{Fault, FaultKind, Options};
 use openclaw_provisioner::config::{CoordinatesArgs, GivenTokens, OwnerArg};

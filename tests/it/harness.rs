@@ -12,7 +12,7 @@ use openclaw_provisioner::aws::{self, Aws, RateLimits, Timeouts};
 use openclaw_provisioner::capacity::Capacity;
 use openclaw_provisioner::config::{Freshness, Tokens};
 use openclaw_provisioner::doctor::Infrastructure;
-use openclaw_provisioner::domain::{BaseFamily, Coordinates, ReleaseDefaults, TAG_USER, UserId};
+use openclaw_provisioner::domain::{BaseFamily, Coordinates, ReleaseDefaults, TAG_USER, UserId, UserRoles};
 use openclaw_provisioner::files::Files;
 use openclaw_provisioner::fleet::{self, Fleet};
 use openclaw_provisioner::http::{App, Parts, Readiness, router};
@@ -33,6 +33,9 @@ pub const BASE: &str = "openclaw-dev";
 pub const USER_FAMILY: &str = "openclaw-dev-user";
 /// Bytes of a user's directory above which it is warned of.
 pub const DIRECTORY_SOFT_LIMIT: u64 = 1 << 20;
+/// Where users' roles are, where they have any.
+pub const ROLES_PATH: &str = "/openclaw/dev/users/";
+pub const ROLES_BOUNDARY: &str = "arn:aws:iam::123456789012:policy/openclaw-dev-users";
 /// A token with every scope, and one that may only look.
 pub const TOKEN: &str = "test-token-of-the-backend";
 pub const READ_TOKEN: &str = "test-token-of-a-dashboard";
@@ -112,7 +115,31 @@ impl TestApp {
     /// Another replica over the same AWS and the same files, as after a restart.
     pub async fn replica(&self) -> Self {
         let (emulator, file_system_id) = (self.emulator.clone(), self.file_system_id.clone());
-        Self::over(emulator, file_system_id, self.root.clone(), Options::default(), fleet::Options::default()).await
+        let options = (Options::default(), fleet::Options::default());
+        let replica = Self::over(emulator, file_system_id, self.root.clone(), options.0, options.1).await;
+        replica.coordinates.send_replace(self.coordinates.borrow().clone());
+        replica
+    }
+
+    /// Turns roles of users' own on, or off while there may be some.
+    pub fn give_roles(&self, is_given: bool) {
+        let roles = UserRoles::parse(is_given, ROLES_PATH, ROLES_BOUNDARY).unwrap();
+        self.coordinates.send_modify(|at| at.release.user_roles = Some(roles));
+    }
+
+    /// Every role of the account under the path of users' roles, with its tags, and its policy beside it.
+    pub fn roles(&self) -> Vec<Value> {
+        self.emulator.settle();
+        let listed = self.aws("iam", "ListRoles", json!({"PathPrefix": ROLES_PATH, "MaxItems": 1000}));
+        let whole = |role: &Value| {
+            let name = &role["RoleName"];
+            let mut role = self.aws("iam", "GetRole", json!({"RoleName": name}))["Role"].clone();
+            let wanted = json!({"RoleName": name, "PolicyName": "openclaw-user"});
+            let policy = self.emulator.call("iam", "GetRolePolicy", wanted).ok();
+            role["Policy"] = policy.map(|policy| policy["PolicyDocument"].clone()).unwrap_or_default();
+            role
+        };
+        listed["Roles"].as_array().unwrap().iter().map(whole).collect()
     }
 
     async fn over(
@@ -329,7 +356,7 @@ impl TestApp {
 /// For tests of what each call costs, or of what shows at each moment: every read shows what was accepted.
 pub fn fresh_reads() -> EmulatorOptions {
     let mut options = EmulatorOptions::default();
-    options.conduct.stale_reads = None;
+    (options.conduct.stale_reads, options.conduct.late_roles) = (None, None);
     options
 }
 

@@ -37,6 +37,9 @@ pub enum Operation {
     DeletePurgingFiles,
     Stop,
     Start,
+    ProvisionNewWithRole,
+    RedeployToOwnRole,
+    DeleteWithRole,
 }
 
 use Operation::*;
@@ -48,7 +51,10 @@ impl Operation {
         app.aws("ecr", "CreateRepository", json!({"repositoryName": REPOSITORY}));
         let image = json!({"repositoryName": REPOSITORY, "imageManifest": "{}", "imageTag": "2026.4.25"});
         app.aws("ecr", "PutImage", image);
-        if self != ProvisionNew {
+        if matches!(self, ProvisionNewWithRole | DeleteWithRole) {
+            app.give_roles(true);
+        }
+        if !matches!(self, ProvisionNew | ProvisionNewWithRole) {
             // Two revisions, so that there is a chain to follow and one before the last to retire.
             for round in ["one", "two"] {
                 base_round(&app, round);
@@ -69,7 +75,9 @@ impl Operation {
                 app.pass_seconds(5).await;
             }
             RedeployNewBase => base_round(&app, "three"),
-            ProvisionNew | SwitchToKey | Resize | RedeployForced | DeleteKeepingFiles | DeletePurgingFiles | Stop => {}
+            RedeployToOwnRole => app.give_roles(true),
+            ProvisionNew | SwitchToKey | Resize | RedeployForced | DeleteKeepingFiles | DeletePurgingFiles | Stop
+            | ProvisionNewWithRole | DeleteWithRole => {}
         }
         app.emulator.clear_calls();
         app
@@ -77,28 +85,34 @@ impl Operation {
 
     pub async fn request(self, app: &TestApp) -> Answer {
         match self {
-            ProvisionNew | ProvisionStopped | SwitchToChatgpt => provision(app).await,
+            ProvisionNew | ProvisionStopped | SwitchToChatgpt | ProvisionNewWithRole => provision(app).await,
             SwitchToKey => switch_to_key(app).await,
             Resize => app.post("/containers/alice/resize", json!({"cpu": 2048, "memory_mib": 8192})).await,
             RedeployForced => app.post("/containers/alice/redeploy", json!({"force": true})).await,
-            RedeployNewBase => app.post("/containers/alice/redeploy", json!({})).await,
+            RedeployNewBase | RedeployToOwnRole => app.post("/containers/alice/redeploy", json!({})).await,
             DeleteKeepingFiles => app.delete("/containers/alice?data=keep").await,
-            DeletePurgingFiles => app.delete("/containers/alice?data=purge").await,
+            DeletePurgingFiles | DeleteWithRole => app.delete("/containers/alice?data=purge").await,
             Stop => app.post("/containers/alice/stop", json!({})).await,
             Start => app.post("/containers/alice/start", json!({})).await,
         }
     }
 
+    fn has_role(self) -> bool {
+        matches!(self, ProvisionNewWithRole | RedeployToOwnRole | DeleteWithRole)
+    }
+
     fn deletes(self) -> bool {
-        matches!(self, DeleteKeepingFiles | DeletePurgingFiles)
+        matches!(self, DeleteKeepingFiles | DeletePurgingFiles | DeleteWithRole)
     }
 
     /// A revision that was registered just before the interruption belongs to nothing yet, and a revision that was to
     /// be retired may stay: one more than undisturbed, and never two.
     pub fn revisions_in_flight(self) -> usize {
         match self {
-            ProvisionNew | SwitchToKey | SwitchToChatgpt | Resize | RedeployNewBase => 1,
-            ProvisionStopped | RedeployForced | DeleteKeepingFiles | DeletePurgingFiles | Stop | Start => 0,
+            ProvisionNew | SwitchToKey | SwitchToChatgpt | Resize | RedeployNewBase | ProvisionNewWithRole
+            | RedeployToOwnRole => 1,
+            ProvisionStopped | RedeployForced | DeleteKeepingFiles | DeletePurgingFiles | Stop | Start
+            | DeleteWithRole => 0,
         }
     }
 
@@ -179,7 +193,9 @@ impl Undisturbed {
             let count = seen.entry((call.service.clone(), call.action.clone())).or_default();
             *count += 1;
             // Reads are repeated while they are old, and the next one is like the one before.
-            let is_disturbed = call.mutating || *count <= READS_DISTURBED;
+            // With a role, reads of ECS are those that are disturbed without.
+            let is_read = call.service == "iam" || !operation.has_role();
+            let is_disturbed = call.mutating || is_read && *count <= READS_DISTURBED;
             is_disturbed.then(|| NthCall { service: call.service, action: call.action, occurrence: *count - 1 })
         });
         let calls: Vec<NthCall> = calls.collect();

@@ -51,6 +51,7 @@ mod stale_views;
 mod telemetry;
 mod ui;
 mod unkind;
+mod user_roles;
 mod version_check;
 mod watching;
 mod wedged_files;

@@ -5,7 +5,7 @@ mod world;
 
 use openclaw_provisioner::domain::service::{Rollout, ServiceStatus, is_newer_revision};
 use openclaw_provisioner::domain::{Spec, SpecPatch, render};
-use openclaw_provisioner::reconcile::{Definition, Desired, IfMissing, Plan, Refusal, Step, Target, plan};
+use openclaw_provisioner::reconcile::{Definition, Desired, IfMissing, Plan, Redeploy, Refusal, Step, Target, plan};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -85,6 +85,7 @@ impl Run<'_> {
             };
             let step = match planned {
                 Plan::Converged => return self.end(End::Converged),
+                Plan::WaitForRole => panic!("no role is young here"),
                 Plan::WaitForDrain => {
                     assert!(self.may_wait(&observed), "nothing to wait for in {observed:?}");
                     self.world.pass_time();
@@ -163,7 +164,9 @@ impl Run<'_> {
         };
         match step {
             Step::EnsureAccessPoint => assert_eq!(observed.access_point_id, Option::None),
-            Step::CheckImage(_) | Step::RegisterTaskDefinition(_) => assert!(present && !keeps_definition, "{step:?}"),
+            Step::CheckImage(_) | Step::EnsureRole | Step::PutRolePolicy(_) | Step::RegisterTaskDefinition(_) => {
+                assert!(present && !keeps_definition, "{step:?}")
+            }
             Step::CreateService { .. } => {
                 assert!(present && matches!(status, Option::None | Some(ServiceStatus::Inactive)), "over {status:?}");
             }
@@ -193,6 +196,7 @@ impl Run<'_> {
             Step::DeleteService
             | Step::DeregisterRevision(_)
             | Step::FollowToPrevious(_)
+            | Step::DeleteRole
             | Step::DeleteAccessPoint(_) => assert!(!present, "{step:?}"),
             Step::StopTasks { resume } => {
                 let desired = observed.service.as_ref().map(|it| it.desired);
@@ -227,7 +231,7 @@ fn patch_of(target: &Target) -> SpecPatch {
 fn assert_reached(world: &World, target: &Target, before: Option<&World>) {
     let Target::Present { definition, desired, .. } = target else {
         assert!(world.is_gone(), "{:?}", world.service);
-        assert_eq!(world.access_point, Option::None);
+        assert_eq!((&world.access_point, &world.role), (&Option::None, &Option::None));
         assert!(world.chain().iter().all(|revision| !revision.active), "an ACTIVE revision is left");
         assert!(*target != Target::delete(true, false) || !world.files);
         return;
@@ -241,8 +245,10 @@ fn assert_reached(world: &World, target: &Target, before: Option<&World>) {
     } else {
         let access_point = world.access_point.as_deref().unwrap();
         assert_eq!(current.access_point_id.as_deref(), Some(access_point));
-        let wanted = render(&base(world.base), &user(), &current.spec, access_point, Option::None).unwrap();
+        let wanted =
+            render(&base(world.base, world.gives_roles), &user(), &current.spec, access_point, Option::None).unwrap();
         assert_eq!((current.digest.clone(), current.active), (wanted.digest, true));
+        assert_eq!(current.has_own_role, world.gives_roles);
         // Nothing that the user had is lost on the way (incidents 4 and 5).
         let had = before.map_or_else(Spec::default, |before| before.current().unwrap().spec);
         if before.is_some() || *definition == Definition::Render(SpecPatch::default()) {
@@ -278,6 +284,28 @@ fn assert_right(refusal: &Refusal, world: &World, target: &Target, was_new: bool
             assert!(spec.is_err());
         }
         Refusal::NoBase | Refusal::Render(_) => panic!("{refusal}"),
+    }
+}
+
+/// It was given up for its role, or for itself: whatever is asked for now is no part of that.
+#[test]
+fn what_is_asked_for_is_done_although_what_ran_before_was_given_up_while_its_role_was_young() {
+    let mut world = World::empty(1);
+    world.gives_roles = true;
+    world.make_access_point();
+    world.add_revision(1, &Spec::default(), true, false);
+    let mut service = world::deployed(world::service(1), World::arn(1));
+    service.deployments[0].rollout = Rollout::Failed;
+    service.pending = 0;
+    (world.service, world.base) = (Some(service), 2);
+    for target in [Target::redeploy(Redeploy::default()), Target::start(), Target::restart()] {
+        for is_role_young in [true, false] {
+            let mut observed = world.observe(&target, false);
+            observed.done.deployed = observed.current.clone();
+            observed.is_role_young = is_role_young;
+            let planned = plan(&user(), &target, &observed).unwrap();
+            assert!(matches!(planned, Plan::Step(_)), "{target:?}, {is_role_young}: {planned:?}");
+        }
     }
 }
 

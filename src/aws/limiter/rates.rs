@@ -22,10 +22,14 @@ pub enum Bucket {
     TaskRead,
     /// ListServiceDeployments.
     ServiceDeploymentRead,
+    /// CreateRole, PutRolePolicy, DeleteRolePolicy, DeleteRole, in all Regions together.
+    RoleWrite,
+    /// GetRole, ListRoles, GetAccountSummary, in all Regions together.
+    RoleRead,
 }
 
 impl Bucket {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::TaskDefinitionWrite,
         Self::TaskDefinitionRead,
         Self::TaskDefinitionDelete,
@@ -33,6 +37,8 @@ impl Bucket {
         Self::ServiceRead,
         Self::TaskRead,
         Self::ServiceDeploymentRead,
+        Self::RoleWrite,
+        Self::RoleRead,
     ];
 
     /// The name in settings and metrics.
@@ -46,10 +52,12 @@ impl Bucket {
             Self::ServiceRead => "service-read",
             Self::TaskRead => "task-read",
             Self::ServiceDeploymentRead => "service-deployment-read",
+            Self::RoleWrite => "role-write",
+            Self::RoleRead => "role-read",
         }
     }
 
-    /// AWS's documented default.
+    /// AWS's documented default. IAM documents none, for all of an account: these are guesses on the low side.
     fn documented(self) -> Rate {
         match self {
             Self::TaskDefinitionWrite => Rate::new(20, 1.0),
@@ -57,6 +65,8 @@ impl Bucket {
             Self::TaskDefinitionRead | Self::ServiceDeploymentRead => Rate::new(50, 20.0),
             Self::ServiceWrite => Rate::new(50, 5.0),
             Self::ServiceRead | Self::TaskRead => Rate::new(100, 20.0),
+            Self::RoleWrite => Rate::new(10, 2.0),
+            Self::RoleRead => Rate::new(20, 5.0),
         }
     }
 }

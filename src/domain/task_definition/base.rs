@@ -8,7 +8,8 @@ use super::isolation::Isolation;
 use super::lookout::{self, Elsewhere};
 use super::port::{NamedPort, named_port};
 use super::{OUR_TAGS, RESERVED_TAG_PREFIX, family_of, items, text};
-use crate::domain::ReleaseDefaults;
+use crate::domain::user_role::region_of;
+use crate::domain::{ReleaseDefaults, RoleGrants, UserRoles};
 
 /// What runs before the gateway where the release needs it, in the user directory; `staging` writes it.
 pub(super) const ENTRY_SCRIPT: &str = ".provisioner/entry.sh";
@@ -59,6 +60,9 @@ impl BaseDefinition {
         let (volume, container_path) = users_mount(&document, chosen, &openclaw.name, &arn, file_system_id)?;
         refuse_other_volumes(&document, &volume, &arn, file_system_id)?;
         refuse_tags(&tags, &arn)?;
+        if defaults.user_roles.as_ref().is_some_and(UserRoles::is_given) {
+            refuse_beyond_user_role(&document, &arn, file_system_id)?;
+        }
         if let Some(Elsewhere { variable, looks_at, staged_at }) = lookout::elsewhere(chosen, &container_path) {
             return Err(BaseError::LooksElsewhere { arn, container: openclaw.name, variable, looks_at, staged_at });
         }
@@ -139,6 +143,31 @@ impl BaseDefinition {
         &self.document
     }
 
+    /// The roles that users have of their own, where what is rendered has them.
+    #[must_use]
+    pub fn user_roles(&self) -> Option<&UserRoles> {
+        self.defaults.user_roles.as_ref().filter(|roles| roles.is_given())
+    }
+
+    /// What the role of a user is to allow who has that access point.
+    #[must_use]
+    pub fn role_grants(&self, access_point_id: &str) -> RoleGrants {
+        let shared =
+            items(&self.document, "volumes").iter().filter(|volume| text(volume, "name") != Some(self.volume()));
+        let shared = shared.filter_map(|volume| {
+            let efs = volume.get("efsVolumeConfiguration")?;
+            text(efs, "fileSystemId").filter(|id| *id == self.file_system_id)?;
+            text(efs.get("authorizationConfig")?, "accessPointId")
+        });
+        RoleGrants {
+            // The id of a file system is one in all Regions.
+            region: region_of(&self.arn).unwrap_or("*").to_owned(),
+            file_system_id: self.file_system_id.clone(),
+            access_points: [access_point_id].into_iter().chain(shared).map(str::to_owned).collect(),
+            calls_models: self.isolation.as_ref().is_some_and(Isolation::keeps_role),
+        }
+    }
+
     pub(super) fn tags(&self) -> &[Value] {
         &self.tags
     }
@@ -211,6 +240,24 @@ fn refuse_other_volumes(document: &Value, users: &str, arn: &str, file_system_id
         Some(volume) => Err(BaseError::LaunchVolume {
             arn: arn.to_owned(),
             volume: text(volume, "name").unwrap_or_default().to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what is mounted by IAM from elsewhere: it is beyond the boundary of users' roles, and no task would start.
+fn refuse_beyond_user_role(document: &Value, arn: &str, file_system_id: &str) -> Result<(), BaseError> {
+    let beyond = items(document, "volumes").iter().find_map(|volume| {
+        let efs = volume.get("efsVolumeConfiguration")?;
+        let is_by_iam = text(efs.get("authorizationConfig")?, "iam") == Some("ENABLED");
+        let other = text(efs, "fileSystemId").filter(|id| *id != file_system_id && is_by_iam)?;
+        Some((text(volume, "name").unwrap_or_default(), other))
+    });
+    match beyond {
+        Some((volume, other)) => Err(BaseError::BeyondUserRole {
+            arn: arn.to_owned(),
+            volume: volume.to_owned(),
+            file_system_id: other.to_owned(),
         }),
         None => Ok(()),
     }
@@ -344,6 +391,32 @@ mod tests {
         assert_eq!(error.code(), "looks_elsewhere");
         assert!(message.contains("look at /data/.openclaw,") && message.contains("staged at /data:"), "{message}");
         assert_eq!(with("OPENCLAW_STATE_DIR", "/data/").unwrap().state_dir(), "/data");
+    }
+
+    /// It is the users' own access point that a policy names first, and nothing of another file system.
+    #[test]
+    fn users_roles_reach_what_the_base_mounts_of_their_file_system_and_nothing_else() {
+        let boundary = "arn:aws:iam::123456789012:policy/boundary";
+        let user_roles = Some(UserRoles::parse(true, "/openclaw/dev/users/", boundary).unwrap());
+        let with = |others: Value| {
+            let mut document = base(json!({"sourceVolume": "home", "containerPath": "/data"}));
+            document["volumes"].as_array_mut().unwrap().extend(others.as_array().unwrap().clone());
+            let defaults = ReleaseDefaults { user_roles: user_roles.clone(), ..ReleaseDefaults::default() };
+            BaseDefinition::parse_with(document, vec![], "openclaw-dev", "fs-1", defaults)
+        };
+        let shared = json!([
+            {"name": "skills", "efsVolumeConfiguration": {"fileSystemId": "fs-1", "authorizationConfig": {"accessPointId": "fsap-skills"}}},
+            {"name": "else", "efsVolumeConfiguration": {"fileSystemId": "fs-2", "authorizationConfig": {"accessPointId": "fsap-else"}}},
+        ]);
+        let grants = with(shared).unwrap().role_grants("fsap-own");
+        assert_eq!(grants.access_points, ["fsap-own", "fsap-skills"]);
+        assert_eq!((grants.region.as_str(), grants.calls_models), ("us-east-1", false));
+        let by_iam = json!([{"name": "x", "efsVolumeConfiguration": {"fileSystemId": "fs-2", "authorizationConfig": {"iam": "ENABLED"}}}]);
+        let error = with(by_iam.clone()).unwrap_err();
+        assert_eq!(error.code(), "beyond_user_role", "{error}");
+        let mut without = base(json!({"sourceVolume": "home", "containerPath": "/data"}));
+        without["volumes"].as_array_mut().unwrap().extend(by_iam.as_array().unwrap().clone());
+        assert!(parse(without).is_ok());
     }
 
     #[test]

@@ -134,6 +134,15 @@ pub enum BaseError {
         /// "read-only" or the like.
         why: String,
     },
+    /// Users have roles of their own, which do not reach all that it mounts.
+    BeyondUserRole {
+        /// The base revision.
+        arn: String,
+        /// The volume.
+        volume: String,
+        /// The file system of that volume.
+        file_system_id: String,
+    },
 }
 
 impl BaseError {
@@ -156,6 +165,7 @@ impl BaseError {
             Self::AmbiguousMount { .. } => "ambiguous_mount",
             Self::CannotIsolate { .. } => "cannot_isolate",
             Self::UnusableMount { .. } => "unusable_mount",
+            Self::BeyondUserRole { .. } => "beyond_user_role",
         }
     }
 
@@ -224,6 +234,9 @@ impl BaseError {
             Self::UnusableMount { arn, why } => format!(
                 "{arn} mounts the user directory {why}, but the container must be able to rotate its sign-in there"
             ),
+            Self::BeyondUserRole { arn, volume, file_system_id } => format!(
+                "{arn} mounts {file_system_id} by IAM as volume {volume}, and roles of users' own reach their own file system alone"
+            ),
         }
     }
 
@@ -264,6 +277,9 @@ impl BaseError {
             Self::AmbiguousMount { .. } => "give the others access points of their own".into(),
             Self::CannotIsolate { fix, .. } => fix.clone(),
             Self::UnusableMount { .. } => "mount it writable, at an absolute path".into(),
+            Self::BeyondUserRole { .. } => {
+                "put it on the users' file system, with an access point of its own, or mount it without IAM".into()
+            }
         }
     }
 }

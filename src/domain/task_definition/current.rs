@@ -5,12 +5,13 @@ use openclaw::{Provider, Release, Warning};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::isolation::{drop_of, shares_task_role};
+use super::isolation::{drop_of, keeps_role, shares_task_role};
 use super::port::named_port;
 use super::{
     LABEL_ACCESS_POINT, LABEL_BASE, LABEL_DIGEST, LABEL_PREVIOUS, LABEL_SPEC, LABEL_USER, container, has_health_check,
     items, text,
 };
+use crate::domain::user_role::is_own_role;
 use crate::domain::{Architecture, CODEX_HOME, Spec, UserId};
 
 /// What AWS's SDK takes before a task role.
@@ -63,6 +64,10 @@ pub struct CurrentDefinition {
     pub has_health_check: bool,
     /// Whether the user's own processes can get at the credentials of the task role, which all users share.
     pub shares_task_role: bool,
+    /// Whether its task role is the user's own.
+    pub has_own_role: bool,
+    /// Whether that role lets OpenClaw call models: the base keeps it for that.
+    pub own_role_calls_models: bool,
     /// The words that drop root's rights in a container that starts as root; nothing where it does not.
     pub drop: Vec<String>,
 }
@@ -128,6 +133,8 @@ impl CurrentDefinition {
             let mut environment = items(&container, "environment").iter();
             environment.find(|entry| text(entry, "name") == Some(name)).and_then(|entry| text(entry, "value"))
         };
+        let role = text(document, "taskRoleArn").unwrap_or_default();
+        let has_own_role = file_system_id.as_deref().is_some_and(|id| is_own_role(role, user, id));
         let number = |member: &str| text(document, member).and_then(|digits| digits.parse().ok());
         Ok(Self {
             active: text(document, "status").is_none_or(|status| status == "ACTIVE"),
@@ -150,7 +157,9 @@ impl CurrentDefinition {
                 document.get("runtimePlatform").and_then(|platform| text(platform, "cpuArchitecture")),
             ),
             has_health_check: has_health_check(&container),
-            shares_task_role: shares_task_role(document, &container),
+            shares_task_role: !has_own_role && shares_task_role(document, &container),
+            has_own_role,
+            own_role_calls_models: has_own_role && keeps_role(&container),
             drop: drop_of(&container),
             arn,
         })
@@ -172,7 +181,7 @@ impl CurrentDefinition {
         let needs_role = || self.spec.provider == Provider::Bedrock && !has_own_keys();
         match self.shares_task_role {
             true => Some(Warning::SharesTaskRole),
-            false => needs_role().then_some(Warning::BedrockWithoutRole),
+            false => (needs_role() && !self.own_role_calls_models).then_some(Warning::BedrockWithoutRole),
         }
     }
 

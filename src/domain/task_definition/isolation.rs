@@ -259,6 +259,11 @@ pub(super) fn shares_task_role(document: &Value, container: &Value) -> bool {
     !(text(container, "user") == Some("0:0") && starts_isolated(items(container, "entryPoint")) && is_checked_isolated)
 }
 
+/// Whether the base of a registered revision kept the role for OpenClaw.
+pub(super) fn keeps_role(container: &Value) -> bool {
+    label(container, LABEL_ISOLATION) == Some(WITH_ROLE)
+}
+
 /// The words of a registered revision that drop root's rights, for whatever else is run in its container: ECS Exec runs
 /// as root.
 pub(super) fn drop_of(container: &Value) -> Vec<String> {

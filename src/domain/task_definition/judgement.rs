@@ -154,6 +154,9 @@ impl BaseJudgement {
                 None
             }
         };
+        if base.as_ref().is_some_and(|base| base.user_roles().is_some()) {
+            findings.retain(|finding| !finding.is_about_the_shared_role());
+        }
         findings.sort_by_key(BaseFinding::severity);
         Self { base, image, release, findings }
     }
@@ -254,6 +257,18 @@ fn of_release(container: &Value, defaults: &ReleaseDefaults) -> (Option<OpenClaw
 }
 
 impl BaseFinding {
+    /// Whether it is about the role that the base names, which nobody has where users have roles of their own.
+    const fn is_about_the_shared_role(&self) -> bool {
+        matches!(
+            self,
+            Self::NoTaskRole
+                | Self::NoIamOnVolume
+                | Self::NotIsolated
+                | Self::KeepsTaskRole
+                | Self::SidecarMountsUsersFiles { .. }
+        )
+    }
+
     /// The stable name.
     #[must_use]
     pub const fn code(&self) -> &'static str {

@@ -86,8 +86,11 @@ pub fn render(
     request.insert("tags".into(), Value::Array(tags(base, user)));
     if let Some(volumes) = request.get_mut("volumes").and_then(Value::as_array_mut) {
         for volume in volumes.iter_mut().filter(|volume| super::text(volume, "name") == Some(base.volume())) {
-            mount_through(volume, access_point_id);
+            mount_through(volume, access_point_id, base.user_roles().is_some());
         }
+    }
+    if let Some(roles) = base.user_roles() {
+        request.insert("taskRoleArn".into(), json!(roles.arn(user, base.file_system_id())));
     }
     refuse_what_points_elsewhere(base, spec)?;
     base.isolation().map_or(Ok(()), |isolation| isolation.refuse(spec))?;
@@ -236,7 +239,9 @@ fn tags(base: &BaseDefinition, user: &UserId) -> Vec<Value> {
 
 /// Mounts the volume through the user's access point. ECS then wants transit encryption, and no root directory but
 /// "/": the access point has its own (API reference, EFSVolumeConfiguration).
-fn mount_through(volume: &mut Value, access_point_id: &str) {
+///
+/// Only by IAM does the role of a user count.
+fn mount_through(volume: &mut Value, access_point_id: &str, by_iam: bool) {
     let Some(efs) = volume.get_mut("efsVolumeConfiguration").and_then(Value::as_object_mut) else { return };
     efs.insert("transitEncryption".into(), json!("ENABLED"));
     efs.insert("rootDirectory".into(), json!("/"));
@@ -245,6 +250,9 @@ fn mount_through(volume: &mut Value, access_point_id: &str) {
         *authorization = json!({});
     }
     authorization["accessPointId"] = json!(access_point_id);
+    if by_iam {
+        authorization["iam"] = json!("ENABLED");
+    }
 }
 
 fn merge_environment(container: &mut Map<String, Value>, base: &BaseDefinition, spec: &Spec) {

@@ -106,6 +106,14 @@ impl Lock {
         }
     }
 
+    /// When the user's own role was last made another one, where that was not long ago.
+    pub(super) fn role_changed_at(&self) -> Option<i64> {
+        match self {
+            Self::Held(held) => held.record().role_changed_at,
+            Self::Without { .. } => None,
+        }
+    }
+
     /// When a registration was begun whose end is not known.
     pub(super) fn registering(&self) -> Option<i64> {
         match self {
@@ -159,6 +167,7 @@ impl Lock {
         kept.sort_by_key(newest_first);
         record.deregistered = kept.into_iter().take(MOST_DEREGISTERED).cloned().collect();
         (record.resume, record.registering) = (*resume, registering);
+        record.role_changed_at = observed.role_changed_at;
         record.accepted = accepted.clone().or(record.accepted);
         if let Some(id) = access_point_id.clone() {
             record.access_point = Some(RememberedAccessPoint { id, file_system_id: at.file_system_id.clone() });

@@ -1,6 +1,6 @@
-//! What users who have nothing else have left: services, access points, locks, and notes of work that has ended.
+//! What users who have nothing else have left: services, access points, roles, locks, and notes of work that has ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +15,13 @@ use crate::domain::{CurrentDefinition, TAG_BASE_FAMILY, TAG_USER, UserId, hide_a
 use crate::ledger::{Hold, LedgerError};
 use crate::reconcile::Reconciler;
 use crate::reconcile::error::ConvergeError;
+use crate::reconcile::roles::is_of;
 
 /// How long a user is waited for whom somebody works on.
 const PATIENCE: Duration = Duration::from_secs(1);
 const SERVICE: &str = "service";
 const ACCESS_POINT: &str = "access_point";
+const ROLE: &str = "role";
 const LOCK: &str = "lock";
 const PENDING: &str = "pending";
 
@@ -27,6 +29,7 @@ const PENDING: &str = "pending";
 #[derive(Debug, Default)]
 struct Left {
     access_points: Vec<FoundAccessPoint>,
+    roles: Vec<String>,
     is_locked: bool,
     has_ended: bool,
 }
@@ -100,6 +103,9 @@ impl Reconciler {
                     fate: Fate::NotOurs,
                 }),
             }
+        }
+        for (user, role) in self.left_over_roles(there, &mut found).await? {
+            left.entry(user).or_default().roles.push(role);
         }
         let locked: BTreeSet<UserId> = self.ledger.list().await?.into_iter().collect();
         for user in locked.iter().filter(|user| !there.users.contains_key(*user)) {
@@ -243,6 +249,15 @@ impl Reconciler {
             return Ok(());
         }
         let mut is_all_gone = true;
+        for name in left.roles {
+            let since = seen.since(ROLE, &name);
+            let fate = match seen.fate(since) {
+                Fate::Removed => self.delete_role_of(&name, held.as_mut()).await?,
+                other => other,
+            };
+            is_all_gone &= fate == Fate::Removed;
+            told(found, made(ROLE, name, "its user has no service", fate));
+        }
         for point in left.access_points {
             let since = seen.since(ACCESS_POINT, &format!("{user}/{}", sha256_hex12(point.id.as_bytes())));
             let fate = match seen.fate(since) {
@@ -279,6 +294,50 @@ impl Reconciler {
             held.remove().await?;
         }
         Ok(())
+    }
+
+    /// The roles under the path of users' who have no service; one that does not carry a user's marks is only told.
+    async fn left_over_roles(
+        &self,
+        there: &There,
+        found: &mut Vec<LeftOver>,
+    ) -> Result<Vec<(UserId, String)>, ConvergeError> {
+        let at = self.coordinates();
+        let Some(roles) = &at.release.user_roles else { return Ok(Vec::new()) };
+        let of_services: HashSet<String> =
+            there.users.keys().map(|user| roles.name(user, &at.file_system_id)).collect();
+        let mut left = Vec::new();
+        for name in self.aws.iam.roles_under(roles.path()).await? {
+            if of_services.contains(&name) {
+                continue;
+            }
+            // The list tells no tags.
+            let Some(role) = self.aws.iam.find_role(&name).await? else { continue };
+            let tag = role.tags.iter().find(|(key, _)| key == TAG_USER).map(|(_, value)| value.as_str());
+            let user = tag.and_then(|tag| UserId::parse(tag).ok());
+            let is_theirs =
+                |user: &UserId| roles.name(user, &at.file_system_id) == name && is_of(roles, &at, user, &role);
+            match user.filter(is_theirs) {
+                Some(user) => left.push((user, name)),
+                None => found.push(LeftOver {
+                    kind: ROLE,
+                    id: name,
+                    user: None,
+                    why: "it is under the path of users' roles and does not carry the marks of a user on this file system",
+                    fate: Fate::NotOurs,
+                }),
+            }
+        }
+        Ok(left)
+    }
+
+    async fn delete_role_of(&self, name: &str, held: &mut dyn Hold) -> Result<Fate, ConvergeError> {
+        held.verify().await?;
+        let fence = held.fence();
+        match fenced(Arc::new(move || fence.is_recent()), self.aws.iam.delete_role(name)).await {
+            Ok(()) => Ok(Fate::Removed),
+            Err(error) => Ok(Fate::Failed(with_causes(&error))),
+        }
     }
 
     async fn delete_access_point_of(&self, id: &str, held: &mut dyn Hold) -> Result<Fate, ConvergeError> {

@@ -2,7 +2,7 @@
 //!
 //! - [`revisions`]: revisions that nothing references say themselves whose they are. They are deregistered and deleted, in the
 //!   background a few at a time from left-over capacity, and all of them by [`Reconciler::gc`].
-//! - [`left_over`]: services, access points, locks and ended work of users who have nothing else. Only told, unless it is asked for and
+//! - [`left_over`]: services, access points, roles, locks and ended work of users who have nothing else. Only told, unless it is asked for and
 //!   they have been so for a while: whoever is just being made has little yet.
 //!
 //! What does not carry this service's marks is never touched, whatever its name.
@@ -52,7 +52,7 @@ impl Gc {
 /// What belongs to nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOver {
-    /// `task_definition`, `access_point`, `service`, `lock` or `pending`.
+    /// `task_definition`, `access_point`, `role`, `service`, `lock` or `pending`.
     pub kind: &'static str,
     /// Its name or ARN. Of an access point the path: whoever knows its id may be able to mount it.
     pub id: String,

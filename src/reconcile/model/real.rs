@@ -241,6 +241,10 @@ impl Planner {
             may_appear: seen.may_appear,
             resume: seen.resume.map(u32::from),
             remembered_access_point: seen.remembered_access_point.then(|| ACCESS_POINT.to_owned()),
+            // Roles of users' own are not of this model.
+            has_roles: false,
+            role_changed_at: None,
+            is_role_young: false,
             done: Done {
                 registered: seen.registered.map(|registered| self.definition(registered)),
                 restarted: seen.restarted,
@@ -253,7 +257,7 @@ impl Planner {
         };
         let step = match plan(&user(), target, &observed) {
             Ok(Plan::Converged) => return Next::Converged,
-            Ok(Plan::WaitForDrain) => return Next::Wait,
+            Ok(Plan::WaitForDrain | Plan::WaitForRole) => return Next::Wait,
             Err(Refusal::NotFound) => return Next::NotFound,
             Err(refusal) => panic!("{refusal} for {target:?} in {seen:?}"),
             Ok(Plan::Step(step)) => *step,
@@ -279,7 +283,9 @@ impl Planner {
             Step::PurgeFiles => Next::Purge,
             Step::DeleteRevisions(arns) => Next::DeleteRevisions(arns.iter().map(|arn| number(arn)).collect()),
             Step::StopTasks { resume } => Next::StopTasks(resume.try_into().unwrap()),
-            Step::CheckImage(_) => panic!("not of this model: {step:?}"),
+            Step::CheckImage(_) | Step::EnsureRole | Step::PutRolePolicy(_) | Step::DeleteRole => {
+                panic!("not of this model: {step:?}")
+            }
         }
     }
 }

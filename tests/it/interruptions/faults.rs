@@ -92,4 +92,7 @@ at_every_call! {
     deleting_and_purging_files: DeletePurgingFiles;
     stopping: Stop;
     starting: Start;
+    provisioning_a_new_user_with_a_role: ProvisionNewWithRole;
+    redeploying_to_a_role: RedeployToOwnRole;
+    deleting_with_a_role: DeleteWithRole;
 }

@@ -106,4 +106,7 @@ survives! {
     deleting_and_purging_files_survives_a_kill: DeletePurgingFiles;
     stopping_survives_a_kill: Stop;
     starting_survives_a_kill: Start;
+    provisioning_a_new_user_with_a_role_survives_a_kill: ProvisionNewWithRole;
+    redeploying_to_a_role_survives_a_kill: RedeployToOwnRole;
+    deleting_with_a_role_survives_a_kill: DeleteWithRole;
 }

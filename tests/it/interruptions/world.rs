@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{USER, without};
-use crate::harness::{CLUSTER, TestApp, USER_FAMILY};
+use crate::harness::{CLUSTER, ROLES_PATH, TestApp, USER_FAMILY};
 
 /// Ids and revision numbers are left out, because every run has its own; everything else is in here.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,8 @@ pub struct World {
     /// What the service runs, then the revisions before it.
     pub chain: Vec<Value>,
     pub access_points: Vec<Value>,
+    /// Roles of users' own.
+    pub roles: Vec<Value>,
     /// Files of the user's, with content.
     pub auth_json: Option<String>,
     pub profiles: Option<String>,
@@ -33,6 +35,7 @@ impl World {
             services: vec![],
             chain: vec![],
             access_points: vec![],
+            roles: vec![],
             auth_json: None,
             profiles: None,
             model: json!(null),
@@ -63,6 +66,7 @@ impl World {
                     without(point.clone(), &["AccessPointId", "AccessPointArn", "FileSystemId", "ClientToken"])
                 })
                 .collect(),
+            roles: app.roles().iter().map(|found| role(found, app, &ids)).collect(),
             auth_json: of_user(app, "codex/auth.json"),
             profiles: of_user(app, "agents/main/agent/auth-profiles.json"),
             model: of_user(app, "openclaw.json")
@@ -111,6 +115,15 @@ fn service(described: &Value) -> Value {
     json!({"service": kept, "rollouts": rollouts})
 }
 
+/// A role without what every run has of its own.
+fn role(found: &Value, app: &TestApp, access_points: &[&str]) -> Value {
+    let mut text = without(found.clone(), &["RoleId", "RoleName", "Arn", "CreateDate"]).to_string();
+    for id in access_points {
+        text = text.replace(id, "the access point");
+    }
+    json!(text.replace(&app.file_system_id, "the file system"))
+}
+
 /// The definitions as registered, newest first, following the label that names the revision before.
 fn chain(app: &TestApp, newest: &str, access_points: &[&str]) -> Vec<Value> {
     let (mut chain, mut next) = (Vec::new(), Some(newest.to_owned()));
@@ -130,6 +143,9 @@ fn chain(app: &TestApp, newest: &str, access_points: &[&str]) -> Vec<Value> {
         assert!(access_points.contains(&mounted.as_str()), "{arn} mounts {mounted}, which is not there");
         efs["authorizationConfig"]["accessPointId"] = json!("the user's");
         efs["fileSystemId"] = json!("the file system");
+        if definition["taskRoleArn"].as_str().is_some_and(|arn| arn.contains(ROLES_PATH)) {
+            definition["taskRoleArn"] = json!("the user's");
+        }
         let noise = ["taskDefinitionArn", "revision", "status", "registeredAt", "deregisteredAt"];
         chain.push(json!({"definition": without(definition, &noise), "tags": answer["tags"]}));
     }

@@ -87,13 +87,19 @@ prop_compose! {
         chain in proptest::collection::vec((1..3u32, patch(), any::<bool>(), any::<bool>()), 1..5),
         orphans in 0..2usize,
         (desired, running, stalled, lock_file, files, has_access_point) in any::<(bool, bool, bool, bool, bool, bool)>(),
+        (gives_roles, had_roles, has_role) in any::<(bool, bool, bool)>(),
     ) -> World {
         let mut world = World::empty(base_number);
-        (world.files, world.lock_file) = (files, lock_file);
+        (world.files, world.lock_file, world.gives_roles) = (files, lock_file, had_roles);
+        // One that a crash has left may have no policy.
+        world.role = (had_roles || has_role).then_some(Option::None);
         if has_access_point || status.is_some() {
             world.make_access_point();
         }
-        let Some(status) = status else { return world };
+        let Some(status) = status else {
+            world.gives_roles = gives_roles;
+            return world;
+        };
         for (base_number, patch, active, legacy) in &chain {
             let spec = Spec::default().patched(patch).unwrap_or_default();
             world.add_revision(*base_number, &spec, *active, *legacy);
@@ -112,8 +118,9 @@ prop_compose! {
         if status == ServiceStatus::Inactive && !lock_file {
             // A delete takes the lock file last: where there is none, it has deleted everything else before.
             (1..=world.revisions.len()).for_each(|number| world.set_active(number, false));
-            world.access_point = Option::None;
+            (world.access_point, world.role) = (Option::None, Option::None);
         }
+        world.gives_roles = gives_roles;
         world
     }
 }

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use openclaw_provisioner::domain::service::{Deployment, Rollout, Service, ServiceStatus};
-use openclaw_provisioner::domain::{BaseDefinition, CurrentDefinition, Spec, UserId, render};
+use openclaw_provisioner::domain::{
+    BaseDefinition, CurrentDefinition, ReleaseDefaults, Spec, UserId, UserRoles, render,
+};
 use openclaw_provisioner::reconcile::{Done, Observed, Step, Target};
 use serde_json::{Value, json};
 
@@ -18,14 +20,17 @@ pub fn user() -> UserId {
     UserId::parse("alice").unwrap()
 }
 
-/// The base revision of that number; each number renders differently.
-pub fn base(number: u32) -> BaseDefinition {
+/// The base revision of that number; each number renders differently, and so it does with roles of users' own.
+pub fn base(number: u32, gives_roles: bool) -> BaseDefinition {
     let text = include_str!("../../fixtures/base.json").replace("FILE_SYSTEM_ID", FILE_SYSTEM);
     let mut document: Value = serde_json::from_str(&text).unwrap();
     document["taskDefinitionArn"] =
         json!(format!("arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev:{number}"));
     document["containerDefinitions"][0]["stopTimeout"] = json!(30 + number);
-    BaseDefinition::parse(document, vec![], "openclaw-dev", FILE_SYSTEM).unwrap()
+    let boundary = "arn:aws:iam::123456789012:policy/boundary";
+    let user_roles = UserRoles::parse(gives_roles, "/openclaw/dev/users/", boundary).ok();
+    let defaults = ReleaseDefaults { user_roles, ..ReleaseDefaults::default() };
+    BaseDefinition::parse_with(document, vec![], "openclaw-dev", FILE_SYSTEM, defaults).unwrap()
 }
 
 #[derive(Clone, PartialEq)]
@@ -41,12 +46,17 @@ pub struct World {
     pub lock_file: bool,
     /// What the lock file says of an interrupted replacement.
     pub resume: Option<u32>,
+    /// Whether users get roles of their own.
+    pub gives_roles: bool,
+    /// The user's role, and the access point that it mounts through.
+    pub role: Option<Option<String>>,
 }
 
 /// A failing case is read by people: whole definitions would hide what matters.
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { base, service, revisions, noted: _, access_point, files, lock_file, resume } = self;
+        let Self { base, service, revisions, noted: _, access_point, files, lock_file, resume, gives_roles, role } =
+            self;
         let arns = (1..=revisions.len()).map(|number| self.definition(&Self::arn(number)));
         let revisions = arns.map(|it| {
             let previous = it.previous.as_deref().map(Self::index);
@@ -58,6 +68,7 @@ impl fmt::Debug for World {
             .field("revisions", &revisions.collect::<Vec<_>>())
             .field("access_point", access_point)
             .field("files, lock_file, resume", &(files, lock_file, resume))
+            .field("gives_roles, role", &(gives_roles, role))
             .finish()
     }
 }
@@ -80,6 +91,8 @@ impl World {
             files: false,
             lock_file: false,
             resume: None,
+            gives_roles: false,
+            role: None,
         }
     }
 
@@ -106,7 +119,8 @@ impl World {
     /// Registers what renders from that base and spec, after the newest revision. `legacy`: without an access point.
     pub fn add_revision(&mut self, base_number: u32, spec: &Spec, active: bool, legacy: bool) {
         let previous = (!self.revisions.is_empty()).then(|| Self::arn(self.revisions.len()));
-        let rendered = render(&base(base_number), &user(), spec, ACCESS_POINT, previous.as_deref()).unwrap();
+        let rendered =
+            render(&base(base_number, self.gives_roles), &user(), spec, ACCESS_POINT, previous.as_deref()).unwrap();
         let mut document = rendered.request;
         if legacy {
             document["volumes"][0]["efsVolumeConfiguration"]["authorizationConfig"] = json!({"iam": "ENABLED"});
@@ -160,7 +174,7 @@ impl World {
         Observed {
             service: self.service.clone(),
             current,
-            base: target.needs_base().then(|| base(self.base)),
+            base: target.needs_base().then(|| base(self.base, self.gives_roles)),
             access_point_id,
             revisions: self.noted.clone(),
             deregistered: BTreeSet::new(),
@@ -172,6 +186,9 @@ impl World {
             may_appear: false,
             resume: self.resume,
             remembered_access_point: None,
+            has_roles: true,
+            role_changed_at: None,
+            is_role_young: false,
             done: Done::default(),
         }
     }
@@ -213,6 +230,20 @@ impl World {
         match step {
             Step::EnsureAccessPoint => observed.access_point_id = Some(self.make_access_point()),
             Step::CheckImage(image) => observed.done.image = Some(image),
+            Step::EnsureRole => {
+                self.role.get_or_insert_default();
+                observed.done.role = true;
+            }
+            Step::PutRolePolicy(grants) => {
+                let Some(role) = &mut self.role else { return Taken::Conflict };
+                *role = grants.access_points.first().cloned();
+                observed.done.role_mounts = role.clone();
+            }
+            Step::DeleteRole => {
+                assert!(self.is_gone() && !self.has_tasks(), "a role goes under a running container");
+                self.role = None;
+                observed.done.role_deleted = true;
+            }
             Step::RegisterTaskDefinition(rendered) => {
                 let arn = self.register(rendered.request);
                 self.noted.insert(arn.clone());
@@ -229,6 +260,7 @@ impl World {
                 }
                 assert_eq!(self.definition(&task_definition).digest, digest);
                 assert!(self.files, "a service starts before its files are written");
+                self.judge_role(&task_definition);
                 assert!(!self.has_tasks(), "a service starts beside the last one's task");
                 self.service = Some(deployed(service(1), task_definition));
                 observed.service = self.service.clone();
@@ -243,6 +275,7 @@ impl World {
                     observed.done.registered = None;
                     return Taken::Conflict;
                 }
+                task_definition.iter().for_each(|arn| self.judge_role(arn));
                 let service = Service { desired: desired.unwrap_or(service.desired), ..service };
                 self.service = Some(match (task_definition, restart) {
                     (Some(arn), _) => deployed(service, arn),
@@ -314,6 +347,14 @@ impl World {
             }
         }
         Taken::Folded
+    }
+
+    /// No task starts that could not mount.
+    fn judge_role(&self, arn: &str) {
+        let definition = self.definition(arn);
+        if definition.has_own_role {
+            assert_eq!(self.role, Some(definition.access_point_id), "a task starts before its role mounts its files");
+        }
     }
 
     /// Enough time for ECS to finish whatever it is doing.

@@ -163,7 +163,7 @@ fn what_the_release_lacks_is_found_unless_the_settings_bring_it() {
     let settings = ReleaseDefaults {
         openclaw_version: Some(OpenClawVersion::new(2026, 5, 12)),
         auth_profile_secret_arn: Some("arn:aws:secretsmanager:us-east-1:123456789012:secret:key".into()),
-        container: None,
+        ..ReleaseDefaults::default()
     };
     let judgement = judged_with(&settings, |base| base["containerDefinitions"][0]["image"] = json!("openclaw:main"));
     assert_eq!((judgement.findings, judgement.release), (vec![], settings.openclaw_version));
