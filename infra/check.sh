@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Checks the CDK app without AWS: types, lints, tests, synth of dev and of an environment that is not, cfn-lint, and the IAM policies
 # against the service authorization reference. Needs Node 20 or newer and npm; says so loudly and passes where it cannot
-# (not with INFRA_REQUIRED=1). Leaves the dev stacks in infra/cdk.out, which tests/infra/run.sh deploys to an emulator.
+# (not with INFRA_REQUIRED=1). Leaves the dev stacks in infra/cdk.out, and with users' own roles in
+# infra/roles.out; tests/infra/run.sh deploys both to an emulator.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -32,6 +33,7 @@ synth() {
     log=$(npx --no-install cdk synth --quiet --output "$output" "$@" 2>&1) || { echo "$log"; return 1; }
 }
 synth cdk.out -c env=dev -c provisionerTag=0.1.0 -c tokensSecretArn="$account:openclaw/dev/tokens-AbCdEf"
+synth roles.out -c env=dev -c provisionerTag=0.1.0 -c tokensSecretArn="$account:openclaw/dev/tokens-AbCdEf" -c userRoles=true
 # Prod is refused while openclaw-version.json has no image for it; then that is what has to be said.
 if grep -q '"prod": *{ *"tag": *null' ../openclaw-version.json; then
     if refused=$(synth cdk.out/prod -c env=prod) || ! grep -q 'environments.prod.tag is null' <<<"$refused"; then
@@ -48,5 +50,5 @@ rm -rf strict.out
 node --import tsx test/strict-assembly.ts strict.out
 
 venv=$(../tests/venv.sh)
-"$venv/bin/cfn-lint" --regions us-east-1 eu-central-1 -- cdk.out/*.template.json strict.out/*.template.json
-"$venv/bin/python" -B ../tests/infra/policies.py cdk.out strict.out
+"$venv/bin/cfn-lint" --regions us-east-1 eu-central-1 -- cdk.out/*.template.json roles.out/*.template.json strict.out/*.template.json
+"$venv/bin/python" -B ../tests/infra/policies.py cdk.out roles.out strict.out

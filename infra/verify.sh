@@ -2,12 +2,12 @@
 # usage: infra/verify.sh ENV USER          infra/verify.sh dev alice
 #
 # What only a live account can tell of docs/first-deployment.md, as far as a script can: prints "yes", "NO" or "????" a line, and
-# exits with 1 where something is NO. USER is a user who runs; their files are left alone. Starts two tasks, which takes about five
-# minutes. Wants the AWS CLI with rights to register a task definition of the family openclaw-ENV-verify, to pass the base's roles, to
-# run and stop tasks, and to read logs, CloudTrail, quotas, subnets, network interfaces and the account's summary of IAM; and jq.
+# exits with 1 where something is NO. USER is a user who runs; their files are left alone. Starts two or three tasks, which takes about
+# five minutes. Wants the AWS CLI with rights to register a task definition of the family openclaw-ENV-verify, to pass the base's roles
+# or the user's own, to run and stop tasks, where users have roles of their own to make and delete an access point, and to read logs, CloudTrail, quotas, subnets, network interfaces and the account's summary of IAM; and jq.
 set -euo pipefail
 if [ $# -ne 2 ]; then
-    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 env=$1 user=$2
@@ -54,15 +54,36 @@ open=$(jq -c --arg family "$cluster-verify" '{family: $family, networkMode, requ
       runtimePlatform, containerDefinitions, volumes} | with_entries(select(.value != null))
     | .containerDefinitions |= map(.dockerLabels = {} | .entryPoint = ["/bin/sh", "-c"] | .command = ["exit 0"] | del(.healthCheck))
     | .volumes |= map(if .efsVolumeConfiguration then .efsVolumeConfiguration.authorizationConfig = {iam: "ENABLED"} else . end)' <<<"$definition")
-verify=$(aws ecs register-task-definition --cli-input-json "$open" --query taskDefinition.taskDefinitionArn --output text)
-task=$(run "$verify")
-ended=$(stopped "$task")
-aws ecs deregister-task-definition --task-definition "$verify" >/dev/null
-reason=$(jq -r '.[1] // ""' <<<"$ended")
-case $(jq -r '.[0] // "none"' <<<"$ended")$reason in
-none*ResourceInitializationError*) told mount_without_access_point yes "refused: $reason" ;;
-none*) told mount_without_access_point '????' "it did not run, for another reason: $reason" ;;
-*) told mount_without_access_point NO "it ran with the whole file system: mend the file-system policy (infra/lib/file-system.ts) before anybody is let in" ;;
+refused() { # NAME DEFINITION WORDS: a task of it does not run, because the file system refuses the mount
+    local verify ended reason
+    verify=$(aws ecs register-task-definition --cli-input-json "$2" --query taskDefinition.taskDefinitionArn --output text)
+    ended=$(stopped "$(run "$verify")")
+    aws ecs deregister-task-definition --task-definition "$verify" >/dev/null
+    reason=$(jq -r '.[1] // ""' <<<"$ended")
+    case $(jq -r '.[0] // "none"' <<<"$ended")$reason in
+    none*ResourceInitializationError*) told "$1" yes "refused: $reason" ;;
+    none*) told "$1" '????' "it did not run, for another reason: $reason" ;;
+    *) told "$1" NO "$3" ;;
+    esac
+}
+refused mount_without_access_point "$open" "it ran with the whole file system: mend the file-system policy (infra/lib/file-system.ts) before anybody is let in"
+
+# A user's own role mounts through their access point alone. The other one is made for this, on an empty directory.
+case $(jq -r .taskRoleArn <<<"$definition") in
+*:role/openclaw/"$env"/users/*)
+    files=$(jq -r '[.volumes[].efsVolumeConfiguration // empty | .fileSystemId][0]' <<<"$definition")
+    other=$(aws efs create-access-point --file-system-id "$files" --posix-user Uid=1000,Gid=1000 \
+        --root-directory 'Path=/verify,CreationInfo={OwnerUid=1000,OwnerGid=1000,Permissions=0700}' --query AccessPointId --output text)
+    for _ in $(seq 12); do
+        state=$(aws efs describe-access-points --access-point-id "$other" --query 'AccessPoints[0].LifeCycleState' --output text)
+        [ "$state" != available ] || break
+        sleep "${VERIFY_PAUSE:-5}"
+    done
+    refused own_role_mounts_own_files_alone "$(jq -c --arg other "$other" \
+        '.volumes |= map(if .efsVolumeConfiguration then .efsVolumeConfiguration.authorizationConfig.accessPointId = $other else . end)' <<<"$open")" \
+        "it ran with another access point: EFS does not judge by the user's role, so turn userRoles off, and report it"
+    aws efs delete-access-point --access-point-id "$other"
+    ;;
 esac
 
 # 2. What a user's process has, as the agent, behind the entry point of the user's own revision.
@@ -154,7 +175,7 @@ esac
 # L-DF5E4CA3 is "Network interfaces per Region".
 interfaces=$(aws ec2 describe-network-interfaces --query 'length(NetworkInterfaces)' --output json 2>/dev/null || true)
 room network_interfaces "$interfaces" "$(quota vpc L-DF5E4CA3)"
-# Users' containers share two roles, so users take none.
+# Users' containers share two roles, unless each has one of their own.
 roles=$(aws iam get-account-summary --query 'SummaryMap.[Roles,RolesQuota]' --output text 2>/dev/null || true)
 room roles "$(cut -f1 <<<"$roles")" "$(cut -f2 -s <<<"$roles")" '; this deployment has what it needs of them'
 exit "$failed"

@@ -30,6 +30,12 @@ export function provisionerStatements(stack: Stack, props: PolicyProps): iam.Pol
   const userDefinitions = ecs("task-definition", `${settings.name}-user:*`);
   const accessPoints = stack.formatArn({ service: "elasticfilesystem", resource: "access-point", resourceName: "*" });
   const parameters = (name: string) => stack.formatArn({ service: "ssm", resource: "parameter", resourceName: name });
+  const usersOwn = stack.formatArn({
+    service: "iam",
+    region: "",
+    resource: "role",
+    resourceName: `${settings.userRolesPath.slice(1)}*`,
+  });
   const quota = (resource: string, resourceName: string) =>
     stack.formatArn({ service: "servicequotas", resource, resourceName });
   const inCluster = { ArnEquals: { "ecs:cluster": cluster } };
@@ -122,8 +128,28 @@ export function provisionerStatements(stack: Stack, props: PolicyProps): iam.Pol
       [quota("fargate", "L-3032A538"), quota("vpc", "L-DF5E4CA3"), quota("ecs", "L-9EF96962")],
     ),
     // Both: a clone names both (incident 9).
-    allow("PassBothRoles", ["iam:PassRole"], [roles.task.roleArn, roles.execution.roleArn], {
-      StringEquals: { "iam:PassedToService": "ecs-tasks.amazonaws.com" },
-    }),
+    allow(
+      "PassBothRoles",
+      ["iam:PassRole"],
+      [roles.task.roleArn, roles.execution.roleArn, ...(roles.boundary ? [usersOwn] : [])],
+      { StringEquals: { "iam:PassedToService": "ecs-tasks.amazonaws.com" } },
+    ),
+    ...(roles.boundary ? ofUsersOwnRoles(roles.boundary.managedPolicyArn) : []),
   ];
+
+  /** Under the one path, and never without the boundary: nothing made here can do more than a user's container. */
+  function ofUsersOwnRoles(boundary: string): iam.PolicyStatement[] {
+    const bounded = { StringEquals: { "iam:PermissionsBoundary": boundary } };
+    return [
+      allow("MakeUsersRoles", ["iam:CreateRole"], [usersOwn], {
+        StringEquals: { ...bounded.StringEquals, ...tagged("RequestTag") },
+      }),
+      allow("TagUsersRoles", ["iam:TagRole"], [usersOwn], { StringEquals: tagged("RequestTag") }),
+      allow("WriteUsersRoles", ["iam:PutRolePolicy", "iam:DeleteRolePolicy"], [usersOwn], bounded),
+      allow("DeleteUsersRoles", ["iam:DeleteRole"], [usersOwn], { StringEquals: tagged("ResourceTag") }),
+      allow("LookAtUsersRoles", ["iam:GetRole"], [usersOwn]),
+      // These have no resource types.
+      allow("ListRoles", ["iam:ListRoles", "iam:GetAccountSummary"], ["*"]),
+    ];
+  }
 }

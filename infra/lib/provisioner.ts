@@ -171,6 +171,11 @@ export class ProvisionerStack extends Stack {
         // AWS's limits are the account's. While they are replaced there are more of them.
         PROVISIONER_REPLICAS: String(Math.floor((REPLICAS * MAX_PERCENT) / 100)),
         PROVISIONER_ENABLE_EXECUTE_COMMAND: String(settings.executeCommand),
+        ...(roles.boundary && {
+          PROVISIONER_USER_ROLES: String(settings.userRoles === "on"),
+          PROVISIONER_USER_ROLES_PATH: settings.userRolesPath,
+          PROVISIONER_USER_ROLES_BOUNDARY: roles.boundary.managedPolicyArn,
+        }),
       },
       secrets: { PROVISIONER_TOKENS: ecs.Secret.fromSecretsManager(tokens) },
       portMappings: [{ containerPort: API_PORT }],

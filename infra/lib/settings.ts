@@ -30,6 +30,10 @@ export interface Settings {
   readonly executeCommand: boolean;
   /** Whether users' containers may call models on Bedrock with the role that they share. */
   readonly bedrock: boolean;
+  /** Whether each user gets a role of their own; `leaving`: no more, and those that are there go with their users. */
+  readonly userRoles: "off" | "on" | "leaving";
+  /** Path of users' own roles, `/openclaw/<env>/users/`. */
+  readonly userRolesPath: string;
   /** Groups that reach the API and users' gateways, beside the one that is made for the web application. */
   readonly webAppSecurityGroupIds: readonly string[];
   /** Gets the alarms. */
@@ -84,6 +88,7 @@ export const KEYS = [
   "throughputMode",
   "executeCommand",
   "bedrock",
+  "userRoles",
   "webAppSecurityGroupIds",
   "alarmEmail",
   "budgetUsd",
@@ -261,6 +266,12 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
     );
   }
   const bedrock = flag("bedrock", false);
+  const USER_ROLES = { true: "on", false: "off", leaving: "leaving" } as const;
+  const rolesAsked = text("userRoles") ?? "false";
+  const userRoles = Object.entries(USER_ROLES).find(([word]) => word === rolesAsked)?.[1];
+  if (userRoles === undefined) {
+    wrong("userRoles", `${JSON.stringify(rolesAsked)} is not valid`, "write true, false or leaving");
+  }
 
   const tag = matching("provisionerTag", TAG, "0.1.0");
   const tokensSecretArn = matching(
@@ -307,6 +318,8 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
     throughputMode: throughput === "elastic" ? "elastic" : "bursting",
     executeCommand,
     bedrock,
+    userRoles: userRoles ?? "off",
+    userRolesPath: `/openclaw/${env}/users/`,
     webAppSecurityGroupIds,
     ...(vpcId !== undefined && { existingVpc: { vpcId, privateSubnetIds, availabilityZones, privateRouteTableIds } }),
     ...(alarmEmail !== undefined && { alarmEmail }),

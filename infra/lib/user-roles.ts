@@ -1,5 +1,6 @@
 // The two roles of users' containers. Every user's definition is a clone of the base and has both, so neither can tell
-// one user from another; SECURITY.md says what follows.
+// one user from another; SECURITY.md says what follows. With `userRoles` the task role is in each user's case one that the
+// provisioner makes, below a boundary that is made here.
 
 import { ArnFormat, Stack } from "aws-cdk-lib";
 import * as iam from "aws-cdk-lib/aws-iam";
@@ -17,6 +18,8 @@ export class UserRoles extends Construct {
   readonly task: iam.Role;
   /** What ECS does for the container: images, logs, secrets. The container cannot use it. */
   readonly execution: iam.Role;
+  /** The most that a role of a user's own can do; undefined where there are none. */
+  boundary: iam.ManagedPolicy | undefined;
   private readonly settings: Settings;
 
   constructor(scope: Construct, id: string, props: UserRolesProps) {
@@ -37,20 +40,30 @@ export class UserRoles extends Construct {
 
   /** Lets users' containers mount through access points, and never the one on the root. */
   mount(fileSystem: FileSystem) {
+    const statements = this.statements(fileSystem);
+    for (const statement of statements) this.task.addToPolicy(statement);
+    if (this.settings.userRoles === "off") return;
+    // The same statements: what no user's container may do, none of their roles may be allowed.
+    this.boundary = new iam.ManagedPolicy(this, "Boundary", {
+      description: `${this.settings.name}: the most that a role of a user's own can do`,
+      statements: this.statements(fileSystem),
+    });
+  }
+
+  /** What users' containers may do, whichever role they have. */
+  private statements(fileSystem: FileSystem): iam.PolicyStatement[] {
     const accessPoints = Stack.of(this).formatArn({
       service: "elasticfilesystem",
       resource: "access-point",
       resourceName: "*",
     });
-    this.task.addToPolicy(
+    const statements = [
       new iam.PolicyStatement({
         sid: "MountThroughAccessPoint",
         actions: ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
         resources: [fileSystem.arn],
         conditions: { ArnLike: { "elasticfilesystem:AccessPointArn": accessPoints } },
       }),
-    );
-    this.task.addToPolicy(
       new iam.PolicyStatement({
         sid: "NeverTheRoot",
         effect: iam.Effect.DENY,
@@ -62,9 +75,9 @@ export class UserRoles extends Construct {
         resources: [fileSystem.arn],
         conditions: { ArnEquals: { "elasticfilesystem:AccessPointArn": fileSystem.rootAccessPointArn } },
       }),
-    );
+    ];
     if (this.settings.executeCommand) {
-      this.task.addToPolicy(
+      statements.push(
         new iam.PolicyStatement({
           sid: "EcsExec",
           actions: ["CreateControlChannel", "CreateDataChannel", "OpenControlChannel", "OpenDataChannel"].map(
@@ -77,7 +90,7 @@ export class UserRoles extends Construct {
     }
     if (this.settings.bedrock) {
       const { partition } = Stack.of(this);
-      this.task.addToPolicy(
+      statements.push(
         new iam.PolicyStatement({
           sid: "CallModels",
           actions: ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"],
@@ -86,8 +99,6 @@ export class UserRoles extends Construct {
             `arn:${partition}:bedrock:*:*:inference-profile/*`,
           ],
         }),
-      );
-      this.task.addToPolicy(
         new iam.PolicyStatement({
           sid: "ListModels",
           actions: ["bedrock:ListFoundationModels", "bedrock:ListInferenceProfiles"],
@@ -95,6 +106,7 @@ export class UserRoles extends Construct {
         }),
       );
     }
+    return statements;
   }
 
   /** Lets ECS start users' containers: pull from `repository` of this account, log, and fetch users' own keys. */

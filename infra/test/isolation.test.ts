@@ -3,7 +3,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Template } from "aws-cdk-lib/assertions";
-import { asList, DEV, flat, only, PROD, resources, statementsOf, templates, WEB_APP, type Json } from "./synth.ts";
+import {
+  asList,
+  containerOf,
+  DEV,
+  flat,
+  only,
+  PROD,
+  resources,
+  statementsOf,
+  templates,
+  WEB_APP,
+  type Json,
+} from "./synth.ts";
 
 interface Rule {
   direction: "in" | "out";
@@ -185,6 +197,58 @@ for (const context of [DEV, PROD]) {
       );
   });
 }
+
+test("the boundary of users' own roles allows what the shared role allows, and stays while there may be some", () => {
+  const shared = (more: object) => statementsOf(templates({ ...DEV, ...more }).fleet, "UserRolesTask");
+  const boundary = (more: object) =>
+    Object.values(resources(templates({ ...DEV, ...more }).fleet, "AWS::IAM::ManagedPolicy"));
+  assert.deepEqual(boundary({}), []);
+  for (const more of [{}, { executeCommand: "true", readonlyRoot: "false" }, { bedrock: "true" }]) {
+    for (const userRoles of ["true", "leaving"]) {
+      const [policy, ...others] = boundary({ ...more, userRoles });
+      assert.equal(others.length, 0);
+      assert.deepEqual(policy?.["PolicyDocument"]["Statement"], shared({ ...more, userRoles }));
+      assert.equal(policy?.["Roles"], undefined, "it is attached to nobody");
+    }
+  }
+});
+
+test("the service is told of users' own roles where there are some", () => {
+  const told = (userRoles: string) => {
+    const { provisioner } = templates({ ...DEV, userRoles });
+    assert.ok(provisioner);
+    const environment = containerOf(provisioner)["Environment"] as Json[];
+    const named = environment.filter((one) => one["Name"].startsWith("PROVISIONER_USER_ROLES"));
+    return Object.fromEntries(named.map((one) => [one["Name"], flat(one["Value"])]));
+  };
+  assert.deepEqual(told("false"), {});
+  for (const [userRoles, given] of [
+    ["true", "true"],
+    ["leaving", "false"],
+  ] as const) {
+    const { PROVISIONER_USER_ROLES_BOUNDARY: boundary, ...others } = told(userRoles);
+    assert.match(boundary ?? "", /UserRolesBoundary/);
+    assert.deepEqual(others, {
+      PROVISIONER_USER_ROLES: given,
+      PROVISIONER_USER_ROLES_PATH: "/openclaw/dev/users/",
+    });
+  }
+});
+
+test("both architectures synthesize with and without users' own roles", () => {
+  for (const architecture of ["arm64", "x86_64"]) {
+    for (const userRoles of ["true", "false"]) {
+      const { fleet, provisioner } = templates({ ...DEV, architecture, userRoles });
+      assert.ok(provisioner);
+      for (const template of [fleet, provisioner]) {
+        const platform = only(template, "AWS::ECS::TaskDefinition")["RuntimePlatform"];
+        assert.equal(platform["CpuArchitecture"], architecture === "arm64" ? "ARM64" : "X86_64");
+      }
+      const policies = Object.keys(resources(fleet, "AWS::IAM::ManagedPolicy"));
+      assert.equal(policies.length, userRoles === "true" ? 1 : 0);
+    }
+  }
+});
 
 test("a shell in users' containers and models on Bedrock are allowed only where they are asked for", () => {
   const actions = (more: object) => JSON.stringify(resources(templates({ ...DEV, ...more }).fleet, "AWS::IAM::Policy"));

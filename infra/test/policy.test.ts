@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { asList, DEV, flat, PROD, resources, statementsOf, templates, type Json } from "./synth.ts";
+import { asList, DEV, flat, PROD, resources, ROLES, statementsOf, templates, type Json } from "./synth.ts";
 
 const callable = JSON.parse(readFileSync(new URL("../aws-actions.json", import.meta.url), "utf8")) as { actions: Json };
 
@@ -14,19 +14,24 @@ function statements(context: Record<string, unknown>): Json[] {
   return statementsOf(provisioner, "TaskRole");
 }
 
-for (const context of [DEV, PROD]) {
-  test(`${context.env}: the role allows what the code can call, no more and no less`, () => {
+/** What is called of IAM, but for handing roles to tasks: only where users have roles of their own. */
+const isOfUsersRoles = (action: string) => action.startsWith("iam:") && action !== "iam:PassRole";
+
+for (const context of [DEV, PROD, ROLES, { ...PROD, userRoles: "leaving" }]) {
+  const roles = "userRoles" in context ? ", with users' own roles" : "";
+  test(`${context.env}${roles}: the role allows what the code can call, no more and no less`, () => {
     const found = statements(context);
     assert.ok(found.every((statement) => statement["Effect"] === "Allow" && statement["NotAction"] === undefined));
     const allowed = found.flatMap((statement) => asList<string>(statement["Action"]));
-    assert.deepEqual([...new Set(allowed)].sort(), Object.keys(callable.actions).sort());
+    const called = Object.keys(callable.actions).filter((action) => roles !== "" || !isOfUsersRoles(action));
+    assert.deepEqual([...new Set(allowed)].sort(), called.sort());
     assert.equal(new Set(allowed).size, allowed.length, "no action is allowed twice: the second would widen the first");
   });
 }
 
 /** The statement that allows an action, its resources readable. */
-function allowing(action: string): { resources: string[]; condition: Json } {
-  const statement = statements(DEV).find((one) => asList<string>(one["Action"]).includes(action));
+function allowing(action: string, context: Record<string, unknown> = DEV): { resources: string[]; condition: Json } {
+  const statement = statements(context).find((one) => asList<string>(one["Action"]).includes(action));
   assert.ok(statement, action);
   const condition = JSON.parse(JSON.stringify(statement["Condition"] ?? {}), (_, value) =>
     value !== null && typeof value === "object" && Object.keys(value).some((key) => /^(Fn::|Ref$)/.test(key))
@@ -114,6 +119,26 @@ test("both roles are passed, to tasks alone", () => {
     passed.some((arn) => arn.includes("UserRolesTask")) && passed.some((arn) => arn.includes("UserRolesExecution")),
     passed.join(),
   );
+});
+
+test("users' own roles are made, written and handed to tasks under one path, and never without the boundary", () => {
+  const usersOwn = "arn:{Partition}:iam::{AccountId}:role/openclaw/dev/users/*";
+  const boundary = /UserRolesBoundary/;
+  for (const action of ["iam:CreateRole", "iam:PutRolePolicy", "iam:DeleteRolePolicy"]) {
+    const { resources: found, condition } = allowing(action, ROLES);
+    assert.deepEqual(found, [usersOwn], action);
+    assert.match(condition["StringEquals"]["iam:PermissionsBoundary"], boundary, action);
+  }
+  for (const action of ["iam:CreateRole", "iam:TagRole"]) {
+    const { condition } = allowing(action, ROLES);
+    assert.equal(condition["StringEquals"]["aws:RequestTag/openclaw:base-family"], "openclaw-dev", action);
+  }
+  const { resources: passed, condition } = allowing("iam:PassRole", ROLES);
+  assert.equal(passed.filter((arn) => arn.includes("*")).join(), usersOwn);
+  assert.deepEqual(condition, { StringEquals: { "iam:PassedToService": "ecs-tasks.amazonaws.com" } });
+  // What would take the boundary off, or widen what it allows, is in no statement.
+  const allowed = statements(ROLES).flatMap((one) => asList<string>(one["Action"]));
+  assert.ok(!allowed.some((action) => /Boundary|CreatePolicy|AttachRole|UpdateAssume|AssumeRole/.test(action)));
 });
 
 test("tags are only set on what is made", () => {

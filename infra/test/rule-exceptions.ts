@@ -11,7 +11,9 @@ export const EXCEPTIONS: Readonly<Record<string, string>> = {
   "IAM5[*] at Fleet/UserRoles/Execution/DefaultPolicy/Resource": "ecr:GetAuthorizationToken has no resource types",
   "IAM5[*] at Provisioner/ExecutionRole/DefaultPolicy/Resource": "ecr:GetAuthorizationToken has no resource types",
   "IAM5[*] at Provisioner/TaskRole/DefaultPolicy/Resource":
-    "ecs:DescribeTaskDefinition, DeregisterTaskDefinition, ListTaskDefinitions, ListServices and ListTasks have no narrower resource; the last two are tied to the cluster by a condition",
+    "ecs:DescribeTaskDefinition, DeregisterTaskDefinition, ListTaskDefinitions, ListServices and ListTasks have no narrower resource; the last two are tied to the cluster by a condition. Nor have iam:ListRoles and GetAccountSummary, with userRoles",
+  "IAM5[iam:role/openclaw/ENV/users/*] at Provisioner/TaskRole/DefaultPolicy/Resource":
+    "a role a user, under the one path and below the boundary",
   "IAM5[secretsmanager:secret:openclaw/ENV/users/*] at Fleet/UserRoles/Execution/DefaultPolicy/Resource":
     "users' keys come and go without a deployment, below this prefix",
   "IAM5[ecs:task-definition/openclaw-ENV-user:*] at Provisioner/TaskRole/DefaultPolicy/Resource":

@@ -151,6 +151,13 @@ test("a shell in a container needs a root that can be written to", () => {
   assert.deepEqual(problems({ env: "dev", executeCommand: "true", readonlyRoot: "false" }), []);
 });
 
+test("users' own roles are on, off, or on their way out", () => {
+  const found = (userRoles?: string) => parseSettings({ env: "dev", ...(userRoles && { userRoles }) }).userRoles;
+  assert.deepEqual([found(), found("false"), found("true"), found("leaving")], ["off", "off", "on", "leaving"]);
+  assert.equal(parseSettings(PROD).userRolesPath, "/openclaw/prod/users/");
+  assert.match(problems({ env: "dev", userRoles: "yes" }).join(), /^userRoles: .*; write true, false or leaving/);
+});
+
 test("the provisioner's tokens lie where no user's container can be given them", () => {
   assert.match(
     problems({ ...DEV, tokensSecretArn: TOKENS.replace("/tokens", "/users/tokens") }).join(),

@@ -17,6 +17,8 @@ export const PROD = {
   alarmEmail: "ops@example.com",
   certificateArn: "arn:aws:acm:us-east-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef",
 };
+/** Roles of users' own. */
+export const ROLES = { ...DEV, userRoles: "true" };
 export const VERSIONS = {
   upstream: "ghcr.io/openclaw/openclaw:2026.9.6",
   extendedImage: "openclaw-extended",

@@ -49,7 +49,8 @@ def statements(template):
     """Every statement of a template's policies for actions, with where it stands."""
     for logical_id, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
-        documents = {"AWS::IAM::Policy": properties.get("PolicyDocument"), "AWS::EFS::FileSystem": properties.get("FileSystemPolicy")}
+        documents = {"AWS::IAM::Policy": properties.get("PolicyDocument"), "AWS::IAM::ManagedPolicy": properties.get("PolicyDocument"),
+                     "AWS::EFS::FileSystem": properties.get("FileSystemPolicy")}
         for statement in (documents.get(resource["Type"]) or {}).get("Statement", []):
             yield logical_id, resource["Type"], statement
 

@@ -96,6 +96,28 @@ class Verify(unittest.TestCase):
         done, told = self.verify("dev", "alice")
         self.assertEqual((done.returncode, told["mount_without_access_point"]), (1, "NO"))
 
+    def own_role(self):
+        definition = json.loads(json.dumps(DEFINITION))
+        definition["taskRoleArn"] = "arn:aws:iam::123456789012:role/openclaw/dev/users/openclaw-alice-0123456789ab"
+        self.answers |= {"ecs describe-task-definition": json.dumps(definition), "efs create-access-point": "fsap-verify",
+                         "efs describe-access-points": "available"}
+
+    def test_a_users_own_role_is_tried_with_another_access_point_that_goes_again(self):
+        self.own_role()
+        done, told = self.verify("dev", "alice")
+        self.assertEqual(told["own_role_mounts_own_files_alone"], "yes", done.stdout + done.stderr)
+        tried = json.loads(dict(zip(*[iter(self.calls("ecs register-task-definition")[1])] * 2))["--cli-input-json"])
+        self.assertEqual(tried["taskRoleArn"].rsplit("/", 1)[1], "openclaw-alice-0123456789ab")
+        self.assertEqual(tried["volumes"][0]["efsVolumeConfiguration"]["authorizationConfig"], {"iam": "ENABLED", "accessPointId": "fsap-verify"})
+        self.assertEqual(self.calls("efs delete-access-point"), [["--access-point-id", "fsap-verify"]])
+
+    def test_a_users_own_role_that_mounts_anything_is_a_failure(self):
+        self.own_role()
+        self.answers["ecs describe-tasks"] = json.dumps([0, "Essential container in task exited"])
+        done, told = self.verify("dev", "alice")
+        self.assertEqual((done.returncode, told["own_role_mounts_own_files_alone"]), (1, "NO"))
+        self.assertEqual(len(self.calls("efs delete-access-point")), 1)
+
     def test_what_was_not_said_is_not_taken_for_a_yes(self):
         self.said = ["VERIFY not_root yes", "VERIFY no_capabilities NO", "VERIFY waits yes"]
         done, told = self.verify("dev", "alice")
