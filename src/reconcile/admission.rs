@@ -47,7 +47,6 @@ impl Reconciler {
                     Step::EnsureAccessPoint
                     | Step::CheckImage(_)
                     | Step::DeregisterRevision(_)
-                    | Step::FollowToPrevious(_)
                     | Step::DeleteRole
                     | Step::DeleteAccessPoint(_)
                     | Step::PurgeFiles

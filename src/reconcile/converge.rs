@@ -30,7 +30,7 @@ use crate::domain::{BaseChoice, Coordinates, CurrentDefinition, Phase, UserId, w
 use crate::ledger::{Ask, Hold, LedgerError};
 use crate::staging::Staging;
 use lock::Lock;
-pub(super) use unwritten::NewestRevisions;
+pub(super) use unwritten::Unwritten;
 
 /// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
 /// consistency, and both pass in seconds; ten, with their waits, are about 20 s.
@@ -225,7 +225,7 @@ impl Reconciler {
         }
         let looked = self.observe_under(&at, target, lock, cancelled, operation).await;
         if looked.is_err() && is_new {
-            lock.registers_nothing().await;
+            self.forget_registering(lock, user).await;
         }
         let (observed, registering) = looked?;
         // ECS remembers a deleted service for a while; who comes back then is new all the same.
@@ -263,6 +263,14 @@ impl Reconciler {
             observed,
         };
         run.complete(operation, answer).await
+    }
+
+    /// Writes down that nothing is registered after all, where that was announced of one who is new.
+    async fn forget_registering(&self, lock: &mut Lock, user: &UserId) {
+        if let Err((since, error)) = lock.registers_nothing().await {
+            tracing::warn!(error = %with_causes(&error), "that nothing is registered could not be written down");
+            self.unwritten.never_begun(user, since);
+        }
     }
 
     /// What AWS shows of the user and what is remembered of them; and since when a registration is under way whose end is not known.
@@ -373,6 +381,9 @@ impl Run<'_> {
         if let Err(error) = self.remember().await {
             // It costs at worst a revision that stays registered.
             tracing::warn!(error = %with_causes(&error), "the user's revisions could not be written down");
+            if let Some(since) = self.lock.registering().filter(|_| self.registering.is_none()) {
+                self.reconciler.unwritten.never_begun(self.user, since);
+            }
         }
         self.count_sign_in();
         operation.saw(&self.observed);
@@ -794,7 +805,6 @@ fn service_change(step: &Step) -> Option<ServiceChange> {
         | Step::CreateService { .. }
         | Step::DeleteService
         | Step::DeregisterRevision(_)
-        | Step::FollowToPrevious(_)
         | Step::DeleteRole
         | Step::DeleteAccessPoint(_)
         | Step::PurgeFiles

@@ -156,11 +156,6 @@ impl Reconciler {
                 observed.revisions.remove(&arn);
                 observed.done.registered.take_if(|registered| registered.arn == arn);
             }
-            Step::FollowToPrevious(arn) => {
-                let left = observed.current.take().filter(|left| !left.active);
-                observed.deregistered.extend(left.map(|left| left.arn));
-                observed.current = self.revision_of(&arn, user).await?;
-            }
             Step::DeleteRevisions(arns) => {
                 match self.aws.ecs.delete_task_definitions(&arns).await {
                     Ok(kept) => {
@@ -215,7 +210,7 @@ impl Reconciler {
         }
     }
 
-    /// A revision of this user, if it is still there; the chain of a user ends where it is not.
+    /// A revision of this user, if it is still there.
     pub(super) async fn revision_of(
         &self,
         arn: &str,

@@ -68,7 +68,7 @@ use crate::staging::{Staging, StagingError};
 use accepted_work::UnderWay;
 use cancel::Cancellations;
 use changes::Changes;
-use converge::{NewestRevisions, Reply};
+use converge::{Reply, Unwritten};
 use deletions::Deletions;
 use hints::Hints;
 use newest_base::NewestBase;
@@ -97,7 +97,7 @@ pub struct Reconciler {
     pursuits: Pursuits,
     hints: Hints,
     newest_base: NewestBase,
-    newest_revisions: NewestRevisions,
+    unwritten: Unwritten,
 }
 
 impl Reconciler {
@@ -128,7 +128,7 @@ impl Reconciler {
             pursuits: Pursuits::default(),
             hints: Hints::default(),
             newest_base: NewestBase::default(),
-            newest_revisions: NewestRevisions::default(),
+            unwritten: Unwritten::default(),
         }
     }
 

@@ -190,8 +190,6 @@ pub enum Step {
     DeleteService,
     /// Deregister a revision of the user.
     DeregisterRevision(String),
-    /// Make the revision before it `current`.
-    FollowToPrevious(String),
     /// Delete the user's own role, with what it allows.
     DeleteRole,
     /// Delete the access point.
@@ -446,18 +444,10 @@ fn clean_up(purge: bool, observed: &Observed) -> Result<Plan, Refusal> {
         return Err(Refusal::NotFound);
     }
     let done = &observed.done;
-    match &observed.current {
-        Some(current) if current.active && !done.gave_up(TASK_DEFINITION, Some(&current.arn)) => {
-            return Ok(step(Step::DeregisterRevision(current.arn.clone())));
-        }
-        Some(CurrentDefinition { previous: Some(previous), .. }) if !done.gave_up(TASK_DEFINITION, Some(previous)) => {
-            return Ok(step(Step::FollowToPrevious(previous.clone())));
-        }
-        Some(_) | None => {}
-    }
-    let mut remembered = observed.revisions.iter().filter(|arn| !done.gave_up(TASK_DEFINITION, Some(arn)));
-    if let Some(remembered) = remembered.next() {
-        return Ok(step(Step::DeregisterRevision(remembered.clone())));
+    let current = observed.current.as_ref().filter(|current| current.active).map(|current| &current.arn);
+    let mut registered = current.into_iter().chain(&observed.revisions);
+    if let Some(arn) = registered.find(|arn| !done.gave_up(TASK_DEFINITION, Some(arn))) {
+        return Ok(step(Step::DeregisterRevision(arn.clone())));
     }
     // Before the access point: nobody who has its credentials is to mount through what is being deleted.
     if observed.has_roles && !done.role_deleted && !done.gave_up(ROLE, None) {
@@ -488,7 +478,7 @@ fn clean_up(purge: bool, observed: &Observed) -> Result<Plan, Refusal> {
     }
 }
 
-/// The next revisions to delete, oldest first: whatever interrupts it, the labels of newer ones still lead to the rest.
+/// The next revisions to delete, oldest first.
 fn deletable(observed: &Observed) -> Vec<String> {
     let done = &observed.done;
     let last = observed.current.as_ref().filter(|current| !current.active).map(|current| &current.arn);
@@ -567,9 +557,6 @@ impl Step {
             Self::DeleteService => Effects { changes_container: true, ..nothing("delete_service") },
             Self::DeregisterRevision(arn) => {
                 Effects { removes: Some((TASK_DEFINITION, Some(arn))), ..nothing("deregister_revision") }
-            }
-            Self::FollowToPrevious(arn) => {
-                Effects { removes: Some((TASK_DEFINITION, Some(arn))), ..nothing("follow_to_previous") }
             }
             Self::DeleteRole => Effects { removes: Some((ROLE, None)), ..nothing("delete_role") },
             Self::DeleteAccessPoint(id) => {

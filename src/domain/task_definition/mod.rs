@@ -56,7 +56,7 @@ pub const LABEL_BASE: &str = "openclaw.provisioner.base";
 pub const LABEL_DIGEST: &str = "openclaw.provisioner.digest";
 /// Id of the access point that the user directory is mounted through.
 pub const LABEL_ACCESS_POINT: &str = "openclaw.provisioner.access-point";
-/// ARN of the user's revision before this one: the chain by which a delete finds all of them.
+/// ARN of the user's revision before this one, which a rollout's way back may run again.
 pub const LABEL_PREVIOUS: &str = "openclaw.provisioner.previous";
 
 /// The members of an answer that are no members of a request: a clone drops exactly these. Keeping the rest, and not

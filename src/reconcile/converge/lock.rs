@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::aws::MaySend;
 use crate::domain::service::revision;
-use crate::domain::{Accepted, Coordinates, UserId, user_family, with_causes};
+use crate::domain::{Accepted, Coordinates, UserId, user_family};
 use crate::files::Fence;
-use crate::ledger::{Hold, PendingSlot, RememberedAccessPoint};
+use crate::ledger::{Hold, LedgerError, PendingSlot, RememberedAccessPoint};
 use crate::reconcile::error::ConvergeError;
 use crate::reconcile::plan::{NotRemoved, Observed};
 use crate::reconcile::target::Target;
@@ -178,16 +178,13 @@ impl Lock {
         }
     }
 
-    /// Writes down that nothing is registered after all: it was said of one who is new. That it stays is harmless: the next converge
-    /// looks for a revision that is not there.
-    pub(super) async fn registers_nothing(&mut self) {
-        let Self::Held(held) = self else { return };
+    /// Writes down that nothing is registered after all. With the error comes since when the file says otherwise.
+    pub(super) async fn registers_nothing(&mut self) -> Result<(), (i64, LedgerError)> {
+        let Self::Held(held) = self else { return Ok(()) };
         let mut record = held.record().clone();
-        record.registering = None;
-        if *held.record() != record
-            && let Err(error) = held.write(record).await
-        {
-            tracing::warn!(error = %with_causes(&error), "that nothing is registered could not be written down");
+        match record.registering.take() {
+            Some(since) => held.write(record).await.map_err(|error| (since, error)),
+            None => Ok(()),
         }
     }
 

@@ -2,6 +2,7 @@
 //! would register another one, for the same change.
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -21,10 +22,28 @@ const CLOCKS_DIFFER_SECONDS: i64 = 60;
 /// Revisions that are described at a time, the newest first.
 const AT_A_TIME: usize = 10;
 
-/// What the newest revisions of the family say of themselves, by ARN: no more than are on one page. After a kill, many users may look at
-/// them.
+/// What this process knows of registrations whose end is not written down.
 #[derive(Debug, Default)]
-pub(in crate::reconcile) struct NewestRevisions(Mutex<HashMap<String, Says>>);
+pub(in crate::reconcile) struct Unwritten {
+    /// What the newest revisions of the family say of themselves, by ARN: no more than are on one page. After a kill, many users may
+    /// look at them.
+    newest: Mutex<HashMap<String, Says>>,
+    /// Registrations that were announced here and never begun, where the file system did not take that in: by user, when they were
+    /// announced.
+    never_begun: std::sync::Mutex<HashMap<UserId, i64>>,
+}
+
+impl Unwritten {
+    /// Notes that what was announced at that time was never begun.
+    pub(super) fn never_begun(&self, user: &UserId, since: i64) {
+        self.never_begun.lock().unwrap_or_else(PoisonError::into_inner).insert(user.clone(), since);
+    }
+
+    /// Whether what was announced at that time may have been begun. Asked once: whoever asks announces the next.
+    fn may_have_begun(&self, user: &UserId, since: i64) -> bool {
+        self.never_begun.lock().unwrap_or_else(PoisonError::into_inner).remove(user) != Some(since)
+    }
+}
 
 /// What a revision says of itself.
 #[derive(Debug)]
@@ -55,6 +74,9 @@ impl Reconciler {
         since: i64,
         cancelled: &CancellationToken,
     ) -> Result<Vec<String>, ConvergeError> {
+        if !self.unwritten.may_have_begun(user, since) {
+            return Ok(Vec::new());
+        }
         // A registration of a moment ago may not show. However this clock is set, it is not waited for longer.
         let passed = Timestamp::now().as_millisecond().saturating_sub(since);
         let passed = Duration::from_millis(u64::try_from(passed).unwrap_or_default());
@@ -63,7 +85,7 @@ impl Reconciler {
             () = self.stopping.cancelled() => return Err(ConvergeError::ShuttingDown),
             () = cancelled.cancelled() => return Err(ConvergeError::Cancelled),
         }
-        let mut known = self.newest_revisions.0.lock().await;
+        let mut known = self.unwritten.newest.lock().await;
         let newest = self.aws.ecs.newest_revisions(&user_family(at.base_family.as_str())).await?;
         known.retain(|arn, _| newest.contains(arn));
         let oldest = (since.div_euclid(1_000) - CLOCKS_DIFFER_SECONDS) as f64;

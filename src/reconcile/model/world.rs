@@ -816,7 +816,6 @@ impl World {
                 }
             }
             Next::Deregister(number) => self.deregister(*number)?,
-            Next::Follow(_) => {}
             Next::DeleteAccessPoint => {
                 if cloud.active().is_some() {
                     return Err("the access point of a service is deleted".into());
@@ -861,7 +860,6 @@ impl World {
     /// Takes the answer in as the executor does, and writes down what is known.
     fn fold(&mut self, r: u8) {
         let At::Answered(step, noted, outcome) = self.run(r).at.clone() else { return };
-        let cloud = self.cloud.clone();
         let run = self.run(r);
         let seen = &mut run.seen;
         match outcome {
@@ -911,11 +909,6 @@ impl World {
                         current.active = false;
                     }
                     seen.registered.take_if(|registered| registered.number == *number);
-                }
-                Next::Follow(number) => {
-                    let left = seen.current.take().filter(|left| !left.active);
-                    seen.deregistered.extend(left.map(|left| left.number));
-                    seen.current = cloud.revision(*number);
                 }
                 Next::DeleteAccessPoint => {
                     (seen.access_point, seen.remembered_access_point) = (false, false);

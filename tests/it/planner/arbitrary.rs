@@ -115,6 +115,10 @@ prop_compose! {
         if stalled {
             stall(&mut world);
         }
+        if lock_file {
+            let active = (1..=world.revisions.len()).map(World::arn).filter(|arn| world.definition(arn).active);
+            world.noted = active.collect();
+        }
         if status == ServiceStatus::Inactive && !lock_file {
             // A delete takes the lock file last: where there is none, it has deleted everything else before.
             (1..=world.revisions.len()).for_each(|number| world.set_active(number, false));

@@ -152,12 +152,6 @@ impl World {
         self.service.as_ref().map(|service| self.definition(&service.task_definition))
     }
 
-    /// The revisions that the service's labels lead to, newest first.
-    pub fn chain(&self) -> Vec<CurrentDefinition> {
-        let next = |last: &CurrentDefinition| last.previous.as_deref().map(|arn| self.definition(arn));
-        std::iter::successors(self.current(), next).collect()
-    }
-
     /// What the reconciler finds out about the user.
     pub fn observe(&mut self, target: &Target, is_new: bool) -> Observed {
         let deleting = matches!(target, Target::Absent { .. });
@@ -324,11 +318,6 @@ impl World {
                 observed.deregistered.insert(arn.clone());
                 observed.current.iter_mut().filter(|it| it.arn == arn).for_each(|it| it.active = false);
                 observed.done.registered.take_if(|it| it.arn == arn);
-            }
-            Step::FollowToPrevious(arn) => {
-                let left = observed.current.take().filter(|left| !left.active);
-                observed.deregistered.extend(left.map(|left| left.arn));
-                observed.current = Some(self.definition(&arn));
             }
             Step::DeleteRevisions(arns) => {
                 assert!(arns.iter().all(|arn| !self.definition(arn).active), "an ACTIVE revision is deleted");
