@@ -1,46 +1,46 @@
-//! What ECS last accepted for a user, and whether a reading is older than that: ECS follows an eventual consistency model
-//! (aws-facts §3), so what is read may be from before what was answered.
+//! The change that ECS last accepted for a user, and whether a reading is older than that change. ECS is eventually
+//! consistent (aws-facts §3): a read may show the state before a change that ECS has already confirmed.
 
 use serde::{Deserialize, Serialize};
 
 use super::service::{Deployment, Service, ServiceStatus};
 
-/// What ECS last accepted for a user. Its times are ECS's own, so they compare with what is read, whatever clocks say.
+/// The change that ECS last accepted for a user. Its times are ECS's own, so they compare with a reading whatever our clock says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
-    /// When the service was created, in seconds of the Unix epoch: one of the same name that was made anew is another.
+    /// When the service was created, in seconds of the Unix epoch. It tells a service from a later one of the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_created_at: Option<i64>,
-    /// ARN of the revision that the service was told to run.
+    /// ARN of the revision that the service should run.
     pub task_definition: String,
-    /// Tasks that it was told to have.
+    /// Desired count.
     pub desired: u32,
     /// Id of its PRIMARY deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<String>,
-    /// When that was created, in seconds of the Unix epoch.
+    /// When that deployment was created, in seconds of the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment_created_at: Option<i64>,
-    /// Whether it was told to go.
+    /// Whether the change was the deletion of the service.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
-    /// When it was accepted, in milliseconds of the Unix epoch, by this service's clock.
+    /// When ECS accepted the change, in milliseconds of the Unix epoch, by the provisioner's clock.
     pub at_millis: i64,
 }
 
-/// How a reading stands to what was accepted last.
+/// Whether a reading shows the change that was accepted last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recency {
-    /// It shows it, or something later.
+    /// The reading shows the change, or a later one.
     Current,
-    /// It shows none of it: it is from before, or somebody else has changed the service since.
+    /// The reading does not show the change: it is older, or somebody else has changed the service since.
     Older,
-    /// It shows an earlier deployment as PRIMARY: it is from before, or ECS has gone back to that one.
+    /// The reading shows an earlier deployment as PRIMARY: it is older, or ECS has gone back to that deployment.
     OlderOrGoneBack,
 }
 
 impl Accepted {
-    /// What an answer shows that accepted a change at `at_millis`, in milliseconds of the Unix epoch.
+    /// The change that ECS accepted with this answer at `at_millis`, in milliseconds of the Unix epoch.
     #[must_use]
     pub fn of(answer: &Service, at_millis: i64) -> Self {
         let primary = answer.primary();
@@ -55,7 +55,7 @@ impl Accepted {
         }
     }
 
-    /// How a reading stands to it.
+    /// Compares a reading with this change; `None`: no service was read.
     #[must_use]
     pub fn compare(&self, read: Option<&Service>) -> Recency {
         let Some(read) = read else {
@@ -63,13 +63,13 @@ impl Accepted {
         };
         match self.service_created_at.zip(read.created_at_seconds) {
             Some((ours, theirs)) if theirs < ours => return Recency::Older,
-            // Somebody else has made it anew.
+            // Somebody else has created the service again.
             Some((ours, theirs)) if theirs > ours => return Recency::Current,
             Some(_) | None => {}
         }
         match (read.status, self.deleted) {
             (ServiceStatus::Active, true) => Recency::Older,
-            // A service is never ACTIVE again after that.
+            // A service in these states never becomes ACTIVE again.
             (ServiceStatus::Draining | ServiceStatus::Inactive, _) => Recency::Current,
             (ServiceStatus::Active, false) => self.compare_active(read),
         }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_is_told_by_what_ecs_dates_itself() {
+    fn a_stale_reading_is_recognised_by_ecs_own_timestamps() {
         let now = service(100, 1, vec![deployment("b", 200, true), deployment("a", 100, false)]);
         let accepted = Accepted::of(&now, 0);
         let with = |change: fn(&mut Service)| {
@@ -142,15 +142,23 @@ mod tests {
         assert_eq!(
             with(|read| read.deployments = vec![deployment("a", 100, true), deployment("b", 200, false)]),
             Recency::Current,
-            "gone back, and it shows"
+            "ECS has gone back, and the reading shows it"
         );
         assert_eq!(
             with(|read| read.deployments = vec![deployment("c", 300, true)]),
             Recency::Current,
-            "somebody else's"
+            "somebody else's deployment"
         );
-        assert_eq!(with(|read| read.created_at_seconds = Some(50)), Recency::Older, "the one before of that name");
-        assert_eq!(with(|read| read.created_at_seconds = Some(500)), Recency::Current, "made anew by somebody else");
+        assert_eq!(
+            with(|read| read.created_at_seconds = Some(50)),
+            Recency::Older,
+            "an earlier service of the same name"
+        );
+        assert_eq!(
+            with(|read| read.created_at_seconds = Some(500)),
+            Recency::Current,
+            "created again by somebody else"
+        );
         assert_eq!(with(|read| read.status = ServiceStatus::Draining), Recency::Current, "deleted by somebody else");
         let deleted = Accepted { deleted: true, ..accepted.clone() };
         assert_eq!(deleted.compare(Some(&now)), Recency::Older);

@@ -1,6 +1,6 @@
-//! Ids of access points, which are nobody's to see: whoever knows one and has the task role can mount what is behind it.
+//! Ids of access points are kept secret: with such an id and the task role, anybody can mount the directory behind it.
 
-/// A text without ids of access points, which AWS's own words quote.
+/// Hides the ids of access points in a text, because AWS's own error messages quote them.
 #[must_use]
 pub fn hide_access_points(text: &str) -> String {
     const START: &str = "fsap-";
@@ -17,7 +17,7 @@ mod tests {
     use super::hide_access_points;
 
     #[test]
-    fn ids_of_access_points_are_hidden_wherever_they_stand() {
+    fn ids_of_access_points_are_hidden_anywhere_in_a_text() {
         for (text, shown) in [
             ("no access point here", "no access point here"),
             ("fsap-0123456789abcdef0", "fsap-…"),

@@ -1,11 +1,12 @@
-//! What real OpenClaw releases did with what this service stages: `docs/compatibility.json`, as `tests/openclaw` wrote it.
+//! How real OpenClaw releases handled the files that this service stages: `docs/compatibility.json`, written by
+//! `tests/openclaw`.
 
 use std::collections::BTreeMap;
 
 use openclaw::{OpenClawVersion, Provider, Release};
 use serde::{Deserialize, Serialize};
 
-/// The table, as it was when this was built.
+/// The table of tested releases, fixed at build time.
 #[derive(Debug, Deserialize)]
 pub struct Compatibility {
     /// The meaning of each check, by its name.
@@ -13,49 +14,50 @@ pub struct Compatibility {
     releases: Vec<ReleaseProof>,
 }
 
-/// One release's run.
+/// The test run of one release.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ReleaseProof {
     /// The release.
     pub openclaw_version: String,
-    /// Whether every check that applies says yes.
+    /// Whether every check that applies passed (`yes`).
     pub all_yes: bool,
     /// `yes`, `no` or `n/a`, by check.
     pub checks: BTreeMap<String, String>,
-    /// Why a check says no.
+    /// Why a check failed (`no`).
     pub reason: Option<String>,
     /// The day of the run.
     pub date: String,
 }
 
 impl Compatibility {
-    /// The table that this was built with. Empty, and nothing is known of any release, when it cannot be read; a test
-    /// keeps it readable.
+    /// The table that is built in. If it cannot be parsed, the table is empty and no release is known; a test makes
+    /// sure that it can be parsed.
     #[must_use]
     pub fn known() -> Self {
         let table = serde_json::from_str(include_str!("../../docs/compatibility.json"));
         table.unwrap_or_else(|_| Self { checks: BTreeMap::new(), releases: Vec::new() })
     }
 
-    /// What is known of a release; `None`: it was not run.
+    /// The test run of a release; `None` if it was not run.
     #[must_use]
     pub fn of(&self, version: OpenClawVersion) -> Option<&ReleaseProof> {
         self.releases.iter().find(|proof| proof.version() == Some(version))
     }
 
-    /// The newest release of which all is well.
+    /// The newest release that passed every check.
     #[must_use]
     pub fn newest_all_yes(&self) -> Option<OpenClawVersion> {
         self.releases.iter().filter(|proof| proof.all_yes).filter_map(ReleaseProof::version).max()
     }
 
-    /// What speaks against a release, code and words: what its plan warns of, and what its run came to.
+    /// Reasons against using a release, as code and message: warnings of its plan, and checks that failed.
     #[must_use]
     pub fn doubts(&self, version: OpenClawVersion) -> Vec<(&'static str, String)> {
         let of_plan = Release::plain(version).warnings(Provider::Chatgpt);
         let of_plan = of_plan.into_iter().map(|warning| (warning.code(), warning.to_string()));
         let newest = self.newest_all_yes();
-        let newest = newest.map_or_else(String::new, |newest| format!("; {newest} is the newest of which all is well"));
+        let newest =
+            newest.map_or_else(String::new, |newest| format!("; {newest} is the newest that passed every check"));
         let of_proof = match self.of(version) {
             None => {
                 let message = format!("{version} was never run; its plan is that of its neighbours{newest}");
@@ -70,7 +72,7 @@ impl Compatibility {
         of_plan.chain(of_proof).collect()
     }
 
-    /// What a check looks at.
+    /// What a check tests, in words.
     #[must_use]
     pub fn meaning(&self, check: &str) -> Option<&str> {
         self.checks.get(check).map(String::as_str)
@@ -82,7 +84,7 @@ impl ReleaseProof {
         OpenClawVersion::from_tag(&self.openclaw_version).ok()
     }
 
-    /// The checks that say no.
+    /// The checks that failed (`no`).
     pub fn failed(&self) -> impl Iterator<Item = &str> {
         self.checks.iter().filter(|(_, verdict)| *verdict == "no").map(|(check, _)| check.as_str())
     }
@@ -98,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_that_is_shipped_can_be_read_and_says_why_where_it_says_no() {
+    fn the_shipped_table_can_be_parsed_and_gives_a_reason_for_each_failed_check() {
         let table = Compatibility::known();
         assert!(table.releases.len() >= 8 && table.of(v(4, 7)).is_some() && table.of(v(1, 1)).is_none());
         for proof in &table.releases {
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_release_that_is_pinned_is_the_newest_of_which_all_is_well() {
+    fn the_pinned_release_is_the_newest_that_passed_every_check() {
         let pinned = VersionFile::parse(include_str!("../../openclaw-version.json")).unwrap().version;
         assert_eq!(Compatibility::known().newest_all_yes(), Some(pinned));
     }

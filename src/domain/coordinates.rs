@@ -1,4 +1,4 @@
-//! Where infrastructure is: the coordinates that it publishes and this service only reads.
+//! The coordinates that infrastructure publishes and that this service only reads.
 
 use openclaw::{Invalid, OpenClawVersion};
 
@@ -19,18 +19,18 @@ pub struct Coordinates {
     pub security_groups: Vec<String>,
     /// ARN of a Cloud Map service to register tasks in.
     pub cloud_map_service_arn: Option<String>,
-    /// What every user's definition gets where base and user say nothing of it.
+    /// Values for every user's definition where neither the base nor the user sets one.
     pub release: ReleaseDefaults,
 }
 
-/// What holds for the whole fleet where neither base nor user says otherwise.
+/// Defaults of the whole fleet, where neither the base nor the user says otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReleaseDefaults {
-    /// The OpenClaw release of images that do not say theirs.
+    /// The OpenClaw release of images that do not name theirs.
     pub openclaw_version: Option<OpenClawVersion>,
     /// ARN of the secret that OpenClaw 2026.5.12 – 5.28 encrypts sign-ins with.
     pub auth_profile_secret_arn: Option<String>,
-    /// Name of the base's container that runs OpenClaw, where the base does not tell.
+    /// Name of the base's container that runs OpenClaw, where the base does not say.
     pub container: Option<String>,
     /// Roles of users' own, where there are any.
     pub user_roles: Option<UserRoles>,
@@ -45,7 +45,7 @@ impl BaseFamily {
     /// long replaced (incident 2); with `-user` at its end, it would be the family that we write (incident 1).
     ///
     /// # Errors
-    /// Says which of these it is.
+    /// Says which rule the name breaks.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let refuse =
             |problem: String| Invalid::new("base-family", problem, "give the bare family name, such as openclaw-dev");
@@ -56,7 +56,7 @@ impl BaseFamily {
             return Err(refuse(format!("{text:?} names one revision")));
         }
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        // The user family is five characters longer, and ECS takes 255.
+        // The user family is five characters longer, and ECS accepts at most 255.
         if text.is_empty() || text.len() > 250 || !text.bytes().all(allowed) {
             return Err(refuse(format!("{text:?} is not a family name")));
         }

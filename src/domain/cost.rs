@@ -1,4 +1,4 @@
-//! What a fleet costs a month on Fargate, by state and size.
+//! Monthly cost of a fleet on Fargate, by state and size.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use utoipa::ToSchema;
 
 use super::{CPU_UNITS_A_VCPU, RawSize, State};
 
-/// MiB of a GB, as Fargate bills memory.
+/// MiB in a GB, as Fargate bills memory.
 const MIB_A_GB: f64 = 1_024.0;
 
-/// What a task's processor understands.
+/// CPU architecture of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Architecture {
-    /// Intel's and AMD's; what Fargate runs where a definition does not say.
+    /// Intel and AMD; Fargate's default where a definition does not say.
     #[serde(rename = "x86_64")]
     X86,
     /// Graviton.
@@ -41,13 +41,13 @@ impl Architecture {
     }
 }
 
-/// Prices by Region, each with its source; `src/domain/prices.json` is the file that is known here.
+/// Prices by Region, each with its source; `src/domain/prices.json` is built in.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
     /// The month in which they were looked up.
     pub date: String,
-    /// Hours that a month is taken for.
+    /// Hours in a month, for all sums.
     pub hours_a_month: f64,
     regions: BTreeMap<String, RegionPrices>,
 }
@@ -60,7 +60,7 @@ pub struct RegionPrices {
     pub fargate: FargatePrices,
     /// Files.
     pub efs: EfsPrices,
-    /// What `infra/` brings beside users' containers.
+    /// What `infra/` creates besides users' containers.
     #[serde(default)]
     pub others: Vec<OtherPrice>,
 }
@@ -71,7 +71,7 @@ pub struct RegionPrices {
 pub struct FargatePrices {
     x86_64: TaskPrices,
     arm64: TaskPrices,
-    /// Where it is written.
+    /// Where the price is published.
     pub source: String,
 }
 
@@ -82,17 +82,17 @@ struct TaskPrices {
     gb_hour: f64,
 }
 
-/// EFS, of the Standard class.
+/// EFS, Standard storage class.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EfsPrices {
-    /// A GB that is there all month.
+    /// A GB that is stored for a whole month.
     pub gb_month: f64,
-    /// Where it is written.
+    /// Where the price is published.
     pub source: String,
 }
 
-/// Anything else.
+/// The price of anything else.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OtherPrice {
@@ -100,19 +100,19 @@ pub struct OtherPrice {
     pub what: String,
     /// The price.
     pub usd: f64,
-    /// Of how much of it.
+    /// The amount that the price is for.
     pub unit: String,
-    /// Where it is written.
+    /// Where the price is published.
     pub source: String,
 }
 
 /// Why prices cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PricesError {
-    /// The file is not of that form.
+    /// The file does not have the form of [`Prices`].
     #[error("not a file of prices: {0}")]
     Form(#[from] serde_json::Error),
-    /// A price is no number that there could be.
+    /// A price is not a number above 0.
     #[error("a price of {region}, or hours_a_month, is not a number above 0")]
     Number {
         /// The Region.
@@ -121,10 +121,10 @@ pub enum PricesError {
 }
 
 impl Prices {
-    /// The prices that this was built with.
+    /// The prices that are built in.
     ///
     /// # Errors
-    /// Never; a test reads them.
+    /// Never; a test parses them.
     pub fn known() -> Result<Self, PricesError> {
         Self::parse(include_str!("prices.json"))
     }
@@ -132,7 +132,7 @@ impl Prices {
     /// Reads a file of prices.
     ///
     /// # Errors
-    /// When it is not of that form, or has a number that is no price.
+    /// When it does not have the form of [`Prices`], or has a price that is not above 0.
     pub fn parse(text: &str) -> Result<Self, PricesError> {
         let prices: Self = serde_json::from_str(text)?;
         let is_price = |number: f64| number.is_finite() && number > 0.0;
@@ -152,12 +152,12 @@ impl Prices {
         self.regions.get(region)
     }
 
-    /// The Regions that there are prices of.
+    /// The Regions that have prices.
     pub fn regions(&self) -> impl Iterator<Item = &str> {
         self.regions.keys().map(String::as_str)
     }
 
-    /// What a task costs that runs all month.
+    /// The cost of a task that runs for a whole month.
     #[must_use]
     pub fn monthly(&self, region: &RegionPrices, size: RawSize, architecture: Architecture) -> f64 {
         let TaskPrices { vcpu_hour, gb_hour } = match architecture {
@@ -168,7 +168,7 @@ impl Prices {
         self.hours_a_month * (vcpu * vcpu_hour + gb * gb_hour)
     }
 
-    /// What these containers cost a month if they stay as they are; without those of which no size is known.
+    /// The monthly cost of these containers if they stay as they are; containers of unknown size are left out.
     #[must_use]
     pub fn estimate(&self, region: &RegionPrices, containers: &[Priced]) -> Estimate {
         let mut groups: BTreeMap<(usize, u32, u32, Architecture), usize> = BTreeMap::new();
@@ -193,7 +193,7 @@ impl Prices {
     }
 }
 
-/// Whether a container in that state is paid for: one that has failed may have a task all the same, and ECS goes on starting others.
+/// Whether a container in that state costs money: a failed one may still have a task, and ECS goes on starting others.
 const fn runs(state: State) -> bool {
     match state {
         State::Provisioning | State::Running | State::Failed => true,
@@ -201,25 +201,25 @@ const fn runs(state: State) -> bool {
     }
 }
 
-/// A container, as far as it matters for what it costs.
+/// The properties of a container that decide what it costs.
 #[derive(Debug, Clone, Copy)]
 pub struct Priced {
-    /// Where it is.
+    /// Its state.
     pub state: State,
-    /// Its size; `None` where nobody knows.
+    /// Its size; `None` where it is unknown.
     pub size: Option<RawSize>,
-    /// What its task runs on.
+    /// CPU architecture of its task.
     pub architecture: Architecture,
 }
 
 /// Containers of one state, size and architecture.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// Where they are.
+    /// Their state.
     pub state: State,
     /// Their size.
     pub size: RawSize,
-    /// What their tasks run on.
+    /// CPU architecture of their tasks.
     pub architecture: Architecture,
     /// How many there are.
     pub containers: usize,
@@ -229,14 +229,14 @@ pub struct Line {
     pub all: f64,
 }
 
-/// What a fleet costs a month.
+/// Monthly cost of a fleet.
 #[derive(Debug, Clone)]
 pub struct Estimate {
     /// By state, then size.
     pub lines: Vec<Line>,
     /// USD.
     pub total: f64,
-    /// Containers that are not in it, because nobody knows their size.
+    /// Containers that are left out because their size is unknown.
     pub without_size: usize,
 }
 
@@ -251,18 +251,18 @@ mod tests {
     }
 
     #[test]
-    fn the_prices_that_are_known_are_those_that_aws_shows() {
+    fn the_built_in_prices_are_those_that_aws_publishes() {
         let prices = Prices::known().unwrap();
         let region = prices.of("us-east-1").unwrap();
         assert_eq!(cents(prices.monthly(region, SMALL, Architecture::X86)), 2_126);
         assert_eq!(cents(prices.monthly(region, SMALL, Architecture::Arm64)), 1_702);
         let large = RawSize { cpu: 4_096, memory_mib: 30_720 };
         assert_eq!(cents(prices.monthly(region, large, Architecture::X86)), 21_555);
-        assert!(prices.of("eu-central-1").is_none(), "none is made up");
+        assert!(prices.of("eu-central-1").is_none(), "no price is invented");
     }
 
     #[test]
-    fn what_runs_is_paid_for_and_what_is_stopped_is_not() {
+    fn a_running_container_costs_money_and_a_stopped_one_does_not() {
         let of = |state, size, architecture| Priced { state, size, architecture };
         let containers = [
             of(State::Stopped, Some(SMALL), Architecture::X86),
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_numbers_that_are_no_prices_is_refused() {
+    fn a_file_with_a_price_that_is_not_above_zero_is_refused() {
         let known = include_str!("prices.json");
         for (from, to) in [("0.04048", "0"), ("0.04048", "-1"), ("730", "0"), ("0.045", "-0.1")] {
             let refused = Prices::parse(&known.replacen(from, to, 1)).unwrap_err();

@@ -1,38 +1,38 @@
-//! What users' directories hold.
+//! Sizes of users' directories.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What a user's directory held when it was last walked.
+/// The size of a user's directory when it was last measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectorySize {
-    /// Bytes that its files and directories take on the file system. A file with several names counts once.
+    /// Bytes that its files and directories take on the file system. A file with several hard links counts once.
     pub bytes: u64,
-    /// Names in it and beneath.
+    /// Directory entries in it and in its subdirectories.
     pub entries: u64,
-    /// Whether all of it was walked; otherwise it holds at least that.
+    /// Whether all of it was measured; if not, it holds at least this much.
     pub complete: bool,
-    /// When the walk ended.
+    /// When the measurement ended.
     pub measured_at: Timestamp,
 }
 
-/// What all users' directories hold together, as far as they were walked.
+/// The total size of all users' directories, as far as they were measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DirectorySizes {
-    /// Bytes of all.
+    /// Bytes of all of them.
     pub bytes: u64,
-    /// Directories that were walked.
+    /// Directories that were measured.
     pub users: u64,
-    /// Of these, the ones that hold more than was walked.
+    /// Directories among them that were measured only in part.
     pub incomplete: u64,
 }
 
 impl DirectorySizes {
-    /// The sum.
+    /// Adds the sizes up.
     #[must_use]
     pub fn of<'a>(sizes: impl IntoIterator<Item = &'a DirectorySize>) -> Self {
         sizes.into_iter().fold(Self::default(), |sum, size| Self {
-            // A sparse file may claim to be as large as it likes.
+            // A sparse file can claim any size, so the sum may overflow.
             bytes: sum.bytes.saturating_add(size.bytes),
             users: sum.users + 1,
             incomplete: sum.incomplete + u64::from(!size.complete),

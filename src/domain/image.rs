@@ -5,7 +5,7 @@ use std::fmt;
 use openclaw::Invalid;
 use serde::{Deserialize, Serialize};
 
-/// A pinned image, `registry/repository:tag` or `…@sha256:…`. A bare name without either is refused: it would mean
+/// A pinned image, `registry/repository:tag` or `…@sha256:…`. A name with neither tag nor digest is refused: it would mean
 /// `latest`, and two tasks of one user could then run two releases.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -17,7 +17,7 @@ pub struct ImageRef {
     digest_at: Option<usize>,
 }
 
-/// An image in a private ECR registry, in the words of `ecr:DescribeImages`.
+/// An image in a private ECR registry, in the terms of `ecr:DescribeImages`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EcrImage {
     /// The account that owns the registry.
@@ -40,7 +40,7 @@ pub enum EcrReference {
 }
 
 impl EcrImage {
-    /// What is missing, and what to do about it, when ECR does not have it.
+    /// Problem and fix for an image that ECR does not have.
     #[must_use]
     pub fn missing(&self, repository_exists: bool) -> (String, String) {
         let Self { registry_id, region, repository, reference } = self;
@@ -65,7 +65,7 @@ impl ImageRef {
     /// Parses a reference; `field` is named in the error.
     ///
     /// # Errors
-    /// When it is empty, too long, holds a character that no reference has, or has neither tag nor digest.
+    /// When it is empty, too long, contains a character that references cannot have, or has neither tag nor digest.
     pub fn parse(text: &str, field: &str) -> Result<Self, Invalid> {
         let refuse = |problem: String| {
             Invalid::new(field, problem, "write it as registry/repository:tag or registry/repository@sha256:<64 hex>")
@@ -90,7 +90,7 @@ impl ImageRef {
             }
             None => (text, None),
         };
-        // A colon before the last slash belongs to the registry's port.
+        // A colon before the last slash comes before the registry's port.
         let path_at = name.rfind('/').map_or(0, |at| at + 1);
         let tag_at = name[path_at..].find(':').map(|at| path_at + at);
         let repository = &name[..tag_at.unwrap_or(name.len())];
@@ -151,9 +151,9 @@ impl ImageRef {
     }
 }
 
-/// The registry in an image reference, Docker Hub where it names none. Any text that ECS takes will do.
+/// The registry in an image reference, Docker Hub if it names none. Accepts any text that ECS accepts.
 pub(in crate::domain) fn registry_of(image: &str) -> &str {
-    // As Docker tells them apart: a registry has a dot or a port, or is this machine.
+    // Docker's own rule: the first part is a registry if it has a dot or a port, or is `localhost`.
     let first = image.split_once('/').map(|(first, _)| first);
     first.filter(|first| first.contains(['.', ':']) || *first == "localhost").unwrap_or("docker.io")
 }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn tag_and_name_are_told_apart_from_port_and_digest() {
+    fn tag_and_name_are_not_confused_with_port_and_digest() {
         let digest = format!("sha256:{}", "a".repeat(64));
         for (text, name, tag) in [
             ("openclaw:1".to_owned(), "openclaw", Some("1")),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_registry_would_accept_is_refused() {
+    fn an_image_that_no_registry_would_accept_is_refused() {
         for bad in ["", "openclaw", "a b:1", "a:1\n", "a//b:1", "/a:1", "a:", "a:-x", "a@sha256:12", "a:b:c", "ü:1"] {
             let error = ImageRef::parse(bad, "image").unwrap_err();
             assert_eq!(error.field(), "image", "{bad:?}");

@@ -1,4 +1,4 @@
-//! What the service knows and decides, without a file system, a clock or a network.
+//! The types and decisions of the service. Nothing here uses a file system, a clock or a network.
 
 mod accepted;
 mod access_point;
@@ -44,7 +44,7 @@ pub use user_role::{RoleGrants, TAG_FILE_SYSTEM, UserRoles, is_own_role, region_
 pub use user_spec::{CODEX_HOME, Labels, Secrets, Spec, SpecPatch, Variables, is_secret_arn};
 pub use version_file::VersionFile;
 
-/// An error and its causes, in one line, for logs.
+/// An error and its causes in one line, for logs.
 #[must_use]
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());

@@ -1,4 +1,4 @@
-//! Which base users are rendered from: the newest, or the one that was promoted.
+//! Which base users' definitions are rendered from: the newest, or the promoted one.
 
 use jiff::Timestamp;
 use openclaw::Invalid;
@@ -8,75 +8,75 @@ use thiserror::Error;
 use super::service::revision;
 use super::{BaseError, BaseFamily};
 
-/// A base that was promoted. Absent: the newest ACTIVE revision of the family counts.
+/// The promoted base. Without one, the newest ACTIVE revision of the family is used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promotion {
     /// `family:revision`.
     pub revision: String,
     /// When it was promoted.
     pub promoted_at: Timestamp,
-    /// Who promoted it: the name of a token.
+    /// Name of the token that promoted it.
     pub by: String,
-    /// The rollout that takes the fleet to another base.
+    /// The rollout that is moving the fleet to another base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<UnderWay>,
-    /// Id of the rollout that promoted it at its end; somebody who promotes it themselves makes it theirs.
+    /// Id of the rollout that promoted it when it ended. Promoting the same base by hand clears this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_end_of: Option<String>,
 }
 
-/// A rollout to another base that is not over.
+/// A rollout to another base that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnderWay {
     /// Its id.
     pub id: String,
-    /// Where to, `family:revision`.
+    /// The base that it moves users to, `family:revision`.
     pub to: String,
 }
 
-/// From which base a target renders.
+/// The base that a target asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BaseChoice {
-    /// The user's own, where one is promoted; else the newest.
+    /// The base that the user has now, if any base is promoted; otherwise the newest.
     #[default]
     Kept,
-    /// The promoted one; without one the newest.
+    /// The promoted base; without one the newest.
     Promoted,
-    /// This revision, `family:revision`, which has to be ACTIVE.
+    /// This revision, `family:revision`, which must be ACTIVE.
     Named(String),
-    /// This revision, which the user had before: deregistered or not.
+    /// This revision, which the user had before. It may be deregistered.
     Former(String),
 }
 
 /// The revision to describe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BaseSource {
-    /// The newest ACTIVE one of the family.
+    /// The newest ACTIVE revision of the family.
     Newest,
-    /// The one that was promoted, which has to be ACTIVE.
+    /// The promoted revision, which must be ACTIVE.
     Promoted(String),
-    /// The one that the user has; where it is gone, the promoted one.
+    /// The revision that the user has; if it no longer exists, the promoted one.
     Own {
-        /// What the user has.
+        /// The user's revision.
         own: String,
-        /// What is promoted.
+        /// The promoted revision.
         promoted: String,
     },
-    /// The one that the target names.
+    /// The revision that the target names.
     Named(String),
-    /// The one that the user had before.
+    /// The revision that the user had before.
     Former(String),
 }
 
 impl BaseChoice {
-    /// Whether it is what a target has that says nothing.
+    /// Whether it is the default, for a target that names no base.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         *self == Self::Kept
     }
 
-    /// This and then `later`: a base that is named stays until another one is.
+    /// Combines this choice with a later one: a named base stays until another base is named.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
         match (self, later) {
@@ -87,7 +87,7 @@ impl BaseChoice {
         }
     }
 
-    /// Whether the answer of [`Self::source`] hangs on what the user has.
+    /// Whether the result of [`Self::source`] depends on the user's own base.
     #[must_use]
     pub fn hangs_on_own(&self, promotion: Option<&Promotion>) -> bool {
         match self {
@@ -97,10 +97,10 @@ impl BaseChoice {
         }
     }
 
-    /// The revision to describe, for a user who has been rendered from `own` (an ARN or `family:revision`).
+    /// The revision to describe, for a user whose definition was rendered from `own` (an ARN or `family:revision`).
     ///
-    /// With a promotion, whoever has a base keeps it, so that nobody follows by accident; only a redeploy or a rollout takes
-    /// them to another one. A redeploy takes nobody back from where a rollout under way has brought them.
+    /// With a promotion, a user keeps their base, so that nobody changes base by accident; only a redeploy or a rollout moves
+    /// them to another one. A redeploy does not undo the move of a rollout that is still running.
     #[must_use]
     pub fn source(&self, promotion: Option<&Promotion>, own: Option<&str>, family: &str) -> BaseSource {
         let Some(promotion) = promotion else {
@@ -132,10 +132,10 @@ fn short(task_definition: &str) -> &str {
     task_definition.rsplit('/').next().unwrap_or(task_definition)
 }
 
-/// Why the base that was promoted, or that a rollout goes to, cannot be rendered from.
+/// Why the promoted base, or the base that a rollout moves users to, cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PromotedBaseError {
-    /// AWS knows no such revision.
+    /// The revision does not exist in AWS.
     #[error("the base {revision} is promoted, and there is no such revision")]
     Gone {
         /// `family:revision`.
@@ -146,7 +146,7 @@ pub enum PromotedBaseError {
     NotActive {
         /// `family:revision`.
         revision: String,
-        /// ECS's word.
+        /// The status that ECS reports.
         status: String,
     },
     /// The settings name another family.
@@ -168,13 +168,13 @@ pub enum PromotedBaseError {
 }
 
 impl PromotedBaseError {
-    /// What an operator does about it.
+    /// What an operator should do.
     #[must_use]
     pub const fn fix(&self) -> &'static str {
         "promote another revision of the base family (`promote REVISION`), or follow the newest again (`promote --follow`)"
     }
 
-    /// The same of a revision that a caller names, in that field.
+    /// The same problem for a revision that a caller named in `field`.
     #[must_use]
     pub fn of_field(&self, field: &str) -> Invalid {
         let problem = match self {
@@ -190,7 +190,7 @@ impl PromotedBaseError {
 /// Reads which revision is meant: `42`, `family:42` or an ARN, of the family of the settings.
 ///
 /// # Errors
-/// When it is none, or of another family.
+/// When the text is not a revision, or is one of another family.
 pub fn base_revision(text: &str, family: &BaseFamily) -> Result<String, Invalid> {
     let fix = "name a revision of the base family, such as openclaw-dev:42, or its number";
     let name = short(text);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_promotion_who_has_a_base_keeps_it_and_who_has_none_gets_the_promoted_one() {
+    fn with_a_promotion_users_keep_their_base_and_new_users_get_the_promoted_one() {
         let promoted = BaseSource::Promoted("base:41".into());
         let kept = |own| BaseChoice::Kept.source(Some(&promotion(None)), own, "base");
         assert_eq!(kept(Some("arn:aws:ecs:eu-west-1:123456789012:task-definition/base:7")), own("base:7"));
@@ -240,14 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn a_redeploy_takes_nobody_back_from_where_a_rollout_has_brought_them() {
+    fn a_redeploy_does_not_undo_the_move_of_a_running_rollout() {
         let redeploy = |own| BaseChoice::Promoted.source(Some(&promotion(Some("base:42"))), Some(own), "base");
         assert_eq!(redeploy("base:42"), own("base:42"));
         assert_eq!(redeploy("base:40"), BaseSource::Promoted("base:41".into()));
     }
 
     #[test]
-    fn a_base_that_is_named_stays_until_another_one_is() {
+    fn a_named_base_stays_until_another_one_is_named() {
         let named = |number: u32| BaseChoice::Named(format!("base:{number}"));
         assert_eq!(named(1).then(BaseChoice::Kept), named(1));
         assert_eq!(named(1).then(BaseChoice::Promoted), named(1));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_is_read_in_all_its_forms_and_of_no_other_family() {
+    fn a_revision_is_accepted_in_every_form_but_only_of_the_base_family() {
         let family = BaseFamily::parse("base").unwrap();
         for text in ["42", "base:42", "arn:aws:ecs:eu-west-1:123456789012:task-definition/base:42"] {
             assert_eq!(base_revision(text, &family).unwrap(), "base:42", "{text}");

@@ -1,15 +1,15 @@
-//! Quotas of an AWS account that limit how many users there can be: what is used of them, and what is left.
+//! Quotas of an AWS account that limit the number of users: how much is used and how much is left.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A quota.
+/// An AWS quota that limits the number of users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Quota {
-    /// vCPU of Fargate tasks that run at once, in an account and Region.
+    /// vCPU of Fargate tasks that run at the same time, in an account and Region.
     FargateVcpu,
-    /// Network interfaces in an account and Region, of which every task has one, and much else in a VPC.
+    /// Network interfaces in an account and Region. Every task has one, and so have many other things in a VPC.
     NetworkInterfaces,
     /// Services in a cluster.
     Services,
@@ -21,13 +21,13 @@ pub enum Quota {
     Roles,
 }
 
-/// Where what is used of a quota is counted.
+/// Where the use of a quota is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CountedIn {
-    /// In the cluster of the settings. Of Fargate and of network interfaces, others in the account may use more.
+    /// In the configured cluster. The rest of the account may use more Fargate vCPU and network interfaces.
     Cluster,
-    /// In the file system of the settings.
+    /// In the configured file system.
     FileSystem,
     /// In the family of users' task definitions.
     Family,
@@ -46,7 +46,7 @@ impl Quota {
         Self::TaskDefinitionRevisions,
     ];
 
-    /// Its name, as in answers.
+    /// Its name in API answers.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl Quota {
         }
     }
 
-    /// What it limits, for people.
+    /// What it limits, in words.
     #[must_use]
     pub const fn what(self) -> &'static str {
         match self {
@@ -72,7 +72,7 @@ impl Quota {
         }
     }
 
-    /// Service code and quota code in Service Quotas, where it can be raised. The others are fixed.
+    /// Service code and quota code in Service Quotas, if the quota can be raised; `None` if it is fixed.
     #[must_use]
     pub const fn codes(self) -> Option<(&'static str, &'static str)> {
         match self {
@@ -97,7 +97,7 @@ impl Quota {
         }
     }
 
-    /// Where what is used is counted.
+    /// Where its use is counted.
     #[must_use]
     pub const fn counted_in(self) -> CountedIn {
         match self {
@@ -108,7 +108,7 @@ impl Quota {
         }
     }
 
-    /// What to do when it is used up, or nearly.
+    /// What to do when the quota is used up, or nearly.
     #[must_use]
     pub fn way_out(self) -> String {
         match self.codes() {
@@ -126,43 +126,43 @@ impl Quota {
     }
 }
 
-/// Where a limit is from.
+/// The source of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitSource {
-    /// Service Quotas says that it is in force in this account and Region.
+    /// Service Quotas reports it for this account and Region.
     InForce,
-    /// AWS documents it; of a new account, where the quota can be raised.
+    /// AWS's documentation; for a quota that can be raised, the value of a new account.
     DocumentedDefault,
 }
 
-/// A quota, and what is used of it.
+/// A quota and how much of it is used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuotaUse {
-    /// Which one.
+    /// The quota.
     pub quota: Quota,
-    /// What is used; `None` where it could not be counted.
+    /// The amount used; `None` if it could not be counted.
     pub used: Option<f64>,
-    /// How much there is.
+    /// The limit.
     pub limit: f64,
-    /// Who says so.
+    /// The source of the limit.
     pub limit_from: LimitSource,
     /// What could not be read, and why.
     pub problems: Vec<String>,
 }
 
-/// How much of a quota has to be left, as a part of it, for nothing to be said.
+/// The part of a quota that must be left; with less, a finding is reported.
 const SPARE: f64 = 0.1;
 
-/// What is to be said of a quota.
+/// A problem with a quota.
 #[derive(Debug, Clone, PartialEq)]
 pub enum QuotaFinding {
-    /// What is planned does not fit into what is in force.
+    /// The planned users need more than the limit in force.
     BelowPlan {
         /// How much the planned users take.
         needed: f64,
     },
-    /// What is planned does not fit into the documented default, and nobody knows what is in force.
+    /// The planned users need more than the documented default, and the limit in force is unknown.
     BelowPlanByDefault {
         /// How much the planned users take.
         needed: f64,
@@ -171,34 +171,34 @@ pub enum QuotaFinding {
     UsedUp,
     /// Less than a tenth is left.
     NearlyUsedUp,
-    /// What is used could not be counted.
+    /// The amount used could not be counted.
     Unknown,
 }
 
-/// How many users there are to be, and what one takes.
+/// The planned number of users, and what each of them takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PlannedUsers {
-    /// Users, those that are there included.
+    /// Users, existing ones included.
     pub users: u32,
     /// vCPU of one; `None` where the base does not say.
     pub vcpu: Option<f64>,
 }
 
 impl QuotaUse {
-    /// What is left. `None` where it is not known what is used, and where more is used than the documented default: then more is
-    /// in force, and nobody knows how much.
+    /// The amount left. `None` if the amount used is unknown, or is above the documented default: then the limit in force is
+    /// higher, and unknown.
     #[must_use]
     pub fn left(&self) -> Option<f64> {
         let used = self.used?;
         (self.is_certain() || used <= self.limit).then(|| (self.limit - used).max(0.0))
     }
 
-    /// Whether the number is the one that counts: in force, or fixed.
+    /// Whether the limit is the real one: reported as in force, or fixed.
     const fn is_certain(&self) -> bool {
         matches!(self.limit_from, LimitSource::InForce) || self.quota.codes().is_none()
     }
 
-    /// What is to be said of it, if anything.
+    /// The problem with this quota, if there is one.
     #[must_use]
     pub fn finding(&self, planned: Option<PlannedUsers>) -> Option<QuotaFinding> {
         let needed = planned.and_then(|planned| self.needed(planned));
@@ -217,7 +217,7 @@ impl QuotaUse {
         }
     }
 
-    /// How much the planned users take of it; `None` where that does not follow from their number.
+    /// How much of it the planned users take; `None` if that does not follow from their number.
     fn needed(&self, planned: PlannedUsers) -> Option<f64> {
         let users = f64::from(planned.users);
         match self.quota {
@@ -246,22 +246,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_known_only_where_it_is_known_what_is_used() {
+    fn the_amount_left_is_known_only_if_the_amount_used_is_known() {
         let limit = in_force(8.0);
         assert_eq!(of(Quota::FargateVcpu, 2.5, limit).left(), Some(5.5));
         assert_eq!(of(Quota::FargateVcpu, None, limit).left(), None);
-        assert_eq!(of(Quota::FargateVcpu, 9.0, limit).left(), Some(0.0), "never less than nothing");
+        assert_eq!(of(Quota::FargateVcpu, 9.0, limit).left(), Some(0.0), "never negative");
     }
 
     #[test]
-    fn names_are_those_of_answers() {
+    fn names_match_the_api_answers() {
         for quota in Quota::ALL {
             assert_eq!(serde_json::to_value(quota).unwrap(), quota.name());
         }
     }
 
     #[test]
-    fn what_is_used_up_or_nearly_so_is_found() {
+    fn a_quota_that_is_used_up_or_nearly_so_is_reported() {
         let found = |used: f64| of(Quota::FargateVcpu, used, in_force(100.0)).finding(None);
         assert_eq!(found(0.0), None);
         assert_eq!(found(90.0), None);
@@ -274,23 +274,23 @@ mod tests {
     }
 
     #[test]
-    fn more_than_the_documented_default_may_be_used_where_it_was_raised() {
+    fn a_raised_quota_may_be_used_beyond_the_documented_default() {
         let default = by_default(6.0);
         assert_eq!(of(Quota::FargateVcpu, 6.0, default).finding(None), Some(QuotaFinding::UsedUp));
         let raised = of(Quota::FargateVcpu, 7.0, default);
-        assert_eq!((raised.left(), raised.finding(None)), (None, None), "more is in force");
+        assert_eq!((raised.left(), raised.finding(None)), (None, None), "a higher limit is in force");
         let fixed = by_default(10_000.0);
         assert_eq!(of(Quota::AccessPoints, 10_001.0, fixed).finding(None), Some(QuotaFinding::UsedUp));
     }
 
     #[test]
-    fn a_plan_is_held_against_the_whole_quota() {
+    fn a_plan_is_compared_with_the_whole_quota() {
         let plan = |users, vcpu| Some(PlannedUsers { users, vcpu });
         let vcpu = |limit| of(Quota::FargateVcpu, 1.0, limit);
         let raised = vcpu(in_force(50.0));
         assert_eq!(raised.finding(plan(100, Some(0.5))), None);
         assert_eq!(raised.finding(plan(101, Some(0.5))), Some(QuotaFinding::BelowPlan { needed: 50.5 }));
-        assert_eq!(raised.finding(plan(101, None)), None, "what a user takes is not known");
+        assert_eq!(raised.finding(plan(101, None)), None, "vCPU of a user is unknown");
         let new = vcpu(by_default(6.0));
         let found = new.finding(plan(100, Some(0.5)));
         assert_eq!(found, Some(QuotaFinding::BelowPlanByDefault { needed: 50.0 }));

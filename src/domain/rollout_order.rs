@@ -1,18 +1,19 @@
-//! In which order tasks are replaced.
+//! The order in which tasks are replaced.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// In which order a task is replaced by another.
+/// The order in which a task is replaced by another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum RolloutOrder {
-    /// ECS tells the old task to stop before it starts the new one, and does not wait for its end: for as long as the old one
-    /// takes to stop there may be two.
+    /// ECS stops the old task before it starts the new one, but does not wait until it has stopped: until then two tasks may
+    /// run.
     #[default]
     StopFirst,
-    /// The new one starts once the old one has ended. There is never more than one, and the outage is longer by `stopTimeout`.
+    /// The new task starts only after the old one has stopped. There is never more than one; the outage is longer by
+    /// `stopTimeout`.
     Strict,
 }

@@ -1,38 +1,38 @@
-//! ECS services and tasks as far as decisions need them, without SDK types.
+//! ECS services and tasks, without SDK types: only the parts that decisions need.
 
 /// An ECS service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// The service name.
     pub name: String,
-    /// Where it is in its life.
+    /// Its place in the life cycle.
     pub status: ServiceStatus,
-    /// Tasks that it should have.
+    /// Desired count of tasks.
     pub desired: u32,
-    /// Tasks that run.
+    /// Tasks that are running.
     pub running: u32,
-    /// Tasks that are about to.
+    /// Tasks that are starting.
     pub pending: u32,
-    /// ARN of the task definition that it was last told to run.
+    /// ARN of the task definition that it should run.
     pub task_definition: String,
-    /// When it was created, in seconds of the Unix epoch: one that is made anew under its name is another.
+    /// When it was created, in seconds of the Unix epoch. It tells a service from a later one of the same name.
     pub created_at_seconds: Option<i64>,
-    /// Whether tasks that it starts let ECS Exec in.
+    /// Whether tasks that it starts allow ECS Exec.
     pub execute_command: bool,
-    /// Newest first; the PRIMARY one is where the service is going.
+    /// Deployments, newest first; the service is moving to the PRIMARY one.
     pub deployments: Vec<Deployment>,
-    /// What its events complain of, newest first; see [`Trouble::among`].
+    /// Problems that its events report, newest first; see [`Trouble::among`].
     pub troubles: Vec<Trouble>,
 }
 
-/// The life of a service (API reference, Service.status).
+/// Status of a service (API reference, Service.status).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ServiceStatus {
     /// In use.
     Active,
-    /// Deleted, and its tasks are still stopping. The name cannot be used yet.
+    /// Deleted, but its tasks are still stopping. The name cannot be reused yet.
     Draining,
-    /// Deleted. The name is free again.
+    /// Deleted. The name can be reused.
     Inactive,
 }
 
@@ -41,13 +41,13 @@ pub enum ServiceStatus {
 pub struct Deployment {
     /// `ecs-svc/…`.
     pub id: String,
-    /// Whether it is the PRIMARY one.
+    /// Whether it is PRIMARY.
     pub primary: bool,
     /// ARN of its task definition.
     pub task_definition: String,
-    /// How far it is.
+    /// Its rollout state.
     pub rollout: Rollout,
-    /// ECS's own words on `rollout`.
+    /// ECS's explanation of `rollout`.
     pub reason: Option<String>,
     /// When it was created, in seconds of the Unix epoch.
     pub created_at_seconds: Option<i64>,
@@ -55,22 +55,22 @@ pub struct Deployment {
     pub updated_at_seconds: Option<i64>,
 }
 
-/// Where a deployment stands (API reference, Deployment.rolloutState).
+/// Rollout state of a deployment (API reference, Deployment.rolloutState).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rollout {
-    /// Starting tasks.
+    /// ECS is starting tasks.
     InProgress,
-    /// Steady.
+    /// The service is steady.
     Completed,
-    /// Given up by the circuit breaker.
+    /// The circuit breaker gave up.
     Failed,
 }
 
 impl Rollout {
-    /// All of them, in order.
+    /// All states, in order.
     pub const ALL: [Self; 3] = [Self::InProgress, Self::Completed, Self::Failed];
 
-    /// Its name, as in metrics.
+    /// Its name in metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -82,14 +82,14 @@ impl Rollout {
 }
 
 impl Service {
-    /// The deployment that the service is going to.
+    /// The PRIMARY deployment, which the service is moving to.
     #[must_use]
     pub fn primary(&self) -> Option<&Deployment> {
         self.deployments.iter().find(|deployment| deployment.primary)
     }
 
-    /// Whether ECS has stopped trying: the circuit breaker has tripped and nothing runs. Waiting for it is waiting
-    /// for ever (incident 16); only a new deployment starts another task.
+    /// Whether ECS has stopped trying: the circuit breaker has tripped and nothing runs. Waiting never ends
+    /// (incident 16), because only a new deployment starts another task.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         let given_up = self.primary().is_some_and(|primary| primary.rollout == Rollout::Failed);
@@ -97,23 +97,23 @@ impl Service {
     }
 }
 
-/// An event of a service that says why it starts no task. Placement and quota failures show nowhere else: no task ever
+/// An event that says why a service starts no task. Placement and quota failures appear nowhere else, because no task
 /// exists (ECS developer guide, service event messages).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// ECS's own words.
+    /// ECS's message.
     pub message: String,
-    /// When it was told, in seconds of the Unix epoch.
+    /// When ECS wrote the event, in seconds of the Unix epoch.
     pub created_at_seconds: Option<i64>,
-    /// Whether the service has started or stopped a task since, or was steady.
+    /// Whether a later event says that the service started or stopped a task, or was steady.
     pub is_over: bool,
 }
 
 impl Trouble {
-    /// Troubles that are kept of a service; ECS shows 100 events.
+    /// Troubles kept for each service; ECS shows 100 events.
     const KEPT: usize = 5;
 
-    /// The troubles among a service's events, each with the time at which it was told; both newest first.
+    /// The troubles among a service's events (message, and the time at which ECS wrote it); both are newest first.
     pub fn among(events: impl IntoIterator<Item = (String, Option<i64>)>) -> Vec<Self> {
         let mut is_over = false;
         let mut troubles = Vec::new();
@@ -149,27 +149,27 @@ pub fn is_newer_revision(task_definition: &str, than: &str) -> bool {
     pair.is_some_and(|((family, number), (of, than))| family == of && number > than)
 }
 
-/// A rollout as the newer API shows it, also when DescribeServices has forgotten it.
+/// A rollout as the newer API shows it, even after DescribeServices no longer lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceDeployment {
     /// Its ARN, which is not the id of a [`Deployment`].
     pub arn: String,
-    /// How it ended, or that it has not.
+    /// Whether and how it ended.
     pub state: ServiceDeploymentState,
     /// When it was created, in seconds of the Unix epoch.
     pub created_at_seconds: Option<i64>,
-    /// ECS's own words on it.
+    /// ECS's explanation of it.
     pub reason: Option<String>,
 }
 
-/// Where a service deployment stands (API reference, ServiceDeployment.status).
+/// State of a service deployment (API reference, ServiceDeployment.status).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceDeploymentState {
-    /// Under way.
+    /// Still running.
     InProgress,
-    /// Given up: the service went back, or is on its way, or failed to get there.
+    /// Given up: the service went back, is going back, or failed to go back.
     RolledBack,
-    /// Over in any other way.
+    /// Ended in any other way.
     Ended,
 }
 
@@ -188,25 +188,25 @@ pub struct Task {
     pub desired_status: String,
     /// Its IPv4 address in the subnet, once its network interface is attached.
     pub private_ip: Option<String>,
-    /// Whether it lets ECS Exec in; settled when it started.
+    /// Whether it allows ECS Exec; fixed when the task starts.
     pub execute_command: bool,
-    /// The verdict of the container health check.
+    /// Result of the container health check.
     pub health: Health,
     /// ECS's stopCode.
     pub stop_code: Option<String>,
     /// ECS's stoppedReason.
     pub stopped_reason: Option<String>,
-    /// ECS's words on the container that tells most of why the task stopped.
+    /// ECS's reason of the container that explains best why the task stopped.
     pub container_reason: Option<String>,
     /// Exit code of that container.
     pub exit_code: Option<i32>,
     /// Name of that container, where it is not OpenClaw's; see [`Self::follow`].
     pub failed_sidecar: Option<String>,
-    /// Each of its containers.
+    /// Its containers.
     pub containers: Vec<TaskContainer>,
     /// When it stopped, RFC 3339.
     pub stopped_at: Option<String>,
-    /// When it was created, in seconds of the Unix epoch, for picking the newest.
+    /// When it was created, in seconds of the Unix epoch, to find the newest.
     pub created_at_seconds: i64,
 }
 
@@ -215,15 +215,15 @@ pub struct Task {
 pub struct TaskContainer {
     /// Its name in the definition.
     pub name: String,
-    /// The verdict of its health check.
+    /// Result of its health check.
     pub health: Health,
     /// Its exit code, once it has ended.
     pub exit_code: Option<i32>,
-    /// ECS's words on it.
+    /// ECS's reason for its state.
     pub reason: Option<String>,
 }
 
-/// Exit codes of a process that was told to end, or killed because it did not.
+/// Exit codes of a process that was asked to end (SIGTERM), or killed because it did not (SIGKILL).
 const ENDED_BY_SIGNAL: [i32; 2] = [143, 137];
 
 impl TaskContainer {
@@ -231,7 +231,7 @@ impl TaskContainer {
         self.exit_code.is_some_and(|code| ENDED_BY_SIGNAL.contains(&code))
     }
 
-    /// Whether it failed of its own, rather than being told to end.
+    /// Whether it failed by itself, and was not asked to end.
     fn failed(&self) -> bool {
         self.exit_code.is_some_and(|code| code != 0) && !self.ended_by_signal()
     }
@@ -244,8 +244,8 @@ impl TaskContainer {
 }
 
 impl Task {
-    /// Makes health, exit code and reason those of the container of that name, OpenClaw's: a proxy's health is not the
-    /// gateway's. Where another container tells more of why the task stopped, its name is kept.
+    /// Takes health, exit code and reason from OpenClaw's container, which has that name: a proxy's health is not the
+    /// gateway's. If another container explains better why the task stopped, its name is kept.
     pub fn follow(&mut self, openclaw: &str) {
         let Some(own) = self.containers.iter().position(|container| container.name == openclaw) else { return };
         if self.containers.len() == 1 {
@@ -255,12 +255,13 @@ impl Task {
         self.tell(own);
     }
 
-    /// Takes exit code and reason from the container that tells most of why the task stopped; `own` is OpenClaw's. ECS says
-    /// neither which one stopped first nor which are essential; but it tells the others to end when an essential one has, and
-    /// so an error that ECS names comes first, then a failure of the container's own, then a clean end, and only then an end by
-    /// signal. Of equals OpenClaw's speaks.
+    /// Takes exit code and reason from the container that explains best why the task stopped; `own` is the index of OpenClaw's.
+    /// ECS says neither which one stopped first nor which are essential. But when an essential container ends, ECS stops the
+    /// others by signal. So the order is: an error that ECS names, a container that failed by itself, a clean end, an end by
+    /// signal. OpenClaw's container wins a tie.
     pub fn tell(&mut self, own: usize) {
-        // A clean end of another one speaks only if OpenClaw was not killed itself: else it was the obedient one.
+        // A clean end of another container counts only if OpenClaw was not ended by a signal: otherwise the other one
+        // may only have obeyed a stop.
         let is_own_killed = self.containers.get(own).is_some_and(TaskContainer::ended_by_signal);
         let tells: [fn(&TaskContainer) -> bool; 5] = [
             TaskContainer::names_an_error,
@@ -283,11 +284,11 @@ impl Task {
         self.exit_code = told.and_then(|(_, container)| container.exit_code);
     }
 
-    /// Whether that deployment started it. The revision does not tell: a forced redeploy keeps it, and the old task is
-    /// RUNNING and HEALTHY while the new deployment has none (incident 15). A new desired count keeps the deployment.
+    /// Whether that deployment started it. The revision does not show this: a forced redeploy keeps the revision, and the old
+    /// task is RUNNING and HEALTHY while the new deployment has none (incident 15). A new desired count keeps the deployment.
     #[must_use]
     pub fn is_of(&self, deployment: &Deployment) -> bool {
-        // Not every emulator fills in both; then the revision has to do.
+        // Not every emulator fills in both ids; then the revision decides.
         let is_deployment = |id: &&str| id.starts_with("ecs-svc/");
         let started_by = self.started_by.as_deref().filter(is_deployment);
         match (started_by, Some(deployment.id.as_str()).filter(is_deployment)) {
@@ -297,14 +298,14 @@ impl Task {
     }
 }
 
-/// The verdict of a container health check.
+/// Result of a container health check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
     /// Passed.
     Healthy,
     /// Failed.
     Unhealthy,
-    /// Not known yet, or there is no check.
+    /// Unknown so far, or there is no check.
     Unknown,
 }
 
@@ -346,14 +347,14 @@ mod tests {
             followed.follow("openclaw");
             assert_eq!(followed.health, health);
         }
-        // What is not there tells nothing.
+        // Without such a container nothing changes.
         let mut other = task(vec![proxy(Health::Healthy), openclaw(Health::Healthy)]);
         other.follow("gone");
         assert_eq!(other.health, Health::Unhealthy);
     }
 
     #[test]
-    fn why_a_task_stopped_is_said_by_openclaw_unless_another_container_failed() {
+    fn openclaw_explains_why_a_task_stopped_unless_another_container_failed() {
         let told = |containers: &[(&str, Option<i32>, Option<&str>)]| {
             let of = |(name, code, reason): &(&str, Option<i32>, Option<&str>)| {
                 container(name, Health::Unknown, *code, *reason)

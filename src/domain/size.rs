@@ -1,10 +1,10 @@
-//! Fargate sizes: which memory goes with which CPU.
+//! Fargate sizes: the memory sizes that each CPU size allows.
 
 use openclaw::Invalid;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// CPU units of one vCPU.
+/// CPU units in one vCPU.
 pub const CPU_UNITS_A_VCPU: f64 = 1_024.0;
 
 /// A valid Fargate task size.
@@ -15,7 +15,7 @@ pub struct Size {
     memory_mib: u32,
 }
 
-/// The size as it travels in JSON, not yet checked.
+/// A size as it is in JSON, not yet checked.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Size)]
@@ -30,8 +30,8 @@ impl Size {
     /// Checks a pair against the Fargate table.
     ///
     /// # Errors
-    /// Names `<field>.cpu` when no task can have that CPU, `<field>.memory_mib` (with every memory size that goes
-    /// with the CPU) when the pair does not fit.
+    /// Names `<field>.cpu` when no task can have that CPU, and `<field>.memory_mib` (with every memory size that the
+    /// CPU allows) when the pair does not fit.
     pub fn parse(raw: RawSize, field: &str) -> Result<Self, Invalid> {
         let Some(memory) = memory_for(raw.cpu) else {
             return Err(Invalid::new(
@@ -50,7 +50,7 @@ impl Size {
         Ok(Self { cpu: raw.cpu, memory_mib: raw.memory_mib })
     }
 
-    /// Every size that there is, from the smallest CPU to the largest.
+    /// Every valid size, from the smallest CPU to the largest.
     pub fn all() -> impl Iterator<Item = Self> {
         let with_memory = |cpu| memory_for(cpu).into_iter().flatten().map(move |memory_mib| Self { cpu, memory_mib });
         CPU_UNITS.iter().copied().flat_map(with_memory)
@@ -86,7 +86,7 @@ impl From<Size> for RawSize {
 /// Every CPU size that a Fargate task can have (ECS developer guide, "Task CPU and memory").
 pub const CPU_UNITS: &[u32] = &[256, 512, 1024, 2048, 4096, 8192, 16384, 32768];
 
-/// The memory sizes in MiB that go with `cpu` units; `None` when no task can have that CPU.
+/// The memory sizes in MiB that `cpu` units allow; `None` when no task can have that CPU.
 fn memory_for(cpu: u32) -> Option<Vec<u32>> {
     let steps = |from: u32, to: u32, step: usize| (from..=to).step_by(step).collect();
     match cpu {
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cpu_accepts_its_smallest_and_largest_memory_and_nothing_beside_them() {
+    fn every_cpu_accepts_its_smallest_and_largest_memory_and_nothing_outside_that_range() {
         for (cpu, low, high) in [
             (256, 512, 2048),
             (512, 1024, 4096),
@@ -145,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_memory_is_answered_with_the_sizes_that_would_do() {
+    fn a_wrong_memory_is_answered_with_the_valid_sizes() {
         let error = Size::parse(RawSize { cpu: 512, memory_mib: 512 }, "size").unwrap_err();
         assert_eq!(error.field(), "size.memory_mib");
         assert_eq!(error.fix(), "valid memory_mib for cpu 512: 1024, 2048, 3072, 4096");
     }
 
     #[test]
-    fn a_wrong_cpu_is_answered_with_the_cpus_there_are() {
+    fn a_wrong_cpu_is_answered_with_the_valid_cpus() {
         let error = Size::parse(RawSize { cpu: 300, memory_mib: 512 }, "").unwrap_err();
         assert_eq!(error.field(), "cpu");
         assert_eq!(error.fix(), "use one of 256, 512, 1024, 2048, 4096, 8192, 16384, 32768");

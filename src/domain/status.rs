@@ -1,4 +1,4 @@
-//! Status, derived from what ECS says at this moment; nothing of it is kept, so nothing can be stuck in a record.
+//! Status, derived each time from what ECS reports now. It is stored nowhere, so it cannot become outdated.
 
 mod last_stop;
 mod reason;
@@ -18,30 +18,30 @@ use super::service::{
     Deployment, Health, Rollout, Service, ServiceDeployment, ServiceStatus, Task, Trouble, is_newer_revision,
 };
 
-/// Where a user's container is.
+/// State of a user's container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// On its way up.
+    /// Starting.
     Provisioning,
-    /// Up, on the revision that was asked for, and healthy as far as ECS knows.
+    /// Running the requested revision, and healthy as far as ECS knows.
     Running,
-    /// Desired count 0, tasks still going down.
+    /// Desired count 0, tasks still stopping.
     Stopping,
     /// Desired count 0, no task left.
     Stopped,
-    /// ECS has given up, or keeps failing; see the reason.
+    /// ECS has given up, or its tasks keep failing; see the reason.
     Failed,
     /// The service is being deleted.
     Deleting,
 }
 
 impl State {
-    /// All of them, in order.
+    /// All states, in order.
     pub const ALL: [Self; 6] =
         [Self::Provisioning, Self::Running, Self::Stopping, Self::Stopped, Self::Failed, Self::Deleting];
 
-    /// Its name, as in answers.
+    /// Its name in API answers.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,11 +55,11 @@ impl State {
     }
 }
 
-/// How far a container that is being provisioned has come, in order. The first four come before there is a service.
+/// Progress of a container that is being provisioned, in order. In the first four phases the service does not exist yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// It was accepted, and nothing is there yet.
+    /// The request was accepted, and nothing exists yet.
     Queued,
     /// The access point exists.
     AccessPoint,
@@ -71,27 +71,27 @@ pub enum Phase {
     Service,
     /// A task waits for its network interface, its volume or its image.
     TaskPending,
-    /// A task runs and its health is not known yet.
+    /// A task runs and its health is unknown so far.
     TaskRunning,
     /// A task runs and is healthy.
     Healthy,
 }
 
-/// A status as ECS gives it at this moment.
+/// Status of a container, as ECS reports it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Where the container is.
+    /// The container's state.
     pub state: State,
-    /// How far it has come; only while provisioning or running.
+    /// Its progress; only while provisioning or running.
     pub phase: Option<Phase>,
-    /// Whether a task of the asked-for revision runs and is healthy.
+    /// Whether a task of the requested revision runs and is healthy.
     pub ready: bool,
-    /// Why not.
+    /// Why it is not ready.
     pub reason: Option<Reason>,
 }
 
 impl Status {
-    /// Of a container that ECS calls healthy, and whose gateway does not answer.
+    /// The status of a container that ECS calls healthy but whose gateway does not answer.
     #[must_use]
     pub fn unanswered(self, problem: String) -> Self {
         let reason = Some(reason(ReasonCode::GatewayUnanswered, problem));
@@ -100,8 +100,8 @@ impl Status {
 }
 
 /// Derives the status of a service from the service and its tasks (running and recently stopped ones).
-/// `has_health_check` says whether the definition has a container health check: without one ECS never calls a task
-/// healthy, and RUNNING has to do. `None`: the service does not exist (any more).
+/// `has_health_check` says whether the definition has a container health check. Without one, ECS never calls a task
+/// healthy, so RUNNING counts as healthy. `None`: the service does not exist (any more).
 #[must_use]
 pub fn derive(service: &Service, tasks: &[Task], has_health_check: bool) -> Option<Status> {
     match service.status {
@@ -114,15 +114,15 @@ pub fn derive(service: &Service, tasks: &[Task], has_health_check: bool) -> Opti
         let busy = service.running > 0 || service.pending > 0 || tasks.iter().any(|task| alive(&task));
         return Some(plain(if busy { State::Stopping } else { State::Stopped }));
     }
-    // Only tasks of the deployment that was asked for count: the old task's health says nothing of the new one
-    // (incident 15), and a task that is being stopped is no place to send anybody.
+    // Only tasks of the requested deployment count: the old task's health says nothing about the new one
+    // (incident 15), and no user should be sent to a task that is stopping.
     let current =
         tasks.iter().filter(alive).filter(|task| is_current(service, task) && task.desired_status == "RUNNING");
     let phase = current.map(|task| phase_of(task, has_health_check)).max().unwrap_or(Phase::Service);
     let ready = phase == Phase::Healthy;
     let stopped = || tasks.iter().filter(|task| task.task_definition == service.task_definition);
-    // ECS starts no more tasks for a deployment that it has given up (incident 16); one that is healthy all the same
-    // serves its user.
+    // ECS starts no more tasks for a deployment that it has given up (incident 16). If a task is healthy nevertheless,
+    // it serves its user.
     if let Some(given_up) = service.primary().filter(|primary| primary.rollout == Rollout::Failed && !ready) {
         let told = || match trouble_of(service, given_up) {
             Some(trouble) => of_trouble(trouble),
@@ -132,7 +132,7 @@ pub fn derive(service: &Service, tasks: &[Task], has_health_check: bool) -> Opti
     }
     let left = service.deployments.iter().find(|other| !other.primary && other.rollout == Rollout::Failed);
     if let Some(left) = left.filter(|left| !is_retried(service, left)) {
-        // The PRIMARY deployment is a way back, not what was asked for: steady is not the same as done.
+        // The PRIMARY deployment is a rollback, not the requested one: the service may be steady, but the request failed.
         let told = left.reason.clone().unwrap_or_default();
         let task = last_failed(tasks.iter().filter(|task| task.is_of(left)));
         return Some(failed(rolled_back(told, task, trouble_of(service, left))));
@@ -145,7 +145,7 @@ pub fn derive(service: &Service, tasks: &[Task], has_health_check: bool) -> Opti
     })
 }
 
-/// Why a container is not up yet. While there is no task, the newest of what its service's events and its last task say.
+/// Why a container is not ready yet. While there is no task: the newest reason among its service's events and its last task.
 fn on_its_way(service: &Service, phase: Phase, stopped: Option<&Task>) -> Option<Reason> {
     let since = service.primary().and_then(|primary| primary.created_at_seconds);
     let is_current = |trouble: &&Trouble| !trouble.is_over && is_since(trouble, since);
@@ -167,8 +167,8 @@ fn stopped_at_seconds(task: &Task) -> Option<i64> {
     task.stopped_at.as_ref()?.parse().ok().map(Timestamp::as_second)
 }
 
-/// The newest trouble of a deployment that was given up: told after it began and not after it had ended. ECS says that it
-/// gave up when it writes the event, so a few seconds are no difference.
+/// The newest trouble of a deployment that ECS gave up: written after it began and not after it ended. ECS writes the event
+/// and the end of the deployment at about the same time, so a few seconds of difference are allowed.
 fn trouble_of<'a>(service: &'a Service, given_up: &Deployment) -> Option<&'a Trouble> {
     const AT_ONCE_SECONDS: i64 = 5;
     let is_before_its_end = |trouble: &&Trouble| {
@@ -179,8 +179,8 @@ fn trouble_of<'a>(service: &'a Service, given_up: &Deployment) -> Option<&'a Tro
     of_it.filter(is_before_its_end).find(|trouble| !is_general(&trouble.message))
 }
 
-/// The status of a service that went back from `asked_for` a while ago: DescribeServices has forgotten it, and all looks
-/// steady. `tasks` are stopped ones, as far as ECS still has them.
+/// The status of a service that rolled back from `asked_for` some time ago: DescribeServices no longer lists that deployment,
+/// and everything looks steady. `tasks` are the stopped ones that ECS still lists.
 #[must_use]
 pub fn rolled_back_from(asked_for: &str, deployment: &ServiceDeployment, tasks: &[Task]) -> Status {
     let told = deployment.reason.clone().unwrap_or_else(|| "the deployment was rolled back".to_owned());
@@ -188,7 +188,7 @@ pub fn rolled_back_from(asked_for: &str, deployment: &ServiceDeployment, tasks: 
     failed(rolled_back(told, last_failed(tasks), None))
 }
 
-/// The task that runs what was asked for, if one does.
+/// The running task of the requested deployment, if there is one.
 #[must_use]
 pub fn running_task<'a>(service: &Service, tasks: &'a [Task]) -> Option<&'a Task> {
     let runs = |task: &&Task| task.last_status == "RUNNING" && task.desired_status == "RUNNING";
@@ -199,8 +199,8 @@ fn is_current(service: &Service, task: &Task) -> bool {
     service.primary().map_or(task.task_definition == service.task_definition, |primary| task.is_of(primary))
 }
 
-/// Whether the service is on its way to something else than back. ECS lists a deployment that failed until the next one
-/// is steady; a retry goes to the same revision or to a newer one of its family, a way back to an older one.
+/// Whether the service retries, and does not roll back. ECS lists a failed deployment until the next one is steady. A retry
+/// goes to the same revision or to a newer one of its family; a rollback goes to an older one.
 fn is_retried(service: &Service, failed: &Deployment) -> bool {
     let same_or_newer = |to: &Deployment| {
         to.task_definition == failed.task_definition || is_newer_revision(&to.task_definition, &failed.task_definition)
@@ -216,8 +216,8 @@ fn failed(reason: Reason) -> Status {
     Status { state: State::Failed, phase: None, ready: false, reason: Some(reason) }
 }
 
-/// The circuit breaker says only that tasks failed to start; the last of them says why, or where there was none the
-/// service's events.
+/// The reason of a rollback. The circuit breaker says only that tasks failed to start; the last failed task says why, or,
+/// if there was none, the service's events.
 fn rolled_back(told: String, task: Option<&Task>, trouble: Option<&Trouble>) -> Reason {
     let Some(task) = task else {
         let message = trouble.map_or_else(|| told.clone(), |trouble| joined(&told, &trouble.message));
@@ -236,12 +236,12 @@ fn phase_of(task: &Task, has_health_check: bool) -> Phase {
     }
 }
 
-/// The last task that failed. One that an operator or AWS stopped did not, and explains no deployment that was given up.
+/// The last task that failed. A task that an operator or AWS stopped did not fail, so it does not explain a failed deployment.
 fn last_failed<'a>(tasks: impl Iterator<Item = &'a Task>) -> Option<&'a Task> {
     last_stopped(tasks.filter(|task| !is_no_failure(task)))
 }
 
-/// The last task that stopped for anything but what the service was told to do.
+/// The last task that stopped by anything other than a request to the service.
 fn last_stopped<'a>(tasks: impl Iterator<Item = &'a Task>) -> Option<&'a Task> {
     tasks
         .filter(|task| task.last_status == "STOPPED")

@@ -1,4 +1,4 @@
-//! The caller's id for a user, and the names that follow from it.
+//! The caller's id for a user, and the names that are derived from it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,23 +8,23 @@ use serde::{Deserialize, Serialize};
 
 const FIELD: &str = "user_id";
 const MAX_CHARACTERS: usize = 64;
-/// An ECS service name has at most 255 characters; 40 keep it readable in a console column.
+/// Characters of the id in a service name. ECS allows 255; 40 keep the name readable in a console column.
 const CHARACTERS_IN_SERVICE_NAME: usize = 40;
-/// How the name of every user's service begins.
+/// Prefix of the name of every user's service.
 pub const SERVICE_PREFIX: &str = "openclaw-";
 const FIX: &str = "use 1 to 64 characters of A-Z, a-z, 0-9, _ and -";
 
 /// The id of one user: `[A-Za-z0-9_-]{1,64}`.
 ///
-/// Without dots and slashes it is always exactly one path component, never `.` or `..`, and never begins with the
-/// dot that an access point's path may not have (aws-facts §2). Ids differ by case: `A` and `a` are two users on EFS,
+/// Without dots and slashes it is always exactly one path component, never `.` or `..`, and never begins with a
+/// dot, which an access point's path may not do (aws-facts §2). Ids are case-sensitive: `A` and `a` are two users on EFS,
 /// but share one directory on the case-insensitive disk of a developer's Mac.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(String);
 
 impl UserId {
-    /// Reads an id, or says what is wrong with it under the field name `user_id`.
+    /// Parses an id; an error names the field `user_id` and the problem.
     pub fn parse(value: &str) -> Result<Self, Invalid> {
         let refuse = |problem: String| Err(Invalid::new(FIELD, problem, FIX));
         if value.is_empty() {
@@ -40,20 +40,20 @@ impl UserId {
             };
             return refuse(problem);
         }
-        // Only ASCII is left, so bytes are characters.
+        // Only ASCII is possible here, so bytes are characters.
         if value.len() > MAX_CHARACTERS {
             return refuse(format!("has {} characters", value.len()));
         }
         Ok(Self(value.to_owned()))
     }
 
-    /// The fleet as a whole, which is no user: no request can name it. Whoever runs rollouts holds it as a user is held.
+    /// A reserved id for the whole fleet, which no request can name. The replica that runs rollouts holds its lock.
     #[must_use]
     pub fn of_the_fleet() -> Self {
         Self("@fleet".to_owned())
     }
 
-    /// No user either: whoever measures users' directories holds it.
+    /// A reserved id, too: the replica that measures users' directories holds its lock.
     #[must_use]
     pub fn of_measuring() -> Self {
         Self("@sizes".to_owned())
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn names_follow_from_the_id() {
+    fn names_are_derived_from_the_id() {
         let id = UserId::parse("user_2abc").unwrap();
         assert_eq!(id.service_name(), "openclaw-user_2abc-9ef1275adf8c");
         assert_eq!(id.access_point_path(), "/users/user_2abc");

@@ -1,4 +1,4 @@
-//! `openclaw-version.json`: the one place that says which OpenClaw release is deployed where.
+//! `openclaw-version.json`: the only file that says which OpenClaw release each environment runs.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub struct VersionFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Raw {
-    /// Where editors find the schema.
+    /// Path of the schema, for editors.
     #[serde(rename = "$schema", default)]
     _schema: Option<String>,
     upstream: String,
@@ -44,7 +44,7 @@ impl VersionFile {
     /// Parses and checks the file.
     ///
     /// # Errors
-    /// Names the first member that is wrong, why it is refused, and what to write.
+    /// Names the first wrong member, the reason, and what to write.
     pub fn parse(json: &str) -> Result<Self, Invalid> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
         let raw: Raw = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -77,7 +77,7 @@ impl VersionFile {
         Ok(Self { upstream, version, extended_image: raw.extended_image, environments, minimum })
     }
 
-    /// The image that an environment runs: the extended one where it is built, else upstream. `None`: there is no
+    /// The image that an environment runs: the extended one if it is built, otherwise upstream. `None`: there is no
     /// such environment.
     #[must_use]
     pub fn image_for(&self, environment: &str) -> Option<String> {
@@ -184,7 +184,7 @@ mod tests {
 
     /// Incident 6: a placeholder tag and a tag that upstream never published both reached production.
     #[test]
-    fn a_placeholder_is_refused_wherever_it_stands() {
+    fn a_placeholder_is_refused_in_every_member() {
         for tag in ["bootstrap", "2026.4.21-bootstrap"] {
             let error = with("/environments/prod/tag", json!(tag)).unwrap_err();
             assert_eq!(error.field(), "environments.prod.tag");
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_must_be_new_enough_and_agree() {
+    fn versions_must_be_new_enough_and_match_each_other() {
         let field = |result: Result<VersionFile, Invalid>| result.unwrap_err().field().to_owned();
         assert_eq!(field(with("/upstream", json!("o/o:2026.4.6"))), "upstream");
         assert_eq!(field(with("/minimum", json!("2026.3.1"))), "minimum");
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_that_is_shipped_is_accepted() {
+    fn the_shipped_file_is_accepted() {
         VersionFile::parse(include_str!("../../openclaw-version.json")).unwrap();
     }
 }
