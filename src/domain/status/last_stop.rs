@@ -1,4 +1,4 @@
-//! What was noted of a stopped task, for the time when ECS has forgotten it.
+//! A note on a stopped task, for use after ECS no longer lists the task.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -7,10 +7,10 @@ use super::reason::joined;
 use super::words::hint;
 use super::{Reason, ReasonCode, Status};
 
-/// Why a task stopped, noted while ECS still knew. Bounded in size; after [`LastStop::KEPT_FOR`] it explains nothing.
+/// Why a task stopped, noted while ECS still listed it. Limited in size; ignored after [`LastStop::KEPT_FOR`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastStop {
-    /// ARN of the revision that the service was to run.
+    /// ARN of the revision that the service should run.
     task_definition: String,
     code: ReasonCode,
     message: String,
@@ -20,12 +20,12 @@ pub struct LastStop {
 }
 
 impl LastStop {
-    /// How long it is believed.
+    /// How long a note is used.
     pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
-    /// Characters of ECS's words that are kept.
+    /// Characters of ECS's message that are kept.
     const MESSAGE_CHARACTERS: usize = 1_024;
 
-    /// What is worth noting of a status: a reason that a task gave which failed.
+    /// The note for a status; `None` unless its reason comes from a failed task.
     #[must_use]
     pub fn of(status: &Status, task_definition: &str, now: Timestamp) -> Option<Self> {
         let Reason { code, message, stopped_at, exit_code, hint: _ } = status.reason.clone()?;
@@ -40,7 +40,7 @@ impl LastStop {
         })
     }
 
-    /// Whether it tells the same, whenever it was noted.
+    /// Whether both notes say the same; the time of the note does not count.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Self { noted_at: other.noted_at, ..self.clone() } == *other
@@ -48,7 +48,7 @@ impl LastStop {
 }
 
 impl Status {
-    /// With the words of a task that ECS has forgotten, where it gave up `task_definition` and says no more than that.
+    /// Adds the noted reason of a task that ECS no longer lists, if ECS gave up `task_definition` and gives no other reason.
     #[must_use]
     pub fn recalling(mut self, noted: Option<LastStop>, task_definition: &str, now: Timestamp) -> Self {
         let Some(reason) = self.reason.as_mut().filter(|reason| reason.stopped_at.is_none()) else { return self };

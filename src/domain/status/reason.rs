@@ -1,4 +1,4 @@
-//! Why a container does not run: ECS's words, and what they come to.
+//! Why a container does not run: ECS's message, and the code and hint for it.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,9 +10,9 @@ use crate::domain::service::{Health, Task, Trouble};
 /// Why a container does not run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Reason {
-    /// Ours, from a closed list.
+    /// The provisioner's code, from a closed list.
     pub code: ReasonCode,
-    /// ECS's own words.
+    /// ECS's own message.
     pub message: String,
     /// What to do about it.
     pub hint: &'static str,
@@ -30,9 +30,9 @@ pub struct Reason {
 pub enum ReasonCode {
     /// The image cannot be pulled.
     ImagePull,
-    /// The task's resources could not be made: mostly the EFS mount or a secret.
+    /// The task's resources could not be created: mostly the EFS mount or a secret.
     ResourceInitialization,
-    /// Killed for want of memory.
+    /// The container was killed because it ran out of memory.
     OutOfMemory,
     /// The container could not be started.
     CannotStart,
@@ -46,24 +46,24 @@ pub enum ReasonCode {
     RetiredByAws,
     /// Fargate has no capacity for the task.
     NoCapacity,
-    /// The account runs as many vCPUs as it may.
+    /// The account already runs as many vCPUs as its quota allows.
     VcpuQuota,
-    /// ECS could not place the task, for another cause.
+    /// ECS could not place the task, for another reason.
     Placement,
-    /// The circuit breaker went back to the revision before.
+    /// The circuit breaker rolled back to the previous revision.
     RolledBack,
-    /// The circuit breaker gave up, and neither a stopped task nor an event of the service tells more.
+    /// The circuit breaker gave up, and neither a stopped task nor a service event says why.
     CircuitBreaker,
-    /// ECS calls the container healthy, and its gateway does not answer.
+    /// ECS calls the container healthy, but its gateway does not answer.
     GatewayUnanswered,
-    /// A request that was accepted turned out to be one that cannot be done.
+    /// A request was accepted, but cannot be carried out.
     RequestFailed,
-    /// Anything else that ECS says.
+    /// Any other reason that ECS gives.
     Other,
 }
 
 impl ReasonCode {
-    /// What an operator does about it, where ECS's words tell no more.
+    /// What an operator should do, if ECS's message allows no better hint.
     #[must_use]
     pub const fn hint(self) -> &'static str {
         match self {
@@ -75,7 +75,7 @@ impl ReasonCode {
             }
             Self::OutOfMemory => "resize to more memory_mib",
             Self::CannotStart => "check the command and the user of the base task definition",
-            Self::ContainerExited => "read the container's log; redeploy once it is mended",
+            Self::ContainerExited => "read the container's log; fix the cause, then redeploy",
             Self::Unhealthy => "read the container's log, and check the health check of the base task definition",
             Self::StoppedByUser => "nothing: somebody stopped the task in ECS, and ECS starts another",
             Self::RetiredByAws => "nothing: AWS took the task's machine away, and ECS starts another",
@@ -83,28 +83,28 @@ impl ReasonCode {
                 "ECS goes on trying; subnets in more Availability Zones or another size may find capacity, and a deployment that was given up needs a redeploy"
             }
             Self::VcpuQuota => {
-                "have the Fargate quota \"Fargate On-Demand vCPU resource count\" (L-3032A538 in Service Quotas) raised, or stop containers, then redeploy"
+                "raise the Fargate quota \"Fargate On-Demand vCPU resource count\" (L-3032A538 in Service Quotas), or stop containers, then redeploy"
             }
             Self::Placement => {
-                "mend what the message names: subnets, security groups, quotas or placement constraints, then redeploy"
+                "fix what the message names: subnets, security groups, quotas or placement constraints, then redeploy"
             }
-            Self::RolledBack => "the new revision did not start; mend what the reason names and redeploy",
-            Self::CircuitBreaker => "read the service events in ECS, mend what they name and redeploy",
+            Self::RolledBack => "the new revision did not start; fix what the reason names and redeploy",
+            Self::CircuitBreaker => "read the service events in ECS, fix what they name and redeploy",
             Self::GatewayUnanswered => {
                 "give it a minute after a start; then read the container's log, and check that its security group lets this service reach the gateway's port"
             }
-            Self::RequestFailed => "mend what the message names, and send the request again",
+            Self::RequestFailed => "fix what the message names, and send the request again",
             Self::Other => "read the service events in ECS",
         }
     }
 }
 
-/// The words count too: the health of a task that has stopped can be UNKNOWN again.
+/// Whether a health check failed. ECS's message counts, too: the health of a stopped task can be UNKNOWN again.
 pub(super) fn is_unhealthy(task: &Task) -> bool {
     task.health == Health::Unhealthy || says_any(&words(task), &["health check", "unhealthy"])
 }
 
-/// Whether its stop is nobody's failure: an operator stopped it, or AWS needed its machine.
+/// Whether the task stopped without a failure: an operator stopped it, or AWS needed its machine.
 pub(super) fn is_no_failure(task: &Task) -> bool {
     matches!(code_of(task), ReasonCode::StoppedByUser | ReasonCode::RetiredByAws)
 }
@@ -117,12 +117,11 @@ fn words(task: &Task) -> String {
     hide_access_points(&said.into_iter().flatten().collect::<Vec<_>>().join(": "))
 }
 
-/// What helps where a container beside OpenClaw ran out of its own memory: a resize gives OpenClaw what is added.
-const SIDECAR_OUT_OF_MEMORY: &str =
-    "raise the memory limit of that container in the base task definition, then redeploy; a resize is OpenClaw's alone";
+/// The hint if another container than OpenClaw's ran out of memory: a resize gives memory to OpenClaw only.
+const SIDECAR_OUT_OF_MEMORY: &str = "raise the memory limit of that container in the base task definition, then redeploy; a resize changes OpenClaw's alone";
 
-/// Classifies a stopped task: by its stop code where that says all, then by the error that ECS's agent put in front (the
-/// container's before the task's, and what it wraps does not count), then by how the container ended.
+/// Classifies a stopped task: by its stop code if that is enough; then by the first error name in ECS's message (the
+/// container's before the task's; wrapped errors do not count); then by how the container ended.
 pub(super) fn classify(task: &Task) -> Reason {
     let (message, code) = (words(task), code_of(task));
     let hint = match (code, &task.failed_sidecar) {
@@ -166,7 +165,7 @@ fn code_of(task: &Task) -> ReasonCode {
     }
 }
 
-/// What an event of the service says.
+/// The reason that a service event gives.
 pub(super) fn of_trouble(trouble: &Trouble) -> Reason {
     let code = of_event(&trouble.message);
     let hint = hint(code, &trouble.message, None);
@@ -178,7 +177,7 @@ pub(super) fn reason(code: ReasonCode, message: String) -> Reason {
     Reason { code, message, hint, stopped_at: None, exit_code: None }
 }
 
-/// What ECS says of the deployment, and of the task.
+/// Joins ECS's messages on the deployment and on the task.
 pub(super) fn joined(told: &str, of_task: &str) -> String {
     if told.ends_with(of_task) {
         return told.to_owned();

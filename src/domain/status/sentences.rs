@@ -1,10 +1,10 @@
-//! Sentences that ECS writes, from AWS's documentation and from public reports, and the reason that fits each.
+//! Messages that ECS writes, from AWS's documentation and from public reports, and the expected reason for each.
 
 use super::tests::{deployment, service, task};
 use super::*;
 use crate::domain::service::Trouble;
 
-/// Stop code, the task's words, the container's words, exit code.
+/// Stop code, the task's message, the container's message, exit code.
 type Stopped = (&'static str, &'static str, Option<&'static str>, Option<i32>);
 
 fn stopped((code, task_words, container_words, exit_code): Stopped) -> Task {
@@ -20,7 +20,7 @@ const START: &str = "TaskFailedToStart";
 const EXITED: &str = "EssentialContainerExited";
 
 #[test]
-fn a_stopped_task_is_told_by_the_kind_of_its_sentence() {
+fn a_stopped_task_is_classified_by_the_kind_of_its_message() {
     use ReasonCode::*;
     let cases: &[(Stopped, ReasonCode, &str)] = &[
         (
@@ -271,7 +271,7 @@ fn trouble(message: &str, told: i64) -> Trouble {
 }
 
 #[test]
-fn an_event_is_told_by_the_kind_of_its_sentence() {
+fn an_event_is_classified_by_the_kind_of_its_message() {
     use ReasonCode::*;
     let cases = [
         (
@@ -352,7 +352,7 @@ fn an_event_is_told_by_the_kind_of_its_sentence() {
 }
 
 #[test]
-fn what_a_service_went_on_from_or_says_of_itself_is_no_trouble() {
+fn events_that_the_service_has_recovered_from_and_ordinary_events_are_no_trouble() {
     let events = |messages: &[&str]| {
         let events = messages.iter().map(|message| (format!("(service openclaw-u1) {message}"), Some(1)));
         Trouble::among(events).into_iter().map(|trouble| trouble.is_over).collect::<Vec<_>>()
@@ -374,9 +374,9 @@ fn what_a_service_went_on_from_or_says_of_itself_is_no_trouble() {
     );
 }
 
-/// A deployment that began at 100, and what is told then.
+/// A deployment that began at 100, and events before and after that.
 #[test]
-fn an_event_is_the_reason_only_where_no_task_is_and_none_stopped_later() {
+fn an_event_is_the_reason_only_if_there_is_no_task_and_none_stopped_later() {
     let unplaced = |told| trouble("was unable to place a task. Reason: Capacity is unavailable at this time.", told);
     let general = trouble("is unable to consistently start tasks successfully.", 200);
     let crashed = |seconds: i64| Task {
@@ -388,17 +388,17 @@ fn an_event_is_the_reason_only_where_no_task_is_and_none_stopped_later() {
         waiting.deployments[0].created_at_seconds = Some(100);
         derive(&waiting, tasks, true).unwrap().reason.map(|reason| reason.code)
     };
-    assert_eq!(told(unplaced(99), &[]), None, "told before the deployment began");
-    assert_eq!(told(Trouble { is_over: true, ..unplaced(150) }, &[]), None, "a task was started since");
+    assert_eq!(told(unplaced(99), &[]), None, "written before the deployment began");
+    assert_eq!(told(Trouble { is_over: true, ..unplaced(150) }, &[]), None, "a task was started later");
     assert_eq!(told(unplaced(150), &[]), Some(ReasonCode::NoCapacity));
-    assert_eq!(told(unplaced(150), &[task("td:2", "PENDING", Health::Unknown)]), None, "a task is there");
+    assert_eq!(told(unplaced(150), &[task("td:2", "PENDING", Health::Unknown)]), None, "there is a task");
     assert_eq!(told(unplaced(150), &[crashed(140)]), Some(ReasonCode::NoCapacity));
     assert_eq!(told(unplaced(150), &[crashed(160)]), Some(ReasonCode::ContainerExited));
-    assert_eq!(told(general, &[crashed(140)]), Some(ReasonCode::ContainerExited), "the task says more");
+    assert_eq!(told(general, &[crashed(140)]), Some(ReasonCode::ContainerExited), "the task's reason is more precise");
 }
 
 #[test]
-fn a_deployment_that_was_given_up_says_what_its_service_complained_of() {
+fn a_deployment_that_was_given_up_shows_the_trouble_of_its_service() {
     let quota =
         "was unable to place a task. Reason: You've reached the limit on the number of vCPUs you can run concurrently.";
     let mut given_up = Service { troubles: vec![trouble(quota, 150)], ..service(1, 0) };
@@ -406,7 +406,7 @@ fn a_deployment_that_was_given_up_says_what_its_service_complained_of() {
     given_up.deployments[0].created_at_seconds = Some(100);
     let status = derive(&given_up, &[], true).unwrap();
     assert_eq!((status.state, status.reason.unwrap().code), (State::Failed, ReasonCode::VcpuQuota));
-    // Gone back from: ECS's words on the deployment, and those of the event.
+    // After a rollback: ECS's message on the deployment, and that of the event.
     given_up.task_definition = "td:1".into();
     let told = |reason: &str| Some(reason.to_owned());
     given_up.deployments = vec![
@@ -423,12 +423,12 @@ fn a_deployment_that_was_given_up_says_what_its_service_complained_of() {
     assert!(reason.message.contains("tasks failed to start: (service openclaw-u1) was unable to place"), "{reason:?}");
     given_up.troubles = vec![trouble(quota, 300)];
     let reason = derive(&given_up, &[], true).unwrap().reason.unwrap();
-    assert!(!reason.message.contains("unable to place"), "an event of later: {reason:?}");
+    assert!(!reason.message.contains("unable to place"), "a later event: {reason:?}");
 }
 
-/// A StopTask or a retirement explains no deployment that was given up, and is not noted as why a container does not run.
+/// StopTask and retirements do not explain a deployment that was given up, and are not noted as the last failure.
 #[test]
-fn a_stop_that_is_nobodys_failure_explains_no_failure() {
+fn a_stop_without_a_failure_does_not_explain_a_failed_deployment() {
     let mut given_up = service(1, 0);
     given_up.deployments[0].rollout = Rollout::Failed;
     let crashed = stopped((EXITED, "Essential container in task exited", None, Some(1)));
@@ -444,7 +444,7 @@ fn a_stop_that_is_nobodys_failure_explains_no_failure() {
     assert_eq!(LastStop::of(&waiting, "td:2", Timestamp::UNIX_EPOCH), None);
 }
 
-/// The health of a sidecar counts for ECS, and so it does here, whatever the first container has.
+/// ECS counts the health of sidecars, too, so the task's health decides, even if the first container has no check.
 #[test]
 fn a_task_that_ecs_calls_unhealthy_is_never_ready() {
     let status = derive(&service(1, 1), &[task("td:2", "RUNNING", Health::Unhealthy)], false).unwrap();

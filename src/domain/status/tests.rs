@@ -1,4 +1,4 @@
-//! Status by status, as ECS shows it.
+//! Each status, derived from what ECS shows.
 
 use super::*;
 
@@ -55,7 +55,7 @@ fn state(service: &Service, tasks: &[Task]) -> (State, Option<Phase>, bool) {
     (status.state, status.phase, status.ready)
 }
 
-/// Incident 15: the old task's health was taken for the new deployment's.
+/// Incident 15: the old task's health was mistaken for the new deployment's.
 #[test]
 fn the_health_of_a_task_of_the_old_revision_does_not_count() {
     let old = task("td:1", "RUNNING", Health::Healthy);
@@ -75,7 +75,7 @@ fn the_health_of_a_task_of_the_old_deployment_does_not_count() {
     };
     assert_eq!(by(Some("ecs-svc/1")), (State::Provisioning, Some(Phase::Service), false));
     assert_eq!(by(Some("ecs-svc/2")), (State::Running, Some(Phase::Healthy), true));
-    // Emulators that leave it out.
+    // Some emulators leave it out.
     for unknown in [None, Some(""), Some("someone")] {
         assert_eq!(by(unknown), (State::Running, Some(Phase::Healthy), true), "{unknown:?}");
     }
@@ -85,7 +85,7 @@ fn the_health_of_a_task_of_the_old_deployment_does_not_count() {
 }
 
 #[test]
-fn running_means_healthy_where_there_is_a_health_check() {
+fn with_a_health_check_running_means_healthy() {
     let phases = |health| state(&service(1, 1), &[task("td:2", "RUNNING", health)]);
     assert_eq!(phases(Health::Unknown), (State::Provisioning, Some(Phase::TaskRunning), false));
     assert_eq!(phases(Health::Unhealthy), (State::Provisioning, Some(Phase::TaskRunning), false));
@@ -114,7 +114,7 @@ fn a_tripped_circuit_breaker_is_failed_with_the_tasks_own_reason() {
     assert_eq!(derive(&tripped, &[], true).unwrap().reason.unwrap().code, ReasonCode::CircuitBreaker);
 }
 
-/// Without a revision to go back to, ECS leaves the FAILED deployment PRIMARY, and a task of it may come up yet.
+/// Without a revision to roll back to, ECS leaves the FAILED deployment PRIMARY, and a task of it may still start.
 #[test]
 fn a_failed_primary_is_running_exactly_when_a_task_of_it_is_healthy() {
     let mut failed = service(1, 1);
@@ -136,7 +136,7 @@ fn a_failed_primary_is_running_exactly_when_a_task_of_it_is_healthy() {
     }
 }
 
-/// What the task of another revision died of says nothing of this one.
+/// A failed task of another revision says nothing about this one.
 #[test]
 fn while_provisioning_only_a_task_of_this_revision_gives_the_reason() {
     let dead = |task_definition: &str, created_at_seconds| Task {
@@ -151,7 +151,7 @@ fn while_provisioning_only_a_task_of_this_revision_gives_the_reason() {
 }
 
 #[test]
-fn a_stop_by_the_scheduler_is_a_failure_only_for_a_failed_health_check() {
+fn a_stop_by_the_scheduler_is_a_failure_only_after_a_failed_health_check() {
     let reason = |words: &str, health| {
         let mut dead = task("td:2", "STOPPED", health);
         (dead.stop_code, dead.stopped_reason) = (Some("ServiceSchedulerInitiated".into()), Some(words.into()));
@@ -165,7 +165,7 @@ fn a_stop_by_the_scheduler_is_a_failure_only_for_a_failed_health_check() {
 }
 
 #[test]
-fn a_rollback_says_what_the_task_of_the_failed_revision_died_of() {
+fn a_rollback_says_why_the_task_of_the_failed_revision_stopped() {
     let mut back = service(1, 1);
     back.task_definition = "td:1".into();
     back.deployments = vec![deployment("td:1", true, Rollout::InProgress), deployment("td:2", false, Rollout::Failed)];
@@ -196,7 +196,7 @@ fn a_steady_service_after_a_rollback_is_failed_not_running() {
     assert_eq!((status.state, status.reason.unwrap().code), (State::Failed, ReasonCode::RolledBack));
 }
 
-/// Incident 16: a retry is on its way, although ECS still lists what failed before it.
+/// Incident 16: a retry is running, although ECS still lists the failed deployment before it.
 #[test]
 fn a_retry_after_a_failed_deployment_is_provisioning() {
     for revision in ["td:2", "td:3"] {
@@ -232,7 +232,7 @@ fn stopped_tasks_are_classified_by_the_prefixes_of_ecs() {
     let of_openclaw = classify(&sidecar);
     sidecar.failed_sidecar = Some("router".into());
     let of_sidecar = classify(&sidecar);
-    // A resize helps the one and not the other.
+    // A resize helps OpenClaw's container and not the sidecar.
     assert_eq!((of_openclaw.code, of_sidecar.code), (ReasonCode::OutOfMemory, ReasonCode::OutOfMemory));
     assert!(of_openclaw.hint.starts_with("resize to more memory_mib"), "{}", of_openclaw.hint);
     assert!(
@@ -252,9 +252,9 @@ fn a_deleted_service_has_no_status_and_a_draining_one_is_deleting() {
     assert_eq!(with(ServiceStatus::Inactive), None);
 }
 
-/// The old task's address is no place to send anybody, and the next one's is none before it runs.
+/// Nobody may be sent to the old task's address, nor to the new one's before it runs.
 #[test]
-fn only_a_running_task_of_what_was_asked_for_is_a_host() {
+fn only_a_running_task_of_the_requested_revision_is_a_host() {
     let old = task("td:1", "RUNNING", Health::Healthy);
     let pending = task("td:2", "PENDING", Health::Unknown);
     let stopping = Task { desired_status: "STOPPED".into(), ..task("td:2", "RUNNING", Health::Healthy) };

@@ -1,10 +1,10 @@
-//! ECS's sentences by kind. There is no list of them that is complete, so they are told by the error class that stands in
-//! front, and where there is none by what they speak of (ECS developer guide, "Stopped tasks error messages" and "Service
-//! event messages"; names of the classes: amazon-ecs-agent, `dockerapi/errors.go`).
+//! Classes of ECS's messages. No list of them is complete, so a message is classified by the error name at its start, or,
+//! without one, by the words in it (ECS developer guide, "Stopped tasks error messages" and "Service event messages";
+//! names of the errors: amazon-ecs-agent, `dockerapi/errors.go`).
 
 use super::ReasonCode;
 
-/// Names of errors, or how they begin.
+/// Names of errors, or their beginnings, in lower case.
 const CLASSES: [(&str, ReasonCode); 19] = [
     ("cannotpull", ReasonCode::ImagePull),
     ("resourceinitialization", ReasonCode::ResourceInitialization),
@@ -27,8 +27,8 @@ const CLASSES: [(&str, ReasonCode); 19] = [
     ("cannotremovecontainer", ReasonCode::ContainerExited),
 ];
 
-/// The class that stands first: an error that wraps another one's words is still itself. A container that has run was
-/// started, whatever else went wrong with it.
+/// The class of the first error name in a message: an error that wraps another one keeps its own class. A container that
+/// has run was started, so it never counts as "cannot start".
 pub(super) fn class_of(sentence: &str, has_run: bool) -> Option<ReasonCode> {
     let sentence = sentence.to_ascii_lowercase();
     let found = CLASSES.iter().filter_map(|(name, code)| Some((sentence.find(name)?, *code)));
@@ -40,7 +40,7 @@ pub(super) fn class_of(sentence: &str, has_run: bool) -> Option<ReasonCode> {
     }
 }
 
-/// What a sentence without a class speaks of, of a container that has never run.
+/// The class of a message without an error name, for a container that has never run.
 pub(super) fn phrase_of(sentence: &str) -> Option<ReasonCode> {
     const IMAGE: [&str; 8] = [
         "pull access denied",
@@ -74,7 +74,7 @@ pub(super) fn phrase_of(sentence: &str) -> Option<ReasonCode> {
     is_resource.then_some(ReasonCode::ResourceInitialization)
 }
 
-/// What kind of trouble an event of a service tells.
+/// The class of a service event.
 pub(super) fn of_event(message: &str) -> ReasonCode {
     let is_quota = says_any(message, &["limit", "quota"])
         && (says_any(message, &["run concurrently"]) || has_word(message, "vcpu") || has_word(message, "vcpus"));
@@ -102,19 +102,19 @@ pub(super) fn of_event(message: &str) -> ReasonCode {
     ReasonCode::Other
 }
 
-/// Whether the event only says that tasks keep failing, or that one did, and a stopped task or the deployment says it better.
+/// Whether an event only says that tasks fail; a stopped task or the deployment gives a better reason.
 pub(super) fn is_general(message: &str) -> bool {
     says_any(message, &["unable to consistently start", "(task "])
 }
 
-/// What to do about it, as exactly as ECS's words allow.
+/// What an operator should do, as precisely as ECS's message allows.
 pub(super) fn hint(code: ReasonCode, message: &str, exit_code: Option<i32>) -> &'static str {
     match code {
         ReasonCode::ResourceInitialization | ReasonCode::Placement if is_network_interface(message) => {
-            "check that the subnets have free addresses, that the account may make more network interfaces, and that subnets and security groups exist, then redeploy"
+            "check that the subnets have free addresses, that the account may create more network interfaces, and that subnets and security groups exist, then redeploy"
         }
         ReasonCode::ResourceInitialization if is_log(message) => {
-            "make the log group that the base's logConfiguration names, and let the execution role write to it (logs:CreateLogStream, logs:PutLogEvents), then redeploy"
+            "create the log group that the base's logConfiguration names, and let the execution role write to it (logs:CreateLogStream, logs:PutLogEvents), then redeploy"
         }
         ReasonCode::ResourceInitialization if is_secret(message) && is_unreachable(message) => {
             "check the way from the users' subnets to ECR, Secrets Manager and SSM: NAT or interface endpoints, DNS and security groups, then redeploy"
@@ -126,10 +126,10 @@ pub(super) fn hint(code: ReasonCode, message: &str, exit_code: Option<i32>) -> &
             "check the way from the users' subnets to the registry: NAT, or the interface endpoints of ECR and the gateway endpoint of S3, then redeploy"
         }
         ReasonCode::ContainerExited if exit_code == Some(137) => {
-            "the container was killed, most often for want of memory or because it did not end in time: read its log, and resize to more memory_mib if it was memory"
+            "the container was killed, most often because it ran out of memory or did not end in time: read its log, and resize to more memory_mib if it was memory"
         }
         ReasonCode::Other if says_any(message, &["service linked role", "service-linked role"]) => {
-            "make the role AWSServiceRoleForECS (aws iam create-service-linked-role --aws-service-name ecs.amazonaws.com), then redeploy"
+            "create the role AWSServiceRoleForECS (aws iam create-service-linked-role --aws-service-name ecs.amazonaws.com), then redeploy"
         }
         ReasonCode::Other if is_role(message) => {
             "check that the task role and the execution role of the base exist and trust ecs-tasks.amazonaws.com, then redeploy"
@@ -186,13 +186,13 @@ fn is_unreachable(message: &str) -> bool {
     says_any(message, &PHRASES)
 }
 
-/// Whether it has one of these, which are lower case, in it.
+/// Whether a message contains one of these lower-case phrases.
 pub(super) fn says_any(message: &str, phrases: &[&str]) -> bool {
     let message = message.to_ascii_lowercase();
     phrases.iter().any(|phrase| message.contains(phrase))
 }
 
-/// Whether it has that as a word of its own.
+/// Whether a message contains this as a separate word.
 fn has_word(message: &str, word: &str) -> bool {
     let mut words = message.split(|character: char| !character.is_ascii_alphanumeric());
     if word.contains(' ') { says_any(message, &[word]) } else { words.any(|other| other.eq_ignore_ascii_case(word)) }

@@ -1,4 +1,4 @@
-//! The bare base definition: what infrastructure deploys and we only read.
+//! The base definition, which infrastructure deploys and this service only reads.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use super::{OUR_TAGS, RESERVED_TAG_PREFIX, family_of, items, text};
 use crate::domain::user_role::region_of;
 use crate::domain::{ReleaseDefaults, RoleGrants, UserRoles};
 
-/// What runs before the gateway where the release needs it, in the user directory; `staging` writes it.
+/// The script in the user directory that runs before the gateway, if the release needs it; `staging` writes it.
 pub(super) const ENTRY_SCRIPT: &str = ".provisioner/entry.sh";
 
 /// A base task definition that a user's can be rendered from.
@@ -30,8 +30,8 @@ pub struct BaseDefinition {
 }
 
 impl BaseDefinition {
-    /// Reads what DescribeTaskDefinition answered for `family`; `tags` stand beside the definition in the response. Which
-    /// container is OpenClaw is read from the base itself.
+    /// Parses the answer of DescribeTaskDefinition for `family`; `tags` are beside the definition in the response. The base
+    /// itself says which container is OpenClaw.
     ///
     /// # Errors
     /// When a user's definition cannot be rendered from it; says what infrastructure has to change.
@@ -39,7 +39,7 @@ impl BaseDefinition {
         Self::parse_with(document, tags, family, file_system_id, ReleaseDefaults::default())
     }
 
-    /// As [`Self::parse`], with what holds for the whole fleet.
+    /// As [`Self::parse`], with the defaults of the whole fleet.
     ///
     /// # Errors
     /// When a user's definition cannot be rendered from it; says what infrastructure has to change.
@@ -87,24 +87,24 @@ impl BaseDefinition {
         family_of(&self.arn)
     }
 
-    /// The container that runs OpenClaw, and what tells.
+    /// The container that runs OpenClaw, and how it was identified.
     #[must_use]
     pub const fn openclaw(&self) -> &OpenClawContainer {
         &self.openclaw
     }
 
-    /// The drop to the agent's user that it asks for.
+    /// The drop to the agent's user that the base asks for.
     #[must_use]
     pub const fn isolation(&self) -> Option<&Isolation> {
         self.isolation.as_ref()
     }
 
-    /// That container, as the base has it.
+    /// The container that runs OpenClaw, as in the base.
     pub(super) fn container(&self) -> &Value {
         items(&self.document, "containerDefinitions").get(self.openclaw.index).unwrap_or(&Value::Null)
     }
 
-    /// The port that its command or environment names, where one does.
+    /// The port that its command or environment names, if any.
     #[must_use]
     pub fn named_port(&self) -> Option<NamedPort> {
         named_port(self.container())
@@ -116,19 +116,19 @@ impl BaseDefinition {
         &self.image
     }
 
-    /// `<container path of the EFS mount>/codex`: derived, never a constant, because the base may mount anywhere.
+    /// The codex home, `<container path of the EFS mount>/codex`: not a constant, because the base may mount anywhere.
     #[must_use]
     pub fn codex_home(&self) -> String {
         format!("{}/codex", self.container_path)
     }
 
-    /// Where OpenClaw has to look for its state: where the users' files are mounted.
+    /// The directory where OpenClaw must look for its state: the mount of the users' files.
     #[must_use]
     pub fn state_dir(&self) -> &str {
         if self.container_path.is_empty() { "/" } else { &self.container_path }
     }
 
-    /// The entry script, as the container sees it.
+    /// Path of the entry script inside the container.
     pub(super) fn entry_script(&self) -> String {
         format!("{}/{ENTRY_SCRIPT}", self.container_path)
     }
@@ -196,7 +196,7 @@ fn users_mount(
     let arn = arn.to_owned();
     let mounts = efs_mounts(document, container);
     let ours: Vec<&Mount> = mounts.iter().filter(|mount| mount.is_of(file_system_id)).collect();
-    // A volume with an access point of its own is shared on purpose; the user directory's is the other one.
+    // A volume with its own access point is shared on purpose, so the user directory's is the other one.
     let open: Vec<&Mount> = ours.iter().copied().filter(|mount| !mount.has_access_point()).collect();
     let mount = match (open.as_slice(), ours.as_slice()) {
         ([mount], _) | ([], [mount]) => **mount,
@@ -219,7 +219,7 @@ fn users_mount(
     Ok((text(mount.point, "sourceVolume").unwrap_or_default().to_owned(), path))
 }
 
-/// Refuses volumes that would show users' files to others, or that ECS would not start.
+/// Refuses volumes that would show users' files to others, or with which ECS would start no task.
 fn refuse_other_volumes(document: &Value, users: &str, arn: &str, file_system_id: &str) -> Result<(), BaseError> {
     for container in items(document, "containerDefinitions") {
         let open = efs_mounts(document, container).into_iter().find(|mount| {
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_mounts_on_the_file_system_the_one_without_an_access_point_is_the_users() {
+    fn of_several_mounts_the_one_without_an_access_point_is_the_users() {
         let with = |shared: Value| {
             let mut several = base(json!({"sourceVolume": "shared", "containerPath": "/shared"}));
             let mounts = several["containerDefinitions"][0]["mountPoints"].as_array_mut().unwrap();
@@ -358,19 +358,19 @@ mod tests {
         let own = json!({"fileSystemId": "fs-1", "authorizationConfig": {"accessPointId": "fsap-2"}});
         assert!(with_sidecar(own, "conf").is_ok());
         assert!(with_sidecar(json!({"fileSystemId": "fs-2", "rootDirectory": "/"}), "conf").is_ok());
-        // Nobody mounts it.
+        // No container mounts it.
         assert!(with_sidecar(json!({"fileSystemId": "fs-1"}), "scratch").is_ok());
     }
 
     #[test]
-    fn what_no_service_of_ours_could_run_is_refused() {
+    fn a_base_that_no_user_service_could_run_is_refused() {
         let document = || base(json!({"sourceVolume": "home", "containerPath": "/data"}));
         let mut at_launch = document();
         at_launch["volumes"].as_array_mut().unwrap().push(json!({"name": "ebs", "configuredAtLaunch": true}));
         assert_eq!(parse(at_launch).unwrap_err().code(), "launch_volume");
         let tags = |count: usize| -> Vec<Value> {
             let own = (0..count).map(|n| json!({"key": format!("key-{n}"), "value": "v"}));
-            // Neither those that are replaced nor AWS's own count.
+            // Tags that are replaced and AWS's own do not count.
             let others = ["openclaw:user-id", "openclaw:base-family", "aws:cloudformation:stack-name"];
             own.chain(others.map(|key| json!({"key": key, "value": "v"}))).collect()
         };

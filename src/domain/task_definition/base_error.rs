@@ -7,34 +7,34 @@ use super::{LABEL_ROLE, ROLE_OPENCLAW};
 /// Why the base family's newest revision cannot be cloned. The fix is in the infrastructure, not in the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BaseError {
-    /// The family that came back is not the one that was asked for, or holds a clone of ours (incident 1).
+    /// The family is not the one that was asked for, or contains a definition that this service wrote (incident 1).
     NotBare {
         /// The configured family.
         family: String,
         /// The ARN that was found.
         found: String,
     },
-    /// No container to run OpenClaw in.
+    /// The base has no container.
     NoContainer {
         /// The base revision.
         arn: String,
     },
-    /// What names the container is not in the base.
+    /// The setting names a container that the base does not have.
     NoSuchContainer {
         /// The base revision.
         arn: String,
-        /// What the setting says.
+        /// Value of the setting.
         named: String,
-        /// The containers that there are.
+        /// The base's containers.
         found: Vec<String>,
     },
-    /// Labels, or label and setting, name several containers.
+    /// Labels, or label and setting, name different containers.
     ContradictingNames {
         /// The base revision.
         arn: String,
         /// The containers that have the label.
         labelled: Vec<String>,
-        /// What the setting says.
+        /// Value of the setting.
         setting: Option<String>,
     },
     /// Several containers could be OpenClaw.
@@ -44,14 +44,14 @@ pub enum BaseError {
         /// Their names.
         candidates: Vec<String>,
     },
-    /// The container that would be OpenClaw may end without the task: an init container.
+    /// The only candidate for OpenClaw is not essential: it may end without the task, as an init container does.
     NotEssential {
         /// The base revision.
         arn: String,
         /// Its name.
         container: String,
     },
-    /// A volume of the users' file system would show a container every user's files.
+    /// A volume of the users' file system would show every user's files to a container.
     OpenVolume {
         /// The base revision.
         arn: String,
@@ -62,14 +62,14 @@ pub enum BaseError {
         /// The users' file system.
         file_system_id: String,
     },
-    /// A volume that only the service that runs the definition could configure.
+    /// A volume that is configured at launch, which this service does not do.
     LaunchVolume {
         /// The base revision.
         arn: String,
         /// The volume.
         volume: String,
     },
-    /// No room for the tags of a user.
+    /// The base has too many tags to add a user's.
     TooManyTags {
         /// The base revision.
         arn: String,
@@ -78,7 +78,7 @@ pub enum BaseError {
         /// How many it has.
         found: usize,
     },
-    /// Its environment makes OpenClaw look elsewhere than where files are staged.
+    /// Its environment makes OpenClaw look in another place than where files are staged.
     LooksElsewhere {
         /// The base revision.
         arn: String,
@@ -86,7 +86,7 @@ pub enum BaseError {
         container: String,
         /// The variable.
         variable: String,
-        /// Where OpenClaw would look; `None` where a secret brings the value.
+        /// Where OpenClaw would look; `None` if the value comes from a secret.
         looks_at: Option<String>,
         /// Where files are staged.
         staged_at: String,
@@ -95,7 +95,7 @@ pub enum BaseError {
     NoEfsMount {
         /// The base revision.
         arn: String,
-        /// The containers that there are.
+        /// The base's containers.
         containers: Vec<String>,
         /// The configured file system.
         file_system_id: String,
@@ -104,7 +104,7 @@ pub enum BaseError {
     OtherFileSystem {
         /// The base revision.
         arn: String,
-        /// What it mounts.
+        /// The file system that it mounts.
         mounted: String,
         /// The configured file system.
         file_system_id: String,
@@ -116,13 +116,13 @@ pub enum BaseError {
         /// The configured file system.
         file_system_id: String,
     },
-    /// What it asks for to keep tenants apart would not hold.
+    /// The isolation that it asks for would not protect tenants from each other.
     CannotIsolate {
         /// The base revision.
         arn: String,
         /// The container.
         container: String,
-        /// Why not.
+        /// The reason.
         why: String,
         /// What to change.
         fix: String,
@@ -131,7 +131,7 @@ pub enum BaseError {
     UnusableMount {
         /// The base revision.
         arn: String,
-        /// "read-only" or the like.
+        /// The reason, such as "read-only".
         why: String,
     },
     /// Users have roles of their own, which do not reach all that it mounts.
@@ -191,26 +191,26 @@ impl BaseError {
                 candidates.join(", ")
             ),
             Self::NotEssential { arn, container } => format!(
-                "container {container} of {arn} would be OpenClaw, because no essential one mounts the users' files; but it \
-                 is not essential, as an init container is not"
+                "container {container} of {arn} is the only candidate for OpenClaw, because no essential container mounts the \
+                 users' files; but it is not essential itself, like an init container"
             ),
             Self::OpenVolume { arn, container, volume, file_system_id } => format!(
                 "container {container} of {arn} mounts the users' file system {file_system_id} through volume {volume}, \
                  which has no access point: it would show one user the files of all others"
             ),
             Self::LaunchVolume { arn, volume } => format!(
-                "volume {volume} of {arn} is configured at launch, and this service launches tasks without a \
-                 configuration for it"
+                "volume {volume} of {arn} is configured at launch, but this service gives tasks no configuration \
+                 for it"
             ),
             Self::TooManyTags { arn, most, found } => {
-                format!("{arn} has {found} tags; with those that name the user, ECS takes {most}")
+                format!("{arn} has {found} tags; with the tags that name the user, ECS accepts only {most} of them")
             }
             Self::LooksElsewhere { arn, container, variable, looks_at: Some(looks_at), staged_at } => format!(
                 "{variable} in container {container} of {arn} makes OpenClaw look at {looks_at}, but users' files are \
                  staged at {staged_at}"
             ),
             Self::LooksElsewhere { arn, container, variable, looks_at: None, staged_at } => format!(
-                "a secret brings {variable} into container {container} of {arn}, so nobody knows whether OpenClaw looks \
+                "{variable} in container {container} of {arn} comes from a secret, so it is unknown whether OpenClaw looks \
                  at {staged_at}, where users' files are staged"
             ),
             Self::NoEfsMount { arn, containers, .. } => match containers.as_slice() {
@@ -232,7 +232,7 @@ impl BaseError {
                 format!("container {container} of {arn} asks for isolation, which would not hold: {why}")
             }
             Self::UnusableMount { arn, why } => format!(
-                "{arn} mounts the user directory {why}, but the container must be able to rotate its sign-in there"
+                "{arn} mounts the user directory {why}, but the container must be able to renew its sign-in there"
             ),
             Self::BeyondUserRole { arn, volume, file_system_id } => format!(
                 "{arn} mounts {file_system_id} by IAM as volume {volume}, and roles of users' own reach their own file system alone"
@@ -260,21 +260,20 @@ impl BaseError {
                 "mount the users' files into the container that runs OpenClaw, and let it be essential".into()
             }
             Self::OpenVolume { .. } => {
-                "give that volume an access point of its own, below which there is nothing of users', or leave it out"
-                    .into()
+                "give that volume its own access point, below which there are no users' files, or leave it out".into()
             }
             Self::LaunchVolume { .. } => "define the volume in the base itself, or leave it out".into(),
             Self::TooManyTags { most, .. } => format!("leave at most {most} tags on the base"),
             Self::LooksElsewhere { variable, .. } => format!(
-                "take {variable} out of the base: this service tells OpenClaw where the files are, from where the base mounts \
-                 the file system"
+                "remove {variable} from the base: this service tells OpenClaw where the files are, based on where the base \
+                 mounts the file system"
             ),
             Self::NoEfsMount { file_system_id, .. } => format!(
                 "add a volume with efsVolumeConfiguration for {file_system_id}, and a mountPoint for it in the container that \
                  runs OpenClaw"
             ),
             Self::OtherFileSystem { .. } => "make PROVISIONER_FILE_SYSTEM_ID and the base agree".into(),
-            Self::AmbiguousMount { .. } => "give the others access points of their own".into(),
+            Self::AmbiguousMount { .. } => "give the other mounts their own access points".into(),
             Self::CannotIsolate { fix, .. } => fix.clone(),
             Self::UnusableMount { .. } => "mount it writable, at an absolute path".into(),
             Self::BeyondUserRole { .. } => {

@@ -1,31 +1,31 @@
-//! Which container of a definition is OpenClaw. Nothing else decides it: pin, variables, secrets, entry script, labels,
-//! health and status follow the container that is chosen here.
+//! Which container of a definition is OpenClaw. This is decided only here: pin, variables, secrets, entry script, labels,
+//! health and status all use the container that is chosen here.
 
 use serde_json::Value;
 
 use super::base_error::BaseError;
 use super::{LABEL_ROLE, LABEL_USER, ROLE_OPENCLAW, items, text};
 
-/// Where OpenClaw looks for its state when nothing else is said: this directory of its home.
+/// The directory of its home where OpenClaw keeps its state by default.
 pub(super) const STATE_DIRECTORY: &str = ".openclaw";
-/// The variable that says it otherwise.
+/// The variable that names another state directory.
 pub(super) const STATE_DIR: &str = "OPENCLAW_STATE_DIR";
 
 /// The container of a base that runs OpenClaw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenClawContainer {
-    /// Its place among the containers.
+    /// Its index among the containers.
     pub(super) index: usize,
     /// Its name.
     pub name: String,
-    /// What tells.
+    /// How it was identified.
     pub told_by: ToldBy,
 }
 
-/// What tells which container is OpenClaw.
+/// How the container that runs OpenClaw was identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToldBy {
-    /// There is no other.
+    /// There is no other container.
     Only,
     /// The docker label [`LABEL_ROLE`].
     Label,
@@ -33,12 +33,12 @@ pub enum ToldBy {
     Setting,
     /// No other essential container mounts the users' files.
     Mount,
-    /// Of several that mount them it alone has them where OpenClaw keeps its state.
+    /// Several mount the users' files, but only this one mounts them where OpenClaw keeps its state.
     StateDirectory,
 }
 
 impl ToldBy {
-    /// In words, after "because".
+    /// The explanation, to be written after "because".
     #[must_use]
     pub const fn because(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ pub(super) struct Mount<'a> {
 }
 
 impl Mount<'_> {
-    /// Whether the volume has an access point of its own: such a one is shared on purpose.
+    /// Whether the volume has its own access point: such a volume is shared on purpose.
     pub(super) fn has_access_point(&self) -> bool {
         self.efs.pointer("/authorizationConfig/accessPointId").is_some_and(Value::is_string)
     }
@@ -75,7 +75,7 @@ impl Mount<'_> {
     }
 }
 
-/// The mounts of a container that are of EFS volumes.
+/// The EFS mounts of a container.
 pub(super) fn efs_mounts<'a>(document: &'a Value, container: &'a Value) -> Vec<Mount<'a>> {
     let efs_of = |volume: &str| {
         let mut named = items(document, "volumes").iter().filter(|other| text(other, "name") == Some(volume));
@@ -85,11 +85,11 @@ pub(super) fn efs_mounts<'a>(document: &'a Value, container: &'a Value) -> Vec<M
     points.filter_map(|point| Some(Mount { point, efs: efs_of(text(point, "sourceVolume")?)? })).collect()
 }
 
-/// Chooses the container of a base: the one that a label or the setting names, else the essential one that mounts the
-/// users' files, and of several the one that has them where OpenClaw keeps its state.
+/// Chooses the container of a base: the one that a label or the setting names; otherwise the essential one that mounts the
+/// users' files; of several, the one that mounts them where OpenClaw keeps its state.
 ///
 /// # Errors
-/// When none or several could be it, and when what names it contradicts the base.
+/// When no container or several could be OpenClaw, and when label or setting contradict the base.
 pub(super) fn choose(
     document: &Value,
     arn: &str,
@@ -131,8 +131,8 @@ pub(super) fn choose(
         let ours = efs_mounts(document, container).into_iter().filter(|mount| mount.is_of(file_system_id));
         ours.filter(|mount| !(only_writable && mount.is_read_only())).any(|mount| !mount.has_access_point())
     };
-    // Whoever may only read cannot rotate a sign-in; and a volume with an access point of its own is the users' only where
-    // there is no other.
+    // A read-only container cannot renew a sign-in. A volume with its own access point counts as the users' only if there
+    // is no other.
     let any_mount = |container: &Value| efs_mounts(document, container).iter().any(|mount| mount.is_of(file_system_id));
     let essential = |index: &usize| is_essential(&containers[*index]);
     let by_rank = [
@@ -156,7 +156,7 @@ pub(super) fn choose(
     }
 }
 
-/// Why no container could be it.
+/// Why no container could be OpenClaw.
 fn without_mount(
     document: &Value,
     containers: &[Value],
@@ -181,7 +181,7 @@ fn without_mount(
     }
 }
 
-/// Whether a container has the users' files where OpenClaw would look for its state.
+/// Whether a container mounts the users' files where OpenClaw would look for its state.
 fn is_at_state_directory(document: &Value, container: &Value, file_system_id: &str) -> bool {
     let environment = items(container, "environment");
     let stated = environment.iter().rfind(|entry| text(entry, "name") == Some(STATE_DIR));
@@ -194,19 +194,19 @@ fn is_at_state_directory(document: &Value, container: &Value, file_system_id: &s
     }
 }
 
-/// The container of a registered revision of ours that runs OpenClaw: the one that carries our labels. `None` when
-/// there is no container.
+/// The container that runs OpenClaw in a revision that this service registered: the one that carries our labels, else the
+/// first. `None` when there is no container.
 pub(in crate::domain) fn of_registered(document: &Value) -> Option<&Value> {
     let containers = items(document, "containerDefinitions");
     containers.iter().find(|container| carries_our_labels(container)).or_else(|| containers.first())
 }
 
-/// Whether this service wrote it.
+/// Whether this service wrote the container.
 pub(super) fn carries_our_labels(container: &Value) -> bool {
     container.get("dockerLabels").is_some_and(|labels| labels.get(LABEL_USER).is_some())
 }
 
-/// ECS's default is that a container is essential.
+/// Whether a container is essential, which is ECS's default.
 fn is_essential(container: &Value) -> bool {
     container.get("essential").and_then(Value::as_bool) != Some(false)
 }
@@ -219,10 +219,10 @@ fn all(containers: &[Value], is_meant: impl Fn(&Value) -> bool) -> Vec<usize> {
     containers.iter().enumerate().filter(|(_, container)| is_meant(container)).map(|(index, _)| index).collect()
 }
 
-/// Commands of OpenClaw's own command line that start a gateway: what a base says of an image whose entry point is OpenClaw.
+/// OpenClaw's own commands that start a gateway; a base names them if the image's entry point is OpenClaw.
 const OPENCLAW_COMMANDS: [&str; 2] = ["gateway", "daemon"];
 
-/// Whether a command's first word makes sense to nothing but an entry point that is OpenClaw itself.
+/// Whether a command's first word makes sense only if the entry point is OpenClaw itself.
 pub(super) fn is_for_openclaw(first: &Value) -> bool {
     first.as_str().is_some_and(|word| word.starts_with('-') || OPENCLAW_COMMANDS.contains(&word))
 }
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_essential_container_that_mounts_the_users_files_wherever_it_stands() {
+    fn the_essential_container_that_mounts_the_users_files_is_openclaw_at_any_position() {
         let openclaw = || mounting("openclaw", "home", "/home/node/.openclaw");
         let router = || json!({"name": "router", "essential": true});
         let init = || with(mounting("init", "home", "/data"), "essential", json!(false));
@@ -283,13 +283,13 @@ mod tests {
     }
 
     #[test]
-    fn of_several_the_one_that_has_the_files_at_its_state_directory_is_taken() {
+    fn of_several_the_one_that_mounts_the_files_at_its_state_directory_is_chosen() {
         let backup = || mounting("backup", "home", "/data");
         let openclaw = || mounting("openclaw", "home", "/home/node/.openclaw/");
         assert_eq!(chosen(vec![backup(), openclaw()], None), ok("openclaw", ToldBy::StateDirectory));
         let named = with(backup(), "environment", json!([{"name": STATE_DIR, "value": "/data/"}]));
         assert_eq!(chosen(vec![mounting("x", "home", "/x"), named], None), ok("backup", ToldBy::StateDirectory));
-        // One that may only read is not it.
+        // A read-only container is not chosen.
         let mut reader = mounting("reader", "home", "/home/node/.openclaw");
         reader["mountPoints"][0]["readOnly"] = json!(true);
         assert_eq!(chosen(vec![reader, backup()], None), ok("backup", ToldBy::Mount));
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_or_the_setting_names_it_and_both_have_to_agree() {
+    fn a_label_or_the_setting_names_the_container_and_both_must_agree() {
         let two = || [mounting("one", "home", "/x"), mounting("two", "home", "/y")];
         let [one, labelled_two] = [two()[0].clone(), labelled(two()[1].clone())];
         assert_eq!(chosen(two().to_vec(), Some("two")), ok("two", ToldBy::Setting));
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn where_none_can_be_it_the_reason_is_said() {
+    fn if_no_container_can_be_openclaw_the_error_says_why() {
         let init = with(mounting("init", "home", "/data"), "essential", json!(false));
         assert_eq!(chosen(vec![init, json!({"name": "openclaw"})], None), Err("container_not_essential"));
         assert_eq!(chosen(vec![json!({"name": "a"}), mounting("b", "other", "/b")], None), Err("other_file_system"));
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_of_ours_names_it_by_its_labels_and_one_without_is_its_first() {
+    fn a_registered_revision_marks_the_container_by_our_labels_else_it_is_the_first() {
         let of = |containers: Value| {
             let document = json!({"containerDefinitions": containers});
             of_registered(&document).map(|container| name(container).to_owned())

@@ -1,4 +1,4 @@
-//! A user's current revision: where the spec is read from.
+//! A user's current revision, which the spec is read from.
 
 use openclaw::openclaw_json::{GATEWAY_PORT, Surroundings};
 use openclaw::{Provider, Release, Warning};
@@ -14,27 +14,27 @@ use super::{
 use crate::domain::user_role::is_own_role;
 use crate::domain::{Architecture, CODEX_HOME, Spec, UserId};
 
-/// What AWS's SDK takes before a task role.
+/// Variables that AWS's SDK prefers to a task role.
 const AWS_KEYS: [&str; 4] =
     ["AWS_ACCESS_KEY_ID", "AWS_BEARER_TOKEN_BEDROCK", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"];
 
-/// Where a base may say that the workspace is.
+/// The variable in which a base may name the workspace.
 const WORKSPACE_DIR: &str = "OPENCLAW_WORKSPACE_DIR";
 
-/// What a user's registered revision says of itself.
+/// A user's registered revision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CurrentDefinition {
     /// ARN with revision.
     pub arn: String,
-    /// `false` once it is deregistered: running tasks stay, but no service can be pointed at it any more.
+    /// `false` after it was deregistered: running tasks stay, but no service can be updated to it any more.
     pub active: bool,
     /// The spec it was rendered from.
     pub spec: Spec,
-    /// Digest of what was rendered.
+    /// Digest of the rendered definition.
     pub digest: String,
     /// ARN of the base revision it was rendered from.
     pub base: Option<String>,
-    /// ARN of the user's revision before it.
+    /// ARN of the user's previous revision.
     pub previous: Option<String>,
     /// The access point that its EFS volume mounts through.
     pub access_point_id: Option<String>,
@@ -44,25 +44,25 @@ pub struct CurrentDefinition {
     pub container: String,
     /// The port that its command or environment names; `None` leaves it to `openclaw.json`.
     pub named_port: Option<u16>,
-    /// Where its environment says that OpenClaw's state is; an earlier build did not say it.
+    /// OpenClaw's state directory in its environment; earlier builds did not set it.
     pub state_dir: Option<String>,
-    /// Whether its environment says where the workspace is.
+    /// Whether its environment names the workspace.
     pub names_workspace: bool,
     /// `CODEX_HOME` in its environment.
     pub codex_home: Option<String>,
     /// Image of that container.
     pub image: String,
-    /// The release that it runs, and what the plan depends on beside.
+    /// The release that it runs, and what else its plan depends on.
     pub release: Release,
-    /// CPU units and memory in MiB, as registered.
+    /// CPU units.
     pub cpu: Option<u32>,
     /// Memory in MiB.
     pub memory_mib: Option<u32>,
-    /// What its task runs on.
+    /// CPU architecture of its task.
     pub architecture: Architecture,
-    /// Whether ECS watches the health of that container.
+    /// Whether ECS checks the health of that container.
     pub has_health_check: bool,
-    /// Whether the user's own processes can get at the credentials of the task role, which all users share.
+    /// Whether the user's own processes can read the credentials of the task role, which all users share.
     pub shares_task_role: bool,
     /// Whether its task role is the user's own.
     pub has_own_role: bool,
@@ -72,12 +72,12 @@ pub struct CurrentDefinition {
     pub drop: Vec<String>,
 }
 
-/// Why a revision cannot be taken for a user's own.
+/// Why a revision cannot be used as a user's own.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CurrentError {
-    /// Somebody else made the service, or the labels were lost.
+    /// Something else created the service, or the labels were lost.
     #[error(
-        "{arn} carries no spec of this service: whatever made it is not known here, and rendering over it could lose \
+        "{arn} carries no spec of this service: something unknown created it, and rendering over it could lose \
          its settings; delete the service, then provision again"
     )]
     NoSpec {
@@ -85,11 +85,11 @@ pub enum CurrentError {
         arn: String,
     },
     /// The spec does not parse.
-    #[error("the spec in the labels of {arn} does not parse ({problem}): it is left alone")]
+    #[error("the spec in the labels of {arn} does not parse ({problem}): nothing is changed")]
     BadSpec {
         /// The revision.
         arn: String,
-        /// What the parser said.
+        /// The parser's message.
         problem: String,
     },
     /// The revision belongs to another user.
@@ -97,18 +97,18 @@ pub enum CurrentError {
     OtherUser {
         /// The revision.
         arn: String,
-        /// Who it says it belongs to.
+        /// The user in its labels.
         owner: String,
-        /// Who was asked for.
+        /// The user of the request.
         user: String,
     },
 }
 
 impl CurrentDefinition {
-    /// Reads a revision that the service of `user` runs.
+    /// Parses the revision that the service of `user` runs.
     ///
     /// # Errors
-    /// When it is not one of ours or belongs to somebody else.
+    /// When this service did not write it, or it belongs to another user.
     pub fn parse(document: &Value, user: &UserId) -> Result<Self, CurrentError> {
         let arn = text(document, "taskDefinitionArn").unwrap_or_default().to_owned();
         let container = container::of_registered(document).cloned().unwrap_or_default();
@@ -121,8 +121,8 @@ impl CurrentDefinition {
         }
         let spec = serde_json::from_str(&spec)
             .map_err(|error| CurrentError::BadSpec { arn: arn.clone(), problem: error.to_string() })?;
-        // Not just any volume's access point: the base may mount a shared directory through one of its own, and a
-        // delete of this user must never take that away from everybody.
+        // Only the volume with the access point of the label: the base may mount a shared directory through another access
+        // point, and deleting this user must never remove that from everybody.
         let access_point_id = label(LABEL_ACCESS_POINT);
         let file_system_id = items(document, "volumes").iter().find_map(|volume| {
             let efs = volume.get("efsVolumeConfiguration")?;
@@ -165,7 +165,7 @@ impl CurrentDefinition {
         })
     }
 
-    /// What its user's caller should know of it.
+    /// Warnings for the caller.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = self.release.warnings(self.spec.provider);
@@ -173,7 +173,7 @@ impl CurrentDefinition {
         warnings
     }
 
-    /// What there is to say of who gets at the task role's credentials.
+    /// The warning about access to the task role's credentials, if there is one.
     #[must_use]
     pub fn isolation_warning(&self) -> Option<Warning> {
         let has_own_keys =
@@ -185,12 +185,12 @@ impl CurrentDefinition {
         }
     }
 
-    /// What the user's `openclaw.json` has to go with.
+    /// Port and workspace that the user's `openclaw.json` must match.
     #[must_use]
     pub fn surroundings(&self) -> Surroundings {
-        // In a home's own `.openclaw` the workspace of every release is below the mount anyway.
+        // In `.openclaw` of a home, every release has its workspace below the mount anyway.
         let is_in_a_home = |state: &String| state.rsplit('/').next() == Some(container::STATE_DIRECTORY);
-        // What a base says itself counts less than the file, and is its own choice.
+        // The file would override the base's own workspace, so a base that names one keeps it.
         let is_due = |state: &&String| !is_in_a_home(state) && !self.names_workspace;
         Surroundings {
             port: self.named_port.unwrap_or(GATEWAY_PORT),

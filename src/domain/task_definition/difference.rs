@@ -1,8 +1,8 @@
-//! What changes between two definitions, as a JSON Patch (RFC 6902) that may be shown.
+//! The differences between two definitions, as a JSON Patch (RFC 6902) that contains no secrets.
 //!
-//! Lists whose items have names (containers, volumes, variables, secrets, tags) are objects by name in it, so that an entry more is one
-//! line and no other one moves. What the API shows of no user is not in it: values of variables and labels, ARNs of secrets, access
-//! points. That such a value changes is shown, and nothing of the value.
+//! Lists whose items have names (containers, volumes, variables, secrets, tags) become objects by name, so that a new entry is one
+//! line and no other entry moves. The patch hides what the API never shows: values of variables and labels, ARNs of secrets, access
+//! points. It shows that such a value changes, but not the value.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use serde_json::{Map, Value, json};
 
 use super::{LABEL_ACCESS_POINT, LABEL_DIGEST, LABEL_PREFIX, LABEL_PREVIOUS, LABEL_SPEC, OUTPUT_MEMBERS, text};
 
-/// In the place of a value that is not shown.
+/// Shown in place of a hidden value.
 const NOT_SHOWN: &str = "(not shown)";
-/// Before a value that is not shown, for as long as two are compared. No value of ECS has a NUL in it.
+/// Prefix of a hidden value while two are compared. No value of ECS contains a NUL.
 const HIDDEN: char = '\0';
-/// Labels that are another one for every user or every time.
+/// Labels that differ for every user or every revision.
 const OF_EVERY_REVISION: [&str; 4] = [LABEL_SPEC, LABEL_ACCESS_POINT, LABEL_DIGEST, LABEL_PREVIOUS];
-/// Members whose items have names, and what their name is called.
+/// Members whose items have names, and the member that holds the name.
 const NAMED: [(&str, &str); 6] = [
     ("containerDefinitions", "name"),
     ("volumes", "name"),
@@ -26,10 +26,11 @@ const NAMED: [(&str, &str); 6] = [
     ("secretOptions", "name"),
     ("tags", "key"),
 ];
-/// Members none of whose values are shown.
+/// Members whose values are all hidden.
 const HIDES: [&str; 4] = ["environment", "secrets", "secretOptions", "accessPointId"];
 
-/// From `before` to `after`, both in the shape of the ECS API with the tags in them. What is replaced or removed is named first by a `test`.
+/// The patch from `before` to `after`, both in the shape of the ECS API with their tags. Before each replace and remove, a
+/// `test` names the old value.
 #[must_use]
 pub fn difference(before: &Value, after: &Value) -> Value {
     let (before, after) = (comparable(before), comparable(after));
@@ -78,7 +79,7 @@ fn by_name(value: &mut Value) {
     }
 }
 
-/// What a log driver other than CloudWatch's is told may be a token.
+/// Hides the options of log drivers other than CloudWatch's: they may contain a token.
 fn hide_options(members: &mut Map<String, Value>) {
     if members.get("logDriver").is_some_and(|driver| driver != "awslogs")
         && let Some(options) = members.get_mut("options")
@@ -87,7 +88,7 @@ fn hide_options(members: &mut Map<String, Value>) {
     }
 }
 
-/// The items by their names; left as they are where one has none.
+/// Turns a list into an object by name; the list stays if an item has no name or a name occurs twice.
 fn keyed(list: &mut Value, key: &str) {
     let Value::Array(items) = list else { return };
     let mut named = BTreeMap::new();
@@ -106,7 +107,7 @@ fn keyed(list: &mut Value, key: &str) {
     *list = Value::Object(named.into_iter().collect());
 }
 
-/// Which base it is from is shown; what a caller has labelled is not.
+/// Hides the values of a caller's labels; the label with the base is shown.
 fn labels(value: &mut Value) {
     let Some(labels) = value.as_object_mut() else { return };
     labels.retain(|name, _| !OF_EVERY_REVISION.contains(&name.as_str()));
@@ -115,7 +116,7 @@ fn labels(value: &mut Value) {
     }
 }
 
-/// Marks every text in it as one that is not shown.
+/// Marks every text in a value as hidden.
 fn mark(value: &mut Value) {
     match value {
         Value::String(text) if !text.starts_with(HIDDEN) => text.insert(0, HIDDEN),
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_same_makes_no_patch_whatever_the_order_of_its_named_items() {
+    fn equal_definitions_make_an_empty_patch_in_any_order_of_named_items() {
         let before = definition("i:1", &[("A", "1"), ("B", "2")]);
         let mut after = definition("i:1", &[("B", "2"), ("A", "1")]);
         after["revision"] = json!(8);
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_is_named_before_it_is_replaced() {
+    fn the_old_value_is_named_before_it_is_replaced() {
         let patch = difference(&definition("i:1", &[]), &definition("i:2", &[]));
         let path = "/containerDefinitions/openclaw/image";
         let expected = json!([
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn that_a_hidden_value_changes_is_shown_and_nothing_of_the_value() {
+    fn the_patch_shows_that_a_hidden_value_changes_but_not_the_value() {
         let before = definition("i:1", &[("GONE", "hush"), ("TZ", "hush")]);
         let mut after = definition("i:1", &[("NEW", "hush"), ("TZ", "hush, too")]);
         let container = &mut after["containerDefinitions"][0];
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_comes_brings_none_of_its_values() {
+    fn a_new_container_is_shown_without_its_hidden_values() {
         let before = definition("i:1", &[]);
         let mut after = before.clone();
         let sidecar = json!({"name": "proxy", "image": "p:1", "environment": [{"name": "KEY", "value": "hush"}]});

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-/// Merges `ours` into a container's name–value list: base order kept, ours win in place, new ones appended by name,
-/// every name once (incident 8: CODEX_HOME stood there twice, and which one counts is up to the runtime). Where the
-/// base itself repeats a name, its last value stays, as a shell would have it.
+/// Merges `ours` into a container's name–value list: the base's order is kept, our values replace the base's in place, new
+/// names are appended in order, and every name is there once (incident 8: CODEX_HOME was there twice, and the runtime decides
+/// which one counts). If the base itself repeats a name, its last value stays, as in a shell.
 pub(super) fn merge(list: &[Value], key: &str, ours: &BTreeMap<&str, &str>) -> Vec<Value> {
     let mut merged: Vec<Value> = Vec::with_capacity(list.len() + ours.len());
     let mut at: BTreeMap<String, usize> = BTreeMap::new();
@@ -28,8 +28,8 @@ pub(super) fn merge(list: &[Value], key: &str, ours: &BTreeMap<&str, &str>) -> V
     merged
 }
 
-/// Sets `member` of a container to the merge of what is there and `ours`; drops from it the names in `taken`, which
-/// stand in the container's other list: ECS refuses a name that is both a variable and a secret.
+/// Merges `ours` into `member` of a container, without the names in `taken`, which are in the container's other list: ECS
+/// refuses a name that is both a variable and a secret.
 pub(super) fn merge_into(
     container: &mut Map<String, Value>,
     member: &str,
@@ -58,14 +58,14 @@ mod tests {
 
     /// Incident 8: CODEX_HOME was appended although the base already had it.
     #[test]
-    fn a_name_that_the_base_has_is_replaced_in_place_and_stands_once() {
+    fn a_name_that_the_base_has_is_replaced_in_place_and_occurs_once() {
         let ours = BTreeMap::from([("CODEX_HOME", "/ours"), ("NEW", "n")]);
         let base = env(&[("A", "1"), ("CODEX_HOME", "/base"), ("B", "2"), ("CODEX_HOME", "/again"), ("A", "3")]);
         assert_eq!(merge(&base, "value", &ours), env(&[("A", "3"), ("CODEX_HOME", "/ours"), ("B", "2"), ("NEW", "n")]));
     }
 
     #[test]
-    fn a_secret_takes_its_name_from_the_plain_variables() {
+    fn a_secret_replaces_the_plain_variable_of_its_name() {
         let mut container =
             Map::from_iter([("environment".to_owned(), Value::Array(env(&[("K", "plain"), ("A", "1")])))]);
         let secrets = BTreeMap::from([("K", "arn")]);

@@ -1,9 +1,9 @@
 //! The drop to the agent's user: a tenant's process never sees where the task role's credentials are.
 //!
-//! ECS writes that place into the environment of every container, and only the same user reads `/proc/<pid>/environ`. So the
-//! container starts as root, and the very first programs in it, both from the image, take the variable away and then the rights.
-//! In that order: `setpriv` first would leave a moment in which a process of the tenant's user still has the variable, at every
-//! health check.
+//! ECS writes their address into the environment of every container, and only the same user can read `/proc/<pid>/environ`. So
+//! the container starts as root, and its first two programs, both from the image, remove the variable and then the rights.
+//! The order matters: with `setpriv` first, a process of the tenant's user would still have the variable for a moment at
+//! every health check.
 
 use openclaw::Invalid;
 use serde_json::{Map, Value, json};
@@ -13,24 +13,24 @@ use super::container::{STATE_DIRECTORY, is_for_openclaw, name};
 use super::{items, text};
 use crate::domain::user_spec::Spec;
 
-/// The docker label by which a base asks for the drop; see [`WITHOUT_ROLE`] and [`WITH_ROLE`].
+/// The docker label with which a base asks for the drop; see [`WITHOUT_ROLE`] and [`WITH_ROLE`].
 pub const LABEL_ISOLATION: &str = "openclaw.provisioner.isolation";
-/// The value of [`LABEL_ISOLATION`] with which the agent gets no credentials of the task role.
+/// Value of [`LABEL_ISOLATION`]: the agent gets no credentials of the task role.
 pub const WITHOUT_ROLE: &str = "without-role";
-/// The value of [`LABEL_ISOLATION`] with which the agent keeps them: it needs the role itself, as with Bedrock.
+/// Value of [`LABEL_ISOLATION`]: the agent keeps the credentials, because it needs the role itself, for example for Bedrock.
 pub const WITH_ROLE: &str = "with-role";
-/// The docker label by which a base says where its image has `setpriv`, if not at `/usr/bin/setpriv`.
+/// The docker label with the path of the image's `setpriv`, if it is not `/usr/bin/setpriv`.
 pub const LABEL_SETPRIV: &str = "openclaw.provisioner.setpriv";
 
-/// Where util-linux has it in Debian, and so in upstream's image.
+/// Path of util-linux's `setpriv` in Debian, and so in upstream's image.
 pub(super) const SETPRIV: &str = "/usr/bin/setpriv";
 const ENV: &str = "/usr/bin/env";
-/// Where the role's credentials are, in the environment of every container (ECS developer guide, "Task IAM role").
+/// The variable with the address of the role's credentials, in every container (ECS developer guide, "Task IAM role").
 const CREDENTIALS: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
 
-/// Docker's default capabilities, which Fargate gives too, without SETUID, SETGID, SETPCAP and KILL: the first three are for the
-/// drop, and the init process needs the last to pass SIGTERM on. By name, because Fargate drops any and adds only SYS_PTRACE (ECS
-/// API reference, KernelCapabilities), so that ALL could not be followed by four to add.
+/// Capabilities to drop: Docker's defaults, which Fargate gives too, without SETUID, SETGID, SETPCAP and KILL. The first three are
+/// needed for the drop, and the init process needs the last to pass SIGTERM on. They are listed by name, because Fargate can drop
+/// any but add only SYS_PTRACE (ECS API reference, KernelCapabilities): after dropping ALL, these four could not be added again.
 const DROPPED: [&str; 10] = [
     "AUDIT_WRITE",
     "CHOWN",
@@ -44,16 +44,16 @@ const DROPPED: [&str; 10] = [
     "SYS_CHROOT",
 ];
 
-/// User and group of the agent where the base names none but root: upstream's `node`.
+/// User and group of the agent if the base names none, or root: upstream's `node`.
 const AGENT: (u32, u32) = (1000, 1000);
 /// Its home in upstream's image.
 const HOME: &str = "/home/node";
 
-/// Variables that decide what code the dynamic linker and the C library load into a program, also as root (ld.so(8), setlocale(3)).
-/// All that begin with `LD_` do.
+/// Variables that make the dynamic linker or the C library load code into a program, also as root (ld.so(8), setlocale(3)).
+/// All variables that begin with `LD_` do so, too.
 const LOADER_VARIABLES: [&str; 4] = ["GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH", "NLSPATH"];
 
-/// What is loaded from the image before the drop: a mount below one of these, or over one, could bring the tenant's own.
+/// Paths that are loaded from the image before the drop: a mount below or over one could replace it with the tenant's files.
 const TRUSTED: [&str; 14] = [
     "/bin",
     "/etc/ld.so.cache",
@@ -71,7 +71,7 @@ const TRUSTED: [&str; 14] = [
     "/usr/local/lib",
 ];
 
-/// What drops rights itself, and cannot after ours.
+/// Programs that drop rights themselves, which fails after our drop.
 const DROPS_ITSELF: [&str; 6] = ["gosu", "runuser", "setpriv", "su", "su-exec", "sudo"];
 
 /// The drop that a base asks for.
@@ -85,10 +85,10 @@ pub struct Isolation {
 }
 
 impl Isolation {
-    /// What the container at `index` asks for; `mount` is where it has the users' files.
+    /// The drop that the container at `index` asks for; `mount` is its mount of the users' files.
     ///
     /// # Errors
-    /// When what is asked for would not hold.
+    /// When the isolation would not protect tenants from each other.
     pub(super) fn asked_by(document: &Value, index: usize, mount: &str, arn: &str) -> Result<Option<Self>, BaseError> {
         let containers = items(document, "containerDefinitions");
         let is_asked = |container: &Value| label(container, LABEL_ISOLATION).is_some();
@@ -118,7 +118,7 @@ impl Isolation {
         };
         let (uid, gid) = agent(text(container, "user").unwrap_or_default()).ok_or_else(|| {
             refused(
-                "user is a name, or has the group of root, and the drop needs both numbers".into(),
+                "user is a name, or has root's group, but the drop needs both as numbers".into(),
                 "set user to numbers, such as 1000:1000",
             )
         })?;
@@ -126,7 +126,7 @@ impl Isolation {
         let is_plain =
             setpriv.starts_with('/') && !setpriv.contains('=') && normal(&setpriv).as_ref() == Some(&setpriv);
         if !is_plain {
-            let why = format!("{LABEL_SETPRIV} is no absolute path without . and ..");
+            let why = format!("{LABEL_SETPRIV} is not an absolute path without . and ..");
             return Err(refused(why, "name the image's own setpriv of util-linux, such as /usr/bin/setpriv"));
         }
         if let Some((why, fix)) = obstacle(document, container, &setpriv, keeps_role) {
@@ -143,19 +143,19 @@ impl Isolation {
         (self.uid, self.gid)
     }
 
-    /// Whether the agent can fetch the task role's credentials all the same.
+    /// Whether the agent can still fetch the task role's credentials.
     #[must_use]
     pub const fn keeps_role(&self) -> bool {
         self.keeps_role
     }
 
-    /// Where the image has to have `setpriv`.
+    /// Path that `setpriv` must have in the image.
     #[must_use]
     pub fn setpriv(&self) -> &str {
         &self.setpriv
     }
 
-    /// The words that a command is put behind.
+    /// The command words of the drop, which come before a command.
     fn prefix(&self) -> Vec<Value> {
         let without = [ENV, "-u", CREDENTIALS].into_iter().filter(|_| !self.keeps_role).map(str::to_owned);
         let (uid, gid) = (self.uid, self.gid);
@@ -164,15 +164,15 @@ impl Isolation {
         without.chain(drop).chain(rest.map(str::to_owned)).map(Value::String).collect()
     }
 
-    /// Puts the drop before everything that the container and its health check run. `upstream` is what the image is
-    /// taken to run where nothing is named: an `entryPoint` replaces the image's own, and its `CMD`.
+    /// Puts the drop before everything that the container and its health check run. `upstream` is the command that is assumed
+    /// if the base names none: an `entryPoint` replaces both the image's own and its `CMD`.
     pub(super) fn apply(&self, container: &mut Map<String, Value>, upstream: &str) {
         let words = |member: &str| container.get(member).and_then(Value::as_array).cloned().unwrap_or_default();
         let (entry_point, command) = (words("entryPoint"), words("command"));
         let upstream = |count: usize| upstream.split(' ').take(count).map(|word| json!(word)).collect::<Vec<_>>();
         let runs = match (entry_point.as_slice(), command.as_slice()) {
             ([], []) => upstream(usize::MAX),
-            // Meant for an entry point of the image that is OpenClaw itself.
+            // The command is meant for an image whose entry point is OpenClaw itself.
             ([], [first, ..]) if is_for_openclaw(first) => [upstream(2), command].concat(),
             _ => [entry_point, command].concat(),
         };
@@ -190,7 +190,7 @@ impl Isolation {
                 check["command"] = Value::Array(command);
             }
         }
-        // Docker sets it to root's for a container that starts as root.
+        // Docker sets HOME to root's home in a container that starts as root.
         let has_home = ["environment", "secrets"].iter().any(|member| {
             container
                 .get(*member)
@@ -205,20 +205,20 @@ impl Isolation {
         }
     }
 
-    /// A health check behind the drop; `None` where there is none.
+    /// A health check with the drop before it; `None` if there is no check.
     fn check(&self, asked: Vec<Value>) -> Option<Vec<Value>> {
         let kind = asked.first().and_then(Value::as_str)?;
         let runs = match kind {
             "NONE" => return None,
             "CMD" => asked[1..].to_vec(),
             "CMD-SHELL" => [vec![json!("/bin/sh"), json!("-c")], asked[1..].to_vec()].concat(),
-            // Docker refuses it; should anything run it, then as the agent.
+            // Docker refuses this form; if anything runs it nevertheless, then as the agent.
             _ => asked,
         };
         Some([vec![json!("CMD")], self.prefix(), runs].concat())
     }
 
-    /// Refuses what a caller may not put into a container that starts as root.
+    /// Refuses a caller's variables and secrets that are dangerous in a container that starts as root.
     ///
     /// # Errors
     /// Names the variable or secret.
@@ -236,8 +236,8 @@ impl Isolation {
     }
 }
 
-/// Whether the agent of a registered revision can get at the task role's credentials: what it says that it runs counts, not
-/// what its label asks for.
+/// Whether the agent of a registered revision can read the task role's credentials. The commands of the revision decide, not
+/// its label.
 pub(super) fn shares_task_role(document: &Value, container: &Value) -> bool {
     if text(document, "taskRoleArn").is_none_or(str::is_empty) {
         return false;
@@ -272,7 +272,7 @@ pub(super) fn drop_of(container: &Value) -> Vec<String> {
     words.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// What keeps the drop from holding, and what to change.
+/// Why the drop would not be effective, and what to change.
 fn obstacle(document: &Value, container: &Value, setpriv: &str, keeps_role: bool) -> Option<(String, &'static str)> {
     let named = ["environment", "secrets"].into_iter().flat_map(|member| items(container, member));
     if let Some(variable) = named.filter_map(|entry| text(entry, "name")).find(|name| is_for_the_loader(name)) {
@@ -297,7 +297,7 @@ fn obstacle(document: &Value, container: &Value, setpriv: &str, keeps_role: bool
         });
         if let Some(trusted) = hides {
             let path = openclaw::shown(path);
-            let why = format!("the mount at {path} would lie over {trusted}, which has to come from the image");
+            let why = format!("the mount at {path} would cover {trusted}, which must come from the image");
             return Some((why, "mount it elsewhere, such as at /home/node/.openclaw or /data"));
         }
     }
@@ -309,11 +309,11 @@ fn obstacle(document: &Value, container: &Value, setpriv: &str, keeps_role: bool
     let first = items(container, "entryPoint").iter().chain(items(container, "command")).next().and_then(Value::as_str);
     let program = first.and_then(|word| word.rsplit('/').next());
     let itself = program.filter(|program| DROPS_ITSELF.contains(program))?;
-    let why = format!("it drops rights itself, with {itself}, which no longer can after the drop");
-    Some((why, "leave that to this service: name what is run after it"))
+    let why = format!("its command drops rights itself, with {itself}, which fails after the drop");
+    Some((why, "leave that to this service: name only the program that is run after it"))
 }
 
-/// User and group in numbers, of what the base says in `user`; those of the agent where it is root, or nothing is said.
+/// User and group numbers from the base's `user`; those of [`AGENT`] if it is root or empty.
 fn agent(user: &str) -> Option<(u32, u32)> {
     let (uid, gid) = user.split_once(':').map_or((user, None), |(uid, gid)| (uid, Some(gid)));
     if matches!(uid, "" | "root") || uid.parse() == Ok(0_u32) {
@@ -332,14 +332,14 @@ pub(super) fn label<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
     container.get("dockerLabels").and_then(|labels| text(labels, name))
 }
 
-/// An absolute path without doubled and trailing slashes and `.`; `None` where it is relative or goes up.
+/// An absolute path without double slashes, trailing slashes and `.`; `None` if it is relative or contains `..`.
 fn normal(path: &str) -> Option<String> {
     let parts = path.strip_prefix('/')?.split('/').filter(|part| !part.is_empty() && *part != ".");
     let parts: Vec<&str> = parts.collect();
     (!parts.contains(&"..")).then(|| format!("/{}", parts.join("/")))
 }
 
-/// Whether a path is another one or below it.
+/// Whether a path is equal to another one or below it.
 fn is_below(path: &str, other: &str) -> bool {
     other == "/" || path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -1,5 +1,5 @@
-//! What a base lacks, in words for whoever deploys it: what keeps users' containers from starting, and what makes them
-//! worse than they could be. Rendering needs none of it; ECS, or OpenClaw in the container, does.
+//! Problems of a base, for the people who deploy it: those that keep users' containers from starting, and those that make
+//! them work worse. Rendering works without these checks; ECS, or OpenClaw in the container, does not.
 
 use openclaw::entry::UPSTREAM_COMMAND;
 use openclaw::openclaw_json::GATEWAY_PORT;
@@ -12,29 +12,29 @@ use super::release::{Named, resolve_release};
 use super::{BaseDefinition, BaseError, container, has_health_check, items, text};
 use crate::domain::{RawSize, ReleaseDefaults, Size};
 
-/// What the settings say that a base has to go with.
+/// The settings that a base must match.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
     /// The bare base family.
     pub family: &'a str,
-    /// Where users' files are staged.
+    /// The file system that users' files are staged on.
     pub file_system_id: &'a str,
-    /// What holds for the whole fleet.
+    /// Defaults of the whole fleet.
     pub release: &'a ReleaseDefaults,
     /// User and group number of the access points.
     pub owner: (u32, u32),
 }
 
-/// A base, looked at from all sides.
+/// A base and everything that is wrong with it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BaseJudgement {
     /// The base, if it can be cloned.
     pub base: Option<BaseDefinition>,
-    /// Image of the container that runs OpenClaw, also of a base that cannot be cloned.
+    /// Image of the container that runs OpenClaw, even if the base cannot be cloned.
     pub image: Option<String>,
     /// The release that it runs, if anything names it.
     pub release: Option<OpenClawVersion>,
-    /// What is wrong with it, failures first.
+    /// Its problems, failures first.
     pub findings: Vec<BaseFinding>,
 }
 
@@ -43,42 +43,42 @@ pub struct BaseJudgement {
 pub enum Severity {
     /// No user's container starts, or none is signed in.
     Fail,
-    /// It works, and not as well as it could.
+    /// Containers work, but not as well as they could.
     Warn,
 }
 
-/// Something that is wrong with a base.
+/// A problem of a base.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BaseFinding {
     /// It cannot be cloned.
     Unusable(BaseError),
     /// ECS would not run it on Fargate.
     NotFargate,
-    /// Fargate knows no other network mode.
+    /// The network mode is not awsvpc, the only one on Fargate.
     NotAwsvpc {
-        /// What it says; ECS takes nothing for `bridge`.
+        /// The network mode; none means `bridge` to ECS.
         found: Option<String>,
     },
-    /// CPU and memory of the task are missing, or Fargate does not have them.
+    /// CPU and memory of the task are missing, or are not a Fargate size.
     NoFargateSize {
-        /// What it says.
+        /// The task's CPU.
         cpu: Option<String>,
-        /// What it says.
+        /// The task's memory.
         memory: Option<String>,
     },
-    /// Nobody to pull images, fetch secrets and write logs.
+    /// There is no role to pull images, fetch secrets and write logs with.
     NoExecutionRole,
-    /// Nobody to mount the file system as.
+    /// There is no role to mount the file system with.
     NoTaskRole,
-    /// Older than any plan.
+    /// The release is older than any plan.
     ReleaseTooOld(Invalid),
-    /// "Running" is all that readiness can mean.
+    /// There is no health check, so a running container counts as ready.
     NoHealthCheck,
-    /// Whoever reaches the file system can mount it.
+    /// Anybody with network access to the file system can mount it.
     NoIamOnVolume,
-    /// Who the container runs as is not who the files belong to, or not said.
+    /// The container's user is not the owner of the files, or is not set.
     OtherUser {
-        /// What the container says.
+        /// The container's `user`.
         found: Option<String>,
         /// User and group number of the access points.
         owner: (u32, u32),
@@ -87,27 +87,27 @@ pub enum BaseFinding {
     RunsDefaultCommand,
     /// The health check asks another port than OpenClaw listens on.
     HealthCheckPort {
-        /// What it asks.
+        /// The port of the health check.
         asks: u16,
-        /// What OpenClaw listens on.
+        /// The port that OpenClaw listens on.
         port: u16,
     },
-    /// Ports are mapped, and OpenClaw's is not among them.
+    /// Ports are mapped, but OpenClaw's is not among them.
     PortNotMapped {
-        /// What is mapped.
+        /// The mapped ports.
         mapped: Vec<u16>,
-        /// What OpenClaw listens on.
+        /// The port that OpenClaw listens on.
         port: u16,
     },
-    /// It does not keep the task role's credentials from users' processes: it does not ask for that.
+    /// It does not ask for isolation, so users' processes can read the task role's credentials.
     NotIsolated,
-    /// It drops rights, and lets users' processes have the task role's credentials.
+    /// It drops rights, but users' processes can still read the task role's credentials.
     KeepsTaskRole,
-    /// Nobody knows whether its image has what drops rights.
+    /// It is unknown whether its image has the program that drops rights.
     SetprivUnknown {
         /// The image.
         image: String,
-        /// Where it has to be.
+        /// The expected path of the program.
         setpriv: String,
     },
     /// Another container, which has the task role's credentials, mounts the users' files.
@@ -115,14 +115,14 @@ pub enum BaseFinding {
         /// Its name.
         container: String,
     },
-    /// Files in S3 may say what this service cannot see.
+    /// Environment files in S3 may set variables that this service cannot see.
     EnvironmentFiles,
-    /// What the release makes of it.
+    /// A warning of the release.
     Release(Warning),
 }
 
 impl BaseJudgement {
-    /// Judges what DescribeTaskDefinition answered for the base family; `tags` stand beside the definition.
+    /// Checks the answer of DescribeTaskDefinition for the base family; `tags` are beside the definition in the response.
     #[must_use]
     pub fn of(document: &Value, tags: Vec<Value>, expected: Expected<'_>) -> Self {
         let Expected { family, file_system_id, release: defaults, owner } = expected;
@@ -130,7 +130,7 @@ impl BaseJudgement {
         let containers = items(document, "containerDefinitions");
         let named = defaults.container.as_deref();
         let chosen = container::choose(document, family, file_system_id, named).ok();
-        // One that cannot be chosen is judged as the first, so that all that is wrong is told at once.
+        // If no container can be chosen, the first is checked, so that all problems are reported at once.
         let container = chosen.map_or_else(|| containers.first(), |chosen| containers.get(chosen.index));
         let image = container.and_then(|container| text(container, "image")).map(str::to_owned);
         let mut findings = of_task(document);
@@ -164,7 +164,7 @@ impl BaseJudgement {
 
 fn of_task(document: &Value) -> Vec<BaseFinding> {
     let mut findings = Vec::new();
-    // What ECS found it compatible with counts as well: only that is checked when a service is made.
+    // ECS's own `compatibilities` count as well: CreateService checks only those.
     let compatibilities = ["requiresCompatibilities", "compatibilities"];
     if !compatibilities.iter().any(|member| items(document, member).iter().any(|item| item == "FARGATE")) {
         findings.push(BaseFinding::NotFargate);
@@ -189,7 +189,7 @@ fn of_isolation(base: &BaseDefinition) -> Vec<BaseFinding> {
     let Some(isolation) = base.isolation() else { return vec![BaseFinding::NotIsolated] };
     let mut findings = Vec::new();
     findings.extend(isolation.keeps_role().then_some(BaseFinding::KeepsTaskRole));
-    // Upstream's images are Debian's, where util-linux cannot be taken out; what is built from them by infra/ is the same.
+    // Upstream's images are Debian's, which always have util-linux; so are the images that infra/ builds from them.
     let is_known = ["/openclaw/openclaw:", "/openclaw/openclaw@", "/openclaw-extended:", "/openclaw-extended@"];
     let is_named = isolation::label(base.container(), LABEL_SETPRIV).is_some();
     if !is_named && !is_known.iter().any(|part| base.image().contains(part)) {
@@ -232,7 +232,7 @@ fn of_container(container: &Value, owner: (u32, u32), isolation: Option<&Isolati
     findings
 }
 
-/// Whether `uid` or `uid:gid`, in numbers, is the owner; a name means what the image says, which is not known here.
+/// Whether `uid` or `uid:gid`, in numbers, is the owner. Only the image knows what a name means, so a name is not.
 fn is_owner(user: &str, (uid, gid): (u32, u32)) -> bool {
     let (user, group) = user.split_once(':').map_or((user, None), |(user, group)| (user, Some(group)));
     user.parse() == Ok(uid) && group.is_none_or(|group| group.parse() == Ok(gid))
@@ -329,10 +329,10 @@ impl BaseFinding {
             Self::Unusable(error) => error.problem(),
             Self::NotFargate => "not for Fargate".into(),
             Self::NotAwsvpc { found } => {
-                format!("the network mode is {}, and Fargate has awsvpc alone", or_nothing(found))
+                format!("the network mode is {}, but Fargate has only awsvpc", or_nothing(found))
             }
             Self::NoFargateSize { cpu, memory } => {
-                format!("the size is no Fargate size: cpu {}, memory {}", or_nothing(cpu), or_nothing(memory))
+                format!("not a Fargate size: cpu {}, memory {}", or_nothing(cpu), or_nothing(memory))
             }
             Self::NoExecutionRole => {
                 "no execution role, with which ECS pulls images, fetches secrets and writes logs".into()
@@ -353,11 +353,11 @@ impl BaseFinding {
                 format!("the container of OpenClaw runs as {found}, and users' files belong to {uid}:{gid}")
             }
             Self::OtherUser { found: None, owner: (uid, gid) } => {
-                format!("nothing says whom the container of OpenClaw runs as; users' files belong to {uid}:{gid}")
+                format!("the container of OpenClaw sets no user, and users' files belong to {uid}:{gid}")
             }
             Self::RunsDefaultCommand => format!(
-                "the container of OpenClaw names neither command nor entry point: the image's own entry point stays, and is \
-                 given the entry script, which runs upstream's command: {UPSTREAM_COMMAND}"
+                "the container of OpenClaw names neither command nor entry point: the image's own entry point stays, and \
+                 runs the entry script, which runs upstream's command: {UPSTREAM_COMMAND}"
             ),
             Self::HealthCheckPort { asks, port } => {
                 format!("the health check asks port {asks}, and OpenClaw will listen on {port}")
@@ -366,23 +366,23 @@ impl BaseFinding {
                 let mapped = mapped.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
                 format!("portMappings has {mapped}, and OpenClaw will listen on {port}")
             }
-            Self::NotIsolated => "users' processes can fetch the credentials of the task role, which all users share: whoever \
-                 learns another user's access point's id can mount that user's files"
+            Self::NotIsolated => "users' processes can fetch the credentials of the task role, which all users share: a user \
+                 who learns the id of another user's access point can mount that user's files"
                 .into(),
             Self::KeepsTaskRole => format!(
                 "{LABEL_ISOLATION} is {WITH_ROLE}, so users' processes can fetch the credentials of the task role, which all \
                  users share"
             ),
             Self::SetprivUnknown { image, setpriv } => format!(
-                "nobody knows whether {image} has util-linux's {setpriv} and /usr/bin/env; without them no user's container \
+                "it is unknown whether {image} has util-linux's {setpriv} and /usr/bin/env; without them no user's container \
                  starts"
             ),
             Self::SidecarMountsUsersFiles { container } => format!(
-                "container {container} mounts the users' files, too, and has the credentials of the task role: what it runs \
-                 from there is the user's"
+                "container {container} mounts the users' files, too, and has the credentials of the task role: a program that \
+                 it runs from there is under the user's control"
             ),
             Self::EnvironmentFiles => {
-                "environmentFiles may set variables that make OpenClaw look or listen elsewhere, which cannot be seen here; \
+                "environmentFiles may set variables that make OpenClaw look or listen elsewhere, and are not read here; \
                  OPENCLAW_STATE_DIR and CODEX_HOME are set for each user and win"
                     .into()
             }
@@ -408,11 +408,11 @@ impl BaseFinding {
             Self::NoHealthCheck => "add a healthCheck that asks http://127.0.0.1:18789/healthz",
             Self::NoIamOnVolume => "set authorizationConfig.iam to ENABLED there",
             Self::RunsDefaultCommand => {
-                "set command, unless this image starts its gateway so; where the image's entry point is OpenClaw itself, set \
-                 entryPoint and command to what the image has (docker inspect)"
+                "set command, unless this image starts its gateway that way; if the image's entry point is OpenClaw itself, set \
+                 entryPoint and command to the image's own (docker inspect)"
             }
             Self::HealthCheckPort { .. } | Self::PortNotMapped { .. } => {
-                "let command, OPENCLAW_GATEWAY_PORT, health check and port mappings name one port"
+                "use the same port in command, OPENCLAW_GATEWAY_PORT, health check and port mappings"
             }
             Self::NotIsolated => {
                 "set the docker label openclaw.provisioner.isolation=without-role on that container, then redeploy"
@@ -425,9 +425,9 @@ impl BaseFinding {
                  openclaw.provisioner.setpriv"
             }
             Self::SidecarMountsUsersFiles { .. } => {
-                "see that it runs nothing from there, or give it a volume of its own"
+                "make sure that it runs nothing from there, or give it its own volume"
             }
-            Self::EnvironmentFiles => "see that they set no OPENCLAW_ variable and no HOME",
+            Self::EnvironmentFiles => "make sure that they set no OPENCLAW_ variable and no HOME",
         };
         Some(fix.into())
     }

@@ -1,4 +1,4 @@
-//! Where OpenClaw looks, by its environment: whether that is where users' files are staged.
+//! Where OpenClaw's environment makes it look, and whether users' files are staged there.
 //!
 //! Read in the releases (`config/paths`, `infra/home-dir`, `agents/agent-paths` of 2026.4.21, 5.7 and 9.6): the state
 //! directory is `OPENCLAW_STATE_DIR`, else `.openclaw` in `OPENCLAW_HOME`, else in `HOME`; the configuration is
@@ -13,10 +13,10 @@ use serde_json::Value;
 use super::container::{STATE_DIR, STATE_DIRECTORY};
 use super::{items, text};
 
-/// The variable that the port is read from, before `openclaw.json` (`resolveGatewayPort`).
+/// The variable with the port; it counts before `openclaw.json` (`resolveGatewayPort`).
 pub(super) const GATEWAY_PORT_VARIABLE: &str = "OPENCLAW_GATEWAY_PORT";
 
-/// Variables that name a place below the state directory, and which.
+/// Variables that name a place below the state directory, and that place.
 const PLACES: [(&str, &str); 5] = [
     (STATE_DIR, ""),
     ("OPENCLAW_CONFIG_PATH", "/openclaw.json"),
@@ -32,13 +32,13 @@ const HOMES: [&str; 2] = ["OPENCLAW_HOME", "HOME"];
 pub(super) struct Elsewhere {
     /// Its name.
     pub(super) variable: String,
-    /// Where OpenClaw would look; `None` where a secret brings the value, which nobody knows here.
+    /// Where OpenClaw would look; `None` if the value comes from a secret and is unknown.
     pub(super) looks_at: Option<String>,
-    /// Where the files are.
+    /// Where the files are staged.
     pub(super) staged_at: String,
 }
 
-/// The first variable of a container that makes OpenClaw look elsewhere than in `mount`.
+/// The first variable of a container that makes OpenClaw look outside `mount`.
 pub(super) fn elsewhere(container: &Value, mount: &str) -> Option<Elsewhere> {
     let variables = variables_of(container);
     let secrets = items(container, "secrets").iter().filter_map(|entry| text(entry, "name"));
@@ -51,7 +51,7 @@ pub(super) fn elsewhere(container: &Value, mount: &str) -> Option<Elsewhere> {
     secret.or_else(|| variables.keys().find_map(|name| misdirects(name, &variables, mount)))
 }
 
-/// Whether one of these variables of a caller's makes OpenClaw look elsewhere; `base` are those of the base's container.
+/// The first of a caller's variables that makes OpenClaw look elsewhere; `base` is the base's container.
 pub(super) fn misdirected_by<'a>(
     ours: impl Iterator<Item = (&'a str, &'a str)>,
     base: &Value,
@@ -63,7 +63,7 @@ pub(super) fn misdirected_by<'a>(
     let changed: Vec<&str> = ours.keys().filter(unchanged).copied().collect();
     all.extend(&ours);
     changed.into_iter().find_map(|name| {
-        // No home but the state directory's own: that of a base is the infrastructure's choice, a caller has none.
+        // A caller may set no home but the one that contains the state directory; a base may choose any.
         let home = HOMES.contains(&name).then(|| resolved(all[name], &all)).flatten();
         match home.filter(|home| join(home, STATE_DIRECTORY) != mount) {
             Some(home) => {
@@ -86,7 +86,7 @@ fn staged_at(name: &str, mount: &str) -> Option<String> {
 
 fn misdirects(name: &str, variables: &BTreeMap<&str, &str>, mount: &str) -> Option<Elsewhere> {
     let value = variables.get(name)?.trim();
-    // OpenClaw takes an empty one for none.
+    // OpenClaw ignores an empty variable.
     if value.is_empty() {
         return None;
     }
@@ -98,14 +98,14 @@ fn misdirects(name: &str, variables: &BTreeMap<&str, &str>, mount: &str) -> Opti
     if let Some(staged_at) = staged_at(name, mount) {
         let looks_at = resolved(value, variables);
         let is_there = looks_at.as_ref().map_or_else(
-            // In a home that only the image knows: as the mount itself is.
+            // The home is known only to the image; then `~` is taken for the home of the mount.
             || value.strip_prefix('~').is_some_and(|rest| !rest.is_empty() && staged_at.ends_with(rest)),
             |path| *path == staged_at,
         );
         return (!is_there).then(|| elsewhere(looks_at.unwrap_or_else(|| value.to_owned()), staged_at));
     }
-    // The state directory is set, so a home decides no more than the workspace of releases before 2026.9. One that
-    // contradicts a mount at `.openclaw` in a home would lose that with every task.
+    // The state directory is set, so a home decides only the workspace of releases before 2026.9. If it contradicts a
+    // mount at `.openclaw` in a home, the workspace would be lost with every task.
     let is_in_a_home = mount.rsplit('/').next() == Some(STATE_DIRECTORY);
     let weaker = name == "HOME" && variables.get("OPENCLAW_HOME").is_some_and(|stronger| !stronger.trim().is_empty());
     if !HOMES.contains(&name) || !is_in_a_home || weaker {
@@ -115,7 +115,7 @@ fn misdirects(name: &str, variables: &BTreeMap<&str, &str>, mount: &str) -> Opti
     (looks_at != mount).then(|| elsewhere(looks_at, mount.to_owned()))
 }
 
-/// An absolute path without `.`, `..` and doubled slashes, `~` put in; `None` where the home is not known, or the path
+/// An absolute path without `.`, `..` and double slashes, with `~` replaced; `None` if the home is unknown or the path
 /// is relative.
 fn resolved(path: &str, variables: &BTreeMap<&str, &str>) -> Option<String> {
     let path = path.trim();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_names_the_mount_in_whatever_way_is_no_fault() {
+    fn a_variable_that_names_the_mount_in_any_form_is_accepted() {
         for (variables, mount) in [
             (vec![], "/data"),
             (vec![("OPENCLAW_STATE_DIR", "/data/")], "/data"),
@@ -190,7 +190,7 @@ mod tests {
             (vec![("OPENCLAW_OAUTH_DIR", "/data/credentials/")], "/data"),
             (vec![("HOME", "/home/node/")], HOME_MOUNT),
             (vec![("HOME", "/tmp"), ("OPENCLAW_HOME", "/home/node")], HOME_MOUNT),
-            // The state directory is rendered, so a home beside such a mount decides nothing.
+            // The state directory is rendered, so the home decides nothing with such a mount.
             (vec![("HOME", "/home/node"), ("OPENCLAW_HOME", "/home/node")], "/data"),
         ] {
             assert_eq!(found(&variables, mount), None, "{variables:?}");
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_callers_variable_may_say_what_the_base_says_and_nothing_else() {
+    fn a_callers_variable_may_only_repeat_what_the_base_says() {
         let base = container(&[("HOME", "/home/node")]);
         let by = |variables: &[(&'static str, &'static str)], mount: &str| {
             paths(misdirected_by(variables.iter().copied(), &base, mount))

@@ -1,7 +1,7 @@
 //! Task definitions as JSON documents, in the shape of the ECS API.
 //!
-//! They are not typed member by member on purpose: a clone must keep every member, also one that AWS adds after this
-//! was written, and a type that knows 45 container members drops the 46th.
+//! They have no Rust type with one field per member, on purpose: a clone must keep every member, also one that AWS adds
+//! later, and a type that knows 45 container members drops the 46th.
 
 mod base;
 mod base_error;
@@ -37,12 +37,12 @@ use sha2::{Digest, Sha256};
 pub const TAG_USER: &str = "openclaw:user-id";
 /// The tag that names the environment a resource belongs to.
 pub const TAG_BASE_FAMILY: &str = "openclaw:base-family";
-/// The tags that a revision gets beside the base's.
+/// The tags that a revision gets in addition to the base's.
 const OUR_TAGS: [&str; 2] = [TAG_USER, TAG_BASE_FAMILY];
-/// Tag keys that AWS keeps for itself; a registration that carries one is refused.
+/// Prefix of tag keys that are reserved for AWS; ECS refuses a registration with one.
 const RESERVED_TAG_PREFIX: &str = "aws:";
 
-/// The docker label by which a base says itself which container is OpenClaw, with [`ROLE_OPENCLAW`] as its value.
+/// The docker label with which a base says which container is OpenClaw; its value is [`ROLE_OPENCLAW`].
 pub const LABEL_ROLE: &str = "openclaw.provisioner.role";
 /// The value of [`LABEL_ROLE`] on the container that runs OpenClaw.
 pub const ROLE_OPENCLAW: &str = "openclaw";
@@ -52,16 +52,16 @@ pub const LABEL_SPEC: &str = "openclaw.provisioner.spec";
 pub const LABEL_USER: &str = "openclaw.provisioner.user-id";
 /// ARN of the base revision that this one was rendered from.
 pub const LABEL_BASE: &str = "openclaw.provisioner.base";
-/// SHA-256 of what was rendered, the labels for base, previous and digest left out.
+/// SHA-256 of the rendered definition, without the labels for base, previous and digest.
 pub const LABEL_DIGEST: &str = "openclaw.provisioner.digest";
 /// Id of the access point that the user directory is mounted through.
 pub const LABEL_ACCESS_POINT: &str = "openclaw.provisioner.access-point";
-/// ARN of the user's revision before this one, which a rollout's way back may run again.
+/// ARN of the user's previous revision: a rollback of a rollout may run it again.
 pub const LABEL_PREVIOUS: &str = "openclaw.provisioner.previous";
 
-/// The members of an answer that are no members of a request: a clone drops exactly these. Keeping the rest, and not
-/// a list of the 18 input members that AWS had once, is what lets a clone carry the 19th (`trustedExecutionConfiguration`
-/// came after this was designed).
+/// Members of an answer that a request does not have: a clone drops exactly these. It keeps all others, not only the 18
+/// input members that AWS once had, so it also keeps the 19th (`trustedExecutionConfiguration` came after this was
+/// designed).
 pub const OUTPUT_MEMBERS: [&str; 9] = [
     "taskDefinitionArn",
     "revision",
@@ -74,7 +74,7 @@ pub const OUTPUT_MEMBERS: [&str; 9] = [
     "registeredBy",
 ];
 
-/// The user family that goes with a base family.
+/// The user family of a base family.
 #[must_use]
 pub fn user_family(base_family: &str) -> String {
     format!("{base_family}-user")
@@ -100,8 +100,8 @@ fn items<'a>(value: &'a Value, member: &str) -> &'a [Value] {
     value.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// Whether ECS watches the health of a container. The command `NONE` switches a check off (Docker's HealthConfig, which ECS
-/// passes on), and then the container is never called healthy.
+/// Whether ECS checks the health of a container. The command `NONE` switches a check off (Docker's HealthConfig, which ECS
+/// passes on), and then ECS never calls the container healthy.
 fn has_health_check(container: &Value) -> bool {
     let command = container.get("healthCheck").map_or(&[][..], |check| items(check, "command"));
     command.first().is_some_and(|first| first != "NONE")

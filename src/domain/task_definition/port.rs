@@ -1,4 +1,4 @@
-//! The port that OpenClaw will listen on, as far as a definition says.
+//! The port that OpenClaw will listen on, as far as a definition names it.
 //!
 //! Read in the releases (`resolveGatewayPort` and the `gateway` command of 2026.4.21, 5.7 and 9.6): `--port` first, then
 //! `OPENCLAW_GATEWAY_PORT`, then `gateway.port` in `openclaw.json`, which is staged, then 18789. `--dev` and `--profile dev` set the
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::lookout::GATEWAY_PORT_VARIABLE;
 use super::{items, text};
 
-/// What `--dev` listens on.
+/// The port of `--dev`.
 const DEV_PORT: u16 = 19_001;
 
 /// A port that a definition names.
@@ -17,7 +17,7 @@ const DEV_PORT: u16 = 19_001;
 pub struct NamedPort {
     /// The port.
     pub port: u16,
-    /// What names it.
+    /// Where it is named.
     pub named_by: &'static str,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn mapped_ports(container: &Value) -> Vec<u16> {
     ports.filter_map(|port| u16::try_from(port).ok()).collect()
 }
 
-/// The port of this machine that a container's health check asks, if it is written in its command.
+/// The local port that a container's health check asks, if its command contains one.
 pub(super) fn health_check_port(container: &Value) -> Option<u16> {
     let command = container.get("healthCheck").map(|check| items(check, "command"))?;
     command.iter().filter_map(Value::as_str).find_map(|word| {
@@ -56,7 +56,7 @@ pub(super) fn health_check_port(container: &Value) -> Option<u16> {
     })
 }
 
-/// As OpenClaw reads the variable: digits, or the digits after `host:` as compose files have them.
+/// Parses the variable as OpenClaw does: digits, or the digits after `host:`, as in compose files.
 pub(super) fn parse(value: &str) -> Option<u16> {
     let value = value.trim();
     let digits = match value.strip_prefix('[') {
@@ -71,14 +71,14 @@ pub(super) fn parse(value: &str) -> Option<u16> {
     digits.parse().ok().filter(|port| is_number && *port > 0)
 }
 
-/// The words of entry point and command; of a shell's script, too.
+/// The words of entry point and command, including those of a shell script.
 fn words(container: &Value) -> Vec<String> {
     let lists = ["entryPoint", "command"].into_iter().flat_map(|member| items(container, member));
     let words = lists.filter_map(Value::as_str).flat_map(str::split_whitespace);
     words.map(|word| word.trim_matches(['"', '\'', ';']).to_owned()).collect()
 }
 
-/// The last value of `--name value` or `--name=value`, as the parser of the releases has it.
+/// The last value of `--name value` or `--name=value`, as OpenClaw's own parser reads it.
 fn argument<'a>(words: &'a [String], name: &str) -> Option<&'a str> {
     let mut found = None;
     for (index, word) in words.iter().enumerate() {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_port_is_read_in_the_order_of_the_releases() {
+    fn the_port_is_read_in_the_same_order_as_the_releases_do() {
         let gateway = ["node", "openclaw.mjs", "gateway"];
         assert_eq!(port(&gateway, None), None);
         assert_eq!(port(&gateway, Some("3000")), Some(3000));
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(port(&["sh", "-c", "exec openclaw gateway --port 8080; true"], None), Some(8080));
         assert_eq!(port(&["openclaw", "--dev", "gateway"], None), Some(19_001));
         assert_eq!(port(&["openclaw", "--profile", "dev", "gateway"], Some("3000")), Some(3000));
-        // OpenClaw ignores what is no port.
+        // OpenClaw ignores a value that is not a port.
         for nothing in ["", " ", "0", "x", "a:b:c", "70000", "+1", ":80"] {
             assert_eq!(port(&gateway, Some(nothing)), None, "{nothing:?}");
         }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_port_of_a_health_check_is_the_one_that_it_asks_here() {
+    fn the_port_of_a_health_check_is_the_local_port_that_it_asks() {
         let asked = |command: Value| health_check_port(&json!({"healthCheck": {"command": command}}));
         assert_eq!(asked(json!(["CMD-SHELL", "curl -f http://127.0.0.1:18789/healthz || exit 1"])), Some(18789));
         assert_eq!(asked(json!(["CMD", "node", "-e", "fetch('http://localhost:8080')"])), Some(8080));

@@ -5,26 +5,26 @@ use serde_json::Value;
 
 use super::container;
 
-/// Names the release of an image whose tag does not.
+/// The variable that names the release of an image whose tag does not.
 const OPENCLAW_VERSION: &str = "OPENCLAW_VERSION";
-/// The same as a docker label of the base's container (OCI image spec, "Pre-Defined Annotation Keys").
+/// The docker label of the base's container that names it (OCI image spec, "Pre-Defined Annotation Keys").
 const OCI_VERSION: &str = "org.opencontainers.image.version";
-/// The docker label of ours that keeps what was resolved when the definition was rendered.
+/// The docker label in which this service keeps the release that it resolved for a definition.
 pub(in crate::domain) const LABEL_OPENCLAW_VERSION: &str = "openclaw.provisioner.openclaw-version";
 
-/// What names a release beside the definition itself.
+/// Sources of a release outside the definition itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::domain) struct Named {
-    /// The image is the user's pin: what the base says of its own image says nothing of it.
+    /// Whether the image is the user's pin: then the base's own release does not apply to it.
     pub(in crate::domain) is_pinned: bool,
-    /// By the request, kept in the spec.
+    /// The release in the spec, from a request.
     pub(in crate::domain) by_spec: Option<OpenClawVersion>,
-    /// By the settings.
+    /// The release in the settings.
     pub(in crate::domain) by_settings: Option<OpenClawVersion>,
 }
 
-/// The release of a container that is about to be registered: by the image's tag, else by what the base says of
-/// its image, else by the request, else by the settings.
+/// The release of a container that is about to be registered: from the image's tag, else from the base, else from the
+/// request, else from the settings.
 ///
 /// # Errors
 /// Names `image` when the release is too old for any plan.
@@ -41,8 +41,8 @@ pub(in crate::domain) fn resolve_release(container: &Value, named: Named) -> Res
     Ok(container.release(version))
 }
 
-/// The release of a registered definition: as it was resolved when it was rendered. One that an earlier build
-/// registered does not say so, and is read anew.
+/// The release of a registered definition, as it was resolved when it was rendered. Definitions of earlier builds do not
+/// contain it, so it is resolved again.
 #[must_use]
 pub fn release_of(definition: &Value) -> Release {
     let container = Container::of(definition);
@@ -82,7 +82,7 @@ impl<'a> Container<'a> {
         })
     }
 
-    /// What the definition itself says of its image.
+    /// The release that the definition itself names.
     fn says(&self) -> Option<OpenClawVersion> {
         let said = [self.variable(OPENCLAW_VERSION), self.label(OCI_VERSION)];
         said.into_iter().flatten().find_map(|text| OpenClawVersion::from_tag(text).ok())
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tag_names_the_release_before_the_base_the_request_and_the_settings_do() {
+    fn the_release_comes_from_the_tag_then_the_base_the_request_and_the_settings() {
         let named = Named { is_pinned: false, by_spec: Some(v(6, 35)), by_settings: Some(v(7, 35)) };
         let at = |image: &str, environment: &[(&str, &str)], named| {
             resolve_release(&definition(image, environment)["containerDefinitions"][0], named).unwrap().version()
@@ -116,7 +116,7 @@ mod tests {
         for image in ["openclaw:latest", "openclaw@sha256:00ff", ""] {
             assert_eq!(at(image, &base, named), Some(v(5, 7)), "{image}");
             assert_eq!(at(image, &[], named), Some(v(6, 35)), "{image}");
-            // What the base says of its own image says nothing of a pinned one.
+            // The base's release does not apply to a pinned image.
             assert_eq!(at(image, &base, Named { is_pinned: true, ..named }), Some(v(6, 35)), "{image}");
         }
         assert_eq!(at("openclaw:latest", &[], Named { by_spec: None, ..named }), Some(v(7, 35)));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registered_definition_is_read_as_it_was_resolved() {
+    fn a_registered_definition_keeps_the_release_that_was_resolved() {
         let mut registered = definition("openclaw@sha256:00ff", &[(OPENCLAW_VERSION, "2026.5.7")]);
         assert_eq!(release_of(&registered).version(), Some(v(5, 7)));
         registered["containerDefinitions"][0]["dockerLabels"] = json!({OCI_VERSION: "2026.4.7"});
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_before_the_first_plan_is_refused_by_its_image() {
+    fn a_release_before_the_first_plan_is_refused_and_the_error_names_the_image() {
         for (image, environment) in [("openclaw:2026.4.6", vec![]), ("o:latest", vec![(OPENCLAW_VERSION, "2026.3.1")])]
         {
             let error = resolve_release(&definition(image, &environment)["containerDefinitions"][0], Named::default())

@@ -1,5 +1,5 @@
-//! The one render: provision, resize and redeploy all come through here, so nothing can be set in one and lost in
-//! another (incidents 3, 4, 5).
+//! The only render function: provision, resize and redeploy all use it, so nothing can be set by one and lost by another
+//! (incidents 3, 4, 5).
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ use crate::domain::{ImageRef, Spec, UserId};
 /// ECS's limit for one task definition (service quotas): 64 KiB.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// What containerd takes of a label, name and value together.
+/// Containerd's limit for a label, name and value together.
 const MAX_LABEL_BYTES: usize = 4096;
 
 /// A user's definition, ready to register.
@@ -34,7 +34,7 @@ const MAX_LABEL_BYTES: usize = 4096;
 pub struct Rendered {
     /// The whole RegisterTaskDefinition request.
     pub request: Value,
-    /// Digest of what was rendered; equal digests mean that there is nothing to register.
+    /// Digest of the definition; equal digests mean that there is nothing to register.
     pub digest: String,
     /// The image of the container that runs OpenClaw.
     pub image: String,
@@ -43,36 +43,35 @@ pub struct Rendered {
 }
 
 impl Rendered {
-    /// The image, when it is a reference that can be looked up in a registry.
+    /// The image, if it is a reference that a registry can be asked for.
     #[must_use]
     pub fn image_ref(&self) -> Option<ImageRef> {
         ImageRef::parse(&self.image, "image").ok()
     }
 }
 
-/// Why the spec does not go with the base.
+/// Why the spec cannot be combined with the base.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RenderError {
-    /// More than ECS takes.
+    /// The definition is larger than ECS accepts.
     #[error(
-        "the rendered task definition has {bytes} bytes, ECS takes {MAX_BYTES}: send fewer or shorter variables and labels"
+        "the rendered task definition has {bytes} bytes, ECS accepts {MAX_BYTES}: send fewer or shorter variables and labels"
     )]
     TooLarge {
         /// Its size.
         bytes: usize,
     },
-    /// A field of the spec does not go with the base.
+    /// A field of the spec cannot be combined with the base.
     #[error(transparent)]
     Field(#[from] Invalid),
 }
 
-/// Renders the definition of one user from the live base. `previous` is the user's current revision, if any: it is
-/// only named in a label, never read from.
+/// Renders the definition of one user from the live base. `previous` is the user's current revision, if any: a label
+/// names it, but nothing is read from it.
 ///
 /// # Errors
-/// When the result is larger than ECS takes, the release too old for any plan, a variable points OpenClaw elsewhere than where
-/// files are staged, the size leaves OpenClaw too little beside the base's other containers, or the spec does not fit into
-/// a label.
+/// When the result is larger than ECS accepts, the release is too old for any plan, a variable points OpenClaw away from the
+/// staged files, the base's other containers leave OpenClaw too little of the size, or the spec does not fit into a label.
 pub fn render(
     base: &BaseDefinition,
     user: &UserId,
@@ -103,7 +102,7 @@ pub fn render(
     let spec_label = label_of(spec)?;
     let chosen = request.get_mut("containerDefinitions").and_then(|containers| containers.get_mut(index));
     let Some(container) = chosen.and_then(Value::as_object_mut) else {
-        // The base was parsed with this container in it.
+        // Cannot happen: the base was parsed with this container.
         return Err(Invalid::new("base", "has no container", "define the container that runs OpenClaw").into());
     };
     if let Some(pin) = &spec.image {
@@ -120,12 +119,12 @@ pub fn render(
     };
     let release = resolve_release(&Value::Object(container.clone()), named)?;
     fit_to_release(container, base, &release);
-    // Last, so that nothing is put before it.
+    // Last, so that nothing comes before the drop.
     if let Some(isolation) = base.isolation() {
         isolation.apply(container, UPSTREAM_COMMAND);
     }
 
-    // Base, previous and the resolved release stay out of the digest: a base that was registered again unchanged is no reason to restart
+    // Base, previous and the resolved release are not part of the digest: registering the same base again is no reason to restart
     // anybody's container.
     let digest = sha256_of(&request);
     let chosen = request.get_mut("containerDefinitions").and_then(|containers| containers.get_mut(index));
@@ -147,7 +146,7 @@ pub fn render(
     Ok(Rendered { request: Value::Object(request), digest, image, spec: spec.clone() })
 }
 
-/// What the release's plan asks of the container, beside `CODEX_HOME`.
+/// Changes the container as the release's plan requires, apart from `CODEX_HOME`.
 fn fit_to_release(container: &mut Map<String, Value>, base: &BaseDefinition, release: &Release) {
     let plan = release.plan();
     if plan.needs_entry {
@@ -160,12 +159,12 @@ fn fit_to_release(container: &mut Map<String, Value>, base: &BaseDefinition, rel
     }
 }
 
-/// Refuses variables and secrets of a caller's that make OpenClaw look or listen elsewhere than the base does.
+/// Refuses a caller's variables and secrets that make OpenClaw look or listen elsewhere than the base does.
 fn refuse_what_points_elsewhere(base: &BaseDefinition, spec: &Spec) -> Result<(), Invalid> {
     if let Some((name, _)) = spec.secrets.iter().find(|(name, _)| lookout::decides(name)) {
         return Err(Invalid::new(
             format!("secrets.{name}"),
-            "decides where OpenClaw looks and listens, and nobody could say where that is",
+            "decides where OpenClaw looks or listens, but the value of a secret is unknown here",
             LEAVE_IT_OUT,
         ));
     }
@@ -181,17 +180,17 @@ fn refuse_what_points_elsewhere(base: &BaseDefinition, spec: &Spec) -> Result<()
     match wanted {
         Some((name, value)) if port::parse(value) != Some(port) => {
             let problem =
-                format!("the gateway listens on {port}, which is what the base says and its network lets through");
+                format!("the gateway listens on {port}, the port that the base says and that its network allows");
             Err(Invalid::new(format!("variables.{name}"), problem, LEAVE_IT_OUT))
         }
         Some(_) | None => Ok(()),
     }
 }
 
-const LEAVE_IT_OUT: &str = "leave it out: it is for the base to say";
+const LEAVE_IT_OUT: &str = "leave it out: only the base may set it";
 
-/// Takes out credentials for a registry that the image is not in: ECS would send them to another one, and refuses them
-/// beside an image in ECR, for which the execution role counts.
+/// Removes the credentials of a registry that the image is not in: ECS would send them to the image's registry. ECS also
+/// refuses them for an image in ECR, where the execution role is used.
 fn keep_credentials_of(container: &mut Map<String, Value>, base_image: &str, image: &str) {
     let is_in_ecr = registry_of(image).contains(".dkr.ecr");
     if is_in_ecr || registry_of(image) != registry_of(base_image) {
@@ -199,12 +198,12 @@ fn keep_credentials_of(container: &mut Map<String, Value>, base_image: &str, ima
     }
 }
 
-/// Puts the entry script before whatever the base runs: it ends with `exec` of its arguments, so it does not matter how
-/// the base's command is written.
+/// Puts the entry script before the base's command. The script ends with `exec` of its arguments, so any form of command
+/// works.
 ///
-/// Where the base names no entry point, the image's own stays: the script goes into the command, which is what an entry
-/// point of the usual kind (`tini --`, Node's `docker-entrypoint.sh`, anything that ends with `exec "$@"`) runs. Only a command that
-/// makes sense to nothing but an entry point that is OpenClaw itself (`gateway …`, `--port …`) tells that it has to be replaced.
+/// If the base names no entry point, the image's own stays, and the script goes into the command, which the usual entry
+/// points run (`tini --`, Node's `docker-entrypoint.sh`, anything that ends with `exec "$@"`). The image's entry point is replaced
+/// only if the command makes sense only to OpenClaw itself (`gateway …`, `--port …`).
 fn run_entry_first(container: &mut Map<String, Value>, script: &str) {
     let words = |member: &str| container.get(member).and_then(Value::as_array).cloned().unwrap_or_default();
     let (entry_point, command) = (words("entryPoint"), words("command"));
@@ -224,8 +223,8 @@ fn run_entry_first(container: &mut Map<String, Value>, script: &str) {
     };
 }
 
-/// The base's tags without the reserved ones, and the user's; by key, because AWS promises no order, and another order
-/// is no change.
+/// The base's tags without the reserved ones, and the user's. They are sorted by key: AWS promises no order, and another
+/// order must not count as a change.
 fn tags(base: &BaseDefinition, user: &UserId) -> Vec<Value> {
     let kept = base.tags().iter().filter(|tag| {
         super::text(tag, "key").is_some_and(|key| !key.starts_with(RESERVED_TAG_PREFIX) && !OUR_TAGS.contains(&key))
@@ -259,14 +258,14 @@ fn merge_environment(container: &mut Map<String, Value>, base: &BaseDefinition, 
     let codex_home = base.codex_home();
     let mut variables: BTreeMap<&str, &str> = spec.variables.iter().collect();
     variables.insert(CODEX_HOME, &codex_home);
-    // The mount decides where OpenClaw looks, whatever home the image has.
+    // The mount decides where OpenClaw looks, not the image's home.
     variables.insert(STATE_DIR, base.state_dir());
     let secrets: BTreeMap<&str, &str> = spec.secrets.iter().collect();
     merge_into(container, "environment", "value", &variables, &secrets);
     merge_into(container, "secrets", "valueFrom", &secrets, &variables);
 }
 
-/// The spec as the label has it.
+/// The text of the spec's label.
 fn label_of(spec: &Spec) -> Result<String, Invalid> {
     let text = serde_json::to_value(spec).and_then(|value| serde_json::to_string(&value)).unwrap_or_default();
     let most = MAX_LABEL_BYTES - LABEL_SPEC.len();
@@ -281,10 +280,10 @@ fn label_of(spec: &Spec) -> Result<String, Invalid> {
     ];
     let (field, _) = maps.into_iter().max_by_key(|(_, bytes)| *bytes).unwrap_or(maps[0]);
     let problem = format!(
-        "all that was asked for is kept in one docker label, which takes {most} bytes, and would have {}",
+        "the user's whole spec is kept in one docker label of at most {most} bytes, and would have {}",
         text.len()
     );
-    let fix = "send fewer or shorter variables, secrets and labels; what all users have belongs into the base";
+    let fix = "send fewer or shorter variables, secrets and labels; put those that all users have into the base";
     Err(Invalid::new(field, problem, fix))
 }
 

@@ -1,7 +1,7 @@
-//! Another size for a task whose containers share it out.
+//! Changes the size of a task that several containers share.
 //!
-//! OpenClaw's limits grow by what the task grows; the other containers keep theirs. A task that shrinks takes first what
-//! nobody had. ECS refuses a definition whose containers have more than the task together (RegisterTaskDefinition,
+//! OpenClaw's limits grow by as much as the task; the other containers keep theirs. When a task shrinks, unassigned CPU and
+//! memory go first. ECS refuses a definition whose containers together have more than the task (RegisterTaskDefinition,
 //! `cpu` and `memory`).
 
 use openclaw::Invalid;
@@ -10,29 +10,29 @@ use serde_json::{Map, Value, json};
 use super::{items, text};
 use crate::domain::{RawSize, Size};
 
-/// What a size has to leave OpenClaw: half of Fargate's smallest CPU, and all of its smallest memory.
+/// The least that a size must leave for OpenClaw: half of Fargate's smallest CPU, and all of its smallest memory.
 const LEAST_CPU: u64 = 128;
 const LEAST_MEMORY_MIB: u64 = 512;
 
-/// One member of a size: what the base's task and its containers have of it.
+/// How the base's task shares its CPU, or its memory, among the containers.
 struct Shares {
-    /// What the task of the base has.
+    /// Total of the base's task.
     task: u64,
-    /// What the other containers have together.
+    /// Sum of the other containers.
     others: u64,
-    /// What OpenClaw has to have.
+    /// The least that OpenClaw needs.
     least: u64,
 }
 
 impl Shares {
-    /// What is left for OpenClaw in a task of this size; `None` when that is too little.
+    /// The rest for OpenClaw in a task of this size; `None` if it is too little.
     fn left(&self, task: u64) -> Option<u64> {
         let left = task.checked_sub(self.others)?;
-        // Where it is alone, Fargate's smallest size is enough, whatever that is.
+        // If OpenClaw is alone, any Fargate size is enough.
         (self.others == 0 || left >= self.least).then_some(left)
     }
 
-    /// A limit of OpenClaw's in a task of this size.
+    /// The new value of one of OpenClaw's limits in a task of this size.
     fn limit(&self, old: u64, task: u64, left: u64) -> u64 {
         match task.checked_sub(self.task) {
             Some(more) => (old + more).min(left),
@@ -83,12 +83,12 @@ pub(super) fn scale(request: &mut Map<String, Value>, index: usize, size: Size) 
     };
     set("cpu", &cpu, new_cpu, cpu_left);
     set("memoryReservation", &memory, new_memory, memory_left);
-    // A hard limit above what is reserved may reach as far as the task, as in the base.
+    // A hard limit beside a reservation may be as high as the task's memory, as in the base.
     set("memory", &memory, new_memory, if has_reservation { new_memory } else { memory_left });
     Ok(())
 }
 
-/// CPU and memory of the base.
+/// The shares of the base: CPU, then memory.
 fn shares(document: &Value, index: usize) -> [Shares; 2] {
     let containers = items(document, "containerDefinitions");
     let others = || containers.iter().enumerate().filter(move |(other, _)| *other != index).map(|(_, other)| other);
@@ -96,7 +96,7 @@ fn shares(document: &Value, index: usize) -> [Shares; 2] {
     let hard = |container: &Value| {
         limit_of(container.get("memory")).or_else(|| limit_of(container.get("memoryReservation"))).unwrap_or(0)
     };
-    // What counts against the task is the reservation, where there is one.
+    // The reservation counts against the task, if there is one.
     let reserved = |container: &Value| {
         limit_of(container.get("memoryReservation")).or_else(|| limit_of(container.get("memory"))).unwrap_or(0)
     };
@@ -111,7 +111,7 @@ fn shares(document: &Value, index: usize) -> [Shares; 2] {
     ]
 }
 
-/// ECS takes 0 for none.
+/// A limit; 0 means none, as in ECS.
 fn limit_of(value: Option<&Value>) -> Option<u64> {
     value.and_then(Value::as_u64).filter(|limit| *limit > 0)
 }
@@ -127,7 +127,7 @@ mod tests {
         Size::parse(RawSize { cpu, memory_mib }, "size").unwrap()
     }
 
-    /// A task, and its containers by CPU, memory and reservation; OpenClaw is the first.
+    /// A task with containers of the given CPU, memory and reservation; OpenClaw is the first.
     fn task(cpu: u32, memory: u32, containers: &[(u32, u32, u32)]) -> Map<String, Value> {
         let containers: Vec<Value> = containers
             .iter()
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_task_grows_by_is_openclaws_and_the_others_keep_theirs() {
+    fn growth_goes_to_openclaw_and_the_other_containers_keep_their_limits() {
         let shared = || task(1024, 2048, &[(896, 1792, 0), (128, 256, 0)]);
         assert_eq!(scaled(shared(), size(2048, 8192)).unwrap(), [(1920, 7936, 0), (128, 256, 0)]);
         assert_eq!(scaled(shared(), size(512, 1024)).unwrap(), [(384, 768, 0), (128, 256, 0)]);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_had_goes_first_and_what_is_not_limited_stays_so() {
+    fn unassigned_resources_go_first_and_missing_limits_stay_missing() {
         let slack = || task(1024, 4096, &[(256, 1024, 0), (128, 256, 0)]);
         assert_eq!(scaled(slack(), size(512, 2048)).unwrap(), [(256, 1024, 0), (128, 256, 0)]);
         assert_eq!(scaled(slack(), size(512, 1024)).unwrap(), [(256, 768, 0), (128, 256, 0)]);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn reservations_share_a_task_whose_hard_limits_do_not() {
+    fn reservations_count_if_the_hard_limits_exceed_the_task() {
         let soft = || task(512, 2048, &[(256, 2048, 1024), (256, 2048, 256)]);
         assert_eq!(scaled(soft(), size(512, 4096)).unwrap(), [(256, 4096, 3072), (256, 2048, 256)]);
         assert_eq!(scaled(soft(), size(512, 1024)).unwrap(), [(256, 1024, 768), (256, 2048, 256)]);
@@ -193,7 +193,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn containers_never_have_more_than_the_task_and_the_others_never_anything_else(
+        fn containers_never_exceed_the_task_and_the_others_never_change(
             from in 0usize..78, to in 0usize..78,
             shares in prop::collection::vec((1u32..=100, 1u32..=100), 1..4),
         ) {
@@ -212,7 +212,7 @@ mod tests {
                     prop_assert!(after.iter().map(|limits| limits.1).sum::<u64>() <= u64::from(to.memory_mib()));
                     prop_assert!(after[0].0 > 0 && after[0].1 > 0);
                     if to.memory_mib() > from.memory_mib() {
-                        prop_assert!(after[0].1 > limits(&before)[0].1, "more memory has to reach OpenClaw");
+                        prop_assert!(after[0].1 > limits(&before)[0].1, "added memory must go to OpenClaw");
                     }
                 }
                 Err(_) => prop_assert!(containers.len() > 1),

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::CODEX_HOME;
 
-/// Every dockerLabel of ours starts so.
+/// Prefix of every docker label that this service writes.
 pub(in crate::domain) const LABEL_PREFIX: &str = "openclaw.provisioner.";
 
-/// Environment variables by name, values in plain sight.
+/// Environment variables by name; their values are not secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Variables(BTreeMap<String, String>);
@@ -28,7 +28,7 @@ pub struct Labels(BTreeMap<String, String>);
 macro_rules! map_access {
     ($name:ident) => {
         impl $name {
-            /// Whether there is none.
+            /// Whether the map is empty.
             #[must_use]
             pub fn is_empty(&self) -> bool {
                 self.0.is_empty()
@@ -50,13 +50,13 @@ impl Variables {
         self.0.contains_key(name)
     }
 
-    /// The value of one.
+    /// The value of a variable.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Sets single ones; `None` takes one away.
+    /// Sets single variables; `None` removes one.
     pub(super) fn set(&mut self, changes: &BTreeMap<String, Option<String>>) {
         for (name, value) in changes {
             match value {
@@ -66,7 +66,7 @@ impl Variables {
         }
     }
 
-    /// Checks names and values, and that none is a provider's key.
+    /// Checks names and values, and refuses a provider's key.
     ///
     /// # Errors
     /// Names the variable; never its value.
@@ -93,7 +93,7 @@ impl Variables {
 }
 
 impl Secrets {
-    /// Whether there is one of that name.
+    /// Whether there is a secret of that name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.0.contains_key(name)
@@ -125,7 +125,7 @@ impl Secrets {
 }
 
 impl Labels {
-    /// The value of one.
+    /// The value of a label.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
@@ -134,7 +134,7 @@ impl Labels {
     /// Checks names and values.
     ///
     /// # Errors
-    /// Names the label when it is empty, too long or in the namespace that this service keeps for itself.
+    /// Names the label when it is empty, too long or in this service's own namespace.
     pub fn parse(raw: BTreeMap<String, String>) -> Result<Self, Invalid> {
         for (name, value) in &raw {
             let fits = !name.is_empty() && name.len() <= 128 && name.bytes().all(|b| b.is_ascii_graphic());
@@ -178,9 +178,10 @@ fn check_name(field: &str, name: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// What to do with a key.
+/// The fix for a missing or misplaced key.
 pub(super) const STORE_IT: &str = "store the key in Secrets Manager or SSM, and send its ARN";
 
+/// Whether a value is the ARN of a secret,
 /// `arn:<partition>:secretsmanager:<region>:<account>:secret:<name>[:<key>:<stage>:<version>]` or
 /// `arn:<partition>:ssm:<region>:<account>:parameter/<name>` (ECS developer guide, "Pass sensitive data").
 #[must_use]
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn codex_home_and_our_own_labels_cannot_be_taken() {
+    fn codex_home_and_our_own_labels_cannot_be_set_by_a_caller() {
         assert!(Variables::parse(map(&[("CODEX_HOME", "/tmp")])).is_err());
         assert!(Secrets::parse(map(&[("CODEX_HOME", "arn:aws:ssm:us-east-1:123456789012:parameter/x")])).is_err());
         assert!(Labels::parse(map(&[("openclaw.provisioner.spec", "{}")])).is_err());
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_providers_key_is_no_variable() {
+    fn a_providers_key_cannot_be_a_plain_variable() {
         for name in ["OPENAI_API_KEY", "ANTHROPIC_API_KEY"] {
             let error = Variables::parse(map(&[(name, "sk-live-123")])).unwrap_err();
             assert_eq!(error.field(), format!("variables.{name}"));

@@ -1,5 +1,5 @@
-//! What a user should have. The spec travels as JSON in the task definition that was rendered from it, so it is the
-//! only thing that survives from one revision to the next; everything else comes from the base.
+//! The spec: what a user should have. It is stored as JSON in the task definition that was rendered from it, and is the
+//! only thing that is kept from one revision to the next; everything else comes from the base.
 
 mod maps;
 
@@ -15,41 +15,41 @@ pub use maps::{Labels, Secrets, Variables, is_secret_arn};
 use super::{ImageRef, Size};
 use maps::STORE_IT;
 
-/// The environment variable that announces the codex home to the container. It is ours alone.
+/// The environment variable that tells the container its codex home. Only this service sets it.
 pub const CODEX_HOME: &str = "CODEX_HOME";
 
-/// What one user should have, beyond what the base gives everybody.
+/// What one user should have in addition to the base.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// The task size; `None` = the base's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
-    /// The image pin of the container that runs OpenClaw; `None` = the base's image.
+    /// The pinned image of the container that runs OpenClaw; `None` = the base's image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageRef>,
-    /// The release of an image whose tag does not say it.
+    /// The release of an image whose tag does not name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub openclaw_version: Option<OpenClawVersion>,
-    /// How the user reaches a model; written down under its first name.
+    /// How the user reaches a model; stored under its old name, `sign_in`.
     #[serde(default, rename = "sign_in")]
     pub provider: Provider,
     /// Plain environment variables of that container. Not for secrets: anybody who may describe a task
     /// definition reads them.
     #[serde(default, skip_serializing_if = "Variables::is_empty")]
     pub variables: Variables,
-    /// Environment variables whose values ECS fetches when a task starts.
+    /// ARNs of secrets whose values ECS fetches into environment variables when a task starts.
     #[serde(default, skip_serializing_if = "Secrets::is_empty")]
     pub secrets: Secrets,
     /// Docker labels of that container, for the operator's own bookkeeping.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
-    /// Members that a newer release of this service wrote: kept, so that an old replica in the middle of a rolling
-    /// deployment loses nothing (incident 4 by another road).
+    /// Members that a newer release of this service wrote. They are kept, so that an old replica loses nothing during a
+    /// rolling deployment (incident 4 in another form).
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
 }
 
-/// A partial spec, as a caller sends it: `None` leaves what the user has.
+/// A partial spec, as a caller sends it: `None` keeps what the user has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SpecPatch {
@@ -59,18 +59,18 @@ pub struct SpecPatch {
     /// `Some(None)` unpins.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub image: Option<Option<ImageRef>>,
-    /// The release of the image, where its tag does not say it.
+    /// The release of the image, if its tag does not name it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub openclaw_version: Option<OpenClawVersion>,
-    /// How the user is to reach a model; written down under its first name.
+    /// How the user should reach a model; stored under its old name, `sign_in`.
     #[serde(rename = "sign_in", skip_serializing_if = "Option::is_none")]
     pub provider: Option<Provider>,
-    /// Whether a ChatGPT sign-in came along.
+    /// Whether the request contains a ChatGPT sign-in.
     pub has_auth: bool,
     /// The whole new set of variables.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variables: Option<Variables>,
-    /// After that, single variables: `None` takes one away.
+    /// Single variables, set after `variables`: `None` removes one.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub set_variables: BTreeMap<String, Option<String>>,
     /// The whole new set of secrets.
@@ -81,16 +81,16 @@ pub struct SpecPatch {
     pub labels: Option<Labels>,
 }
 
-/// Null is given too.
+/// Keeps an explicit null, which unpins, apart from a missing member.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<ImageRef>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
 impl Spec {
-    /// The spec of a user who has none yet.
+    /// The spec of a new user.
     ///
     /// # Errors
-    /// As of [`Self::patched`], and when a ChatGPT user is to be made without a sign-in.
+    /// As in [`Self::patched`], and when a new ChatGPT user has no sign-in.
     pub fn of_new_user(patch: &SpecPatch) -> Result<Self, Invalid> {
         Self::default().after(None, patch)
     }
@@ -98,8 +98,8 @@ impl Spec {
     /// The spec after a caller's patch.
     ///
     /// # Errors
-    /// When a name would be both a variable and a secret: ECS refuses such a definition. When the provider lacks what
-    /// it needs, or is sent what it has no use for.
+    /// When a name would be both a variable and a secret: ECS refuses such a definition. When the provider's key or
+    /// sign-in is missing, or one is sent that the provider does not use.
     pub fn patched(self, patch: &SpecPatch) -> Result<Self, Invalid> {
         let before = self.provider;
         self.after(Some(before), patch)
@@ -114,7 +114,7 @@ impl Spec {
             && *image != self.image
         {
             self.image.clone_from(image);
-            // It was said of another image.
+            // The release was given for another image.
             self.openclaw_version = None;
         }
         self.openclaw_version = patch.openclaw_version.or(self.openclaw_version);
@@ -127,7 +127,7 @@ impl Spec {
         }
         match (&patch.secrets, self.provider.key()) {
             (Some(secrets), _) => self.secrets.clone_from(secrets),
-            // A key without a use is only there to be lost.
+            // The old provider's key is no longer used; keeping it is only a risk.
             (None, Some(key)) if provider != self.provider => self.secrets.remove(key),
             (None, Some(_) | None) => {}
         }
@@ -144,7 +144,7 @@ impl Spec {
 }
 
 impl SpecPatch {
-    /// Refuses what contradicts itself, whatever the user has.
+    /// Refuses a patch that contradicts itself, independent of the user's spec.
     ///
     /// # Errors
     /// Names the field.
@@ -159,14 +159,14 @@ impl SpecPatch {
         }
     }
 
-    /// This patch and then `later`, as one.
+    /// Combines this patch with a later one.
     ///
     /// # Errors
-    /// When the two together contradict themselves.
+    /// When the two contradict each other.
     pub fn then(self, later: Self) -> Result<Self, Invalid> {
         let (before, now) = (self.provider, later.provider.or(self.provider));
         let has_auth = match later.provider {
-            // The sign-in has no use any more.
+            // The new provider does not use the sign-in.
             Some(kind) if kind != Provider::Chatgpt => later.has_auth,
             Some(_) | None => self.has_auth || later.has_auth,
         };
@@ -180,7 +180,7 @@ impl SpecPatch {
             }
             (None, Some(_) | None) => {}
         }
-        // A release is said of an image.
+        // A release belongs to the image that it was given for.
         let is_other_image = later.image.is_some() && later.image != self.image;
         let mut set_variables = self.set_variables;
         if later.variables.is_some() {
@@ -202,8 +202,8 @@ impl SpecPatch {
         Ok(merged)
     }
 
-    /// A sign-in that is sent along changes no provider: that would take the other one's key away unasked, at the next
-    /// call of a web app that sends the sign-in with every provision.
+    /// The provider after this patch. A sign-in alone does not change it: otherwise the next call of a web app that sends
+    /// the sign-in with every provision would remove the other provider's key, which nobody asked for.
     fn provider_after(&self, before: Option<Provider>) -> Result<Provider, Invalid> {
         let now = self.provider.or(before).unwrap_or_default();
         if self.has_auth {

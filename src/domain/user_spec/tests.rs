@@ -1,4 +1,4 @@
-//! What a patch makes of a spec.
+//! Specs after patches.
 
 use std::collections::BTreeMap;
 
@@ -75,9 +75,9 @@ fn a_new_user_needs_what_their_provider_needs() {
 }
 
 #[test]
-fn another_provider_takes_the_key_of_the_one_before_along() {
+fn a_new_provider_removes_the_key_of_the_previous_one() {
     let openai = Spec::of_new_user(&provider(Provider::OpenaiKey, &["OPENAI_API_KEY", "OTHER"])).unwrap();
-    // Whatever else is patched, the provider and its key stay; a set of secrets without the key is refused.
+    // Other patches keep the provider and its key; a set of secrets without the key is refused.
     assert_eq!(openai.clone().patched(&SpecPatch::default()).unwrap(), openai);
     let without = SpecPatch { secrets: Some(secrets(&["OTHER"])), ..SpecPatch::default() };
     assert_eq!(refused(openai.clone(), &without), "secrets.OPENAI_API_KEY");
@@ -91,13 +91,13 @@ fn another_provider_takes_the_key_of_the_one_before_along() {
     let signed_in = SpecPatch { has_auth: true, ..provider(Provider::Chatgpt, &[]) };
     let chatgpt = openai.patched(&signed_in).unwrap();
     assert_eq!((chatgpt.provider, names(&chatgpt)), (Provider::Chatgpt, vec!["OTHER"]));
-    // A key that a ChatGPT user had for something else will do.
+    // A key that a ChatGPT user already had for something else is enough.
     let with_key = Spec { secrets: secrets(&["OPENAI_API_KEY"]), ..chatgpt };
     assert_eq!(names(&with_key.patched(&provider(Provider::OpenaiKey, &[])).unwrap()), ["OPENAI_API_KEY"]);
 }
 
 #[test]
-fn specs_name_providers_as_requests_do() {
+fn specs_and_requests_use_the_same_provider_names() {
     for kind in Provider::ALL {
         assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
     }
@@ -106,7 +106,7 @@ fn specs_name_providers_as_requests_do() {
 }
 
 #[test]
-fn a_release_that_was_said_of_an_image_goes_with_it() {
+fn a_release_that_was_given_for_an_image_is_dropped_with_it() {
     let version = Some(OpenClawVersion::new(2026, 5, 7));
     let pin = |text: &str| Some(Some(ImageRef::parse(text, "image").unwrap()));
     let said = SpecPatch { openclaw_version: version, image: pin("o:mine"), has_auth: true, ..SpecPatch::default() };

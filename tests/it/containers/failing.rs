@@ -37,7 +37,7 @@ async fn a_container_that_does_not_start_says_why_and_what_to_do() {
     oom: "out_of_memory" 137 "Essential container in task exited: OutOfMemoryError: Container killed due to memory usage"
       "resize to more memory_mib"
     crash: "container_exited" 1 "Essential container in task exited"
-      "read the container's log; redeploy once it is mended"
+      "read the container's log; fix the cause, then redeploy"
     unhealthy: "unhealthy" 143 "Task failed container health checks"
       "read the container's log, and check the health check of the base task definition"
     "#);

@@ -74,11 +74,11 @@ async fn several_faults_are_found_at_once_failures_first() {
     assert_eq!(of(&told, "base_family"), expected);
     insta::assert_snapshot!(said(&told, "base_family"), @r#"
     openclaw-dev:2: not for Fargate; set requiresCompatibilities to ["FARGATE"]
-    openclaw-dev:2: the network mode is bridge, and Fargate has awsvpc alone; set networkMode to awsvpc
-    openclaw-dev:2: the size is no Fargate size: cpu 300, memory 2048; set cpu and memory of the task, such as 512 and 2048
+    openclaw-dev:2: the network mode is bridge, but Fargate has only awsvpc; set networkMode to awsvpc
+    openclaw-dev:2: not a Fargate size: cpu 300, memory 2048; set cpu and memory of the task, such as 512 and 2048
     openclaw-dev:2: the container of OpenClaw has no health check, so a container counts as ready as soon as it runs; ECS ignores the image's own; add a healthCheck that asks http://127.0.0.1:18789/healthz
-    openclaw-dev:2: nothing says whom the container of OpenClaw runs as; users' files belong to 1000:1000; set user to "1000:1000" there, or make PROVISIONER_OWNER agree
-    openclaw-dev:2: users' processes can fetch the credentials of the task role, which all users share: whoever learns another user's access point's id can mount that user's files; set the docker label openclaw.provisioner.isolation=without-role on that container, then redeploy
+    openclaw-dev:2: the container of OpenClaw sets no user, and users' files belong to 1000:1000; set user to "1000:1000" there, or make PROVISIONER_OWNER agree
+    openclaw-dev:2: users' processes can fetch the credentials of the task role, which all users share: a user who learns the id of another user's access point can mount that user's files; set the docker label openclaw.provisioner.isolation=without-role on that container, then redeploy
         
     "#);
 }

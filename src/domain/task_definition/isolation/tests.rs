@@ -1,4 +1,4 @@
-//! Bases that ask for isolation, hostile ones among them: what runs before the drop, and what is refused.
+//! Bases that ask for isolation, including hostile ones: what runs before the drop, and what is refused.
 
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ fn words(list: &Value) -> Vec<&str> {
     list.as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect()
 }
 
-/// Entry point and command, once it is certain that they begin with the drop.
+/// The command, after a check that the entry point is the drop.
 fn after_the_drop(container: &Value) -> Vec<&str> {
     assert_eq!(words(&container["entryPoint"]), DROP);
     words(&container["command"])
@@ -75,7 +75,7 @@ fn refused(change: impl FnOnce(&mut Value)) -> BaseError {
 }
 
 #[test]
-fn an_isolated_container_starts_as_root_and_drops_everything_before_the_entry_script() {
+fn an_isolated_container_starts_as_root_and_drops_it_before_the_entry_script() {
     let container = container(|_| {});
     let script = "/home/node/.openclaw/.provisioner/entry.sh";
     assert_eq!(after_the_drop(&container), ["/bin/sh", script, "node", "openclaw.mjs", "gateway"]);
@@ -87,7 +87,7 @@ fn an_isolated_container_starts_as_root_and_drops_everything_before_the_entry_sc
     assert_eq!(container["environment"].as_array().unwrap().len(), 3);
 }
 
-/// Fargate takes no other capability to add (ECS API reference, KernelCapabilities), and what the drop needs has to stay.
+/// Fargate adds no capability but SYS_PTRACE (ECS API reference, KernelCapabilities), so those that the drop needs must stay.
 #[test]
 fn nothing_is_added_and_the_four_that_the_drop_needs_are_not_dropped() {
     for capabilities in [Value::Null, json!({}), json!({"add": ["ALL"]}), json!({"drop": ["SETUID", "KILL"]})] {
@@ -100,7 +100,7 @@ fn nothing_is_added_and_the_four_that_the_drop_needs_are_not_dropped() {
     assert_eq!(container(|container| container["linuxParameters"] = Value::Null)["user"], "0:0");
 }
 
-/// Whatever a base names, its own and the tenant's code run as the agent.
+/// Any command of a base, and the tenant's code, run as the agent.
 #[test]
 fn hostile_bases_run_nothing_of_the_volume_before_the_drop() {
     let script = "/home/node/.openclaw/.provisioner/entry.sh";
@@ -138,13 +138,13 @@ fn a_health_check_of_any_form_runs_behind_the_drop() {
     };
     assert_eq!(check(json!(["NONE"])), json!(["NONE"]));
     assert_eq!(check(json!([])), json!([]));
-    // Docker refuses it.
+    // Docker refuses this form.
     assert_eq!(words(&check(json!(["curl", "-f"]))), [&["CMD"], &DROP[..], &["curl", "-f"]].concat());
     assert!(container(|container| container["healthCheck"] = Value::Null)["healthCheck"].is_null());
 }
 
 #[test]
-fn what_the_image_would_have_run_is_named_where_the_base_names_nothing() {
+fn the_images_own_command_is_named_if_the_base_names_none() {
     let runs = |image: &str, command: Value| {
         let container = container(|container| (container["image"], container["command"]) = (json!(image), command));
         after_the_drop(&container).join(" ")
@@ -157,7 +157,7 @@ fn what_the_image_would_have_run_is_named_where_the_base_names_nothing() {
 }
 
 #[test]
-fn the_agent_is_whom_the_base_names_in_numbers_and_upstreams_user_where_that_is_root() {
+fn the_agent_is_the_bases_numeric_user_or_upstreams_user_in_place_of_root() {
     let drops_to = |user: Value| {
         let container = container(|container| container["user"] = user);
         let ids: Vec<String> = words(&container["entryPoint"])[4..6].iter().map(|word| (*word).to_owned()).collect();
@@ -175,7 +175,7 @@ fn the_agent_is_whom_the_base_names_in_numbers_and_upstreams_user_where_that_is_
 }
 
 #[test]
-fn the_home_is_the_agents_and_a_bases_own_stays() {
+fn home_is_the_agents_unless_the_base_sets_it() {
     let home = |container: &Value| {
         let entries = container["environment"].as_array().unwrap().iter().filter(|entry| entry["name"] == "HOME");
         entries.map(|entry| entry["value"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -191,9 +191,9 @@ fn the_home_is_the_agents_and_a_bases_own_stays() {
     assert_eq!(home(&own), ["/home/own"]);
 }
 
-/// ld.so would load the tenant's library into what runs as root.
+/// ld.so would load the tenant's library into programs that run as root.
 #[test]
-fn variables_for_the_loader_are_refused_of_a_base_and_of_a_caller() {
+fn variables_for_the_loader_are_refused_in_a_base_and_from_a_caller() {
     for name in ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH", "NLSPATH"] {
         let error = refused(|document| {
             document["containerDefinitions"][0]["environment"] =
@@ -224,7 +224,7 @@ fn variables_for_the_loader_are_refused_of_a_base_and_of_a_caller() {
 }
 
 #[test]
-fn nothing_may_be_mounted_over_what_runs_before_the_drop() {
+fn no_mount_may_cover_a_program_that_runs_before_the_drop() {
     let users = |path: &str| {
         base(|document| document["containerDefinitions"][0]["mountPoints"][0]["containerPath"] = json!(path))
     };
@@ -284,7 +284,7 @@ fn nothing_may_be_mounted_over_what_runs_before_the_drop() {
 }
 
 #[test]
-fn a_base_that_asks_for_what_would_not_hold_is_refused() {
+fn a_base_whose_isolation_would_not_be_effective_is_refused() {
     let error =
         refused(|document| document["containerDefinitions"][0]["dockerLabels"][LABEL_ISOLATION] = json!("true"));
     assert!(error.fix().contains("without-role"), "{error}");
@@ -307,9 +307,9 @@ fn with_the_role_the_rights_are_dropped_and_the_variable_is_kept() {
     assert_eq!(container["user"], "0:0");
 }
 
-/// What is said of a revision is what it does: one that an earlier build rendered carries the base's label and not the drop.
+/// The revision's commands decide: one that an earlier build rendered has the base's label but not the drop.
 #[test]
-fn a_revision_shares_the_role_unless_everything_in_it_is_behind_the_drop() {
+fn a_revision_shares_the_role_unless_all_its_commands_begin_with_the_drop() {
     let shares = |document: &Value| CurrentDefinition::parse(document, &user()).unwrap().shares_task_role;
     let codes = |document: &Value| {
         let warnings = CurrentDefinition::parse(document, &user()).unwrap().warnings();
@@ -335,7 +335,7 @@ fn a_revision_shares_the_role_unless_everything_in_it_is_behind_the_drop() {
     let plain = rendered(|document| document["containerDefinitions"][0]["dockerLabels"] = json!({}));
     assert_eq!(plain["containerDefinitions"][0]["user"], "1000:1000");
     assert!(shares(&plain));
-    // There is none to share.
+    // Without a task role there is nothing to share.
     assert!(!shares(&rendered(|document| {
         document["containerDefinitions"][0]["dockerLabels"] = json!({});
         document["taskRoleArn"] = Value::Null;
@@ -343,7 +343,7 @@ fn a_revision_shares_the_role_unless_everything_in_it_is_behind_the_drop() {
 }
 
 #[test]
-fn bedrock_without_the_role_is_warned_of_unless_the_user_has_keys() {
+fn bedrock_without_the_role_gives_a_warning_unless_the_user_has_keys() {
     let spec = |names: &[&str]| {
         let secret = "arn:aws:secretsmanager:us-east-1:123456789012:secret:x-AbCdEf";
         let secrets =

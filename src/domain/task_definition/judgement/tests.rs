@@ -5,7 +5,7 @@ use super::*;
 const FAMILY: &str = "openclaw-dev";
 const COMMAND: [&str; 3] = ["node", "openclaw.mjs", "gateway"];
 
-/// A base with nothing to find, after `change`.
+/// The judgement of a base without problems, after `change`.
 fn judged_with(release: &ReleaseDefaults, change: impl FnOnce(&mut Value)) -> BaseJudgement {
     let mut base = json!({
         "taskDefinitionArn": "arn:aws:ecs:us-east-1:123456789012:task-definition/openclaw-dev:42",
@@ -38,7 +38,7 @@ fn judged(change: impl FnOnce(&mut Value)) -> BaseJudgement {
     judged_with(&ReleaseDefaults::default(), change)
 }
 
-/// Severity and code of everything found after `change`, in order.
+/// Severity and code of all findings after `change`, in order.
 fn found(change: impl FnOnce(&mut Value)) -> Vec<(Severity, &'static str)> {
     judged(change).findings.iter().map(|finding| (finding.severity(), finding.code())).collect()
 }
@@ -65,7 +65,7 @@ fn a_complete_base_has_no_findings() {
 }
 
 #[test]
-fn what_fargate_needs_of_a_task_is_a_failure() {
+fn a_task_that_fargate_cannot_run_is_a_failure() {
     for (member, value, code) in [
         ("requiresCompatibilities", json!(["EC2"]), "not_fargate"),
         ("requiresCompatibilities", Value::Null, "not_fargate"),
@@ -106,7 +106,7 @@ fn the_user_of_the_container_is_compared_in_numbers() {
     for user in ["0", "0:0", "1001:1000", "1000:0", "node", "", "1000:"] {
         assert_eq!(of_plain(json!(user)), [warn("other_user"), warn("not_isolated")], "{user}");
     }
-    // Whom the drop leads to counts.
+    // With isolation, the user after the drop counts.
     for user in [json!("1000:1000"), json!("0:0"), Value::Null] {
         assert_eq!(of_first("user", user.clone()), [], "{user}");
     }
@@ -117,12 +117,12 @@ fn the_user_of_the_container_is_compared_in_numbers() {
     });
     assert_eq!(
         silent.findings[0].problem(),
-        "nothing says whom the container of OpenClaw runs as; users' files belong to 1000:1000"
+        "the container of OpenClaw sets no user, and users' files belong to 1000:1000"
     );
 }
 
 #[test]
-fn iam_counts_on_the_volume_with_the_users_files_alone() {
+fn iam_matters_only_on_the_volume_with_the_users_files() {
     let without = |volume: usize| {
         found(|base| {
             base["volumes"][volume]["efsVolumeConfiguration"]["authorizationConfig"] = json!({"iam": "DISABLED"});
@@ -142,7 +142,7 @@ fn only_releases_with_an_entry_script_need_a_command() {
     };
     assert_eq!(without_command("openclaw:2026.6.5"), [warn("runs_default_command")]);
     assert_eq!(without_command("openclaw:2026.4.21"), []);
-    // Nobody knows, so the newest plan is used, and that one has the script.
+    // The release is unknown, so the newest plan is used, and that one has the script.
     assert_eq!(without_command("openclaw:latest"), [warn("release_unknown"), warn("runs_default_command")]);
     let entry_point = |base: &mut Value| {
         base["containerDefinitions"][0]["command"] = Value::Null;
@@ -154,7 +154,7 @@ fn only_releases_with_an_entry_script_need_a_command() {
 }
 
 #[test]
-fn what_the_release_lacks_is_found_unless_the_settings_bring_it() {
+fn a_problem_of_the_release_is_found_unless_the_settings_solve_it() {
     let image = |image: &str| of_first("image", json!(image));
     assert_eq!(image("openclaw:2026.4.25"), [warn("release_hangs_on_network_file_systems")]);
     assert_eq!(image("openclaw:2026.5.12"), [warn("auth_profile_secret_key_missing")]);
@@ -170,7 +170,7 @@ fn what_the_release_lacks_is_found_unless_the_settings_bring_it() {
 }
 
 #[test]
-fn a_base_that_cannot_be_cloned_is_judged_all_the_same() {
+fn a_base_that_cannot_be_cloned_is_still_checked() {
     let mut judgement = judged(|base| {
         base["volumes"] = json!([]);
         base["networkMode"] = json!("host");
@@ -184,7 +184,7 @@ fn a_base_that_cannot_be_cloned_is_judged_all_the_same() {
 }
 
 #[test]
-fn whatever_is_found_says_what_to_change() {
+fn every_finding_says_what_to_change() {
     let judgement = judged(|base| {
         *base = json!({"taskDefinitionArn": "x/openclaw-dev:1", "containerDefinitions": [{"image": "openclaw:main"}]});
     });
@@ -195,7 +195,7 @@ fn whatever_is_found_says_what_to_change() {
 }
 
 #[test]
-fn the_container_that_runs_openclaw_is_judged_wherever_it_stands() {
+fn the_container_that_runs_openclaw_is_checked_at_any_position() {
     let judgement = judged(|base| {
         let router = json!({"name": "router", "image": "router:1", "user": "0"});
         base["containerDefinitions"].as_array_mut().unwrap().insert(0, router);
@@ -206,7 +206,7 @@ fn the_container_that_runs_openclaw_is_judged_wherever_it_stands() {
 }
 
 #[test]
-fn a_port_that_health_check_or_mappings_do_not_know_is_found() {
+fn a_port_that_is_missing_in_health_check_or_mappings_is_found() {
     let found = |command: Value, check: &str, mapped: Value| {
         found(|base| {
             let first = &mut base["containerDefinitions"][0];
@@ -226,7 +226,7 @@ fn a_port_that_health_check_or_mappings_do_not_know_is_found() {
 }
 
 #[test]
-fn files_in_s3_may_say_anything() {
+fn environment_files_in_s3_are_found() {
     let files = |base: &mut Value| {
         base["containerDefinitions"][0]["environmentFiles"] = json!([{"value": "arn:aws:s3:::b/e.env", "type": "s3"}]);
     };
@@ -235,12 +235,12 @@ fn files_in_s3_may_say_anything() {
         files(base);
     });
     assert_eq!(of_plain, [warn("environment_files"), warn("not_isolated")]);
-    // They may bring LD_PRELOAD, too.
+    // They may set LD_PRELOAD, too.
     assert_eq!(found(files), [fail("cannot_isolate"), warn("environment_files")]);
 }
 
 #[test]
-fn what_isolation_lacks_is_found() {
+fn problems_of_isolation_are_found() {
     let labels = |labels: Value| of_first("dockerLabels", labels);
     assert_eq!(labels(json!({})), [warn("not_isolated")]);
     assert_eq!(labels(json!({"openclaw.provisioner.isolation": "yes"})), [fail("cannot_isolate")]);

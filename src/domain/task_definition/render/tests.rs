@@ -1,4 +1,4 @@
-//! The render against a base with every member and nested field of the ECS model set.
+//! Rendering a base in which every member and nested field of the ECS model is set.
 
 use serde_json::{Map, Value, json};
 
@@ -15,7 +15,7 @@ fn every_member() -> Value {
     serde_json::from_str(include_str!("../../../../tests/fixtures/every-member.json")).unwrap()
 }
 
-/// What DescribeTaskDefinition would answer for it: the output-only members on top, tags beside.
+/// The base that DescribeTaskDefinition would return: with the output-only members, and tags beside it.
 fn base_from(mut request: Value) -> BaseDefinition {
     let tags = request["tags"].as_array().cloned().unwrap_or_default();
     let members = request.as_object_mut().unwrap();
@@ -58,7 +58,7 @@ fn full_spec() -> Spec {
     Spec::of_new_user(&patch).unwrap()
 }
 
-/// The members of the container that the render is expected to touch, taken out.
+/// Removes and returns the members of the container that the render should change.
 fn take_touched(request: &mut Value) -> Map<String, Value> {
     let container = request["containerDefinitions"][0].as_object_mut().unwrap();
     let touched = ["dockerLabels", "environment", "secrets", "image"].into_iter();
@@ -130,10 +130,10 @@ fn everything_that_a_spec_can_say_is_rendered() {
     }));
 }
 
-/// Incidents 3, 4 and 5: a resize cloned the previous revision and perpetuated its drift, lost CODEX_HOME and the
+/// Incidents 3, 4 and 5: a resize cloned the previous revision and kept its drift, lost CODEX_HOME and the
 /// provider secrets, and reset the image pin.
 #[test]
-fn what_was_rendered_can_be_read_back_and_renders_to_the_same_again() {
+fn a_rendered_definition_can_be_read_back_and_rendered_to_the_same_again() {
     let first = rendered(every_member(), &full_spec(), None);
     let mut registered = first.request.clone();
     registered["taskDefinitionArn"] = json!(USER_ARN);
@@ -169,7 +169,7 @@ fn reserved_tags_of_the_base_are_left_behind() {
     assert_eq!(got["tags"], json!([family, user, {"key": "team", "value": "a"}]));
 }
 
-/// OpenClaw's limits grow by what the task grows; one that would not fit is cut down.
+/// OpenClaw's limits grow by as much as the task; a limit that would not fit is reduced.
 #[test]
 fn container_limits_follow_a_resize() {
     let got = rendered(every_member(), &full_spec(), None).request;
@@ -218,7 +218,7 @@ fn refused(base: Value, spec: &Spec) -> Invalid {
 }
 
 #[test]
-fn everything_goes_to_the_container_that_runs_openclaw_wherever_it_stands() {
+fn everything_goes_to_the_container_that_runs_openclaw_at_any_position() {
     let base = beside_a_router(json!({"cpu": 896, "memory": 3840}));
     let router = base["containerDefinitions"][0].clone();
     let spec = Spec { size: full_spec().size, image: full_spec().image, ..variables(&[("TZ", "UTC")]) };
@@ -239,7 +239,7 @@ fn everything_goes_to_the_container_that_runs_openclaw_wherever_it_stands() {
     assert_eq!((current.image.as_str(), current.state_dir.as_deref()), (rendered.image.as_str(), Some("/data")));
 }
 
-/// Revisions of before have no OPENCLAW_STATE_DIR and their labels on the first container.
+/// Older revisions have no OPENCLAW_STATE_DIR, and their labels are on the first container.
 #[test]
 fn a_revision_of_an_earlier_build_is_still_read() {
     let mut registered = rendered(every_member(), &full_spec(), None).request;
@@ -270,7 +270,7 @@ fn the_entry_script_leaves_the_images_own_entry_point_in_place() {
     let own = json!({"entryPoint": ["tini", "--"], "command": gateway});
     let both = json!(["tini", "--", "node", "openclaw.mjs", "gateway"]);
     assert_eq!(starts(own), (json!(["/bin/sh", script]), both));
-    // Only an entry point that is OpenClaw itself takes these.
+    // Only an entry point that is OpenClaw itself accepts these.
     for words in [json!(["gateway", "--port", "18789"]), json!(["--verbose"])] {
         assert_eq!(starts(json!({"command": words})), (json!(["/bin/sh", script]), words));
     }
@@ -281,7 +281,7 @@ fn the_entry_script_leaves_the_images_own_entry_point_in_place() {
 }
 
 #[test]
-fn variables_of_a_caller_that_point_openclaw_elsewhere_are_refused_by_name_with_both_paths() {
+fn a_callers_variables_that_point_elsewhere_are_refused_by_name_with_both_paths() {
     let base = || beside_a_router(json!({"environment": [{"name": "OPENCLAW_GATEWAY_PORT", "value": "3000"}]}));
     for (name, value, paths) in [
         ("OPENCLAW_STATE_DIR", "/tmp/x", ["/tmp/x", "/data"]),
@@ -305,7 +305,7 @@ fn variables_of_a_caller_that_point_openclaw_elsewhere_are_refused_by_name_with_
 }
 
 #[test]
-fn credentials_for_a_registry_go_to_no_other_one_and_never_to_ecr() {
+fn registry_credentials_are_never_sent_to_another_registry_or_to_ecr() {
     let kept = |from: &str, pin: Option<&str>| {
         let credentials =
             json!({"credentialsParameter": "arn:aws:secretsmanager:us-east-1:123456789012:secret:registry"});
@@ -322,7 +322,7 @@ fn credentials_for_a_registry_go_to_no_other_one_and_never_to_ecr() {
 }
 
 #[test]
-fn a_spec_that_no_label_could_hold_is_refused_by_its_largest_part() {
+fn a_spec_that_is_too_large_for_a_label_is_refused_and_its_largest_part_named() {
     let value = "x".repeat(2000);
     let most = variables(&[("A", &value), ("B", &"x".repeat(1950))]);
     let label =
