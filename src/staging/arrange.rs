@@ -1,4 +1,4 @@
-//! A user's directory made what a release needs: entry script, sign-in and settings, read, decided on and written in one
+//! Prepares a user's directory for a release: entry script, sign-in and settings are read, decided on and written in one
 //! piece of work.
 
 use std::sync::Arc;
@@ -17,25 +17,25 @@ use super::home::Home;
 use super::{ATTEMPTS, Owner, Staged, Staging, StagingResult, credentials, entry};
 use crate::domain::user_id::UserId;
 
-/// What becomes of the user's ChatGPT sign-in.
+/// What to do with the user's ChatGPT sign-in.
 #[derive(Clone, Copy, Debug)]
 pub enum ToStage<'a> {
-    /// The freshest that is known goes where the release looks for it: the one that was sent, or one that is on disk
-    /// already. It is never overwritten by an older one (incident 28), unless `force` says so.
+    /// Put the freshest known sign-in where the release looks for it: the one that was sent, or one that is on disk
+    /// already. An older one never overwrites it (incident 28), unless `force` is set.
     SignIn {
-        /// The one that was sent.
+        /// The sign-in that was sent.
         sent: Option<&'a ChatGptAuth>,
-        /// Whether it replaces a fresher one, too.
+        /// Whether it replaces even a fresher one.
         force: bool,
     },
-    /// The user signs in otherwise: it is taken away, and the directory made what the release needs all the same.
+    /// The user has another provider: remove the sign-in, and still prepare the directory for the release.
     Nothing,
 }
 
 type Decide = dyn Fn(&OnDisk, Timestamp) -> CredentialUpdate + Send + Sync;
 type EntriesOf = dyn Fn(&CredentialPlan) -> Entries + Send + Sync;
 
-/// What is wanted of one piece of work.
+/// The goal of one piece of work.
 #[derive(Clone)]
 struct Wanted {
     needs_entry: bool,
@@ -43,55 +43,55 @@ struct Wanted {
     settings: Option<Settings>,
 }
 
-/// What has to be in `openclaw.json`.
+/// The entries that `openclaw.json` must have.
 #[derive(Clone)]
 pub(super) struct Settings {
     entries: Arc<EntriesOf>,
     around: Surroundings,
 }
 
-/// What was noted in `openclaw.json`, and the provider of the profile that it was asked to name.
+/// Findings about `openclaw.json`, and the provider of the profile that it should name.
 type Saying = (Noted, Option<ProfileProvider>);
 
-/// How one try ended.
+/// The result of one try.
 enum End {
     Done {
         placement: Box<CredentialUpdate>,
-        /// What was noted in `openclaw.json`, or why it was left alone.
+        /// Findings about `openclaw.json`, or why it was not changed.
         noted: Result<Saying, &'static str>,
     },
-    /// A file may be half written; whoever is patient reads it again.
+    /// A file may be half written and should be read again.
     HalfWritten,
-    /// The files changed meanwhile. The sign-in is in place as it was decided on, if there is a placement.
+    /// The files changed meanwhile. If there is a placement, the sign-in was written as decided.
     Disturbed(Option<Box<CredentialUpdate>>),
-    /// The user has a directory, and only that of a new one was to be arranged.
+    /// The user already has a directory, but only new users were wanted.
     NotNew,
 }
 
-/// Whose directory is to be arranged.
+/// Which users' directories to prepare.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whose {
     Anybody,
-    /// That of users alone who have none yet.
+    /// Only users who have no directory yet.
     NewUsers,
 }
 
 impl Staging {
-    /// Makes the user's directory, or heals it.
+    /// Creates the user's directory, or corrects its owner and mode.
     ///
     /// # Errors
-    /// When it cannot be used.
+    /// When the directory cannot be used.
     pub async fn prepare(&self, user: &UserId) -> Result<(), StagingError> {
         let owner = self.owner;
         self.blocking(user, move |root, user| Home::make(root, user, owner)?.settle().map(drop)).await
     }
 
-    /// Makes the user's directory what `release` needs, and merges `entries`, with what is `around`, into their
-    /// `openclaw.json`; makes the gateway's token where there is none. What cannot be merged into is left alone, with a
-    /// warning; what says all that it should is not written.
+    /// Prepares the user's directory for `release`, and merges `entries`, for the port and workspace in `around`, into their
+    /// `openclaw.json`; creates the gateway's token if there is none. A file that cannot be merged into is not changed, with a
+    /// warning; a file that already has all entries is not written.
     ///
     /// # Errors
-    /// When something could not be written, or kept changing: then some of it may be in place, each file whole.
+    /// When a file could not be written, or kept changing. Some files may then be in place; each is complete.
     pub async fn stage(
         &self,
         user: &UserId,
@@ -105,8 +105,8 @@ impl Staging {
         arranged.ok_or_else(|| StagingError::Contended { path: format!("users/{user}"), attempts: 1 })
     }
 
-    /// The same for a user who has no directory yet; where they have one, it is healed and nothing else, and the answer is
-    /// `None`.
+    /// The same for a user who has no directory yet. For one who has, only the directory's owner and mode are corrected, and
+    /// the result is `None`.
     ///
     /// # Errors
     /// As for [`stage`](Self::stage).
@@ -122,7 +122,7 @@ impl Staging {
         self.arrange(user, release, what, Some(settings), Whose::NewUsers).await
     }
 
-    /// The same without `openclaw.json`, where `settings` is `None`.
+    /// The same; without `openclaw.json` if `settings` is `None`.
     pub(super) async fn arrange(
         &self,
         user: &UserId,
@@ -159,7 +159,7 @@ impl Staging {
             moved_aside.extend(moved);
             match end {
                 Ok(End::Done { mut placement, noted }) => {
-                    // Decided on anew because of another file, it was written all the same.
+                    // The sign-in was written in an earlier try; another file made this second decision necessary.
                     if let Some(earlier) = earlier {
                         placement.decision = earlier.decision;
                         placement.needs_start |= earlier.needs_start;
@@ -181,7 +181,7 @@ impl Staging {
                 Err(StagingError::Contended { .. }) => attempts += 1,
                 Err(error) => return Err(error),
             }
-            // Tried again, their directory is new no more.
+            // After the first try the directory is no longer new.
             whose = Whose::Anybody;
         }
         Err(StagingError::Contended { path: format!("users/{user}"), attempts: ATTEMPTS })

@@ -1,4 +1,4 @@
-//! Whether staging can work beneath this root at all. Blocking.
+//! Checks whether staging can work beneath this root. Blocking.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -11,7 +11,7 @@ use super::jail::EVERY_BIT;
 use super::{Owner, identity, paths, write};
 use crate::files::Root;
 
-/// What is to be said of a root that can be written and whose locks work.
+/// Details of a root that can be written and whose locks work.
 #[derive(Debug)]
 pub struct Diagnosis {
     /// Whether files can be given to the owner.
@@ -20,8 +20,8 @@ pub struct Diagnosis {
     pub is_nfs: bool,
 }
 
-/// Whether the root is there, of the file system with this id and writable, files can be given to the owner, and locks
-/// exclude.
+/// Checks that the root exists, is the file system with this id and is writable, that files can be given to the owner, and
+/// that locks work.
 pub(super) fn check(root: &Root, owner: Option<Owner>, file_system_id: Option<&str>) -> Result<(), StagingError> {
     file_system_id.map_or(Ok(()), |id| identity::check(root, id))?;
     paths::users(root)?;
@@ -59,7 +59,7 @@ fn is_nfs(file: &File) -> Result<bool, Errno> {
     rustix::fs::fstatfs(file).map(|found| found.f_type == rustix::fs::NFS_SUPER_MAGIC)
 }
 
-/// Only Linux mounts EFS; what a developer's machine calls its file systems does not matter.
+/// Only Linux mounts EFS; the file systems of a developer's machine do not matter.
 #[cfg(not(target_os = "linux"))]
 fn is_nfs(_: &File) -> Result<bool, Errno> {
     Ok(true)

@@ -1,4 +1,4 @@
-//! `openclaw.json` in a user's directory: our entries merged in, and the gateway's token.
+//! `openclaw.json` in a user's directory: merges our entries into it, and keeps the gateway's token.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -21,12 +21,12 @@ use crate::files::Root;
 const OPENCLAW_JSON: Name = Name::fixed("openclaw.json");
 /// The agent whose sign-in is staged.
 const MAIN: &str = "main";
-/// What the gateway's token is made of, in bytes.
+/// Random bytes in the gateway's token.
 const GATEWAY_TOKEN_BYTES: usize = 32;
 
 impl Staging {
-    /// Whether the agent that answers, where it is not `main`, has a sign-in of its own that may be used before the staged
-    /// one. Agents without one use that of `main` (`ensureAuthProfileStore` of all releases).
+    /// A warning if the default agent is not `main` and has its own sign-in, which may be used before the staged one.
+    /// Agents without one use that of `main` (`ensureAuthProfileStore` of all releases).
     pub async fn agent_elsewhere(
         &self,
         user: &UserId,
@@ -67,12 +67,12 @@ impl Staging {
         .await
     }
 
-    /// What the user's `openclaw.json` says of the gateway's token; changes nothing.
+    /// The gateway's token in the user's `openclaw.json`; changes nothing.
     pub async fn gateway_token(&self, user: &UserId) -> Result<GatewayToken, StagingError> {
         self.gateway(user).await.map(|(token, _)| token)
     }
 
-    /// What the user's `openclaw.json` says of the gateway: its token and, where it names one, its port; changes nothing.
+    /// The gateway's token and, if it is set, its port in the user's `openclaw.json`; changes nothing.
     pub async fn gateway(&self, user: &UserId) -> Result<(GatewayToken, Option<u16>), StagingError> {
         self.blocking(user, |root, user| {
             let Child::Directory(home) = paths::home(root, user)? else { return Ok((GatewayToken::Missing, None)) };
@@ -84,7 +84,7 @@ impl Staging {
         .await
     }
 
-    /// Makes a new token for the gateway, which takes it up when it starts.
+    /// Writes a new token for the gateway, which reads it when it starts.
     pub async fn rotate_gateway_token(&self, user: &UserId) -> Result<(), StagingError> {
         let edit = |existing: Option<&[u8]>, token: &SecretString| (with_gateway_token(existing, token), ());
         match self.edit(user, edit).await? {
@@ -93,8 +93,8 @@ impl Staging {
         }
     }
 
-    /// Edits the file, unless it changes meanwhile; then it is looked at anew. Answers what the edit noted, or why the file
-    /// was left alone.
+    /// Edits the file; if it changes meanwhile, reads it again. Returns the findings of the edit, or why the file was not
+    /// changed.
     pub(super) async fn edit<F, T>(&self, user: &UserId, edit: F) -> Result<Result<T, &'static str>, StagingError>
     where
         F: Fn(Option<&[u8]>, &SecretString) -> (Merged, T) + Clone + Send + 'static,
@@ -122,7 +122,7 @@ impl Staging {
     }
 }
 
-/// What one try came to.
+/// The result of one try.
 enum Edited<T> {
     Done(T),
     LeftAlone(&'static str),
@@ -148,11 +148,11 @@ fn edit_once<T>(
     })
 }
 
-/// What there is to do with the file.
+/// The planned change of the file.
 pub(super) enum ConfigurationEdit<T> {
-    /// It says all that it should.
+    /// The file already has all entries.
     Nothing(T),
-    /// It cannot be merged into.
+    /// The file cannot be merged into.
     LeftAlone(&'static str),
     Write {
         bytes: Zeroizing<Vec<u8>>,
@@ -162,7 +162,7 @@ pub(super) enum ConfigurationEdit<T> {
 }
 
 impl<T> ConfigurationEdit<T> {
-    /// What the edit noted, or why the file is left alone.
+    /// The findings of the edit, or why the file is not changed.
     pub(super) fn noted(self) -> Result<T, &'static str> {
         match self {
             Self::Nothing(noted) | Self::Write { noted, .. } => Ok(noted),
@@ -210,8 +210,8 @@ fn content(found: &Found) -> Result<Option<&[u8]>, &'static str> {
         Found::Missing => Ok(None),
         Found::Regular(bytes) => Ok(Some(bytes.as_slice())),
         Found::TooLarge(_) => Err("it is too large"),
-        // A link may well be how the user keeps it; it is not followed (incident 27).
-        Found::Other(_) => Err("it is a link or no file"),
+        // The user may keep the file behind a link on purpose, but links are not followed (incident 27).
+        Found::Other(_) => Err("it is not a regular file"),
     }
 }
 
@@ -223,7 +223,7 @@ fn unusable(user: &UserId, problem: &'static str) -> StagingError {
     StagingError::UnusableConfiguration { path: path(user), problem }
 }
 
-/// 32 bytes of the system's entropy in hex.
+/// 32 random bytes of the system, in hex.
 fn random_token() -> Result<SecretString, StagingError> {
     let mut bytes = Zeroizing::new([0; GATEWAY_TOKEN_BYTES]);
     let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(bytes.as_mut_slice()));

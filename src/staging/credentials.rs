@@ -1,5 +1,5 @@
-//! A user's sign-in on disk: read, and changed as the placement says. Blocking; `Staging` runs these off the runtime's
-//! threads.
+//! Reads a user's sign-in on disk, and changes it as the placement says. Blocking; `Staging` runs these outside the
+//! runtime's threads.
 
 use openclaw::{
     Aside, AsideName, AuthState, Change, CodexConfig, CredentialFile, HandOver, OnDisk, Profiles, Stored, api_key_in,
@@ -15,7 +15,7 @@ use super::write::remove_leftovers;
 use crate::domain::user_id::UserId;
 use crate::files::Root;
 
-/// What was found where a sign-in may be.
+/// The user's files that may contain a sign-in.
 pub(super) struct UserFiles {
     pub(super) on_disk: OnDisk,
     files: Files,
@@ -78,7 +78,7 @@ impl UserFiles {
         }
     }
 
-    /// Whether one may be a file that is being rewritten in place just now (openclaw-facts §3).
+    /// Whether one of the files may be in the middle of a rewrite in place (openclaw-facts §3).
     pub(super) fn may_be_half_written(&self) -> bool {
         let OnDisk { codex, profiles, hand_over, auth_state, .. } = &self.on_disk;
         let doubtful = |place| match place {
@@ -99,7 +99,7 @@ fn read(home: Option<&Dir>, place: CredentialFile) -> Result<Found, StagingError
     }
 }
 
-/// What was moved aside earlier. Only files of our names, and no more than a user can ever have by us.
+/// The sign-ins that were moved aside earlier. Only files with our names, and no more than this service can have made.
 fn asides(directory: &Dir) -> Result<Vec<Aside>, StagingError> {
     let mut found = Vec::new();
     let names = directory.names(paths::NAMES_LOOKED_THROUGH)?.into_iter();
@@ -117,19 +117,19 @@ fn codex_config(directory: &Dir) -> Result<CodexConfig, StagingError> {
     match directory.read(&paths::CODEX_CONFIG) {
         Ok(Found::Regular(bytes)) => Ok(CodexConfig::from_file_bytes(&bytes)),
         Ok(Found::Missing | Found::TooLarge(_) | Found::Other(_)) => Ok(CodexConfig::default()),
-        // It is asked for a warning alone: one that only the user can open says nothing.
+        // It is only needed for a warning, so a file that only the user can open is ignored.
         Err(error) if error.kind() == StagingErrorKind::Tenant => Ok(CodexConfig::default()),
         Err(error) => Err(error),
     }
 }
 
-/// Makes `codex`, heals owners and modes, removes leftovers, and reads what is there.
+/// Creates `codex`, corrects owners and modes, removes leftovers, and reads the files.
 pub(super) fn prepare(
     home: &mut Home,
     owner: Option<Owner>,
     moved_aside: &mut Vec<String>,
 ) -> Result<UserFiles, StagingError> {
-    // `CODEX_HOME` must exist, whatever is in it (openclaw-facts §3).
+    // `CODEX_HOME` must exist, even if it is empty (openclaw-facts §3).
     let codex = home.make_at(&CODEX, moved_aside)?;
     for place in CredentialFile::ALL {
         let (path, name) = path_of(place);
@@ -154,7 +154,7 @@ pub(super) fn prepare(
     Ok(UserFiles::new(files, asides, codex_config))
 }
 
-/// Reads what is there and changes nothing.
+/// Reads the files and changes nothing.
 pub(super) fn inspect(root: &Root, user: &UserId) -> Result<UserFiles, StagingError> {
     let home = match paths::home(root, user)? {
         Child::Directory(home) => Some(home),
@@ -167,7 +167,7 @@ pub(super) fn inspect(root: &Root, user: &UserId) -> Result<UserFiles, StagingEr
     Ok(UserFiles::new(files, asides, codex_config))
 }
 
-/// Removes what a killed process left, which holds tokens.
+/// Removes temporary files of a killed process, which contain tokens.
 pub(super) fn tidy(root: &Root, user: &UserId) -> Result<(), StagingError> {
     let Child::Directory(home) = paths::home(root, user)? else { return Ok(()) };
     for path in CredentialFile::ALL.into_iter().map(|place| path_of(place).0).chain([&ASIDE[..]]) {
@@ -178,7 +178,7 @@ pub(super) fn tidy(root: &Root, user: &UserId) -> Result<(), StagingError> {
     Ok(())
 }
 
-/// The changes as edits of the files that were observed.
+/// Converts changes into edits of the files that were read.
 pub(super) fn edits<'a>(observed: &'a UserFiles, changes: &'a [Change]) -> impl Iterator<Item = Edit<'a>> {
     let aside = |name, what| Edit { path: &ASIDE, name: Name::of_aside(name), before: None, what };
     changes.iter().map(move |change| {

@@ -1,6 +1,6 @@
-//! The entry script in a user's directory: what the container runs before its gateway. Blocking.
+//! The entry script in a user's directory, which the container runs before its gateway. Blocking.
 //!
-//! It is the tenant's to change, and runs as the tenant in the tenant's own container: nobody else is harmed.
+//! The tenant can change it, but it runs as the tenant in the tenant's own container, so it harms nobody else.
 
 use super::Owner;
 use super::error::StagingError;
@@ -14,7 +14,7 @@ static FILES: [(Name, &str); 2] = {
     [(Name::fixed(script), of_script), (Name::fixed(import), of_import)]
 };
 
-/// What there is to write: the files that are missing or not of this build. What was in the way is moved aside.
+/// The files that must be written: missing ones, and those of another build. Anything in the way is moved aside.
 pub(super) fn edits(
     home: &mut Home,
     owner: Option<Owner>,

@@ -1,4 +1,4 @@
-//! What can go wrong beneath the EFS root, sorted by who can do something about it.
+//! Errors of work beneath the EFS root, sorted by who can solve them.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use crate::files::Unavailable;
 
-/// What a change is refused with once its lock is lost: no file system answers so.
+/// The error of a change after its lock was lost; no file system returns it.
 pub(super) const LOCK_LOST: Errno = Errno::CANCELED;
 
 /// A failure of staging. `Display` says what failed, with the path relative to the EFS root; `source()` says why.
@@ -24,22 +24,22 @@ pub enum StagingError {
         #[source]
         source: io::Error,
     },
-    /// A directory outside the tenant's reach is something else: an operator has to look.
-    #[error("{path} is not a directory of its own")]
+    /// Outside the tenant's reach, something else is in the place of a directory: an operator must look.
+    #[error("{path} is not a real directory")]
     NotADirectory {
         /// Where, relative to the EFS root.
         path: String,
     },
-    /// What was made at start is not there: most likely the file system is not mounted.
-    #[error("{path} is gone from the EFS root; is the file system still mounted?")]
+    /// A directory that was created at start is missing: most likely the file system is not mounted.
+    #[error("{path} is missing from the EFS root; is the file system still mounted?")]
     NotMounted {
         /// Where, relative to the EFS root.
         path: String,
     },
     /// The root has no identity: it is new, or nothing is mounted on it.
     #[error(
-        "{path} is not there, so this may not be file system {expected}; see whether it is mounted, and start `serve` with \
-         --initialize where it is and has never been used"
+        "{path} is missing, so this may not be file system {expected}; check whether it is mounted, and start `serve` with \
+         --initialize if it is mounted and was never used"
     )]
     NotInitialized {
         /// The file with the identity.
@@ -61,8 +61,8 @@ pub enum StagingError {
         /// The id in the settings.
         expected: String,
     },
-    /// The file with the identity holds none.
-    #[error("{path} does not hold the id of a file system; write the id of the one that is mounted into it")]
+    /// The file with the identity does not contain an id.
+    #[error("{path} does not contain the id of a file system; write the id of the mounted one into it")]
     NoIdentity {
         /// The file with the identity.
         path: String,
@@ -76,7 +76,7 @@ pub enum StagingError {
         #[source]
         source: io::Error,
     },
-    /// Someone kept changing or removing the files while they were used.
+    /// Somebody kept changing or removing the files while they were used.
     #[error("{path} kept changing while it was used (attempts: {attempts})")]
     Contended {
         /// Where, relative to the EFS root.
@@ -84,14 +84,14 @@ pub enum StagingError {
         /// How often it was tried.
         attempts: u32,
     },
-    /// It may hold a sign-in among other providers' keys, and cannot be told apart from them.
-    #[error("{path} cannot be read, so no sign-in can be taken out of it; move it aside with credentials/repair")]
+    /// The file may contain a sign-in among other providers' keys, but cannot be parsed to separate them.
+    #[error("{path} cannot be read, so no sign-in can be removed from it; move it aside with credentials/repair")]
     UnreadableProfiles {
         /// Where, relative to the EFS root.
         path: String,
     },
     /// The user's own settings of OpenClaw cannot be used.
-    #[error("{path} cannot be used: {problem}; let the user mend it, or remove it and provision again")]
+    #[error("{path} cannot be used: {problem}; let the user repair it, or remove it and provision again")]
     UnusableConfiguration {
         /// Where, relative to the EFS root.
         path: String,
@@ -106,10 +106,10 @@ pub enum StagingError {
         /// How many entries this call removed.
         removed: u64,
     },
-    /// Two descriptors locked one file at once: replicas would converge one user together (incident 31).
-    #[error("file locks beneath the EFS root exclude nobody")]
+    /// Two descriptors locked one file at the same time: two replicas could converge one user together (incident 31).
+    #[error("file locks beneath the EFS root do not work: two holders got the same lock")]
     LocksDoNotExclude,
-    /// Another replica has taken the user's lock, or nobody waits for the work any more: nothing more is changed.
+    /// Another replica has the user's lock, or nobody waits for the work any more: nothing more is changed.
     #[error("{path} was not changed: the user's lock is no longer held")]
     LockLost {
         /// Where, relative to the EFS root.
@@ -120,16 +120,15 @@ pub enum StagingError {
     Unavailable(#[from] Unavailable),
 }
 
-/// Who can do something about a [`StagingError`].
+/// Who can solve a [`StagingError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StagingErrorKind {
-    /// The file system, or a program of the user's that changes the files meanwhile: it passes; the same call may succeed
+    /// The file system, or a program of the user that changes the files meanwhile: this passes, and the same call may succeed
     /// later.
     Retryable,
-    /// A file of the user's own: nothing changes until the user mends it. Never an operator's to mend, whatever a tenant
-    /// has built.
+    /// A file of the user: the error stays until the user repairs it. Nothing that a tenant can build needs an operator.
     Tenant,
-    /// The mount, its permissions or the settings: nothing changes until an operator acts.
+    /// The mount, its permissions or the settings: the error stays until an operator acts.
     Operator,
 }
 
@@ -142,7 +141,7 @@ impl StagingError {
         }
     }
 
-    /// Who can do something about it.
+    /// Who can solve this error.
     pub fn kind(&self) -> StagingErrorKind {
         match self {
             Self::Io { path, source, .. } => kind_of(Errno::from_io_error(source), is_in_tenants_reach(path)),
@@ -161,7 +160,7 @@ impl StagingError {
         }
     }
 
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Whether the same call may succeed later without any change.
     pub fn is_retryable(&self) -> bool {
         match self.kind() {
             StagingErrorKind::Retryable => true,
@@ -170,16 +169,16 @@ impl StagingError {
     }
 }
 
-/// The same errno means another thing where the tenant can bring it about: names, kinds and modes of files beneath
-/// `users/<id>` are theirs to choose.
+/// The kind of an errno. In the tenant's reach it has another meaning, because tenants choose the names, kinds and modes of
+/// files beneath `users/<id>`.
 fn kind_of(errno: Option<Errno>, in_tenants_reach: bool) -> StagingErrorKind {
     match errno {
-        // A read-only mount, or a file system without what staging needs, wherever that shows.
+        // A read-only mount, or a file system that lacks a feature which staging needs; at any path.
         Some(Errno::ROFS | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => StagingErrorKind::Operator,
-        // Somebody was there between two steps of ours.
+        // Somebody changed a file between two of our steps.
         Some(Errno::NOENT | Errno::EXIST) if in_tenants_reach => StagingErrorKind::Retryable,
-        // In the tenant's reach a mode, an attribute, a link, a file in the place of a directory or the other way round, too
-        // many links; outside of it the wrong owner of the mount, or a wrong path.
+        // In the tenant's reach: a mode, an attribute, a link, a file in the place of a directory or vice versa, or too
+        // many links. Outside of it: the wrong owner of the mount, or a wrong path.
         Some(
             Errno::ACCESS
             | Errno::PERM
@@ -195,13 +194,13 @@ fn kind_of(errno: Option<Errno>, in_tenants_reach: bool) -> StagingErrorKind {
             true => StagingErrorKind::Tenant,
             false => StagingErrorKind::Operator,
         },
-        // ESTALE, EIO, ETIMEDOUT, ENOLCK, EDQUOT, ENOSPC and whatever else NFS has to say.
+        // ESTALE, EIO, ETIMEDOUT, ENOLCK, EDQUOT, ENOSPC and all other errors of NFS.
         Some(_) | None => StagingErrorKind::Retryable,
     }
 }
 
-/// Whether a path, relative to the EFS root, is beneath a user's directory. The directory itself is not: it stands in
-/// `users`, which is this process's own, and its mode is mended where it is opened.
+/// Whether a path, relative to the EFS root, is beneath a user's directory. The directory itself is not: it is in
+/// `users`, which belongs to this process, and its mode is corrected when it is opened.
 fn is_in_tenants_reach(path: &str) -> bool {
     path.strip_prefix("users/").and_then(|rest| rest.split_once('/')).is_some_and(|(user, _)| !user.is_empty())
 }
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nfs_says_in_passing_is_retryable_and_what_an_operator_did_is_not() {
+    fn passing_errors_of_nfs_are_retryable_and_an_operators_mistakes_are_not() {
         for path in ["users", "users/u", "users/u/codex/auth.json", ".provisioner/locks/u.lock", "the EFS root /mnt"] {
             for errno in [Errno::STALE, Errno::IO, Errno::DQUOT, Errno::NOSPC, Errno::TIMEDOUT, Errno::NOLCK] {
                 assert_eq!(kind(errno, path), StagingErrorKind::Retryable, "{errno} {path}");
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_tenant_can_bring_about_in_their_own_directory_is_never_the_operators() {
+    fn an_error_that_a_tenant_can_cause_in_their_directory_is_never_the_operators() {
         const OF_TENANTS: [Errno; 9] = [
             Errno::NAMETOOLONG,
             Errno::NOTDIR,

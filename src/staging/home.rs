@@ -1,5 +1,5 @@
-//! A user's directory under work: each directory in it opened once, files written side by side and put into place in
-//! order, and each directory synced once.
+//! A user's directory during one piece of work: each directory in it is opened once, files are written in parallel and put
+//! into place in order, and each directory is synced once.
 
 use std::cell::Cell;
 
@@ -14,27 +14,27 @@ use super::write::{Replaced, Written, remove_leftovers};
 use crate::domain::user_id::UserId;
 use crate::files::Root;
 
-/// The directories that one piece of work has to do with.
+/// The directories that one piece of work uses.
 pub(super) struct Home {
     owner: Option<Owner>,
     users: Dir,
-    /// `users` has to be synced.
+    /// Whether `users` must be synced.
     is_new: Cell<bool>,
-    /// The user's own first, and each before those in it.
+    /// The user's own directory first; each directory before those in it.
     opened: Vec<Opened>,
 }
 
 struct Opened {
     directory: Dir,
     identity: Inode,
-    /// From the user's directory.
+    /// Relative to the user's directory.
     path: &'static [Name],
-    /// Has to be synced.
+    /// Whether it must be synced.
     is_changed: Cell<bool>,
     is_swept: bool,
 }
 
-/// Which of the opened directories.
+/// Index of an opened directory.
 #[derive(Clone, Copy)]
 pub(super) struct At(usize);
 
@@ -43,22 +43,22 @@ impl At {
     pub(super) const HOME: Self = Self(0);
 }
 
-/// A change of one file, which must still be what was found there.
+/// A change of one file, which must not have changed since it was read.
 pub(super) struct Edit<'a> {
     pub(super) path: &'static [Name],
     pub(super) name: Name,
-    /// `None`: it does not matter.
+    /// The file as it was read; `None`: it does not matter.
     pub(super) before: Option<&'a Found>,
     pub(super) what: What<'a>,
 }
 
-/// What is to be done with a file.
+/// What to do with a file.
 #[derive(Clone, Copy)]
 pub(super) enum What<'a> {
     Write(&'a [u8]),
-    /// Write what an edit after it takes away: it is durable before anything else is changed.
+    /// Write content that a later edit removes elsewhere: it is durable before anything else is changed.
     Keep(&'a [u8]),
-    /// Keep what is there under another name, then write.
+    /// Rename the existing file, then write.
     MoveAsideAndWrite(&'a [u8]),
     MoveAside,
     Remove,
@@ -74,7 +74,7 @@ impl<'a> What<'a> {
 }
 
 impl Home {
-    /// The user's directory, made or healed.
+    /// Opens the user's directory, or creates it; corrects its owner and mode.
     pub(super) fn make(root: &Root, user: &UserId, owner: Option<Owner>) -> Result<Self, StagingError> {
         let users = paths::users(root)?;
         let home = paths::make_home(&users, user, owner)?;
@@ -82,7 +82,7 @@ impl Home {
         Ok(Self { owner, users, is_new, opened: vec![Opened::new(home, &[])?] })
     }
 
-    /// Whether this piece of work has made it.
+    /// Whether this piece of work created it.
     pub(super) fn is_new(&self) -> bool {
         self.at(At::HOME).is_new()
     }
@@ -91,16 +91,17 @@ impl Home {
         &self.opened[at.0].directory
     }
 
-    /// The directory at a path, each one on the way made or healed. What was in the way is at these paths.
+    /// The directory at a path; each directory on the way is created or corrected. `moved_aside` gets the new paths of things
+    /// that were in the way.
     pub(super) fn make_at(&mut self, path: &'static [Name], moved_aside: &mut Vec<String>) -> Result<At, StagingError> {
         self.walk(path, |parent, name, owner| paths::make(parent, name, owner, moved_aside).map(Some))
             .map(|at| at.unwrap_or(At::HOME))
     }
 
-    /// The directory at a path, if it is one.
+    /// The directory at a path, if there is one.
     pub(super) fn find(&mut self, path: &'static [Name]) -> Result<Option<At>, StagingError> {
         self.walk(path, |parent, name, _| {
-            // Nothing is in it yet. Were it otherwise by now, what is written there is looked at once more.
+            // A new directory is empty. If it is not any more, each write there checks again.
             if parent.is_new() {
                 return Ok(None);
             }
@@ -135,13 +136,13 @@ impl Home {
         Ok(Some(At(at)))
     }
 
-    /// Reads a file; in a directory that is none, there is none.
+    /// Reads a file; it is missing if its directory is.
     pub(super) fn read(&mut self, path: &'static [Name], name: &Name) -> Result<Found, StagingError> {
         let directory = self.find(path)?.map(|at| self.at(at)).filter(|directory| !directory.is_new());
         directory.map_or(Ok(Found::Missing), |directory| directory.read(name))
     }
 
-    /// Removes what a killed process left in a directory, once.
+    /// Removes a killed process's leftovers in a directory, once.
     pub(super) fn sweep(&mut self, at: At) -> Result<(), StagingError> {
         let opened = &mut self.opened[at.0];
         if !opened.is_swept {
@@ -151,16 +152,16 @@ impl Home {
         Ok(())
     }
 
-    /// Makes the changes in this order, durable when it returns. `false` as soon as a file is not what was found any more:
-    /// then it has to be looked at anew.
+    /// Makes the changes in this order; they are durable when this returns. `false` as soon as a file has changed since it was
+    /// read: then the files must be read again.
     ///
-    /// Nothing is taken away before what was put into place is durable and still in its place, so a crash leaves one too
-    /// many and never none.
+    /// Nothing is removed before the files that were put into place are durable and still there, so a crash may leave one copy
+    /// too many but never none.
     pub(super) fn apply(&mut self, edits: &[Edit<'_>], moved_aside: &mut Vec<String>) -> Result<bool, StagingError> {
         Ok(self.apply_first(edits, moved_aside)? == Some(edits.len()))
     }
 
-    /// The same; answers how many of them were made, and `None` where a directory is not where it was.
+    /// The same; returns how many changes were made, and `None` if a directory was moved away.
     pub(super) fn apply_first(
         &mut self,
         edits: &[Edit<'_>],
@@ -174,10 +175,10 @@ impl Home {
                 None => self.find(edit.path)?,
             });
         }
-        // What was read before was not read in a directory that had to be made instead of something else.
+        // If something had to be moved aside for a directory, the files were not read in that directory.
         let is_as_read = moved_aside.len() == before;
         let done = if is_as_read { self.change(edits, &directories, moved_aside)? } else { None };
-        // What is in place already stays, and is not looked at again.
+        // Changes that are already in place stay.
         Ok(if self.settle()? { done } else { None })
     }
 
@@ -198,7 +199,7 @@ impl Home {
             };
             let Opened { directory, is_changed, .. } = &self.opened[at.0];
             let takes_away = match edit.what {
-                // What it replaces may be what was kept.
+                // The file that it replaces may be the only other copy of what was kept.
                 What::Write(_) => has_kept,
                 What::Keep(_) => false,
                 What::MoveAsideAndWrite(_) | What::MoveAside | What::Remove => true,
@@ -233,7 +234,7 @@ impl Home {
         Ok(Some(edits.len()))
     }
 
-    /// Writes all files side by side under temporary names, in the order of the edits.
+    /// Writes all files in parallel under temporary names; the result is in the order of the edits.
     fn write(&self, edits: &[Edit<'_>], directories: &[Option<At>]) -> Result<Vec<Written>, StagingError> {
         let owner = self.owner;
         let files = edits.iter().zip(directories).filter_map(|(edit, at)| {
@@ -243,8 +244,8 @@ impl Home {
         self.users.side_by_side(files.collect()).into_iter().collect()
     }
 
-    /// Makes durable what was made, put into place, or taken away, each directory once. Whether all directories are
-    /// where they were: the tenant may have moved one away.
+    /// Syncs each changed directory once, so that all changes are durable. `false` if a directory is no longer in its place:
+    /// the tenant may have moved one away.
     pub(super) fn settle(&self) -> Result<bool, StagingError> {
         let users = self.is_new.replace(false).then_some(&self.users);
         let changed = self.opened.iter().filter(|opened| opened.is_changed.replace(false));
@@ -264,13 +265,13 @@ impl Home {
 }
 
 impl Edit<'_> {
-    /// Whether that is what was found before.
+    /// Whether the file is still the same as when it was read.
     fn is_of(&self, now: &Found) -> bool {
         self.before.is_none_or(|before| before == now)
     }
 }
 
-/// Puts a file that is written into place, unless something else is there than was found.
+/// Puts a written file into place, unless the file there has changed since it was read.
 fn put(
     directory: &Dir,
     edit: &Edit<'_>,
@@ -279,13 +280,13 @@ fn put(
 ) -> Result<Replaced, StagingError> {
     let mut file = file;
     if let (What::Write(_), Some(Found::Missing)) = (edit.what, edit.before) {
-        // Where that can be promised, nothing that came meanwhile is replaced; elsewhere it is looked for first.
+        // If the file system supports it, a file that came meanwhile is never replaced; otherwise it is read first.
         match file.put_new(&edit.name)? {
             Ok(replaced) => return Ok(replaced),
             Err(again) => file = again,
         }
     }
-    // Right before it is replaced: the container may rotate the very token (incident 28).
+    // Right before the file is replaced, because the container may renew the same token (incident 28).
     if edit.before.is_some() && !edit.is_of(&directory.read(&edit.name)?) {
         return Ok(Replaced::Disturbed);
     }
@@ -308,7 +309,7 @@ impl Opened {
 fn remove(directory: &Dir, name: &Name) -> Result<(), StagingError> {
     match directory.unlink(name) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        // A directory of this name holds no sign-in, and is the tenant's. POSIX says EPERM of one.
+        // A directory of this name has no sign-in, and belongs to the tenant. POSIX says EPERM for it.
         Err(Errno::ISDIR | Errno::PERM) if !directory.is_file(name)? => Ok(()),
         Err(errno) => Err(StagingError::io("remove", directory.path_of(name))(errno)),
     }

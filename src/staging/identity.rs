@@ -1,7 +1,7 @@
-//! Which file system is mounted at the EFS root: its id, kept in the root itself.
+//! The id of the file system that is mounted at the EFS root, kept in a file in the root itself.
 //!
-//! A bare mount point looks like an empty file system, and another file system like one without users. Whoever works on
-//! either reports deletes of users whose files are still there, and makes users anew who have files elsewhere. So the
+//! A bare mount point looks like an empty file system, and a wrong file system like one without users. A service that works on
+//! either reports deletes of users whose files still exist, and creates users again who have files elsewhere. So the
 //! id is written into the root once, and a root without it, or with another one, is refused.
 
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::files::{Files, Job, Root};
 
 const PROVISIONER: Name = Name::fixed(".provisioner");
 const FILE_SYSTEM: Name = Name::fixed("file-system");
-/// Longest id; EFS's have 20 characters.
+/// Longest accepted id; EFS's have 20 characters.
 const LONGEST_ID: usize = 128;
 
 /// What to do with a root that has no identity.
@@ -24,16 +24,16 @@ const LONGEST_ID: usize = 128;
 pub enum Initialize {
     /// Refuse it.
     No,
-    /// Write the expected one into it.
+    /// Write the expected id into it.
     IfMissing,
-    /// The same, and also over another one: in the directory of an emulator, which forgets what it made.
+    /// Write the expected id, even over another one: for the directory of an emulator, which forgets the ids that it made.
     Anew,
 }
 
 /// Makes sure that the file system at `root` is the one with this id.
 ///
 /// # Errors
-/// [`StagingError::NotInitialized`], [`StagingError::OtherFileSystem`], or what kept the file from being read or written.
+/// [`StagingError::NotInitialized`], [`StagingError::OtherFileSystem`], or the reason why the file cannot be read or written.
 pub async fn identify(files: &Files, id: &str, initialize: Initialize) -> Result<(), StagingError> {
     let id = id.to_owned();
     files.run(Job::ours(), move |root| identify_at(root, &id, initialize)).await
@@ -47,7 +47,7 @@ fn identify_at(root: &Root, id: &str, initialize: Initialize) -> Result<(), Stag
         (None, Initialize::IfMissing) => write(&at, id, true)?,
         (_, Initialize::Anew) => write(&at, id, false)?,
     }
-    // As it is now: another replica may have been first.
+    // Read it again: another replica may have been first.
     check(root, id)?;
     tracing::info!(root = %root.path().display(), file_system_id = id, "wrote the file system's id into its root");
     Ok(())
@@ -56,12 +56,12 @@ fn identify_at(root: &Root, id: &str, initialize: Initialize) -> Result<(), Stag
 /// The id in the root; `None` when there is none.
 ///
 /// # Errors
-/// When it cannot be read, or is no id.
+/// When the file cannot be read, or does not contain an id.
 pub async fn file_system_of(files: &Files) -> Result<Option<String>, StagingError> {
     files.run(Job::ours(), |root| read(root, &Dir::root(root)?)).await
 }
 
-/// Whether the file system at `root` is the one with this id.
+/// Checks that the file system at `root` is the one with this id.
 pub(super) fn check(root: &Root, id: &str) -> Result<(), StagingError> {
     match read(root, &Dir::root(root)?)? {
         Some(found) if found == id => Ok(()),
@@ -70,7 +70,7 @@ pub(super) fn check(root: &Root, id: &str) -> Result<(), StagingError> {
     }
 }
 
-/// The error of a root that is another file system than the settings say.
+/// The error for a root that is another file system than the settings say.
 #[must_use]
 pub fn other_file_system(root: &Path, found: String, expected: &str) -> StagingError {
     StagingError::OtherFileSystem { path: shown(root), found, expected: expected.to_owned() }
@@ -92,7 +92,7 @@ fn read(root: &Root, at: &Dir) -> Result<Option<String>, StagingError> {
     if is_id { Ok(Some(text.to_owned())) } else { Err(StagingError::NoIdentity { path: shown(root.path()) }) }
 }
 
-/// Writes the id whole or not at all; with `once`, never over one that is there.
+/// Writes the id completely or not at all; with `once`, never over an existing one.
 fn write(at: &Dir, id: &str, once: bool) -> Result<(), StagingError> {
     use std::io::Write as _;
     let taken = || StagingError::NotADirectory { path: at.path_of(&PROVISIONER) };
@@ -109,9 +109,9 @@ fn write(at: &Dir, id: &str, once: bool) -> Result<(), StagingError> {
     let cannot = |errno| StagingError::io("write", directory.path_of(&FILE_SYSTEM))(errno);
     let linked = if once { directory.link(&temporary.name, &FILE_SYSTEM) } else { Err(Errno::OPNOTSUPP) };
     match linked {
-        // Another replica was first; whose it is, is looked at next.
+        // Another replica was first; the caller reads next which id it wrote.
         Ok(()) | Err(Errno::EXIST) => {}
-        // Where there are no hard links, one of two that write at once is looked at by both.
+        // Without hard links the last of two writers wins, and both read its id next.
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::MLINK) => {
             directory.rename(&temporary.name, &FILE_SYSTEM).map_err(cannot)?;
         }
@@ -121,7 +121,7 @@ fn write(at: &Dir, id: &str, once: bool) -> Result<(), StagingError> {
     at.sync()
 }
 
-/// The file, for whoever has to look at it.
+/// The path of the file, for messages.
 fn shown(root: &Path) -> String {
     root.join(".provisioner").join("file-system").display().to_string()
 }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_id_is_never_taken_for_one_nor_written_over() {
+    async fn a_file_without_a_valid_id_is_refused_and_not_overwritten() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join(".provisioner")).unwrap();
         let file = root.path().join(".provisioner/file-system");
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_two_who_write_at_once_one_is_refused() {
+    async fn of_two_writers_at_the_same_time_one_is_refused() {
         for _ in 0..20 {
             let root = tempfile::tempdir().unwrap();
             let path = root.path();
@@ -215,9 +215,9 @@ mod tests {
         }
     }
 
-    /// Readiness: what is mounted may change while the process runs.
+    /// Readiness: the mounted file system may change while the process runs.
     #[tokio::test]
-    async fn a_file_system_that_is_exchanged_while_it_is_used_is_noticed() {
+    async fn a_file_system_that_is_exchanged_during_use_is_noticed() {
         let root = tempfile::tempdir().unwrap();
         identify(root.path(), ID, Initialize::IfMissing).await.unwrap();
         let staging = Staging::open(&files(root.path()), None).await.unwrap().with_file_system(ID);

@@ -2,8 +2,8 @@
 //!
 //! The tenant owns `users/<id>` and is hostile, and this process may be root on the whole file system (incident 27).
 //! Therefore every path is walked one validated name at a time, each step by descriptor with `O_NOFOLLOW`: no name can
-//! lead out, whatever the tenant swaps while we walk. That is what openat2's RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS
-//! would give, and it also works on macOS.
+//! lead outside, even if the tenant swaps files meanwhile. openat2's RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS would do the
+//! same, but this also works on macOS.
 
 use std::borrow::Cow;
 use std::ffi::CStr;
@@ -22,35 +22,35 @@ use super::error::{LOCK_LOST, StagingError};
 use crate::domain::user_id::UserId;
 use crate::files::{Permit, Root};
 
-/// A sign-in has some 10 KiB. A file's own idea of its size is never trusted.
+/// The largest file that is read. A sign-in has about 10 KiB. The size that a file claims is never trusted.
 pub(crate) const MAX_FILE_BYTES: u64 = 256 * 1024;
 
 /// Longest name of a file in bytes, on EFS as on Linux's own file systems.
 const LONGEST_NAME: usize = 255;
-/// What follows the old name of what was moved aside, before the time and a random number.
+/// Suffix of files that were moved aside; the time and a random number follow it.
 const DISPLACED: &str = ".displaced-";
 
-/// A directory that vanishes this often right after it was made is somebody's doing.
+/// How often a new directory may vanish again before this counts as somebody's interference.
 const RACES_ENDURED: u32 = 8;
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
-/// A directory on the way: opening it so asks the server nothing.
+/// Flags for a directory on the way to another one: opening with them sends no request to the server.
 #[cfg(target_os = "linux")]
 const ON_THE_WAY: OFlags = OFlags::PATH.union(DIRECTORY);
 #[cfg(not(target_os = "linux"))]
 const ON_THE_WAY: OFlags = DIRECTORY;
 
-/// What `heal` sets when the mode has to be exactly so.
+/// The bits that `heal` sets when the whole mode must match.
 pub(crate) const EVERY_BIT: Mode = Mode::from_raw_mode(0o7777);
 
-/// One path component that cannot lead anywhere: not empty, not `.` or `..`, without `/` and NUL.
+/// One path component that cannot lead to another directory: not empty, not `.` or `..`, without `/` and NUL.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Name(Cow<'static, [u8]>);
 
 impl Name {
-    /// A name of our own; a wrong one does not compile where it is a `const`.
+    /// A fixed name of this service; a wrong one in a `const` does not compile.
     pub(crate) const fn fixed(name: &'static str) -> Self {
         let bytes = name.as_bytes();
         assert!(is_component(bytes));
@@ -66,7 +66,7 @@ impl Name {
         Self(Cow::Owned(name.as_str().as_bytes().to_vec()))
     }
 
-    /// The name of an agent's directory; `None` where the id is none.
+    /// The name of an agent's directory; `None` if the id cannot be a name.
     pub(super) fn of_agent(id: &str) -> Option<Self> {
         is_component(id.as_bytes()).then(|| Self(Cow::Owned(id.as_bytes().to_vec())))
     }
@@ -76,19 +76,19 @@ impl Name {
         is_component(name.to_bytes()).then(|| Self(Cow::Owned(name.to_bytes().to_vec())))
     }
 
-    /// This name with something appended, which may not contain a slash.
+    /// This name with a suffix, which may not contain a slash.
     pub(crate) fn plus(&self, suffix: &str) -> Self {
         debug_assert!(!suffix.contains('/'), "a suffix stays within one component");
         Self(Cow::Owned([&self.0, suffix.as_bytes()].concat()))
     }
 
-    /// This name for what is moved out of the way: as much of it as fits with a suffix that no other name has, so that
-    /// nothing that was moved aside before is ever replaced.
+    /// The new name of a file that is moved aside: as much of this name as fits, with a unique suffix, so that a file that was
+    /// moved aside earlier is never replaced.
     pub(super) fn displaced(&self) -> Self {
         let now = jiff::Timestamp::now().as_second();
         let suffix = format!("{DISPLACED}{now}-{:016x}", fastrand::u64(..));
         let fits = LONGEST_NAME.saturating_sub(suffix.len()).min(self.0.len());
-        // Not within a character: what was UTF-8 stays UTF-8.
+        // Do not cut within a character, so that UTF-8 stays UTF-8.
         let is_within = |at: &usize| self.0.get(*at).is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000);
         let end = (fits.saturating_sub(3)..=fits).rev().find(|at| !is_within(at)).unwrap_or(fits);
         Self(Cow::Owned([&self.0[..end], suffix.as_bytes()].concat()))
@@ -104,7 +104,7 @@ impl Name {
         })
     }
 
-    /// For messages: a tenant may have put anything into a name.
+    /// The name for messages, escaped: a tenant can put any byte into a name.
     pub(crate) fn shown(&self) -> String {
         self.0.escape_ascii().to_string()
     }
@@ -128,10 +128,10 @@ const fn is_component(name: &[u8]) -> bool {
     true
 }
 
-/// Which file it is, whatever its name: device and inode.
+/// The identity of a file, independent of its name: device and inode.
 pub(crate) type Inode = (i128, i128);
 
-/// The types differ between Linux and macOS; all fit.
+/// The identity in file attributes. The types differ between Linux and macOS; all fit.
 pub(crate) fn identity(stat: &Stat) -> Inode {
     (i128::from(stat.st_dev), i128::from(stat.st_ino))
 }
@@ -140,7 +140,7 @@ fn is_regular(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
-/// What a name in a directory turned out to be when a directory was wanted.
+/// The result of opening a name as a directory.
 pub(crate) enum Child {
     Directory(Dir),
     Missing,
@@ -148,7 +148,7 @@ pub(crate) enum Child {
     Other,
 }
 
-/// What a name in a directory turned out to be when a file was wanted.
+/// The result of reading a name as a file.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Found {
     Missing,
@@ -165,24 +165,24 @@ pub(crate) struct Dir {
     fd: Arc<OwnedFd>,
     path: Arc<str>,
     permit: Permit,
-    /// This process has made it just now, so it is most likely empty.
+    /// Whether this process has just created it, so that it is most likely empty.
     is_new: bool,
 }
 
 impl Dir {
-    /// The root itself. Its path is the operator's, so links in it are followed.
+    /// Opens the root itself. The operator chose its path, so links in it are followed.
     pub(crate) fn root(root: &Root) -> Result<Self, StagingError> {
         let fd = retry_on_intr(|| rustix::fs::open(root.path(), ON_THE_WAY - OFlags::NOFOLLOW, Mode::empty()))
             .map_err(StagingError::io("open", format!("the EFS root {}", root.path().display())))?;
         Ok(Self { fd: Arc::new(fd), path: Arc::default(), permit: root.permit().clone(), is_new: false })
     }
 
-    /// Does all of it at a time; see [`Permit::side_by_side`].
+    /// Does all works at the same time; see [`Permit::side_by_side`].
     pub(crate) fn side_by_side<R: Send + 'static>(&self, works: Vec<impl FnOnce() -> R + Send + 'static>) -> Vec<R> {
         self.permit.side_by_side(works)
     }
 
-    /// Asked before every change: the lock that it is made under may have been lost.
+    /// Checked before every change: its lock may have been lost.
     fn may_change(&self) -> Result<(), Errno> {
         if self.permit.holds() { Ok(()) } else { Err(LOCK_LOST) }
     }
@@ -200,12 +200,12 @@ impl Dir {
         rustix::fs::fstat(&self.fd).map(|stat| identity(&stat)).map_err(StagingError::io("stat", &*self.path))
     }
 
-    /// Whether this process has made it just now, so that there is nothing of anybody's in it.
+    /// Whether this process has just created it, so that nobody's files are in it.
     pub(crate) const fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// Which file the name is, without following it. Its attributes are of no interest, so they are not asked for.
+    /// The identity of the file at a name, without following links. Attributes are not needed, so they are not requested.
     #[cfg(target_os = "linux")]
     pub(crate) fn identity_of(&self, name: &Name) -> Result<Option<Inode>, StagingError> {
         use rustix::fs::{StatxFlags, makedev, statx};
@@ -217,13 +217,13 @@ impl Dir {
         }
     }
 
-    /// Which file the name is, without following it.
+    /// The identity of the file at a name, without following links.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn identity_of(&self, name: &Name) -> Result<Option<Inode>, StagingError> {
         Ok(self.stat(name)?.map(|stat| identity(&stat)))
     }
 
-    /// What the name is, without following it.
+    /// The attributes of a name, without following links.
     pub(crate) fn stat(&self, name: &Name) -> Result<Option<Stat>, StagingError> {
         match rustix::fs::statat(&self.fd, name.bytes(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -232,7 +232,7 @@ impl Dir {
         }
     }
 
-    /// Whether there is something that is not a directory.
+    /// Whether the name exists and is not a directory.
     pub(crate) fn is_file(&self, name: &Name) -> Result<bool, StagingError> {
         Ok(self.stat(name)?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory))
     }
@@ -248,17 +248,17 @@ impl Dir {
                 Ok(Child::Directory(Self { fd: Arc::new(fd), path: path.into(), permit, is_new: false }))
             }
             Err(Errno::NOENT) => Ok(Child::Missing),
-            // A link is ELOOP or ENOTDIR, depending on the system; EMLINK on some BSDs.
+            // A link gives ELOOP or ENOTDIR, depending on the system; EMLINK on some BSDs.
             Err(Errno::LOOP | Errno::NOTDIR | Errno::MLINK) => Ok(Child::Other),
             Err(errno) => Err(self.io("open", name)(errno)),
         }
     }
 
-    /// The same where a mode that the tenant has set may keep this process out.
+    /// The same, even if the tenant has set a mode that keeps this process out.
     pub(super) fn unlocked_child(&self, name: &Name) -> Result<Child, StagingError> {
         match self.child(name) {
             Err(StagingError::Io { source, .. }) if Errno::from_io_error(&source) == Some(Errno::ACCESS) => {
-                // Without leave to change the mode it stays as it is, and opening it says so.
+                // If the mode may not be changed, opening it again reports the error.
                 let _unlocked = self.unlock_child(name);
                 self.child(name)
             }
@@ -266,7 +266,7 @@ impl Dir {
         }
     }
 
-    /// The child directory, which is there as long as the file system is mounted.
+    /// Opens a child directory that exists as long as the file system is mounted.
     pub(crate) fn existing(&self, name: &Name) -> Result<Self, StagingError> {
         match self.child_as(name, ON_THE_WAY)? {
             Child::Directory(directory) => Ok(directory),
@@ -275,17 +275,17 @@ impl Dir {
         }
     }
 
-    /// The child directory, made if missing, with exactly this mode and owner: healed when they are not (incident 24).
-    /// `None` when the name is taken by something else. A new one is durable once this directory is synced.
+    /// Opens a child directory, and creates it if it is missing. Mode and owner are corrected if they differ (incident 24).
+    /// `None` when something else has the name. A new one is durable once this directory is synced.
     pub(crate) fn ensure(&self, name: &Name, mode: Mode, owner: Option<Owner>) -> Result<Option<Self>, StagingError> {
-        // In a new directory there is nothing yet, so it need not be looked for first.
+        // A new directory is empty, so looking first is not necessary.
         let mut is_missing = self.is_new;
         for _ in 0..RACES_ENDURED {
             let mut is_new = false;
             if is_missing {
                 match self.may_change().and_then(|()| rustix::fs::mkdirat(&self.fd, name.bytes(), mode)) {
                     Ok(()) => is_new = true,
-                    // Another replica, or the container.
+                    // Another replica, or the container, was first.
                     Err(Errno::EXIST) => {}
                     Err(errno) => return Err(self.io("create", name)(errno)),
                 }
@@ -302,7 +302,7 @@ impl Dir {
         Err(StagingError::Contended { path: self.path_of(name), attempts: RACES_ENDURED })
     }
 
-    /// The same, durable when it returns.
+    /// The same; the directory is durable when this returns.
     pub(crate) fn ensure_durably(
         &self,
         name: &Name,
@@ -316,7 +316,7 @@ impl Dir {
         Ok(directory)
     }
 
-    /// Reads a regular file of bounded size. Anything else is neither followed nor opened.
+    /// Reads a regular file of limited size. Anything else is neither followed nor opened.
     pub(crate) fn read(&self, name: &Name) -> Result<Found, StagingError> {
         let Some(before) = self.stat(name)? else {
             return Ok(Found::Missing);
@@ -325,7 +325,8 @@ impl Dir {
         if !is_regular(&before) {
             return Ok(other);
         }
-        // It may be swapped right now: a link is refused, a FIFO does not block, a terminal does not become ours.
+        // It may be swapped at this moment: with these flags a link is refused, a FIFO does not block, and a terminal does not
+        // become ours.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = match self.open(name, flags, Mode::empty()) {
             Ok(fd) => fd,
@@ -344,9 +345,9 @@ impl Dir {
         Ok(if fits { Found::Regular(bytes) } else { Found::TooLarge(identity(&opened)) })
     }
 
-    /// Gives a file the right owner and makes it readable by them, if it is theirs alone.
+    /// Gives a file the right owner and lets them read and write it, if it has only one name.
     ///
-    /// A file with a second name stays as it is: nobody knows whose the other name is.
+    /// A file with a second name is not changed: the other name may belong to somebody else.
     pub(crate) fn heal_file(&self, name: &Name, owner: Option<Owner>) -> Result<(), StagingError> {
         if self.is_new {
             return Ok(());
@@ -354,7 +355,7 @@ impl Dir {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = match self.open(name, flags, Mode::empty()) {
             Ok(fd) => fd,
-            // Replaced since it was read: the container has just proved that it can.
+            // It was replaced after it was read, so the container can write it.
             Err(Errno::NOENT | Errno::LOOP | Errno::MLINK | Errno::NXIO) => return Ok(()),
             Err(errno) => return Err(self.io("open", name)(errno)),
         };
@@ -366,20 +367,20 @@ impl Dir {
         self.heal(&fd, &self.path_of(name), owner_can, owner_can, owner)
     }
 
-    /// Opens with exactly these flags; for callers that know what the errors mean.
+    /// Opens with exactly these flags; for callers that handle the errors themselves.
     pub(crate) fn open(&self, name: &Name, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         retry_on_intr(|| rustix::fs::openat(&self.fd, name.bytes(), flags, mode))
     }
 
-    /// A new file, private to this process's user; never one that is already there.
+    /// Creates a new file, private to this process's user; an existing file is an error.
     pub(crate) fn create_new(&self, name: &Name) -> Result<File, StagingError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let created = self.may_change().and_then(|()| self.open(name, flags, Mode::RUSR | Mode::WUSR));
         created.map(File::from).map_err(self.io("create", name))
     }
 
-    /// Renames within this directory to a name that nothing has: EEXIST when something has it, EINVAL where the file system,
-    /// as NFS, cannot promise that.
+    /// Renames within this directory to an unused name: EEXIST when the name is used, EINVAL if the file system cannot do this
+    /// (NFS cannot).
     #[cfg(target_os = "linux")]
     pub(crate) fn rename_to_new(&self, from: &Name, to: &Name) -> Result<(), Errno> {
         self.may_change()?;
@@ -387,7 +388,7 @@ impl Dir {
         rustix::fs::renameat_with(&self.fd, from.bytes(), &self.fd, to.bytes(), flags)
     }
 
-    /// Where there is no such call.
+    /// Other systems have no such call.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn rename_to_new(&self, _: &Name, _: &Name) -> Result<(), Errno> {
         Err(Errno::INVAL)
@@ -411,7 +412,7 @@ impl Dir {
         rustix::fs::renameat(&from.fd, name.bytes(), &self.fd, to.bytes())
     }
 
-    /// Gets the tenant's junk out of the way and keeps it: answers its new name, or `None` if it had gone.
+    /// Renames something that is in the way, and keeps it. Returns its new path, or `None` if it no longer existed.
     pub(crate) fn move_aside(&self, name: &Name) -> Result<Option<String>, StagingError> {
         let aside = name.displaced();
         match self.rename(name, &aside) {
@@ -421,9 +422,9 @@ impl Dir {
         }
     }
 
-    /// Gives a file its former name back, unless something is there by now; answers whether it did.
+    /// Gives a file its former name back, unless the name is used again; returns whether it did.
     pub(crate) fn restore(&self, from: &Name, to: &Name) -> Result<bool, StagingError> {
-        // A link never replaces, where a rename would. NFS has no rename that does not.
+        // A link never replaces a file; a rename on NFS always does.
         match self.link(from, to) {
             Ok(()) => self.unlink(from).map(|()| true).map_err(self.io("remove", from)),
             Err(Errno::EXIST) => Ok(false),
@@ -447,7 +448,7 @@ impl Dir {
         self.entries()?.take(limit).collect()
     }
 
-    /// All names, in no order, read as they are asked for: a directory may hold millions.
+    /// All names, in no order, read one after another: a directory may have millions.
     pub(super) fn entries(&self) -> Result<impl Iterator<Item = Result<Name, StagingError>> + use<>, StagingError> {
         let path = self.path.clone();
         let entries =
@@ -458,9 +459,9 @@ impl Dir {
         }))
     }
 
-    /// The same for a child whose mode keeps this process out, where it may change that: as its owner without root.
+    /// Lets this process use a child whose mode keeps it out. Without root, this works only for the owner.
     ///
-    /// By its descriptor, because the tenant may put a link in its place.
+    /// It uses the descriptor, because the tenant may put a link in the child's place.
     #[cfg(target_os = "linux")]
     pub(super) fn unlock_child(&self, name: &Name) -> Result<(), Errno> {
         use std::os::fd::AsRawFd as _;
@@ -470,7 +471,7 @@ impl Dir {
         rustix::fs::chmod(format!("/proc/self/fd/{}", child.as_raw_fd()), Mode::RWXU)
     }
 
-    /// Where nothing leads to a file that cannot be opened.
+    /// Other systems have no way to change a directory that cannot be opened.
     #[cfg(not(target_os = "linux"))]
     pub(super) fn unlock_child(&self, _: &Name) -> Result<(), Errno> {
         Err(Errno::ACCESS)
@@ -482,13 +483,13 @@ impl Dir {
         rustix::fs::fchmod(&self.fd, Mode::RWXU)
     }
 
-    /// The directory once more: opened on the way it can be neither listed nor synced.
+    /// Opens the directory again: with the flags for the way it can be neither listed nor synced.
     fn opened_in_earnest(&self) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         retry_on_intr(|| rustix::fs::openat(&self.fd, ".", flags, Mode::empty()))
     }
 
-    /// Makes names durable: EFS keeps them after fsync of the directory.
+    /// Makes names durable: EFS guarantees them after fsync of the directory.
     pub(crate) fn sync(&self) -> Result<(), StagingError> {
         let synced = match rustix::fs::fsync(&self.fd) {
             Err(Errno::BADF) => self.opened_in_earnest().and_then(rustix::fs::fsync),
@@ -497,7 +498,7 @@ impl Dir {
         synced.map_err(StagingError::io("sync", &*self.path))
     }
 
-    /// Sets the owner, and of the mode the bits in `within` to `mode`, when they are not so already.
+    /// Corrects the owner, and sets those bits of the mode that are in `within` to `mode`, if they differ.
     pub(crate) fn heal(
         &self,
         fd: impl AsFd,
@@ -511,8 +512,8 @@ impl Dir {
         self.set(fd, path, &now, (mode, within), owner)
     }
 
-    /// The same for a file that was created just now, and which file it is. What it is like was said in answer to that, and
-    /// is not asked for again.
+    /// The same for a file that was just created; returns its identity. The answer to its creation contains its attributes,
+    /// so they are not requested again.
     #[cfg(target_os = "linux")]
     pub(crate) fn heal_created(
         &self,
@@ -531,7 +532,7 @@ impl Dir {
         Ok((makedev(found.stx_dev_major, found.stx_dev_minor).into(), found.stx_ino.into()))
     }
 
-    /// The same for a file that was created just now, and which file it is.
+    /// The same for a file that was just created; returns its identity.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn heal_created(
         &self,
@@ -555,7 +556,7 @@ impl Dir {
         if let Some(owner) = owner.filter(|owner| (owner.uid, owner.gid) != (now.uid, now.gid)) {
             let (uid, gid) = (Some(owner.raw_uid()), Some(owner.raw_gid()));
             self.may_change().and_then(|()| rustix::fs::fchown(&fd, uid, gid)).map_err(|errno| {
-                // Whoever is not root may give nothing away, whatever the tenant did.
+                // Without root no file can be given to another owner; this is never the tenant's fault.
                 match errno == Errno::PERM && !rustix::process::geteuid().is_root() {
                     true => StagingError::OwnerNotSettable { path: path.to_owned(), source: errno.into() },
                     false => StagingError::io("change the owner of", path)(errno),
@@ -572,14 +573,14 @@ impl Dir {
     }
 }
 
-/// What of a file is set.
+/// Mode and owner of a file.
 struct Attributes {
     mode: Mode,
     uid: u32,
     gid: u32,
 }
 
-/// An error beneath the root. "Not found" in a directory that is open means that somebody removed that directory.
+/// An error beneath the root. "Not found" in an open directory means that somebody removed the directory.
 fn failed(action: &'static str, path: String) -> impl FnOnce(Errno) -> StagingError {
     move |errno| match errno {
         Errno::NOENT => StagingError::Contended { path, attempts: 1 },

@@ -1,4 +1,4 @@
-//! Every place where a sign-in of a user was ever seen to be (openclaw-facts §2), described without any token. Blocking.
+//! Describes every place where a release keeps a user's sign-in (openclaw-facts §2), without tokens. Blocking.
 
 use jiff::Timestamp;
 use openclaw::auth_profiles::{self, ProfileContent};
@@ -27,18 +27,18 @@ const ENCRYPTED: [Name; 2] = [Name::fixed(files::ENCRYPTED[0]), Name::fixed(file
 const STATE: [Name; 1] = [Name::fixed(files::STATE[0])];
 static AGENT_STORE: Name = Name::fixed(files::AGENT_STORE);
 static STATE_STORE: Name = Name::fixed(files::STATE_STORE);
-/// So many copies are described.
+/// The most copies that are described.
 const MOST_COPIES: usize = 32;
 
-/// What a place is.
+/// The kind of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LocationKind {
-    /// A file as Codex writes it.
+    /// An `auth.json` in Codex's format.
     CodexAuth,
     /// A profile in `auth-profiles.json` or in a copy of it.
     AuthProfile,
-    /// What waits for the entry script, or its receipt.
+    /// A sign-in that waits for the entry script, or the script's receipt.
     HandOver,
     /// Tokens that only the container can decrypt.
     Encrypted,
@@ -67,14 +67,14 @@ impl LocationKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = CredentialLocation)]
 pub struct Location {
-    /// Relative to the user's directory; with `#` and the profile's id where a file has several.
+    /// Relative to the user's directory; with `#` and the profile's id if a file has several.
     pub path: String,
-    /// What it is.
+    /// The kind of the place.
     #[schema(value_type = String)]
     pub kind: LocationKind,
-    /// Whether there is something by that name.
+    /// Whether the name exists.
     pub present: bool,
-    /// Whether it can be read as what it should be.
+    /// Whether it can be read and has the expected format.
     pub readable: bool,
     /// The first 12 hex digits of SHA-256 of the account.
     #[schema(required)]
@@ -94,30 +94,30 @@ pub struct Location {
     /// `uid:gid`.
     #[schema(required)]
     pub owner: Option<String>,
-    /// Whether the release uses this one.
+    /// Whether the release uses this sign-in.
     pub authoritative: bool,
-    /// Whether it stands in the way of that one: it holds a refresh token and is no place for one on this release.
+    /// Whether it may hide the sign-in that is used: it has a refresh token, in a place where this release should have none.
     pub shadowing: bool,
-    /// Whether it is older than that one: of the same account and person, and its refresh token is another one.
+    /// Whether it is older than the sign-in that is used: of the same account and person, with another refresh token.
     pub stale: bool,
-    /// Whose it is.
+    /// Account and person of the sign-in.
     #[serde(skip)]
     pub(super) identity: Option<Identity>,
 }
 
-/// A file that may hold a sign-in, opened no further than its directory.
+/// A file that may contain a sign-in; only its directory is open.
 struct Candidate<'a> {
     directory: Option<&'a Dir>,
     name: &'a Name,
     path: String,
     kind: LocationKind,
-    /// Of the agent `main`, and no copy: a release looks here.
+    /// A release reads it: it belongs to the agent `main`, and is not a copy.
     is_read: bool,
-    /// Moved out of the way: nothing looks here.
+    /// Nothing reads it: it was moved out of the way.
     is_aside: bool,
 }
 
-/// All places of a user. The three files of ours and the databases are listed also when they are missing.
+/// All places of a user. The three files that this service writes and the databases are listed even if they are missing.
 pub(super) fn list(
     root: &Root,
     user: &UserId,
@@ -133,7 +133,7 @@ pub(super) fn list(
         let fingerprint = location.refresh_token_fingerprint.as_deref();
         fingerprint.is_some() && fingerprint == live.map(|live| live.fingerprint.as_str())
     };
-    // Of the places that the release looks at, the one that it will use.
+    // Among the places that the release reads, the one that it will use.
     let used = found.iter().position(|location| location.authoritative && is_live(location));
     let there = || found.iter().position(|location| location.authoritative && location.present);
     let used = used.or_else(there).or_else(|| found.iter().position(|location| location.authoritative));
@@ -145,8 +145,8 @@ pub(super) fn list(
     Ok(found)
 }
 
-/// Moves what shadows out of the way; see [`super::Staging::repair`]. What was moved is in `moved` also when it fails: a
-/// file that the user alone can mend keeps none of the others where it is.
+/// Moves shadowing files aside; see [`super::Staging::repair`]. Moved files are in `moved` even if this fails: a file that
+/// only the user can repair does not keep the others from being moved.
 pub(super) fn repair(
     root: &Root,
     user: &UserId,
@@ -163,8 +163,8 @@ pub(super) fn repair(
     })
 }
 
-/// Moves a place's file aside where it shadows or cannot be read; answers its new path. The container may write to it at any
-/// moment, so what was judged is compared right before it is replaced: a token that was rotated meanwhile is never put back.
+/// Moves a place's file aside if it shadows or cannot be read; returns its new path. The container may write to it at any
+/// moment, so it is compared again right before it is replaced: a token that was renewed meanwhile is never overwritten.
 fn repair_one(
     root: &Root,
     user: &UserId,
@@ -186,14 +186,14 @@ fn repair_one(
         if directory.read(place.name)? != before {
             continue;
         }
-        // Where it is found again when a sign-in to the same account is sent.
+        // Another account's sign-in is kept where it is found again if a sign-in to that account is sent.
         if let Found::Regular(bytes) = &before
             && let Some(name) = name_of_anothers(bytes, live)
         {
             let mut home = Home::make(root, user, owner)?;
             let asides = home.make_at(&ASIDE, &mut Vec::new())?;
             let replaced = replace(home.at(asides), &Name::of_aside(&name), bytes, owner, || Ok(true))?;
-            // Durable, and where it was put, before it is taken away here.
+            // The copy must be durable and in its place before the original is removed.
             let is_kept = matches!(replaced, Replaced::Done { .. }) && home.settle()?;
             if is_kept && directory.read(place.name)? == before {
                 directory.unlink(place.name).map_err(StagingError::io("remove", directory.path_of(place.name)))?;
@@ -221,7 +221,7 @@ fn repair_one(
                     Err(Errno::NOENT) => return Ok(None),
                     Err(errno) => return Err(StagingError::io("move aside", directory.path_of(place.name))(errno)),
                 }
-                // What came between is somebody's who is at work: it goes back, unless they have put another one there.
+                // If the file changed in between, somebody is using it: it is put back, unless there is another one by now.
                 directory.read(&aside)? == before || !directory.restore(&aside, place.name)?
             }
         };
@@ -234,7 +234,7 @@ fn repair_one(
     Err(StagingError::Contended { path: directory.path_of(place.name), attempts: ATTEMPTS })
 }
 
-/// What stays of a file that is moved aside: other providers' keys, and a sign-in that the release uses.
+/// The part of a file that stays when the file is moved aside: other providers' keys, and a sign-in that the release uses.
 fn kept(place: &Candidate<'_>, before: &Found, described: &[Location]) -> Option<SecretSlice<u8>> {
     let (LocationKind::AuthProfile, true, Found::Regular(bytes)) = (place.kind, place.is_read, before) else {
         return None;
@@ -249,12 +249,12 @@ fn kept(place: &Candidate<'_>, before: &Found, described: &[Location]) -> Option
     (!auth_profiles::is_empty(&file)).then(|| auth_profiles::to_bytes(file))
 }
 
-/// The first thing that only the user can mend, kept until the rest is done.
+/// The first error that only the user can solve, kept until the rest is done.
 #[derive(Default)]
 struct Obstacle(Option<StagingError>);
 
 impl Obstacle {
-    /// What is there, unless it cannot be used until the user mends it.
+    /// The value; `None` if only the user can solve the error, which is then kept.
     fn pass<T>(&mut self, found: Result<T, StagingError>) -> Result<Option<T>, StagingError> {
         match found {
             Ok(found) => Ok(Some(found)),
@@ -267,18 +267,18 @@ impl Obstacle {
     }
 }
 
-/// Whether it is certainly somebody else's than the live sign-in.
+/// Whether it certainly belongs to another account or person than the live sign-in.
 fn is_anothers(identity: Option<&Identity>, live: Option<&SignIn>) -> bool {
     identity.zip(live).is_some_and(|(identity, live)| !identity.same(&live.identity))
 }
 
-/// The name that another account's `auth.json` gets when it is moved aside.
+/// The new name of another account's `auth.json` when it is moved aside.
 fn name_of_anothers(bytes: &[u8], live: Option<&SignIn>) -> Option<AsideName> {
     let Stored::Tokens(tokens) = Stored::from_file_bytes(bytes) else { return None };
     is_anothers(Some(&tokens.sign_in.identity), live).then(|| AsideName::of(&tokens.sign_in.fingerprint))
 }
 
-/// Shows every place to `see`; an error that only the user can mend comes after all the others were seen.
+/// Calls `see` with every place; an error that only the user can solve is returned after all places.
 fn visit(
     root: &Root,
     user: &UserId,
@@ -356,7 +356,7 @@ fn is_displaced(name: &Name, of: &Name) -> bool {
     name.is_displaced() && name.bytes().starts_with(of.bytes())
 }
 
-/// What the release itself, an import or the user left beside an agent's profiles.
+/// Visits the copies that the release itself, an import or the user left next to an agent's profiles.
 fn of_agent(
     agent: &Dir,
     id: &str,
@@ -374,7 +374,7 @@ fn of_agent(
     };
     for name in names.filter(is_copy).take(MOST_COPIES) {
         let (path, kind) = (at(&name.shown()), LocationKind::AuthProfile);
-        // What was moved aside is out of the way already.
+        // A file that was moved aside is already out of the way.
         let is_aside = is_displaced(&name, &AUTH_PROFILES);
         see(Candidate { directory: Some(agent), name: &name, path, kind, is_read: false, is_aside }, obstacle)?;
     }
@@ -395,7 +395,7 @@ fn of_agent(
     Ok(())
 }
 
-/// The sign-ins of a place: of `auth-profiles.json` one each profile.
+/// The sign-ins of a place; `auth-profiles.json` has one per profile.
 fn describe(
     place: &Candidate<'_>,
     plan: &CredentialPlan,
@@ -423,7 +423,7 @@ fn describe(
     };
     let found = match place.kind {
         LocationKind::Encrypted | LocationKind::Database => return Ok(vec![bare]),
-        // Not readable is something to show, and no reason to show nothing.
+        // An unreadable file is shown as unreadable, and is no reason to fail.
         _ => match place.directory.map_or(Ok(Found::Missing), |directory| directory.read(place.name)) {
             Err(error) if error.kind() == StagingErrorKind::Tenant => return Ok(vec![bare]),
             found => found?,
@@ -432,7 +432,7 @@ fn describe(
     let Found::Regular(bytes) = &found else { return Ok(vec![bare]) };
     let with = |location: Location, sign_in: &SignIn, has_refresh_token: bool| {
         let mut location = location.with(sign_in, has_refresh_token);
-        // Another account's profile is used beside the live one, or waits to be imported; it hides nothing.
+        // Another account's profile is used together with the live one, or waits to be imported; it hides nothing.
         let is_beside = place.kind == LocationKind::AuthProfile && place.is_read;
         location.shadowing &= !(place.is_aside || is_beside && is_anothers(location.identity.as_ref(), live));
         location
@@ -477,7 +477,7 @@ fn describe(
     })
 }
 
-/// Whether the release looks for its sign-in there.
+/// Whether the release looks for its sign-in in this place.
 fn is_read_by(plan: &CredentialPlan, kind: LocationKind, name: &Name) -> bool {
     match (plan.authority, kind) {
         (Authority::CodexHome, LocationKind::CodexAuth | LocationKind::AuthProfile)

@@ -1,8 +1,8 @@
-//! Measuring what a user's directory holds, whatever the tenant has built in it. Nothing is changed, not even a mode.
+//! Measures a user's directory, independent of what the tenant has built in it. Nothing is changed, not even a mode.
 //!
-//! Width is the tenant's choice, so a walk is cut into slices and ends after a number of names. Depth is too, so there is no
-//! recursion, and below a number of levels nothing is opened. What was left out is said: then the directory holds *at least* what
-//! was counted.
+//! The tenant chooses the width, so a walk is cut into slices and ends after a number of names. The tenant chooses the depth,
+//! too, so there is no recursion, and below a number of levels nothing is opened. The result says if anything was left out:
+//! then the directory holds *at least* what was counted.
 
 use std::time::{Duration, Instant};
 
@@ -14,28 +14,28 @@ use super::paths;
 use crate::domain::user_id::UserId;
 use crate::files::Root;
 
-/// Levels of directories that are open at a time, two descriptors each. What people and package managers build is some twenty deep.
+/// Levels of directories that are open at a time, two descriptors each. People and package managers build about twenty levels.
 const DEEPEST: usize = 64;
-/// A block of `st_blocks`, whatever the file system's own are. Of EFS it is what is billed, metadata aside (EFS user guide, "How
-/// Amazon EFS reports file system and object sizes").
+/// Bytes of a block in `st_blocks`, independent of the file system's own block size. On EFS they are what is billed, apart from
+/// metadata (EFS user guide, "How Amazon EFS reports file system and object sizes").
 const BLOCK: u64 = 512;
 
-/// How fast it is walked. On EFS each name takes about a millisecond, and each is metered as a read of metadata: in increments of 1 KiB
+/// Speed of a walk. On EFS each name takes about a millisecond, and is metered as a read of metadata: in increments of 1 KiB
 /// after the first 4 KiB (EFS user guide, "How Amazon EFS reports file system and object sizes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Names in one go.
+    /// The most names in one slice.
     pub entries: u64,
-    /// Time in which one go begins with another name.
+    /// Time after which a slice begins with no other name.
     pub time: Duration,
-    /// Between two goes.
+    /// Pause between two slices.
     pub pause: Duration,
-    /// Names after which a walk ends, done or not.
+    /// Names after which a walk ends, even if it is not complete.
     pub most_entries: u64,
 }
 
 impl Default for Pace {
-    /// On EFS 250 names a second, a quarter of the time, so that a walk takes seven minutes at most.
+    /// On EFS 250 names a second, working a quarter of the time, so that a walk takes seven minutes at most.
     fn default() -> Self {
         Self {
             entries: 250,
@@ -46,14 +46,14 @@ impl Default for Pace {
     }
 }
 
-/// What was found so far.
+/// The result of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measured {
     /// Bytes on the file system.
     pub bytes: u64,
     /// Names.
     pub entries: u64,
-    /// Whether nothing was left out.
+    /// Whether everything was counted.
     pub complete: bool,
 }
 
@@ -61,7 +61,8 @@ pub struct Measured {
 pub(super) struct Walk {
     levels: Vec<Level>,
     found: Measured,
-    /// Names that were looked at, those included that had gone by then: whoever keeps changing names keeps nobody walking.
+    /// Names that were read, including those that were removed meanwhile: a tenant who keeps changing names cannot make a walk
+    /// endless.
     seen: u64,
     most_entries: u64,
 }
@@ -73,7 +74,7 @@ struct Level {
 }
 
 impl Walk {
-    /// Opens the user's directory; `None` where they have none.
+    /// Opens the user's directory; `None` if there is none.
     pub(super) fn begin(root: &Root, user: &UserId, pace: Pace) -> Result<Option<Self>, StagingError> {
         let users = paths::users(root)?;
         let name = Name::of(user);
@@ -81,14 +82,14 @@ impl Walk {
         let found = Measured { bytes: bytes(&stat), entries: 0, complete: true };
         let mut walk = Self { levels: Vec::new(), found, seen: 0, most_entries: pace.most_entries };
         match walk.enter(&users, &name) {
-            // Its mode keeps this process out, which then is not root: whoever stages mends that, and nobody here.
+            // Its mode keeps this process out, which is then not root. Staging corrects the mode; measuring changes nothing.
             Err(StagingError::Io { .. }) => walk.found.complete = false,
             entered => entered?,
         }
         Ok(Some(walk))
     }
 
-    /// One go. `true`: the walk is at its end.
+    /// Walks one slice. `true`: the walk has ended.
     pub(super) fn go_on(&mut self, root: &Root, pace: Pace) -> Result<bool, StagingError> {
         let until = Instant::now() + pace.time;
         let mut left = pace.entries;
@@ -97,7 +98,7 @@ impl Walk {
                 self.found.complete = false;
                 return Ok(true);
             }
-            // Nobody waits any more: what is found now is told to nobody.
+            // Without the permit nobody waits for the result any more.
             if left == 0 || Instant::now() >= until || !root.permit().holds() {
                 return Ok(false);
             }
@@ -125,7 +126,7 @@ impl Walk {
     }
 
     fn count(&mut self, directory: &Dir, name: &Name) -> Result<(), StagingError> {
-        // Gone since it was listed.
+        // It was removed after it was listed.
         let Some(stat) = directory.stat(name)? else { return Ok(()) };
         self.found.entries += 1;
         self.found.bytes = self.found.bytes.saturating_add(bytes(&stat));
@@ -139,7 +140,7 @@ impl Walk {
         self.enter(directory, name)
     }
 
-    /// Reads a directory next. What has another kind by now is the tenant's doing, and was counted.
+    /// Reads a directory next. If the tenant has replaced it by something else meanwhile, that was counted already.
     fn enter(&mut self, parent: &Dir, name: &Name) -> Result<(), StagingError> {
         match parent.child(name)? {
             Child::Directory(directory) => {
@@ -151,7 +152,7 @@ impl Walk {
         }
     }
 
-    /// Goes on past what the tenant has closed, or changes right now; the file system's own errors end the walk.
+    /// Skips entries that the tenant has closed or is changing; the file system's own errors end the walk.
     fn pass_over(&mut self, error: StagingError) -> Result<(), StagingError> {
         match error.kind() {
             StagingErrorKind::Tenant => {}
@@ -163,11 +164,11 @@ impl Walk {
     }
 }
 
-/// What a name takes. One of several names of a file has its part: all of them together are the file.
+/// Bytes of one name. A file with several names is divided among them, so that all together count once.
 fn bytes(stat: &rustix::fs::Stat) -> u64 {
     let blocks = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK);
     let names = match FileType::from_raw_mode(stat.st_mode) {
-        // Its links are its directories.
+        // A directory's link count is its number of subdirectories, not of names.
         FileType::Directory => 1,
         _ => u64::try_from(i128::from(stat.st_nlink)).unwrap_or(1).max(1),
     };

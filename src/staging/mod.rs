@@ -1,19 +1,19 @@
-//! A user's files on EFS, in place before any task starts (incident 23).
+//! Writes a user's files to EFS before any task starts (incident 23).
 //!
 //! ```text
 //! <EFS root>/users/<user id>/codex/auth.json     the sign-in; owned by the container's user, directories 0700
 //! <EFS root>/users/<user id>/agents/main/agent/auth-profiles.json   the same, for the releases that read it there
 //! <EFS root>/users/<user id>/openclaw.json       the user's settings, with our entries in them
-//! <EFS root>/users/<user id>/.provisioner/       the entry script, and what it is to import
+//! <EFS root>/users/<user id>/.provisioner/       the entry script, and the sign-in that it should import
 //! <EFS root>/.provisioner/file-system            the id of this file system
-//! <EFS root>/.provisioner/locks/<user id>.lock   one converging replica per user; beyond every tenant's root
-//! <EFS root>/.provisioner/pending/<user id>.*    work that was accepted and is not done, see `ledger`
+//! <EFS root>/.provisioner/locks/<user id>.lock   one converging replica per user; outside every tenant's root
+//! <EFS root>/.provisioner/pending/<user id>.*    accepted work that is not done, see `ledger`
 //! ```
-//! `jail` walks, `write` replaces, `paths` knows the directories, `home` changes a user's files in as few calls as it takes,
+//! `jail` walks paths, `write` replaces files, `paths` knows the directories, `home` changes a user's files with few calls,
 //! `credentials` reads sign-ins, `configuration` merges into `openclaw.json`, `entry` has the entry script, `arrange` puts
-//! all of that into place, `locations` describes, `purge` removes, `measure` says how much there is, `identity` knows which file system this is, `check` tells
-//! whether any of it can work. All of it is done by [`Files`], which alone has the root. Every call opens it anew, so a file
-//! system that was mounted again is found again.
+//! all of these into place, `locations` describes sign-ins, `purge` removes a directory, `measure` finds its size, `identity`
+//! knows which file system this is, and `check` tests whether staging can work. All work runs in [`Files`], the only owner of
+//! the root. Every call opens the root again, so a file system that was remounted is found.
 
 mod arrange;
 mod check;
@@ -51,20 +51,20 @@ use crate::domain::user_id::UserId;
 use crate::files::{Fence, Files, Job, Root};
 
 /// The mode of a user's directory, for the access point's `CreationInfo`. EFS applies it only when the directory is
-/// missing at the first mount (aws-facts §2), so staging sets the very same.
+/// missing at the first mount (aws-facts §2), so staging sets the same mode.
 pub const USER_DIRECTORY_PERMISSIONS: &str = "0700";
 
-/// How long the file system may take to show that it works.
+/// Time limit of the check whether the file system works.
 const CHECKED_WITHIN: Duration = Duration::from_secs(3);
-/// How long one go of a measurement may take, which takes a quarter of a second where the file system answers.
+/// Time limit of one slice of a measurement; a slice takes a quarter of a second if the file system answers.
 const MEASURED_WITHIN: Duration = Duration::from_secs(5);
-/// A file system has at most 10,000 access points, and directories of users who were deleted stay.
+/// The most user directories that are listed: a file system has at most 10,000 access points, but deleted users' directories stay.
 const MOST_USERS: usize = 100_000;
 
-/// How often staging starts over when the files change under it.
+/// How often staging starts again when the files change while it works.
 const ATTEMPTS: u32 = 8;
 
-/// The POSIX user that the container runs as, and that owns everything staged.
+/// The POSIX user that the container runs as, and that owns all staged files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The user's number.
@@ -83,7 +83,7 @@ impl Owner {
     }
 }
 
-/// How an empty or malformed file is read again before it is judged: Codex 0.130 rewrites in place (openclaw-facts §3).
+/// How an empty or malformed file is read again before it counts as bad: Codex 0.130 rewrites in place (openclaw-facts §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reread {
     /// How often it is read again.
@@ -99,12 +99,12 @@ impl Default for Reread {
     }
 }
 
-/// What became of a sign-in that was to be staged.
+/// The result of staging a sign-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StagingOutcome {
-    /// It is in the user's directory now.
+    /// The sign-in is now in the user's directory.
     Written,
-    /// The one that was there is at least as fresh, and still there.
+    /// The existing sign-in is at least as fresh, and was kept.
     KeptFresher,
 }
 
@@ -118,40 +118,40 @@ impl StagingOutcome {
     }
 }
 
-/// What became of a sign-in that was sent, and why.
+/// The result of staging a sign-in that was sent, and the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Staged {
     /// Written or kept.
     pub outcome: StagingOutcome,
-    /// Why.
+    /// The reason.
     pub reason: FreshnessReason,
 }
 
 /// The result of [`Staging::stage`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StagingResult {
-    /// What became of the sign-in that was sent; `None` when none was.
+    /// The result for the sign-in that was sent; `None` when none was sent.
     pub staged: Option<Staged>,
     /// The sign-in that the release will use.
     pub live: Option<SignIn>,
-    /// Something was written that only the start of a task takes up.
+    /// Something was written that a container reads only when a task starts.
     pub needs_start: bool,
-    /// Since when a sign-in waits for a task to start.
+    /// The time since when a sign-in waits for a task to start.
     pub pending_since: Option<Timestamp>,
-    /// The plan that is in force.
+    /// The release's plan.
     pub plan: CredentialPlan,
-    /// What the caller should know.
+    /// Warnings for the caller.
     pub warnings: Vec<Warning>,
-    /// The user has to sign in again.
+    /// The user must sign in again.
     pub reauth_required: bool,
-    /// What of the tenant's own was in the way, and is now at these paths relative to the EFS root.
+    /// New paths, relative to the EFS root, of the tenant's own files that were in the way.
     pub moved_aside: Vec<String>,
 }
 
 /// Access to the users' directories beneath the EFS root. Cheap to clone.
 ///
-/// What changes a user's files is called [`under`](Self::under) their lock, and runs to its end, or until the lock is lost,
-/// even when its future is dropped. The lock lives as long as that.
+/// Methods that change a user's files are called [`under`](Self::under) the user's lock. They run to their end, or until the
+/// lock is lost, even when their future is dropped. The lock is held for that long.
 #[derive(Clone, Debug)]
 pub struct Staging {
     files: Files,
@@ -163,10 +163,10 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Opens the root once, so that a wrong path fails at start and not at the first user, and makes `users/` and the
-    /// directory of locks in it: that they are there later tells the file system from its bare mount point.
+    /// Opens the root once, so that a wrong path fails at start and not at the first user, and creates `users/` and the
+    /// directory of locks in it. Later, these directories distinguish the file system from its bare mount point.
     ///
-    /// Without `owner` nothing is chowned: files belong to this process's user (local development without root).
+    /// Without `owner` no file changes its owner: files belong to this process's user (local development without root).
     ///
     /// # Errors
     /// When the root cannot be used.
@@ -181,32 +181,32 @@ impl Staging {
         Ok(Self { files, fence: None, is_hint: false, owner, reread, file_system_id: None })
     }
 
-    /// With the id of the file system, which [`Self::check`] looks for.
+    /// Sets the id of the file system, which [`Self::check`] compares.
     #[must_use]
     pub fn with_file_system(self, id: &str) -> Self {
         Self { file_system_id: Some(id.into()), ..self }
     }
 
-    /// The same for changes under a user's lock.
+    /// A copy for changes under a user's lock.
     #[must_use]
     pub fn under(&self, fence: Option<Arc<dyn Fence>>) -> Self {
         Self { fence, ..self.clone() }
     }
 
-    /// The same for looks that an answer can go without.
+    /// A copy for optional reads: an answer is complete without them.
     #[must_use]
     pub fn as_hint(&self) -> Self {
         Self { is_hint: true, ..self.clone() }
     }
 
-    /// With another patience for half-written files.
+    /// Sets how half-written files are read again.
     #[must_use]
     pub fn with_reread(self, reread: Reread) -> Self {
         Self { reread, ..self }
     }
 
-    /// Takes the user's sign-in away wherever it is; what else the user has, stays. Answers whether a task has to start
-    /// for it: only the container can take it out of its own store.
+    /// Removes the user's sign-in from all places; the user's other files stay. Returns whether a task must start for this:
+    /// only the container can remove a sign-in from its own store.
     pub async fn remove_sign_in(&self, user: &UserId, release: &Release) -> Result<bool, StagingError> {
         for _ in 0..ATTEMPTS {
             let tidied = |root: &Root, user: &UserId| {
@@ -231,13 +231,13 @@ impl Staging {
         Err(StagingError::Contended { path: format!("users/{user}"), attempts: ATTEMPTS })
     }
 
-    /// Where `release` would find the user's sign-in, and how good that is; changes nothing.
+    /// Reads the sign-in that `release` would use, and its state; changes nothing.
     pub async fn look(&self, user: &UserId, release: &Release) -> Result<CredentialUpdate, StagingError> {
         let (observed, _) = self.settled(user, |root, user| Ok((credentials::inspect(root, user)?, vec![]))).await?;
         Ok(update_credentials(release, &observed.on_disk, None, false, Timestamp::now()))
     }
 
-    /// Every place where a sign-in was ever seen to be, described without any token.
+    /// Describes every known place of a sign-in, without tokens.
     pub async fn locations(&self, user: &UserId, release: &Release) -> Result<Vec<Location>, StagingError> {
         let CredentialUpdate { plan, live, .. } = self.look(user, release).await?;
         for _ in 0..ATTEMPTS {
@@ -250,8 +250,8 @@ impl Staging {
         Err(StagingError::Contended { path: format!("users/{user}"), attempts: ATTEMPTS })
     }
 
-    /// Moves aside what shadows the sign-in that the release uses; nothing is deleted. Answers old and new paths,
-    /// relative to the user's directory. A file that the user alone can mend is an error once all others were moved.
+    /// Moves aside the files that shadow the sign-in that the release uses; nothing is deleted. Returns old and new paths,
+    /// relative to the user's directory. A file that only the user can repair is an error, after all others were moved.
     pub async fn repair(&self, user: &UserId, release: &Release) -> Result<Vec<(String, String)>, StagingError> {
         let CredentialUpdate { plan, live, .. } = self.look(user, release).await?;
         let (owner, mut moved) = (self.owner, Vec::new());
@@ -281,7 +281,7 @@ impl Staging {
         self.blocking(user, |root, user| Ok(matches!(paths::home(root, user)?, jail::Child::Directory(_)))).await
     }
 
-    /// Everybody for whom there is something in `users/`, in order.
+    /// Every user with an entry in `users/`, sorted.
     pub async fn users(&self) -> Result<Vec<UserId>, StagingError> {
         let names = self.files.run(Job::ours(), |root| paths::users(root)?.names(MOST_USERS)).await?;
         let user = |name: jail::Name| UserId::parse(std::str::from_utf8(name.bytes()).ok()?).ok();
@@ -290,11 +290,12 @@ impl Staging {
         Ok(users)
     }
 
-    /// Walks the user's directory, and says what it holds; `None` where there is none. Takes minutes, holds up nobody, and never
-    /// makes other work on files fail.
+    /// Measures the user's directory; `None` if there is none. This takes minutes, blocks nobody, and never makes other work on
+    /// files fail.
     ///
     /// # Errors
-    /// What the file system says. What the tenant has closed or built is none: then it is at least what was found.
+    /// Errors of the file system. Directories that the tenant has closed or made too large are no error: the result is then a
+    /// minimum.
     pub async fn measure(&self, user: &UserId, pace: Pace) -> Result<Option<Measured>, StagingError> {
         let job = || Job::of(user).as_hint().within(MEASURED_WITHIN);
         let of = user.clone();
@@ -311,8 +312,8 @@ impl Staging {
         }
     }
 
-    /// Removes the user's directory with everything in it. Nothing there is success; [`StagingError::PurgeUnfinished`]
-    /// asks for another call: each removes a slice, in about two seconds, so that whoever asks can stop between two. The
+    /// Removes the user's directory with everything in it. A missing directory is success; [`StagingError::PurgeUnfinished`]
+    /// asks for another call: each call removes a slice, in about two seconds, so that the caller can stop between two. The
     /// container must have stopped.
     pub async fn purge(&self, user: &UserId) -> Result<(), StagingError> {
         self.blocking(user, |root, user| {
@@ -321,21 +322,21 @@ impl Staging {
         .await
     }
 
-    /// Whether staging can work at all, for readiness: the root is there, of the right file system and writable, files can
-    /// be given to their owner, and locks exclude.
+    /// Checks for readiness whether staging can work: the root exists, is the right file system and is writable, files can
+    /// be given to their owner, and locks work.
     pub async fn check(&self) -> Result<(), StagingError> {
         let (owner, id) = (self.owner, self.file_system_id.clone());
         let job = Job::ours().within(CHECKED_WITHIN);
         self.files.run(job, move |root| check::check(root, owner, id.as_deref())).await
     }
 
-    /// The same for an operator who asks what is wrong, with what need not be looked at again and again.
+    /// The same check for an operator, with details that readiness does not need.
     pub async fn diagnose(&self) -> Result<Diagnosis, StagingError> {
         let owner = self.owner;
         self.files.run(Job::ours(), move |root| check::diagnose(root, owner)).await
     }
 
-    /// Reads until the files are sound, or were unsound as often as we are patient.
+    /// Reads the files; reads them again, up to the limit, while one may be half written.
     async fn settled<F>(&self, user: &UserId, read: F) -> Result<(credentials::UserFiles, Vec<String>), StagingError>
     where
         F: Fn(&Root, &UserId) -> Result<(credentials::UserFiles, Vec<String>), StagingError> + Copy + Send + 'static,
@@ -353,7 +354,7 @@ impl Staging {
         Ok((observed, moved_aside))
     }
 
-    /// Whether the changes were made, all of them; else somebody else changed a file, and it has to be looked at anew.
+    /// Makes the changes. `false`: somebody else changed a file meanwhile, so the files must be read again.
     async fn committed(
         &self,
         user: &UserId,
@@ -381,7 +382,7 @@ impl Staging {
         }
     }
 
-    /// Work on a user's files, under their lock where there is one.
+    /// Runs work on a user's files, under their lock if there is one.
     async fn blocking<T, F>(&self, user: &UserId, work: F) -> Result<T, StagingError>
     where
         T: Send + 'static,

@@ -1,4 +1,4 @@
-//! The directories and files of a user that staging knows: walked, made and healed.
+//! The directories and files of a user that staging knows, and how they are found, created and corrected.
 
 use openclaw::{CredentialFile, files};
 use rustix::fs::Mode;
@@ -10,13 +10,13 @@ use crate::domain::user_id::UserId;
 use crate::files::Root;
 
 const USERS: Name = Name::fixed("users");
-/// This service's own, beyond every tenant's root.
+/// The service's own directory, outside every tenant's root.
 const PROVISIONER: Name = Name::fixed(".provisioner");
 const LOCKS: Name = Name::fixed("locks");
-/// Work that was accepted and is not done.
+/// Accepted work that is not done.
 const PENDING: Name = Name::fixed("pending");
 const ROLLOUTS: Name = Name::fixed("rollouts");
-// What OpenClaw and the entry script know, by the names that they know.
+// Files that OpenClaw and the entry script use, under the names that they use.
 pub(super) static CODEX: [Name; 1] = [Name::fixed(files::CODEX[0])];
 pub(super) static AUTH_JSON: Name = Name::fixed(files::AUTH_JSON);
 pub(super) static CODEX_CONFIG: Name = Name::fixed(files::CODEX_CONFIG);
@@ -27,17 +27,17 @@ static AUTH_STATE: Name = Name::fixed(files::AUTH_STATE);
 pub(super) static OURS: [Name; 1] = [Name::fixed(files::OURS[0])];
 pub(super) static HAND_OVER: Name = Name::fixed(files::HAND_OVER);
 pub(super) static ASIDE: [Name; 2] = [Name::fixed(files::ASIDE[0]), Name::fixed(files::ASIDE[1])];
-/// A tenant's directory may hold millions of names: ours are looked for among this many, and so many are read.
+/// The most names of a directory that are read: a tenant's directory may have millions.
 pub(super) const NAMES_LOOKED_THROUGH: usize = 1_000;
 pub(super) const MOST_ASIDES: usize = 64;
-/// The tenant's own, and nobody else's business.
+/// Mode of directories that only their owner may use.
 const PRIVATE: Mode = Mode::RWXU;
-/// `users/` is not a secret and never the tenant's: root-owned, beyond every access point's root.
+/// Mode of `users/`, which is no secret and never the tenant's: root owns it, outside every access point's root.
 const LISTABLE: Mode = Mode::from_raw_mode(0o755);
-/// The tenant may keep swapping a directory while it is opened.
+/// How often an open is tried while the tenant keeps swapping the directory.
 const SWAPS_ENDURED: u32 = 8;
 
-/// The directories down to a place's file, and its name.
+/// The directories that lead to a place's file, and the file's name.
 pub(super) fn path_of(place: CredentialFile) -> (&'static [Name], &'static Name) {
     match place {
         CredentialFile::Codex => (&CODEX, &AUTH_JSON),
@@ -47,19 +47,19 @@ pub(super) fn path_of(place: CredentialFile) -> (&'static [Name], &'static Name)
     }
 }
 
-/// Makes `users/` if it is missing: at start alone, see [`users`].
+/// Creates `users/` if it is missing; only at start, see [`users`].
 pub(super) fn make_users(root: &Root) -> Result<(), StagingError> {
     let root = Dir::root(root)?;
     root.ensure_durably(&USERS, LISTABLE, None)?.map(drop).ok_or_else(|| not_a_directory(&root, &USERS))
 }
 
-/// `users/`. It is never made here: were the file system unmounted, files would be written to the bare mount point, and
-/// a purge would find nothing to remove.
+/// Opens `users/`, and never creates it: if the file system were unmounted, files would be written to the bare mount point,
+/// and a purge would find nothing to remove.
 pub(super) fn users(root: &Root) -> Result<Dir, StagingError> {
     Dir::root(root)?.existing(&USERS)
 }
 
-/// Makes `.provisioner/locks`, `.provisioner/pending` and `.provisioner/rollouts` if they are missing: at start alone, see [`locks`].
+/// Creates `.provisioner/` and its `locks`, `pending` and `rollouts` if they are missing; only at start, see [`locks`].
 pub(super) fn make_ours(root: &Root) -> Result<(), StagingError> {
     let make = |parent: &Dir, name: &Name| {
         parent.ensure_durably(name, PRIVATE, None)?.ok_or_else(|| not_a_directory(parent, name))
@@ -70,28 +70,28 @@ pub(super) fn make_ours(root: &Root) -> Result<(), StagingError> {
     make(&ours, &ROLLOUTS).map(drop)
 }
 
-/// `.provisioner/locks`. It is never made here: locks on a bare mount point, its file system unmounted, would exclude no
+/// Opens `.provisioner/locks`, and never creates it: locks on a bare mount point, without the file system, would exclude no
 /// other replica.
 pub(crate) fn locks(root: &Root) -> Result<Dir, StagingError> {
     Dir::root(root)?.existing(&PROVISIONER)?.existing(&LOCKS)
 }
 
-/// `.provisioner`, which is never made here either.
+/// Opens `.provisioner`, and never creates it.
 pub(crate) fn ours(root: &Root) -> Result<Dir, StagingError> {
     Dir::root(root)?.existing(&PROVISIONER)
 }
 
-/// `.provisioner/rollouts`, which is never made here either.
+/// Opens `.provisioner/rollouts`, and never creates it.
 pub(crate) fn rollouts(root: &Root) -> Result<Dir, StagingError> {
     Dir::root(root)?.existing(&PROVISIONER)?.existing(&ROLLOUTS)
 }
 
-/// `.provisioner/pending`, which is never made here either.
+/// Opens `.provisioner/pending`, and never creates it.
 pub(crate) fn pending(root: &Root) -> Result<Dir, StagingError> {
     Dir::root(root)?.existing(&PROVISIONER)?.existing(&PENDING)
 }
 
-/// The user's directory if there is one, whatever it is. Its mode is the tenant's to set, and keeps nobody out here.
+/// The user's directory if there is one, or what has its name. The tenant may set its mode, but this process can still enter.
 pub(super) fn home(root: &Root, user: &UserId) -> Result<Child, StagingError> {
     match Dir::root(root)?.child(&USERS)? {
         Child::Directory(users) => users.unlocked_child(&Name::of(user)),
@@ -100,14 +100,14 @@ pub(super) fn home(root: &Root, user: &UserId) -> Result<Child, StagingError> {
     }
 }
 
-/// The user's directory in `users`, made or healed. A new one is durable once `users` is synced.
+/// Creates the user's directory in `users`, or corrects its owner and mode. A new one is durable once `users` is synced.
 pub(super) fn make_home(users: &Dir, user: &UserId, owner: Option<Owner>) -> Result<Dir, StagingError> {
     let name = Name::of(user);
-    // Nobody but an operator can put something else here.
+    // Only an operator can put anything else here.
     users.ensure(&name, PRIVATE, owner)?.ok_or_else(|| not_a_directory(users, &name))
 }
 
-/// The directory at a path, if it is one.
+/// The directory at a path, if there is one.
 pub(super) fn walk(from: &Dir, path: &[Name]) -> Result<Option<Dir>, StagingError> {
     let mut at: Option<Dir> = None;
     for name in path {
@@ -119,10 +119,10 @@ pub(super) fn walk(from: &Dir, path: &[Name]) -> Result<Option<Dir>, StagingErro
     Ok(at)
 }
 
-/// A directory in the user's, made or healed. A new one is durable once `parent` is synced.
+/// Creates a directory below the user's, or corrects its owner and mode. A new one is durable once `parent` is synced.
 ///
-/// A link or a file that the tenant put where one belongs is moved aside, within their own directory: nobody is locked
-/// out by their own junk, and nothing of it is followed or lost.
+/// If the tenant has put a link or a file in its place, that is moved aside within their own directory: users are not locked
+/// out by their own files, and nothing is followed or lost.
 pub(super) fn make(
     parent: &Dir,
     name: &Name,

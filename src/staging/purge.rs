@@ -1,11 +1,11 @@
-//! Removing a user's directory, whatever the tenant has built in it.
+//! Removes a user's directory, independent of what the tenant has built in it.
 //!
-//! Depth is the tenant's choice, so there is neither recursion nor a descriptor per level: every directory found inside
-//! is first moved up to the user directory, and emptied there. A handful of descriptors is
+//! The tenant chooses the depth, so there is neither recursion nor one descriptor per level: every directory inside
+//! is first moved up to the user directory, and emptied there. Only a few descriptors are
 //! open at a time, and every directory moves at most once.
 //!
-//! Width is the tenant's choice, too, so one call removes a slice and no more: on EFS a million files take hours, and
-//! whoever asked wants to be able to stop.
+//! The tenant chooses the width, too, so one call removes only a slice: on EFS a million files take hours, and the
+//! caller must be able to stop.
 
 use std::time::{Duration, Instant};
 
@@ -16,25 +16,25 @@ use super::jail::{Child, Dir, Name};
 
 const MOVED_UP: Name = Name::fixed(".provisioner-purge-");
 
-/// What one call may do at most.
+/// Limits of one call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slice {
-    /// Names that it removes or moves.
+    /// The most names that it removes or moves.
     pub(super) entries: u64,
-    /// Time in which it begins with another name.
+    /// Time after which it begins with no other name.
     pub(super) time: Duration,
 }
 
 impl Default for Slice {
-    /// About two seconds, on a fast disk as on EFS, where each name takes some milliseconds.
+    /// About two seconds, both on a fast disk and on EFS, where each name takes some milliseconds.
     fn default() -> Self {
         Self { entries: 50_000, time: Duration::from_secs(2) }
     }
 }
 
-/// Removes `name` and everything beneath it; nothing there is success. Links are removed, never followed.
+/// Removes `name` and everything beneath it; if nothing is there, that is success. Links are removed, never followed.
 ///
-/// What cannot be removed stays, and the rest goes; then the error names the first.
+/// If something cannot be removed, the rest is removed, and the error names the first obstacle.
 pub(super) fn purge(parent: &Dir, name: &Name, slice: Slice) -> Result<(), StagingError> {
     let mut purge = Purge { slice, until: Instant::now() + slice.time, removed: 0, obstacle: None };
     loop {
@@ -52,14 +52,15 @@ pub(super) fn purge(parent: &Dir, name: &Name, slice: Slice) -> Result<(), Stagi
             return Err(purge.unfinished(parent.path_of(name)));
         }
         match gone(parent.remove_directory(name)) {
-            // Written to meanwhile, or NFS lists it from a cache: the next call looks again. Or something cannot go.
+            // Somebody wrote to it meanwhile, or NFS listed it from a cache: the next call looks again. Or something cannot
+            // be removed.
             Err(Errno::NOTEMPTY | Errno::EXIST) => return Err(purge.unfinished(parent.path_of(name))),
             result => result.map_err(StagingError::io("remove", parent.path_of(name)))?,
         }
     }
 }
 
-/// How emptying a directory ended.
+/// The result of emptying a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// Nothing is left that this call can remove.
@@ -68,21 +69,20 @@ enum End {
     SliceOver,
 }
 
-/// One call under way.
+/// The state of one call.
 struct Purge {
     slice: Slice,
     until: Instant,
     removed: u64,
-    /// The first thing that cannot be removed until the user, or somebody for them, does something about it.
+    /// The first error that stays until the user, or somebody for them, changes something.
     obstacle: Option<StagingError>,
 }
 
 impl Purge {
-    /// Empties `directory`: what is a directory in it goes to `top`, or, when it is at the top already, is emptied and
-    /// removed.
+    /// Empties `directory`: a directory in it is moved to `top`, or, if it is in `top` already, is emptied and removed.
     fn empty(&mut self, directory: &Dir, top: &Dir) -> Result<End, StagingError> {
-        // Packages are often installed read-only; without root, that also keeps their owner from removing them. Where it
-        // does not help, removing says so.
+        // Packages are often installed read-only; without root, not even their owner can then remove them. If this does not
+        // help, the removal reports an error.
         let _unlocked = directory.unlock_permissions();
         loop {
             let before = self.removed;
@@ -94,7 +94,8 @@ impl Purge {
                     return Ok(End::SliceOver);
                 }
             }
-            // A listing may leave out what came meanwhile, as all that was moved up; so until one changes nothing.
+            // A listing may leave out entries that came meanwhile, such as directories that were moved up. So it is repeated
+            // until it removes nothing.
             if self.removed == before {
                 return Ok(End::Done);
             }
@@ -103,7 +104,7 @@ impl Purge {
 
     fn remove(&mut self, directory: &Dir, name: &Name, top: &Dir) -> Result<End, StagingError> {
         match gone(directory.unlink(name)) {
-            // Linux says EISDIR of a directory, POSIX says EPERM.
+            // For a directory Linux returns EISDIR, POSIX says EPERM.
             Err(why @ (Errno::ISDIR | Errno::PERM)) => match directory.unlocked_child(name) {
                 Ok(Child::Directory(child)) if std::ptr::eq(directory, top) => {
                     match self.empty(&child, top) {
@@ -111,18 +112,18 @@ impl Purge {
                         Ok(End::Done) => {}
                         Err(error) => self.meet(error)?,
                     }
-                    // Not empty: somebody writes into it, or something in it cannot go. The next listing has it again.
+                    // Not empty: somebody writes into it, or something in it cannot be removed. The next listing has it again.
                     match gone(directory.remove_directory(name)) {
                         Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(End::Done),
                         removed => self.count(directory, name, removed)?,
                     }
                 }
                 Ok(Child::Directory(child)) => {
-                    // Without root, moving a directory takes the permission to write into it.
+                    // Without root, moving a directory requires permission to write into it.
                     let _unlocked = child.unlock_permissions();
                     let new_name = MOVED_UP.plus(&format!("{:016x}", fastrand::u64(..)));
                     match gone(top.adopt(directory, name, &new_name)) {
-                        // The top holds no more directories for now; those in it go first.
+                        // The top is full for now; the directories in it are removed first.
                         Err(errno @ (Errno::MLINK | Errno::NOSPC | Errno::DQUOT)) => {
                             let full = StagingError::io("move up", directory.path_of(name))(errno);
                             self.obstacle.get_or_insert(full);
@@ -149,10 +150,10 @@ impl Purge {
         }
     }
 
-    /// Goes on past what only the user can mend.
+    /// Continues after an error that only the user can solve; returns all others.
     fn meet(&mut self, error: StagingError) -> Result<(), StagingError> {
         match error.kind() {
-            // It went, or something else came, just now: the next listing shows.
+            // The entry changed at this moment; the next listing shows it.
             StagingErrorKind::Retryable if matches!(error, StagingError::Contended { .. }) => Ok(()),
             StagingErrorKind::Tenant => {
                 self.obstacle.get_or_insert(error);
@@ -162,7 +163,7 @@ impl Purge {
         }
     }
 
-    /// Why it is not done: more is left, or, when nothing goes any more, what is in the way.
+    /// Why the purge is not done: more is left, or, if nothing could be removed, the obstacle.
     fn unfinished(self, path: String) -> StagingError {
         match self.obstacle {
             Some(obstacle) if self.removed == 0 => obstacle,
@@ -172,7 +173,7 @@ impl Purge {
     }
 }
 
-/// Somebody else removing it first is as good.
+/// Treats an entry that somebody else removed first as success.
 fn gone(result: Result<(), Errno>) -> Result<(), Errno> {
     match result {
         Err(Errno::NOENT) => Ok(()),

@@ -1,6 +1,6 @@
-//! Staging against well-behaved users. `hostile` has the others, `purging` the end of both.
+//! Staging for well-behaved users. `hostile` tests the others, `purging` the removal of both.
 //!
-//! All run as root and without: as root the container's user is 1000, otherwise whoever runs the tests.
+//! All tests run with and without root: as root the container's user is 1000, otherwise the user who runs the tests.
 
 mod configuring;
 mod hostile;
@@ -40,12 +40,12 @@ fn container_user() -> Owner {
     }
 }
 
-/// A paused clock waits for work on this runtime's threads.
+/// Opens staging on this runtime's threads, because a paused clock waits only for those.
 async fn open(root: &Path, owner: Option<Owner>) -> Result<Staging, StagingError> {
     Staging::open(&Files::on_this_runtime(root, Metrics::default()), owner).await
 }
 
-/// In parts.
+/// Single parts of staging.
 impl Staging {
     async fn place(
         &self,
@@ -113,13 +113,13 @@ fn recipe() -> Release {
     Release::plain(OpenClawVersion::new(2026, 4, 21))
 }
 
-/// A sign-in that was refreshed, and its access token issued, at this second.
 /// An unsigned JWT with these claims.
 fn jwt(claims: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}.c2ln", part(&json!({"alg": "RS256"})), part(claims))
 }
 
+/// A sign-in that was refreshed, and whose access token was issued, at this second.
 fn auth(second: i64) -> ChatGptAuth {
     let access = jwt(&json!({"iat": second, "exp": second + 864_000}));
     let last_refresh = jiff::Timestamp::from_second(second).unwrap().to_string();
@@ -157,7 +157,7 @@ fn files(beneath: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Incident 23: the service started before its files were written; staging that has answered is complete.
+/// Incident 23: the service started before its files were written; staging is complete when it returns.
 #[tokio::test]
 async fn a_new_users_sign_in_is_there_private_and_the_containers_own() {
     let f = Fixture::new().await;
@@ -176,9 +176,9 @@ async fn a_new_users_sign_in_is_there_private_and_the_containers_own() {
     assert!(f.staging.user_directory_exists(&f.user).await.unwrap());
 }
 
-/// Incident 24: the owner flipped between 0 and 1000 and left unreadable files.
+/// Incident 24: the owner changed between 0 and 1000 and left unreadable files.
 #[tokio::test]
-async fn owner_and_mode_are_healed_whether_the_sign_in_is_written_or_kept() {
+async fn owner_and_mode_are_corrected_whether_the_sign_in_is_written_or_kept() {
     for (second, outcome) in [(NEW + 1, StagingOutcome::Written), (OLD, StagingOutcome::KeptFresher)] {
         let f = Fixture::new().await;
         f.stage(&auth(NEW)).await;
@@ -220,7 +220,7 @@ async fn an_empty_file_is_replaced_and_leftovers_of_a_crash_are_removed() {
     assert_eq!([&leftover, &theirs, &similar].map(|path| path.exists()), [false, true, true]);
 }
 
-/// Incident 26: whoever reads meanwhile sees a whole file, old or new.
+/// Incident 26: a reader always sees a complete file, old or new.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_never_sees_a_half_written_file() {
     let f = Fixture::new().await;
@@ -247,7 +247,7 @@ async fn a_reader_never_sees_a_half_written_file() {
 async fn a_sign_in_that_the_container_rotated_is_kept_until_forced() {
     let f = Fixture::new().await;
     f.stage(&auth(OLD)).await;
-    // As Codex does: in place, with fields of its own.
+    // As Codex does: in place, with its own fields.
     let mut rotated: serde_json::Value = serde_json::from_slice(auth(NEW).to_file_bytes().expose_secret()).unwrap();
     rotated["agent_identity"] = json!(null);
     fs::write(f.auth_json(), rotated.to_string()).unwrap();
@@ -261,9 +261,9 @@ async fn a_sign_in_that_the_container_rotated_is_kept_until_forced() {
     f.assert_staged(&auth(OLD));
 }
 
-/// Incident 28: the container may rotate between our judgement and our rename.
+/// Incident 28: the container may renew the token between our decision and our rename.
 #[tokio::test]
-async fn a_rotation_after_the_judgement_stops_the_write() {
+async fn a_token_that_is_renewed_after_the_decision_stops_the_write() {
     let f = Fixture::new().await;
     let path = f.auth_json();
     let work = f.staging.blocking(&f.user, move |root, user| {
@@ -282,7 +282,7 @@ async fn a_rotation_after_the_judgement_stops_the_write() {
 
 /// Incident 28, and openclaw-facts §3: Codex 0.130 rewrites in place, so a half-written file is read again.
 #[tokio::test(start_paused = true)]
-async fn a_file_that_is_half_written_at_the_first_reading_is_not_overwritten() {
+async fn a_file_that_is_half_written_when_first_read_is_not_overwritten() {
     let f = Fixture::new().await;
     let staging = f.staging.clone().with_reread(Reread { times: 1, pause: Duration::from_millis(200) });
     for half in [0, 40] {
@@ -300,7 +300,7 @@ async fn a_file_that_is_half_written_at_the_first_reading_is_not_overwritten() {
     }
 }
 
-/// Incident 29: the same refresh token in two files; whichever copy refreshed second was dead.
+/// Incident 29: the same refresh token was in two files; the copy that was refreshed second was invalid.
 #[tokio::test]
 async fn the_refresh_token_is_in_exactly_one_file() {
     let f = Fixture::new().await;
@@ -349,18 +349,18 @@ async fn readiness_leaves_nothing_behind_and_fails_when_the_root_is_gone() {
     assert!(open(&f.path("nowhere"), None).await.is_err());
 }
 
-/// A service that may not chown would come up, take traffic, and fail every provision.
+/// A service that may not chown would start, receive traffic, and fail every provision.
 #[tokio::test]
-async fn readiness_fails_where_files_cannot_be_given_to_their_owner() {
+async fn readiness_fails_if_files_cannot_be_given_to_their_owner() {
     let root = tempfile::tempdir().unwrap();
-    // Another user: only root may give a file away.
+    // Another user: only root may change the owner of a file.
     let staging = open(root.path(), Some(Owner { uid: 1, gid: 1 })).await.unwrap();
     let checked = staging.check().await;
     assert_eq!(checked.is_ok(), rustix::process::geteuid().is_root(), "{checked:?}");
     assert_eq!(files(root.path()), Vec::<PathBuf>::new());
 }
 
-/// Unmounted, the mount point is an empty directory: nothing is written there, and nothing is called purged.
+/// Without the file system, the mount point is an empty directory: nothing is written there, and no purge succeeds.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unmounted_file_system_is_noticed_and_nothing_is_written_in_its_place() {
     let root = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Replacing a file so that a reader, or a crash at any point, sees the old one or the new one (incident 26).
+//! Replaces files so that every reader, even after a crash at any point, sees the old file or the new one (incident 26).
 
 use std::io::Write as _;
 
@@ -9,23 +9,23 @@ use super::Owner;
 use super::error::StagingError;
 use super::jail::{Dir, Inode, Name};
 
-/// What begins and ends the names of our temporary files. Only such names are ever cleaned up.
+/// Prefix and suffix of our temporary files' names. Only files with such names are ever removed.
 const TEMPORARY: (&str, &str) = (".provisioner-", ".tmp");
-/// A tenant's directory may hold millions of names; leftovers of a crash are looked for among this many.
+/// The most names that are searched for leftovers of a crash: a tenant's directory may have millions.
 const NAMES_LOOKED_THROUGH: usize = 10_000;
 
-/// How a replacement ended.
+/// The result of a replacement.
 pub(crate) enum Replaced {
-    /// The name is our file now. What was in its way as a directory is at this path.
+    /// The name is our file now. A directory that was in its way was moved to this path.
     Done { moved_aside: Option<String> },
-    /// Somebody else changed the directory meanwhile; nothing is known to be written.
+    /// Somebody else changed the directory meanwhile; it is unknown whether anything was written.
     Disturbed,
 }
 
 /// Writes `bytes` to `name`: temporary file in the same directory, fsync, rename, fsync of the directory.
 ///
-/// `still_wanted` is asked after everything slow is done and right before the rename, because the container may rotate
-/// the very token that is about to be overwritten (incident 28).
+/// `still_wanted` is called after all slow work and right before the rename, because the container may renew the token
+/// that would be overwritten (incident 28).
 pub(crate) fn replace(
     directory: &Dir,
     name: &Name,
@@ -42,7 +42,7 @@ pub(crate) fn replace(
     Ok(replaced)
 }
 
-/// A file that is whole and durable, under a temporary name.
+/// A complete and durable file with a temporary name.
 pub(crate) struct Written {
     temporary: Temporary,
     identity: Inode,
@@ -54,16 +54,16 @@ impl Written {
         let path = directory.path_of(&temporary.name);
         let failed = |action, path| move |source| StagingError::Io { action, path, source };
         let mut file = directory.create_new(&temporary.name)?;
-        // Owner and mode before the name exists: a container that starts right now can read it (incident 24). And before
-        // anything is written, while the answer to what they are is still known from creating it.
+        // Owner and mode are set before the name exists, so that a container that starts now can read the file (incident 24);
+        // and before anything is written, while the current ones are still known from creating the file.
         let identity = directory.heal_created(&file, &path, Mode::RUSR | Mode::WUSR, owner)?;
         file.write_all(bytes).map_err(failed("write", path.clone()))?;
         file.sync_all().map_err(failed("sync", path))?;
         Ok(Self { temporary, identity })
     }
 
-    /// Gives it its name, if nothing has that; see [`Dir::rename_to_new`]. Where that cannot be
-    /// promised, the file is still there to be put.
+    /// Gives the file its name, if that is free; see [`Dir::rename_to_new`]. If the file system cannot do this, the file
+    /// is returned for [`Self::put`].
     pub(crate) fn put_new(mut self, name: &Name) -> Result<Result<Replaced, Self>, StagingError> {
         let directory = self.temporary.directory.clone();
         match directory.rename_to_new(&self.temporary.name, name) {
@@ -77,12 +77,12 @@ impl Written {
         }
     }
 
-    /// Gives it its name, which is durable once the directory is synced.
+    /// Gives the file its name, which is durable once the directory is synced.
     pub(crate) fn put(mut self, name: &Name) -> Result<Replaced, StagingError> {
         let directory = self.temporary.directory.clone();
         let mut moved_aside = None;
         let renamed = match directory.rename(&self.temporary.name, name) {
-            // A directory cannot be replaced by rename; whatever else is there can, and is never followed (incident 27).
+            // rename replaces everything but a directory, and never follows a link (incident 27).
             Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
                 moved_aside = directory.move_aside(name)?;
                 directory.rename(&self.temporary.name, name)
@@ -91,7 +91,7 @@ impl Written {
         };
         match renamed {
             Ok(()) => self.temporary.is_there = false,
-            // The tenant can delete our temporary file, put a directory in its place, or the next one in the file's.
+            // The tenant can delete our temporary file, or put a directory in its place or in that of the target.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
                 return Ok(Replaced::Disturbed);
             }
@@ -100,19 +100,19 @@ impl Written {
         self.named(name, moved_aside)
     }
 
-    /// It was not necessarily our file that was renamed: the tenant may have swapped it under its temporary name.
+    /// Checks that the renamed file is ours: the tenant may have swapped it under its temporary name.
     fn named(&self, name: &Name, moved_aside: Option<String>) -> Result<Replaced, StagingError> {
         let is_ours = self.temporary.directory.identity_of(name)?.is_some_and(|now| now == self.identity);
         Ok(if is_ours { Replaced::Done { moved_aside } } else { Replaced::Disturbed })
     }
 }
 
-/// Removes temporary files that a killed process left, which hold tokens. The caller holds the user's lock.
+/// Removes temporary files of a killed process, which may contain tokens. The caller holds the user's lock.
 pub(crate) fn remove_leftovers(directory: &Dir) -> Result<(), StagingError> {
     for name in directory.names(NAMES_LOOKED_THROUGH)? {
         if is_temporary(&name) {
             match directory.unlink(&name) {
-                // A directory by our name is the tenant's joke, and not a leftover.
+                // A directory with such a name is the tenant's, and not a leftover.
                 Ok(()) | Err(Errno::NOENT | Errno::ISDIR | Errno::PERM) => {}
                 Err(errno) => {
                     return Err(StagingError::io("remove", directory.path_of(&name))(errno));
@@ -123,9 +123,9 @@ pub(crate) fn remove_leftovers(directory: &Dir) -> Result<(), StagingError> {
     Ok(())
 }
 
-/// Removes temporary files of these names that nobody can be writing any more: for a directory that several write to at a
-/// time. A write is a matter of seconds, and is given up after [`crate::files::WITHIN`]. Others that are as old go where
-/// `is_short_lived` says so.
+/// Removes those temporary files of these names that are too old to be still written; for a directory with several writers.
+/// A write takes seconds, and is given up after [`crate::files::WITHIN`]. Other files of that age are removed if
+/// `is_short_lived` returns true.
 pub(crate) fn remove_old_leftovers(
     directory: &Dir,
     names: &[Name],
@@ -152,7 +152,7 @@ fn is_temporary(name: &Name) -> bool {
     random.is_some_and(|random| random.len() == 16 && random.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// A temporary name that is removed again, unless it was renamed.
+/// A temporary file that is removed on drop, unless it was renamed.
 pub(crate) struct Temporary {
     directory: Dir,
     pub(crate) name: Name,
@@ -170,7 +170,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if self.is_there {
-            // What cannot be removed is a leftover for the next run.
+            // A file that cannot be removed is a leftover for the next run.
             let _gone_or_left = self.directory.unlink(&self.name);
         }
     }

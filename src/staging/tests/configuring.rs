@@ -1,4 +1,4 @@
-//! `openclaw.json`: ours merged into what the user and the container write.
+//! `openclaw.json`: our entries are merged into a file that the user and the container write, too.
 
 use openclaw::openclaw_json::{Entries, GatewaySecrets, GatewayToken, TokenSource};
 
@@ -37,7 +37,7 @@ async fn a_gateway_gets_its_token_once_and_the_file_is_the_containers() {
     assert_eq!((written.permissions().mode() & 0o777, written.uid()), (0o600, container_user().uid));
     assert_eq!(fixture.configure().await, []);
     let again = fs::metadata(fixture.own("openclaw.json")).unwrap();
-    assert_eq!((fixture.configuration(), again.ino()), (first, written.ino()), "written without need");
+    assert_eq!((fixture.configuration(), again.ino()), (first, written.ino()), "written although nothing changed");
 }
 
 #[tokio::test]
@@ -52,14 +52,14 @@ async fn a_rotated_token_replaces_the_old_one_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn no_token_is_made_where_the_environment_brings_it() {
+async fn no_token_is_created_if_the_environment_sets_it() {
     let fixture = Fixture::new().await;
     fixture.staging.configure(&fixture.user, entries(TokenSource::Environment)).await.unwrap();
     assert!(matches!(fixture.staging.gateway_token(&fixture.user).await.unwrap(), GatewayToken::Missing));
 }
 
 #[tokio::test]
-async fn what_is_no_file_of_theirs_is_neither_read_nor_replaced() {
+async fn a_link_or_an_unusable_file_is_neither_used_nor_replaced() {
     let fixture = Fixture::new().await;
     fixture.staging.prepare(&fixture.user).await.unwrap();
     let elsewhere = fixture.path("elsewhere.json");
@@ -68,8 +68,8 @@ async fn what_is_no_file_of_theirs_is_neither_read_nor_replaced() {
     let large = format!("{{{}}}", " ".repeat(256 * 1024));
     type Make<'a> = Box<dyn Fn() + 'a>;
     let make: [(&str, Make<'_>); 4] = [
-        ("it is a link or no file", Box::new(|| std::os::unix::fs::symlink(&elsewhere, &ours).unwrap())),
-        ("it is a link or no file", Box::new(|| fs::create_dir(&ours).unwrap())),
+        ("it is not a regular file", Box::new(|| std::os::unix::fs::symlink(&elsewhere, &ours).unwrap())),
+        ("it is not a regular file", Box::new(|| fs::create_dir(&ours).unwrap())),
         ("it is too large", Box::new(|| fs::write(&ours, &large).unwrap())),
         ("it is not JSON5", Box::new(|| fs::write(&ours, "{{{").unwrap())),
     ];

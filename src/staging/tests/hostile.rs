@@ -1,4 +1,4 @@
-//! Tenants who own their directory and mean harm. Each case also has a victim, whose files must not change.
+//! Hostile tenants, who own their directory. Each case also has a victim, whose files must not change.
 
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -10,7 +10,7 @@ use super::*;
 use crate::staging::home::{Edit, What};
 
 impl Fixture {
-    /// The user's directories as they are after a first provision, and another tenant with a sign-in.
+    /// The user's directories after a first provision, and another tenant with a sign-in.
     async fn with_victim() -> (Self, PathBuf) {
         let f = Self::new().await;
         fs::create_dir_all(f.own("codex")).unwrap();
@@ -34,16 +34,16 @@ async fn a_link_at_auth_json_is_replaced_and_never_followed() {
     for target in [theirs.clone(), f.path("users/victim/codex/new.json"), PathBuf::from("/dev/zero"), f.auth_json()] {
         let _none = fs::remove_file(f.auth_json());
         symlink(target, f.auth_json()).unwrap();
-        // Were the link read, the victim's sign-in would be found fresher, and kept.
+        // If the link were followed, the victim's sign-in would be fresher, and kept.
         assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, FreshnessReason::Unreadable);
         f.assert_staged(&auth(OLD));
         f.assert_unharmed(&theirs);
     }
 }
 
-/// Incident 27, one level up; and nobody is locked out by what they left there.
+/// Incident 27, one level up; and users are not locked out by files that they left there.
 #[tokio::test]
-async fn whatever_is_in_the_place_of_codex_is_moved_aside() {
+async fn anything_in_the_place_of_codex_is_moved_aside() {
     let (f, theirs) = Fixture::with_victim().await;
     for plant in ["link", "dangling", "file", "fifo"] {
         fs::remove_dir_all(f.own("")).unwrap();
@@ -65,14 +65,14 @@ async fn whatever_is_in_the_place_of_codex_is_moved_aside() {
     }
 }
 
-/// Incident 27: a link in the place of the user's directory can only be an operator's; it is refused.
+/// Incident 27: only an operator can put a link in the place of the user's directory; it is refused.
 #[tokio::test]
 async fn a_link_in_the_place_of_the_user_directory_is_refused() {
     let (f, theirs) = Fixture::with_victim().await;
     fs::remove_dir_all(f.own("")).unwrap();
     symlink("victim", f.path("users/mallory")).unwrap();
     let error = f.try_stage(&f.user, &auth(OLD), true).await.unwrap_err();
-    assert_eq!(error.to_string(), "users/mallory is not a directory of its own");
+    assert_eq!(error.to_string(), "users/mallory is not a real directory");
     assert_eq!(error.kind(), StagingErrorKind::Operator);
     assert!(!f.staging.user_directory_exists(&f.user).await.unwrap());
     assert!(!f.staging.remove_sign_in(&f.user, &recipe()).await.unwrap());
@@ -80,7 +80,7 @@ async fn a_link_in_the_place_of_the_user_directory_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_regular_file_is_replaced_without_being_opened() {
+async fn anything_but_a_regular_file_is_replaced_without_being_opened() {
     let f = Fixture::new().await;
     fs::create_dir_all(f.own("codex")).unwrap();
     // Opening a FIFO without a writer would hang this test.
@@ -94,7 +94,7 @@ async fn what_is_not_a_regular_file_is_replaced_without_being_opened() {
     f.assert_staged(&auth(OLD));
 
     fs::remove_file(f.auth_json()).unwrap();
-    // Only root can make a device, and not in every sandbox: then a second FIFO stands in for it.
+    // Only root can create a device, and not in every sandbox: then a second FIFO is used instead.
     #[cfg(target_os = "linux")]
     let made = rustix::fs::mknodat(
         CWD,
@@ -115,7 +115,7 @@ async fn what_is_not_a_regular_file_is_replaced_without_being_opened() {
 }
 
 #[tokio::test]
-async fn a_directory_at_auth_json_is_moved_aside_with_what_is_in_it() {
+async fn a_directory_at_auth_json_is_moved_aside_with_its_content() {
     let f = Fixture::new().await;
     for inside in [None, Some("keep me")] {
         let _none = fs::remove_file(f.auth_json());
@@ -132,7 +132,7 @@ async fn a_directory_at_auth_json_is_moved_aside_with_what_is_in_it() {
 }
 
 #[tokio::test]
-async fn a_hard_link_is_never_written_through_nor_chowned() {
+async fn a_hard_linked_file_is_never_written_or_given_another_owner() {
     let f = Fixture::new().await;
     fs::create_dir_all(f.own("codex")).unwrap();
     let elsewhere = f.path("somebody-elses");
@@ -158,7 +158,7 @@ async fn a_huge_file_is_read_no_further_than_its_limit() {
     assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, FreshnessReason::Unreadable);
     f.assert_staged(&auth(OLD));
 
-    // At the limit a sign-in still counts; one byte more does not.
+    // A sign-in at the limit still counts; with one byte more it does not.
     let mut padded = auth(NEW).to_file_bytes().expose_secret().to_vec();
     padded.resize(usize::try_from(jail::MAX_FILE_BYTES).unwrap(), b' ');
     fs::write(f.auth_json(), &padded).unwrap();
@@ -168,7 +168,7 @@ async fn a_huge_file_is_read_no_further_than_its_limit() {
     assert_eq!(f.stage(&auth(OLD)).await.staged.unwrap().reason, FreshnessReason::Unreadable);
 }
 
-/// Incident 23: what was written into a directory that is `codex` no more is not staged.
+/// Incident 23: a file in a directory that is no longer `codex` does not count as staged.
 #[tokio::test]
 async fn a_codex_that_was_moved_away_while_it_was_open_does_not_count() {
     let f = Fixture::new().await;
@@ -193,9 +193,9 @@ async fn a_codex_that_was_moved_away_while_it_was_open_does_not_count() {
     work.await.unwrap();
 }
 
-/// A name of 255 bytes leaves no room for a suffix. It is shortened, and no two are ever the same.
+/// A name of 255 bytes leaves no room for a suffix. It is shortened, and no two names are ever the same.
 #[test]
-fn what_is_moved_aside_keeps_a_name_that_fits() {
+fn a_file_that_is_moved_aside_gets_a_name_that_fits() {
     for name in ["auth.json".to_owned(), "n".repeat(217), "n".repeat(218), "n".repeat(255), "é".repeat(127)] {
         let c_name = std::ffi::CString::new(name.as_str()).unwrap();
         let displaced = || jail::Name::listed(&c_name).unwrap().displaced();
@@ -212,8 +212,8 @@ fn what_is_moved_aside_keeps_a_name_that_fits() {
     }
 }
 
-/// The longest name that a file can have is no reason to leave its refresh token where a release may import it, and what
-/// was moved aside once is not moved again.
+/// Even a file with the longest possible name is moved, so that no release imports its refresh token. A file that was moved
+/// aside once is not moved again.
 #[tokio::test]
 async fn a_copy_with_the_longest_name_is_moved_aside_once() {
     let f = Fixture::new().await;
@@ -242,14 +242,14 @@ async fn a_copy_with_the_longest_name_is_moved_aside_once() {
     f.assert_staged(&auth(NEW));
 }
 
-/// A release whose entry script is staged, with a tenant who swaps its directory while that happens.
+/// The tenant swaps the directory of the entry script while it is staged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn swapping_the_entry_scripts_directory_is_only_ever_a_contention() {
     let (f, theirs) = Fixture::with_victim().await;
     let release = Release::plain(OpenClawVersion::new(2026, 9, 6));
     assert!(release.plan().needs_entry);
     let (ours, away, target) = (f.own(".provisioner"), f.own("away"), f.path("users/victim"));
-    // On a busy machine the tenant may win every round for a while: it goes on until staging has won one.
+    // On a busy machine the tenant may win every round for a while, so the loop continues until staging has won one.
     let has_won = Arc::new(AtomicBool::new(false));
     let won = Arc::clone(&has_won);
     let swapper = std::thread::spawn(move || {
@@ -280,7 +280,7 @@ async fn swapping_the_entry_scripts_directory_is_only_ever_a_contention() {
 
 /// Incident 27, with a tenant who swaps `codex` for a link to another tenant's while staging walks through it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn swapping_codex_for_a_link_while_staging_reaches_nobody_else() {
+async fn swapping_codex_for_a_link_during_staging_harms_no_other_tenant() {
     let (f, theirs) = Fixture::with_victim().await;
     let (codex, away, target) = (f.own("codex"), f.own("away"), f.path("users/victim/codex"));
     let swapper = std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Measuring users' directories, hostile ones too.
+//! Measuring users' directories, including hostile ones.
 
 use std::os::unix::fs::symlink;
 
@@ -15,7 +15,7 @@ fn user(id: &str) -> UserId {
 }
 
 impl Fixture {
-    /// A directory in `users`, made.
+    /// Creates a directory in `users`.
     fn home(&self, name: &str) -> PathBuf {
         let home = self.path("users").join(name);
         fs::create_dir_all(&home).unwrap();
@@ -27,7 +27,7 @@ fn taken(path: &Path) -> u64 {
     fs::symlink_metadata(path).unwrap().blocks() * 512
 }
 
-/// What `du` would say.
+/// The size that `du` would report.
 fn beneath(path: &Path) -> u64 {
     let mut sum = taken(path);
     for entry in fs::read_dir(path).unwrap() {
@@ -39,7 +39,7 @@ fn beneath(path: &Path) -> u64 {
 }
 
 #[tokio::test]
-async fn a_directory_holds_what_its_files_and_directories_take_on_the_file_system() {
+async fn a_directorys_size_is_what_its_content_takes_on_the_file_system() {
     let place = Fixture::new().await;
     let home = place.home("alice");
     fs::create_dir_all(home.join("workspace/deep/er")).unwrap();
@@ -51,13 +51,13 @@ async fn a_directory_holds_what_its_files_and_directories_take_on_the_file_syste
 }
 
 #[tokio::test]
-async fn whoever_has_no_directory_has_no_size() {
+async fn a_user_without_a_directory_has_no_size() {
     let place = Fixture::new().await;
     assert_eq!(place.staging.measure(&user("nobody"), quick()).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_file_with_two_names_counts_once_and_a_hole_takes_nothing() {
+async fn a_file_with_two_names_counts_once_and_a_hole_counts_nothing() {
     let place = Fixture::new().await;
     let home = place.home("alice");
     fs::write(home.join("one"), vec![1; 400_000]).unwrap();
@@ -69,7 +69,7 @@ async fn a_file_with_two_names_counts_once_and_a_hole_takes_nothing() {
 }
 
 #[tokio::test]
-async fn no_link_leads_out_and_no_fifo_is_opened() {
+async fn links_are_not_followed_and_fifos_are_not_opened() {
     let place = Fixture::new().await;
     let (home, outside) = (place.home("alice"), place.home("bob"));
     fs::write(outside.join("large"), vec![1; 500_000]).unwrap();
@@ -83,7 +83,7 @@ async fn no_link_leads_out_and_no_fifo_is_opened() {
 }
 
 #[tokio::test]
-async fn what_is_wider_than_a_walk_or_deeper_than_it_goes_is_at_least_that_large() {
+async fn a_directory_that_exceeds_the_limits_of_a_walk_is_marked_incomplete() {
     let place = Fixture::new().await;
     let home = place.home("alice");
     for name in 0..30 {
@@ -103,7 +103,7 @@ async fn what_is_wider_than_a_walk_or_deeper_than_it_goes_is_at_least_that_large
 }
 
 #[tokio::test]
-async fn a_walk_goes_on_where_its_last_go_ended() {
+async fn a_walk_continues_where_its_last_slice_ended() {
     let place = Fixture::new().await;
     let home = place.home("alice");
     for directory in ["a", "b", "c"] {
@@ -118,7 +118,7 @@ async fn a_walk_goes_on_where_its_last_go_ended() {
 }
 
 #[tokio::test]
-async fn nothing_is_changed_to_measure_it() {
+async fn measuring_changes_nothing() {
     let place = Fixture::new().await;
     let home = place.home("alice");
     fs::create_dir(home.join("closed")).unwrap();
@@ -126,13 +126,13 @@ async fn nothing_is_changed_to_measure_it() {
     fs::set_permissions(home.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
     let measured = place.staging.measure(&user("alice"), quick()).await.unwrap().unwrap();
     assert_eq!(fs::metadata(home.join("closed")).unwrap().mode() & 0o777, 0o000);
-    // Root reads it all the same.
+    // Root can read it nevertheless.
     let is_root = rustix::process::geteuid().is_root();
     assert_eq!((measured.entries, measured.complete), (if is_root { 2 } else { 1 }, is_root));
 }
 
 #[tokio::test]
-async fn everybody_with_a_directory_is_listed_and_nothing_else() {
+async fn exactly_the_users_with_an_entry_are_listed() {
     let place = Fixture::new().await;
     for name in ["alice", "bob", "with space", ".hidden"] {
         place.home(name);
@@ -140,7 +140,7 @@ async fn everybody_with_a_directory_is_listed_and_nothing_else() {
     fs::write(place.home("alice").parent().unwrap().join("file"), "x").unwrap();
     let mut users = place.staging.users().await.unwrap();
     users.sort();
-    // A file is told apart when it is measured.
+    // Listing includes a file; only measuring finds that it is no directory.
     assert_eq!(users, [user("alice"), user("bob"), user("file")]);
     let measured = place.staging.measure(&user("file"), quick()).await.unwrap().unwrap();
     assert_eq!(measured.entries, 0);

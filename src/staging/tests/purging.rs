@@ -7,7 +7,7 @@ use rustix::fs::CWD;
 use super::*;
 
 impl Fixture {
-    /// Slice by slice, to the end.
+    /// Purges slice by slice until nothing is left.
     async fn purge(&self) {
         loop {
             match self.staging.purge(&self.user).await {
@@ -54,9 +54,9 @@ async fn purging_a_link_removes_the_link() {
     assert_eq!(files(&f.path("users")), [f.path("users/other/file")]);
 }
 
-/// 3,000 levels are more than the descriptors of a process and more than the longest path.
+/// 3,000 levels exceed both the descriptors of a process and the longest path.
 #[tokio::test]
-async fn a_deep_and_a_wide_tree_are_purged_alike() {
+async fn both_a_deep_and_a_wide_tree_are_purged() {
     let f = Fixture::new().await;
     fs::create_dir_all(f.own("wide")).unwrap();
     for number in 0..1_500 {
@@ -82,9 +82,9 @@ async fn an_interrupted_purge_is_finished_by_the_next() {
     assert!(!f.own("").exists());
 }
 
-/// On EFS a million names take hours: whoever asks for it can stop between two slices, and the next call goes on.
+/// On EFS a million names take hours: the caller can stop between two slices, and the next call continues.
 #[tokio::test]
-async fn a_purge_goes_on_slice_by_slice_and_each_removes_no_more_than_it_may() {
+async fn a_purge_continues_slice_by_slice_and_each_slice_keeps_its_limit() {
     let f = Fixture::new().await;
     let deep = f.own("a/b/c");
     fs::create_dir_all(&deep).unwrap();
@@ -117,7 +117,7 @@ async fn a_purge_goes_on_slice_by_slice_and_each_removes_no_more_than_it_may() {
     assert!(!f.own("").exists());
 }
 
-/// A directory that its owner has closed keeps no owner from removing it, root or not.
+/// The owner can remove a directory that they have closed, as root or not.
 #[tokio::test]
 async fn closed_directories_are_purged_and_closed_homes_are_used() {
     let f = Fixture::new().await;
