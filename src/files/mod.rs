@@ -1,11 +1,11 @@
-//! Runs all work on files, and nothing else does.
+//! Runs all work on files; no other code touches the file system.
 //!
-//! EFS is a hard mount: a call on it can take for ever (incident 22). So file work runs on threads of its own, of which
-//! there is a bounded number; every call has a deadline; one user takes only a few turns at a time; and while the mount
-//! does not answer, calls fail at once and one call at a time looks whether it is back.
+//! EFS is a hard mount: a call on it can take for ever (incident 22). So file work runs on its own threads, of limited
+//! number; every call has a deadline; one user takes only a few turns at a time; and while the mount does not answer, calls
+//! fail at once, and one call at a time checks whether it answers again.
 //!
-//! Work is a closure that is given the [`Root`]. There is no other way to one, so a file beneath the root cannot be
-//! reached from a thread that serves others.
+//! Work is a closure that receives the [`Root`]. There is no other way to get one, so a thread that serves other requests
+//! cannot reach a file beneath the root.
 
 mod clock;
 mod turns;
@@ -29,38 +29,37 @@ use crate::domain::UserId;
 use crate::metrics::Metrics;
 use turns::{Turn, Turns};
 
-/// Calls at a time, each with a thread that a mount which does not answer can take.
+/// The most calls at the same time. Each has a thread, which hangs if the mount does not answer.
 const AT_A_TIME: usize = 32;
-/// Threads beside theirs for what calls do side by side.
+/// Additional threads for parallel work within calls.
 const SIDE_BY_SIDE: usize = 2 * AT_A_TIME;
-/// And for the look whether the mount is back, and for unlocks, which nobody waits for.
+/// All threads, including those for checks whether the mount answers again, and for unlocks, which nobody waits for.
 const THREADS: usize = AT_A_TIME + SIDE_BY_SIDE + 4;
-/// While as many calls as this hang, the mount counts as stuck, whatever a single look says.
+/// While this many calls hang, the mount counts as stuck, even if a single check succeeds.
 const TOO_MANY_HANG: usize = AT_A_TIME / 2;
-/// Between two looks whether the mount is back.
+/// Pause between two checks whether the mount answers again.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
-/// How long a call may take unless it says less. EFS answers in milliseconds, and a user's whole staging is some fifty
-/// calls.
+/// Default time limit of a call. EFS answers in milliseconds, and staging a user takes about fifty calls.
 pub const WITHIN: Duration = Duration::from_secs(10);
-/// How long a hint may take: whoever asks for a status wants it now.
+/// Time limit of a hint: a caller who asks for a status should not wait long.
 const HINTED_WITHIN: Duration = Duration::from_millis(500);
 
-/// Why file work was not done, or is not known to be done.
+/// Why file work was not done, or may not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
     /// The mount does not answer, so nothing was tried.
     #[error("the file system does not answer")]
     Stuck,
-    /// Too many other calls are under way, so nothing was tried.
-    #[error("the file system is too slow for what is asked of it")]
+    /// Too many other calls are running, so nothing was tried.
+    #[error("the file system is too slow for the number of calls")]
     Crowded,
-    /// It was begun and had not ended in time. It changes nothing any more once a call of it returns.
+    /// The work began and did not end in time. It makes no further change after its present call returns.
     #[error("the file system has not answered within {} s", .within.as_secs_f32())]
     Overdue {
-        /// How long it was waited for.
+        /// How long the caller waited.
         within: Duration,
     },
-    /// The work panicked, or the process is going down.
+    /// The work panicked, or the process is stopping.
     #[error("work on files was cut short")]
     CutShort(#[source] tokio::task::JoinError),
 }
@@ -76,17 +75,17 @@ impl Unavailable {
     }
 }
 
-/// The lock under which work is done, and which it may have lost meanwhile.
+/// The lock under which work is done, and which may be lost meanwhile.
 pub trait Fence: fmt::Debug + Send + Sync {
-    /// Whether the lock is still held. It is asked before every change, and looks again when its last look is old. It may
-    /// block: only file work calls it.
+    /// Whether the lock is still held. Called before every change; checks the lock again if its last check is old. It may
+    /// block, so only file work calls it.
     fn holds(&self, root: &Root) -> bool;
 
-    /// Whether the last look is recent and found the lock held. Never blocks.
+    /// Whether the last check is recent and found the lock held. Never blocks.
     fn is_recent(&self) -> bool;
 }
 
-/// What a piece of file work is for.
+/// User, lock and time limit of a piece of file work.
 #[derive(Debug, Clone)]
 pub struct Job {
     user: Option<UserId>,
@@ -96,7 +95,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Work that is no user's.
+    /// Work that belongs to no user.
     #[must_use]
     pub const fn ours() -> Self {
         Self { user: None, fence: None, within: WITHIN, is_hint: false }
@@ -108,28 +107,28 @@ impl Job {
         Self { user: Some(user.clone()), ..Self::ours() }
     }
 
-    /// Work under a lock, where there is one: nothing is changed any more once it is lost. The lock lives as long as the
-    /// work, also when nobody waits for that any more.
+    /// Work under a lock, if there is one: after the lock is lost, nothing more is changed. The lock is held as long as the
+    /// work runs, even if nobody waits for it any more.
     #[must_use]
     pub fn under(self, fence: Option<Arc<dyn Fence>>) -> Self {
         Self { fence, ..self }
     }
 
-    /// Work that an answer can go without: it has less time, and while the mount is slow it is not tried. It never makes other
-    /// work fail.
+    /// Optional work: an answer is complete without it. It has less time, is not tried while the mount is slow, and never
+    /// makes other work fail.
     #[must_use]
     pub fn as_hint(self) -> Self {
         Self { within: HINTED_WITHIN, is_hint: true, ..self }
     }
 
-    /// Work with another deadline.
+    /// Work with another time limit.
     #[must_use]
     pub fn within(self, within: Duration) -> Self {
         Self { within, ..self }
     }
 }
 
-/// The root of the file system, in the hands of file work.
+/// The root of the file system, which only file work has.
 #[derive(Debug)]
 pub struct Root(Permit);
 
@@ -140,7 +139,7 @@ impl Root {
         &self.0.root
     }
 
-    /// What has to be asked before each change.
+    /// The permit, which must be checked before each change.
     #[must_use]
     pub const fn permit(&self) -> &Permit {
         &self.0
@@ -156,7 +155,7 @@ pub struct Permit {
     helpers: Arc<Helpers>,
 }
 
-/// Threads for what one call does side by side.
+/// Threads for parallel work within a call.
 #[derive(Debug)]
 struct Helpers {
     threads: Handle,
@@ -164,8 +163,8 @@ struct Helpers {
 }
 
 impl Permit {
-    /// Does all of it at a time, for each takes a round trip to the file system or several. What no thread is free for is done on
-    /// this one.
+    /// Does all works in parallel, because each takes at least one round trip to the file system. If no thread is free, this
+    /// thread does the work.
     pub fn side_by_side<W, R>(&self, mut works: Vec<W>) -> Vec<R>
     where
         W: FnOnce() -> R + Send + 'static,
@@ -199,22 +198,22 @@ impl Permit {
         if self.progress.load(Ordering::Acquire) != RUNNING {
             return false;
         }
-        // Looking at the lock is reading, which needs no permission itself.
+        // Checking the lock only reads, so it needs no permit itself.
         self.fence.as_ref().is_none_or(|fence| fence.holds(&Root(Self { fence: None, ..self.clone() })))
     }
 }
 
-/// How the mount answers.
+/// State of the mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Health {
     Answers,
-    /// A hint was late: hints are not tried.
+    /// A hint was late, so no hints are tried.
     Slow,
-    /// A call was late: nothing is tried.
+    /// A call was late, so nothing is tried.
     Stuck,
 }
 
-/// How far a call is: [`RUNNING`], [`OVERDUE`] or [`ENDED`].
+/// State of a call: [`RUNNING`], [`OVERDUE`] or [`ENDED`].
 const RUNNING: u8 = 0;
 /// Nobody waits for it any more.
 const OVERDUE: u8 = 1;
@@ -222,9 +221,9 @@ const ENDED: u8 = 2;
 
 /// The threads that file work runs on.
 enum Threads {
-    /// Its own.
+    /// Own threads.
     Own(Option<Runtime>),
-    /// Those of a runtime that somebody else has.
+    /// The threads of another runtime.
     Of(Handle),
 }
 
@@ -251,7 +250,7 @@ impl Drop for Threads {
         if let Self::Own(runtime) = self
             && let Some(runtime) = runtime.take()
         {
-            // Never waits: a thread that hangs in the kernel ends with the process.
+            // Does not wait: a thread that hangs in the kernel ends with the process.
             runtime.shutdown_background();
         }
     }
@@ -267,7 +266,7 @@ struct Inner {
     root: Arc<Path>,
     turns: Turns,
     health: watch::Sender<Health>,
-    /// Calls that nobody waits for any more and that have not ended.
+    /// Calls that have not ended although nobody waits for them any more.
     hanging: AtomicUsize,
     metrics: Metrics,
 }
@@ -279,16 +278,16 @@ impl fmt::Debug for Files {
 }
 
 impl Files {
-    /// File work beneath `root`, on threads of its own, counted in `metrics`.
+    /// File work beneath `root`, on its own threads, counted in `metrics`.
     ///
     /// # Errors
-    /// When the system gives no more threads.
+    /// When the system refuses more threads.
     pub fn new(root: &Path, metrics: Metrics) -> std::io::Result<Self> {
         let threads = Builder::new_current_thread().thread_name("files").max_blocking_threads(THREADS).build()?;
         Ok(Self::with(Threads::Own(Some(threads)), root, metrics))
     }
 
-    /// File work on the blocking threads of the runtime that calls. A paused clock waits for it then: for tests.
+    /// File work on the blocking threads of the caller's runtime. For tests, because a paused clock then waits for it.
     #[must_use]
     pub fn on_this_runtime(root: &Path, metrics: Metrics) -> Self {
         Self::with(Threads::Of(Handle::current()), root, metrics)
@@ -299,7 +298,7 @@ impl Files {
         let turns = Turns::new(AT_A_TIME);
         let spare = match threads {
             Threads::Own(_) => SIDE_BY_SIDE,
-            // How many there are, nobody says: work that waits for one more may wait for ever.
+            // The number of threads is unknown, and work that waits for one more may wait for ever.
             Threads::Of(_) => 0,
         };
         let helpers = Arc::new(Helpers { threads: threads.handle(), free: Arc::new(Semaphore::new(spare)) });
@@ -314,17 +313,17 @@ impl Files {
         &self.0.root
     }
 
-    /// Whether the mount does not answer at present.
+    /// Whether the mount does not answer now.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         *self.0.health.borrow() == Health::Stuck
     }
 
-    /// Does `work`, and waits for it at most as long as the job says. Dropping the future does not stop work that has
+    /// Does `work`, and waits for it at most as long as the job's time limit. Dropping the future does not stop work that has
     /// begun.
     ///
     /// # Errors
-    /// What the work says; [`Unavailable`] when it could not be begun or has not ended in time.
+    /// Errors of the work; [`Unavailable`] when it could not begin or did not end in time.
     pub async fn run<T, E>(&self, job: Job, work: impl FnOnce(&Root) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
@@ -358,7 +357,7 @@ impl Files {
             {
                 inner.hanging.fetch_sub(1, Ordering::AcqRel);
             }
-            // The lock first: whoever is given the turn may want it.
+            // The lock first: the next to get the turn may need it.
             drop(root);
             drop(turn);
             result
@@ -366,7 +365,7 @@ impl Files {
         match timeout_at(deadline, &mut begun).await {
             Ok(ended) => ended.map_err(Unavailable::CutShort),
             Err(_) => {
-                // Counted first: it may end at this very moment, and is taken off the count then.
+                // Count it first: it may end at this moment, and then reduces the count.
                 self.0.hanging.fetch_add(1, Ordering::AcqRel);
                 if progress.compare_exchange(RUNNING, OVERDUE, Ordering::AcqRel, Ordering::Acquire).is_err() {
                     self.0.hanging.fetch_sub(1, Ordering::AcqRel);
@@ -378,17 +377,17 @@ impl Files {
         }
     }
 
-    /// Does `work` after all that is under way, without anybody waiting for it: for what a `Drop` has to do.
+    /// Does `work` on a thread without waiting for it; for use in a `Drop`.
     pub fn detach(&self, work: impl FnOnce() + Send + 'static) {
         drop(self.0.threads.spawn(work));
     }
 
-    /// Waits for a turn, unless the mount answers as badly as `late`.
+    /// Waits for a turn, unless the mount is in state `late` or worse.
     async fn turn(&self, user: Option<&UserId>, deadline: Instant, late: Health) -> Result<Turn, Unavailable> {
         let mut health = self.0.health.subscribe();
         let turn = async {
             tokio::select! {
-                // In this order: with the mount stuck, a free turn is no reason to lose a thread.
+                // In this order: while the mount is stuck, even a free turn must not cost a thread.
                 biased;
                 _ = health.wait_for(|health| *health >= late) => Err(Unavailable::Stuck),
                 turn = self.0.turns.take(user) => Ok(turn),
@@ -397,7 +396,7 @@ impl Files {
         timeout_at(deadline, turn).await.unwrap_or(Err(Unavailable::Crowded))
     }
 
-    /// The mount answers as badly as that, until a look has shown that it answers.
+    /// Sets the mount's state to at least `late`, until a check shows that it answers.
     fn report(&self, late: Health) {
         let mut before = late;
         self.0.health.send_if_modified(|health| {
@@ -415,7 +414,7 @@ impl Files {
     }
 }
 
-/// One look at a time: it may hang as other calls do.
+/// Checks the mount until it answers; one check at a time, because it may hang like other calls.
 async fn look_until_it_answers(files: Weak<Inner>) {
     let since = Instant::now();
     loop {
@@ -438,7 +437,8 @@ async fn look_until_it_answers(files: Weak<Inner>) {
     }
 }
 
-/// Writes a byte and syncs it: what a client has in its cache proves nothing. An error is an answer too.
+/// Checks the mount: writes a byte and syncs it, because an answer from the client's cache proves nothing. An error is an
+/// answer, too.
 fn look(root: &Path) {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let looked = rustix::fs::open(root.join(".provisioner/probe"), flags, Mode::RUSR | Mode::WUSR).and_then(|file| {
@@ -446,7 +446,7 @@ fn look(root: &Path) {
         rustix::fs::fsync(&file)
     });
     if let Err(errno) = looked {
-        tracing::debug!(%errno, "the file system answers a look with an error");
+        tracing::debug!(%errno, "the file system answers a check with an error");
     }
 }
 

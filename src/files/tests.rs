@@ -1,4 +1,4 @@
-//! File work that hangs, is crowded out or loses its lock.
+//! File work that hangs, gets no turn or loses its lock.
 
 use std::sync::mpsc;
 
@@ -42,12 +42,12 @@ async fn until_back(files: &Files) {
 }
 
 #[tokio::test]
-async fn work_that_hangs_is_given_up_and_the_mount_is_looked_at_until_it_answers() {
+async fn hanging_work_is_given_up_and_the_mount_is_checked_until_it_answers() {
     let f = fixture();
     let (release, work) = hanging();
     let error = f.files.run(Job::ours().within(SHORT), work).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable(Unavailable::Overdue { within }) if within == SHORT));
-    // The mount itself answers: one call that hangs stops nobody else.
+    // The mount itself answers: one hanging call stops no other call.
     until_back(&f.files).await;
     f.files.run(Job::ours(), |_| Ok::<_, Error>(())).await.unwrap();
     assert_eq!(f.files.0.hanging.load(Ordering::Acquire), 1);
@@ -55,7 +55,7 @@ async fn work_that_hangs_is_given_up_and_the_mount_is_looked_at_until_it_answers
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_many_calls_hang_others_fail_at_once_and_when_they_end_work_goes_on() {
+async fn while_many_calls_hang_others_fail_at_once_and_later_work_continues() {
     let f = fixture();
     let mut releases = Vec::new();
     let mut calls = tokio::task::JoinSet::new();
@@ -78,14 +78,14 @@ async fn while_many_calls_hang_others_fail_at_once_and_when_they_end_work_goes_o
     drop(releases);
     until_back(&f.files).await;
     f.files.run(Job::ours(), |_| Ok::<_, Error>(())).await.unwrap();
-    // All of them end, each on its thread.
+    // All of them end, each on its own thread.
     while f.files.0.hanging.load(Ordering::Acquire) > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_user_who_hangs_leaves_turns_for_all_others() {
+async fn hanging_calls_of_one_user_leave_turns_for_all_others() {
     let f = fixture();
     let (release, held) = mpsc::channel::<()>();
     let held = Arc::new(std::sync::Mutex::new(held));
@@ -115,7 +115,7 @@ async fn one_user_who_hangs_leaves_turns_for_all_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_that_nobody_waits_for_any_more_may_change_nothing() {
+async fn work_that_nobody_waits_for_any_more_may_not_change_anything() {
     let f = fixture();
     let (release, held) = mpsc::channel::<()>();
     let (begin, begun) = mpsc::channel();
@@ -127,7 +127,7 @@ async fn work_that_nobody_waits_for_any_more_may_change_nothing() {
         tell.send(root.permit().holds()).unwrap();
         Ok::<_, Error>(())
     };
-    // The paused clock waits for the runtime's own threads, so that the work has begun when its time is over.
+    // The paused clock waits for the runtime's own threads, so the work has begun when its time is over.
     let has_begun = tokio::task::spawn_blocking(move || begun.recv());
     f.files.run(Job::ours().within(SHORT), work).await.unwrap_err();
     has_begun.await.unwrap().unwrap();
@@ -149,7 +149,7 @@ impl Fence for Lock {
 }
 
 #[tokio::test]
-async fn work_under_a_lock_asks_it_before_each_change_and_keeps_it() {
+async fn work_checks_its_lock_before_each_change_and_keeps_it() {
     let f = fixture();
     let lock = Arc::new(Lock(true.into()));
     let fence: Arc<dyn Fence> = lock.clone();
@@ -165,14 +165,14 @@ async fn work_under_a_lock_asks_it_before_each_change_and_keeps_it() {
 }
 
 #[test]
-fn the_process_ends_although_a_call_hangs() {
+fn the_process_can_end_while_a_call_hangs() {
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let (release, work) = hanging();
     runtime.block_on(async {
         let f = fixture();
         f.files.run(Job::ours().within(SHORT), work).await.unwrap_err();
     });
-    // Would wait here for ever, were the call on one of its own threads.
+    // This would wait for ever if the call ran on one of this runtime's threads.
     drop(runtime);
     drop(release);
 }
@@ -193,7 +193,7 @@ async fn a_late_hint_stops_hints_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_a_call_does_side_by_side_overlaps_and_is_done_without_free_threads_too() {
+async fn parallel_work_of_a_call_overlaps_and_is_done_even_without_free_threads() {
     let f = fixture();
     let all = |root: &Root| {
         let together = Arc::new(std::sync::Barrier::new(3));

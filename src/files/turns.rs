@@ -1,4 +1,4 @@
-//! Whose file work is next: in order, a bounded number at a time, and few of one user.
+//! The order of file work: first come, first served, with a limit in total and a lower one per user.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::UserId;
 
-/// Turns that one user can have at a time. Whoever asks a thousand times for one user keeps nobody else waiting.
+/// Turns that one user can have at the same time. A thousand calls for one user do not make other users wait.
 const OF_ONE_USER: usize = 4;
 
 type Users = Arc<Mutex<HashMap<UserId, Arc<Semaphore>>>>;
@@ -19,7 +19,7 @@ pub(super) struct Turns {
 
 /// A turn; dropping it lets the next one in.
 pub(super) struct Turn {
-    /// Declared, and so dropped, first.
+    /// Declared first, and so dropped first.
     _turn: Option<OwnedSemaphorePermit>,
     _of_user: Option<OfUser>,
 }
@@ -29,8 +29,8 @@ impl Turns {
         Self { all: Arc::new(Semaphore::new(at_a_time)), users: Users::default() }
     }
 
-    /// Waits for a turn. A user's own come first, then everybody's, so that one user stands in the common line only as
-    /// often as they can be served.
+    /// Waits for a turn: first for one of the user's, then for one of all. So one user is in the common line only as often as
+    /// they can be served.
     pub(super) async fn take(&self, user: Option<&UserId>) -> Turn {
         let of_user = match user {
             Some(user) => Some(OfUser::take(&self.users, user).await),
@@ -41,7 +41,7 @@ impl Turns {
     }
 }
 
-/// A place among a user's own; removes the line when nobody else is in it.
+/// A place in a user's line; removes the line when nobody else is in it.
 struct OfUser {
     permit: Option<OwnedSemaphorePermit>,
     line: Option<Arc<Semaphore>>,
@@ -55,7 +55,7 @@ impl OfUser {
             let mut lines = users.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(lines.entry(user.clone()).or_insert_with(|| Arc::new(Semaphore::new(OF_ONE_USER))))
         };
-        // Complete before the first await: should the wait be given up, dropping it cleans up.
+        // Created before the first await: if the wait is given up, dropping it cleans up.
         let mut place =
             Self { permit: None, line: Some(Arc::clone(&line)), user: user.clone(), users: Arc::clone(users) };
         place.permit = line.acquire_owned().await.ok();
@@ -65,7 +65,7 @@ impl OfUser {
 
 impl Drop for OfUser {
     fn drop(&mut self) {
-        // Everybody takes and returns their share of a line under this lock, so the count cannot change meanwhile.
+        // Every reference to a line is taken and returned under this lock, so the count cannot change meanwhile.
         let mut lines = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         self.permit = None;
         self.line = None;

@@ -1,9 +1,9 @@
-//! The ledger on EFS: a lock file a user beneath `.provisioner/locks`.
+//! The ledger on EFS: one lock file per user beneath `.provisioner/locks`.
 //!
 //! Two layers: within this process a fair queue per user, so that tasks wait in order instead of polling; between
-//! replicas `flock` on the lock file. It is never one that rename replaces, and `flock` belongs to the open file, so
-//! unlike `fcntl` it also excludes threads (incident 25). The kernel, or the NFS lease, releases it when a process is
-//! killed, and the lease alone when it is stopped: so the file also says whose it is, see [`Holding::look`].
+//! replicas `flock` on the lock file. The lock file is never replaced by rename, and `flock` belongs to the open file, so
+//! unlike `fcntl` it also excludes threads (incident 25). If a process is killed, the kernel or the NFS lease releases the
+//! lock; if it is only stopped, the lease alone does. So the file also names its holder, see [`Holding::look`].
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -35,21 +35,21 @@ use crate::metrics::Metrics;
 use crate::staging::jail::{Dir, Name, identity};
 use crate::staging::{StagingError, paths};
 
-/// flock on NFS becomes a write lock on the server, which needs a file that is open for writing.
+/// Flags of a lock file. On NFS, flock becomes a write lock on the server, which needs a file that is open for writing.
 const FLAGS: OFlags =
     OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
-/// What ends the name of a lock file. No user id has a full stop in it.
+/// Suffix of a lock file's name. No user id contains a full stop.
 const SUFFIX: &str = ".lock";
-/// Between tries of a lock that another replica holds. Jittered, so that waiting replicas do not try in step.
+/// Pause between tries of a lock that another replica holds, with jitter, so that replicas do not try at the same time.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// A lock file that vanishes this often in one try counts as busy.
+/// If a lock file disappears this often in one try, it counts as busy.
 const RACES_ENDURED: u32 = 16;
-/// A longer timeout means "wait for ever", without overflowing the clock.
+/// The longest timeout; it means "wait for ever", without overflowing the clock.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
-/// How long it may take to see whether another replica has a lock.
+/// Time limit for checking whether another replica has a lock.
 const SEEN_WITHIN: Duration = Duration::from_secs(2);
-/// Names of users that are listed at most: EFS has room for ten thousand access points.
+/// The most names that are listed: EFS has at most ten thousand access points.
 const MOST_NAMES: usize = 200_000;
 
 /// The ledger on EFS. Cheap to clone; clones share the queues.
@@ -79,19 +79,19 @@ pub(super) struct FileHold {
     announcing: tokio::sync::Mutex<Option<JoinHandle<Result<(), LedgerError>>>>,
 }
 
-/// The locked file, shared with file work that goes on under it: it is let go when the last of that has ended.
+/// The locked file, shared with file work under the lock: it is unlocked when the last such work has ended.
 pub(super) struct Holding {
     locked: Locked,
-    /// Dropped after the file was let go: the next in line finds it free.
+    /// Dropped after the file is unlocked, so that the next in the queue finds it free.
     place: Option<QueueTurn>,
     user: UserId,
-    /// Says in the file that it is held by this acquisition.
+    /// Marks in the file that this acquisition holds it.
     generation: String,
     newest: Mutex<Newest>,
-    /// Whether work is written down of the user.
+    /// Whether there is a note on accepted work of the user.
     is_noted: AtomicBool,
     lost: AtomicBool,
-    /// When the last look began that found it held, in milliseconds of `clock`.
+    /// When the last successful check of the lock began, in milliseconds of `clock`.
     looked_at: AtomicU64,
     clock: Clock,
     metrics: Metrics,
@@ -105,7 +105,7 @@ impl fmt::Debug for Holding {
 
 /// A locked file.
 struct Locked {
-    /// `None` once it is handed on.
+    /// `None` after the file was moved out for unlocking.
     file: Option<OwnedFd>,
     files: Files,
 }
@@ -119,13 +119,13 @@ impl Drop for Locked {
 }
 
 fn unlock(file: &OwnedFd) {
-    // Closing is not enough: a process that is being spawned just now has a copy of the descriptor until it execs.
+    // Closing is not enough: a process that is being spawned has a copy of the descriptor until it execs.
     let _closing_follows = rustix::fs::flock(file, FlockOperation::Unlock);
 }
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        // Never here: an unlock takes as long as the mount likes, and this may be a thread that serves everybody.
+        // Not on this thread: an unlock may take long on a slow mount, and this thread may serve everybody.
         let (file, place) = (self.locked.file.take(), self.place.take());
         self.locked.files.detach(move || {
             if let Some(file) = file {
@@ -158,7 +158,7 @@ impl FileLedger {
         let mut pause = FIRST_PAUSE;
         loop {
             let (files, clock) = (self.files.clone(), Arc::clone(&self.clock));
-            // Should this future be dropped here, the job's answer is dropped when it comes, and the lock with it.
+            // If this future is dropped here, the job's result is dropped when it arrives, and the lock with it.
             if let Some(taken) = self.run(user, move |root, user| try_lock(root, user, files, &clock)).await? {
                 return Ok(self.taken(place, taken, first));
             }
@@ -358,7 +358,7 @@ impl Ledger for FileLedger {
 }
 
 impl Holding {
-    /// Asked on the runtime's threads: `newest` is locked by a file thread for as long as a write hangs.
+    /// Whether there is a note. Called on the runtime's threads, so it does not lock `newest`, which a hanging write may hold.
     fn is_noted(&self) -> bool {
         self.is_noted.load(Ordering::Acquire)
     }
@@ -375,7 +375,7 @@ impl Holding {
         StagingError::LockLost { path: format!("users/{}", self.user) }
     }
 
-    /// Whoever cannot see that the lock is theirs does not have it.
+    /// Gives the lock up after an error: a holder that cannot verify its lock must not rely on it.
     fn doubt(&self, error: &StagingError) -> StagingError {
         if !matches!(error, StagingError::LockLost { .. }) {
             tracing::warn!(user_id = %self.user, error = error as &dyn Error, "the user's lock could not be verified");
@@ -383,7 +383,7 @@ impl Holding {
         self.lose()
     }
 
-    /// Writes to the file that it is held by this acquisition, and what is remembered after `change`.
+    /// Writes to the file that this acquisition holds it, and the entry after `change`.
     fn put(&self, root: &Root, change: impl FnOnce(&mut Entry)) -> Result<(), StagingError> {
         if !self.is_recent() {
             self.look(root)?;
@@ -394,13 +394,14 @@ impl Holding {
         change(&mut entry);
         *newest = newest.replace(file, entry).map_err(self.failed("write"))?;
         self.is_noted.store(newest.entry.is_noted, Ordering::Release);
-        // Stopped since the look, it may have been overtaken, and have overwritten what the other one had announced. Then
-        // neither can tell who is right, and both lose.
+        // If this process was stopped after the check, another one may have taken the lock, and this write may have replaced
+        // the other one's mark. Then neither can know who holds the lock, and both lose it.
         if self.is_recent() { Ok(()) } else { Err(self.lose()) }
     }
 
-    /// Looks whether the lock is still this process's, whether the path still leads to the file that is locked here, and
-    /// whether that still says that it is this acquisition's: another one may have come and gone. Opening anew asks the NFS server, where a descriptor is answered from what this client believes.
+    /// Checks that this process still has the lock, that the path still leads to the locked file, and that the file still names
+    /// this acquisition: another one may have held it meanwhile. Opening the path again asks the NFS server; the existing
+    /// descriptor would be answered from this client's cache.
     fn look(&self, root: &Root) -> Result<(), StagingError> {
         if self.lost.load(Ordering::Acquire) {
             return Err(self.lose());
@@ -409,7 +410,7 @@ impl Holding {
         let (directory, name) = (paths::locks(root)?, file_name(&self.user));
         let Some(named) = open(&directory, &name)? else { return Err(self.lose()) };
         let Some(file) = &self.locked.file else { return Err(self.lose()) };
-        // Whoever has it still is given it again. Another one may have taken it and not yet have written that.
+        // flock succeeds again for the process that still holds it. Another holder may not have written its mark yet.
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(self.lose()),
@@ -417,7 +418,7 @@ impl Holding {
         }
         let stat = |file: &OwnedFd| rustix::fs::fstat(file).map(|stat| identity(&stat)).map_err(self.failed("stat"));
         let is_ours = {
-            // Not while one of its own writes is half done.
+            // Waits for a write of this process that is not finished.
             let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
             Newest::read(&named).map_err(self.failed("read"))?.entry.generation == newest.entry.generation
         };
@@ -523,7 +524,7 @@ impl Hold for FileHold {
         let written = record.clone();
         self.run(move |holding, root| {
             if written.is_of_deleted() {
-                // It explained a container that is gone.
+                // The note explains a container that no longer exists.
                 stops::remove(&paths::locks(root)?, &holding.user);
             }
             holding.put(root, |entry| entry.record = written)
@@ -555,12 +556,12 @@ impl Hold for FileHold {
     }
 }
 
-/// The pending work of a user who is held.
+/// Pending work of a held user.
 #[derive(Debug)]
 struct FileSlot(Arc<Holding>);
 
 impl FileSlot {
-    /// Every change in it is made under the lock.
+    /// Runs work whose changes are all made under the lock.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Holding, &Root) -> Result<T, StagingError> + Send + 'static,
@@ -597,7 +598,8 @@ impl PendingSlot for FileSlot {
         let pending = pending.clone();
         let written = self.run(move |holding, root| {
             if !holding.is_noted() {
-                // First: what no holder looks for must not be found by a listing and done after all, long after others.
+                // Set the mark first. Otherwise no holder would look for the work, but a listing could find it, and it would be
+                // done much later, after other requests.
                 holding.put(root, |entry| entry.is_noted = true)?;
             }
             pending_files::write(root, &holding.user, &pending)
@@ -652,7 +654,7 @@ fn open(directory: &Dir, name: &Name) -> Result<Option<OwnedFd>, StagingError> {
     }
 }
 
-/// What an acquisition begins with.
+/// The start of an acquisition: the locked file and its content.
 struct Taken {
     locked: Locked,
     is_new: bool,
@@ -660,7 +662,7 @@ struct Taken {
     looked_at: u64,
 }
 
-/// `None` when somebody else holds it.
+/// Tries to lock the user's file once; `None` when somebody else holds it.
 fn try_lock(root: &Root, user: &UserId, files: Files, clock: &Clock) -> Result<Option<Taken>, StagingError> {
     let (directory, name) = (paths::locks(root)?, file_name(user));
     let failed = |action| StagingError::io(action, directory.path_of(&name));
@@ -691,12 +693,12 @@ fn try_lock(root: &Root, user: &UserId, files: Files, clock: &Clock) -> Result<O
     Ok(None)
 }
 
-/// What trying to lock an open lock file came to.
+/// The result of trying to lock an open file.
 #[derive(Debug, PartialEq, Eq)]
 enum Tried {
     Held,
     Busy,
-    /// It is no longer the file that the name stands for: the lock is worth nothing.
+    /// The name no longer leads to this file, so the lock is useless.
     Nameless,
 }
 
@@ -705,12 +707,12 @@ fn lock(directory: &Dir, name: &Name, file: &OwnedFd) -> Result<Tried, StagingEr
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => return Ok(Tried::Busy),
-        // Removed on the server between opening and locking.
+        // The file was removed on the server between opening and locking.
         Err(Errno::STALE | Errno::INTR) => return Ok(Tried::Nameless),
         Err(errno) => return Err(failed("lock")(errno)),
     }
-    // Its holder may have removed it after we opened it: then we hold a file without a name, and the next one makes a
-    // new file and locks that. Opening anew asks the NFS server, where a stat may be answered from the cache.
+    // The previous holder may have removed the file after we opened it. Then we hold a file without a name, and the next
+    // process creates and locks a new file. Opening again asks the NFS server; a stat may be answered from the cache.
     let Some(named_now) = open(directory, name)? else { return Ok(Tried::Nameless) };
     let stat = |file: &OwnedFd| rustix::fs::fstat(file).map(|stat| identity(&stat)).map_err(failed("stat"));
     Ok(if stat(file)? == stat(&named_now)? { Tried::Held } else { Tried::Nameless })
@@ -726,7 +728,7 @@ impl FileLedger {
         self.queues.lock().unwrap().is_empty()
     }
 
-    /// Loses a user's lock as a client does whose lease ran out: without being told.
+    /// Loses a user's lock without notice, like a client whose lease ran out.
     pub(super) fn lose_lease(&self, user: &UserId) {
         let held = self.held.lock().unwrap().remove(user).and_then(|held| held.upgrade()).unwrap();
         unlock(held.locked.file.as_ref().unwrap());

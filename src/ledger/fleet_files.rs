@@ -1,9 +1,9 @@
-//! What is kept of the fleet as a whole, on files. Blocking.
+//! Data of the whole fleet, in files. Blocking.
 //!
 //! | file in `.provisioner` | holds |
 //! |---|---|
-//! | `promoted-base.json` | the base that is promoted; absent: the newest counts |
-//! | `fleet.lock` | nothing: whoever changes one of these has it locked |
+//! | `promoted-base.json` | the promoted base; if it is missing, the newest is used |
+//! | `fleet.lock` | nothing: it is locked during a change of these files |
 
 use std::os::fd::OwnedFd;
 
@@ -19,11 +19,11 @@ use crate::staging::jail::{Dir, Found, Name};
 use crate::staging::paths;
 use crate::staging::write::{Replaced, replace};
 
-/// Raised when a member gets a meaning that an earlier version must not miss.
+/// Version of the format. It is raised when earlier versions must not ignore a new member.
 const VERSION: u32 = 1;
 const PROMOTED_BASE: Name = Name::fixed("promoted-base.json");
 const LOCK: Name = Name::fixed("fleet.lock");
-/// Between tries of the lock, which is held for one write.
+/// Pause between tries of the lock, which is held for one write.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 #[derive(Serialize, Deserialize)]
@@ -33,16 +33,16 @@ struct Envelope {
     promotion: Promotion,
 }
 
-/// The base that is promoted beneath the root of `files`.
+/// The promoted base beneath the root of `files`.
 ///
 /// # Errors
-/// Where the file system does not answer, or the file is not understood.
+/// When the file system does not answer, or the file cannot be parsed.
 pub async fn promotion_in(files: &Files) -> Result<Option<Promotion>, LedgerError> {
     let read = files.run(Job::ours(), |root| read(&paths::ours(root)?)).await;
     read.map_err(LedgerError::Fleet)?
 }
 
-/// Compares and sets, under the lock.
+/// Replaces the promoted base under the lock, if it is still `before`.
 pub(super) async fn promote(
     files: &Files,
     before: Option<Promotion>,
@@ -53,7 +53,7 @@ pub(super) async fn promote(
         let _locked = lock(root, &directory)?;
         let now = match read(&directory)? {
             Ok(now) => now,
-            // Whoever wants it gone wants it gone whatever it says.
+            // A caller that only wants to remove it can do so even if it cannot be parsed.
             Err(_) if after.is_none() && before.is_none() => None,
             Err(error) => return Ok(Err(error)),
         };
@@ -97,7 +97,7 @@ fn remove(directory: &Dir) -> Result<(), StagingError> {
     }
 }
 
-/// Waits for the lock for as long as somebody waits for the work. Closing the file lets go of it.
+/// Waits for the lock as long as somebody waits for the work. Closing the file releases it.
 pub(super) fn lock(root: &Root, directory: &Dir) -> Result<OwnedFd, StagingError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = directory.open(&LOCK, flags, Mode::RUSR | Mode::WUSR);

@@ -1,5 +1,5 @@
-//! What is kept of the whole fleet and can be found out again, a file of `.provisioner` each: whole or not at all. Blocking. What
-//! cannot be understood counts as nothing.
+//! Data of the whole fleet that can be found out again; each kind in its own file in `.provisioner`, written completely or not
+//! at all. Blocking. Data that cannot be parsed is ignored.
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -14,18 +14,18 @@ use crate::staging::paths;
 use crate::staging::write::{Replaced, replace};
 
 const VERSION: u32 = 1;
-/// Some hundred bytes for each thing that happens to each of ten thousand users.
+/// The largest file: some hundred bytes for each event of each of ten thousand users.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
-/// A file, and its one member beside the version.
+/// A file and its only member besides the version.
 pub(super) struct Kept {
     name: Name,
     member: &'static str,
 }
 
-/// Since when things have belonged to nobody. Without it, it is waited from now on.
+/// Since when resources have belonged to nobody. Without the file, their time starts again now.
 pub(super) static LEFT_OVER: Kept = Kept { name: Name::fixed("left-over.json"), member: "since" };
-/// What users' directories hold. Without it, they are measured anew.
+/// Sizes of users' directories. Without the file, they are measured again.
 pub(super) static SIZES: Kept = Kept { name: Name::fixed("sizes.json"), member: "sizes" };
 
 impl Kept {
@@ -47,7 +47,7 @@ impl Kept {
     }
 }
 
-/// A file of this service's own, whatever its size; empty where there is none.
+/// Reads a file of this service of any size; empty if there is none.
 pub(super) fn whole(directory: &Dir, name: &Name) -> Result<Vec<u8>, StagingError> {
     let failed = |action| StagingError::io(action, directory.path_of(name));
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

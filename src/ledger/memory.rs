@@ -1,5 +1,5 @@
-//! A ledger in memory, as a store with conditional writes would keep it: so that the sentences in `tests.rs` are not
-//! about files.
+//! A ledger in memory that works like a store with conditional writes, so that the tests in `tests.rs` do not depend on
+//! files.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
@@ -18,7 +18,7 @@ use super::{Ask, Hold, Ledger, LedgerError, Listed, Noted, Pending, PendingSlot,
 use crate::domain::{DirectorySize, LastStop, Promotion, UserId};
 use crate::files::{Fence, Root};
 
-/// What is written of each rollout, and its journal.
+/// Each rollout and its journal.
 type Rollouts = Arc<Mutex<HashMap<String, (Option<Value>, Vec<u8>)>>>;
 type Rows = Arc<Mutex<HashMap<UserId, Row>>>;
 
@@ -30,11 +30,11 @@ struct Row {
     is_held: bool,
     pending: Option<Pending>,
     ended: Option<Value>,
-    /// Who is asked, and for what.
+    /// The generation of the holder that is asked, and the request.
     ask: Option<(u64, Ask)>,
 }
 
-/// One replica's way to the rows that all share.
+/// One replica's access to the shared rows.
 #[derive(Clone, Default)]
 pub(super) struct MemoryLedger {
     rows: Rows,
@@ -245,7 +245,7 @@ impl std::fmt::Debug for Held {
 }
 
 impl Held {
-    /// The condition of every write.
+    /// Changes the rows if this holder still has the user: the condition of every write.
     fn with_row<T>(&self, change: impl FnOnce(&mut HashMap<UserId, Row>) -> T) -> Result<T, LedgerError> {
         let mut rows = self.rows.lock().unwrap();
         let generation = self.generation.load(Ordering::Acquire);

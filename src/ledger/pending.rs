@@ -1,4 +1,4 @@
-//! What was accepted for a user and is not done yet: a caller was told that it will happen.
+//! Accepted work of a user that is not done yet: a caller has an answer that it will be done.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use serde_json::Value;
 use super::LedgerError;
 use crate::domain::UserId;
 
-/// What is secret of pending work. Cheap to clone, wiped from memory at the end, and never printed.
+/// The secret part of pending work. Cheap to clone, wiped from memory at the end, and never printed.
 pub type Secret = Arc<SecretSlice<u8>>;
 
-/// Work that was accepted for a user and is not done.
+/// Accepted work of a user that is not done.
 #[derive(Clone)]
 pub struct Pending {
-    /// What is wanted, as whoever accepted it describes it. Nothing of it is secret.
+    /// The request, in the form that the code that accepted it chose. It contains no secrets.
     pub intent: Value,
-    /// The sign-in that came with it, until it is placed.
+    /// The sign-in of the request, until it is staged.
     pub sign_in: Option<Secret>,
 }
 
@@ -29,62 +29,62 @@ impl fmt::Debug for Pending {
     }
 }
 
-/// What is noted of accepted work.
+/// The note on accepted work.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Noted {
-    /// It goes on: what is wanted.
+    /// The work is pending; this is the request.
     Pending(Value),
-    /// It came to an end that only another request can mend: why.
+    /// The work ended, and only another request can continue; this is the reason.
     Ended(Value),
-    /// It was written by a later version of this service, or is damaged.
+    /// The note was written by a later version of this service, or is damaged.
     NotUnderstood,
 }
 
-/// A user of whom something is noted.
+/// A user with a note.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listed {
     /// The user.
     pub user: UserId,
-    /// Whether the work goes on; otherwise it has ended, and why is noted.
+    /// Whether the work is pending; otherwise it has ended, and the reason is noted.
     pub is_pending: bool,
 }
 
-/// What the holder of a user can be asked for.
+/// A request to the holder of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
-    /// To let go where it only waits, so that another request can be taken in.
+    /// Release the user while only waiting, so that another request can be accepted.
     Yield,
-    /// To stop before its next step.
+    /// Stop before the next step.
     Cancel,
 }
 
-/// Where what was accepted for a user is kept. For the holder alone: once the user is lost, every change fails with
-/// [`LedgerError::Lost`]. What is written is durable when a call returns, and whole or not there at all.
+/// The place of a user's accepted work. Only the holder may use it: after the lock is lost, every change fails with
+/// [`LedgerError::Lost`]. A write is durable when the call returns, and is done completely or not at all.
 #[async_trait]
 pub trait PendingSlot: fmt::Debug + Send + Sync {
-    /// What is pending.
+    /// The pending work.
     ///
     /// # Errors
-    /// [`LedgerError::NotUnderstood`] where it was written by a later version.
+    /// [`LedgerError::NotUnderstood`] if a later version wrote it.
     async fn read(&self) -> Result<Option<Pending>, LedgerError>;
 
-    /// As [`read`](Self::read), and looks also where nothing is noted as far as the holder knows: what it knows may have been
-    /// lost. From then on it is noted.
+    /// As [`read`](Self::read), but looks even if the holder knows of no note, because that knowledge may have been lost. The
+    /// holder then knows of the note.
     async fn find(&self) -> Result<Option<Pending>, LedgerError>;
 
-    /// Puts this in place of what is pending, and of how former work ended. A sign-in that is not in it is gone.
+    /// Replaces the pending work, and the note on how earlier work ended. A sign-in that it does not contain is removed.
     async fn write(&self, pending: &Pending) -> Result<(), LedgerError>;
 
-    /// Notes how the work ended, in its place. No sign-in is left.
+    /// Replaces the pending work by a note on how it ended. The sign-in is removed.
     async fn end(&self, why: Value) -> Result<(), LedgerError>;
 
-    /// Nothing is pending any more, and nothing has ended. Free where nothing was noted.
+    /// Removes pending work and note. Free if there was no note.
     async fn clear(&self) -> Result<(), LedgerError>;
 
-    /// Whether something is noted, as far as the holder knows. Free.
+    /// Whether there is a note, as far as the holder knows. Free.
     fn is_noted(&self) -> bool;
 
-    /// What this holder has been asked for since it last looked.
+    /// The request to this holder since it last looked.
     async fn asked(&self) -> Result<Option<Ask>, LedgerError>;
 }

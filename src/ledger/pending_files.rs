@@ -2,14 +2,14 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `<user>.pending` | what is wanted, without secrets |
-//! | `<user>.<random>.sign-in` | the sign-in that came with it; `<user>.pending` names the one that counts |
-//! | `<user>.ended` | why work ended that only another request can mend |
-//! | `<user>.ask` | what the user's present holder is asked for |
+//! | `<user>.pending` | the accepted request, without secrets |
+//! | `<user>.<random>.sign-in` | the sign-in of the request; `<user>.pending` names the one that counts |
+//! | `<user>.ended` | why work ended, if only another request can solve it |
+//! | `<user>.ask` | the request to the user's present holder |
 //!
-//! A directory of its own, beside that of the locks: every replica lists it every few seconds, and a lock file is there
-//! for every user. The lock file says whether there is anything to read here, so that a call on a user of whom nothing is
-//! pending costs nothing.
+//! The files have their own directory, apart from the locks, because every replica lists it every few seconds and there is a
+//! lock file for every user. The lock file says whether there is anything to read here, so that a call on a user without
+//! pending work costs nothing.
 
 use std::collections::BTreeMap;
 
@@ -26,19 +26,19 @@ use crate::staging::jail::{Dir, Found, Name};
 use crate::staging::paths;
 use crate::staging::write::{Replaced, remove_old_leftovers, replace};
 
-/// Raised when a member gets a meaning that an earlier version must not miss. Other members may come and go.
+/// Version of the format. It is raised when earlier versions must not ignore a new member; other members may come and go.
 const VERSION: u32 = 1;
 const PENDING: &str = ".pending";
 const SIGN_IN: &str = ".sign-in";
 const ENDED: &str = ".ended";
 const ASK: &str = ".ask";
-/// More users than EFS has access points for, with all their files.
+/// The most names that are read: more than all files of as many users as EFS has access points for.
 const MOST_NAMES: usize = 100_000;
 
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     version: u32,
-    /// Which file has the sign-in.
+    /// The random part of the sign-in's file name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sign_in: Option<String>,
     #[serde(default)]
@@ -47,12 +47,12 @@ struct Envelope {
 
 #[derive(Serialize, Deserialize)]
 struct Asked {
-    /// Of the holder who is asked.
+    /// Generation of the holder that is asked.
     generation: String,
     ask: Ask,
 }
 
-/// What the file of a user's says.
+/// The content of a user's file.
 enum Read {
     Nothing,
     Envelope(Envelope),
@@ -76,7 +76,7 @@ fn read(directory: &Dir, name: &Name) -> Result<Read, StagingError> {
     })
 }
 
-/// Nothing else becomes a part of a name.
+/// Whether a text has the form of the random part; nothing else may become part of a file name.
 fn is_random(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -85,7 +85,7 @@ fn sign_in_name(user: &UserId, random: &str) -> Name {
     Name::of(user).plus(".").plus(random).plus(SIGN_IN)
 }
 
-/// What is noted, without what is secret of it.
+/// The note on a user's work, without secrets.
 pub(super) fn noted(root: &Root, user: &UserId) -> Result<Option<Noted>, StagingError> {
     let directory = paths::pending(root)?;
     match read(&directory, &name(user, PENDING))? {
@@ -100,7 +100,7 @@ pub(super) fn noted(root: &Root, user: &UserId) -> Result<Option<Noted>, Staging
     })
 }
 
-/// The users whose names stand in the directory. What a kill left of a write, which may hold a sign-in, is removed.
+/// The users whose names are in the directory. Temporary files of a killed process, which may contain a sign-in, are removed.
 pub(super) fn list(root: &Root) -> Result<Vec<Listed>, StagingError> {
     let directory = paths::pending(root)?;
     let names = directory.names(MOST_NAMES)?;
@@ -110,7 +110,7 @@ pub(super) fn list(root: &Root) -> Result<Vec<Listed>, StagingError> {
         let Some((user, rest)) = std::str::from_utf8(name.bytes()).ok().and_then(|name| name.split_once('.')) else {
             continue;
         };
-        // A sign-in that stands alone is what a kill left: whoever takes the user up removes it.
+        // A sign-in without a request was left by a killed process; the next holder of the user removes it.
         let is_pending = match rest {
             "pending" => true,
             "ended" => false,
@@ -124,7 +124,7 @@ pub(super) fn list(root: &Root) -> Result<Vec<Listed>, StagingError> {
     Ok(listed.into_iter().map(|(user, is_pending)| Listed { user, is_pending }).collect())
 }
 
-/// What is pending, with its sign-in; `Err(())` where it cannot be understood. Removes what a kill left beside it.
+/// The pending work with its sign-in; `Err(())` if it cannot be parsed. Removes files that a killed process left.
 pub(super) fn take_up(root: &Root, user: &UserId) -> Result<Result<Option<Pending>, ()>, StagingError> {
     let directory = paths::pending(root)?;
     let envelope = match read(&directory, &name(user, PENDING))? {
@@ -138,7 +138,7 @@ pub(super) fn take_up(root: &Root, user: &UserId) -> Result<Result<Option<Pendin
     let sign_in = match sign_in {
         Some(random) => match directory.read(&sign_in_name(user, &random))? {
             Found::Regular(bytes) => Some(SecretSlice::from(bytes.to_vec()).into()),
-            // It is written before what names it and removed after it: somebody else has removed it.
+            // The sign-in is written before the file that names it and removed after it, so somebody else has removed it.
             Found::Missing | Found::TooLarge(_) | Found::Other(_) => return Ok(Err(())),
         },
         None => None,
@@ -166,7 +166,7 @@ pub(super) fn write(root: &Root, user: &UserId, pending: &Pending) -> Result<(),
     if removed { directory.sync() } else { Ok(()) }
 }
 
-/// The file that holds this very sign-in already.
+/// The random part of the file that already contains this same sign-in.
 fn standing(directory: &Dir, user: &UserId, bytes: &[u8]) -> Result<Option<String>, StagingError> {
     let Read::Envelope(Envelope { sign_in: Some(random), .. }) = read(directory, &name(user, PENDING))? else {
         return Ok(None);
@@ -175,7 +175,7 @@ fn standing(directory: &Dir, user: &UserId, bytes: &[u8]) -> Result<Option<Strin
     Ok(is_same.then_some(random))
 }
 
-/// How work ended, in its place.
+/// Replaces the pending work by a note why it ended.
 pub(super) fn end(root: &Root, user: &UserId, why: Value) -> Result<(), StagingError> {
     let directory = paths::pending(root)?;
     let envelope = Envelope { version: VERSION, sign_in: None, intent: why };
@@ -187,7 +187,7 @@ pub(super) fn end(root: &Root, user: &UserId, why: Value) -> Result<(), StagingE
 
 pub(super) fn clear(root: &Root, user: &UserId) -> Result<(), StagingError> {
     let directory = paths::pending(root)?;
-    // In this order: what is pending never lacks its sign-in.
+    // In this order, so that pending work never lacks its sign-in.
     for suffix in [PENDING, ENDED, ASK] {
         remove(&directory, &name(user, suffix))?;
     }
@@ -197,7 +197,7 @@ pub(super) fn clear(root: &Root, user: &UserId) -> Result<(), StagingError> {
 
 pub(super) fn ask(root: &Root, user: &UserId, generation: String, ask: Ask) -> Result<(), StagingError> {
     let directory = paths::pending(root)?;
-    // Whoever is to stop is not asked for less.
+    // A weaker request never replaces a stronger one.
     let stands = read_ask(&directory, user)?.filter(|asked| asked.generation == generation && asked.ask >= ask);
     if stands.is_some() {
         return Ok(());
@@ -206,7 +206,7 @@ pub(super) fn ask(root: &Root, user: &UserId, generation: String, ask: Ask) -> R
     put(&directory, &name(user, ASK), &bytes)
 }
 
-/// What the holder of this generation was asked for. Whatever stands there is taken away: another holder is gone.
+/// The request to the holder of this generation. The file is always removed: a request to another holder is obsolete.
 pub(super) fn asked(root: &Root, user: &UserId, generation: &str) -> Result<Option<Ask>, StagingError> {
     let directory = paths::pending(root)?;
     let Some(asked) = read_ask(&directory, user)? else { return Ok(None) };
@@ -222,7 +222,7 @@ fn read_ask(directory: &Dir, user: &UserId) -> Result<Option<Asked>, StagingErro
 }
 
 fn encoded(envelope: &Envelope) -> Vec<u8> {
-    // Strings, numbers and maps of strings: there is nothing in it that JSON cannot hold.
+    // Cannot fail: it contains only strings, numbers and maps with string keys.
     serde_json::to_vec(envelope).unwrap_or_default()
 }
 
@@ -233,7 +233,7 @@ fn put(directory: &Dir, name: &Name, bytes: &[u8]) -> Result<(), StagingError> {
     }
 }
 
-/// Answers whether there was one.
+/// Removes a file; returns whether it existed.
 fn remove(directory: &Dir, name: &Name) -> Result<bool, StagingError> {
     match directory.unlink(name) {
         Ok(()) => Ok(true),
@@ -242,7 +242,7 @@ fn remove(directory: &Dir, name: &Name) -> Result<bool, StagingError> {
     }
 }
 
-/// Removes the user's sign-ins but one; answers whether there were any.
+/// Removes the user's sign-ins except one; returns whether there were any.
 fn remove_sign_ins(directory: &Dir, user: &UserId, kept: Option<&str>) -> Result<bool, StagingError> {
     let kept = kept.map(|random| sign_in_name(user, random));
     let start = format!("{user}.");

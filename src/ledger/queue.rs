@@ -1,4 +1,4 @@
-//! Who stands in line for a user within this process. The lock file excludes other processes, and says nothing of order.
+//! The queue for a user within this process. The lock file excludes other processes, but keeps no order.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,10 +8,10 @@ use tokio::sync::OwnedMutexGuard;
 use crate::domain::UserId;
 
 type Turn = tokio::sync::Mutex<()>;
-/// The queues that somebody is in.
+/// The queues that are not empty.
 pub(super) type Queues = Arc<Mutex<HashMap<UserId, Arc<Turn>>>>;
 
-/// A place in a user's queue, at its head once `turn` is there. Removes the queue when nobody else is in it.
+/// A place in a user's queue; it is at the head when `turn` is set. Removes the queue when nobody else is in it.
 #[derive(Debug)]
 pub(super) struct QueueTurn {
     turn: Option<OwnedMutexGuard<()>>,
@@ -21,10 +21,10 @@ pub(super) struct QueueTurn {
 }
 
 impl QueueTurn {
-    /// Waits for the head of the queue.
+    /// Waits until this is the head of the queue.
     pub(super) async fn wait(queues: &Queues, user: &UserId) -> Self {
         let queue = queues.lock().unwrap_or_else(PoisonError::into_inner).entry(user.clone()).or_default().clone();
-        // Complete before the first await: should the wait be given up, dropping it cleans up.
+        // Created before the first await: if the wait is given up, dropping it cleans up.
         let mut place = Self { turn: None, queue: Some(queue.clone()), user: user.clone(), queues: queues.clone() };
         place.turn = Some(queue.lock_owned().await);
         place
@@ -33,7 +33,7 @@ impl QueueTurn {
 
 impl Drop for QueueTurn {
     fn drop(&mut self) {
-        // Everybody takes and returns their share of a queue under this lock, so the count cannot change meanwhile.
+        // Every reference to a queue is taken and returned under this lock, so the count cannot change meanwhile.
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         self.turn = None;
         self.queue = None;

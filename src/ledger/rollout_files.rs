@@ -1,11 +1,11 @@
-//! Rollouts on files, in `.provisioner/rollouts`. Blocking.
+//! Rollouts in files, in `.provisioner/rollouts`. Blocking.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `rollout-<id>.json` | what the rollout is and whether it is to go on: whole or not at all |
-//! | `rollout-<id>.journal` | its users, a line for each thing that happened; appended and synced |
+//! | `rollout-<id>.json` | the rollout and whether it should go on; written completely or not at all |
+//! | `rollout-<id>.journal` | its users, one line per event; appended and synced |
 //!
-//! A journal without a rollout is nothing: whoever started that was killed.
+//! A journal without a rollout is ignored: the process that started the rollout was killed.
 
 use std::collections::BTreeSet;
 
@@ -23,12 +23,12 @@ use crate::staging::jail::{Dir, Found, Name};
 use crate::staging::paths;
 use crate::staging::write::{Replaced, remove_old_leftovers, replace};
 
-/// Raised when a member gets a meaning that an earlier version must not miss.
+/// Version of the format. It is raised when earlier versions must not ignore a new member.
 const VERSION: u32 = 1;
 const PREFIX: Name = Name::fixed("rollout-");
 const ROLLOUT: &str = ".json";
 const JOURNAL: &str = ".journal";
-/// Far more than are kept.
+/// The most names that are read; far fewer are kept.
 const MOST_NAMES: usize = 1_000;
 
 #[derive(Serialize, Deserialize)]
@@ -37,7 +37,7 @@ struct Envelope {
     rollout: Value,
 }
 
-/// The name of a rollout's file; `None`: nobody has a rollout of that id.
+/// The name of a rollout's file; `None`: no rollout can have that id.
 fn name(id: &str, suffix: &str) -> Option<Name> {
     let is_id = !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     is_id.then(|| PREFIX.plus(id).plus(suffix))
@@ -80,7 +80,7 @@ fn read(directory: &Dir, id: &str) -> Result<Result<Option<Value>, LedgerError>,
     })
 }
 
-/// Compares and sets, under the lock of what is kept of the fleet.
+/// Replaces a rollout under the lock of the fleet's data, if it is still `before`.
 pub(super) fn put(
     root: &Root,
     id: &str,
@@ -124,7 +124,7 @@ pub(super) fn journal(root: &Root, id: &str) -> Result<Vec<u8>, StagingError> {
     whole(&directory, &name)
 }
 
-/// Appends whole lines, durable when it returns. What a killed writer left of a line is ended first, and is none then.
+/// Appends complete lines, durable when it returns. An incomplete line of a killed writer is ended first, and is then ignored.
 pub(super) fn append(root: &Root, id: &str, lines: &[u8]) -> Result<(), StagingError> {
     let directory = paths::rollouts(root)?;
     let Some(name) = name(id, JOURNAL) else { return Ok(()) };

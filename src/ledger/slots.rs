@@ -1,7 +1,7 @@
-//! How a record stands in its lock file: whole, whenever the writer is killed.
+//! The format of a record in its lock file: always complete, even if the writer is killed.
 //!
-//! The file is locked, so it cannot be replaced by rename. It has two slots instead, of which a write takes the one with
-//! the older record; a record that does not have the length and checksum before it is none.
+//! The file is locked, so it cannot be replaced by rename. Instead it has two slots, and a write uses the one with the
+//! older record. A record is ignored if its length or checksum is wrong.
 
 use std::os::fd::OwnedFd;
 
@@ -12,34 +12,34 @@ use serde::{Deserialize, Serialize};
 use super::Record;
 use crate::domain::service::revision;
 
-/// Room for some three hundred revisions, where two or three are usual.
+/// Size of a slot: room for about three hundred revisions; two or three are usual.
 const SLOT_BYTES: usize = 32 * 1024;
 const SLOTS: usize = 2;
 const MAGIC: &str = "openclaw-ledger-1";
 
-/// What a slot holds.
+/// The content of a slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
-    /// Whose it is: another one at every acquisition.
+    /// Marks the holder: different for every acquisition.
     pub(super) generation: String,
-    /// Whether accepted work is noted of the user, see `pending_files`.
+    /// Whether there is a note on accepted work of the user, see `pending_files`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_noted: bool,
     #[serde(flatten)]
     pub(super) record: Record,
 }
 
-/// The newest whole entry, and where it is.
+/// The newest complete entry and its slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Newest {
     pub(super) entry: Entry,
-    /// 0: there is none, or one of a former version of this file.
+    /// 0: there is no entry, or one in the old format.
     sequence: u64,
     slot: usize,
 }
 
 impl Newest {
-    /// Reads the file; what is not whole is as if it were not there.
+    /// Reads the file; an incomplete entry is ignored.
     pub(super) fn read(file: &OwnedFd) -> Result<Self, Errno> {
         let mut bytes = vec![0; SLOT_BYTES * SLOTS];
         let length = read_at_most(file, &mut bytes)?;
@@ -52,11 +52,11 @@ impl Newest {
             let (sequence, entry) = decode(bytes)?;
             Some(Self { entry, sequence, slot })
         });
-        // A file of a former version stays readable in the first slot until the second is whole.
+        // A file in the old format stays readable in the first slot until the second is complete.
         whole.max_by_key(|found| found.sequence).unwrap_or_else(|| Self { entry: former(bytes), ..Self::default() })
     }
 
-    /// Puts another entry in its place, durable when it returns. Until then this one is read.
+    /// Replaces this entry, durable when it returns. Until then readers see the old one.
     pub(super) fn replace(&self, file: &OwnedFd, entry: Entry) -> Result<Self, Errno> {
         let next = Self { entry, sequence: self.sequence + 1, slot: (self.slot + 1) % SLOTS };
         let bytes = encode(next.sequence, &next.entry).ok_or(Errno::FBIG)?;
@@ -87,7 +87,7 @@ fn checksum(sequence: u64, payload: &[u8]) -> String {
     sha256_hex12(&[sequence.to_string().as_bytes(), b" ", payload].concat())
 }
 
-/// A file of a former version: an ARN a line, and at times what a crash left of one, which wedged its user.
+/// Reads a file in the old format: one ARN per line, and sometimes a part of one after a crash, which used to block its user.
 fn former(bytes: &[u8]) -> Entry {
     let text = String::from_utf8_lossy(bytes);
     let lines = text.lines().map(|line| line.trim_matches('\0')).filter(|line| !line.is_empty());
@@ -158,7 +158,7 @@ mod tests {
     const ARN: &str = "arn:aws:ecs:eu-west-1:123456789012:task-definition/openclaw-dev-user:990";
 
     #[test]
-    fn the_last_entry_that_was_written_is_read() {
+    fn the_last_written_entry_is_read() {
         let file = file();
         let mut newest = Newest::read(&file).unwrap();
         assert_eq!(newest.entry, Entry::default());
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_was_cut_short_anywhere_leaves_the_entry_before_it() {
+    fn a_write_that_is_cut_off_at_any_point_leaves_the_previous_entry() {
         let file = file();
         let first = Newest::read(&file).unwrap().replace(&file, entry("one", &[ARN])).unwrap();
         let second = first.replace(&file, entry("two", &[ARN, "arn:b"])).unwrap();
@@ -186,20 +186,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_a_former_version_is_read_and_what_a_crash_left_in_it_is_ignored() {
+    fn a_file_in_the_old_format_is_read_and_remains_of_a_crash_are_ignored() {
         let file = file();
         let former = format!("{ARN}\nrn:aws:ecs:eu-west-1:123456789012:task-definition/openclaw-dev-user:990\n\nx\n");
         write_at(&file, former.as_bytes(), 0).unwrap();
         let read = Newest::read(&file).unwrap();
         assert_eq!(read.entry, entry("", &[ARN]));
         read.replace(&file, entry("one", &[ARN])).unwrap();
-        // Beside it, so that it is there until the new one is whole.
+        // The new entry is in the other slot, so the old one stays until the new one is complete.
         assert!(content(&file).starts_with(former.as_bytes()));
         assert_eq!(Newest::read(&file).unwrap().entry, entry("one", &[ARN]));
     }
 
     #[test]
-    fn what_a_later_version_remembers_is_carried_along() {
+    fn members_of_a_later_version_are_kept() {
         let file = file();
         let payload = r#"{"generation":"g","revisions":[],"accepted":{"desired":1}}"#;
         let header = format!("{MAGIC} 7 {} {}\n", payload.len(), checksum(7, payload.as_bytes()));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_does_not_fit_is_refused_and_the_former_one_stays() {
+    fn an_entry_that_does_not_fit_is_refused_and_the_old_one_stays() {
         let file = file();
         let first = Newest::read(&file).unwrap().replace(&file, entry("one", &[])).unwrap();
         let many: Vec<String> = (0..1_000).map(|n| format!("{ARN}{n}")).collect();

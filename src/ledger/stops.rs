@@ -1,4 +1,4 @@
-//! Why a user's container last stopped, in a small file beside their lock file, which goes with it. Blocking.
+//! Why a user's container last stopped, in a small file next to their lock file and removed with it. Blocking.
 
 use rustix::io::Errno;
 
@@ -9,7 +9,7 @@ use crate::staging::jail::{Dir, Found, Name};
 use crate::staging::paths;
 use crate::staging::write::replace;
 
-/// What was noted last; nothing when it cannot be understood.
+/// The last note; `None` if it cannot be parsed.
 pub(super) fn read(root: &Root, user: &UserId) -> Result<Option<LastStop>, StagingError> {
     Ok(match paths::locks(root)?.read(&file_name(user))? {
         Found::Regular(bytes) => serde_json::from_slice(&bytes).ok(),
@@ -25,15 +25,15 @@ pub(super) fn note(root: &Root, user: &UserId, stop: &LastStop) -> Result<(), St
     replace(&paths::locks(root)?, &file_name(user), &bytes, None, || Ok(true)).map(drop)
 }
 
-/// Removes it. That it stays behind is harmless: it explains nothing after a while.
+/// Removes the note. If that fails it is harmless: after some time the note is ignored.
 pub(super) fn remove(directory: &Dir, user: &UserId) {
     match directory.unlink(&file_name(user)) {
         Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => tracing::warn!(%errno, "a note of why a container stopped stays behind"),
+        Err(errno) => tracing::warn!(%errno, "could not remove the note why a container stopped"),
     }
 }
 
-/// No user id has a full stop in it.
+/// The name of the note's file. No user id contains a full stop.
 fn file_name(user: &UserId) -> Name {
     Name::of(user).plus(".stop")
 }

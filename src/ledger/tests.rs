@@ -1,4 +1,4 @@
-//! What every ledger promises, told of two replicas, and then what the one on files promises besides.
+//! The guarantees of every ledger, tested with two replicas, and the additional guarantees of the ledger on files.
 
 mod kept;
 mod on_files;
@@ -35,7 +35,7 @@ fn revisions(names: &[&str]) -> Record {
     Record::default().with_revisions(names)
 }
 
-/// Two replicas on one store, whose clock is moved by hand.
+/// Two replicas on one store, with a clock that tests move.
 struct World {
     kind: Kind,
     one: Arc<dyn Ledger>,
@@ -61,7 +61,7 @@ impl World {
             let now = Arc::clone(&now);
             move || *now.lock().unwrap()
         });
-        // A paused clock of tokio's waits for work on this runtime's threads.
+        // tokio's paused clock waits only for work on this runtime's threads.
         let files = Files::on_this_runtime(root.path(), Metrics::default());
         crate::staging::Staging::open(&files, None).await.unwrap();
         let ledger = || FileLedger::new(files.clone(), Metrics::default()).with_clock(Arc::clone(&clock));
@@ -77,7 +77,7 @@ impl World {
         Self { kind: Kind::Memory(ledgers), one, two, now: Arc::default() }
     }
 
-    /// The first replica is stopped while it holds the user, and the store gives their lock away.
+    /// The first replica is stopped while it holds the user, and the store releases the lock.
     fn lose_lease(&self) {
         match &self.kind {
             Kind::Files { ledgers, .. } => ledgers[0].lose_lease(&user()),
@@ -89,9 +89,9 @@ impl World {
         *self.now.lock().unwrap() += time;
     }
 
-    /// Nobody is in a queue of this process.
+    /// Asserts that all queues of this process are empty.
     async fn assert_idle(&self) {
-        // What was handed to threads has ended once they have done something later.
+        // Earlier work on threads has ended when later work is done.
         if let Kind::Files { files, .. } = &self.kind {
             files.run(Job::ours(), |_| Ok::<_, StagingError>(())).await.unwrap();
         }
@@ -110,7 +110,7 @@ impl World {
     }
 }
 
-/// Incident 25: no lock at all. Two replicas, and two tasks of one, exclude each other; other users are not concerned.
+/// Incident 25: there was no lock. Two replicas, and two tasks of one, exclude each other; other users are not affected.
 #[tokio::test]
 async fn a_user_is_held_by_one_task_of_one_replica() {
     for World { one, two, kind: _kind, .. } in World::all().await {
@@ -124,9 +124,9 @@ async fn a_user_is_held_by_one_task_of_one_replica() {
     }
 }
 
-/// What is said of a new user with the lock is remembered like what is written later; of somebody else it is not said.
+/// The first record of a new user is written like any later one; it does not replace an existing record.
 #[tokio::test]
-async fn what_is_said_with_the_lock_is_remembered_of_who_is_new_alone() {
+async fn a_record_that_is_given_with_the_lock_is_kept_only_for_a_new_user() {
     for World { one, two, kind: _kind, .. } in World::all().await {
         let first = one.acquire_with(&user(), AT_ONCE, Record::of_new(Some(7))).await.unwrap();
         assert_eq!((first.is_new(), first.record().registering), (true, Some(7)));
@@ -142,7 +142,7 @@ async fn what_is_said_with_the_lock_is_remembered_of_who_is_new_alone() {
     }
 }
 
-/// Incident 25: what is read and replaced under the lock loses nothing, also while records are removed beneath waiters.
+/// Incident 25: no update under the lock is lost, even while records are removed and others wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_counter_that_is_read_and_replaced_under_the_lock_loses_nothing() {
     for world in World::all().await {
@@ -157,7 +157,7 @@ async fn a_counter_that_is_read_and_replaced_under_the_lock_loses_nothing() {
                     let count = counter.load(std::sync::atomic::Ordering::Acquire);
                     tokio::task::yield_now().await;
                     counter.store(count + 1, std::sync::atomic::Ordering::Release);
-                    // A removal while others wait is the hard case: they hold something without a name.
+                    // A removal while others wait is the hard case: they then hold a file without a name.
                     if round % 2 == 0 { held.remove().await.unwrap() } else { drop(held) }
                 }
             });
@@ -185,7 +185,7 @@ async fn a_user_is_new_until_first_held_and_again_after_removal() {
 }
 
 #[tokio::test]
-async fn what_a_holder_writes_is_read_by_everybody_and_by_the_next_holder() {
+async fn a_holders_record_is_read_by_all_replicas_and_by_the_next_holder() {
     for World { one, two, kind: _kind, .. } in World::all().await {
         let mut held = one.acquire(&user(), AT_ONCE).await.unwrap();
         for names in [&["a", "b"][..], &["b"], &[], &["c"]] {
@@ -198,9 +198,9 @@ async fn what_a_holder_writes_is_read_by_everybody_and_by_the_next_holder() {
     }
 }
 
-/// The stopped holder goes on after somebody else has taken the user, changed them and perhaps even let go again.
+/// The stopped holder continues after somebody else has taken the user, changed them and perhaps even released them.
 #[tokio::test]
-async fn a_lock_that_was_lost_is_noticed_before_anything_is_changed() {
+async fn a_lost_lock_is_noticed_before_anything_is_changed() {
     for still_held in [true, false] {
         for world in World::all().await {
             let mut stopped = world.one.acquire(&user(), AT_ONCE).await.unwrap();
@@ -227,7 +227,7 @@ async fn a_lock_that_was_lost_is_noticed_before_anything_is_changed() {
 }
 
 #[tokio::test]
-async fn a_user_who_was_removed_and_made_again_meanwhile_is_lost_too() {
+async fn a_user_who_was_removed_and_created_again_meanwhile_is_lost_too() {
     for world in World::all().await {
         let stopped = world.one.acquire(&user(), AT_ONCE).await.unwrap();
         stopped.verify().await.unwrap();
@@ -235,7 +235,7 @@ async fn a_user_who_was_removed_and_made_again_meanwhile_is_lost_too() {
         world.two.acquire(&user(), AT_ONCE).await.unwrap().remove().await.unwrap();
         world.pass(VERIFIED_FOR);
         if let Kind::Files { .. } = world.kind {
-            // The thread that has removed it lets go of it a moment later.
+            // The thread that removed it releases it a moment later.
             let again = world.two.acquire(&user(), LONG).await.unwrap();
             assert!(again.is_new() && is_lost(stopped.remove().await));
             again.verify().await.unwrap();
@@ -246,7 +246,7 @@ async fn a_user_who_was_removed_and_made_again_meanwhile_is_lost_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_ends_at_the_deadline_and_says_so() {
+async fn waiting_ends_at_the_deadline_and_the_error_says_so() {
     for world in World::all().await {
         let _held = world.one.acquire(&user(), AT_ONCE).await.unwrap();
         for (ledger, by) in [(&world.one, ""), (&world.two, ", by another replica")] {
@@ -261,13 +261,13 @@ async fn waiting_ends_at_the_deadline_and_says_so() {
 }
 
 #[tokio::test]
-async fn whether_another_replica_holds_a_user_is_seen_without_a_trace() {
+async fn whether_another_replica_holds_a_user_is_checked_without_changes() {
     for World { one, two, kind: _kind, .. } in World::all().await {
         assert!(!one.is_held_elsewhere(&user(), AT_ONCE).await.unwrap());
         assert_eq!(one.read(&user()).await.unwrap(), None);
         let held = one.acquire(&user(), AT_ONCE).await.unwrap();
         assert!(two.is_held_elsewhere(&user(), AT_ONCE).await.unwrap());
-        // Its own holder is waited for.
+        // It waits for a holder in its own process.
         assert!(is_busy(one.is_held_elsewhere(&user(), AT_ONCE).await));
         drop(held);
         assert!(!one.is_held_elsewhere(&user(), LONG).await.unwrap());
@@ -276,7 +276,7 @@ async fn whether_another_replica_holds_a_user_is_seen_without_a_trace() {
 }
 
 #[tokio::test]
-async fn all_of_whom_something_is_remembered_are_listed() {
+async fn exactly_the_users_with_a_record_are_listed() {
     for World { one, two, kind: _kind, .. } in World::all().await {
         let names = ["a", "b-1", "c_2"].map(|name| UserId::parse(name).unwrap());
         for name in &names {
@@ -290,7 +290,7 @@ async fn all_of_whom_something_is_remembered_are_listed() {
 }
 
 #[tokio::test]
-async fn why_a_container_stopped_is_kept_until_the_user_is_deleted_or_removed() {
+async fn the_note_why_a_container_stopped_is_kept_until_the_user_is_deleted_or_removed() {
     let (code, stopped_at) = (ReasonCode::OutOfMemory, Some("2026-11-27T00:00:00Z".to_owned()));
     let reason = Reason { code, message: "x".to_owned(), hint: "", stopped_at, exit_code: Some(137) };
     let status = Status { state: State::Failed, phase: None, ready: false, reason: Some(reason) };
@@ -322,7 +322,7 @@ async fn giving_up_at_any_point_leaves_no_lock_and_no_queue() {
         }
         drop(held);
         world.assert_idle().await;
-        // While the lock is being taken: one poll starts that, and dropping the future abandons it.
+        // While it takes the lock: one poll starts that, and dropping the future gives it up.
         {
             let user = user();
             let mut acquiring = world.two.acquire(&user, LONG);

@@ -1,4 +1,4 @@
-//! What is kept of the whole fleet, as every ledger keeps it.
+//! Data of the whole fleet, in every ledger.
 
 use super::*;
 use crate::domain::DirectorySize;
@@ -9,7 +9,7 @@ fn sized(id: &str, bytes: u64) -> (UserId, DirectorySize) {
 }
 
 #[tokio::test]
-async fn sizes_are_those_that_were_kept_last_for_every_replica() {
+async fn every_replica_reads_the_sizes_that_were_written_last() {
     for World { one, two, kind: _kind, .. } in World::all().await {
         assert_eq!(two.sizes().await.unwrap(), BTreeMap::new());
         one.keep_sizes(BTreeMap::from([sized("alice", 1), sized("bob", 2)])).await.unwrap();
@@ -19,9 +19,9 @@ async fn sizes_are_those_that_were_kept_last_for_every_replica() {
     }
 }
 
-/// A sign-in's bound of 256 KiB is none of these: ten thousand users take more.
+/// A sign-in's limit of 256 KiB does not apply here: ten thousand users need more.
 #[tokio::test]
-async fn sizes_of_a_large_fleet_are_kept_whole() {
+async fn sizes_of_a_large_fleet_are_stored_completely() {
     for World { one, two, kind: _kind, .. } in World::all().await {
         let all: BTreeMap<_, _> = (0..10_000).map(|number| sized(&format!("user-{number}"), number)).collect();
         one.keep_sizes(all.clone()).await.unwrap();
@@ -30,7 +30,7 @@ async fn sizes_of_a_large_fleet_are_kept_whole() {
 }
 
 #[tokio::test]
-async fn sizes_that_another_version_wrote_are_none() {
+async fn sizes_of_another_version_are_ignored() {
     let World { one, kind, .. } = World::on_files().await;
     let Kind::Files { root, .. } = &kind else { unreachable!() };
     for text in ["{\"version\":2,\"sizes\":[]}", "{\"version\":1,\"sizes\":{\"alice\":{\"by", ""] {
@@ -39,9 +39,9 @@ async fn sizes_that_another_version_wrote_are_none() {
     }
 }
 
-/// As many as a fleet may leave behind at once: what is not kept whole would never be old enough to go.
+/// As many as a fleet may leave at once: if some were not stored, those resources would never be old enough to be removed.
 #[tokio::test]
-async fn since_when_things_belong_to_nobody_is_kept_whole_of_a_large_fleet() {
+async fn the_ages_of_left_over_resources_of_a_large_fleet_are_stored_completely() {
     for World { one, two, kind: _kind, .. } in World::all().await {
         let since = Timestamp::from_second(1_764_000_000).unwrap();
         let all: BTreeMap<String, Timestamp> =

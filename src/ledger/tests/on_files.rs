@@ -1,4 +1,4 @@
-//! What the ledger on files promises besides: names, links, processes, and a store that fails.
+//! Additional guarantees of the ledger on files: names, links, processes, and a store that fails.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -22,14 +22,14 @@ fn lock_path(root: &Path) -> PathBuf {
     root.join(".provisioner/locks/u.lock")
 }
 
-/// Incident 25: a lock on a file that somebody replaced is no lock.
+/// Incident 25: a lock on a file that somebody replaced is useless.
 #[tokio::test]
 async fn a_lock_file_without_its_name_does_not_count() {
     let root = tempfile::tempdir().unwrap();
     let ledger = ledger(root.path()).await;
     drop(ledger.acquire(&user(), AT_ONCE).await.unwrap());
     let nameless = fs::File::options().read(true).write(true).open(lock_path(root.path())).unwrap();
-    // It is let go by a thread of its own.
+    // Another thread releases it.
     while rustix::fs::flock(&nameless, FlockOperation::NonBlockingLockExclusive).is_err() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -54,9 +54,9 @@ async fn lock_files_are_private_and_a_link_in_their_place_is_refused() {
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "could not open .provisioner/locks/u.lock");
 }
 
-/// Unmounted, the mount point is an empty directory: a lock in it would exclude no other replica.
+/// Without the file system, the mount point is an empty directory: a lock in it would exclude no other replica.
 #[tokio::test]
-async fn an_unmounted_file_system_locks_nobody() {
+async fn no_lock_is_taken_while_the_file_system_is_not_mounted() {
     let root = tempfile::tempdir().unwrap();
     let ledger = ledger(root.path()).await;
     fs::rename(root.path().join(".provisioner"), root.path().join("unmounted")).unwrap();
@@ -65,7 +65,7 @@ async fn an_unmounted_file_system_locks_nobody() {
     assert!(!root.path().join(".provisioner").exists());
 }
 
-/// The path has to lead to the very file that is locked.
+/// The path must lead to the locked file.
 #[tokio::test]
 async fn a_lock_file_that_was_replaced_or_removed_under_its_holder_is_lost() {
     for replaced in [true, false] {
@@ -78,7 +78,7 @@ async fn a_lock_file_that_was_replaced_or_removed_under_its_holder_is_lost() {
         if replaced {
             fs::write(lock_path(root.path()), content).unwrap();
         }
-        // A look of before is believed for a while.
+        // An earlier check is trusted for some time.
         held.verify().await.unwrap();
         world.pass(VERIFIED_FOR);
         assert!(is_lost(held.verify().await));
@@ -87,15 +87,15 @@ async fn a_lock_file_that_was_replaced_or_removed_under_its_holder_is_lost() {
     }
 }
 
-/// Stopped between locking the file and writing to it whose it is, it must not take the lock back with that.
+/// A holder that is stopped between locking the file and writing its mark must not take the lock back with that write.
 #[tokio::test(start_paused = true)]
-async fn a_holder_that_was_overtaken_before_it_had_announced_itself_is_lost_and_the_other_is_not() {
+async fn a_holder_that_is_overtaken_before_its_first_write_loses_and_the_other_does_not() {
     let world = World::on_files().await;
-    // One poll starts the acquisition; its first write has not begun when the time has passed.
+    // The lock is taken, but its first write has not begun when the time has passed.
     let stopped = world.one.acquire(&user(), AT_ONCE).await.unwrap();
     world.pass(VERIFIED_FOR);
     world.lose_lease();
-    // On another thread: as long as this one waits for it, nothing of the first one goes on.
+    // On another thread: while this one waits for it, the first replica makes no progress.
     let overtake = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -109,9 +109,9 @@ async fn a_holder_that_was_overtaken_before_it_had_announced_itself_is_lost_and_
     other.verify().await.unwrap();
 }
 
-/// Work that began under a lock keeps it, however long it hangs and although nobody waits for it any more.
+/// Work that began under a lock keeps the lock while it hangs, even if nobody waits for it any more.
 #[tokio::test]
-async fn a_lock_is_held_as_long_as_work_goes_on_under_it() {
+async fn a_lock_is_held_as_long_as_work_under_it_continues() {
     let root = tempfile::tempdir().unwrap();
     let ledger = ledger(root.path()).await;
     let files = Files::new(root.path(), Metrics::default()).unwrap();
@@ -129,9 +129,9 @@ async fn a_lock_is_held_as_long_as_work_goes_on_under_it() {
     ledger.acquire(&user(), LONG).await.unwrap();
 }
 
-/// A kill in the middle of a write once left a line that wedged the user until somebody edited the file.
+/// A kill in the middle of a write once left a line that blocked the user until somebody edited the file.
 #[tokio::test]
-async fn a_former_lock_file_is_read_and_wedges_nobody() {
+async fn a_lock_file_in_the_old_format_is_read_and_blocks_nobody() {
     let root = tempfile::tempdir().unwrap();
     let ledger = ledger(root.path()).await;
     let arn = "arn:aws:ecs:eu-west-1:123456789012:task-definition/openclaw-dev-user:990";
@@ -143,9 +143,9 @@ async fn a_former_lock_file_is_read_and_wedges_nobody() {
     assert_eq!(ledger.read(&user()).await.unwrap(), Some(revisions(&["b"])));
 }
 
-/// Incident 31, between processes; and the kernel lets go for a process that is killed.
+/// Incident 31, between processes; the kernel releases the lock of a killed process.
 #[tokio::test]
-async fn another_process_is_excluded_and_a_killed_one_lets_go() {
+async fn another_process_is_excluded_and_a_killed_one_releases_the_lock() {
     let root = tempfile::tempdir().unwrap();
     let ledger = ledger(root.path()).await;
     let mut child = Command::new(std::env::current_exe().unwrap())
@@ -163,7 +163,7 @@ async fn another_process_is_excluded_and_a_killed_one_lets_go() {
     assert!(!ledger.acquire(&user(), LONG).await.unwrap().is_new());
 }
 
-/// Within whichever crate these files are compiled.
+/// The name of the child's test, in any crate that compiles this file.
 fn child_test_name() -> String {
     let (_, module) = module_path!().split_once("::").unwrap();
     format!("{module}::the_other_process")
@@ -179,6 +179,6 @@ async fn the_other_process() {
     let held = ledger.acquire(&user(), AT_ONCE).await.unwrap();
     held.verify().await.unwrap();
     println!("the child holds the lock");
-    // Ends when the parent does, should it forget to kill us.
+    // Ends with the parent, in case it does not kill this process.
     std::io::stdin().lock().read_line(&mut String::new()).unwrap();
 }

@@ -1,4 +1,4 @@
-//! What every ledger promises of accepted work, and what the one on files promises besides.
+//! The guarantees of every ledger for accepted work, and the additional guarantees of the ledger on files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -28,7 +28,7 @@ fn listed(is_pending: bool) -> Vec<Listed> {
 }
 
 #[tokio::test]
-async fn what_was_accepted_is_found_by_every_replica_and_taken_up_by_the_next_holder_with_its_sign_in() {
+async fn accepted_work_and_its_sign_in_are_found_by_the_next_holder_on_any_replica() {
     for World { one, two, kind: _kind, .. } in World::all().await {
         let held = one.acquire(&user(), AT_ONCE).await.unwrap();
         let slot = held.pending();
@@ -45,7 +45,7 @@ async fn what_was_accepted_is_found_by_every_replica_and_taken_up_by_the_next_ho
 }
 
 #[tokio::test]
-async fn the_last_that_was_written_counts_and_a_record_is_not_touched_by_it() {
+async fn the_last_written_work_counts_and_does_not_change_the_record() {
     for World { one, two, kind: _kind, .. } in World::all().await {
         let mut held = one.acquire(&user(), AT_ONCE).await.unwrap();
         let slot = held.pending();
@@ -66,7 +66,7 @@ async fn the_last_that_was_written_counts_and_a_record_is_not_touched_by_it() {
 }
 
 #[tokio::test]
-async fn how_work_ended_is_told_until_other_work_is_accepted_or_the_user_is_removed() {
+async fn the_reason_why_work_ended_stays_until_new_work_is_accepted_or_the_user_removed() {
     for World { one, two, kind: _kind, .. } in World::all().await {
         let held = one.acquire(&user(), AT_ONCE).await.unwrap();
         let slot = held.pending();
@@ -87,7 +87,7 @@ async fn how_work_ended_is_told_until_other_work_is_accepted_or_the_user_is_remo
 }
 
 #[tokio::test]
-async fn whoever_lost_the_user_changes_nothing_of_what_is_pending() {
+async fn a_holder_that_lost_the_user_cannot_change_the_pending_work() {
     for world in World::all().await {
         let stopped = world.one.acquire(&user(), AT_ONCE).await.unwrap();
         let slot = stopped.pending();
@@ -104,9 +104,9 @@ async fn whoever_lost_the_user_changes_nothing_of_what_is_pending() {
 }
 
 #[tokio::test]
-async fn a_holder_hears_once_what_it_is_asked_for_and_nobody_after_it_does() {
+async fn a_holder_receives_a_request_once_and_later_holders_do_not() {
     for World { one, two, kind: _kind, .. } in World::all().await {
-        // Of nobody there is nothing to ask.
+        // Without a holder, a request has no effect.
         two.ask(&user(), Ask::Cancel).await.unwrap();
         let held = one.acquire(&user(), AT_ONCE).await.unwrap();
         held.verify().await.unwrap();
@@ -136,7 +136,7 @@ fn nothing_pending_is_ever_printed() {
     assert!(!shown.contains("secret") && !shown.contains("words"), "{shown}");
 }
 
-/// On files from here on.
+/// The ledger on files, for the tests below.
 struct OnFiles {
     world: World,
 }
@@ -164,7 +164,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_sign_in_is_a_private_file_beyond_every_tenants_root_and_goes_with_what_names_it() {
+async fn a_sign_in_is_a_private_file_that_is_removed_with_the_work_that_names_it() {
     let files = OnFiles::new().await;
     let held = files.world.one.acquire(&user(), AT_ONCE).await.unwrap();
     let slot = held.pending();
@@ -175,7 +175,7 @@ async fn a_sign_in_is_a_private_file_beyond_every_tenants_root_and_goes_with_wha
     let content = |name: &str| fs::read_to_string(files.directory().join(name)).unwrap();
     assert_eq!(content(&sign_in), "the secret");
     assert!(!content("u.pending").contains("the secret"));
-    // The same again is not written again, and another one replaces it.
+    // The same sign-in is not written again, and another one replaces it.
     slot.write(&pending("b", Some("the secret"))).await.unwrap();
     assert_eq!(files.names(), [sign_in.clone(), "u.pending".to_owned()]);
     slot.write(&pending("c", Some("another"))).await.unwrap();
@@ -194,24 +194,24 @@ async fn a_sign_in_is_a_private_file_beyond_every_tenants_root_and_goes_with_wha
     assert_eq!(files.names(), Vec::<String>::new());
 }
 
-/// Killed at any point of a write, what was pending before is pending, or what is pending after; and what is left beside it
-/// is removed by whoever takes the user up.
+/// After a kill at any point of a write, either the old or the new work is pending. The next holder removes the files that
+/// are left.
 #[tokio::test]
-async fn what_a_kill_leaves_is_found_and_removed() {
+async fn files_that_a_kill_leaves_are_found_and_removed() {
     let files = OnFiles::new().await;
     let held = files.world.one.acquire(&user(), AT_ONCE).await.unwrap();
     held.pending().write(&pending("a", Some("the secret"))).await.unwrap();
-    // Before what names it was written.
+    // Killed before the file that names the sign-in was written.
     fs::write(files.directory().join("u.0123456789abcdef.sign-in"), "left").unwrap();
     assert_eq!(files.world.two.list_noted().await.unwrap(), listed(true));
     assert_eq!(told(held.pending().read().await.unwrap()), was("a", Some("the secret")));
     assert_eq!(files.names().len(), 2);
-    // Nothing pending names it.
+    // No pending work names it.
     fs::remove_file(files.directory().join("u.pending")).unwrap();
     assert_eq!(files.world.two.list_noted().await.unwrap(), listed(true));
     assert_eq!(told(held.pending().read().await.unwrap()), None);
     assert_eq!((files.names(), files.world.two.list_noted().await.unwrap()), (vec![], vec![]));
-    // A write that was cut short: left alone while it may go on, and removed once it is old.
+    // An unfinished write: it stays while it may still continue, and is removed when it is old.
     let temporary = files.directory().join(".provisioner-0123456789abcdef.tmp");
     fs::write(&temporary, "half of a secret").unwrap();
     files.world.two.list_noted().await.unwrap();
@@ -221,7 +221,7 @@ async fn what_a_kill_leaves_is_found_and_removed() {
     files.world.two.ask(&user(), Ask::Yield).await.unwrap();
     files.world.two.list_noted().await.unwrap();
     assert!(!temporary.exists());
-    // So is what nobody heard.
+    // So is a request that nobody received.
     let ask = files.directory().join("u.ask");
     assert!(ask.exists());
     fs::File::options().write(true).open(&ask).unwrap().set_modified(long_ago).unwrap();
@@ -229,9 +229,9 @@ async fn what_a_kill_leaves_is_found_and_removed() {
     assert!(!ask.exists());
 }
 
-/// An operator removed it, say: what a caller was told to come is still to come.
+/// For example after an operator removed the lock file: the work that a caller was promised is still done.
 #[tokio::test]
-async fn what_was_accepted_is_found_also_where_the_lock_file_is_lost() {
+async fn accepted_work_is_found_even_if_the_lock_file_is_lost() {
     let files = OnFiles::new().await;
     let held = files.world.one.acquire(&user(), AT_ONCE).await.unwrap();
     held.pending().write(&pending("a", Some("the secret"))).await.unwrap();
@@ -248,7 +248,7 @@ async fn what_was_accepted_is_found_also_where_the_lock_file_is_lost() {
 }
 
 #[tokio::test]
-async fn what_a_later_version_accepted_is_left_alone_and_members_of_no_meaning_are_tolerated() {
+async fn work_of_a_later_version_is_not_changed_and_unknown_members_are_ignored() {
     let files = OnFiles::new().await;
     let held = files.world.one.acquire(&user(), AT_ONCE).await.unwrap();
     let slot = held.pending();
@@ -263,13 +263,13 @@ async fn what_a_later_version_accepted_is_left_alone_and_members_of_no_meaning_a
         assert_eq!(files.world.two.noted(&user()).await.unwrap(), Some(Noted::NotUnderstood));
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
-    // A cancel gets the user out of it.
+    // A cancel removes it.
     slot.clear().await.unwrap();
     assert_eq!(files.names(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn other_names_in_the_directory_are_nobodys_work() {
+async fn other_files_in_the_directory_are_ignored() {
     let files = OnFiles::new().await;
     for name in ["u.ask", "u.other", "no user.pending", ".pending", "pending"] {
         fs::write(files.directory().join(name), "").unwrap();
