@@ -1,5 +1,5 @@
-//! Every request to AWS, repeated ones included, is counted, logged and traced here. The SDK repeats a throttled request
-//! by itself, so whoever only sees its last answer does not see that AWS asks to slow down.
+//! Counts, logs and traces every request to AWS, including repeated ones. The SDK repeats a throttled request by itself, so
+//! its last answer alone does not show that AWS asks to slow down.
 
 use std::sync::Arc;
 
@@ -20,20 +20,20 @@ use tracing::field::Empty;
 use super::error::{ErrorKind, Fenced, kind_of, request_id_in};
 use crate::metrics::Metrics;
 
-/// Whether a call that changes something may be sent now.
+/// Returns whether a call that changes something may be sent now.
 pub type MaySend = Arc<dyn Fn() -> bool + Send + Sync>;
 
 tokio::task_local! {
     static MAY_SEND: MaySend;
 }
 
-/// Runs `work`, and sends no call of its that changes something unless `may_send` says so at that moment: for work under a
-/// lock that may be lost while a call waits for its turn, for a connection or to be repeated.
+/// Runs `work`. Its calls that change something are sent only if `may_send` returns true at that moment. For work under a
+/// lock, which may be lost while a call waits for its turn, for a connection or to be repeated.
 pub async fn fenced<T>(may_send: MaySend, work: impl Future<Output = T>) -> T {
     MAY_SEND.scope(may_send, work).await
 }
 
-/// Whether a call of that name changes nothing.
+/// Whether a call of that name only reads.
 fn only_reads(name: &str) -> bool {
     ["Describe", "List", "Get", "BatchGet"].iter().any(|verb| name.starts_with(verb))
 }
@@ -71,7 +71,7 @@ impl Intercept for Attempts {
         Ok(())
     }
 
-    // Runs also when an attempt timed out, and then there is no response.
+    // Runs even when an attempt timed out; then there is no response.
     fn read_after_attempt(
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
@@ -89,7 +89,7 @@ impl Intercept for Attempts {
         let (aws_code, aws_request_id) = (answer.code.as_str(), context.response().and_then(request_id_in));
         span.record("aws_code", aws_code).record("aws_request_id", aws_request_id);
         let elapsed_ms = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        // Never AWS's message, which may repeat what was sent.
+        // Never log AWS's message, which may repeat the content of the request.
         if failed {
             tracing::info!(aws_action = action, aws_code, aws_request_id, attempt, elapsed_ms, "an AWS call failed");
         } else {
@@ -101,7 +101,7 @@ impl Intercept for Attempts {
     }
 }
 
-/// An attempt under way.
+/// A running attempt.
 #[derive(Debug)]
 struct Sent {
     action: String,
@@ -114,7 +114,7 @@ impl Storable for Sent {
     type Storer = StoreReplace<Self>;
 }
 
-/// The API action as IAM writes it, and as [`super::AwsError::operation`] does.
+/// The API action in the form of IAM and of [`super::AwsError::operation`].
 fn action(call: &Metadata) -> String {
     let service = match call.service() {
         "EFS" => "elasticfilesystem".to_owned(),
@@ -149,8 +149,8 @@ impl AttemptResult {
     }
 }
 
-/// `ThrottlingException` of `com.amazonaws.ecs#ThrottlingException:http://…`; what is no name is none, because it
-/// becomes a label.
+/// The name in an error type: `ThrottlingException` of `com.amazonaws.ecs#ThrottlingException:http://…`. It becomes a label,
+/// so anything but a plain name gives `None`.
 fn bare(written: &str) -> Option<&str> {
     let name = written.rsplit('#').next()?.split(':').next()?.trim();
     let sane = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._".contains(&b));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_code_is_read_from_the_header_or_the_body_and_says_whether_it_is_throttling() {
+    fn the_code_is_read_from_the_header_or_the_body_and_throttling_is_recognised() {
         let cases = [
             (answer(400, None, r#"{"__type":"com.amazonaws.ecs#ThrottlingException"}"#), "ThrottlingException", true),
             (answer(429, Some("ThrottlingException:http://internal/"), "{}"), "ThrottlingException", true),

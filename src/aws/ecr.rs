@@ -1,4 +1,4 @@
-//! Whether an image exists, before a task definition names it.
+//! Checks that an image exists before a task definition names it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,20 +12,20 @@ use super::attempts::Attempts;
 use super::{AwsError, ErrorKind};
 use crate::domain::{EcrImage, EcrReference};
 
-/// How long a found image is believed to be there: a fleet that is provisioned at once asks once. That an image is
-/// missing is never remembered, so that pushing it mends the next call.
+/// How long a found image is remembered, so that provisioning a whole fleet asks ECR once. A missing image is never
+/// remembered, so that the next call succeeds after it is pushed.
 const BELIEVED_FOR: Duration = Duration::from_secs(60);
 
-/// What ECR knows of an image.
+/// The result of looking an image up in ECR.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageLookup {
-    /// It is there.
+    /// The image exists.
     Found,
-    /// The repository is there, the image is not.
+    /// The repository exists, but not the image.
     NoImage,
-    /// There is no such repository.
+    /// The repository does not exist.
     NoRepository,
-    /// This service may not look; whether the tasks may pull is another question.
+    /// This service has no permission to look; tasks may still have permission to pull.
     NotAllowed,
 }
 
@@ -42,7 +42,7 @@ impl Ecr {
         Self { config, answers: Arc::default() }
     }
 
-    /// Looks an image up, in the registry's own region; one that was found is believed for 60 s.
+    /// Looks an image up, in the registry's own region; a found image is remembered for 60 s.
     ///
     /// # Errors
     /// When ECR gives no usable answer.

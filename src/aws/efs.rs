@@ -9,7 +9,7 @@ use super::AwsError;
 use super::attempts::Attempts;
 use super::error::STILL_BEING_DELETED;
 
-/// Access points on one page; EFS names no maximum, and 100 is the default (API reference, DescribeAccessPoints).
+/// Access points on one page; EFS documents no maximum, and 100 is the default (API reference, DescribeAccessPoints).
 const LISTED: i32 = 1_000;
 
 /// EFS, as far as the service uses it.
@@ -18,7 +18,7 @@ pub struct Efs {
     client: aws_sdk_efs::Client,
 }
 
-/// Who owns what is written through an access point.
+/// Owner of files that are written through an access point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PosixOwner {
     /// User id.
@@ -32,26 +32,26 @@ pub struct PosixOwner {
 pub struct AccessPoint {
     /// File system.
     pub file_system_id: String,
-    /// Deterministic, so that a repeated call finds the first one's access point (incident 20).
+    /// Idempotency token. It is deterministic, so that a repeated call finds the first call's access point (incident 20).
     pub client_token: String,
     /// Its root directory.
     pub path: String,
-    /// Its POSIX user, and the owner of the directory if EFS has to make it.
+    /// Its POSIX user, and the owner of the directory if EFS has to create it.
     pub owner: PosixOwner,
-    /// Octal mode of the directory if EFS has to make it.
+    /// Octal mode of the directory if EFS has to create it.
     pub permissions: String,
-    /// Key and value.
+    /// Tags: key and value.
     pub tags: Vec<(String, String)>,
 }
 
-/// An access point that there is.
+/// An existing access point.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FoundAccessPoint {
-    /// `fsap-…`: whoever knows it may be able to mount it.
+    /// `fsap-…`. Secret: with the id, somebody may be able to mount it.
     pub id: String,
     /// Its root directory.
     pub path: String,
-    /// Key and value.
+    /// Tags: key and value.
     pub tags: Vec<(String, String)>,
 }
 
@@ -67,14 +67,14 @@ impl Efs {
         Self { client: aws_sdk_efs::Client::from_conf(config) }
     }
 
-    /// Creates the access point, or finds the one that the same token made. Returns its id.
+    /// Creates the access point, or finds the one that was created with the same token. Returns its id.
     ///
     /// # Errors
-    /// Also when the one that was found has another path or POSIX user than asked for.
+    /// When the call fails, or the access point that was found has another path or POSIX user.
     pub async fn ensure_access_point(&self, wanted: &AccessPoint) -> Result<String, AwsError> {
         const OPERATION: &str = "elasticfilesystem:CreateAccessPoint";
         match self.create(wanted).await {
-            // A repeated token may also answer 200, with what the first call made.
+            // For a repeated token EFS may also answer 200, with the first call's access point.
             Ok(made) => {
                 check(OPERATION, made.root_directory(), made.posix_user(), wanted)?;
                 made.access_point_id.ok_or_else(|| AwsError::malformed(OPERATION, "has no AccessPointId"))
@@ -125,7 +125,7 @@ impl Efs {
         const OPERATION: &str = "elasticfilesystem:DescribeAccessPoints";
         let answer = self.client.describe_access_points().access_point_id(id).send().await;
         let answer = match answer {
-            // It was there a moment ago, for CreateAccessPoint: it is not seen yet, or has just gone.
+            // CreateAccessPoint found it a moment ago: it is not visible yet, or was just deleted.
             Err(error) if error.as_service_error().is_some_and(|error| error.is_access_point_not_found()) => {
                 return Err(AwsError::malformed(OPERATION, STILL_BEING_DELETED));
             }
@@ -140,10 +140,10 @@ impl Efs {
         check(OPERATION, found.root_directory(), found.posix_user(), wanted)
     }
 
-    /// How many access points a file system has, those that are being deleted included.
+    /// The number of access points of a file system, including those that are being deleted.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn count_access_points(&self, file_system_id: &str) -> Result<u32, AwsError> {
         let (mut count, mut page) = (0_usize, None);
         loop {
@@ -161,7 +161,7 @@ impl Efs {
     /// The access points of a file system that are not being deleted.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn access_points(&self, file_system_id: &str) -> Result<Vec<FoundAccessPoint>, AwsError> {
         const OPERATION: &str = "elasticfilesystem:DescribeAccessPoints";
         let (mut found, mut page) = (Vec::new(), None);
@@ -184,10 +184,10 @@ impl Efs {
         }
     }
 
-    /// Whether an access point is gone: until then its token finds it, and a task that mounts it does not start.
+    /// Whether an access point is deleted. Until then its token still finds it, and a task that mounts it does not start.
     ///
     /// # Errors
-    /// Any other answer of AWS.
+    /// Any other failure of the call.
     pub async fn is_access_point_gone(&self, id: &str) -> Result<bool, AwsError> {
         match self.client.describe_access_points().access_point_id(id).send().await {
             Ok(answer) => Ok(answer.access_points().is_empty()),
@@ -196,10 +196,10 @@ impl Efs {
         }
     }
 
-    /// Deletes an access point; one that is gone already is as good.
+    /// Deletes an access point; an already deleted one is success.
     ///
     /// # Errors
-    /// Any other answer of AWS.
+    /// Any other failure of the call.
     pub async fn delete_access_point(&self, id: &str) -> Result<(), AwsError> {
         match self.client.delete_access_point().access_point_id(id).send().await {
             Ok(_) => Ok(()),
@@ -209,7 +209,8 @@ impl Efs {
     }
 }
 
-/// A token can outlive a change of settings, and an access point cannot be changed: compare before trusting it.
+/// Compares an existing access point with the wanted one: a token stays the same after a change of settings, and an access
+/// point cannot be changed.
 fn check(
     operation: &'static str,
     root: Option<&RootDirectory>,

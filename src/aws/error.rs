@@ -1,4 +1,4 @@
-//! AWS errors, sorted by what a caller can do about them.
+//! AWS errors, sorted by what a caller can do.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,9 +10,9 @@ use thiserror::Error;
 use super::NotInTime;
 use crate::domain::{hide_access_points, with_causes};
 
-/// An attempt that was not sent.
+/// The error of an attempt that was not sent, because its lock is not verified.
 #[derive(Debug, Error)]
-#[error("the lock under which the call is made has to be looked at first")]
+#[error("the lock under which the call is made must be verified first")]
 pub(super) struct Fenced;
 
 /// A failed AWS call.
@@ -28,7 +28,7 @@ pub struct AwsError {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// What kind of failure it is.
+/// Kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// AWS asks to slow down.
@@ -37,7 +37,7 @@ pub enum ErrorKind {
     Quota,
     /// Credentials are missing, expired or not allowed to do this.
     Denied,
-    /// AWS answered with a failure of its own, or there are credentials to fetch and whoever has them failed.
+    /// AWS answered with an internal failure, or the source of the credentials failed.
     Unavailable,
     /// No connection could be opened: the request was not sent, at least not by the last attempt.
     Unreachable,
@@ -47,7 +47,7 @@ pub enum ErrorKind {
     NotSent,
     /// AWS understood the call and refused it.
     Refused,
-    /// It was not sent, or not again: the lock under which it is made has to be looked at first.
+    /// The call was not sent, or not again: its lock must be verified first.
     Fenced,
 }
 
@@ -69,7 +69,7 @@ impl AwsError {
                 message = Some(format!("{NOT_IMPLEMENTED} ({told})"));
                 ErrorKind::Refused
             }
-            // An answer came, so that much is known; what it was to say, and whether it took effect, is not.
+            // An answer came, but its content, and whether the call took effect, are unknown.
             SdkError::ServiceError(_) | SdkError::ResponseError(_)
                 if response.is_none_or(|response| response.status().is_success()) =>
             {
@@ -78,7 +78,7 @@ impl AwsError {
             }
             SdkError::ServiceError(_) | SdkError::ResponseError(_) => {
                 if code.is_none() && message.is_none() {
-                    // A proxy, most often.
+                    // Most often the answer of a proxy.
                     let status = status.unwrap_or_default();
                     message = Some(format!("the answer was HTTP {status}, with no error of AWS in it"));
                 }
@@ -91,7 +91,7 @@ impl AwsError {
                 message = Some("the credentials could not be fetched, so nothing was sent".to_owned());
                 ErrorKind::Unavailable
             }
-            // Nothing was sent, or what was sent could not be built: mostly missing credentials.
+            // Nothing was sent, or the request could not be built: mostly missing credentials.
             SdkError::ConstructionFailure(_) => ErrorKind::Denied,
             SdkError::DispatchFailure(_) if is_without_credentials(&error, &["credentials", "identity"]) => {
                 ErrorKind::Denied
@@ -99,23 +99,23 @@ impl AwsError {
             SdkError::DispatchFailure(_) if is_unconnected(&error) => ErrorKind::Unreachable,
             _ => ErrorKind::Unanswered,
         };
-        // Refusals quote the ARN of what was refused.
+        // Refusals quote ARNs.
         let message = message.map(|message| hide_access_points(&message));
         Self { operation, kind, code, message, request_id, source: Some(Box::new(error)) }
     }
 
-    /// An answer that does not hold what AWS documents.
+    /// The error for an answer that lacks something that AWS documents.
     pub(super) fn malformed(operation: &'static str, problem: &str) -> Self {
         let message = Some(format!("the answer {problem}"));
         Self { operation, kind: ErrorKind::Unavailable, code: None, message, request_id: None, source: None }
     }
 
-    /// AWS answered, but what it holds cannot be used, now or later.
+    /// The error for an answer that cannot be used, now or later.
     pub(super) fn unusable(operation: &'static str, problem: &str) -> Self {
         Self { kind: ErrorKind::Refused, ..Self::malformed(operation, problem) }
     }
 
-    /// A call whose turn did not come in time.
+    /// The error of a call whose turn did not come in time.
     pub(super) fn not_sent(operation: &'static str, late: NotInTime) -> Self {
         let message = Some(format!("it was not sent: {late}"));
         Self { operation, kind: ErrorKind::NotSent, code: None, message, request_id: None, source: None }
@@ -127,7 +127,7 @@ impl AwsError {
         self.operation
     }
 
-    /// What kind of failure it is.
+    /// The kind of failure.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         self.kind
@@ -167,43 +167,43 @@ impl AwsError {
         self.message.as_deref().is_some_and(|message| message.to_lowercase().contains(&words.to_lowercase()))
     }
 
-    /// RegisterTaskDefinition met too many others in the same family.
+    /// Whether RegisterTaskDefinition was refused because of too many concurrent ones in the same family.
     pub(super) fn is_too_many_registrations(&self) -> bool {
         self.says(TOO_MANY_REGISTRATIONS)
     }
 
-    /// CreateService met a service of that name. The code depends on who answers (`InvalidParameterException` or
-    /// `ClientException`), so the words decide.
+    /// Whether CreateService found an existing service of that name. The code is not always the same
+    /// (`InvalidParameterException` or `ClientException`), so the message decides.
     #[must_use]
     pub fn is_service_conflict(&self) -> bool {
         self.says("not idempotent") || self.says("already exists") || self.is_draining()
     }
 
-    /// CreateService met a service of that name whose tasks are still stopping.
+    /// Whether CreateService found a service of that name whose tasks are still stopping.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.says("still draining")
     }
 
-    /// The service is not there, or not any more.
+    /// Whether the service does not exist, or no longer.
     #[must_use]
     pub fn is_service_gone(&self) -> bool {
         self.is("ServiceNotFoundException") || self.is("ServiceNotActiveException")
     }
 
-    /// The endpoint has no such action: an emulator, or a Region that is behind. Asking again changes nothing.
+    /// Whether the endpoint lacks the action: an emulator, or a Region that does not have it yet. Trying again changes nothing.
     #[must_use]
     pub fn is_not_implemented(&self) -> bool {
         self.says(NOT_IMPLEMENTED)
     }
 
-    /// The access point that the token finds is still being deleted, and is gone in a moment.
+    /// Whether the access point that the token finds is still being deleted; it will soon be gone.
     #[must_use]
     pub fn is_being_deleted(&self) -> bool {
         self.says(STILL_BEING_DELETED)
     }
 
-    /// The first service of an account makes ECS's service-linked role, and may meet one that cannot be assumed yet.
+    /// Whether ECS's service-linked role cannot be assumed yet: the first service of an account creates it.
     #[must_use]
     pub fn is_linked_role_missing(&self) -> bool {
         self.says("service linked role") || self.says("service-linked role")
@@ -222,7 +222,7 @@ impl AwsError {
             && ["unable to describe", "not exist", "not found"].iter().any(|words| self.says(words))
     }
 
-    /// The task definition was deregistered between two calls.
+    /// Whether the task definition was deregistered between two calls.
     #[must_use]
     pub fn is_definition_inactive(&self) -> bool {
         self.says("inactive") && self.says("definition")
@@ -231,7 +231,7 @@ impl AwsError {
     fn summary(&self) -> String {
         let message = self.message.clone().unwrap_or_default();
         match (self.kind, &self.code) {
-            (ErrorKind::Fenced, _) => "it was not sent: the user's lock has to be looked at first".to_owned(),
+            (ErrorKind::Fenced, _) => "it was not sent: the user's lock must be verified first".to_owned(),
             (ErrorKind::Unanswered, _) => "no answer came, so it may have taken effect".to_owned(),
             (ErrorKind::Unreachable, _) => "no connection to AWS could be opened".to_owned(),
             (_, Some(code)) => format!("{code}: {message}"),
@@ -241,7 +241,7 @@ impl AwsError {
     }
 }
 
-/// Without the source: the SDK's own error shows whole responses, and with them users' variables.
+/// Debug output without the source: the SDK's own error shows whole responses, which contain users' variables.
 impl fmt::Debug for AwsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { operation, kind, code, message, request_id, source: _ } = self;
@@ -255,7 +255,7 @@ impl fmt::Debug for AwsError {
     }
 }
 
-/// AWS's request id, in whichever header the service puts it.
+/// AWS's request id, from the header that the service uses.
 pub(super) fn request_id_in(response: &HttpResponse) -> Option<&str> {
     ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|name| response.headers().get(*name))
 }
@@ -271,13 +271,13 @@ fn is_fenced(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-/// How [`super::Efs`] says that an access point is `deleting`.
+/// The message of [`super::Efs`] for an access point that is `deleting`.
 pub(super) const STILL_BEING_DELETED: &str = "shows an access point that is still being deleted, or not seen yet";
 
-/// How an answer of an endpoint is told that has no such action.
+/// The message for an endpoint that lacks the action.
 const NOT_IMPLEMENTED: &str = "this endpoint does not implement it";
 
-/// AWS and its emulators each have their own way of saying so; moto answers an HTML page with 500.
+/// Whether the endpoint lacks the action. AWS and each emulator say it in their own way; moto answers 500 with an HTML page.
 fn is_unimplemented(response: &HttpResponse) -> bool {
     const WORDS: [&str; 5] = [
         "NotImplemented",
@@ -290,7 +290,7 @@ fn is_unimplemented(response: &HttpResponse) -> bool {
     response.status().as_u16() == 501 || !response.status().is_success() && WORDS.iter().any(|word| body.contains(word))
 }
 
-/// What the SDK says of a source of credentials that is there and failed, other than of one that is not there
+/// The SDK's messages for a source of credentials that exists but failed; for a missing source it has others
 /// (aws-credential-types, `CredentialsError`).
 const CREDENTIALS_FAILED: &[&str] =
     &["an error occurred while loading credentials", "credentials provider timed out", "unexpected credentials error"];
@@ -300,7 +300,7 @@ fn is_without_credentials(error: &(dyn StdError + 'static), words: &[&str]) -> b
     words.iter().any(|words| told.contains(words))
 }
 
-/// Whether no connection came about. The SDK has no type for it; the causes have.
+/// Whether no connection could be opened. The SDK has no type for it; its causes have.
 fn is_unconnected(error: &(dyn StdError + 'static)) -> bool {
     use std::io::ErrorKind as Io;
     let refused = |cause: &(dyn StdError + 'static)| {
@@ -321,7 +321,7 @@ fn is_unconnected(error: &(dyn StdError + 'static)) -> bool {
     is_without_credentials(error, &WORDS)
 }
 
-/// What ECS says to more registrations in one family at once than it takes. It comes as a plain ClientException, and it passes.
+/// ECS's message for too many registrations in one family at the same time. It comes as a plain ClientException, and passes.
 const TOO_MANY_REGISTRATIONS: &str = "Too many concurrent attempts to create a new revision";
 
 pub(super) fn kind_of(code: Option<&str>, message: Option<&str>, server_fault: bool) -> ErrorKind {
@@ -329,7 +329,7 @@ pub(super) fn kind_of(code: Option<&str>, message: Option<&str>, server_fault: b
         return ErrorKind::Throttled;
     }
     match code.unwrap_or_default() {
-        // Not modelled in ECS, so only the code tells.
+        // ECS's model does not have these errors, so the code decides.
         "ThrottlingException"
         | "Throttling"
         | "ThrottledException"

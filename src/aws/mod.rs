@@ -1,5 +1,5 @@
-//! Thin adapters over the AWS SDK: one file an API area, domain types in and out. No SDK type leaves this folder, and
-//! nothing here decides anything but how to say a call and how to read its answer.
+//! Thin adapters over the AWS SDK: one file per API area, domain types in and out. No SDK type leaves this folder, and the
+//! code here only decides how to make a call and how to read its answer.
 
 mod attempts;
 mod ecr;
@@ -50,21 +50,21 @@ pub struct Aws {
     pub ecs: Ecs,
     /// Access points.
     pub efs: Efs,
-    /// Where infrastructure publishes its coordinates.
+    /// Parameters in which infrastructure publishes its coordinates.
     pub ssm: Ssm,
-    /// Whether an image exists.
+    /// Images.
     pub ecr: Ecr,
     /// Roles of users' own.
     pub iam: Iam,
     /// How much of something this account may have.
     pub quotas: ServiceQuotas,
-    /// Who is calling.
+    /// The identity of the caller.
     pub sts: Sts,
 }
 
 impl Aws {
-    /// Adapters that share one SDK configuration and one limiter, and count into `metrics`. Cheap to clone; the limits
-    /// hold across clones.
+    /// Creates adapters that share one SDK configuration and one limiter, and count in `metrics`. Cheap to clone; clones
+    /// share the limits.
     #[must_use]
     pub fn new(config: &SdkConfig, limits: &RateLimits, metrics: &Metrics) -> Self {
         let limiter = Arc::new(Limiter::new(limits, metrics.clone()));

@@ -1,4 +1,4 @@
-//! Service Quotas: how much of something this account may have.
+//! Service Quotas: the quotas of this account.
 
 use aws_config::SdkConfig;
 
@@ -17,16 +17,16 @@ impl ServiceQuotas {
         Self { client: aws_sdk_servicequotas::Client::from_conf(config) }
     }
 
-    /// The value of a quota that is in force in this account and Region. `None` where AWS has none to tell: the default counts
-    /// then (API reference, GetServiceQuota: "NoSuchResourceException").
+    /// The value of a quota in this account and Region. `None` if AWS has no value: then the default is in force
+    /// (API reference, GetServiceQuota: "NoSuchResourceException").
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn in_force(&self, service: &str, code: &str) -> Result<Option<f64>, AwsError> {
         const OPERATION: &str = "servicequotas:GetServiceQuota";
         match self.client.get_service_quota().service_code(service).quota_code(code).send().await {
             Ok(answer) => match answer.quota().and_then(|quota| quota.value()) {
-                // A quota is no negative number, and JSON has no others that are none.
+                // A quota is never negative.
                 Some(value) if value.is_finite() && value >= 0.0 => Ok(Some(value)),
                 _ => Err(AwsError::malformed(OPERATION, "has no value")),
             },

@@ -1,5 +1,5 @@
 //! Task definitions pass through the SDK as raw JSON: read from the bytes of the answer and written as the bytes of
-//! the request. The SDK's types drop every member that they do not know; a clone must not.
+//! the request. The SDK's types drop every member that they do not know, and a clone must keep all of them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,7 +40,7 @@ impl Intercept for CaptureAnswer {
     }
 }
 
-/// Puts `body` in place of what the SDK serialized. It runs before signing, so the signature covers it.
+/// Replaces the body that the SDK serialized by `body`. It runs before signing, so the signature covers the new body.
 pub(super) fn replace_body(request: &mut HttpRequest, body: &Value) {
     let bytes = serde_json::to_vec(body).unwrap_or_default();
     request.headers_mut().insert("content-length", bytes.len().to_string());

@@ -1,4 +1,4 @@
-//! The SDK's configuration: deadlines that the SDK does not set by itself.
+//! The SDK's configuration, with deadlines that the SDK does not set by itself.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::Timeou
 #[cfg(feature = "emulator")]
 use aws_config::{Region, environment::EnvironmentVariableRegionProvider, meta::region::ProvideRegion};
 
-/// Deadlines of one AWS call. The SDK's defaults end with the connect timeout: a connection that accepts and never
-/// answers would hold a request for ever (aws-config 1.13).
+/// Time limits of one AWS call. The SDK's only default is the connect timeout: a connection that accepts and never
+/// answers would block a request for ever (aws-config 1.13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// To open a connection.
@@ -25,7 +25,7 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// The same, in the SDK's words.
+    /// The same as an SDK type.
     #[must_use]
     pub fn to_sdk(self) -> TimeoutConfig {
         TimeoutConfig::builder()
@@ -37,10 +37,10 @@ impl Timeouts {
     }
 }
 
-/// Loads region, credentials and endpoints as every AWS tool does: environment, profile, ECS task role.
+/// Loads region, credentials and endpoints like every AWS tool: environment, profile, ECS task role.
 /// `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>` point it at an emulator.
 pub async fn load(timeouts: Timeouts) -> SdkConfig {
-    // Standard, not adaptive: adaptive puts one limiter over a whole service, so that throttled registrations would
+    // Standard, not adaptive: adaptive uses one limiter for a whole AWS service, so throttled registrations would
     // slow down every describe. The buckets of `Limiter` keep them apart.
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .retry_config(RetryConfig::standard().with_max_attempts(3))

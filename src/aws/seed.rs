@@ -1,11 +1,11 @@
-//! Making what infrastructure would have made, on an emulator: used by `dev` and `dev seed` alone.
+//! Creates on an emulator what infrastructure would create; used only by `dev` and `dev seed`.
 
 use aws_config::SdkConfig;
 use aws_sdk_ssm::types::ParameterType;
 
 use super::AwsError;
 
-/// Creates what a seed consists of, beside task definitions.
+/// Creates the parts of a seed, except task definitions.
 #[derive(Debug, Clone)]
 pub struct Seeder {
     ecs: aws_sdk_ecs::Client,
@@ -24,19 +24,19 @@ impl Seeder {
         }
     }
 
-    /// Creates a cluster; one of that name is as good.
+    /// Creates a cluster; an existing one of that name is success.
     ///
     /// # Errors
-    /// The endpoint's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn cluster(&self, name: &str) -> Result<(), AwsError> {
         let answer = self.ecs.create_cluster().cluster_name(name).send().await;
         answer.map(drop).map_err(|error| AwsError::from_sdk("ecs:CreateCluster", error))
     }
 
-    /// Creates an encrypted file system, or finds the one that the same token made. Returns its id.
+    /// Creates an encrypted file system, or finds the one that was created with the same token. Returns its id.
     ///
     /// # Errors
-    /// The endpoint's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn file_system(&self, token: &str) -> Result<String, AwsError> {
         let refused = match self.efs.create_file_system().creation_token(token).encrypted(true).send().await {
             Ok(answer) => return Ok(answer.file_system_id().to_owned()),
@@ -54,7 +54,7 @@ impl Seeder {
     /// Writes a plain SSM parameter.
     ///
     /// # Errors
-    /// The endpoint's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn parameter(&self, name: &str, value: &str) -> Result<(), AwsError> {
         let call = self.ssm.put_parameter().name(name).value(value).r#type(ParameterType::String).overwrite(true);
         call.send().await.map(drop).map_err(|error| AwsError::from_sdk("ssm:PutParameter", error))

@@ -18,9 +18,9 @@ pub struct Ssm {
 /// A parameter's value.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Parameter {
-    /// Decrypted.
+    /// The decrypted value.
     pub value: String,
-    /// Whether it is a SecureString: then the value is nobody's to see.
+    /// Whether it is a SecureString: then the value must not be shown.
     pub is_secure: bool,
 }
 
@@ -39,11 +39,11 @@ impl Ssm {
     /// Every parameter directly under `path`, by its last name part.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn parameters_under(&self, path: &str) -> Result<BTreeMap<String, Parameter>, AwsError> {
         let mut found = BTreeMap::new();
         let mut next_token = None;
-        // A page holds at most 10, and an empty one may still have a NextToken: only its absence is the end.
+        // A page has at most 10, and even an empty one may have a NextToken: only a page without a NextToken is the last.
         loop {
             let call = self.client.get_parameters_by_path().path(path).with_decryption(true);
             let answer = call.set_next_token(next_token).send().await;

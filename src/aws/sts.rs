@@ -1,4 +1,4 @@
-//! STS: who this service is to AWS, and what time it is there.
+//! STS: the identity of this service in AWS, and AWS's clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -22,13 +22,13 @@ pub struct Sts {
     region: Option<String>,
 }
 
-/// What GetCallerIdentity came to.
+/// The result of GetCallerIdentity.
 #[derive(Debug)]
 pub struct CallerIdentity {
     /// ARN of the identity that AWS sees.
     pub arn: Result<String, AwsError>,
     /// How far this machine's clock is ahead of AWS's, in seconds; negative when it is behind. `None` when no answer
-    /// came. A refusal says it too, and a wrong clock is a reason to refuse.
+    /// came. A refusal contains AWS's time, too, and a wrong clock is a reason to refuse.
     pub clock_ahead_seconds: Option<i64>,
 }
 
@@ -38,13 +38,13 @@ impl Sts {
         Self { client: aws_sdk_sts::Client::new(config), region }
     }
 
-    /// The region that every call goes to, where one is configured.
+    /// The region of every call, if one is configured.
     #[must_use]
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref()
     }
 
-    /// Asks AWS who is asking. No permission is needed for it (IAM user guide, sts:GetCallerIdentity).
+    /// Asks AWS for the caller's identity. This needs no permission (IAM user guide, sts:GetCallerIdentity).
     pub async fn caller(&self) -> CallerIdentity {
         const OPERATION: &str = "sts:GetCallerIdentity";
         let clock = CompareClocks::default();
@@ -62,7 +62,7 @@ impl Sts {
 struct CompareClocks(Arc<AtomicI64>);
 
 impl CompareClocks {
-    /// No answer came, or it has no date.
+    /// The value when no answer came, or it has no date.
     const UNKNOWN: i64 = i64::MIN;
 
     fn ahead_seconds(&self) -> Option<i64> {

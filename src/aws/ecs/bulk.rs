@@ -1,5 +1,5 @@
-//! Reading many services and tasks at a time. Every call is one in the background, so that whoever reads in bulk is
-//! never in the way of a call for one user.
+//! Reads many services and tasks at a time. Every call is a background call, so that bulk reads never delay a call for one
+//! user.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use crate::aws::{AwsError, Bucket};
 use crate::domain::CPU_UNITS_A_VCPU;
 use crate::domain::service::{Service, Task};
 
-/// Services that one DescribeServices takes (aws-facts §1).
+/// The most services in one DescribeServices (aws-facts §1).
 pub const DESCRIBED_SERVICES: usize = 10;
-/// Tasks that one DescribeTasks takes.
+/// The most tasks in one DescribeTasks.
 pub const DESCRIBED_TASKS: usize = 100;
-/// Services on one page of ListServices, at most; the default is 10.
+/// The most services on one page of ListServices; the default is 10.
 const LISTED_SERVICES: i32 = 100;
 
-/// Revisions on one page of ListTaskDefinitions, at most and by default.
+/// The most revisions on one page of ListTaskDefinitions, which is also the default.
 const LISTED_DEFINITIONS: i32 = 100;
 
 /// One page of the revisions of a family, newest first.
@@ -26,16 +26,16 @@ const LISTED_DEFINITIONS: i32 = 100;
 pub struct DefinitionPage {
     /// ARNs.
     pub arns: Vec<String>,
-    /// What asks for the page after it, if there is one.
+    /// Token of the next page, if there is one.
     pub next: Option<String>,
 }
 
-/// Which revisions of a family.
+/// Which revisions of a family to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revisions {
-    /// Those that a service can be pointed at.
+    /// Revisions that a service can use.
     Active,
-    /// Those that were deregistered and not deleted.
+    /// Revisions that were deregistered and not deleted.
     Inactive,
 }
 
@@ -44,16 +44,16 @@ pub enum Revisions {
 pub struct ServicePage {
     /// Service names.
     pub names: Vec<String>,
-    /// What asks for the page after it, if there is one.
+    /// Token of the next page, if there is one.
     pub next: Option<String>,
 }
 
 impl Ecs {
-    /// The services of at most [`DESCRIBED_SERVICES`] names. One that is not there is left out, also one that was just
+    /// The services with these names, at most [`DESCRIBED_SERVICES`]. A missing one is left out, and maybe one that was just
     /// created: AWS is eventually consistent.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn describe_services(&self, cluster: &str, names: &[String]) -> Result<Vec<Service>, AwsError> {
         self.turn_in_background(Bucket::ServiceRead, "ecs:DescribeServices").await?;
         let call = self.client.describe_services().cluster(cluster).set_services(Some(names.to_vec()));
@@ -64,7 +64,7 @@ impl Ecs {
     /// As [`Self::describe_services`], each with its tags.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn describe_tagged_services(
         &self,
         cluster: &str,
@@ -81,10 +81,10 @@ impl Ecs {
         Ok(tagged.collect())
     }
 
-    /// The services of a cluster that are not INACTIVE, a page at a time; `page` is what the page before named.
+    /// The services of a cluster that are not INACTIVE, one page at a time; `page` is the token from the previous page.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn list_services(&self, cluster: &str, page: Option<String>) -> Result<ServicePage, AwsError> {
         self.turn_in_background(Bucket::ServiceRead, "ecs:ListServices").await?;
         let call = self.client.list_services().cluster(cluster).max_results(LISTED_SERVICES).set_next_token(page);
@@ -93,10 +93,10 @@ impl Ecs {
         Ok(ServicePage { names: answer.service_arns().iter().map(name).collect(), next: answer.next_token })
     }
 
-    /// The revisions of a family, a page at a time; `page` is what the page before named.
+    /// The revisions of a family, one page at a time; `page` is the token from the previous page.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn list_revisions(
         &self,
         family: &str,
@@ -107,11 +107,11 @@ impl Ecs {
         self.listed_revisions(family, which, page).await
     }
 
-    /// The revisions of a family, a page at a time; `page` is what the page before named. `None` when no capacity is
-    /// left over for it.
+    /// The revisions of a family, one page at a time; `page` is the token from the previous page. `None` when there is no
+    /// spare capacity.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn list_revisions_with_spare_capacity(
         &self,
         family: &str,
@@ -143,25 +143,25 @@ impl Ecs {
     /// ARNs of the tasks of one service, at most 100.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one. A service that is gone has no tasks, which is not an error.
+    /// When the call fails, or the answer is not usable. A deleted service has no tasks, which is not an error.
     pub async fn list_tasks(&self, cluster: &str, service: &str, listed: ListedTasks) -> Result<Vec<String>, AwsError> {
         self.turn_in_background(Bucket::TaskRead, "ecs:ListTasks").await?;
         self.listed(cluster, service, listed).await
     }
 
-    /// The tasks of at most [`DESCRIBED_TASKS`] ARNs; those that AWS has forgotten are left out.
+    /// The tasks with these ARNs, at most [`DESCRIBED_TASKS`]; tasks that AWS no longer lists are left out.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn describe_tasks(&self, cluster: &str, arns: &[String]) -> Result<Vec<Task>, AwsError> {
         self.turn_in_background(Bucket::TaskRead, "ecs:DescribeTasks").await?;
         self.described_tasks(cluster, arns.to_vec()).await
     }
 
-    /// vCPU of all tasks in a cluster that should run on Fargate on demand, whoever started them.
+    /// vCPU of all tasks in a cluster that should run on Fargate on demand, no matter who started them.
     ///
     /// # Errors
-    /// Also when a task does not show its CPU.
+    /// When the call fails, or a task does not show its CPU.
     pub async fn vcpu_in_use(&self, cluster: &str) -> Result<f64, AwsError> {
         const OPERATION: &str = "ecs:DescribeTasks";
         let (mut units, mut page) = (0_u64, None);
@@ -174,7 +174,7 @@ impl Ecs {
                 self.turn_in_background(Bucket::TaskRead, OPERATION).await?;
                 let call = self.client.describe_tasks().cluster(cluster).set_tasks(Some(arns.to_vec()));
                 let answer = call.send().await.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
-                // Spot has a quota of its own.
+                // Spot has its own quota.
                 let on_demand =
                     answer.tasks().iter().filter(|task| task.capacity_provider_name() != Some("FARGATE_SPOT"));
                 for task in on_demand {
@@ -190,11 +190,11 @@ impl Ecs {
         Ok(units as f64 / CPU_UNITS_A_VCPU)
     }
 
-    /// How many tasks of a cluster should run, whoever started them, and on whatever: each that has a network of its own has an
-    /// interface.
+    /// The number of tasks of a cluster that should run, no matter who started them or on which launch type: each task with its
+    /// own network has an interface.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn tasks_in(&self, cluster: &str) -> Result<u32, AwsError> {
         let (mut tasks, mut page) = (0_usize, None);
         loop {
@@ -210,10 +210,10 @@ impl Ecs {
         }
     }
 
-    /// The number of the newest ACTIVE revision of a family, which is how many it has had at least; 0 where it has none.
+    /// The number of the newest ACTIVE revision of a family: it has had at least that many revisions. 0 if it has none.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn newest_number(&self, family: &str) -> Result<u32, AwsError> {
         let Some(arn) = self.newest_revision(family).await? else { return Ok(0) };
         let number = arn.rsplit_once(':').and_then(|(_, number)| number.parse().ok());
@@ -223,7 +223,7 @@ impl Ecs {
     /// Describes a revision by ARN; `None` when there is none.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn describe_definition_in_bulk(&self, arn: &str) -> Result<Option<RegisteredDefinition>, AwsError> {
         self.turn_in_background(Bucket::TaskDefinitionRead, "ecs:DescribeTaskDefinition").await?;
         self.described(arn).await

@@ -8,19 +8,19 @@ use crate::aws::AwsError;
 const OPERATION: &str = "ecs:DescribeClusters";
 
 impl Ecs {
-    /// The status of a cluster, named or by ARN: `ACTIVE`, or what else ECS says. `None` when there is none.
+    /// The status of a cluster (by name or ARN): `ACTIVE`, or another status of ECS. `None` when there is no such cluster.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn cluster_status(&self, cluster: &str) -> Result<Option<String>, AwsError> {
         let found = self.described_cluster(cluster).await?;
         Ok(found.map(|cluster| cluster.status().unwrap_or_default().to_owned()))
     }
 
-    /// How many services of a cluster are ACTIVE, whoever made them.
+    /// The number of ACTIVE services of a cluster, no matter who created them.
     ///
     /// # Errors
-    /// Also when there is no such cluster.
+    /// When the call fails, or there is no such cluster.
     pub async fn services_in(&self, cluster: &str) -> Result<u32, AwsError> {
         let found = self.described_cluster(cluster).await?;
         let found = found.ok_or_else(|| AwsError::unusable(OPERATION, "shows no such cluster"))?;
@@ -31,7 +31,7 @@ impl Ecs {
     async fn described_cluster(&self, cluster: &str) -> Result<Option<Cluster>, AwsError> {
         let answer = self.client.describe_clusters().clusters(cluster).send().await;
         let answer = answer.map_err(|error| AwsError::from_sdk(OPERATION, error))?;
-        // One that is not there is among `failures`, beside an answer that is a success.
+        // A missing cluster is listed in `failures`, while the answer itself is a success.
         Ok(answer.clusters.unwrap_or_default().into_iter().next())
     }
 }

@@ -1,4 +1,4 @@
-//! ListServiceDeployments, StopServiceDeployment: what became of rollouts that DescribeServices has forgotten.
+//! ListServiceDeployments, StopServiceDeployment: the results of rollouts that DescribeServices no longer lists.
 
 use aws_sdk_ecs::types::{ServiceDeploymentBrief, ServiceDeploymentStatus, StopServiceDeploymentStopType};
 
@@ -10,7 +10,7 @@ impl Ecs {
     /// The newest service deployment; `None` when there is none. AWS keeps them for 90 days.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn newest_service_deployment(
         &self,
         cluster: &str,
@@ -19,15 +19,15 @@ impl Ecs {
         self.turn(Bucket::ServiceDeploymentRead, "ecs:ListServiceDeployments").await?;
         let answer = self.client.list_service_deployments().cluster(cluster).service(service).send().await;
         let answer = answer.map_err(|error| AwsError::from_sdk("ecs:ListServiceDeployments", error))?;
-        // No order is documented.
+        // AWS documents no order.
         let newest = answer.service_deployments().iter().max_by_key(|brief| brief.created_at().map(|at| at.secs()));
         Ok(newest.map(service_deployment))
     }
 
-    /// Stops a rollout and goes back to the one before it. `false`: it is over, or there is nothing to go back to.
+    /// Stops a rollout and rolls back to the previous one. `false`: it has ended, or there is nothing to roll back to.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn roll_back_service_deployment(&self, arn: &str) -> Result<bool, AwsError> {
         self.turn(Bucket::ServiceWrite, "ecs:StopServiceDeployment").await?;
         let call = self.client.stop_service_deployment().service_deployment_arn(arn);

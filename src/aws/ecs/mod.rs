@@ -1,4 +1,4 @@
-//! ECS: clusters, services, tasks and task definitions, each call behind the bucket that AWS counts it in.
+//! ECS: clusters, services, tasks and task definitions. Each call waits for a token of the bucket that AWS counts it in.
 
 mod bulk;
 mod clusters;
@@ -36,23 +36,23 @@ impl Ecs {
         Self { client: aws_sdk_ecs::Client::from_conf(config), limiter, newest: Arc::default() }
     }
 
-    /// Lets the operation at hand in, which will change a service and, if it `registers`, a task definition before it;
+    /// Admits the current operation, which will change a service and, if it `registers`, a task definition before it;
     /// unless it would have to wait for longer than `longest`.
     ///
     /// # Errors
-    /// Where the wait is too long.
+    /// When the wait would be too long.
     pub fn admit(&self, registers: bool, longest: Duration) -> Result<(), QueueFull> {
         let buckets = [Bucket::TaskDefinitionWrite, Bucket::ServiceWrite];
         self.limiter.admit(&buckets[usize::from(!registers)..], longest)
     }
 
-    /// The limits within which this process stays.
+    /// The rate limits of this process.
     #[must_use]
     pub fn limits(&self) -> &RateLimits {
         self.limiter.limits()
     }
 
-    /// The operation at hand needs none of what it was let in for.
+    /// Gives up the places that were reserved for the current operation.
     pub fn give_up_places(&self) {
         self.limiter.give_up_places();
     }

@@ -19,7 +19,7 @@ pub struct CreateService {
     pub name: String,
     /// ARN of the revision to run.
     pub task_definition: String,
-    /// At most 36 characters; the SDK does not fill one in.
+    /// Idempotency token, at most 36 characters; the SDK does not set one by itself.
     pub client_token: String,
     /// Subnet ids.
     pub subnets: Vec<String>,
@@ -31,11 +31,11 @@ pub struct CreateService {
     pub enable_execute_command: bool,
     /// Tasks that may fail before the circuit breaker gives a deployment up.
     pub failure_threshold: u32,
-    /// Key and value.
+    /// Tags: key and value.
     pub tags: Vec<(String, String)>,
 }
 
-/// What to change on a service; `None` and `false` leave it.
+/// A change of a service; `None` and `false` change nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServiceChange {
     /// ARN of another revision.
@@ -44,17 +44,16 @@ pub struct ServiceChange {
     pub desired_count: Option<u32>,
     /// Start a new deployment even when nothing else changes. It replaces a task that already runs.
     pub force_new_deployment: bool,
-    /// Tasks that may fail before the circuit breaker gives the new deployment up. Sent where there is one, so that services
-    /// which were made with another number get this one; it starts none by itself.
+    /// Tasks that may fail before the circuit breaker gives the new deployment up. It is sent with every new deployment, so
+    /// that services which were created with another number get this one; it starts no deployment by itself.
     pub failure_threshold: Option<u32>,
 }
 
 impl Ecs {
-    /// The service of that name; `None` when there is none. An INACTIVE one is answered as such for as long as AWS
-    /// remembers it.
+    /// The service of that name; `None` when there is none. An INACTIVE service is returned as long as AWS still lists it.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn describe_service(&self, cluster: &str, name: &str) -> Result<Option<Service>, AwsError> {
         self.turn(Bucket::ServiceRead, "ecs:DescribeServices").await?;
         let answer = self.client.describe_services().cluster(cluster).services(name).send().await;
@@ -65,7 +64,7 @@ impl Ecs {
     /// Creates a service with one desired task.
     ///
     /// # Errors
-    /// `is_service_conflict` when the name is in use or still draining.
+    /// When the call fails; with `is_service_conflict` if the name is in use or still draining.
     pub async fn create_service(&self, wanted: &CreateService) -> Result<Service, AwsError> {
         const OPERATION: &str = "ecs:CreateService";
         let network = AwsVpcConfiguration::builder()
@@ -107,7 +106,7 @@ impl Ecs {
     /// Changes a service.
     ///
     /// # Errors
-    /// `is_service_gone` when it is not there or not ACTIVE.
+    /// When the call fails; with `is_service_gone` if the service does not exist or is not ACTIVE.
     pub async fn update_service(&self, cluster: &str, name: &str, change: &ServiceChange) -> Result<Service, AwsError> {
         const OPERATION: &str = "ecs:UpdateService";
         let deploys = change.task_definition.is_some() || change.force_new_deployment;
@@ -132,10 +131,10 @@ impl Ecs {
         answer.service().map(service).ok_or_else(|| AwsError::malformed(OPERATION, "has no service"))
     }
 
-    /// Deletes a service and stops its tasks. `None` when it was gone already.
+    /// Deletes a service and stops its tasks. `None` when it no longer existed.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn delete_service(&self, cluster: &str, name: &str) -> Result<Option<Service>, AwsError> {
         self.turn(Bucket::ServiceWrite, "ecs:DeleteService").await?;
         match self.client.delete_service().cluster(cluster).service(name).force(true).send().await {
@@ -148,8 +147,8 @@ impl Ecs {
     }
 }
 
-/// One task at a time: the old one stops before the new one starts, because both would write the same user directory. And
-/// few failures are enough: by default ECS takes three for one task, each of which may take five minutes to be one.
+/// The deployment configuration for one task at a time: the old one stops before the new one starts, because both would write
+/// the same user directory. It gives up after few failures: ECS's default is three for one task, and each may take five minutes.
 fn one_writer(failure_threshold: Option<u32>) -> DeploymentConfiguration {
     let threshold = failure_threshold.and_then(|failures| {
         let value = i32::try_from(failures).unwrap_or(i32::MAX);
@@ -163,7 +162,8 @@ fn one_writer(failure_threshold: Option<u32>) -> DeploymentConfiguration {
         .build()
 }
 
-/// `thresholdConfiguration` is younger than some endpoints, and a service without it is better than none.
+/// Whether the endpoint does not know `thresholdConfiguration`, which is newer than some endpoints. A service without it is
+/// better than none.
 fn refuses_threshold(error: &AwsError) -> bool {
     error.kind() == ErrorKind::Refused && error.says("thresholdConfiguration")
 }
@@ -187,7 +187,7 @@ pub(super) fn service(answer: &sdk::Service) -> Service {
     }
 }
 
-/// Words and time of an event. ECS answers with the newest first (API reference, Service.events).
+/// Message and time of an event. ECS lists the newest first (API reference, Service.events).
 fn event(answer: &sdk::ServiceEvent) -> Option<(String, Option<i64>)> {
     let message = answer.message()?.to_owned();
     Some((message, answer.created_at().map(aws_smithy_types::DateTime::secs)))

@@ -15,25 +15,25 @@ use crate::aws::{AwsError, Bucket, ErrorKind};
 use crate::domain::LABEL_USER;
 use crate::domain::service::revision;
 
-/// Attempts of one registration. Between them the waits add up to 5 to 10 s: longer than any burst of registrations
-/// by other replicas, shorter than a caller's patience.
+/// Attempts of one registration. The waits between them add up to 5 to 10 s: longer than any burst of registrations
+/// by other replicas, shorter than callers wait.
 const REGISTER_ATTEMPTS: u32 = 7;
-/// The same where AWS says that the account's rate is used up: replicas share it, and it is refilled at one a second. A burst of
-/// everybody's is over in half a minute.
+/// Attempts when AWS says that the account's rate is used up: all replicas share it, and it is refilled at one a second. A
+/// burst of all replicas is over in half a minute.
 const THROTTLED_ATTEMPTS: u32 = 16;
 
 const DEREGISTER: &str = "ecs:DeregisterTaskDefinition";
 
-/// How far behind the newest revision of the family one is looked for whose registration was not answered: as far as a
-/// burst of registrations by everybody goes.
+/// How many revisions before the newest are searched for one whose registration was not answered: as many as a burst of
+/// registrations by all replicas.
 const LOOKED_BACK: u64 = 20;
 
-/// The newest revision of the family of users that this process knows of.
+/// The newest revision of the users' family that this process knows.
 #[derive(Debug, Default)]
 pub(super) struct Newest(Mutex<(String, u64)>);
 
 impl Newest {
-    /// Its number; 0 where none is known.
+    /// Its number; 0 if none is known.
     fn of(&self, family: &str) -> u64 {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if newest.0 == family { newest.1 } else { 0 }
@@ -51,19 +51,20 @@ impl Newest {
     }
 }
 
-/// What DescribeTaskDefinition and RegisterTaskDefinition answer: the definition, and the tags that stand beside it.
+/// The answer of DescribeTaskDefinition and RegisterTaskDefinition: the definition, and the tags beside it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RegisteredDefinition {
     /// ARN with revision.
     pub arn: String,
-    /// The definition, every member that AWS sent.
+    /// The definition with every member that AWS sent.
     pub document: Value,
     /// The tags.
     pub tags: Vec<Value>,
 }
 
 impl RegisteredDefinition {
-    /// AWS answers a family with its latest ACTIVE revision or not at all; some emulators with an INACTIVE one.
+    /// Whether the revision is ACTIVE. For a family AWS returns only the latest ACTIVE revision; some emulators return an
+    /// INACTIVE one.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.document["status"].as_str().is_none_or(|status| status == "ACTIVE")
@@ -74,16 +75,16 @@ impl Ecs {
     /// Describes a revision by ARN, or the latest ACTIVE one of a bare family. `None` when there is none.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn describe_task_definition(&self, name: &str) -> Result<Option<RegisteredDefinition>, AwsError> {
         self.turn(Bucket::TaskDefinitionRead, "ecs:DescribeTaskDefinition").await?;
         self.described(name).await
     }
 
-    /// ARN of the newest ACTIVE revision of a family, as it is listed. `None` when there is none.
+    /// ARN of the newest ACTIVE revision of a family, from the list of revisions. `None` when there is none.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn newest_revision(&self, family: &str) -> Result<Option<String>, AwsError> {
         const OPERATION: &str = "ecs:ListTaskDefinitions";
         self.turn(Bucket::TaskDefinitionRead, OPERATION).await?;
@@ -93,16 +94,16 @@ impl Ecs {
         Ok(answer.task_definition_arns().first().cloned())
     }
 
-    /// ARNs of the newest ACTIVE revisions of a family, the newest first: as many as are on one page.
+    /// ARNs of the newest ACTIVE revisions of a family, newest first: one page.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn newest_revisions(&self, family: &str) -> Result<Vec<String>, AwsError> {
         self.turn(Bucket::TaskDefinitionRead, "ecs:ListTaskDefinitions").await?;
         Ok(self.listed_revisions(family, Revisions::Active, None).await?.arns)
     }
 
-    /// Describes a definition, once the caller has its token.
+    /// Describes a definition. The caller has taken the token.
     pub(super) async fn described(&self, name: &str) -> Result<Option<RegisteredDefinition>, AwsError> {
         const OPERATION: &str = "ecs:DescribeTaskDefinition";
         let answer = CaptureAnswer::default();
@@ -116,15 +117,16 @@ impl Ecs {
         }
     }
 
-    /// Registers a definition. Few at a time in this process; another replica's concurrent registrations and AWS's
-    /// throttling are waited out, a used-up quota (`LimitExceededException`, which the SDK would retry) is not.
+    /// Registers a definition, with few registrations at a time in this process. It tries again after another replica's
+    /// concurrent registrations and after throttling, but not after a used-up quota (`LimitExceededException`, which the SDK
+    /// would retry).
     ///
     /// # Errors
-    /// AWS's answer, when the attempts are used up or it is final.
+    /// AWS's error, when the attempts are used up or it is final.
     pub async fn register_task_definition(&self, request: &Value) -> Result<RegisteredDefinition, AwsError> {
         let mut attempt = 1;
         let newest_before = self.newest.of(request["family"].as_str().unwrap_or_default());
-        // Kept for all attempts: whoever is refused was first all the same.
+        // The place is kept for all attempts, so that a refused registration does not lose it.
         let place = self.limiter.place_of_registration();
         loop {
             let error = match self.register_once(request, place).await {
@@ -134,7 +136,7 @@ impl Ecs {
                 }
                 Err(error) => error,
             };
-            // AWS's own failure may have come after the effect, as a lost answer does.
+            // AWS may have registered it before its own failure, as with a lost answer.
             if matches!(error.kind(), ErrorKind::Unanswered | ErrorKind::Unreachable | ErrorKind::Unavailable)
                 && let Some(registered) = self.registered_unanswered(request, newest_before).await
             {
@@ -154,13 +156,13 @@ impl Ecs {
 
     async fn register_once(&self, request: &Value, place: QueuePosition) -> Result<RegisteredDefinition, AwsError> {
         const OPERATION: &str = "ecs:RegisterTaskDefinition";
-        // Held for this attempt alone: one that gets no answer must not keep all other users waiting.
+        // Held only for this attempt: an attempt without an answer must not make all other users wait.
         let turn = self.limiter.acquire_registration(place).await;
         let mut turn = turn.map_err(|late| AwsError::not_sent(OPERATION, late))?;
         let answer = CaptureAnswer::default();
         let body = request.clone();
-        // The SDK's own request is only the envelope (target, endpoint, retries off, signature); its body is
-        // replaced whole, see `raw`.
+        // The SDK's request is only the envelope (target, endpoint, retries off, signature); its whole body is
+        // replaced, see `raw`.
         let once = aws_sdk_ecs::config::Config::builder().retry_config(RetryConfig::disabled());
         let call = self.client.register_task_definition().family("replaced");
         let call = call.container_definitions(ContainerDefinition::builder().build());
@@ -183,16 +185,16 @@ impl Ecs {
         definition_in(OPERATION, &answer)
     }
 
-    /// After a lost or failed answer: the revision that is what we asked for, among those that have come since
-    /// `newest_before`, the newest that was known when it was sent. Registering again would leave it behind as an orphan. A
-    /// failure here only means that it is registered again.
+    /// After a lost or failed answer: finds the requested revision among those that are newer than `newest_before`, the newest
+    /// that was known when the request was sent. Registering again would leave it as an orphan. If this search fails, the
+    /// definition is only registered again.
     async fn registered_unanswered(&self, request: &Value, newest_before: u64) -> Option<RegisteredDefinition> {
         let family = request["family"].as_str()?;
         let asked_for = labels_of_containers(request)?;
         let mut newest = self.describe_task_definition(family).await.ok()?;
         let mut number =
             newest.as_ref().and_then(|newest| revision(&newest.arn)).map_or(newest_before, |(_, number)| number);
-        // What is answered for the family may be older than the registration; those after it are there by their numbers.
+        // The answer for the family may be older than the registration; later revisions are found by their numbers.
         for _ in 0..LOOKED_BACK {
             match self.describe_task_definition(&format!("{family}:{}", number + 1)).await.ok()? {
                 Some(later) => (number, newest) = (number + 1, Some(later)),
@@ -201,7 +203,7 @@ impl Ecs {
         }
         let newest = newest?;
         self.newest.saw(&newest.arn);
-        // Those of others that were registered side by side with it.
+        // Skip revisions that others registered at the same time.
         let oldest = newest_before.saturating_add(1).max(number.saturating_sub(LOOKED_BACK));
         let (mut number, mut found) = (number, Some(newest));
         loop {
@@ -214,16 +216,16 @@ impl Ecs {
         }
     }
 
-    /// Deregisters a revision, in the background; one that is deregistered or deleted already is as good.
+    /// Deregisters a revision, in the background; an already deregistered or deleted one is success.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn deregister_task_definition(&self, arn: &str) -> Result<(), AwsError> {
         self.turn_in_background(Bucket::TaskDefinitionWrite, DEREGISTER).await?;
         self.deregister(arn).await
     }
 
-    /// Deregisters a revision that nobody remembers, in the turn of a caller who waits: later nobody finds it.
+    /// Deregisters a revision that is in no record, without the delay of a background call, because later nobody would find it.
     ///
     /// # Errors
     /// As for [`deregister_task_definition`](Self::deregister_task_definition).
@@ -232,10 +234,10 @@ impl Ecs {
         self.deregister(arn).await
     }
 
-    /// Deregisters a revision when capacity is left over; `false` when it is not.
+    /// Deregisters a revision if there is spare capacity; `false` if there is none.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn deregister_with_spare_capacity(&self, arn: &str) -> Result<bool, AwsError> {
         if !self.limiter.try_acquire_spare(Bucket::TaskDefinitionWrite) {
             return Ok(false);
@@ -243,11 +245,11 @@ impl Ecs {
         self.deregister(arn).await.map(|()| true)
     }
 
-    /// Has INACTIVE revisions removed for good, in the background; at most 10 at a time (aws-facts §1). Answers with those
-    /// that stay, and why; one that is gone already is as good.
+    /// Deletes INACTIVE revisions for good, in the background; at most 10 at a time (aws-facts §1). Returns those that stay,
+    /// and why; an already deleted one is success.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn delete_task_definitions(&self, arns: &[String]) -> Result<Vec<(String, String)>, AwsError> {
         const OPERATION: &str = "ecs:DeleteTaskDefinitions";
         self.turn_in_background(Bucket::TaskDefinitionDelete, OPERATION).await?;
@@ -274,8 +276,8 @@ impl Ecs {
     }
 }
 
-/// The labels of each container that has some, by its name; `None` where none of them names a user, as in a definition
-/// that is not of this service. Any container may be the labelled one, and a base may label others.
+/// The labels of each container that has any, by the container's name; `None` if none of them names a user, as in a
+/// definition that this service did not write. Any container may be the labelled one, and a base may label others.
 fn labels_of_containers(definition: &Value) -> Option<BTreeMap<&str, &Map<String, Value>>> {
     let containers = definition["containerDefinitions"].as_array()?;
     let labels: BTreeMap<_, _> = containers

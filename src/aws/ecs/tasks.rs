@@ -8,7 +8,7 @@ use super::Ecs;
 use crate::aws::{AwsError, Bucket};
 use crate::domain::service::{Health, Task, TaskContainer};
 
-/// Which tasks of a service to list: ListTasks hides stopped ones unless it is asked for them alone.
+/// Which tasks of a service to list: ListTasks hides stopped ones unless it is asked only for those.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListedTasks {
     /// Tasks that should run.
@@ -18,10 +18,10 @@ pub enum ListedTasks {
 }
 
 impl Ecs {
-    /// The tasks of one service, at most 100: a service of ours has one, and a crash loop some tens in an hour.
+    /// The tasks of one service, at most 100: a user's service has one, and a crash loop makes some tens in an hour.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one. A service that is gone has no tasks, which is not an error.
+    /// When the call fails, or the answer is not usable. A service that is gone has no tasks, which is not an error.
     pub async fn tasks_of(&self, cluster: &str, service: &str, listed: ListedTasks) -> Result<Vec<Task>, AwsError> {
         self.turn(Bucket::TaskRead, "ecs:ListTasks").await?;
         let arns = self.listed(cluster, service, listed).await?;
@@ -32,11 +32,11 @@ impl Ecs {
         self.described_tasks(cluster, arns).await
     }
 
-    /// Whether a service has a task that has not stopped: ListTasks hides those that are stopping unless it is asked for
-    /// stopped ones, and then shows both.
+    /// Whether a service has a task that has not stopped. ListTasks hides stopping tasks unless it is asked for stopped ones;
+    /// then it shows both.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one. A service that is gone has no tasks, which is not an error.
+    /// When the call fails, or the answer is not usable. A service that is gone has no tasks, which is not an error.
     pub async fn has_live_tasks(&self, cluster: &str, service: &str) -> Result<bool, AwsError> {
         self.turn(Bucket::TaskRead, "ecs:ListTasks").await?;
         if !self.listed(cluster, service, ListedTasks::Running).await?.is_empty() {
@@ -60,7 +60,7 @@ impl Ecs {
         }
     }
 
-    /// Lists tasks, once the caller has its token.
+    /// Lists tasks. The caller has taken the token.
     pub(super) async fn listed(
         &self,
         cluster: &str,
@@ -70,7 +70,7 @@ impl Ecs {
         self.listed_page(cluster, service, listed, None).await.map(|(arns, _)| arns)
     }
 
-    /// One page, and what asks for the next.
+    /// One page, and the token of the next.
     async fn listed_page(
         &self,
         cluster: &str,
@@ -82,7 +82,7 @@ impl Ecs {
             ListedTasks::Running => DesiredStatus::Running,
             ListedTasks::Stopped => DesiredStatus::Stopped,
         };
-        // Never together with startedBy: AWS rejects the pair (incident 18).
+        // Never together with startedBy: AWS refuses the combination (incident 18).
         let call = self.client.list_tasks().cluster(cluster).service_name(service).desired_status(desired);
         match call.set_next_token(page).send().await {
             Ok(answer) => Ok((answer.task_arns.unwrap_or_default(), answer.next_token)),
@@ -93,7 +93,7 @@ impl Ecs {
         }
     }
 
-    /// Describes tasks, once the caller has its token.
+    /// Describes tasks. The caller has taken the token.
     pub(super) async fn described_tasks(&self, cluster: &str, arns: Vec<String>) -> Result<Vec<Task>, AwsError> {
         let answer = self.client.describe_tasks().cluster(cluster).set_tasks(Some(arns)).send().await;
         let answer = answer.map_err(|error| AwsError::from_sdk("ecs:DescribeTasks", error))?;
@@ -131,13 +131,13 @@ fn task(answer: &sdk::Task) -> Task {
         stopped_at: answer.stopped_at().map(|at| at.to_string()),
         created_at_seconds: answer.created_at().map_or(0, |at| at.secs()),
     };
-    // The definition, which says which of them is OpenClaw, is not known here: see `Task::follow`.
+    // The definition says which container is OpenClaw, but is not known here: see `Task::follow`.
     task.tell(0);
     task
 }
 
-/// The address of its elastic network interface (API reference, Attachment.details). Not every emulator has attachments;
-/// there a container may name it.
+/// The address of the task's elastic network interface (API reference, Attachment.details). Not every emulator has
+/// attachments; then a container may name the address.
 fn private_ip(task: &sdk::Task) -> Option<String> {
     let interfaces =
         task.attachments().iter().filter(|attachment| attachment.r#type() == Some("ElasticNetworkInterface"));
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_container_that_failed_speaks_for_the_task() {
+    fn the_failed_container_gives_the_tasks_reason() {
         let told = |containers: Vec<sdk::Container>| {
             let task = task(&sdk::Task::builder().set_containers(Some(containers)).build());
             (task.exit_code, task.container_reason)

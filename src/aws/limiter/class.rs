@@ -1,13 +1,13 @@
-//! Who goes before whom.
+//! Priority of calls.
 
-/// Who goes before whom. Within a class, whoever came first.
+/// Priority of a call. Within a class, first come, first served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Somebody waits for the answer.
     Interactive,
     /// A change of the whole fleet: it leaves a quarter of each bucket to people.
     Rollout,
-    /// Clean-up, snapshots, reading in bulk: it takes what is left over, and leaves half of each bucket.
+    /// Clean-up, snapshots, bulk reads: they take spare tokens only, and leave half of each bucket.
     Background,
 }
 

@@ -1,16 +1,16 @@
-//! Client-side rate limits: one token bucket for each of the API categories that AWS throttles together, and a queue of
-//! three classes before each.
+//! Client-side rate limits: one token bucket for each API category that AWS throttles together, and a queue with
+//! three classes for each bucket.
 //!
-//! Staying below the account's limits costs less than being throttled: a throttled call has already spent its round
-//! trip, and every other client of the account pays too.
+//! Staying below the account's limits costs less than being throttled: a throttled call has already cost a round
+//! trip, and it slows down every other client of the account.
 //!
-//! - Whoever waits for an answer goes before a rollout, and that before the background ([`Class`]); within a class, first
-//!   come, first served. A class that was passed over for ten intervals of its bucket (2 s at least) has the next token all
-//!   the same: the two behind get a tenth each at most in this way, and never nothing.
-//! - A wait ends with the operation's deadline ([`Scope`]).
-//! - Registrations also need a place in a window that adapts itself to what ECS takes at once. They wait for both in
-//!   one queue, so that nobody who holds a place waits behind somebody who needs one.
-//! - An operation can be turned away before it begins ([`Limiter::admit`]), when it would wait too long.
+//! - Calls that somebody waits for go before rollouts, and those before background calls ([`Class`]); within a class, first
+//!   come, first served. A class that got no token for ten intervals of its bucket (at least 2 s) gets the next token: so
+//!   the two lower classes always get some tokens, at most a tenth each.
+//! - A wait ends at the operation's deadline ([`Scope`]).
+//! - Registrations also need a place in a window that adapts to the number that ECS accepts at the same time. They wait for
+//!   both in one queue, so that nobody who holds a place waits behind somebody who needs one.
+//! - An operation that would wait too long can be refused before it begins ([`Limiter::admit`]).
 
 mod class;
 mod queue;
@@ -48,14 +48,14 @@ pub struct Limiter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("its turn at the rate limit {} did not come in time", bucket.name())]
 pub struct NotInTime {
-    /// Which rate limit.
+    /// The rate limit.
     pub bucket: Bucket,
 }
 
-/// An operation was turned away, because too many wait before it.
+/// An operation was refused, because too many wait before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "it would be number {position} in the queue for AWS's rate limit {}, which is about {} s away; at most {} s are waited",
+    "it would be number {position} in the queue for AWS's rate limit {}, a wait of about {} s; the longest wait is {} s",
     bucket.name(),
     wait.as_secs_f64().ceil(),
     longest.as_secs()
@@ -63,20 +63,20 @@ pub struct NotInTime {
 pub struct QueueFull {
     /// The rate limit with the longest wait.
     pub bucket: Bucket,
-    /// The place in its queue that the operation would have had, 1 being the next.
+    /// The operation's place in its queue; 1 is the next.
     pub position: u64,
-    /// How long that place is away.
+    /// The wait at that place.
     pub wait: Duration,
-    /// How long it may be away.
+    /// The longest allowed wait.
     pub longest: Duration,
 }
 
-/// The place in line of a registration, which it keeps when it has to be tried again.
+/// The place of a registration in the queue, which it keeps when it is tried again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueuePosition(u64);
 
 impl Limiter {
-    /// Full buckets of the given sizes.
+    /// Creates full buckets of the given sizes.
     #[must_use]
     pub fn new(limits: &RateLimits, metrics: Metrics) -> Self {
         Self { queues: limits.0.map(Queue::new), limits: limits.clone(), metrics }
@@ -88,45 +88,45 @@ impl Limiter {
         &self.limits
     }
 
-    /// Waits for a token, in the class and until the deadline of the [`Scope`] at hand.
+    /// Waits for a token, in the class and until the deadline of the current [`Scope`].
     ///
     /// # Errors
-    /// When the deadline is first.
+    /// When the deadline comes first.
     pub async fn acquire(&self, bucket: Bucket) -> Result<(), NotInTime> {
         self.turn(&Scope::current(), bucket, None, false).await.map(Token::spend)
     }
 
-    /// Waits for a token that is left over, until the deadline of the scope at hand; for ever without one.
+    /// Waits for a spare token, until the deadline of the current scope; for ever without one.
     ///
     /// # Errors
-    /// When the deadline is first.
+    /// When the deadline comes first.
     pub async fn acquire_in_background(&self, bucket: Bucket) -> Result<(), NotInTime> {
         self.turn(&Scope::current_in_background(), bucket, None, false).await.map(Token::spend)
     }
 
-    /// Takes a token only when nobody waits and at least half the bucket is left: for work that may as well be done later.
+    /// Takes a token only if nobody waits and at least half the bucket is left; for work that can be done later.
     #[must_use]
     pub fn try_acquire_spare(&self, bucket: Bucket) -> bool {
         self.queue(bucket).take_at_once(Class::Background).map(Token::spend).is_some()
     }
 
-    /// The place in line that a registration and its repetitions have.
+    /// The place in the queue of a registration and its repetitions.
     pub(super) fn place_of_registration(&self) -> QueuePosition {
         QueuePosition(self.queue(Bucket::TaskDefinitionWrite).place())
     }
 
-    /// Waits for a token and for a place in the window of registrations; it is left when the answer is dropped.
+    /// Waits for a token and for a place in the window of registrations; dropping the result frees the place.
     pub(super) async fn acquire_registration(&self, place: QueuePosition) -> Result<Registration, NotInTime> {
         let scope = Scope::current();
         let turn = self.turn(&scope, Bucket::TaskDefinitionWrite, Some(place), true).await;
         turn.map(Token::spend_on_registration)
     }
 
-    /// Lets the operation at hand in, which will come to each of these buckets, and keeps its places there; unless it
-    /// would wait for longer than `longest` at one of them. Only people's operations are counted and turned away.
+    /// Admits the current operation, which will need each of these buckets, and reserves its places there; unless it
+    /// would wait for longer than `longest` at one of them. Only people's operations are counted and refused.
     ///
     /// # Errors
-    /// Where the wait is too long, before anything is kept.
+    /// When a wait would be too long; then nothing is reserved.
     pub fn admit(&self, buckets: &[Bucket], longest: Duration) -> Result<(), QueueFull> {
         let scope = Scope::current();
         if scope.class() != Class::Interactive {
@@ -145,7 +145,7 @@ impl Limiter {
         Ok(())
     }
 
-    /// Gives up the places that [`Self::admit`] keeps for the operation at hand: it has no need of them.
+    /// Gives up the places that [`Self::admit`] reserved for the current operation.
     pub fn give_up_places(&self) {
         Scope::current().clear();
     }
@@ -162,7 +162,7 @@ impl Limiter {
             return Err(NotInTime { bucket });
         }
         let queued = self.metrics.queued(bucket.name());
-        // From here on it waits, and is not expected any more.
+        // From here on it waits itself, so its reserved place is given up.
         let ticket = scope.take(|ticket| ticket.is_for(queue));
         let waiting = queue.line_up(scope.class(), place.map(|QueuePosition(place)| place), registers);
         drop(ticket);

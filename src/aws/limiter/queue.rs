@@ -1,7 +1,7 @@
-//! One bucket and those who wait for it, woken when their turn comes.
+//! One bucket and its waiters, which are woken when their turn comes.
 //!
-//! A task that lives for as long as somebody waits gives the tokens out, one channel a waiter, so that no waiter hangs on
-//! another's being polled. A token that reaches nobody goes back: it is a guard, and a waiter that is dropped drops it.
+//! While somebody waits, a task gives the tokens out, with one channel per waiter, so that no waiter depends on another one
+//! being polled. A token that reaches nobody goes back: it is a guard, and a dropped waiter drops it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,14 +20,14 @@ type Tell = oneshot::Sender<Token>;
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// When what the task waits for may have changed.
+    /// Wakes the task when the state has changed.
     changed: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     turns: Turns<Tell>,
-    /// Whether the task is there.
+    /// Whether the task is running.
     is_driven: bool,
 }
 
@@ -37,12 +37,12 @@ impl Queue {
         Arc::new(Self { state, changed: Notify::new() })
     }
 
-    /// A place in line that outlives one wait.
+    /// A place in the queue that is kept for more than one wait.
     pub(super) fn place(&self) -> u64 {
         self.lock().turns.place()
     }
 
-    /// Gets in line, at `place` if one was given out before. Whoever drops the answer is out of it, and no token is lost.
+    /// Enters the queue, at `place` if one was given out before. Dropping the result leaves the queue, and no token is lost.
     pub(super) fn line_up(self: &Arc<Self>, class: Class, place: Option<u64>, registers: bool) -> Waiting {
         let now = Instant::now();
         let mut state = self.lock();
@@ -63,13 +63,13 @@ impl Queue {
         Waiting(Either::InLine(InLine { queue: Arc::clone(self), class, place, told }))
     }
 
-    /// Takes a token only when nobody waits and the class may have it right now.
+    /// Takes a token only if nobody waits and the class may have one now.
     pub(super) fn take_at_once(self: &Arc<Self>, class: Class) -> Option<Token> {
         let is_taken = self.lock().turns.take_at_once(class, false, Instant::now());
         is_taken.then(|| self.token(false))
     }
 
-    /// Keeps a place for one who will come, unless they would wait for longer than `longest`.
+    /// Reserves a place for a later caller, unless they would wait for longer than `longest`.
     pub(super) fn expect(self: &Arc<Self>, longest: Duration) -> Result<Ticket, Wait> {
         let mut state = self.lock();
         let wait = state.turns.wait(Instant::now());
@@ -85,12 +85,12 @@ impl Queue {
         Token { queue: Arc::clone(self), registers, is_spent: false }
     }
 
-    /// Tells everybody who has their turn.
+    /// Gives a token to every waiter whose turn it is.
     fn give_out(self: &Arc<Self>) {
         loop {
             let next = self.lock().turns.next(Instant::now());
             let Some(Turn { tell, registers }) = next else { return };
-            // Not under the lock: it wakes somebody.
+            // Not under the lock, because this wakes another task.
             if let Err(mut token) = tell.send(self.token(registers)) {
                 token.put_back();
             }
@@ -102,7 +102,7 @@ impl Queue {
     }
 }
 
-/// The task that gives out a queue's tokens. Dropped with its runtime, it leaves the queue to the next.
+/// The task that gives out a queue's tokens. If it is dropped with its runtime, the next waiter starts a new one.
 struct Driver(Option<Arc<Queue>>);
 
 impl Driver {
@@ -149,7 +149,7 @@ enum Either {
 }
 
 impl Waiting {
-    /// Waits for the turn; `None` when the process takes its runtime down.
+    /// Waits for the turn; `None` when the runtime is stopping.
     pub(super) async fn turn(self) -> Option<Token> {
         match self.0 {
             Either::Now(token) => Some(token),
@@ -169,12 +169,12 @@ struct InLine {
 impl Drop for InLine {
     fn drop(&mut self) {
         self.queue.lock().turns.step_out(self.class, self.place);
-        // The task may have waited for this one alone.
+        // The task may have waited only for this waiter.
         self.queue.changed.notify_one();
     }
 }
 
-/// A token that was taken; it goes back unless it is spent.
+/// A taken token; it goes back unless it is spent.
 #[derive(Debug)]
 pub(super) struct Token {
     queue: Arc<Queue>,
@@ -208,7 +208,7 @@ impl Drop for Token {
     }
 }
 
-/// A registration under way: a place in the window, until it is dropped.
+/// A running registration: it has a place in the window until it is dropped.
 #[derive(Debug)]
 pub(in crate::aws) struct Registration {
     queue: Arc<Queue>,
@@ -217,12 +217,12 @@ pub(in crate::aws) struct Registration {
 }
 
 impl Registration {
-    /// ECS took it.
+    /// Records that ECS accepted it.
     pub(in crate::aws) const fn taken(&mut self) {
         self.ended = Ended::Taken;
     }
 
-    /// ECS had too many at once.
+    /// Records that ECS refused it because of too many at the same time.
     pub(in crate::aws) const fn refused(&mut self) {
         self.ended = Ended::Refused;
     }
@@ -235,7 +235,7 @@ impl Drop for Registration {
     }
 }
 
-/// A place that is kept for one who was let in.
+/// A place that is reserved for an admitted operation.
 #[derive(Debug)]
 pub(super) struct Ticket(Arc<Queue>);
 

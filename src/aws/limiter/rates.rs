@@ -1,11 +1,11 @@
-//! The categories that AWS throttles together, and how much of each there is.
+//! The API categories that AWS throttles together, and their rates.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use thiserror::Error;
 
-/// A category that AWS throttles as one (ECS API reference, "Request throttling").
+/// An API category that AWS throttles as one (ECS API reference, "Request throttling").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bucket {
     /// RegisterTaskDefinition and DeregisterTaskDefinition.
@@ -76,20 +76,20 @@ impl Bucket {
 pub(super) struct Rate {
     /// Tokens in a full bucket, at least 1.
     pub(super) burst: u32,
-    /// Between two tokens, at least a nanosecond.
+    /// Time between two tokens, at least a nanosecond.
     pub(super) interval: Duration,
 }
 
 impl Rate {
     pub(super) fn new(burst: u32, per_second: f64) -> Self {
-        // Up: a rate that does not divide a second must not become a faster one.
+        // Rounded up: a rate that does not divide a second must not become faster.
         let interval = Duration::from_secs_f64((1e9 / per_second).ceil() / 1e9);
         Self { burst, interval }
     }
 }
 
-/// The sizes of all buckets: AWS's documented ones unless the operator says otherwise, because the account shares
-/// them with everything else that runs in it, other replicas of this service included.
+/// The sizes of all buckets: AWS's documented ones unless the operator sets others, because everything in the account
+/// shares them, including other replicas of this service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateLimits(pub(super) [Rate; Bucket::ALL.len()]);
 
@@ -107,8 +107,8 @@ impl RateLimits {
         (burst, interval)
     }
 
-    /// The part of one of so many replicas: together they stay within these limits. A bucket has at least one token, which is
-    /// more than its part where there are more replicas than tokens; the rate is never more.
+    /// The share of one of this many replicas, which together stay within these limits. A bucket has at least one token; with
+    /// more replicas than tokens that is more than its share, but the rate is never more.
     #[must_use]
     pub fn shared_by(&self, replicas: u32) -> Self {
         let replicas = replicas.max(1);
@@ -136,7 +136,7 @@ fn names() -> String {
 impl FromStr for RateLimits {
     type Err = ParseLimitsError;
 
-    /// `service-write=25/2,task-definition-write=10/0.5`; what is not named keeps AWS's documented rate.
+    /// Parses `service-write=25/2,task-definition-write=10/0.5`; other buckets keep AWS's documented rate.
     fn from_str(text: &str) -> Result<Self, ParseLimitsError> {
         let mut limits = Self::default();
         for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
@@ -174,13 +174,13 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_read_by_bucket_name_and_the_rest_keeps_the_documented_rate() {
+    fn limits_are_read_by_bucket_name_and_other_buckets_keep_the_documented_rate() {
         let limits: RateLimits = "service-write=25/2, task-definition-write=10/0.5".parse().unwrap();
         assert_eq!(limits.0[Bucket::ServiceWrite as usize], Rate::new(25, 2.0));
-        // Half of AWS's own, as one of two replicas needs it.
+        // Half of AWS's rate, for one of two replicas.
         let half = Rate { burst: 10, interval: Duration::from_secs(2) };
         assert_eq!(limits.0[Bucket::TaskDefinitionWrite as usize], half);
-        // Never faster than what was written: a third of a second has no whole number of nanoseconds.
+        // Never faster than the setting: a third of a second is not a whole number of nanoseconds.
         let third = "task-read=1/3".parse::<RateLimits>().unwrap().0[Bucket::TaskRead as usize];
         assert_eq!(third.interval, Duration::from_nanos(333_333_334));
         assert_eq!(limits.0[Bucket::TaskRead as usize], Bucket::TaskRead.documented());

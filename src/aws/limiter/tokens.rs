@@ -1,4 +1,4 @@
-//! The arithmetic of one token bucket. It has no clock: every call says what time it is.
+//! The arithmetic of one token bucket. It has no clock: every call passes the time.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use tokio::time::Instant;
 
 use super::rates::Rate;
 
-/// What is left in a bucket, and when the next token comes.
+/// The tokens in a bucket, and when the next one comes.
 #[derive(Debug, Clone)]
 pub(super) struct Tokens {
     rate: Rate,
     /// At most `rate.burst`.
     level: u32,
-    /// When `level` was right; the next token comes one interval later.
+    /// The time of `level`; the next token comes one interval later.
     since: Instant,
 }
 
@@ -30,13 +30,13 @@ impl Tokens {
         self.rate.burst
     }
 
-    /// What is there at this moment.
+    /// The number of tokens now.
     pub(super) fn level(&mut self, now: Instant) -> u32 {
         let interval = self.rate.interval.as_nanos().max(1);
         let came = now.saturating_duration_since(self.since).as_nanos() / interval;
         let missing = self.rate.burst - self.level;
         if came >= u128::from(missing) {
-            // A full bucket counts from now on: time that passes over it is lost.
+            // A full bucket collects no more, so its time starts again now.
             (self.level, self.since) = (self.rate.burst, now.max(self.since));
         } else {
             let came = u32::try_from(came).unwrap_or(missing);
@@ -46,20 +46,20 @@ impl Tokens {
         self.level
     }
 
-    /// Takes one, if there is one.
+    /// Takes a token, if there is one.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let is_there = self.level(now) > 0;
         self.level -= u32::from(is_there);
         is_there
     }
 
-    /// Puts back one that was taken and not used.
+    /// Puts back an unused token.
     pub(super) fn put_back(&mut self) {
         self.level = (self.level + 1).min(self.rate.burst);
     }
 
-    /// When the bucket will have held `tokens` more than none at the latest, if nobody takes any. More than a full
-    /// bucket is the time at which the last of so many callers has its turn.
+    /// The time by which the bucket has `tokens` tokens, if nobody takes any. For more than a full bucket: the time when the
+    /// last of that many callers has its turn.
     pub(super) fn when(&self, tokens: u64) -> Instant {
         let missing = tokens.saturating_sub(u64::from(self.level));
         let wait = self.rate.interval.saturating_mul(u32::try_from(missing).unwrap_or(u32::MAX));
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_gives_its_burst_and_then_a_token_an_interval_and_never_more() {
+    fn a_bucket_gives_its_burst_and_then_one_token_per_interval() {
         let start = Instant::now();
         let mut tokens = Tokens::full(Rate::new(3, 0.5), start);
         assert_eq!([0; 4].map(|_| tokens.take(start)), [true, true, true, false]);
@@ -84,11 +84,11 @@ mod tests {
         assert_eq!(tokens.when(5), start + seconds(10));
         assert!(!tokens.take(start + Duration::from_millis(1_999)));
         assert!(tokens.take(start + seconds(2)));
-        // A late look loses no part of an interval.
+        // A late call loses no part of an interval.
         assert!(tokens.take(start + seconds(5)));
         assert!(!tokens.take(start + Duration::from_millis(5_999)));
         assert!(tokens.take(start + seconds(6)));
-        // Time over a full bucket is no token.
+        // A full bucket collects no more tokens.
         let later = start + seconds(1_000);
         assert_eq!(tokens.level(later), 3);
         assert!(tokens.take(later));
@@ -96,8 +96,8 @@ mod tests {
     }
 
     #[test]
-    fn over_any_time_no_more_is_given_than_the_rate_allows() {
-        // Takes whatever there is, at uneven moments.
+    fn a_bucket_never_gives_more_than_the_rate_allows_in_any_period() {
+        // Takes all tokens, at irregular times.
         let (start, rate) = (Instant::now(), Rate::new(7, 3.0));
         let mut tokens = Tokens::full(rate, start);
         let (mut given, mut at) = (0_u128, Duration::ZERO);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_comes_back_is_there_for_the_next_and_a_full_bucket_stays_full() {
+    fn a_returned_token_goes_to_the_next_caller_and_a_full_bucket_stays_full() {
         let start = Instant::now();
         let mut tokens = Tokens::full(Rate::new(1, 1.0), start);
         assert!(tokens.take(start));
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_steps_back_gives_nothing() {
+    fn a_clock_that_goes_back_gives_no_tokens() {
         let start = Instant::now();
         let mut tokens = Tokens::full(Rate::new(1, 1.0), start + seconds(10));
         assert!(tokens.take(start));

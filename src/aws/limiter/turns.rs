@@ -1,5 +1,5 @@
-//! Whose turn it is: one bucket, its window, and those who wait for it, class by class. Like the arithmetic beneath it,
-//! this has no clock and waits for nothing.
+//! Decides whose turn it is: one bucket, its window, and its waiters by class. Like the arithmetic of tokens, this has no
+//! clock and never waits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use super::rates::Rate;
 use super::tokens::Tokens;
 use super::window::{Ended, Window};
 
-/// A class that was passed over for this long has the next token, whoever else waits; see [`Turns::patience`].
+/// A class that got no token for this long gets the next one, before all others; see [`Turns::patience`].
 const PATIENCE: Duration = Duration::from_secs(2);
-/// And no class behind the first gets more than a tenth of the bucket in this way.
+/// Limits that rule: no lower class gets more than one in ten tokens in this way.
 const SHARE: u32 = 10;
 
-/// One who waits, with what tells them that it is their turn.
+/// A waiter, with the channel that tells them that it is their turn.
 #[derive(Debug)]
 struct Waiter<T> {
     since: Instant,
@@ -24,18 +24,18 @@ struct Waiter<T> {
     tell: T,
 }
 
-/// Those of one class who wait, in the order of their places.
+/// The waiters of one class, in the order of their places.
 #[derive(Debug)]
 struct Line<T> {
     waiting: BTreeMap<u64, Waiter<T>>,
     served_at: Option<Instant>,
 }
 
-/// Who has their turn.
+/// The turn of a waiter.
 #[derive(Debug)]
 pub(super) struct Turn<T> {
     pub(super) tell: T,
-    /// Whether a place in the window goes with it.
+    /// Whether it includes a place in the window.
     pub(super) registers: bool,
 }
 
@@ -45,15 +45,15 @@ pub(super) struct Turns<T> {
     tokens: Tokens,
     window: Window,
     lines: [Line<T>; Class::ALL.len()],
-    /// Operations of people who wait for an answer, that have been let in and have not yet come to this bucket.
+    /// Admitted operations of people that have not reached this bucket yet.
     expected: u64,
     next_place: u64,
 }
 
-/// The wait that a new caller would have.
+/// The wait of a new caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wait {
-    /// Which of those who wait they would be, 1 being the next; 0: there is a token for them.
+    /// Their place in the queue, 1 being the next; 0: there is a token for them.
     pub(super) position: u64,
     pub(super) time: Duration,
 }
@@ -64,7 +64,7 @@ impl<T> Turns<T> {
         Self { tokens: Tokens::full(rate, now), window: Window::default(), lines, expected: 0, next_place: 0 }
     }
 
-    /// A place in line, for whoever may come more than once for the same thing.
+    /// A place in the queue, for a caller who may need it more than once.
     pub(super) const fn place(&mut self) -> u64 {
         self.next_place += 1;
         self.next_place
@@ -74,23 +74,23 @@ impl<T> Turns<T> {
         self.lines.iter().all(|line| line.waiting.is_empty())
     }
 
-    /// Takes a token without a wait, which only somebody may whom nobody waits before.
+    /// Takes a token without a wait, if nobody else waits.
     pub(super) fn take_at_once(&mut self, class: Class, registers: bool, now: Instant) -> bool {
         let may = self.is_idle() && self.has_room(registers) && self.tokens.level(now) >= self.floor(class);
         may && self.take(class, registers, now)
     }
 
-    /// Puts somebody in line.
+    /// Adds a waiter.
     pub(super) fn line_up(&mut self, class: Class, place: u64, registers: bool, tell: T, now: Instant) {
         self.lines[class as usize].waiting.insert(place, Waiter { since: now, registers, tell });
     }
 
-    /// Somebody waits no longer. Nobody to be found at that place has had their turn.
+    /// Removes a waiter who gave up; one who already had their turn is no longer there.
     pub(super) fn step_out(&mut self, class: Class, place: u64) {
         self.lines[class as usize].waiting.remove(&place);
     }
 
-    /// Whoever has their turn now, with their token taken; `None` when nobody has.
+    /// Takes a token for the next waiter whose turn it is; `None` if there is none.
     pub(super) fn next(&mut self, now: Instant) -> Option<Turn<T>> {
         let level = self.tokens.level(now);
         let has_turn = |&class: &Class| match self.front(class) {
@@ -109,7 +109,7 @@ impl<T> Turns<T> {
         Some(Turn { tell, registers })
     }
 
-    /// When somebody will have their turn, if nothing changes until then; `None` when only a change can bring it.
+    /// The time of the next turn, if nothing changes until then; `None` if the next turn needs a change.
     pub(super) fn next_at(&self) -> Option<Instant> {
         let of_class = |class: Class| {
             self.front(class).filter(|front| self.has_room(front.registers))?;
@@ -120,7 +120,7 @@ impl<T> Turns<T> {
         Class::ALL.into_iter().filter_map(of_class).min()
     }
 
-    /// A token was not used after all, and with it its place in the window.
+    /// Puts back an unused token, and its place in the window.
     pub(super) fn put_back(&mut self, registers: bool, now: Instant) {
         self.tokens.put_back();
         if registers {
@@ -128,23 +128,23 @@ impl<T> Turns<T> {
         }
     }
 
-    /// A registration that entered the window at `entered` is over.
+    /// Records the end of a registration that entered the window at `entered`.
     pub(super) fn leave_window(&mut self, entered: Instant, ended: Ended, now: Instant) {
         self.window.leave(entered, ended, now);
     }
 
-    /// Somebody is let in who will come to this bucket.
+    /// Counts an admitted operation that will need this bucket.
     pub(super) const fn expect(&mut self) {
         self.expected += 1;
     }
 
-    /// One who was expected has come, or never will.
+    /// Stops counting an admitted operation: it has arrived, or never will.
     pub(super) const fn expect_no_longer(&mut self) {
         self.expected = self.expected.saturating_sub(1);
     }
 
-    /// The wait that one more person's operation would have, behind all of its class who wait or are expected, and behind
-    /// the share of those classes who wait behind it.
+    /// The wait of one more operation of a person: after all of its class who wait or are admitted, and after the tokens that
+    /// the lower classes get meanwhile.
     pub(super) fn wait(&mut self, now: Instant) -> Wait {
         let level = self.tokens.level(now);
         let before = self.lines[Class::Interactive as usize].waiting.len() as u64 + self.expected;
@@ -178,7 +178,7 @@ impl<T> Turns<T> {
         is_there
     }
 
-    /// What has to be in the bucket before a class takes from it: rollouts leave a quarter to people, background half.
+    /// Tokens that must be in the bucket before a class takes one: rollouts leave a quarter to people, background calls half.
     const fn floor(&self, class: Class) -> u32 {
         let floor = match class {
             Class::Interactive => 1,
@@ -188,7 +188,7 @@ impl<T> Turns<T> {
         if floor == 0 { 1 } else { floor }
     }
 
-    /// When a class has waited long enough for a token out of turn.
+    /// The time after which a class gets a token before higher classes.
     fn overdue_at(&self, class: Class) -> Option<Instant> {
         match class {
             Class::Interactive => None,
@@ -200,7 +200,7 @@ impl<T> Turns<T> {
         }
     }
 
-    /// How long a class behind the first is passed over at most.
+    /// The longest time that a lower class gets no token.
     fn patience(&self) -> Duration {
         PATIENCE.max(self.tokens.interval().saturating_mul(SHARE))
     }

@@ -1,4 +1,4 @@
-//! Who is let in, and who is turned away.
+//! Admission of operations: which are admitted and which are refused.
 
 use super::*;
 
@@ -9,23 +9,23 @@ fn documented() -> Arc<Limiter> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_500_at_once_those_are_let_in_who_have_their_turn_in_time() {
+async fn of_500_operations_exactly_those_are_admitted_that_get_their_turn_in_time() {
     let limiter = documented();
     let scopes: Vec<Scope> = (0..500).map(|_| of(Class::Interactive)).collect();
     let mut answers = Vec::new();
     for scope in &scopes {
         answers.push(scope.clone().run(async { limiter.admit(&BUCKETS, seconds(60)) }).await);
     }
-    // A burst of 20, and one a second for a minute.
+    // A burst of 20, then one per second for a minute.
     assert_eq!(answers.iter().position(Result::is_err), Some(80));
     let refused = QueueFull { bucket: BUCKETS[0], position: 61, wait: seconds(61), longest: seconds(60) };
     assert!(answers[80..].iter().all(|answer| *answer == Err(refused)));
     assert_eq!(
         refused.to_string(),
-        "it would be number 61 in the queue for AWS's rate limit task-definition-write, which is about 61 s away; at \
-         most 60 s are waited"
+        "it would be number 61 in the queue for AWS's rate limit task-definition-write, a wait of about 61 s; the \
+         longest wait is 60 s"
     );
-    // It is as it was said: the last of them has its turn after a minute.
+    // The estimate is right: the last of them gets its turn after a minute.
     let start = Instant::now();
     let calls = scopes[..80].iter().map(|scope| {
         scope.clone().run(async {
@@ -42,19 +42,19 @@ async fn of_500_at_once_those_are_let_in_who_have_their_turn_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_is_kept_once_and_is_free_when_the_operation_ends_or_has_no_need_of_it() {
+async fn a_place_is_reserved_once_and_freed_when_the_operation_ends_or_gives_it_up() {
     let limiter = limiter("task-definition-write=1/1,service-write=1/1");
     let admit = async |scope: &Scope| scope.clone().run(async { limiter.admit(&BUCKETS, Duration::ZERO) }).await;
     let (one, two) = (of(Class::Interactive), of(Class::Interactive));
     assert_eq!(admit(&one).await, Ok(()));
-    assert_eq!(admit(&one).await, Ok(()), "asked twice, counted once");
+    assert_eq!(admit(&one).await, Ok(()), "admitted twice, counted once");
     assert_eq!(admit(&two).await.map_err(|full| full.position), Err(1));
     one.clone().run(async { limiter.give_up_places() }).await;
     assert_eq!(admit(&two).await, Ok(()));
     assert_eq!(admit(&one).await.map_err(|full| full.position), Err(1));
     drop(two);
     assert_eq!(admit(&one).await, Ok(()));
-    // One bucket that is full keeps no place at the other.
+    // If one bucket is full, no place at the other is reserved.
     drop(one);
     limiter.acquire(Bucket::ServiceWrite).await.unwrap();
     assert_eq!(admit(&of(Class::Interactive)).await.map_err(|full| full.bucket), Err(Bucket::ServiceWrite));
@@ -65,7 +65,7 @@ async fn a_place_is_kept_once_and_is_free_when_the_operation_ends_or_has_no_need
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_behind_are_reckoned_with_their_share_and_are_not_turned_away() {
+async fn the_share_of_lower_classes_counts_in_the_wait_and_they_are_never_refused() {
     let limiter = limiter("service-write=1/1");
     drain(&limiter, Bucket::ServiceWrite).await;
     let served = Served::default();

@@ -1,4 +1,4 @@
-//! The limiter by tokio's clock, which these tests pause.
+//! The limiter on tokio's clock, which these tests pause.
 
 mod admission;
 mod torture;
@@ -19,7 +19,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A scope of that class without an end.
+/// A scope of that class with a very late deadline.
 fn of(class: Class) -> Scope {
     Scope::new(class, Instant::now() + seconds(1_000_000))
 }
@@ -30,7 +30,7 @@ async fn drain(limiter: &Limiter, bucket: Bucket) {
     yield_now().await;
 }
 
-/// Who was served, in order, and when.
+/// The names of served callers in order, and the times.
 type Served = Arc<Mutex<Vec<(&'static str, u64)>>>;
 
 fn call(limiter: &Arc<Limiter>, class: Class, name: &'static str, served: &Served) -> JoinHandle<()> {
@@ -61,7 +61,7 @@ async fn a_burst_is_free_and_then_each_call_waits_for_its_refill() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everybody_who_waits_is_in_the_queue_until_they_have_their_token_or_give_up() {
+async fn every_waiter_is_counted_in_the_queue_until_they_get_a_token_or_give_up() {
     let metrics = Metrics::default();
     let limiter = Arc::new(Limiter::new(&RateLimits::default(), metrics.clone()));
     let depth = |calls: u32| {
@@ -81,7 +81,7 @@ async fn everybody_who_waits_is_in_the_queue_until_they_have_their_token_or_give
         .collect();
     yield_now().await;
     sleep(Duration::from_millis(1)).await;
-    // Four are under way; all others wait, whatever it is that they wait for.
+    // Four are running; all others wait, for a token or for the window.
     depth(496);
     sleep(seconds(10)).await;
     depth(500 - 30);
@@ -96,7 +96,7 @@ async fn everybody_who_waits_is_in_the_queue_until_they_have_their_token_or_give
 }
 
 #[tokio::test(start_paused = true)]
-async fn people_go_before_rollouts_and_those_before_the_background_first_come_first_served() {
+async fn people_go_before_rollouts_and_rollouts_before_background_calls() {
     let (limiter, served) = (limiter("service-write=1/1"), Served::default());
     drain(&limiter, Bucket::ServiceWrite).await;
     let mut calls = Vec::new();
@@ -119,7 +119,7 @@ async fn people_go_before_rollouts_and_those_before_the_background_first_come_fi
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_class_that_is_passed_over_has_a_tenth_of_the_bucket_and_never_nothing() {
+async fn a_lower_class_still_gets_a_tenth_of_the_bucket() {
     let (limiter, served) = (limiter("service-write=1/1"), Served::default());
     drain(&limiter, Bucket::ServiceWrite).await;
     for _ in 0..100 {
@@ -129,12 +129,12 @@ async fn a_class_that_is_passed_over_has_a_tenth_of_the_bucket_and_never_nothing
     }
     sleep(Duration::from_millis(100_500)).await;
     let count = |name| served.lock().unwrap().iter().filter(|(other, _)| *other == name).count();
-    // Both are overdue at the tenth second; the second of them has its turn one later, and is a second behind ever after.
+    // Both are due at the tenth second; the second of them gets its turn one second later, and stays one second behind.
     assert_eq!((count("person"), count("rollout"), count("background")), (81, 10, 9));
 }
 
 #[tokio::test(start_paused = true)]
-async fn deleting_many_users_puts_nobody_in_front_of_the_next_sign_up() {
+async fn deleting_many_users_does_not_delay_the_next_sign_up() {
     let limiter = Arc::new(Limiter::new(&RateLimits::default(), Metrics::default()));
     let cleaning: Vec<_> = (0..500)
         .map(|_| {
@@ -149,13 +149,13 @@ async fn deleting_many_users_puts_nobody_in_front_of_the_next_sign_up() {
         limiter.acquire_registration(place).await.unwrap().taken();
     }
     assert_eq!(start.elapsed(), Duration::ZERO, "half the bucket is kept for people");
-    // What nobody else wants is the background's: as fast as the bucket fills up over its half.
+    // Background calls take the spare tokens: as fast as the bucket fills above its half.
     join_all(cleaning).await;
     assert!(start.elapsed() < seconds(500), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bulk_reader_leaves_half_the_bucket_and_is_slowed_down_but_never_stopped() {
+async fn a_bulk_reader_leaves_half_the_bucket_and_is_slowed_but_never_stopped() {
     let limiter = Limiter::new(&RateLimits::default(), Metrics::default());
     let start = Instant::now();
     for _ in 0..150 {
@@ -168,7 +168,7 @@ async fn a_bulk_reader_leaves_half_the_bucket_and_is_slowed_down_but_never_stopp
         limiter.acquire(Bucket::ServiceRead).await.unwrap();
     }
     assert_eq!(others.elapsed(), Duration::ZERO);
-    // With everybody else at it without a pause, one token every two seconds is left.
+    // While all others call without a pause, it gets one token every two seconds.
     let limiter = Arc::new(limiter);
     let others: Vec<_> = (0..2)
         .map(|_| {
@@ -188,13 +188,13 @@ async fn a_bulk_reader_leaves_half_the_bucket_and_is_slowed_down_but_never_stopp
     for other in others {
         other.abort();
     }
-    // Capacity that has come back while nobody asked counts.
+    // Tokens that came back while nobody called count.
     sleep(seconds(10)).await;
     assert!(limiter.try_acquire_spare(Bucket::ServiceRead));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_ends_with_the_deadline_and_takes_nothing() {
+async fn a_wait_ends_at_the_deadline_and_takes_no_token() {
     let limiter = limiter("service-write=1/0.1");
     let bucket = Bucket::ServiceWrite;
     limiter.acquire(bucket).await.unwrap();
@@ -202,12 +202,12 @@ async fn a_wait_ends_with_the_deadline_and_takes_nothing() {
     let until = |end| Scope::new(Class::Interactive, start + seconds(end)).run(limiter.acquire(bucket));
     assert_eq!(until(4).await, Err(NotInTime { bucket }));
     assert_eq!(start.elapsed(), seconds(4));
-    // One that is over already asks for nothing, though a token is there.
+    // A scope whose deadline has passed takes nothing, although there is a token.
     sleep(seconds(20)).await;
     assert_eq!(until(4).await, Err(NotInTime { bucket }));
     assert_eq!(until(25).await, Ok(()));
     assert_eq!(start.elapsed(), seconds(24));
-    // Who says nothing waits for as long as a caller is kept waiting.
+    // Without a scope, the wait is as long as a caller of the API waits.
     let slow = self::limiter("service-write=1/0.01");
     slow.acquire(bucket).await.unwrap();
     assert_eq!((slow.acquire(bucket).await, start.elapsed()), (Err(NotInTime { bucket }), seconds(24 + 25)));
@@ -215,7 +215,7 @@ async fn a_wait_ends_with_the_deadline_and_takes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_gives_up_loses_no_token_and_nobody_their_place() {
+async fn a_waiter_who_gives_up_loses_no_token_and_others_keep_their_places() {
     let (limiter, served) = (limiter("service-write=1/1"), Served::default());
     drain(&limiter, Bucket::ServiceWrite).await;
     let names = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
@@ -237,22 +237,22 @@ async fn whoever_gives_up_loses_no_token_and_nobody_their_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiter_that_is_not_polled_costs_at_most_its_own_token_and_gives_it_back() {
+async fn a_waiter_that_is_not_polled_holds_only_its_own_token_and_returns_it() {
     let limiter = limiter("service-write=1/1");
     drain(&limiter, Bucket::ServiceWrite).await;
     let mut asleep = Box::pin(limiter.acquire(Bucket::ServiceWrite));
     assert!(poll_immediate(&mut asleep).await.is_none());
     let start = Instant::now();
     limiter.acquire(Bucket::ServiceWrite).await.unwrap();
-    assert_eq!(start.elapsed(), seconds(2), "the first token is its, the second nobody's but ours");
-    // It was told and never looked; what it has is for the next.
+    assert_eq!(start.elapsed(), seconds(2), "the first token is the sleeper's, the second is ours");
+    // It got a token but was never polled; the token goes to the next.
     drop(asleep);
     limiter.acquire(Bucket::ServiceWrite).await.unwrap();
     assert_eq!(start.elapsed(), seconds(2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registration_that_is_refused_keeps_its_place_and_the_window_narrows() {
+async fn a_refused_registration_keeps_its_place_and_the_window_shrinks() {
     let limiter = limiter("task-definition-write=1000/1000");
     let (first, second) = (limiter.place_of_registration(), limiter.place_of_registration());
     let take = async |place| limiter.acquire_registration(place).await.unwrap();
@@ -267,7 +267,7 @@ async fn a_registration_that_is_refused_keeps_its_place_and_the_window_narrows()
     yield_now().await;
     let mut earlier = Box::pin(take(first));
     assert!(poll_immediate(&mut earlier).await.is_none());
-    // Four less two make two: room for one more only when two have left.
+    // The window shrank to two, so one more may enter only when two have left.
     for mut refused in under_way.drain(..2) {
         refused.refused();
     }
@@ -276,7 +276,7 @@ async fn a_registration_that_is_refused_keeps_its_place_and_the_window_narrows()
     drop(under_way.pop());
     let earlier = earlier.await;
     sleep(seconds(1)).await;
-    assert!(!later.is_finished(), "it came first, and is second");
+    assert!(!later.is_finished(), "it came first, but its place is second");
     drop(earlier);
     later.await.unwrap();
 }

@@ -1,13 +1,13 @@
-//! What broke the limiter before this one: waiters that are polled for other reasons than their own, given up half-way, or
-//! dropped at the moment of their turn, on several threads. `tests/asan.sh` runs it under AddressSanitizer, for as long
-//! as TORTURE_SECONDS says.
+//! The cases that broke the previous limiter: waiters that are polled for other reasons than their own, given up half-way, or
+//! dropped at the moment of their turn, on several threads. `tests/asan.sh` runs it under AddressSanitizer for
+//! TORTURE_SECONDS.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant as Clock;
 
 use super::*;
 
-/// Fifty tokens a millisecond, one to begin with.
+/// A limiter with fifty tokens a millisecond.
 fn fast() -> Arc<Limiter> {
     let rate = rates::Rate { burst: 1_000, interval: Duration::from_micros(20) };
     let limiter = Limiter::new(&RateLimits([rate; Bucket::ALL.len()]), Metrics::default());
@@ -25,7 +25,7 @@ async fn spin() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn waiters_that_are_polled_and_dropped_at_any_moment_lose_nothing_and_wedge_nobody() {
+async fn waiters_that_are_polled_and_dropped_at_any_moment_lose_and_block_nothing() {
     let (limiter, taken, start) = (fast(), Arc::new(AtomicU64::new(0)), Clock::now());
     let end = start + for_how_long();
     let tasks: Vec<_> = (0..64_u64)
@@ -37,12 +37,12 @@ async fn waiters_that_are_polled_and_dropped_at_any_moment_lose_nothing_and_wedg
                 while Clock::now() < end {
                     let bucket = Bucket::TaskDefinitionWrite;
                     match n % 4 {
-                        // Polled all the time by what stands beside it.
+                        // Polled all the time because of another future in the same select.
                         0 | 1 => {
                             let turn = Box::pin(limiter.acquire(bucket));
                             tokio::select! { biased; turn = turn => turn.unwrap(), () = spin() => {} }
                         }
-                        // Given up after a while, on the heap and freed at once.
+                        // Given up after some time; on the heap, and freed at once.
                         2 => {
                             let turn = Box::pin(limiter.acquire(bucket));
                             let patience = Duration::from_micros(random.u64(..3_000));
@@ -51,7 +51,7 @@ async fn waiters_that_are_polled_and_dropped_at_any_moment_lose_nothing_and_wedg
                                 Err(_) => continue,
                             }
                         }
-                        // A registration, of which another task may let go.
+                        // A registration, which another task may drop.
                         _ => {
                             let turn = Box::pin(limiter.acquire_registration(limiter.place_of_registration()));
                             let mut turn = tokio::select! { turn = turn => turn.unwrap(), () = spin() => continue };
@@ -68,7 +68,7 @@ async fn waiters_that_are_polled_and_dropped_at_any_moment_lose_nothing_and_wedg
             }))
         })
         .collect();
-    // Whoever is aborted is so in the midst of it.
+    // Some tasks are aborted while they work.
     for task in tasks.iter().step_by(16) {
         tokio::time::sleep(for_how_long() / 16).await;
         task.abort();
@@ -80,11 +80,11 @@ async fn waiters_that_are_polled_and_dropped_at_any_moment_lose_nothing_and_wedg
     let allowed = 1_000 + start.elapsed().as_micros() / 20;
     let taken = taken.load(Ordering::Relaxed);
     assert!((1_000..=allowed).contains(&u128::from(taken)), "{taken} of at most {allowed}");
-    // Nothing was lost: the bucket fills up to its last token, and the window is empty.
+    // Nothing was lost: the bucket fills completely, and the window is empty.
     tokio::time::sleep(Duration::from_millis(50)).await;
     for _ in 0..1_000 {
         let turn = poll_immediate(limiter.acquire(Bucket::TaskDefinitionWrite)).await;
-        assert_eq!(turn, Some(Ok(())), "there is a token for everybody");
+        assert_eq!(turn, Some(Ok(())), "every caller gets a token");
     }
     limiter.acquire_registration(limiter.place_of_registration()).await.unwrap();
 }
