@@ -1,6 +1,6 @@
-//! What the service counts and times, for `/metrics`. Callers say what happened; names, labels and buckets are known
-//! here alone. No label holds a user id, a token or anything else that a caller chooses: a fleet of ten thousand users
-//! would be ten thousand series, and a scrape is read by more people than the API.
+//! The service's metrics, for `/metrics`. Callers report events; only this module knows names, labels and buckets. No label
+//! contains a user id, a token or anything else that a caller chooses: a fleet of ten thousand users would make ten
+//! thousand series, and more people can read a scrape than the API.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use prometheus_client::registry::{Metric, Registry};
 use crate::domain::service::Rollout;
 use crate::domain::{DirectorySizes, QuotaUse, State};
 
-/// What every metric's name begins with.
+/// Prefix of every metric's name.
 const PREFIX: &str = "openclaw_provisioner";
 
 /// Media type of [`Metrics::encode`]'s answer.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Upper bounds in seconds. A step is an AWS call or a few, so from one round trip to the deadline of an AWS call; a
-/// call waits as long for the limiter at worst as for a burst of registrations at one a second.
+/// Upper bounds in seconds. A step is one AWS call or a few, so they go from one round trip to the deadline of a call. The
+/// longest wait for the limiter is that for a burst of registrations at one a second.
 const CALL_SECONDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// Upper bounds in seconds, around the minute or two that Fargate takes to pull an image.
@@ -65,8 +65,8 @@ struct Inner {
     directories_largest: Family<Rank, Gauge>,
     fleet_rollout_planned: Family<NoLabels, Gauge>,
     fleet_rollout_elapsed: Family<NoLabels, Gauge>,
-    // Families without labels, because a family shows nothing before it is set: an age of 0, or of half a century,
-    // would be a lie.
+    // Families without labels, because a family shows nothing before it is set: an age of 0, or of half a century, would
+    // be wrong.
     oldest_transition: Family<NoLabels, Gauge>,
     snapshot_taken: Family<NoLabels, Gauge>,
 }
@@ -137,7 +137,7 @@ impl Default for Metrics {
             operations: add(
                 &mut registry,
                 "operations",
-                "Operations on users that came to an end, by kind, outcome and reason of a failure",
+                "Operations on users that ended, by kind, outcome and reason of a failure",
                 Family::default(),
             ),
             steps: add(
@@ -155,7 +155,7 @@ impl Default for Metrics {
             credentials: add(
                 &mut registry,
                 "credentials",
-                "Sign-ins that were sent, removed or repaired, by what came of them",
+                "Sign-ins that were sent, removed or repaired, by outcome",
                 Family::default(),
             ),
             aws_calls: add(
@@ -173,7 +173,7 @@ impl Default for Metrics {
             queued: add(
                 &mut registry,
                 "limiter_queue_depth",
-                "AWS calls that wait for the rate limiter at this moment, by bucket",
+                "AWS calls that are waiting for the rate limiter now, by bucket",
                 Family::default(),
             ),
             waits: add(
@@ -185,8 +185,8 @@ impl Default for Metrics {
             files_unavailable: add(
                 &mut registry,
                 "files_unavailable",
-                "Work on users' files that was not done, by why: the mount does not answer (stuck), did not in time (overdue), or \
-                 too much was asked of it (crowded)",
+                "Work on users' files that was not done, by reason: the mount does not answer (stuck), did not answer in time \
+                 (overdue), or had too many calls (crowded)",
                 Family::default(),
             ),
             files_stuck: add(
@@ -204,13 +204,13 @@ impl Default for Metrics {
             pending: add(
                 &mut registry,
                 "accepted_users",
-                "Users for whom work was accepted that is not done, as this replica last saw",
+                "Users with accepted work that is not done, as this replica last saw",
                 Gauge::default(),
             ),
             oldest_pending: add(
                 &mut registry,
                 "oldest_accepted_age_seconds",
-                "How long ago the oldest of that work was accepted; 0 where there is none",
+                "Age of the oldest accepted work that is not done; 0 if there is none",
                 Gauge::default(),
             ),
             containers: add(
@@ -222,13 +222,13 @@ impl Default for Metrics {
             rollouts: add(
                 &mut registry,
                 "rollouts",
-                "Deployments that users' services are going to, by ECS's rollout state, in the last snapshot of the fleet",
+                "PRIMARY deployments of users' services, by ECS's rollout state, in the last snapshot of the fleet",
                 Family::default(),
             ),
             fleet_rollout_users: add(
                 &mut registry,
                 "fleet_rollout_users",
-                "Users of the rollout over the fleet that this replica runs, by how far they are",
+                "Users of the rollout over the fleet that this replica runs, by state",
                 Family::default(),
             ),
             fleet_rollout_paused: add(
@@ -240,61 +240,61 @@ impl Default for Metrics {
             quota_used: add(
                 &mut registry,
                 "quota_used",
-                "What is used of a quota of the account, where it is known what is left",
+                "Amount used of a quota of the account, if the amount left is known",
                 Family::default(),
             ),
             quota_limit: add(
                 &mut registry,
                 "quota_limit",
-                "How much of it there is, in force or by AWS's documentation",
+                "Limit of a quota of the account, in force or from AWS's documentation",
                 Family::default(),
             ),
             directories_bytes: add(
                 &mut registry,
                 "directories_bytes",
-                "Bytes that users' directories hold together, as far as they were measured",
+                "Total bytes of users' directories, as far as they were measured",
                 Family::default(),
             ),
             directories_measured: add(
                 &mut registry,
                 "directories_measured",
-                "Users' directories that were measured, whole or in part",
+                "Users' directories that were measured, completely (whole) or in part",
                 Family::default(),
             ),
             directories_above: add(
                 &mut registry,
                 "directories_above_soft_limit",
-                "Of these, the ones that hold more than the soft limit",
+                "Measured directories that are larger than the soft limit",
                 Family::default(),
             ),
             directories_largest: add(
                 &mut registry,
                 "directories_largest_bytes",
-                "Bytes that the largest ten of them hold, by rank",
+                "Bytes of the ten largest measured directories, by rank",
                 Family::default(),
             ),
             fleet_rollout_planned: add(
                 &mut registry,
                 "fleet_rollout_planned_seconds",
-                "How long the rollout over the fleet that this replica runs was expected to take; not where it waits for a window",
+                "Expected duration of the rollout over the fleet that this replica runs; not shown if it waits for a window",
                 Family::default(),
             ),
             fleet_rollout_elapsed: add(
                 &mut registry,
                 "fleet_rollout_elapsed_seconds",
-                "How long it has been going on since it was started or resumed",
+                "Time since the rollout over the fleet that this replica runs was started or resumed",
                 Family::default(),
             ),
             oldest_transition: add(
                 &mut registry,
                 "oldest_transition_age_seconds",
-                "How long the longest has been provisioning, stopping or deleting, in the last snapshot of the fleet",
+                "Longest time that a container has been provisioning, stopping or deleting, in the last snapshot of the fleet",
                 Family::default(),
             ),
             snapshot_taken: add(
                 &mut registry,
                 "fleet_snapshot_timestamp_seconds",
-                "When the last snapshot of the fleet was taken; its age is time() less this",
+                "When the last snapshot of the fleet was taken; its age is time() minus this",
                 Family::default(),
             ),
             registry,
@@ -309,28 +309,28 @@ fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metri
 }
 
 impl Metrics {
-    /// An operation on a user ended: its kind, `created`, `changed`, `unchanged`, `failed` or the like, and why it
-    /// failed (`none` if it did not).
+    /// Counts an operation on a user that ended: its kind, outcome (such as `created`, `changed`, `unchanged`, `failed`), and
+    /// why it failed (`none` if it did not).
     pub fn operation(&self, kind: &'static str, outcome: &'static str, reason: &'static str) {
         self.0.operations.get_or_create(&Operation { kind, outcome, reason }).inc();
     }
 
-    /// A step was taken, or tried.
+    /// Records the time of a step that was taken, or tried.
     pub fn step(&self, step: &'static str, took: Duration) {
         self.0.steps.get_or_create(&StepLabel { step }).observe(took.as_secs_f64());
     }
 
-    /// A container that was provisioned that long ago was found running and healthy.
+    /// Records that a container was found running and healthy this long after its provision.
     pub fn provisioned_and_running(&self, after: Duration) {
         self.0.starts.observe(after.as_secs_f64());
     }
 
-    /// A sign-in was sent, removed or repaired.
+    /// Counts a sign-in that was sent, removed or repaired.
     pub fn credentials(&self, outcome: &'static str) {
         self.0.credentials.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
-    /// A request was sent to AWS; `action` as IAM writes it (`ecs:CreateService`), `code` AWS's error code, `OK` or
+    /// Counts a request to AWS; `action` in IAM's form (`ecs:CreateService`), `code` is AWS's error code, `OK` or
     /// `no_answer`.
     pub fn aws_call(&self, action: &str, code: &str, throttled: bool) {
         self.0.aws_calls.get_or_create(&AwsCall { action: action.to_owned(), code: code.to_owned() }).inc();
@@ -339,7 +339,7 @@ impl Metrics {
         }
     }
 
-    /// An AWS call waits for the limiter, for as long as the answer lives.
+    /// Counts an AWS call that waits for the limiter, until the returned value is dropped.
     #[must_use]
     pub fn queued(&self, bucket: &'static str) -> Queued {
         let gauge = self.0.queued.get_or_create_owned(&Bucket { bucket });
@@ -347,34 +347,34 @@ impl Metrics {
         Queued(gauge)
     }
 
-    /// An AWS call waited that long for the limiter.
+    /// Records how long an AWS call waited for the limiter.
     pub fn waited(&self, bucket: &'static str, took: Duration) {
         self.0.waits.get_or_create(&Bucket { bucket }).observe(took.as_secs_f64());
     }
 
-    /// Work on files was not done.
+    /// Counts work on files that was not done.
     pub fn files_unavailable(&self, why: &'static str) {
         self.0.files_unavailable.get_or_create(&Why { why }).inc();
     }
 
-    /// Whether the file system answers at present.
+    /// Sets whether the file system does not answer now.
     pub fn files_stuck(&self, stuck: bool) {
         self.0.files_stuck.set(i64::from(stuck));
     }
 
-    /// An operation noticed that it no longer had its user's lock.
+    /// Counts an operation that noticed that it had lost its user's lock.
     pub fn lock_lost(&self) {
         self.0.locks_lost.inc();
     }
 
-    /// How many users have work that was accepted and is not done, and how old the oldest of it is.
+    /// Sets the number of users with accepted work that is not done, and the age of the oldest.
     pub fn accepted(&self, users: usize, oldest: Duration) {
         self.0.pending.set(i64::try_from(users).unwrap_or(i64::MAX));
         self.0.oldest_pending.set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
     }
 
-    /// The rollout over the fleet that this replica runs: users by how far they are.
-    /// `pace`: how long it was expected to take and has been going on, in seconds, where that says anything.
+    /// Sets the metrics of the rollout over the fleet that this replica runs: users by state.
+    /// `pace`: its expected duration and the time since its start, in seconds, if they are meaningful.
     pub fn fleet_rollout(&self, users: &[(&'static str, usize)], is_paused: bool, pace: Option<(u64, u64)>) {
         for (state, users) in users {
             self.0.fleet_rollout_users.get_or_create(&InState { state }).set(i64::try_from(*users).unwrap_or(i64::MAX));
@@ -395,14 +395,14 @@ impl Metrics {
         self.0.fleet_rollout_elapsed.clear();
     }
 
-    /// This replica runs no rollout over the fleet.
+    /// Clears the metrics of a rollout: this replica runs none.
     pub fn no_fleet_rollout(&self) {
         self.0.fleet_rollout_users.clear();
         self.0.fleet_rollout_paused.set(0);
         self.no_pace();
     }
 
-    /// What is used of quotas. One of which it is not known what is left shows nothing, not what was known before.
+    /// Sets the use of quotas. A quota whose amount left is unknown shows nothing, not an old value.
     pub fn quotas(&self, quotas: &[QuotaUse]) {
         for of in quotas {
             let label = OfQuota { quota: of.quota.name() };
@@ -419,8 +419,8 @@ impl Metrics {
         }
     }
 
-    /// What users' directories hold, how many are above the soft limit, and the largest of them, the largest first. Nothing is
-    /// shown before one was measured.
+    /// Sets the total size of users' directories, the number above the soft limit, and the sizes of the largest, in descending
+    /// order. Nothing is shown before one was measured.
     pub fn directories(&self, all: DirectorySizes, above: usize, largest: &[u64]) {
         self.0.directories_largest.clear();
         if all.users == 0 {
@@ -440,8 +440,8 @@ impl Metrics {
         }
     }
 
-    /// A snapshot of the fleet: the state of every container and of its rollout, how long the longest has been in a
-    /// transitional state (`None`: none is), and when that was.
+    /// Sets the metrics of a snapshot of the fleet: the state of every container and of its rollout, the longest time in a
+    /// transitional state (`None`: no container is in one), and the time of the snapshot.
     pub fn fleet(
         &self,
         containers: impl IntoIterator<Item = (State, Option<Rollout>)>,
@@ -455,7 +455,7 @@ impl Metrics {
                 rollouts[rollout as usize] += 1;
             }
         }
-        // A state that nobody is in any more is set to 0, or it would stay as it was.
+        // A state without containers is set to 0; otherwise it would keep its old value.
         for state in State::ALL {
             self.0.containers.get_or_create(&InState { state: state.name() }).set(states[state as usize]);
         }
@@ -467,7 +467,7 @@ impl Metrics {
         self.0.snapshot_taken.get_or_create(&[]).set(taken_at.as_second());
     }
 
-    /// Everything as OpenMetrics text, see [`CONTENT_TYPE`].
+    /// All metrics as OpenMetrics text, see [`CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {
         let mut answer = String::new();
@@ -483,7 +483,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// One waiting AWS call. Also a caller that gives up waiting drops it.
+/// One waiting AWS call. A caller that gives up waiting drops it, too.
 #[derive(Debug)]
 pub struct Queued(Gauge);
 

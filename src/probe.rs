@@ -1,6 +1,6 @@
-//! Whether something answers over HTTP, beyond that its port accepts. A user's gateway, beyond what ECS knows: a container
-//! without a health check, or with one that only looks at the port, is RUNNING and HEALTHY while nobody is served
-//! (incident 22). And this service itself, for `healthcheck`.
+//! Checks that a server answers over HTTP, and does not only accept connections: a user's gateway, because a container
+//! without a health check, or with one that only checks the port, is RUNNING and HEALTHY while nobody is served
+//! (incident 22); and this service itself, for `healthcheck`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -15,29 +15,29 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// How a gateway is asked.
+/// How a gateway is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProbeKind {
-    /// Not at all: ECS's word is enough.
+    /// Not at all: ECS's health is enough.
     Off,
-    /// Its port accepts a connection. Says nothing of the gateway behind it.
+    /// Its port accepts a connection, which says nothing about the gateway behind it.
     Tcp,
-    /// It answers its health path with 200; as tcp for releases before 2026.5, whose health path does not work.
+    /// It answers its health path with 200; like tcp for releases before 2026.5, whose health path does not work.
     Http,
 }
 
 /// The probe of users' gateways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GatewayProbe {
-    /// How.
+    /// The kind of check.
     pub kind: ProbeKind,
-    /// Where, unless the definition names another one: the port that `openclaw.json` is staged with.
+    /// The port in the staged `openclaw.json`, used unless the definition names another one.
     pub port: u16,
-    /// From the first packet to the head of the answer.
+    /// Time limit from the first packet to the head of the answer.
     pub timeout: Duration,
 }
 
-/// What a definition says of its gateway.
+/// Port and release of a gateway, as far as the definition says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GatewayAt {
     /// The port that command or environment name; `None` leaves it to `openclaw.json`.
@@ -53,7 +53,7 @@ impl Default for GatewayProbe {
 }
 
 impl GatewayProbe {
-    /// Asks the gateway at `host`.
+    /// Checks the gateway at `host`.
     ///
     /// # Errors
     /// Says what happened instead of an answer.
@@ -77,7 +77,7 @@ impl GatewayProbe {
     }
 }
 
-/// Asks a plain http URL, whatever its scheme says, and wants 200; `within` is for all of it, names included.
+/// Requests a URL over plain http, even if its scheme is another, and expects 200; `within` includes the name lookup.
 ///
 /// # Errors
 /// Says what happened instead of an answer.
@@ -99,13 +99,13 @@ fn unreachable(error: std::io::Error) -> String {
     format!("cannot be reached: {error}")
 }
 
-/// The head of the answer alone: the tenant writes a gateway's body.
+/// Expects 200. Only the head of the answer is read, because the tenant controls a gateway's body.
 async fn answers_200(stream: TcpStream, authority: &str, path: &str) -> Result<(), String> {
     let not_http = |error: hyper::Error| format!("does not speak HTTP: {error}");
     let request = Request::get(path).header(HOST, authority).header(CONNECTION, "close");
     let request = request.body(String::new()).map_err(|error| error.to_string())?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(not_http)?;
-    // Ends with this function, also when that is cut short.
+    // Ends with this function, even when that is dropped.
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     let answer = sender.send_request(request).await.map_err(not_http)?;
@@ -125,7 +125,7 @@ mod tests {
     const V4: OpenClawVersion = OpenClawVersion::new(2026, 4, 25);
     const V9: OpenClawVersion = OpenClawVersion::new(2026, 9, 6);
 
-    /// A port that accepts, and answers every request so; `None` never answers.
+    /// A port that accepts connections and sends this answer to every request; `None` never answers.
     async fn gateway(answer: Option<&'static str>) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -150,13 +150,13 @@ mod tests {
         probe.ask([127, 0, 0, 1].into(), GatewayAt { port: Some(port), release: Some(release) }).await
     }
 
-    /// Incident 22: the port was open, the gateway behind it dead.
+    /// Incident 22: the port was open, but the gateway behind it was dead.
     #[tokio::test]
     async fn a_port_that_accepts_and_never_answers_is_not_a_gateway() {
         let wedged = gateway(None).await;
         let problem = ask(ProbeKind::Http, wedged, V9).await.unwrap_err();
         assert!(problem.contains("has not answered within 300ms"), "{problem}");
-        // All that tcp can tell, and all that can be asked of releases whose health path does not work.
+        // tcp cannot notice this, and releases without a working health path are checked like tcp.
         assert_eq!(ask(ProbeKind::Tcp, wedged, V9).await, Ok(()));
         assert_eq!(ask(ProbeKind::Http, wedged, V4).await, Ok(()));
     }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_port_cannot_be_reached_and_off_asks_nobody() {
+    async fn a_closed_port_cannot_be_reached_and_off_checks_nothing() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let closed = listener.local_addr().unwrap().port();
         drop(listener);

@@ -1,6 +1,6 @@
-//! What the account has room for: quotas, what is used of them, and what is left. Nothing here changes anything.
+//! Capacity of the account: quotas, how much of them is used, and how much is left. Nothing here changes anything.
 //!
-//! Everything is counted where AWS counts it, and not from the list of containers: what other services in the cluster use counts, too.
+//! Everything is counted where AWS counts it, and not from the list of containers, because other services in the cluster count, too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +16,15 @@ use crate::aws::{Aws, AwsError, Class, Scope};
 use crate::domain::{Coordinates, LimitSource, Quota, QuotaUse, user_family};
 use crate::metrics::Metrics;
 
-/// How long a look is believed: a page that asks again and again must not have thousands of tasks described each time.
+/// How long a result is reused: a page that asks repeatedly must not cause thousands of tasks to be described each time.
 const BELIEVED_FOR: Duration = Duration::from_secs(60);
-/// How often metrics get another look. The first one comes after a minute: at its start a replica has better things to do.
+/// How often the metrics are updated. The first update is after a minute, because a starting replica has more urgent work.
 const METRICS_EVERY: Duration = Duration::from_secs(300);
 const METRICS_AFTER: Duration = Duration::from_secs(60);
-/// How long whoever asks waits for it: 5,000 tasks are a hundred calls, which take about ten seconds behind everything else.
+/// How long a caller waits: 5,000 tasks take a hundred calls, which need about ten seconds at background priority.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(25);
 
-/// What is limited, and where.
+/// The resources whose quotas are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CapacityScope {
     /// Cluster name or ARN.
@@ -38,7 +38,7 @@ pub struct CapacityScope {
 }
 
 impl CapacityScope {
-    /// Where these coordinates put users.
+    /// The resources that these coordinates name.
     #[must_use]
     pub fn of(at: &Coordinates) -> Self {
         Self {
@@ -50,10 +50,10 @@ impl CapacityScope {
     }
 }
 
-/// All quotas at one moment.
+/// All quotas, read at one time.
 #[derive(Debug, Clone)]
 pub struct Look {
-    /// When it was begun.
+    /// When the reading began.
     pub taken_at: Timestamp,
     taken: Instant,
     of: CapacityScope,
@@ -62,14 +62,14 @@ pub struct Look {
 }
 
 impl Look {
-    /// How long ago it was begun.
+    /// Time since the reading began.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.taken.elapsed()
     }
 }
 
-/// The quotas of whoever asks again and again: one look at a time, and none within 60 s of the last. Cheap to clone.
+/// The quotas for repeated calls: one reading at a time, and none within 60 s after the last. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Capacity {
     aws: Aws,
@@ -79,13 +79,13 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// `coordinates` may change, and what they point at is then looked at anew. Every look goes into `metrics`.
+    /// If `coordinates` change, the quotas are read again. Every reading updates `metrics`.
     #[must_use]
     pub fn new(aws: Aws, coordinates: watch::Receiver<Coordinates>, metrics: Metrics) -> Self {
         Self { aws, coordinates, last: Arc::default(), metrics }
     }
 
-    /// Looks now and then, for metrics, until it is aborted.
+    /// Reads the quotas from time to time, for metrics, until it is aborted.
     pub fn refresh_in_background(&self) -> JoinHandle<()> {
         let capacity = self.clone();
         tokio::spawn(async move {
@@ -113,9 +113,9 @@ impl Capacity {
     }
 }
 
-/// Reads all quotas, each within that time, behind everybody who waits for a container.
+/// Reads all quotas, each within that time, with lower priority than calls that people wait for.
 pub async fn read(aws: &Aws, place: &CapacityScope, within: Duration) -> Vec<QuotaUse> {
-    // Boxed: each holds several calls of the SDK, whose futures are large, and all of them are under way at once.
+    // Boxed: each contains several calls of the SDK, whose futures are large, and all of them run at the same time.
     let read = |quota| Box::pin(read_one(aws, place, quota, within));
     let counts = |quota: &Quota| *quota != Quota::Roles || place.has_user_roles;
     join_all(Quota::ALL.into_iter().filter(counts).map(read)).await
@@ -138,7 +138,7 @@ async fn read_one(aws: &Aws, place: &CapacityScope, quota: Quota, within: Durati
     QuotaUse { quota, used, limit, limit_from, problems }
 }
 
-/// What was answered in time; else why not is one problem more.
+/// The answer, if it came in time; otherwise the reason is added to `problems`.
 fn known<T>(
     quota: Quota,
     within: Duration,

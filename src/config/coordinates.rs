@@ -1,4 +1,4 @@
-//! The coordinates of infrastructure: from the environment, else from SSM.
+//! The coordinates of infrastructure, from the environment or from SSM.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use thiserror::Error;
 
 use crate::domain::{BaseFamily, Coordinates, ReleaseDefaults, UserRoles, is_secret_arn};
 
-/// Where users' containers live. What is not given here is read from the SSM path, at start and every 60 s.
+/// Coordinates of users' containers. Those that are not set are read from the SSM path, at start and every 60 s.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CoordinatesArgs {
-    /// SSM path that infrastructure publishes its coordinates under, such as /openclaw/dev
+    /// SSM path under which infrastructure publishes its coordinates, such as /openclaw/dev
     #[arg(long, env = "PROVISIONER_SSM_PATH", value_name = "PATH")]
     pub ssm_path: Option<String>,
     /// Cluster name or ARN [SSM: cluster]
@@ -32,13 +32,13 @@ pub struct CoordinatesArgs {
     /// ARN of a Cloud Map service to register tasks in, optional [SSM: cloud-map-service-arn]
     #[arg(long, env = "PROVISIONER_CLOUD_MAP_SERVICE_ARN", value_name = "ARN")]
     pub cloud_map_service_arn: Option<String>,
-    /// OpenClaw release of images that do not say theirs, such as 2026.4.21, optional [SSM: openclaw-version]
+    /// OpenClaw release of images that do not name theirs, such as 2026.4.21, optional [SSM: openclaw-version]
     #[arg(long, env = "PROVISIONER_OPENCLAW_VERSION", value_name = "RELEASE")]
     pub openclaw_version: Option<String>,
     /// ARN of the secret that OpenClaw 2026.5.12 to 2026.5.28 encrypts sign-ins with, optional [SSM: auth-profile-secret-arn]
     #[arg(long, env = "PROVISIONER_AUTH_PROFILE_SECRET_ARN", value_name = "ARN")]
     pub auth_profile_secret_arn: Option<String>,
-    /// Container of the base that runs OpenClaw, where the base does not say, optional [SSM: container]
+    /// Container of the base that runs OpenClaw, if the base does not say, optional [SSM: container]
     #[arg(long, env = "PROVISIONER_CONTAINER", value_name = "NAME")]
     pub container: Option<String>,
     /// Roles of users' own.
@@ -81,12 +81,12 @@ impl UserRolesArgs {
     }
 }
 
-/// Settings that are missing or wrong, all of them at once.
+/// All settings that are missing or wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct MissingSettings(Vec<Invalid>);
 
-/// The coordinates as far as they are given and make sense.
+/// The coordinates that are set and valid.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownCoordinates {
     /// Cluster name or ARN.
@@ -95,13 +95,13 @@ pub struct KnownCoordinates {
     pub base_family: Option<BaseFamily>,
     /// EFS file system id.
     pub file_system_id: Option<String>,
-    /// Subnet ids; empty when not given.
+    /// Subnet ids; empty when not set.
     pub subnets: Vec<String>,
-    /// Security group ids; empty when not given.
+    /// Security group ids; empty when not set.
     pub security_groups: Vec<String>,
     /// ARN of a Cloud Map service.
     pub cloud_map_service_arn: Option<String>,
-    /// What holds for the whole fleet.
+    /// Defaults of the whole fleet.
     pub release: ReleaseDefaults,
 }
 
@@ -119,10 +119,10 @@ impl From<Coordinates> for KnownCoordinates {
     }
 }
 
-/// The problem of a setting that is missing, and not wrong.
+/// The problem text of a missing setting, as opposed to a wrong one.
 pub const NOT_SET: &str = "is not set";
 
-/// The SSM parameters that are read, by their last name part. The variable of each is called like it:
+/// The SSM parameters that are read, by the last part of their names. Each has a variable of the same name:
 /// `PROVISIONER_BASE_FAMILY` for `base-family`.
 pub const PARAMETERS: [&str; 9] = [
     "cluster",
@@ -143,11 +143,11 @@ impl CoordinatesArgs {
         self.ssm_path.as_deref().filter(|path| !path.trim().is_empty())
     }
 
-    /// Puts the coordinates together; what is given here wins over `parameters`, the SSM parameters by their last
-    /// name part.
+    /// Combines the coordinates; those that are set here win over `parameters`, the SSM parameters by the last part of
+    /// their names.
     ///
     /// # Errors
-    /// Names every setting that is missing or wrong, by its variable and its SSM parameter.
+    /// Names every missing or wrong setting, by its variable and its SSM parameter.
     pub fn resolve(&self, parameters: &BTreeMap<String, String>) -> Result<Coordinates, MissingSettings> {
         match self.known(parameters) {
             (
@@ -174,7 +174,7 @@ impl CoordinatesArgs {
         }
     }
 
-    /// The same as far as it goes, and what is missing or wrong.
+    /// The valid coordinates, and the settings that are missing or wrong.
     #[must_use]
     pub fn known(&self, parameters: &BTreeMap<String, String>) -> (KnownCoordinates, Vec<Invalid>) {
         let mut wrong = Vec::new();
@@ -184,7 +184,7 @@ impl CoordinatesArgs {
             own.or(published).map(str::to_owned)
         };
         let mut required = |own: &Option<String>, variable: &str, parameter: &str| {
-            // A list of commas is as good as nothing.
+            // A list of only commas counts as not set.
             let found = given(own, parameter).filter(|value| value.chars().any(|c| c != ',' && c != ' '));
             if found.is_none() {
                 let fix = match &self.ssm_path {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn every_missing_setting_is_named_at_once_by_variable_and_parameter() {
+    fn all_missing_settings_are_named_at_once_by_variable_and_parameter() {
         let args = CoordinatesArgs { ssm_path: Some("/openclaw/dev".into()), ..CoordinatesArgs::default() };
         let message = args.resolve(&BTreeMap::new()).unwrap_err().to_string();
         for part in

@@ -1,5 +1,5 @@
-//! Settings by concern. Every one can be given as a flag or as an environment variable; the coordinates also as SSM
-//! parameters, which the environment overrides. What is missing is an error, never a default that points at a fake.
+//! Settings by concern. Every setting can be a flag or an environment variable; the coordinates can also be SSM
+//! parameters, which the environment overrides. A missing setting is an error, never a default that points at a fake.
 
 mod coordinates;
 mod refresh;
@@ -28,13 +28,13 @@ pub struct ApiArgs {
     /// Address that the HTTP API listens on
     #[arg(long, env = "PROVISIONER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// File of bearer tokens, a line each: name:scopes:token-or-sha256; scopes are read, provision, admin, with commas.
+    /// File of bearer tokens, one per line: name:scopes:token-or-sha256; scopes are read, provision, admin, with commas.
     /// Or set PROVISIONER_TOKENS to the lines themselves
     #[arg(long, env = "PROVISIONER_TOKENS_FILE", value_name = "FILE")]
     pub tokens_file: Option<PathBuf>,
 }
 
-/// Where users' files are and who owns them.
+/// Place and owner of users' files.
 #[derive(Debug, Clone, Args)]
 pub struct FilesArgs {
     /// Directory that the root of the EFS file system is mounted on
@@ -45,7 +45,7 @@ pub struct FilesArgs {
     pub owner: OwnerArg,
 }
 
-/// How AWS is called.
+/// Time and rate limits of AWS calls.
 #[derive(Debug, Clone, Args)]
 pub struct AwsArgs {
     /// Seconds to open a connection to AWS
@@ -60,20 +60,20 @@ pub struct AwsArgs {
     #[arg(long, env = "PROVISIONER_AWS_OPERATION_TIMEOUT_SECONDS", default_value_t = 20, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=900))]
     pub aws_operation_timeout_seconds: u64,
-    /// How often AWS may be called.
+    /// Rate limits of AWS calls.
     #[command(flatten)]
     pub limits: LimitArgs,
 }
 
-/// How often AWS may be called.
+/// Rate limits of AWS calls.
 #[derive(Debug, Clone, Args)]
 pub struct LimitArgs {
-    /// Client-side rate limits where AWS's documented ones are not yours: bucket=burst/per-second[,…]; buckets
+    /// Client-side rate limits, if yours differ from AWS's documented ones: bucket=burst/per-second[,…]; buckets
     /// task-definition-write, task-definition-read, task-definition-delete, service-write, service-read, task-read,
     /// service-deployment-read, role-write, role-read
     #[arg(long, env = "PROVISIONER_RATE_LIMITS", default_value = "", hide_default_value = true, value_name = "LIMITS")]
     pub rate_limits: RateLimits,
-    /// Replicas that share AWS's limits; each takes its part of every bucket, so count those of a deployment as well
+    /// Replicas that share AWS's limits; each takes its share of every bucket, so also count those that run only during a deployment
     #[arg(long, env = "PROVISIONER_REPLICAS", default_value_t = 1, value_name = "COUNT",
           value_parser = clap::value_parser!(u32).range(1..=100))]
     pub replicas: u32,
@@ -84,13 +84,13 @@ pub struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// This replica's part of the limits.
+    /// This replica's share of the limits.
     #[must_use]
     pub fn share(&self) -> RateLimits {
         self.rate_limits.shared_by(self.replicas)
     }
 
-    /// How long an operation may have to wait for AWS's rate limits.
+    /// The longest wait of an operation for AWS's rate limits.
     #[must_use]
     pub const fn max_queue(&self) -> Duration {
         Duration::from_secs(self.max_queue_seconds)
@@ -98,7 +98,7 @@ impl LimitArgs {
 }
 
 impl AwsArgs {
-    /// The deadlines of one AWS call.
+    /// The time limits of one AWS call.
     #[must_use]
     pub const fn timeouts(&self) -> Timeouts {
         Timeouts {
@@ -115,15 +115,15 @@ pub struct ContainersArgs {
     /// Let ECS Exec open a shell in users' containers
     #[arg(long, env = "PROVISIONER_ENABLE_EXECUTE_COMMAND")]
     pub enable_execute_command: bool,
-    /// Tasks that may fail before ECS gives a deployment up and goes back to the one before it
+    /// Tasks that may fail before ECS gives a deployment up and rolls back to the previous one
     #[arg(long, env = "PROVISIONER_FAILED_TASKS_THRESHOLD", default_value_t = 2, value_name = "TASKS",
           value_parser = clap::value_parser!(u32).range(1..=200))]
     pub failed_tasks_threshold: u32,
-    /// In which order tasks are replaced: stop_first has ECS start the new task while the old one is still stopping, strict
-    /// waits for its end
+    /// Order in which tasks are replaced: with stop_first, ECS starts the new task while the old one is still stopping; strict
+    /// waits until it has stopped
     #[arg(long, env = "PROVISIONER_ROLLOUT_ORDER", value_enum, default_value_t = RolloutOrder::StopFirst)]
     pub rollout_order: RolloutOrder,
-    /// Ask users' gateways whether they answer before a container counts as ready
+    /// How to check that a user's gateway answers before the container counts as ready
     #[arg(long, env = "PROVISIONER_GATEWAY_PROBE", value_enum, default_value_t = ProbeKind::Off)]
     pub gateway_probe: ProbeKind,
     /// Seconds that a gateway may take to answer the probe
@@ -144,29 +144,29 @@ impl ContainersArgs {
 /// How users' directories are measured.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct DirectoriesArgs {
-    /// Measure what users' directories hold, slowly and in the background, in one replica at a time
+    /// Measure the size of users' directories, slowly and in the background, in one replica at a time
     #[arg(long, env = "PROVISIONER_MEASURE_DIRECTORIES", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
     pub measure_directories: bool,
-    /// GiB of a user's directory above which it is warned of; 0: never
+    /// GiB above which the size of a user's directory causes a warning; 0: never
     #[arg(long, env = "PROVISIONER_DIRECTORY_SOFT_LIMIT_GIB", default_value_t = 20, value_name = "GIB",
           value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
     pub directory_soft_limit_gib: u64,
 }
 
 impl DirectoriesArgs {
-    /// The soft limit in bytes, where there is one.
+    /// The soft limit in bytes, if there is one.
     #[must_use]
     pub fn soft_limit(&self) -> Option<u64> {
         Some(self.directory_soft_limit_gib << 30).filter(|limit| *limit > 0)
     }
 }
 
-/// `PROVISIONER_OWNER`.
+/// The value of `PROVISIONER_OWNER`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwnerArg {
     /// POSIX user of the access points.
     pub owner: PosixOwner,
-    /// Whether files that are staged are given to that owner.
+    /// Whether staged files are given to that owner.
     pub chown: bool,
 }
 
@@ -178,7 +178,7 @@ impl FromStr for OwnerArg {
             return Ok(Self { owner: PosixOwner { uid: 1000, gid: 1000 }, chown: false });
         }
         let parsed = text.split_once(':').and_then(|(uid, gid)| {
-            // The largest number is -1 to chown, which leaves the owner as it is.
+            // For chown the largest number is -1, which leaves the owner as it is.
             let number = |text: &str| text.parse().ok().filter(|number| *number != u32::MAX);
             Some(PosixOwner { uid: number(uid)?, gid: number(gid)? })
         });

@@ -1,5 +1,5 @@
-//! Keeping the coordinates fresh: SSM is read again every 60 s, and the last good values stay in force while it cannot
-//! be reached or holds nonsense (incident 2 was a value read once, at start).
+//! Keeps the coordinates fresh: SSM is read again every 60 s, and the last good values stay in use while SSM cannot be
+//! reached or has invalid values (incident 2: a value was read only once, at start).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,12 +15,12 @@ use crate::domain::{Coordinates, with_causes};
 /// How often SSM is read again.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Where coordinates are read from.
+/// The sources of coordinates.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// What the environment says.
+    /// The environment.
     pub args: CoordinatesArgs,
-    /// What SSM says.
+    /// SSM.
     pub ssm: Ssm,
 }
 
@@ -37,7 +37,7 @@ impl Source {
     /// Reads the coordinates.
     ///
     /// # Errors
-    /// Says what is missing, or why SSM did not answer.
+    /// Names the missing settings, or says why SSM did not answer.
     pub async fn read(&self) -> Result<Coordinates, String> {
         let parameters = match self.args.ssm_path() {
             Some(path) => self.ssm.parameters_under(path).await.map_err(|error| with_causes(&error))?,
@@ -48,9 +48,9 @@ impl Source {
     }
 }
 
-/// Reads the coordinates again and again and publishes what changed; ends when nobody listens any more.
+/// Reads the coordinates repeatedly and publishes changes; ends when nobody listens any more.
 ///
-/// Another file system is never taken up: `efs_root` is the one of the coordinates that the process began with.
+/// The file system never changes: `efs_root` is the mount of the one that the process started with.
 pub async fn refresh(
     source: Source,
     efs_root: PathBuf,

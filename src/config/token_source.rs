@@ -1,4 +1,4 @@
-//! Where the bearer tokens come from: a file, or the environment, where ECS puts the value of a secret.
+//! The source of the bearer tokens: a file, or the environment, into which ECS puts the value of a secret.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,48 +7,48 @@ use openclaw::Invalid;
 
 use super::{NOT_SET, TokenFileError, Tokens};
 
-/// The variable with the lines of a token file. It has no flag: a command line is there for every process to read.
+/// The variable with the lines of a token file. It has no flag, because every process can read a command line.
 pub const TOKENS_VARIABLE: &str = "PROVISIONER_TOKENS";
 const FILE_VARIABLE: &str = "PROVISIONER_TOKENS_FILE";
 
-/// What the settings say of bearer tokens.
+/// The settings for bearer tokens.
 #[derive(Clone, Default)]
 pub struct GivenTokens {
-    /// A file of them.
+    /// A token file.
     pub file: Option<PathBuf>,
     /// The lines themselves. A secret.
     pub lines: Option<String>,
 }
 
-/// Where the bearer tokens are read.
+/// The source that bearer tokens are read from.
 #[derive(Clone, PartialEq, Eq)]
 pub enum TokenSource {
-    /// From a file, again and again.
+    /// A file, which is read repeatedly.
     File(PathBuf),
-    /// From `PROVISIONER_TOKENS`, once: the environment of a process does not change.
+    /// `PROVISIONER_TOKENS`, which is read once: the environment of a process does not change.
     Variable(String),
 }
 
 impl GivenTokens {
-    /// With what the environment says beside the file.
+    /// The file together with the tokens in the environment.
     #[must_use]
     pub fn beside(file: Option<PathBuf>) -> Self {
-        // What is not Unicode is not what a token file may hold, and becomes something that no line of one can be.
+        // A token file may contain only Unicode. Other bytes are replaced, and then no line is valid.
         let lines = std::env::var_os(TOKENS_VARIABLE).map(|lines| lines.to_string_lossy().into_owned());
         Self { file, lines }
     }
 
-    /// The one place that tokens are read from.
+    /// The only source of tokens.
     ///
     /// # Errors
-    /// When there is none, or two: whoever takes a token out of one of them must not leave it in the other.
+    /// When there is none, or two: a token that is removed from one must not stay valid through the other.
     pub fn source(self) -> Result<TokenSource, Invalid> {
-        // A variable that is set to nothing is not set, as everywhere.
+        // An empty variable counts as not set, as everywhere.
         match (self.file, self.lines.filter(|lines| !lines.trim().is_empty())) {
             (Some(path), None) => Ok(TokenSource::File(path)),
             (None, Some(lines)) => Ok(TokenSource::Variable(lines)),
             (Some(_), Some(_)) => {
-                Err(Invalid::new(TOKENS_VARIABLE, format!("and {FILE_VARIABLE} are both set"), "take one of them away"))
+                Err(Invalid::new(TOKENS_VARIABLE, format!("and {FILE_VARIABLE} are both set"), "unset one of them"))
             }
             (None, None) => {
                 let fix = format!("set {FILE_VARIABLE} to a file of tokens, or {TOKENS_VARIABLE} to its lines");
@@ -70,7 +70,7 @@ impl TokenSource {
         }
     }
 
-    /// The file, where it is one.
+    /// The file, if it is one.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
@@ -80,7 +80,7 @@ impl TokenSource {
     }
 }
 
-/// For people: the file, or the variable's name.
+/// For messages: the file, or the variable's name.
 impl fmt::Display for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_come_from_one_place() {
+    fn tokens_come_from_exactly_one_source() {
         let file = given(Some("/run/tokens"), Some(" \n")).source().unwrap();
         assert_eq!(file, TokenSource::File("/run/tokens".into()), "an empty variable is not set");
         let both = given(Some("/run/tokens"), Some(LINES)).source().unwrap_err().to_string();
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_shows_the_lines() {
+    fn the_lines_are_never_shown() {
         let given = given(None, Some(LINES));
         let source = given.clone().source().unwrap();
         let shown = format!("{given:?} {source:?} {source}");

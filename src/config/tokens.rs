@@ -1,4 +1,4 @@
-//! Bearer tokens: who may call, and what.
+//! Bearer tokens: who may call the API, and with which scope.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
 
-/// What a token may do; each scope includes the ones before it.
+/// Scope of a token; each scope includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// Look.
+    /// Reading.
     Read,
     /// Everything on one user.
     Provision,
@@ -18,7 +18,7 @@ pub enum Scope {
     Admin,
 }
 
-/// The tokens that are accepted. Only their SHA-256 is kept.
+/// The accepted tokens. Only their SHA-256 is kept.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tokens(Vec<Entry>);
 
@@ -29,7 +29,7 @@ struct Entry {
     sha256: [u8; 32],
 }
 
-/// A token file that cannot be used. It names lines, never tokens.
+/// Why a token file cannot be used. The messages name lines, never tokens.
 #[derive(Debug, Error)]
 pub enum TokenFileError {
     /// It cannot be read.
@@ -48,13 +48,13 @@ pub enum TokenFileError {
         /// What is wrong, and what to write.
         problem: String,
     },
-    /// It has no token.
-    #[error("there is no token, so nobody could call; add a line name:scope[,scope]:token-or-sha256")]
+    /// The file has no token.
+    #[error("there is no token, so nobody could call the API; add a line name:scope[,scope]:token-or-sha256")]
     Empty,
 }
 
 impl Tokens {
-    /// Shortest accepted token in characters. Below it guessing over the network becomes thinkable.
+    /// Shortest accepted token in characters. Shorter ones could perhaps be guessed over the network.
     const MIN_LENGTH: usize = 16;
 
     /// Reads a token file.
@@ -67,7 +67,7 @@ impl Tokens {
         Self::parse(&text)
     }
 
-    /// Parses the lines of a token file. Empty lines and lines that start with `#` are passed over. 64 hex digits, with
+    /// Parses the lines of a token file. Empty lines and lines that start with `#` are ignored. 64 hex digits, with
     /// or without `sha256:` before them, are the SHA-256 of a token; everything else is a token.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Tokens {
             }
             let entry = entry(line).map_err(|problem| TokenFileError::Line { line: at + 1, problem })?;
             if entries.iter().any(|other| other.sha256 == entry.sha256) {
-                let problem = "the same token stands on an earlier line; a token has one name".to_owned();
+                let problem = "the same token is on an earlier line; a token has one name".to_owned();
                 return Err(TokenFileError::Line { line: at + 1, problem });
             }
             entries.push(entry);
@@ -95,7 +95,7 @@ impl Tokens {
         Self(vec![Entry { name: name.into(), scope: Scope::Admin, sha256: Sha256::digest(token).into() }])
     }
 
-    /// The name and scope of a presented token. All entries are compared, in constant time, so that the time tells
+    /// The name and scope of a presented token. All entries are compared, in constant time, so that the time reveals
     /// nothing.
     #[must_use]
     pub fn find(&self, presented: &str) -> Option<(&str, Scope)> {
@@ -110,7 +110,7 @@ impl Tokens {
         found
     }
 
-    /// How many there are.
+    /// The number of tokens.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
@@ -160,7 +160,7 @@ fn entry(line: &str) -> Result<Entry, String> {
     Ok(Entry { name: name.to_owned(), scope, sha256 })
 }
 
-/// 64 hex digits as bytes.
+/// The bytes of 64 hex digits; `None` for any other text.
 fn hash(text: &str) -> Option<[u8; 32]> {
     if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
@@ -179,7 +179,7 @@ mod tests {
     const TOKEN: &str = "0123456789abcdefXYZ";
 
     #[test]
-    fn a_token_is_found_by_itself_or_by_its_hash_and_never_kept() {
+    fn a_token_is_found_whether_the_file_has_it_or_its_hash_and_is_never_kept() {
         let sha256: String = hex::encode(Sha256::digest(TOKEN));
         for line in [
             format!("web:provision:{TOKEN}"),
@@ -188,14 +188,14 @@ mod tests {
         ] {
             let tokens = Tokens::parse(&format!("# comment\n\n{line}\n")).unwrap();
             assert_eq!(tokens.find(TOKEN), Some(("web", Scope::Provision)), "{line}");
-            assert_eq!(tokens.find(&sha256), None, "the hash itself is no token");
+            assert_eq!(tokens.find(&sha256), None, "the hash itself is not a token");
             assert!(!format!("{tokens:?}").contains(TOKEN));
         }
     }
 
     /// Incident 32: a personal user passed the organisation-admin check.
     #[test]
-    fn scopes_are_ordered_and_never_more_than_was_given() {
+    fn scopes_are_ordered_and_a_token_has_no_more_than_its_own() {
         assert!(Scope::Read < Scope::Provision && Scope::Provision < Scope::Admin);
         let tokens = Tokens::parse(&format!("r:read:{TOKEN}")).unwrap();
         assert_eq!(tokens.find(TOKEN), Some(("r", Scope::Read)));

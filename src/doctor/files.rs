@@ -12,15 +12,15 @@ use crate::staging::{Diagnosis, Owner, Staging, StagingError, StagingErrorKind, 
 
 const NAME: &str = "efs_root";
 
-/// What was found at the root, before it is known which file system should be there.
+/// The result at the root, before it is known which file system should be there.
 pub(super) struct Examined {
     check: Check,
-    /// The root, and the id that is in it.
+    /// The root and the id in it.
     found: Option<(PathBuf, String)>,
 }
 
 impl Examined {
-    /// The check, where the settings say that file system `expected` is there.
+    /// The check, after a comparison with the file system of the settings, `expected`.
     pub(super) fn against(self, expected: Option<&str>) -> Check {
         match (self.found, expected) {
             (Some((root, found)), Some(expected)) if found != expected => {
@@ -33,19 +33,19 @@ impl Examined {
     }
 }
 
-/// Whether it is a file system that `serve` accepts, and files can be written there, given to their owner, and locked.
+/// Checks that it is a file system that `serve` accepts, and that files can be written there, given to their owner, and locked.
 pub(super) async fn efs_root(files: Option<&Files>, owner: OwnerArg) -> Examined {
     let without_id = |check| Examined { check, found: None };
     let Some(files) = files else {
         return without_id(Check::skip(NAME, "not given", Some("set PROVISIONER_EFS_ROOT")));
     };
     let root = files.root();
-    // On a wedged NFS mount the very first open hangs.
+    // On a hanging NFS mount even the first open hangs.
     match timeout(DEADLINE, file_system_of(files)).await {
         Err(_) => without_id(timed_out(NAME)),
         Ok(Ok(None)) => {
             let message =
-                format!("{}: it holds no id of a file system, so nothing may be mounted on it", root.display());
+                format!("{}: it has no id of a file system, so maybe nothing is mounted on it", root.display());
             let fix = "mount the file system's root there, and start serve with --initialize the first time";
             without_id(Check::fail(NAME, "not_initialized", message, Some(fix.into())))
         }
@@ -77,13 +77,13 @@ async fn usable(files: &Files, owner: OwnerArg) -> Check {
         false => "owners are left alone".to_owned(),
     };
     let message = format!("{shown} can be written, locks work, and {owners}");
-    // Whoever leaves owners alone develops on a disk of their own.
+    // Without a change of owners, this is a developer's own disk.
     if owner.chown && !is_nfs {
         let fix = "mount the file system's root there: mount -t efs -o tls,iam <file system>:/ <directory>";
         return Check::warn(
             NAME,
             "not_nfs",
-            format!("{message}; but it is on no NFS, so not on EFS"),
+            format!("{message}; but it is not on NFS, so not on EFS"),
             Some(fix.into()),
         );
     }
@@ -104,7 +104,7 @@ const fn fix_of_kind(kind: StagingErrorKind) -> &'static str {
         StagingErrorKind::Operator => {
             "set PROVISIONER_EFS_ROOT to where the file system's root is mounted, read-write, with locks, and run as root"
         }
-        StagingErrorKind::Retryable | StagingErrorKind::Tenant => "see whether the mount is healthy, and try again",
+        StagingErrorKind::Retryable | StagingErrorKind::Tenant => "check that the mount is healthy, and try again",
     }
 }
 

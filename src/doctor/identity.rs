@@ -1,4 +1,4 @@
-//! Who this service is to AWS, and whether both agree on the time.
+//! Checks of this service's identity in AWS, and of its clock.
 
 use tokio::time::timeout;
 
@@ -8,8 +8,8 @@ use crate::aws::{AwsError, CallerIdentity, ErrorKind, Sts};
 const IDENTITY: &str = "aws_identity";
 const CLOCK: &str = "clock";
 
-/// AWS refuses requests whose clock is more than 5 minutes off (IAM user guide, "Signing requests"): warned of while
-/// there is time, and failed a minute before.
+/// AWS refuses requests whose clock is more than 5 minutes off (IAM user guide, "Signing requests"). The check warns early,
+/// and fails a minute before.
 const WARN_FROM_SECONDS: u64 = 60;
 const FAIL_FROM_SECONDS: u64 = 240;
 
@@ -32,7 +32,7 @@ pub(super) async fn checks(sts: &Sts, is_told_anything: bool) -> [Check; 2] {
 fn identity(arn: Result<String, AwsError>, region: &str) -> Check {
     match arn {
         Ok(arn) if arn.ends_with(":root") => {
-            let message = format!("{arn} in {region}: whatever takes over this service has the whole account");
+            let message = format!("{arn} in {region}: an attacker who takes over this service has the whole account");
             Check::warn(
                 IDENTITY,
                 "root_user",
@@ -43,7 +43,7 @@ fn identity(arn: Result<String, AwsError>, region: &str) -> Check {
         Ok(arn) => Check::pass(IDENTITY, format!("{arn} in {region}")),
         Err(error) => match error.kind() {
             ErrorKind::Unanswered | ErrorKind::Unreachable => unanswered(crate::domain::with_causes(&error)),
-            // No permission is needed to ask, so the credentials themselves are to blame.
+            // The call needs no permission, so the credentials themselves are wrong.
             ErrorKind::Denied => {
                 let fix = "give this service valid credentials (task role, AWS_PROFILE)".to_owned();
                 Check::fail(IDENTITY, "aws_denied", error.to_string(), Some(fix))
@@ -58,14 +58,14 @@ fn identity(arn: Result<String, AwsError>, region: &str) -> Check {
     }
 }
 
-/// Only `doctor` asks STS: a network without a way to it serves users all the same.
+/// A warning only: nothing but `doctor` calls STS, so a network without access to it can still serve users.
 fn unanswered(message: String) -> Check {
     let fix = "nothing, if this network has no way to STS on purpose and the checks of ECS pass".to_owned();
     Check::warn(IDENTITY, "aws_unanswered", message, Some(fix))
 }
 
 fn clock(ahead_seconds: Option<i64>) -> Check {
-    let Some(ahead) = ahead_seconds else { return Check::skip(CLOCK, "AWS has not said what time it is", None) };
+    let Some(ahead) = ahead_seconds else { return Check::skip(CLOCK, "AWS did not send its time", None) };
     let off = ahead.unsigned_abs();
     let side = if ahead < 0 { "behind" } else { "ahead of" };
     let message = format!("this machine's clock is {off} s {side} AWS's; from 300 s on AWS refuses every request");
@@ -83,14 +83,14 @@ mod tests {
     use crate::doctor::Verdict;
 
     #[test]
-    fn the_root_user_is_warned_of() {
+    fn the_root_user_gives_a_warning() {
         let identity = |arn: &str| identity(Ok(arn.into()), "us-east-1").verdict;
         assert_eq!(identity("arn:aws:iam::123456789012:root"), Verdict::Warn);
         assert_eq!(identity("arn:aws:sts::123456789012:assumed-role/provisioner/1"), Verdict::Pass);
     }
 
     #[test]
-    fn a_clock_is_judged_by_how_far_it_is_off_on_either_side() {
+    fn the_clock_check_depends_on_the_difference_in_either_direction() {
         for (off, verdict) in [
             (0, Verdict::Pass),
             (59, Verdict::Pass),

@@ -1,4 +1,4 @@
-//! What the coordinates point at: cluster, base family, image, network.
+//! Checks of what the coordinates name: cluster, base family, image, network.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::aws::{Aws, Ecr, Ecs, ErrorKind, ImageLookup, PosixOwner, RegisteredDe
 use crate::config::KnownCoordinates;
 use crate::domain::{BaseJudgement, Coordinates, Expected, ImageRef, NamedPort, Severity};
 
-/// How long a look is believed: probes come every few seconds, and from several places.
+/// How long results are reused: readiness probes come every few seconds, and from several places.
 const BELIEVED_FOR: Duration = Duration::from_secs(30);
 
-/// What a single service may ask for (ECS API reference, AwsVpcConfiguration).
+/// Limits of one service (ECS API reference, AwsVpcConfiguration).
 const MAX_SUBNETS: usize = 16;
 const MAX_SECURITY_GROUPS: usize = 5;
 
-/// These checks for whoever asks again and again: one look at a time, and none within 30 s of the last.
+/// These checks for repeated calls: one run at a time, and none within 30 s after the last.
 #[derive(Debug, Clone)]
 pub struct Infrastructure {
     aws: Aws,
@@ -36,7 +36,7 @@ struct Look {
 }
 
 impl Infrastructure {
-    /// With users' files belonging to `owner`; `coordinates` may change, and what they point at is then looked at anew.
+    /// Users' files belong to `owner`. If `coordinates` change, the checks run again.
     #[must_use]
     pub fn new(aws: Aws, coordinates: watch::Receiver<Coordinates>, owner: PosixOwner) -> Self {
         Self { aws, coordinates, owner, last: Arc::default() }
@@ -55,7 +55,7 @@ impl Infrastructure {
     }
 }
 
-/// Everything that these coordinates point at.
+/// Checks everything that these coordinates name.
 pub(super) async fn checks(aws: &Aws, at: &KnownCoordinates, owner: PosixOwner) -> Vec<Check> {
     let base_and_image = async {
         let (mut checks, image) = base_family(&aws.ecs, at, owner).await;
@@ -69,14 +69,14 @@ pub(super) async fn checks(aws: &Aws, at: &KnownCoordinates, owner: PosixOwner) 
 async fn cluster(ecs: &Ecs, at: &KnownCoordinates) -> Check {
     const NAME: &str = "cluster";
     let Some(cluster) = &at.cluster else { return Check::skip(NAME, "not known", Some("set PROVISIONER_CLUSTER")) };
-    let fix = || Some("deploy the infrastructure, or mend PROVISIONER_CLUSTER and AWS_REGION".to_owned());
+    let fix = || Some("deploy the infrastructure, or correct PROVISIONER_CLUSTER and AWS_REGION".to_owned());
     match timeout(DEADLINE, ecs.cluster_status(cluster)).await {
         Ok(Ok(Some(status))) if status == "ACTIVE" => Check::pass(NAME, format!("{cluster} is ACTIVE")),
         Ok(Ok(Some(status))) => Check::fail(NAME, "cluster_not_active", format!("{cluster} is {status}"), fix()),
         Ok(Ok(None)) => Check::fail(NAME, "no_such_cluster", format!("there is no cluster {cluster}"), fix()),
         // Nothing but these checks needs the permission.
         Ok(Err(error)) if error.kind() == ErrorKind::Denied => {
-            let fix = "allow ecs:DescribeClusters, so that the cluster can be looked at".to_owned();
+            let fix = "allow ecs:DescribeClusters, so that the cluster can be checked".to_owned();
             Check::warn(NAME, "aws_denied", error.to_string(), Some(fix))
         }
         Ok(Err(error)) => Check::aws(NAME, &error),
@@ -84,14 +84,14 @@ async fn cluster(ecs: &Ecs, at: &KnownCoordinates) -> Check {
     }
 }
 
-/// What is to be said of the base, and the image that it names.
+/// The checks of the base, and the image that it names.
 async fn base_family(ecs: &Ecs, at: &KnownCoordinates, owner: PosixOwner) -> (Vec<Check>, Option<String>) {
     const NAME: &str = "base_family";
     let (family, file_system_id) = match (&at.base_family, &at.file_system_id) {
         (Some(family), Some(file_system_id)) => (family.as_str(), file_system_id),
         (None, _) => return (vec![Check::skip(NAME, "not known", Some("set PROVISIONER_BASE_FAMILY"))], None),
         (_, None) => {
-            let why = "what it has to mount is not known";
+            let why = "the file system that it must mount is not known";
             return (vec![Check::skip(NAME, why, Some("set PROVISIONER_FILE_SYSTEM_ID"))], None);
         }
     };
@@ -101,7 +101,7 @@ async fn base_family(ecs: &Ecs, at: &KnownCoordinates, owner: PosixOwner) -> (Ve
         Err(_) => return (vec![timed_out(NAME)], None),
     };
     let Some(RegisteredDefinition { arn, document, tags }) = found else {
-        let fix = "deploy the infrastructure, or mend PROVISIONER_BASE_FAMILY".to_owned();
+        let fix = "deploy the infrastructure, or correct PROVISIONER_BASE_FAMILY".to_owned();
         let message = format!("{family} has no ACTIVE revision");
         return (vec![Check::fail(NAME, "no_active_revision", message, Some(fix))], None);
     };
@@ -121,7 +121,7 @@ async fn base_family(ecs: &Ecs, at: &KnownCoordinates, owner: PosixOwner) -> (Ve
         let (container, (state, codex)) = (base.openclaw(), (base.state_dir(), base.codex_home()));
         let port = base.named_port().map_or_else(
             || GATEWAY_PORT.to_string(),
-            |NamedPort { port, named_by }| format!("{port}, which is named by {named_by}"),
+            |NamedPort { port, named_by }| format!("{port}, which {named_by} names"),
         );
         let message = format!(
             "{revision} can be cloned; it runs {release} in container {}, because {}, and its gateway listens on {port}; \
@@ -136,7 +136,7 @@ async fn base_family(ecs: &Ecs, at: &KnownCoordinates, owner: PosixOwner) -> (Ve
 
 async fn look_up(ecr: &Ecr, image: Option<String>) -> Check {
     const NAME: &str = "image";
-    let Some(image) = image else { return Check::skip(NAME, "the base names none that could be looked at", None) };
+    let Some(image) = image else { return Check::skip(NAME, "the base names no image that can be checked", None) };
     let parsed = match ImageRef::parse(&image, "image") {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -156,7 +156,7 @@ async fn look_up(ecr: &Ecr, image: Option<String>) -> Check {
         Ok(Ok(ImageLookup::NoImage)) => missing(true),
         Ok(Ok(ImageLookup::NoRepository)) => missing(false),
         Ok(Ok(ImageLookup::NotAllowed)) => {
-            let message = format!("this service may not look whether {image} is there");
+            let message = format!("this service has no permission to check whether {image} exists");
             let fix = "allow ecr:DescribeImages on its repository".to_owned();
             Check::warn(NAME, "aws_denied", message, Some(fix))
         }
@@ -165,7 +165,7 @@ async fn look_up(ecr: &Ecr, image: Option<String>) -> Check {
     }
 }
 
-/// The ids alone: that they exist and belong together is for ECS to say when a task starts.
+/// Checks only the form of the ids: ECS checks that they exist and belong together when a task starts.
 fn network(at: &KnownCoordinates) -> Check {
     const NAME: &str = "network";
     let kinds = [
@@ -182,11 +182,11 @@ fn network(at: &KnownCoordinates) -> Check {
         };
         if let Some(bad) = ids.iter().find(|id| !is_id(id)) {
             let fix = format!("set {variable} to ids such as {kind}-0123456789abcdef0, with commas");
-            return Check::fail(NAME, "not_an_id", format!("{variable}: {bad} is no id of that kind"), Some(fix));
+            return Check::fail(NAME, "not_an_id", format!("{variable}: {bad} is not an id of that kind"), Some(fix));
         }
         if ids.len() > limit {
-            let message = format!("{variable}: {} of them, and ECS takes {limit}", ids.len());
-            return Check::fail(NAME, "too_many", message, Some(format!("take some out of {variable}")));
+            let message = format!("{variable}: {} of them, but ECS accepts {limit}", ids.len());
+            return Check::fail(NAME, "too_many", message, Some(format!("remove some from {variable}")));
         }
     }
     Check::pass(NAME, format!("subnets {}; security groups {}", at.subnets.join(", "), at.security_groups.join(", ")))

@@ -1,11 +1,11 @@
-//! `doctor`: says what is wrong before a user finds out. It changes nothing but temporary files, and makes the
-//! empty directories that `serve` makes where a root is its own.
+//! `doctor`: reports problems before a user notices them. It changes only temporary files, and creates the empty
+//! directories that `serve` creates in its root.
 //!
-//! A check that fails hides no other: each looks for itself, all at once, and each within [`DEADLINE`]. What cannot be
-//! looked at is skipped, and says which setting is missing. `settings` reads what the others need, `identity` and
-//! `infrastructure` ask AWS, `files` asks the file system, `version_file` reads `openclaw-version.json`.
+//! A failed check hides no other: all checks run at the same time, each by itself and within [`DEADLINE`]. A check that is
+//! not possible is skipped, and names the missing setting. `settings` reads what the others need, `identity` and
+//! `infrastructure` ask AWS, `files` checks the file system, `version_file` reads `openclaw-version.json`.
 //!
-//! What makes a base definition a good one is not decided here but in [`crate::domain::BaseJudgement`].
+//! The checks of base definitions are not here but in [`crate::domain::BaseJudgement`].
 
 mod files;
 mod identity;
@@ -28,20 +28,20 @@ use crate::files::Files;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// How long one check may take.
+/// Time limit of one check.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// As it should be.
+    /// Everything is as it should be.
     Pass,
-    /// It works, and not as well as it could.
+    /// It works, but not as well as it could.
     Warn,
     /// It does not work.
     Fail,
-    /// Not looked at.
+    /// It was not checked.
     Skip,
 }
 
@@ -58,59 +58,59 @@ impl Verdict {
     }
 }
 
-/// One thing that was looked at. A check that finds several things wrong is there several times, by the same name.
+/// One check. A check that finds several problems is listed several times under the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// The stable name of what was looked at.
+    /// The stable name.
     pub name: &'static str,
-    /// How it came out.
+    /// The result.
     pub verdict: Verdict,
-    /// What was found. Never a secret.
+    /// The finding in words. Never contains a secret.
     pub message: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
-    /// For machines, from a closed list.
+    /// The code of the finding, from a closed list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<&'static str>,
 }
 
 impl Check {
-    /// As it should be.
+    /// A check that passed.
     pub fn pass(name: &'static str, message: impl Into<String>) -> Self {
         Self { name, verdict: Verdict::Pass, message: message.into(), fix: None, finding: None }
     }
 
-    /// Not looked at; `fix` says what would make it looked at.
+    /// A skipped check; `fix` says what it needs.
     #[must_use]
     pub fn skip(name: &'static str, why: impl Into<String>, fix: Option<&str>) -> Self {
         Self { name, verdict: Verdict::Skip, message: why.into(), fix: fix.map(str::to_owned), finding: None }
     }
 
-    /// Works, and could be better.
+    /// A check with a warning.
     pub fn warn(name: &'static str, finding: &'static str, message: impl Into<String>, fix: Option<String>) -> Self {
         Self { name, verdict: Verdict::Warn, message: message.into(), fix, finding: Some(finding) }
     }
 
-    /// Does not work.
+    /// A check that failed.
     pub fn fail(name: &'static str, finding: &'static str, message: impl Into<String>, fix: Option<String>) -> Self {
         Self { name, verdict: Verdict::Fail, message: message.into(), fix, finding: Some(finding) }
     }
 
-    /// AWS did not answer what was asked.
+    /// A check that failed because of an AWS error.
     fn aws(name: &'static str, error: &AwsError) -> Self {
         let operation = error.operation();
         let reach =
-            "see whether this network reaches AWS (NAT gateway or VPC endpoint, AWS_ENDPOINT_URL), and try again";
+            "check that this network reaches AWS (NAT gateway or VPC endpoint, AWS_ENDPOINT_URL), and try again";
         let (finding, message, fix) = match error.kind() {
             ErrorKind::Denied => {
                 let fix = format!("give this service credentials (task role, AWS_PROFILE) that allow {operation}");
                 ("aws_denied", error.to_string(), Some(fix))
             }
             ErrorKind::Throttled | ErrorKind::NotSent => ("aws_throttled", error.to_string(), Some("try again".into())),
-            ErrorKind::Quota => ("aws_quota", error.to_string(), Some("have the quota raised".into())),
+            ErrorKind::Quota => ("aws_quota", error.to_string(), Some("raise the quota".into())),
             ErrorKind::Unavailable => ("aws_unavailable", error.to_string(), Some("try again later".into())),
-            // The causes tell a refused connection from a name that is not known.
+            // The causes distinguish a refused connection from an unknown name.
             ErrorKind::Unanswered | ErrorKind::Unreachable => {
                 ("aws_unanswered", with_causes(error), Some(reach.into()))
             }
@@ -120,25 +120,25 @@ impl Check {
     }
 }
 
-/// Everything that can be looked at with the settings of `serve`.
+/// All checks that are possible with the settings of `serve`.
 #[derive(Debug)]
 pub struct Doctor {
-    /// Where users' containers live.
+    /// Coordinates of users' containers.
     pub coordinates: CoordinatesArgs,
     /// AWS.
     pub aws: Aws,
-    /// Who users' files belong to.
+    /// Owner of users' files.
     pub owner: OwnerArg,
-    /// File work beneath the file system's root, if it is known where that is mounted.
+    /// File work beneath the file system's root, if its mount is known.
     pub files: Option<Files>,
-    /// Bearer tokens, as far as that is known.
+    /// The settings for bearer tokens.
     pub tokens: GivenTokens,
-    /// How many users there are to be, if the quotas are to be held against it.
+    /// The planned number of users, to compare with the quotas.
     pub planned_users: Option<u32>,
 }
 
 impl Doctor {
-    /// Looks at all of it, in a fixed order.
+    /// Runs all checks; the results are in a fixed order.
     pub async fn examine(&self) -> Vec<Check> {
         let ssm = &self.aws.ssm;
         let coordinates = async {
@@ -175,6 +175,6 @@ impl Doctor {
 
 fn timed_out(name: &'static str) -> Check {
     let message = format!("no answer within {} s", DEADLINE.as_secs());
-    let fix = "see what holds it up (network, VPC endpoint, mount), and try again";
+    let fix = "find out what delays it (network, VPC endpoint, mount), and try again";
     Check::fail(name, "timed_out", message, Some(fix.into()))
 }

@@ -1,4 +1,4 @@
-//! The base that is promoted.
+//! Check of the promoted base.
 
 use jiff::Timestamp;
 use tokio::time::timeout;
@@ -14,17 +14,17 @@ const NAME: &str = "promoted_base";
 /// How long promoted and newest may differ: a canary and a rollout take days.
 const DIFFER_FOR_SECONDS: i64 = 7 * 24 * 3600;
 
-/// Whether the base that is promoted can be cloned, and has not been forgotten behind the newest.
+/// Checks that the promoted base can be cloned, and has not been behind the newest for too long.
 pub(super) async fn check(files: Option<&Files>, ecs: &Ecs, at: &KnownCoordinates) -> Check {
     let Some(files) = files else { return Check::skip(NAME, "not known", Some("set PROVISIONER_EFS_ROOT")) };
     match timeout(DEADLINE, promotion_in(files)).await {
         Err(_) => timed_out(NAME),
         Ok(Err(error @ LedgerError::FleetNotUnderstood { .. })) => {
-            let fix = "have nothing promoted again: `promote --follow`, then promote the right one";
+            let fix = "remove the promotion with `promote --follow`, then promote the right base";
             Check::fail(NAME, "not_understood", error.to_string(), Some(fix.into()))
         }
-        // What is wrong with the file system is told by its own check.
-        Ok(Err(error)) => Check::skip(NAME, with_causes(&error), Some("mend efs_root first")),
+        // The file system has its own check.
+        Ok(Err(error)) => Check::skip(NAME, with_causes(&error), Some("fix efs_root first")),
         Ok(Ok(None)) => Check::pass(NAME, "none is promoted; every user follows the newest at their next provision"),
         Ok(Ok(Some(promotion))) => match timeout(DEADLINE, look(ecs, at, &promotion)).await {
             Err(_) => timed_out(NAME),

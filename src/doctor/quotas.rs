@@ -1,4 +1,4 @@
-//! Quotas of the account: what is used, what is left, and whether what is planned fits.
+//! Checks of the account's quotas: how much is used and left, and whether the planned users fit.
 
 use tokio::time::timeout;
 
@@ -10,7 +10,7 @@ use crate::domain::{CPU_UNITS_A_VCPU, LimitSource, PlannedUsers, Quota, QuotaFin
 
 const NAME: &str = "quotas";
 
-/// One line that says what is left, or one for each quota of which something is to be said.
+/// One check for each quota with a problem; without problems, one check with the use of all quotas.
 pub(super) async fn checks(aws: &Aws, at: &KnownCoordinates, planned_users: Option<u32>) -> Vec<Check> {
     let KnownCoordinates {
         cluster: Some(cluster),
@@ -33,7 +33,7 @@ pub(super) async fn checks(aws: &Aws, at: &KnownCoordinates, planned_users: Opti
     judge(&quotas, planned_users.map(|users| PlannedUsers { users, vcpu }))
 }
 
-/// vCPU of the task of the newest base; what is wrong with the base is told by its own check.
+/// vCPU of the newest base's task; the base has its own check.
 async fn vcpu_of_base(aws: &Aws, family: &str) -> Option<f64> {
     let found = timeout(DEADLINE, aws.ecs.describe_task_definition(family)).await.ok()?.ok()??;
     let RegisteredDefinition { document, .. } = found;
@@ -71,14 +71,14 @@ fn check(of: &QuotaUse, finding: &QuotaFinding, planned: Option<PlannedUsers>) -
         QuotaFinding::UsedUp => Check::fail(NAME, "quota_used_up", said(of), way_out),
         QuotaFinding::NearlyUsedUp => Check::warn(NAME, "quota_nearly_used_up", said(of), way_out),
         QuotaFinding::Unknown => {
-            let message = format!("what is used of {} could not be counted{}", of.quota.what(), because(of));
-            let fix = "allow what docs/own-infrastructure.md lists, or see what holds AWS up, and try again";
+            let message = format!("the use of {} could not be counted{}", of.quota.what(), because(of));
+            let fix = "allow what docs/own-infrastructure.md lists, or find out what delays AWS, and try again";
             Check::warn(NAME, "quota_unknown", message, Some(fix.into()))
         }
     }
 }
 
-/// "3.5 of 6 Fargate vCPU in this cluster".
+/// The use of a quota, such as "3.5 of 6 Fargate vCPU in this cluster".
 fn said(of: &QuotaUse) -> String {
     let used = of.used.map_or_else(|| "?".to_owned(), |used| used.to_string());
     let limit = match of.limit_from {
@@ -87,7 +87,7 @@ fn said(of: &QuotaUse) -> String {
         }
         LimitSource::DocumentedDefault | LimitSource::InForce => of.limit.to_string(),
     };
-    // The rest of the account is not seen.
+    // The rest of the account is not counted.
     let seen = match of.quota {
         Quota::FargateVcpu | Quota::NetworkInterfaces => " in this cluster alone",
         Quota::Services | Quota::AccessPoints | Quota::TaskDefinitionRevisions | Quota::Roles => "",

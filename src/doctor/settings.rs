@@ -1,4 +1,4 @@
-//! Settings: what SSM publishes, what the environment says, the tokens.
+//! Checks of the settings: SSM parameters, environment, and tokens.
 
 use std::collections::BTreeMap;
 
@@ -21,12 +21,12 @@ pub(super) struct Read {
     pub(super) secrets: Vec<String>,
 }
 
-/// Whether there is any setting at all to go by.
+/// Whether any settings are given.
 pub(super) fn is_told_anything(args: &CoordinatesArgs) -> bool {
     args.ssm_path().is_some() || args.cluster.is_some()
 }
 
-/// Reads SSM and the environment, and judges both.
+/// Reads SSM and the environment, and checks both.
 pub(super) async fn read(args: &CoordinatesArgs, ssm: &Ssm) -> Read {
     let (published, parameters) = parameters(args, ssm).await;
     let secure = parameters.iter().filter(|(_, parameter)| parameter.is_secure);
@@ -54,10 +54,10 @@ async fn parameters(args: &CoordinatesArgs, ssm: &Ssm) -> (Check, BTreeMap<Strin
     let meant = found.keys().filter_map(|name| Some(format!("{name} as {}", meant_by(name)?)));
     let misspelt: Vec<String> = meant.collect();
     let check = if !misspelt.is_empty() {
-        let message = format!("{path} holds parameters that are not read, and look like ones that are");
+        let message = format!("{path} has parameters that are not read, with names similar to ones that are");
         Check::warn(NAME, "misspelt", message, Some(format!("publish {}", misspelt.join(", "))))
     } else if read.is_empty() {
-        let fix = "publish cluster, base-family and so on there, or mend PROVISIONER_SSM_PATH".to_owned();
+        let fix = "publish cluster, base-family and so on there, or correct PROVISIONER_SSM_PATH".to_owned();
         Check::warn(NAME, "nothing_published", format!("nothing that is read is published under {path}"), Some(fix))
     } else {
         Check::pass(NAME, format!("{path} has {}", read.join(", ")))
@@ -65,7 +65,7 @@ async fn parameters(args: &CoordinatesArgs, ssm: &Ssm) -> (Check, BTreeMap<Strin
     (check, found)
 }
 
-/// The parameter that was most likely meant by one that is not read: `baseFamily`, `base_family`.
+/// The parameter that a misspelt one most likely means: `base-family` for `baseFamily` or `base_family`.
 fn meant_by(name: &str) -> Option<&'static str> {
     let letters =
         |name: &str| name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
@@ -80,7 +80,7 @@ fn settings(
     ssm_failed: bool,
 ) -> Vec<Check> {
     if !is_told_anything(args) {
-        // Nothing was checked then, which must not pass for a good report.
+        // Then nothing was checked, and this must not look like a good report.
         let fix =
             "set PROVISIONER_SSM_PATH, or the variables of docs/settings.md; --offline checks the version file alone";
         return vec![Check::fail(SETTINGS, "no_settings", "none are given", Some(fix.into()))];
@@ -111,14 +111,14 @@ fn settings(
     checks
 }
 
-/// Takes the values of SecureStrings out of what the checks say: a coordinate may be published as one, and AWS's
+/// Removes the values of SecureStrings from the messages of checks: a coordinate may be published as one, and AWS's
 /// messages quote coordinates.
 pub(super) fn hide(checks: &mut [Check], secrets: &[String]) {
-    // A list is used piece by piece, and errors quote a piece as Rust does.
+    // The items of a list are used one by one, and errors quote an item as Rust does.
     let pieces = secrets.iter().flat_map(|secret| secret.split(',').chain([secret.as_str()])).map(str::trim);
     let mut hidden: Vec<String> = pieces.filter(|piece| !piece.is_empty()).map(str::to_owned).collect();
     hidden.extend(hidden.clone().iter().map(|piece| format!("{piece:?}").trim_matches('"').to_owned()));
-    // The longest first: one may be a part of another.
+    // The longest first, because one may be a part of another.
     hidden.sort_by_key(|piece| std::cmp::Reverse(piece.len()));
     for text in checks.iter_mut().flat_map(|check| [Some(&mut check.message), check.fix.as_mut()]).flatten() {
         for piece in &hidden {
@@ -127,7 +127,7 @@ pub(super) fn hide(checks: &mut [Check], secrets: &[String]) {
     }
 }
 
-/// Whether the tokens can be used.
+/// Checks that the tokens can be used.
 pub(super) fn tokens(given: &GivenTokens) -> Check {
     const NAME: &str = "tokens_file";
     let source = match given.clone().source() {
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parameter_that_is_nearly_one_of_ours_is_told() {
+    fn a_misspelt_parameter_is_recognised() {
         for (name, meant) in
             [("baseFamily", Some("base-family")), ("base_family", Some("base-family")), ("Cluster", Some("cluster"))]
         {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_hidden_whole_in_pieces_and_quoted() {
+    fn a_secret_is_hidden_as_a_whole_in_parts_and_when_quoted() {
         let mut checks = [
             Check::pass("a", "subnet-secret is one of subnet-secret,subnet-other"),
             Check::fail("b", "x", r#""tab\tsecret" names one revision"#, Some("not tab\tsecret".into())),

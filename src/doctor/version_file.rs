@@ -1,4 +1,4 @@
-//! `openclaw-version.json`.
+//! Check of `openclaw-version.json`.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::domain::{Compatibility, VersionFile};
 pub fn version_file(named: Option<&Path>) -> Check {
     const NAME: &str = "openclaw_version_file";
     let path = named.unwrap_or(Path::new("openclaw-version.json"));
-    // On a production host there is no checkout.
+    // A production host has no checkout of the repository.
     if named.is_none() && !path.exists() {
         return Check::skip(NAME, "there is none here", Some("name one with --version-file"));
     }
@@ -27,7 +27,8 @@ pub fn version_file(named: Option<&Path>) -> Check {
             doubts if doubts.is_empty() => Check::pass(NAME, format!("{shown}: OpenClaw {}", file.version)),
             doubts => {
                 let message = doubts.iter().map(|(_, message)| message.as_str()).collect::<Vec<_>>().join("; ");
-                let fix = "see `openclaw-provisioner version check`, and pin a release of which all is well".to_owned();
+                let fix =
+                    "see `openclaw-provisioner version check`, and pin a release that passed every check".to_owned();
                 Check::warn(NAME, "release_in_doubt", format!("{shown}: {message}"), Some(fix))
             }
         },

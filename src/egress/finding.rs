@@ -1,4 +1,4 @@
-//! What a probe can find: a closed list.
+//! The possible results of a probe: a closed list.
 
 use std::io;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hyper::Uri;
 use rustls::CertificateError;
 
-/// How far a probe came.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
     /// An HTTP answer of the host itself, with this status.
@@ -35,32 +35,32 @@ pub enum Finding {
         /// The other host.
         to: String,
     },
-    /// The name leads to no address.
+    /// The name resolves to no address.
     Dns(DnsFailure),
-    /// None of the addresses takes a connection.
+    /// None of the addresses accepts a connection.
     Connect {
-        /// What the name leads to.
+        /// Addresses of the name.
         to: Vec<IpAddr>,
         /// Why the last of them failed.
         failure: ConnectFailure,
     },
-    /// Connected, and no TLS.
+    /// Connected, but without TLS.
     Tls(TlsFailure),
-    /// TLS stands, and what comes is no HTTP answer.
+    /// Connected with TLS, but the answer is not HTTP.
     NotHttp {
         /// What is wrong with it.
         problem: String,
     },
-    /// TLS stands, and nothing comes.
+    /// Connected with TLS, but there is no answer.
     NoAnswer,
 }
 
-/// Why a name leads to no address.
+/// Why a name resolves to no address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DnsFailure {
-    /// The resolver says so, in the words of the C library.
+    /// The resolver returned an error.
     NotResolved {
-        /// Its words.
+        /// The C library's message.
         problem: String,
     },
     /// The resolver does not answer.
@@ -70,15 +70,15 @@ pub enum DnsFailure {
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConnectFailure {
-    /// Nothing listens there, or a firewall says so.
+    /// Nothing listens there, or a firewall refuses.
     Refused,
-    /// Nobody answers.
+    /// There is no answer.
     TimedOut,
     /// There is no route.
     Unreachable,
-    /// Anything else.
+    /// Any other failure.
     Other {
-        /// The library's words.
+        /// The library's message.
         problem: String,
     },
 }
@@ -86,33 +86,33 @@ pub enum ConnectFailure {
 /// Why there is no TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsFailure {
-    /// Nobody who is believed here signed the certificate.
+    /// No authority that is trusted here signed the certificate.
     Untrusted {
-        /// The library's words.
+        /// The library's message.
         problem: String,
     },
     /// The certificate is for other names.
     WrongName {
-        /// The library's words.
+        /// The library's message.
         problem: String,
     },
     /// The certificate has expired, or is not valid yet.
     NotValidNow {
-        /// The library's words.
+        /// The library's message.
         problem: String,
     },
     /// The connection was closed.
     Closed,
-    /// Nobody answers.
+    /// There is no answer.
     TimedOut,
-    /// Anything else, a server that speaks no TLS among it.
+    /// Any other failure, including a server without TLS.
     Other {
-        /// The library's words.
+        /// The library's message.
         problem: String,
     },
 }
 
-/// The head of an HTTP answer, as far as it counts.
+/// The relevant parts of the head of an HTTP answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ResponseHead<'a> {
     pub(super) status: u16,
@@ -121,7 +121,7 @@ pub(super) struct ResponseHead<'a> {
 }
 
 impl TlsFailure {
-    /// Sorts what the TLS library says.
+    /// Classifies an error of the TLS library.
     pub(super) fn of(error: &io::Error) -> Self {
         use rustls::Error::InvalidCertificate;
         let problem = error.to_string();
@@ -146,10 +146,10 @@ impl TlsFailure {
 }
 
 impl Finding {
-    /// Reads an answer of `host`.
+    /// Classifies an answer of `host`.
     pub(super) fn of_answer(host: &str, answer: &ResponseHead<'_>) -> Self {
         let status = answer.status;
-        // Before the status: challenges come with 403 mostly, and with 429 and 503, too.
+        // Checked before the status: challenges mostly come with 403, but also with 429 and 503.
         if answer.cf_mitigated.is_some_and(|value| value.eq_ignore_ascii_case("challenge")) {
             return Self::Challenged { status };
         }
@@ -170,7 +170,7 @@ impl Finding {
         matches!(self, Self::Reached { .. } | Self::AsksForSignIn)
     }
 
-    /// A word for machines, from a closed list.
+    /// The code, from a closed list.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_sorted_by_who_gave_it() {
+    fn an_answer_is_classified_by_its_status() {
         for (status, code) in [
             (200, "reached"),
             (304, "reached"),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_makes_a_challenge_whatever_the_status() {
+    fn the_header_marks_a_challenge_with_any_status() {
         for status in [200, 403, 429, 503] {
             assert_eq!(of(status, Some("challenge"), None), "cloudflare_challenge", "{status}");
         }

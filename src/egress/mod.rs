@@ -1,8 +1,8 @@
-//! Can this network reach ChatGPT, and if not, what stands in the way? One request per URL, in stages (DNS, TCP, TLS,
-//! HTTP), so that a failure is told by its stage. OpenClaw reports a Cloudflare challenge as "DNS lookup failed"
-//! (openclaw/openclaw#64092), which sends operators looking in the wrong place.
+//! Checks whether this network can reach ChatGPT, and if not, why. It sends one request per URL, in stages (DNS, TCP, TLS,
+//! HTTP), so that it can name the stage that failed. OpenClaw reports a Cloudflare challenge as "DNS lookup failed"
+//! (openclaw/openclaw#64092), which makes operators look in the wrong place.
 //!
-//! No credentials are sent. It connects directly: proxy variables are not looked at.
+//! No credentials are sent. It connects directly and ignores proxy variables.
 
 mod finding;
 mod trust;
@@ -29,16 +29,16 @@ use tokio_rustls::client::TlsStream;
 
 use finding::ResponseHead;
 
-/// What OpenClaw and Codex need: the endpoint that refreshes sign-ins, and the one that answers turns. The root of
-/// auth.openai.com is a page for browsers, which Cloudflare challenges where the endpoint below it is open.
+/// URLs that OpenClaw and Codex need: the endpoint that refreshes sign-ins, and the one that answers turns. The root of
+/// auth.openai.com is a page for browsers: Cloudflare may challenge it although the endpoint below it is open.
 pub const DEFAULT_URLS: [&str; 2] =
     ["https://auth.openai.com/oauth/token", "https://chatgpt.com/backend-api/codex/responses"];
 
-/// Set to `challenge` on every Cloudflare challenge, whatever its status (Cloudflare docs, "Detect a Challenge Page
-/// response").
+/// The header that is `challenge` in every Cloudflare challenge, with any status (Cloudflare docs, "Detect a Challenge
+/// Page response").
 const CF_MITIGATED: HeaderName = HeaderName::from_static("cf-mitigated");
 
-/// Asks for `url` once and says how far that came. Each of the four stages may take `per_stage`.
+/// Requests `url` once and returns the result. Each of the four stages may take `per_stage`.
 pub async fn probe(url: &ProbeUrl, trust: &Trust, per_stage: Duration) -> Finding {
     let stages = async {
         let addresses = resolve(url, per_stage).await?;
@@ -63,7 +63,7 @@ async fn resolve(url: &ProbeUrl, within: Duration) -> Result<Vec<SocketAddr>, Fi
     }
 }
 
-/// All addresses at once: one that swallows packets must not use up the time of one that works.
+/// Connects to all addresses at the same time: one that drops packets must not use up the time of one that works.
 async fn connect(addresses: &[SocketAddr], within: Duration) -> Result<TcpStream, Finding> {
     let attempts = addresses.iter().map(|address| Box::pin(TcpStream::connect(*address)));
     let failure = match timeout(within, select_ok(attempts)).await {
@@ -107,7 +107,7 @@ async fn ask(stream: TlsStream<TcpStream>, url: &ProbeUrl, within: Duration) -> 
     let (mut sender, connection) = shaken.map_err(|error| not_http(error.to_string()))?;
     let connection = tokio::spawn(connection);
     let answered = timeout(within, sender.send_request(request)).await;
-    // The body is not read: who answered, and how, stands in the head.
+    // The body is not read: the head is enough.
     connection.abort();
     match answered {
         Ok(Ok(response)) => Ok(Finding::of_answer(url.host(), &head(&response))),

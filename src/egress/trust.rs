@@ -1,4 +1,4 @@
-//! Which certificates are believed.
+//! The trusted certificate authorities.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use thiserror::Error;
 
-/// The certificate authorities of this machine, where OpenSSL looks for them, and those of one more file. Node brings a
-/// list of its own, so a container can differ.
+/// The certificate authorities of this machine, from where OpenSSL looks for them, and those of one more file. Node has
+/// its own list, so a container can differ.
 #[derive(Debug, Clone)]
 pub struct Trust(Arc<ClientConfig>);
 
-/// Why there is nothing to check a certificate against.
+/// Why no certificate authorities could be loaded.
 #[derive(Debug, Error)]
 pub enum TrustError {
     /// The extra file cannot be used.
@@ -24,10 +24,10 @@ pub enum TrustError {
         /// Why.
         source: pem::Error,
     },
-    /// The extra file has none.
+    /// The extra file has no certificates.
     #[error("{} has no certificate (-----BEGIN CERTIFICATE-----)", .0.display())]
     Empty(PathBuf),
-    /// Neither the machine nor a file has any.
+    /// Neither the machine nor a file has certificate authorities.
     #[error("no certificate authorities are installed here: install the package ca-certificates, or set SSL_CERT_FILE")]
     None,
     /// The TLS library refuses to start.
@@ -42,7 +42,7 @@ impl Trust {
     /// When the file cannot be used, or there are none at all.
     pub fn load(extra: Option<&Path>) -> Result<Self, TrustError> {
         let mut roots = RootCertStore::empty();
-        // Some of a machine's certificates are always too old to parse; only having none is an error.
+        // Some of a machine's certificates are always too old to parse; it is an error only if there are none.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if let Some(path) = extra {
             let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);

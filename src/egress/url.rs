@@ -1,4 +1,4 @@
-//! A URL to ask for.
+//! A URL to probe.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,13 +14,13 @@ pub struct ProbeUrl {
     server_name: ServerName<'static>,
 }
 
-/// Why a text is no [`ProbeUrl`].
+/// Why a text is not a [`ProbeUrl`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ProbeUrlError {
     /// Not a URL with a host, or not https.
     #[error("write https://host[:port][/path]")]
     NotHttps,
-    /// It has a user or a password before the host.
+    /// The URL has a user or a password before the host.
     #[error("leave user and password out: no credentials are sent")]
     HasUser,
 }
@@ -43,7 +43,7 @@ impl FromStr for ProbeUrl {
 }
 
 impl ProbeUrl {
-    /// Name or address, an IPv6 one without brackets.
+    /// Name or address; an IPv6 address without brackets.
     pub(super) fn host(&self) -> &str {
         self.uri.host().map(unbracketed).unwrap_or_default()
     }
@@ -52,7 +52,7 @@ impl ProbeUrl {
         self.uri.port_u16().unwrap_or(443)
     }
 
-    /// Host and, where the URL names one, port.
+    /// Host and, if the URL names one, port.
     pub(super) fn authority(&self) -> &str {
         self.uri.authority().map_or("", |authority| authority.as_str())
     }
@@ -61,7 +61,7 @@ impl ProbeUrl {
         self.uri.path_and_query().map_or("/", |path| path.as_str())
     }
 
-    /// What the certificate has to be for.
+    /// The name that the certificate must be for.
     pub(super) fn server_name(&self) -> ServerName<'static> {
         self.server_name.clone()
     }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_taken_apart() {
+    fn a_url_is_split_into_its_parts() {
         let url: ProbeUrl = "https://[::1]:8443/a?b=c".parse().unwrap();
         assert_eq!((url.host(), url.port(), url.authority()), ("::1", 8443, "[::1]:8443"));
         assert_eq!((url.path_and_query(), url.to_string().as_str()), ("/a?b=c", "https://[::1]:8443/a?b=c"));
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn only_https_without_credentials_is_asked_for() {
+    fn only_https_urls_without_credentials_are_accepted() {
         for text in ["", "chatgpt.com", "http://chatgpt.com/", "https://", "/path", "https://a b/", "https://a_b!/"] {
             assert_eq!(text.parse::<ProbeUrl>(), Err(ProbeUrlError::NotHttps), "{text}");
         }
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_urls() {
+    fn the_default_urls_are_valid() {
         for text in super::super::DEFAULT_URLS {
             assert_eq!(text.parse::<ProbeUrl>().unwrap().to_string(), text);
         }

@@ -1,4 +1,4 @@
-//! A finding in words.
+//! Messages and fixes of findings.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,9 +18,7 @@ impl fmt::Display for Finding {
                 "reached, but Cloudflare challenges this network to prove that it is a browser (HTTP {status}, \
                  cf-mitigated: challenge); OpenClaw reports that as \"DNS lookup failed\", and DNS works"
             ),
-            Self::ProxyAsksForSignIn => {
-                f.write_str("a proxy in between answered: it wants a sign-in of its own (HTTP 407)")
-            }
+            Self::ProxyAsksForSignIn => f.write_str("a proxy in between answered: it wants its own sign-in (HTTP 407)"),
             Self::ServerError { status } => {
                 write!(f, "an answer came, but not a working one (HTTP {status}): the service or a proxy is in trouble")
             }
@@ -28,16 +26,16 @@ impl fmt::Display for Finding {
                 write!(f, "something in between answered: it redirects to {to}, as captive portals and block pages do")
             }
             Self::Dns(failure) => write!(f, "the name cannot be looked up (DNS): {failure}"),
-            Self::Connect { to, failure } => write!(f, "the name leads to {}, but {failure}", Listed(to)),
+            Self::Connect { to, failure } => write!(f, "the name resolves to {}, but {failure}", Listed(to)),
             Self::Tls(failure) => write!(f, "connected, but there is no TLS: {failure}"),
-            Self::NotHttp { problem } => write!(f, "connected with TLS, but what came is no HTTP answer ({problem})"),
+            Self::NotHttp { problem } => write!(f, "connected with TLS, but the answer is not HTTP ({problem})"),
             Self::NoAnswer => f.write_str("connected with TLS, but no HTTP answer came in time"),
         }
     }
 }
 
 impl Finding {
-    /// What an operator does about it; `None` when there is nothing to do.
+    /// What an operator should do; `None` when there is nothing to do.
     #[must_use]
     pub const fn fix(&self) -> Option<&'static str> {
         Some(match self {
@@ -112,8 +110,8 @@ impl fmt::Display for ConnectFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused => f.write_str("the connection is refused"),
-            Self::TimedOut => f.write_str("nobody answers there in time"),
-            Self::Unreachable => f.write_str("no route leads there"),
+            Self::TimedOut => f.write_str("there was no answer in time"),
+            Self::Unreachable => f.write_str("there is no route to it"),
             Self::Other { problem } => write!(f, "there is no connection ({problem})"),
         }
     }
@@ -122,11 +120,13 @@ impl fmt::Display for ConnectFailure {
 impl fmt::Display for TlsFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Untrusted { problem } => write!(f, "nobody who is trusted here signed the certificate ({problem})"),
+            Self::Untrusted { problem } => {
+                write!(f, "no authority that is trusted here signed the certificate ({problem})")
+            }
             Self::WrongName { problem } => write!(f, "the certificate is for another name ({problem})"),
             Self::NotValidNow { problem } => write!(f, "the certificate is not valid at this time ({problem})"),
             Self::Closed => f.write_str("the connection was closed during the handshake"),
-            Self::TimedOut => f.write_str("the handshake is not answered in time"),
+            Self::TimedOut => f.write_str("the handshake got no answer in time"),
             Self::Other { problem } => f.write_str(problem),
         }
     }

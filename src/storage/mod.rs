@@ -1,7 +1,7 @@
-//! Sizes of users' directories: who takes how much of the file system, which has no quota for a directory.
+//! Sizes of users' directories: how much of the file system each user takes. EFS has no quota for a directory.
 //!
-//! One replica measures, slowly and for ever, whoever was measured longest ago first; see [`Pace`]. All of them tell what it has
-//! found and kept. Nothing waits for a measurement, and none makes other work on files fail.
+//! One replica measures all the time, slowly, and begins with the user who was measured longest ago; see [`Pace`]. It stores the
+//! results, and all replicas report them. Nothing waits for a measurement, and none makes other work on files fail.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -19,29 +19,29 @@ use crate::ledger::{Hold, Ledger, LedgerError};
 use crate::metrics::Metrics;
 use crate::staging::{Measured, Pace, Staging, StagingError};
 
-/// How many of the largest directories metrics show, without saying whose they are.
+/// How many of the largest directories the metrics show, without names.
 const LARGEST: usize = 10;
-/// Walks until it is looked again who has a directory: of whoever has left, nothing is told for longer than that.
+/// Walks until the list of directories is read again; after that, sizes of removed directories are no longer reported.
 const ROUND: usize = 20;
 
 /// How directories are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Whether this process may be the one that measures.
+    /// Whether this process may measure.
     pub measures: bool,
-    /// Bytes of one directory above which it is warned of.
+    /// Bytes of one directory above which there is a warning.
     pub soft_limit: Option<u64>,
-    /// How long after its start a replica begins: at first it has better things to do.
+    /// How long after its start a replica begins, because a starting replica has more urgent work.
     pub begins_after: Duration,
-    /// Between two looks whether somebody has to be measured, or whether another replica has stopped measuring.
+    /// Pause between two checks whether a user must be measured, or whether another replica has stopped measuring.
     pub looks_every: Duration,
-    /// How old a measurement is when its user is measured again.
+    /// Age of a measurement after which the user is measured again.
     pub again_after: Duration,
-    /// Between the end of a walk and the next.
+    /// Pause between two walks.
     pub rests: Duration,
-    /// How often what was found is kept, and how old that is when a replica that does not measure reads it again.
+    /// How often results are stored, and after how long a replica that does not measure reads them again.
     pub kept_every: Duration,
-    /// How fast a directory is walked.
+    /// Speed of a walk.
     pub pace: Pace,
 }
 
@@ -61,7 +61,7 @@ impl Default for Options {
     }
 }
 
-/// Why measuring ended for now.
+/// Why measuring was interrupted.
 #[derive(Debug, Error)]
 enum Interrupted {
     #[error(transparent)]
@@ -70,7 +70,7 @@ enum Interrupted {
     Staging(#[from] StagingError),
 }
 
-/// What is known of all directories. Cheap to clone.
+/// The known sizes of all directories. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Storage(Arc<Inner>);
 
@@ -97,19 +97,19 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// What the user's directory holds; `None` where it was not measured yet, or is not there.
+    /// The size of the user's directory; `None` if it was not measured yet, or does not exist.
     #[must_use]
     pub fn of(&self, user: &UserId) -> Option<DirectorySize> {
         self.of_users.get(user).copied()
     }
 
-    /// All of them together.
+    /// The total of all directories.
     #[must_use]
     pub fn total(&self) -> DirectorySizes {
         DirectorySizes::of(self.of_users.values())
     }
 
-    /// The soft limit, where this is above it.
+    /// The soft limit, if this size is above it.
     #[must_use]
     pub fn limit_below(&self, size: &DirectorySize) -> Option<u64> {
         self.soft_limit.filter(|limit| size.bytes > *limit)
@@ -125,13 +125,13 @@ impl Sizes {
 }
 
 impl Storage {
-    /// Over the directories of `staging`; what is found is kept in `ledger` and shown in `metrics`.
+    /// Creates it for the directories of `staging`; results are stored in `ledger` and shown in `metrics`.
     #[must_use]
     pub fn new(staging: Staging, ledger: Arc<dyn Ledger>, options: Options, metrics: Metrics) -> Self {
         Self(Arc::new(Inner { staging, ledger, options, metrics, known: Mutex::default() }))
     }
 
-    /// What is known, at most as old as it is kept; what was known before while the file system does not answer.
+    /// The known sizes, read again when they are older than `kept_every`; the old ones while the file system does not answer.
     pub async fn sizes(&self) -> Arc<Sizes> {
         let mut known = self.0.known.lock().await;
         if let Some(Known { sizes, at }) = known.as_ref().filter(|known| known.at.elapsed() < self.0.options.kept_every)
@@ -146,12 +146,12 @@ impl Storage {
                 known.as_ref().map(|known| Arc::clone(&known.sizes)).unwrap_or_default()
             }
         };
-        // Also after a failure: whoever asks next need not wait for another one.
+        // Also after a failure, so that the next caller does not wait for another one.
         *known = Some(Known { sizes: Arc::clone(&sizes), at: Instant::now() });
         sizes
     }
 
-    /// Measures where no other replica does, and shows what is known in metrics, until it is aborted.
+    /// Measures if no other replica does, and shows the known sizes in metrics, until it is aborted.
     pub fn measure_in_background(&self) -> JoinHandle<()> {
         let this = self.clone();
         tokio::spawn(async move {
@@ -177,18 +177,18 @@ impl Storage {
         };
         let lost = hold.lost();
         tokio::select! {
-            // In this order: once it is lost, another replica keeps what it finds.
+            // In this order: after the lock is lost, another replica stores its results.
             biased;
             () = lost => Ok(()),
             measured = self.measure_all(hold.as_ref()) => measured,
         }
     }
 
-    /// For ever: whoever is due, those who were never measured first.
+    /// Measures for ever all users who are due, beginning with those who were never measured.
     async fn measure_all(&self, hold: &dyn Hold) -> Result<(), Interrupted> {
         let Inner { staging, ledger, options, .. } = &*self.0;
         let mut sizes = ledger.sizes().await?;
-        // Who cannot be measured keeps nobody else waiting.
+        // A user who cannot be measured does not delay the others.
         let mut failed = BTreeMap::new();
         let (mut kept_at, mut is_kept) = (Instant::now(), true);
         loop {
@@ -210,7 +210,7 @@ impl Storage {
                         self.0.warn_of(&user, former.as_ref(), &size);
                     }
                     Ok(None) => drop(sizes.remove(&user)),
-                    // The mount, and not this user.
+                    // The problem is the mount, not this user.
                     Err(error @ StagingError::Unavailable(_)) => return Err(error.into()),
                     Err(error) => {
                         tracing::info!(user_id = %user, error = %with_causes(&error), "a directory could not be measured");
@@ -241,7 +241,7 @@ impl Storage {
         Ok(self.0.ledger.keep_sizes(sizes.clone()).await?)
     }
 
-    /// What was found is known here at once.
+    /// Makes the results known in this process at once.
     async fn know(&self, sizes: &BTreeMap<UserId, DirectorySize>) {
         let sizes = Arc::new(self.0.judged(sizes.clone()));
         sizes.tell(&self.0.metrics);
@@ -254,7 +254,7 @@ impl Inner {
         Sizes { of_users, soft_limit: self.options.soft_limit }
     }
 
-    /// Once, when it is first seen above the limit.
+    /// Logs a warning once, when a directory is first seen above the limit.
     fn warn_of(&self, user: &UserId, former: Option<&DirectorySize>, now: &DirectorySize) {
         let is_above = |size: &DirectorySize| self.options.soft_limit.is_some_and(|limit| size.bytes > limit);
         if is_above(now) && !former.is_some_and(is_above) {
@@ -263,7 +263,7 @@ impl Inner {
     }
 }
 
-/// Who is to be measured now: those for whom it was never tried, and then those of whom that is long ago, the longest first.
+/// The users to measure now: first those who were never tried, then the others, beginning with the oldest measurement.
 fn due(
     users: &[UserId],
     sizes: &BTreeMap<UserId, DirectorySize>,
@@ -272,7 +272,7 @@ fn due(
 ) -> Vec<UserId> {
     let now = Timestamp::now();
     let again_after = SignedDuration::try_from(again_after).unwrap_or(SignedDuration::MAX);
-    // A time in the future is from before a clock was set.
+    // A time in the future was recorded before a clock was corrected.
     let is_due = |at: Timestamp| at > now || now.duration_since(at) >= again_after;
     let tried_at = |user| sizes.get(user).map(|size| size.measured_at).max(failed.get(user).copied());
     let mut due: Vec<(Option<Timestamp>, &UserId)> = users.iter().map(|user| (tried_at(user), user)).collect();

@@ -16,7 +16,7 @@ fn at(second: i64) -> DirectorySize {
     DirectorySize { bytes: 1, entries: 1, complete: true, measured_at }
 }
 
-/// Of one file system, with a clock that is paused and waits for files.
+/// A replica on this file system, with file work on this runtime, so that a paused clock waits for it.
 async fn replica(root: &Path, options: Options) -> Storage {
     let metrics = Metrics::default();
     let files = Files::on_this_runtime(root, metrics.clone());
@@ -34,7 +34,7 @@ fn root_with(users: &[(&str, usize)]) -> tempfile::TempDir {
     root
 }
 
-/// The sizes, as soon as they are like that.
+/// The sizes, as soon as the condition is true.
 async fn once(storage: &Storage, is_so: impl Fn(&Sizes) -> bool) -> Arc<Sizes> {
     let looked = async {
         loop {
@@ -49,19 +49,19 @@ async fn once(storage: &Storage, is_so: impl Fn(&Sizes) -> bool) -> Arc<Sizes> {
 }
 
 #[test]
-fn whoever_was_never_measured_is_due_first_and_then_the_oldest() {
+fn users_who_were_never_measured_are_due_first_and_then_the_oldest() {
     let now = Timestamp::now().as_second();
     let users = ["ahead", "failed", "fresh", "never", "old", "older"].map(user);
     let failed = BTreeMap::from([(user("failed"), Timestamp::from_second(now - 60).unwrap())]);
     let sizes = [("ahead", now + 7_200), ("fresh", now - 60), ("old", now - 90_000), ("older", now - 95_000)];
     let sizes = sizes.map(|(id, second)| (user(id), at(second))).into();
     let found = due(&users, &sizes, &failed, 24 * HOUR);
-    // A clock was set back since somebody was measured in its future.
+    // A clock was set back after "ahead" was measured.
     assert_eq!(found, ["never", "older", "old", "ahead"].map(user));
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_replica_measures_and_all_of_them_tell_what_it_found() {
+async fn one_replica_measures_and_all_replicas_report_its_results() {
     let root = root_with(&[("alice", 5_000), ("bob", 50_000)]);
     let one = replica(root.path(), Options::default()).await;
     let other = replica(root.path(), Options { measures: false, ..Options::default() }).await;
@@ -90,12 +90,12 @@ async fn one_replica_measures_and_all_of_them_tell_what_it_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_replica_goes_on_where_the_one_that_measured_has_ended() {
+async fn another_replica_continues_where_the_measuring_one_ended() {
     let root = root_with(&[("alice", 5_000)]);
     let one = replica(root.path(), Options::default()).await;
     let background = one.measure_in_background();
     let before = once(&one, |sizes| sizes.total().users == 1).await;
-    // What was found is kept a while after.
+    // Results are stored some time later.
     let next = replica(root.path(), Options::default()).await;
     let kept = once(&next, |sizes| sizes.total().users == 1).await;
     assert_eq!(kept.of(&user("alice")), before.of(&user("alice")));
@@ -108,7 +108,7 @@ async fn another_replica_goes_on_where_the_one_that_measured_has_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_has_no_directory_any_more_is_forgotten() {
+async fn a_user_whose_directory_was_removed_is_no_longer_reported() {
     let root = root_with(&[("alice", 5_000), ("bob", 5_000)]);
     let storage = replica(root.path(), Options::default()).await;
     let background = storage.measure_in_background();
@@ -120,7 +120,7 @@ async fn whoever_has_no_directory_any_more_is_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_known_stays_known_while_it_cannot_be_read() {
+async fn known_sizes_are_kept_while_they_cannot_be_read() {
     let root = root_with(&[("alice", 5_000)]);
     let measuring = replica(root.path(), Options::default()).await;
     let background = measuring.measure_in_background();
@@ -130,14 +130,14 @@ async fn what_is_known_stays_known_while_it_cannot_be_read() {
     fs::rename(root.path().join(".provisioner"), root.path().join("away")).unwrap();
     sleep(HOUR).await;
     assert_eq!(storage.sizes().await.of(&user("alice")), before.of(&user("alice")));
-    // A replica that never knew says nothing, and does not wait.
+    // A replica that never read them reports nothing, and does not wait.
     let new =
         Storage::new(storage.0.staging.clone(), Arc::clone(&storage.0.ledger), Options::default(), Metrics::default());
     assert_eq!(new.sizes().await.total(), DirectorySizes::default());
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_above_the_soft_limit_is_counted_and_named_by_no_metric() {
+async fn users_above_the_soft_limit_are_counted_but_no_metric_names_them() {
     let root = root_with(&[("alice", 5_000), ("bob", 50_000)]);
     let options = Options { soft_limit: Some(40_000), ..Options::default() };
     let storage = replica(root.path(), options).await;
