@@ -1,5 +1,5 @@
 //! `doctor`: reports problems before a user notices them. It changes only temporary files, and creates the empty
-//! directories that `serve` creates in its root.
+//! directories that `serve` creates, where the root has the id of a file system.
 //!
 //! A failed check hides no other: all checks run at the same time, each by itself and within [`DEADLINE`]. A check that is
 //! not possible is skipped, and names the missing setting. `settings` reads what the others need, `identity` and

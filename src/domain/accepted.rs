@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::service::{Deployment, Service, ServiceStatus};
 
-/// The change that ECS last accepted for a user. Its times are ECS's own, so they compare with a reading whatever our clock says.
+/// The change that ECS last accepted for a user. Its times are ECS's own, so they compare with a reading without our clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
     /// When the service was created, in seconds of the Unix epoch. It tells a service from a later one of the same name.

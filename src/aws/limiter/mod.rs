@@ -7,7 +7,7 @@
 //! - Calls that somebody waits for go before rollouts, and those before background calls ([`Class`]); within a class, first
 //!   come, first served. A class that got no token for ten intervals of its bucket (at least 2 s) gets the next token: so
 //!   the two lower classes always get some tokens, at most a tenth each.
-//! - A wait ends at the operation's deadline ([`Scope`]).
+//! - A wait lasts at most until the operation's deadline ([`Scope`]).
 //! - Registrations also need a place in a window that adapts to the number that ECS accepts at the same time. They wait for
 //!   both in one queue, so that nobody who holds a place waits behind somebody who needs one.
 //! - An operation that would wait too long can be refused before it begins ([`Limiter::admit`]).
