@@ -1,4 +1,4 @@
-//! What is told of work that was accepted, while AWS shows nothing of it yet.
+//! What is reported of accepted work while AWS shows nothing of it yet.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -16,17 +16,17 @@ use crate::ledger::Noted;
 pub struct AcceptedWork {
     /// What was asked for last: `provision`, `delete` and so on.
     pub operation: String,
-    /// When the first request of it was taken in, or when it ended.
+    /// When its first request arrived, or when it ended.
     pub since: Timestamp,
-    /// Where a user without a service is on the way; failed when it has ended.
+    /// The state of a user without a service while it goes on; failed when it has ended.
     pub state: State,
-    /// How far the way to a service is.
+    /// The phase that it has reached on the way to a service.
     pub phase: Phase,
-    /// Its place among all users with accepted work, the oldest being 1; while nothing is done yet.
+    /// Its place among all users with accepted work, the oldest being 1; only while nothing is done yet.
     pub position: Option<u64>,
     /// Whether the user is to have a container in the end.
     pub makes_container: bool,
-    /// Why it ended and is not done: only another request can mend that.
+    /// Why it ended without being done: only another request can fix that.
     pub ended: Option<Ended>,
 }
 
@@ -35,7 +35,7 @@ pub struct AcceptedWork {
 pub struct Ended {
     /// The code that the request would have been answered with.
     pub code: String,
-    /// In words.
+    /// The reason in words.
     pub detail: String,
 }
 
@@ -46,7 +46,7 @@ impl AcceptedWork {
         self.state == State::Deleting && self.ended.is_none()
     }
 
-    /// The status of a user who has no service. `None` where there is nothing to be told of one.
+    /// The status of a user who has no service. `None` where there is nothing to report.
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         let (state, phase) = (self.state, (self.state == State::Provisioning).then_some(self.phase));
@@ -57,7 +57,7 @@ impl AcceptedWork {
 }
 
 impl Reason {
-    /// Of a request that was accepted and cannot be done.
+    /// The reason for a request that was accepted and cannot be done.
     fn of_request(code: &str, detail: &str) -> Self {
         let (code, message) = (ReasonCode::RequestFailed, format!("{code}: {detail}"));
         Self { code, message, hint: code.hint(), stopped_at: None, exit_code: None }
@@ -65,8 +65,8 @@ impl Reason {
 }
 
 impl Reconciler {
-    /// What is accepted for the user or under way here; how the last of it ended, where that was not done. A hint: `None` also while
-    /// the files do not answer.
+    /// The user's work that is accepted or under way here, or how the last of it ended if it was not done. A hint: `None`
+    /// also while the files do not answer.
     pub async fn accepted_work(&self, user: &UserId) -> Option<AcceptedWork> {
         if let Some(accepting) = self.under_way.get(user) {
             let work = accepting.snapshot();
@@ -90,7 +90,7 @@ impl Reconciler {
         }
     }
 
-    /// Whether a delete of the user was accepted and is not done. Only of whom the last look said so it is asked.
+    /// Whether a delete of the user was accepted and is not done. Reads the files only if the last look found such a delete.
     pub(super) async fn is_being_deleted(&self, user: &UserId) -> bool {
         self.pursuits.is_deleting(user) && self.accepted_work(user).await.is_some_and(|work| work.is_deleting())
     }
@@ -115,14 +115,14 @@ type All = Arc<Mutex<HashMap<UserId, Weak<Accepting>>>>;
 #[derive(Debug, Clone, Default)]
 pub(super) struct UnderWay(All);
 
-/// Work under way; dropping it takes it out.
+/// Work under way; dropping it removes it from the list.
 pub(super) struct Entered {
     user: UserId,
     all: All,
 }
 
 impl UnderWay {
-    /// One at a time: whoever works on a user holds them.
+    /// Adds work; a user has one at a time, because it needs their lock.
     pub(super) fn enter(&self, user: &UserId, accepting: &Arc<Accepting>) -> Entered {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(user.clone(), Arc::downgrade(accepting));

@@ -1,5 +1,5 @@
-//! The work of one converge, and whether it is accepted: once a caller was told that it goes on, it is written down, and is done
-//! whatever becomes of this process.
+//! The work of one converge, and whether it is accepted. Before a caller hears that the work goes on, it is written down;
+//! from then on it is done whatever happens to this process.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,21 +13,21 @@ use crate::aws::ServiceChange;
 use crate::domain::{Phase, with_causes};
 use crate::ledger::{LedgerError, PendingSlot};
 
-/// What is left to be done for a user who is held.
+/// The work that is left for a user whose lock is held.
 #[derive(Debug)]
 pub(super) struct Accepting {
-    /// `None` without the user's lock: nothing can be accepted then.
+    /// `None` without the user's lock: then nothing can be accepted.
     slot: Option<Arc<dyn PendingSlot>>,
     work: Mutex<Work>,
     /// Whether the container may have been changed already.
     has_begun: AtomicBool,
-    /// Held while it is written.
+    /// Held during a write.
     written: tokio::sync::Mutex<Written>,
-    /// A change of the service that was sent, until the lock is known to have been held when it was answered.
+    /// A change of the service that was sent. Kept until the lock is known to have been held when ECS answered.
     in_flight: Mutex<Option<ServiceChange>>,
 }
 
-/// Whether what is on disk is this work.
+/// Whether this work is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Written {
     No,
@@ -48,22 +48,22 @@ impl Accepting {
         })
     }
 
-    /// From now on this change is on its way to ECS; `None`: none is.
+    /// Notes that this change is on its way to ECS; `None`: no change is.
     pub(super) fn send(&self, change: Option<ServiceChange>) {
         *self.in_flight.lock().unwrap_or_else(PoisonError::into_inner) = change;
     }
 
-    /// The change that may still arrive at ECS, or have arrived after the lock was lost.
+    /// The change that may still reach ECS, or may have reached it after the lock was lost.
     pub(super) fn in_flight(&self) -> Option<ServiceChange> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A change of the container is about to be asked for. Answers whether one was before.
+    /// Notes that a change of the container is about to be sent. Returns whether one was sent before.
     pub(super) fn begin(&self) -> bool {
         self.has_begun.swap(true, Ordering::AcqRel)
     }
 
-    /// It had no effect, and neither had another one before it.
+    /// Notes that the change had no effect, and that no other change was sent before it.
     pub(super) fn had_no_effect(&self) {
         self.has_begun.store(false, Ordering::Release);
     }
@@ -76,20 +76,20 @@ impl Accepting {
         self.work().clone()
     }
 
-    /// Writes the work down, so that whoever is told now that it goes on is told the truth.
+    /// Writes the work down, so that a caller may be promised that it goes on.
     ///
     /// # Errors
-    /// When it cannot be written: then nobody may be told so.
+    /// The work cannot be written: then nobody may be promised that.
     pub(super) async fn accept(self: &Arc<Self>) -> Result<(), ConvergeError> {
         self.write(true).await
     }
 
-    /// The work has come further. What is accepted says so, for other replicas to tell and to go on from.
+    /// Notes progress. If the work is accepted, the note on disk says so, for other replicas to report and to continue from.
     pub(super) async fn advance(self: &Arc<Self>, change: impl FnOnce(&mut Work)) {
         change(&mut self.work());
         if let Err(error) = self.write(false).await {
-            // Whoever takes it up does some of it again.
-            tracing::warn!(error = %with_causes(&error), "how far accepted work is could not be written down");
+            // A replica that continues from the old note repeats some of the work.
+            tracing::warn!(error = %with_causes(&error), "the progress of accepted work could not be written down");
         }
     }
 
@@ -99,7 +99,7 @@ impl Accepting {
         }
     }
 
-    /// In a task of its own: a write that was begun is waited for, also when nobody wants it any more.
+    /// Writes in a task of its own: a write that has begun is finished even when nobody waits for it any more.
     async fn write(self: &Arc<Self>, accepts: bool) -> Result<(), ConvergeError> {
         let this = Arc::clone(self);
         let writing = tokio::spawn(async move {
@@ -116,13 +116,13 @@ impl Accepting {
         writing.await.unwrap_or(Err(ConvergeError::Crashed))
     }
 
-    /// Whether it is accepted.
+    /// Whether the work is accepted.
     pub(super) async fn is_accepted(&self) -> bool {
         *self.written.lock().await == Written::Yes
     }
 
-    /// The work is done: nothing of it is pending any more, nor of what it took in. It has to succeed before anybody is told that
-    /// it is done, or what was pending before would be done after it.
+    /// Removes the note of work that is done, with earlier work that it includes. This must succeed before a caller hears
+    /// that it is done; otherwise earlier pending work would be done after it.
     pub(super) async fn settle(&self) -> Result<(), LedgerError> {
         let mut written = self.written.lock().await;
         *written = Written::Over;
@@ -132,11 +132,11 @@ impl Accepting {
         }
     }
 
-    /// Work that failed when the container may have been changed is not left half done: it goes on by itself, as if it had been
-    /// accepted, whatever its caller makes of the error.
+    /// Accepts work that failed after it may have changed the container, so that it is not left half done. It goes on by
+    /// itself, whatever its caller does about the error.
     pub(super) async fn keep_what_began(self: &Arc<Self>, error: &ConvergeError) {
         let is_left = match error.kind() {
-            // Taken back, or another holder's.
+            // It was taken back, or belongs to another holder.
             FailureKind::Cancelled | FailureKind::LockLost => false,
             _ => !error.needs_another_request(),
         };
@@ -144,12 +144,11 @@ impl Accepting {
             return;
         }
         if let Err(error) = self.accept().await {
-            tracing::error!(error = %with_causes(&error), "what had begun could not be written down, and is left to the next request");
+            tracing::error!(error = %with_causes(&error), "work that had begun could not be written down; the next request has to finish it");
         }
     }
 
-    /// The work was given up here, and stays as it is written down, unless only another request can mend what is wrong with it.
-    /// Answers whether it goes on.
+    /// Gives the work up here. It stays written down, unless only another request can fix it. Returns whether it goes on.
     pub(super) async fn give_up(&self, error: &ConvergeError) -> bool {
         let mut written = self.written.lock().await;
         let was_accepted = std::mem::replace(&mut *written, Written::Over) == Written::Yes;
@@ -162,7 +161,7 @@ impl Accepting {
         let note = EndNote { operation, ended_at: Timestamp::now(), code, detail };
         let ended = slot.end(serde_json::to_value(note).unwrap_or(Value::Null)).await;
         if let Err(error) = &ended {
-            tracing::warn!(error = %with_causes(error), "how accepted work ended could not be written down; it is tried again");
+            tracing::warn!(error = %with_causes(error), "the end of accepted work could not be written down; the work is tried again");
         }
         ended.is_err()
     }

@@ -1,6 +1,6 @@
-//! Whether a converge is let in: one whose turn at AWS's rate limits is too far away is refused before it changes anything.
+//! Admission: a converge whose turn at AWS's rate limits is too far away is refused before it changes anything.
 //!
-//! It runs under the user's lock, so that many requests for one user are one in the queue.
+//! The check is made under the user's lock, so that many requests for one user are one in the queue.
 
 use super::Reconciler;
 use super::plan::{Plan, Step};
@@ -8,9 +8,9 @@ use super::target::{Definition, Target};
 use crate::aws::QueueFull;
 
 impl Reconciler {
-    /// Lets in, before anything is read or made, a converge that is sure to register: that of a new user, whose access
-    /// point is made beside the first reading; and a change that was asked for by name. Those that wait to be read are no
-    /// use to anybody who is refused in the end.
+    /// Admits a converge that is sure to register, before anything is read or made: that of a new user, whose access point
+    /// is made during the first reading, and a change that was asked for by name. A refused caller should not first have to
+    /// wait for readings.
     pub(super) fn admit_before_it_looks(&self, target: &Target, is_new: bool) -> Result<(), QueueFull> {
         let is_change = match target {
             Target::Present { definition: Definition::Render(_), .. } => !target.may_create(),
@@ -22,8 +22,8 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Lets in, before its first step, a converge that was read and turns out to need AWS to change something. One that
-    /// needs nothing gives up what was kept for it.
+    /// Admits a converge that was observed and needs AWS to change something, before its first step. One that needs nothing
+    /// gives up its place in the queue.
     pub(super) fn admit_before_it_changes(&self, plan: &Plan, target: &Target) -> Result<(), QueueFull> {
         match plan {
             Plan::Converged => {

@@ -1,4 +1,4 @@
-//! The base that a user is rendered from: which revision, described live, every time.
+//! The base that a user is rendered from: which revision it is, described live every time.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use super::target::Target;
 use crate::aws::RegisteredDefinition;
 use crate::domain::{BaseDefinition, BaseSource, Coordinates, PromotedBaseError, Promotion};
 
-/// How long is waited for a base to be there, look by look.
+/// How long to wait, look by look, until a base is there.
 const BASE_PAUSES: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
-/// What of the base is known before the user's own definition is.
+/// What is known of the base before the user's own definition is known.
 pub(super) enum BaseBeside {
-    /// Nobody needs one.
+    /// The target needs no base.
     None,
     /// Read.
     Read(Box<BaseDefinition>),
-    /// The newest that was read; what the user has may tell of a newer one.
+    /// The newest one that was read; the user's definition may name a newer one.
     Newest(Box<BaseDefinition>),
-    /// With this promotion, which one it is hangs on what the user has.
+    /// With this promotion, the base depends on what the user has.
     HangsOnOwn(Promotion),
 }
 
 impl Reconciler {
-    /// The base of a target, read beside everything else where it does not hang on what the user has. What is promoted is on
-    /// file, and is read on every call.
+    /// Reads the base of a target beside everything else, unless it depends on what the user has. The promotion is in a file
+    /// that is read on every call.
     pub(super) async fn base_beside(&self, at: &Coordinates, target: &Target) -> Result<BaseBeside, ConvergeError> {
         let Some(choice) = target.base() else { return Ok(BaseBeside::None) };
         let promotion = self.ledger.promotion().await?;
@@ -55,18 +55,14 @@ impl Reconciler {
             BaseSource::Own { own, promoted } => match self.own_base(at, &own).await? {
                 Some(base) => Ok(base),
                 None => {
-                    tracing::info!(
-                        own,
-                        promoted,
-                        "the base that the user has cannot be used any more; the promoted one counts"
-                    );
+                    tracing::info!(own, promoted, "the user's base cannot be used any more; using the promoted one");
                     Ok(self.promoted_base(at, promoted).await?)
                 }
             },
         }
     }
 
-    /// The newest ACTIVE base. `known`: a base revision that somebody has rendered from.
+    /// The newest ACTIVE base. `known`: a base revision that a user was rendered from.
     pub(super) async fn newest_base(
         &self,
         at: &Coordinates,
@@ -78,7 +74,7 @@ impl Reconciler {
             if let Some(found) = self.newest_active(family, known).await? {
                 break found;
             }
-            // Infrastructure replaces it by deregistering one and registering the next: for a moment there is none.
+            // Infrastructure replaces the base by deregistering one and registering the next: for a moment there is none.
             let Some(pause) = pauses.next() else {
                 return Err(ConvergeError::BaseMissing { family: family.to_owned() });
             };
@@ -88,7 +84,8 @@ impl Reconciler {
         parsed(at, found)
     }
 
-    /// A base that is named. It has to be there, ACTIVE, of the family, and fit to be cloned: nothing else takes its place.
+    /// A base that is named. It must exist, be ACTIVE, be of the family, and be fit to be cloned: nothing else takes its
+    /// place.
     pub(super) async fn promoted_base(
         &self,
         at: &Coordinates,
@@ -111,7 +108,7 @@ impl Reconciler {
         })
     }
 
-    /// The base that a user has, deregistered or not; `None` when it can be cloned no longer.
+    /// The base that a user has, deregistered or not; `None` when it can no longer be cloned.
     async fn own_base(&self, at: &Coordinates, own: &str) -> Result<Option<BaseDefinition>, ConvergeError> {
         let Some(found) = self.aws.ecs.describe_task_definition(own).await? else { return Ok(None) };
         match parsed(at, found) {

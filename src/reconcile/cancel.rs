@@ -1,4 +1,4 @@
-//! Stuck has an exit: stops what waits for a user, and the deployment that ECS has under way for them.
+//! Cancels a user's pending operations, and the deployment that ECS has in progress for them.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -19,20 +19,20 @@ use crate::domain::service::{Deployment, Rollout, Service, ServiceDeployment, Se
 use crate::domain::{UserId, with_causes};
 use crate::ledger::{Ask, LedgerError, Noted};
 
-/// How often the holder of a user is asked to stop.
+/// How often the holder of a user's lock is asked to stop.
 const ASKS_EVERY: Duration = Duration::from_secs(1);
 
-/// Until a service that goes back is looked at again; longer each time.
+/// The pause before a service that goes back is looked at again; longer each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a cancel came to.
+/// The result of a cancel.
 #[derive(Debug)]
 pub struct Cancelled {
-    /// Operations that were under way or waited, and have ended.
+    /// Operations that were under way or waiting, and have ended.
     pub operations: usize,
-    /// Whether one of them was another replica's.
+    /// Whether one of them ran in another replica.
     pub at_work_elsewhere: bool,
-    /// What became of the deployment that was in progress; `None`: none was.
+    /// What happened to the deployment that was in progress; `None`: none was.
     pub deployment: Option<CancelledDeployment>,
     /// The container after it.
     pub view: ContainerView,
@@ -49,23 +49,23 @@ impl Cancelled {
     }
 }
 
-/// What became of a deployment in progress.
+/// What happens to a deployment in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelledDeployment {
     /// ECS goes back to the one before.
     RolledBack,
-    /// There is none before it: no task is started any more.
+    /// There is none before it: no more tasks are started.
     ScaledToZero,
 }
 
 impl Reconciler {
-    /// Stops the operations on this user, in whichever replica, with what was accepted for them; and the deployment that ECS has in progress: back to the one
-    /// before, or to no task where there is none. A step that is being taken is finished first, and waited for, so that
-    /// nothing of them comes after the answer. `by` asks for it, also for what it sets off.
+    /// Stops this user's operations in every replica, and removes what was accepted for them. ECS's deployment in progress
+    /// goes back to the one before, or to no task if there is none. A step that has begun is finished first and waited for,
+    /// so that nothing of it happens after the answer. `by` is recorded as the caller, also of what this starts.
     ///
     /// # Errors
-    /// `Refused(NotFound)` when there is no container, also when what was to make it has been cancelled. `Busy` when a
-    /// step takes longer than a call waits.
+    /// `Refused(NotFound)` when there is no container, also when the work that would create it has been cancelled. `Busy`
+    /// when a step takes longer than a call waits.
     pub async fn cancel(self: &Arc<Self>, by: &Caller, user: &UserId) -> Result<Cancelled, ConvergeError> {
         let mut operation = self.begin(Verb::Cancel, by, user);
         let result = self.cancel_all(by, user, &mut operation).await;
@@ -108,14 +108,14 @@ impl Reconciler {
         Ok(Cancelled { operations, at_work_elsewhere, deployment, view })
     }
 
-    /// Waits for the user's operations to end, those of other replicas too, and takes away what was accepted for them.
+    /// Waits for the user's operations to end, also in other replicas, and removes what was accepted for them.
     async fn stop_all(&self, user: &UserId) -> Result<Stopped, ConvergeError> {
         match self.stop_held(user).await {
             Ok(stopped) => Ok(stopped),
             Err(busy @ LedgerError::Busy { .. }) => Err(busy.into()),
-            // What is stuck may be the file system itself.
+            // The file system itself may be stuck.
             Err(error) => {
-                tracing::warn!(error = %with_causes(&error), "whether another replica is at work could not be seen");
+                tracing::warn!(error = %with_causes(&error), "could not read whether another replica works on the user");
                 Ok(Stopped::default())
             }
         }
@@ -132,7 +132,7 @@ impl Reconciler {
             never = self.keep_cancelling(user) => match never {},
         };
         let slot = held.pending();
-        // The request of this very call: whoever it was for has ended.
+        // Takes away the request to stop that this call made: the operation that it was for has ended.
         slot.asked().await?;
         let accepted = match slot.read().await {
             Ok(pending) => pending.is_some(),
@@ -151,13 +151,13 @@ impl Reconciler {
     async fn keep_cancelling(&self, user: &UserId) -> Infallible {
         loop {
             if let Err(error) = self.ledger.ask(user, Ask::Cancel).await {
-                tracing::debug!(user_id = %user, error = %with_causes(&error), "the user's holder could not be asked to stop");
+                tracing::debug!(user_id = %user, error = %with_causes(&error), "the holder of the user's lock could not be asked to stop");
             }
             tokio::time::sleep(ASKS_EVERY).await;
         }
     }
 
-    /// As [`Self::apply`], and done when it answers.
+    /// As [`Self::apply`], but fails unless the work is done when it returns.
     async fn apply_now(self: &Arc<Self>, intent: Intent) -> Result<Converged, ConvergeError> {
         let converged = self.apply(intent).await?;
         match converged.outcome {
@@ -166,8 +166,8 @@ impl Reconciler {
         }
     }
 
-    /// Puts the sign-in where the release that comes back looks for it: it was staged for the one that does not come. Again where
-    /// that was done on a reading of before ECS went back.
+    /// Puts the sign-in where the returning release looks for it: it was staged for the release that is given up. Repeated
+    /// if that was done on a reading from before ECS went back.
     async fn place_for_former(
         self: &Arc<Self>,
         by: &Caller,
@@ -190,9 +190,9 @@ impl Reconciler {
         }
     }
 
-    /// Waits until the service names the revision that it goes back to, and says which. StopServiceDeployment answers before anything
-    /// has moved, and a sign-in that is staged until then is staged for the release that does not come. `None`: somebody else's
-    /// deployment came in between, and there is no way back to wait for.
+    /// Waits until the service names the revision that it goes back to, and returns it. StopServiceDeployment answers before
+    /// anything has moved; a sign-in staged before that would be staged for the release that is given up. `None`: somebody
+    /// else's deployment came in between, and there is no way back to wait for.
     async fn wait_for_former(&self, cluster: &str, before: &Service) -> Result<Option<String>, ConvergeError> {
         let Some(former) = before.deployments.iter().find(|other| is_former(other)) else { return Ok(None) };
         let stopped = before.primary();
@@ -203,7 +203,7 @@ impl Reconciler {
             let looked = Instant::now();
             let now = self.aws.ecs.describe_service(cluster, &before.name).await?.ok_or(Refusal::NotFound)?;
             let is_stopped = |other: &Deployment| stopped.is_some_and(|stopped| stopped.id == other.id);
-            // A reading of before the deployment names the former revision as well.
+            // A reading from before the deployment names the former revision too.
             let shows_stopped = now.deployments.iter().any(|other| !other.primary && is_stopped(other));
             let is_current = shows_stopped || looked - began >= self.options.settled_after;
             if now.task_definition == former.task_definition && is_current {
@@ -228,13 +228,13 @@ impl Reconciler {
         }
     }
 
-    /// Whether ECS goes back to the deployment before the PRIMARY one. One that is on its way back already is left to it: a
-    /// cancel that is sent twice must not take the task away that comes back.
+    /// Makes ECS go back to the deployment before the PRIMARY one; returns whether it does. One that is already going back
+    /// is left alone: a second cancel must not stop the task that comes back.
     async fn roll_back(&self, cluster: &str, service: &Service) -> Result<bool, ConvergeError> {
         let is_moving = service.primary().is_some_and(|primary| primary.rollout == Rollout::InProgress);
         let newest = match self.aws.ecs.newest_service_deployment(cluster, &service.name).await {
             Ok(newest) => newest,
-            // Without it nobody knows whether the service is on its way back already, whose task must not be taken away.
+            // Without this answer nobody knows whether the service is already going back, and that task must not be stopped.
             Err(error) if error.is_not_implemented() => return Err(error.into()),
             Err(error) => return cannot_roll_back(error),
         };
@@ -249,7 +249,7 @@ impl Reconciler {
     }
 }
 
-/// Not every role may do it, and not every emulator can: then there is still the way to scale to 0.
+/// Some roles may not roll back, and some emulators cannot: then scaling to 0 is still possible.
 fn cannot_roll_back(error: AwsError) -> Result<bool, ConvergeError> {
     match error.kind() {
         ErrorKind::Refused | ErrorKind::Denied => {
@@ -266,7 +266,7 @@ fn cannot_roll_back(error: AwsError) -> Result<bool, ConvergeError> {
     }
 }
 
-/// Whether it is what ECS goes back to.
+/// Whether it is the deployment that ECS goes back to.
 fn is_former(other: &Deployment) -> bool {
     !other.primary && other.rollout == Rollout::Completed
 }
@@ -291,7 +291,7 @@ type Tokens = Arc<Mutex<HashMap<UserId, (CancellationToken, usize)>>>;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cancellations(Tokens);
 
-/// A converge under way; dropping it takes it out.
+/// A converge under way; dropping it removes it from the list.
 pub(super) struct Cancellable {
     pub(super) token: CancellationToken,
     user: UserId,
@@ -306,7 +306,7 @@ impl Cancellations {
         Cancellable { token: token.clone(), user: user.clone(), all: self.0.clone() }
     }
 
-    /// Cancels those of a user, and says how many there were. Later ones are not concerned.
+    /// Cancels the user's converges and returns how many there were. Later ones are not affected.
     pub(super) fn cancel(&self, user: &UserId) -> usize {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((token, count)) = all.remove(user) else { return 0 };
@@ -317,7 +317,7 @@ impl Cancellations {
 
 impl Drop for Cancellable {
     fn drop(&mut self) {
-        // What was cancelled is out already; what is in by the same name came later.
+        // A cancelled entry is already removed; an entry of the same user is a later one.
         if self.token.is_cancelled() {
             return;
         }

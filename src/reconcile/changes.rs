@@ -1,4 +1,4 @@
-//! What ECS accepted a moment ago, which not every reading shows yet.
+//! What ECS accepted a moment ago and not every reading shows yet.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,17 +14,17 @@ use super::plan::Observed;
 use crate::domain::service::{Service, ServiceDeploymentState};
 use crate::domain::{Accepted, Coordinates, Recency, UserId, with_causes};
 
-/// How long a change is kept here. Far longer than it takes to show.
+/// How long a change is kept here: far longer than it takes to show.
 const KEPT: Duration = Duration::from_secs(120);
 
-/// The last change of each user that this process has heard of lately.
+/// The last change of each user that this process learned of lately.
 #[derive(Debug)]
 pub(super) struct Changes(Mutex<All>);
 
 #[derive(Debug)]
 struct All {
     heard: HashMap<UserId, Heard>,
-    /// When the old ones were last removed: not at each change, for there may be very many.
+    /// When old changes were last removed. Not at each change, because there may be very many.
     swept: Instant,
 }
 
@@ -34,8 +34,8 @@ impl Default for Changes {
     }
 }
 
-/// A change, and how long ago it was accepted when this process heard of it. From then on its own clock counts, which does not
-/// jump.
+/// A change, and how long ago it was accepted when this process learned of it. From then on this process's own clock counts,
+/// which does not jump.
 #[derive(Debug)]
 struct Heard {
     accepted: Accepted,
@@ -70,14 +70,14 @@ impl Changes {
         heard.map(|heard| heard.accepted.clone())
     }
 
-    /// The newer one of what this process knows and what is on file. After a delete there is nothing on file.
+    /// The newer of what this process knows and what is on file. After a delete there is nothing on file.
     pub(super) fn newest(&self, user: &UserId, on_file: Option<Accepted>) -> Option<Accepted> {
         let known = self.known(user);
         let Some(on_file) = on_file else { return known };
         if known.as_ref().is_some_and(|known| *known == on_file || known.at_millis > on_file.at_millis) {
             return known;
         }
-        // Another replica's.
+        // It is another replica's change.
         let millis = Timestamp::now().as_millisecond().saturating_sub(on_file.at_millis);
         let age_then = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
         if age_then < KEPT {
@@ -86,8 +86,8 @@ impl Changes {
         Some(on_file)
     }
 
-    /// How long ago it was accepted; what was not heard of lately is old. Where a later change has been heard of meanwhile, that one's
-    /// age: no reading is the more to be believed for it.
+    /// How long ago a change was accepted; one that this process did not learn of lately counts as old. If it has learned of
+    /// a later change meanwhile, the age of that one: the later change makes no reading more reliable.
     fn age(&self, user: &UserId, accepted: &Accepted) -> Duration {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it_or_later =
@@ -105,15 +105,16 @@ impl Reconciler {
         observed.is_unremembered = false;
     }
 
-    /// Whether a reading shows less than what this process had accepted for the user a moment ago. Asks nobody; where ECS went
-    /// back within seconds, that is believed a little later.
+    /// Whether a reading shows less than what this process got accepted for the user a moment ago. It makes no call; where
+    /// ECS went back within seconds, readings are believed a little later.
     #[must_use]
     pub fn is_behind(&self, user: &UserId, read: Option<&Service>) -> bool {
         let accepted = self.changes.newest(user, None).filter(|accepted| self.is_recent(user, accepted));
         accepted.is_some_and(|accepted| accepted.compare(read) != Recency::Current)
     }
 
-    /// The users of whom a reading may be older than what this process had accepted; not those whose service was told to go.
+    /// The users of whom a reading may be older than what this process got accepted, without those whose service is being
+    /// deleted.
     #[must_use]
     pub fn changed_lately(&self) -> Vec<UserId> {
         let all = self.changes.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,29 +122,29 @@ impl Reconciler {
         all.heard.iter().filter(|(_, heard)| is_meant(heard)).map(|(user, _)| user.clone()).collect()
     }
 
-    /// Whether readings may still be older than that.
+    /// Whether readings may still be older than `accepted`.
     pub(super) fn is_recent(&self, user: &UserId, accepted: &Accepted) -> bool {
         self.changes.age(user, accepted) < self.options.settled_after
     }
 
-    /// The same of a reading that began then.
+    /// The same for a reading that began at `began`.
     fn was_recent(&self, user: &UserId, accepted: &Accepted, began: Instant) -> bool {
         self.changes.age(user, accepted).saturating_sub(began.elapsed()) < self.options.settled_after
     }
 
-    /// How long it takes until no reading is older than that.
+    /// How long it takes until no reading is older than `accepted`.
     pub(super) fn settles_in(&self, user: &UserId, accepted: &Accepted) -> Duration {
         self.options.settled_after.saturating_sub(self.changes.age(user, accepted))
     }
 
-    /// What was accepted last, if a reading that begins now may be older than that. To be asked before it is read: what is read may
-    /// be looked at much later.
+    /// What was accepted last, if a reading that begins now may be older than that. Call it before the reading: the result
+    /// may be looked at much later.
     pub(super) fn recent<'a>(&self, user: &UserId, accepted: Option<&'a Accepted>) -> Option<&'a Accepted> {
         accepted.filter(|accepted| self.is_recent(user, accepted))
     }
 
-    /// Whether a reading is older than what was accepted lately. Not when ECS itself says that it went back: then it shows what
-    /// somebody else has done since.
+    /// Whether a reading is older than what was accepted lately. Not when ECS itself reports that it went back: then the
+    /// reading shows what somebody else has done since.
     pub(super) async fn is_stale(
         &self,
         at: &Coordinates,
@@ -159,22 +160,22 @@ impl Reconciler {
         }
     }
 
-    /// Whether ECS says that it went back from the deployment that was accepted last. Where it cannot be asked, time tells.
+    /// Whether ECS reports that it went back from the last accepted deployment. If ECS cannot be asked, only time decides.
     async fn has_gone_back(&self, at: &Coordinates, user: &UserId, accepted: &Accepted) -> bool {
         match self.aws.ecs.newest_service_deployment(&at.cluster, &user.service_name()).await {
             Ok(newest) => newest.is_some_and(|newest| {
-                // An earlier one that went back says nothing of it.
+                // An earlier deployment that went back proves nothing.
                 let is_it = newest.created_at_seconds.zip(accepted.deployment_created_at);
                 newest.state == ServiceDeploymentState::RolledBack && is_it.is_none_or(|(newest, ours)| newest >= ours)
             }),
             Err(error) => {
-                tracing::warn!(error = %with_causes(&error), "whether ECS went back could not be asked");
+                tracing::warn!(error = %with_causes(&error), "could not ask whether ECS went back");
                 false
             }
         }
     }
 
-    /// The user's service as ECS shows it; read again while that is older than what it accepted last.
+    /// The user's service as ECS shows it. It is read again while the reading is older than what ECS accepted last.
     pub(super) async fn describe_current(
         &self,
         at: &Coordinates,

@@ -32,14 +32,14 @@ use crate::staging::Staging;
 use lock::Lock;
 pub(super) use unwritten::Unwritten;
 
-/// How often a conflict is answered by observing again. Each is caused by another writer or by ECS's eventual
-/// consistency, and both pass in seconds; ten, with their waits, are about 20 s.
+/// How many conflicts are answered by observing again. Each is caused by another writer or by ECS's eventual consistency,
+/// and both pass in seconds; ten, with their waits, are about 20 s.
 const MAX_CONFLICTS: u32 = 10;
-/// How often a converge looks whether it is asked to stop or to make way. One that ends before costs no look.
+/// How often a converge checks whether it is asked to stop or to make way. One that ends sooner makes no check.
 const HEEDS_EVERY: Duration = Duration::from_secs(1);
 
 impl Reconciler {
-    /// Does `request` under its user's lock, with what was accepted for the user before.
+    /// Does `request` under its user's lock, together with work that was accepted earlier.
     pub(super) async fn converge(
         self: &Arc<Self>,
         request: Work,
@@ -49,7 +49,7 @@ impl Reconciler {
         let user = operation.user().clone();
         let cancellable = self.cancellations.enter(&user);
         let lock = tokio::select! {
-            // In this order: what is cancelled lets go of the lock that the next one waits for.
+            // In this order: a cancelled operation releases the lock that the next one waits for.
             biased;
             () = cancellable.token.cancelled() => return Err(ConvergeError::Cancelled),
             () = self.stopping.cancelled() => return Err(ConvergeError::ShuttingDown),
@@ -57,19 +57,19 @@ impl Reconciler {
         };
         let lock = match lock {
             Ok(held) => Lock::Held(held),
-            // It stays possible to stop what runs while the file system does not answer.
+            // A running container can be stopped even while the file system does not answer.
             Err(LedgerError::Unusable { source, .. }) if request.needs_no_files() => {
                 tracing::warn!(error = %with_causes(&source), "going on without the user's lock");
                 Lock::Without { error: with_causes(&source) }
             }
-            // Whoever is at it does this as well.
+            // The holder of the lock does this work too.
             Err(LedgerError::Busy { .. }) if self.is_accepted_already(&user, &request).await => {
                 return Ok(Converged::waiting());
             }
             Err(error) => return Err(error.into()),
         };
         let before = match lock.pending() {
-            // Its lock file, which says so, may have been lost.
+            // The lock file, which says that work is pending, may have been lost.
             Some(slot) if lock.is_new() && self.pursuits.is_listed(&user) => slot.find().await?,
             Some(slot) => slot.read().await?,
             None => None,
@@ -84,7 +84,7 @@ impl Reconciler {
         match work {
             Ok(work) => Box::pin(self.converge_held(lock, work, false, &cancellable.token, operation, answer)).await,
             Err(error) => {
-                // What was accepted before goes on without it.
+                // What was accepted before goes on without this request.
                 drop(lock);
                 self.follow(&user, self.options.poll_interval);
                 Err(error)
@@ -92,7 +92,8 @@ impl Reconciler {
         }
     }
 
-    /// Does the work of a user who is held. `is_accepted`: it was written down already, and nobody waits for an answer.
+    /// Does the work of a user whose lock is held. `is_accepted`: the work is already written down, and nobody waits for an
+    /// answer.
     pub(super) async fn converge_held(
         self: &Arc<Self>,
         mut lock: Lock,
@@ -110,7 +111,7 @@ impl Reconciler {
         let (may_send, lost) = (lock.may_send(), lock.lost());
         let result = {
             let late = self.answer_late(answer, &accepting);
-            // On the heap: what is moved into one another here would take a thread's stack.
+            // On the heap: nested futures of this size would fill a thread's stack.
             let mut work =
                 Box::pin(fenced(may_send, self.converge_all(&mut lock, cancelled, operation, answer, &accepting)));
             let work = async {
@@ -121,7 +122,7 @@ impl Reconciler {
                 }
             };
             tokio::select! {
-                // In this order: once it is lost, nothing more is done.
+                // In this order: once the lock is lost, nothing more is done.
                 biased;
                 () = lost => Err(ConvergeError::LockLost),
                 result = work => result,
@@ -138,16 +139,16 @@ impl Reconciler {
             self.put_back_later(&user, change);
         }
         let (result, goes_on) = self.conclude(result, &accepting, deletes && is_accepted).await;
-        // What a forced delete left is remembered, so that the next one tries it again.
+        // What a forced delete could not remove stays remembered, so that the next one tries again.
         let is_gone = result.as_ref().is_ok_and(|converged| converged.not_removed.is_empty()) && deletes;
         match lock {
-            // A purge that comes later has them to delete.
+            // A later purge has to delete these revisions.
             Lock::Held(held) if !purges && !held.record().deregistered.is_empty() => {
                 if is_gone {
                     keep_of_deleted(held).await;
                 }
             }
-            // Nothing else would find a revision that could not be deregistered.
+            // Unless a revision could not be deregistered: nothing else would find it.
             Lock::Held(held) if is_gone || never_was && held.record().revisions.is_empty() => forget(held).await,
             lock => drop(lock),
         }
@@ -189,7 +190,7 @@ impl Reconciler {
             let _deleting = matches!(target, Target::Absent { .. }).then(|| self.deletions.enter(operation.user()));
             let converging = self.converge_locked(&target, accepting, lock, cancelled, operation, answer);
             converged = match Box::pin(converging).await {
-                // Nothing is there, or left, and something is to come after it that makes it.
+                // There is no container for this target, and a later target creates one.
                 Err(ConvergeError::Refused(Refusal::NotFound)) if targets.peek().is_some() => Converged::waiting(),
                 converged => converged?,
             };
@@ -200,7 +201,7 @@ impl Reconciler {
                 accepting.advance(Work::deleted).await;
             } else if accepting.snapshot().is_at_once(&target) && !matches!(converged.outcome, ConvergeOutcome::Waiting)
             {
-                // What was asked for is done. What was accepted before goes on with that in it, however long it takes.
+                // This request is done. Earlier accepted work includes it and goes on, however long it takes.
                 accepting.accept().await?;
                 answer.send(Ok(converged));
                 converged = Converged::waiting();
@@ -219,7 +220,7 @@ impl Reconciler {
         answer: &Reply,
     ) -> Result<Converged, ConvergeError> {
         let (at, is_new, user) = (self.coordinates(), lock.is_new(), &operation.user().clone());
-        // A caller who was answered already is not refused any more.
+        // A caller who already has an answer is not refused any more.
         if !answer.is_given() {
             self.admit_before_it_looks(target, is_new)?;
         }
@@ -228,7 +229,7 @@ impl Reconciler {
             self.forget_registering(lock, user).await;
         }
         let (observed, registering) = looked?;
-        // ECS remembers a deleted service for a while; who comes back then is new all the same.
+        // ECS remembers a deleted service for a while; a user who comes back in that time is new all the same.
         let existed = observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
         let began = Instant::now();
         let deadline = began + self.options.deadline;
@@ -265,15 +266,15 @@ impl Reconciler {
         run.complete(operation, answer).await
     }
 
-    /// Writes down that nothing is registered after all, where that was announced of one who is new.
+    /// Writes down that nothing is registered after all, where a new user's record said otherwise.
     async fn forget_registering(&self, lock: &mut Lock, user: &UserId) {
         if let Err((since, error)) = lock.registers_nothing().await {
-            tracing::warn!(error = %with_causes(&error), "that nothing is registered could not be written down");
+            tracing::warn!(error = %with_causes(&error), "the note that a registration began could not be cleared");
             self.unwritten.never_begun(user, since);
         }
     }
 
-    /// What AWS shows of the user and what is remembered of them; and since when a registration is under way whose end is not known.
+    /// Observes the user in AWS and in the ledger. Also returns when a registration began whose result is not known.
     async fn observe_under(
         &self,
         at: &Coordinates,
@@ -298,7 +299,7 @@ impl Reconciler {
         }
         let mut registering = lock.registering();
         if let Some(since) = registering.filter(|_| target.needs_base() || target.purges()) {
-            // Of one who is new, it is this converge that says it.
+            // For a new user, this converge itself wrote that down.
             if !lock.is_new() {
                 observed.revisions.extend(self.unwritten_revisions(at, user, since, cancelled).await?);
             }
@@ -308,7 +309,7 @@ impl Reconciler {
         Ok((observed, registering))
     }
 
-    /// The newest revision that an earlier converge registered and nothing runs: it may be just what this one needs.
+    /// The newest revision that an earlier converge registered and that nothing runs. This converge may be able to use it.
     async fn left_over(
         &self,
         user: &UserId,
@@ -322,7 +323,7 @@ impl Reconciler {
         };
         let left = observed.revisions.iter().filter(|arn| !in_use(arn));
         let newest = left.max_by_key(|arn| revision(arn).map(|(_, number)| number));
-        // Whoever goes back to a former base may still have the revision that they had on it.
+        // A user who goes back to a former base may still have the revision that they had on it.
         let former = current.and_then(|current| current.previous.as_ref());
         let former = former.filter(|_| matches!(target.base(), Some(BaseChoice::Named(_) | BaseChoice::Former(_))));
         match newest.or(former).filter(|_| target.needs_base()) {
@@ -343,11 +344,11 @@ struct Run<'a> {
     accepting: &'a Arc<Accepting>,
     /// Changes of the sign-in, in order.
     changes: Vec<SignInChange>,
-    /// When it last looked whether it is asked for something.
+    /// When it last checked whether another request asks something of it.
     heeded: Instant,
     is_to_yield: bool,
     staged: Option<StagedSignIn>,
-    /// When a registration was begun whose end is not known, in milliseconds of the Unix epoch.
+    /// When a registration began whose result is not known, in milliseconds of the Unix epoch.
     registering: Option<i64>,
     began: Instant,
     /// When the user's role was changed last, and when ECS sees it for certain.
@@ -379,7 +380,7 @@ impl Run<'_> {
             self.leave_no_orphan(error).await;
         }
         if let Err(error) = self.remember().await {
-            // It costs at worst a revision that stays registered.
+            // At worst, a revision stays registered.
             tracing::warn!(error = %with_causes(&error), "the user's revisions could not be written down");
             if let Some(since) = self.lock.registering().filter(|_| self.registering.is_none()) {
                 self.reconciler.unwritten.never_begun(self.user, since);
@@ -403,7 +404,7 @@ impl Run<'_> {
             self.observed.is_settled &= !may_be_deploying;
             self.observed.may_appear = may_be_deploying && self.observed.accepted.is_none();
             let next = plan(self.user, self.target, &self.observed)?;
-            // Before anything is changed; and a caller who was answered already is not refused any more.
+            // Checked before anything is changed. A caller who already has an answer is not refused any more.
             if !is_let_in && !answer.is_given() {
                 self.reconciler.admit_before_it_changes(&next, self.target)?;
             }
@@ -414,7 +415,7 @@ impl Run<'_> {
                     if !self.needs_start() {
                         return Ok(());
                     }
-                    // Planned anew: the next step is the restart.
+                    // Plan again: the next step is the restart.
                     self.observed.done.needs_start = true;
                 }
                 waits @ (Plan::WaitForDrain | Plan::WaitForRole) => {
@@ -434,9 +435,9 @@ impl Run<'_> {
                     }
                     self.observe_after(self.next_look()).await?;
                 }
-                // Between steps, so that none is left half taken.
+                // Only between steps, so that no step is left half done.
                 Plan::Step(_) if self.cancelled.is_cancelled() => return Err(ConvergeError::Cancelled),
-                // One of many slices: whoever calls next goes on with it.
+                // A purge takes many slices: the next call continues it.
                 Plan::Step(step) if self.reconciler.stopping.is_cancelled() && matches!(*step, Step::PurgeFiles) => {
                     return Err(ConvergeError::ShuttingDown);
                 }
@@ -453,7 +454,7 @@ impl Run<'_> {
         self.lock.verify().await?;
         let registers = matches!(step, Step::RegisterTaskDefinition(_));
         if let Step::StopTasks { resume } = step {
-            // Before it: what stops here is started again by whoever goes on.
+            // Written before the step: if this process is killed, the next one starts again what stops here.
             self.observed.resume = Some(resume);
             self.remember().await?;
         }
@@ -467,7 +468,8 @@ impl Run<'_> {
             self.staging().prepare(self.user).await?;
         }
         if registers {
-            // Before it: were this process killed before it has the answer, the next one has to know that there may be a revision.
+            // Written before the step: if this process is killed before AWS answers, the next one has to know that there may
+            // be a revision.
             self.registering = Some(Timestamp::now().as_millisecond());
             if self.lock.registering().is_none() {
                 self.remember().await?;
@@ -513,12 +515,12 @@ impl Run<'_> {
             self.did.ran = had_run;
         }
         match self.remember().await {
-            // What nobody remembers is not gone on with: were this process killed now, nothing would find it.
+            // A revision that is not remembered is not used: if this process were killed now, nothing would find it.
             Err(error) if registers => return Err(error),
             Err(error) => {
                 tracing::warn!(error = %with_causes(&error), "the user's revisions could not be written down")
             }
-            // What was accepted could be written down, so the lock was held then.
+            // The record could be written, so the lock was still held then.
             Ok(()) if taken.is_ok() => self.accepting.send(None),
             Ok(()) => {}
         }
@@ -528,7 +530,7 @@ impl Run<'_> {
                 self.observed.done.not_removed.push(NotRemoved { what, id, error: error.to_string() });
                 Taken::Folded
             }
-            // Between the last look at the lock and this call lies a pause. What was planned before it may be out of date.
+            // There was a pause between the last check of the lock and this call, so the plan may be out of date.
             (Err(ConvergeError::Aws(error)), None) if error.kind() == ErrorKind::Fenced => {
                 self.lock.verify().await?;
                 Taken::Conflict(error.to_string())
@@ -547,7 +549,7 @@ impl Run<'_> {
                     self.accepting.reach(phase).await;
                 }
                 if restarts {
-                    // Once is what was asked for.
+                    // One restart is what was asked for.
                     self.accepting.advance(Work::restarted).await;
                 }
                 Ok(())
@@ -601,8 +603,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Looks now and then whether another request wants something of this one, and makes way for another replica when this one
-    /// goes down and nobody waits for an answer.
+    /// Checks now and then whether another request wants something of this one. Also makes way for another replica when this
+    /// process shuts down and nobody waits for an answer.
     async fn heed(&mut self, answer: &Reply) -> Result<(), ConvergeError> {
         if self.reconciler.stopping.is_cancelled() && answer.is_given() && self.accepting.is_accepted().await {
             return Err(ConvergeError::ShuttingDown);
@@ -614,9 +616,9 @@ impl Run<'_> {
             Ok(Some(Ask::Yield)) => self.is_to_yield = true,
             Ok(None) => {}
             Err(LedgerError::Lost { .. }) => return Err(ConvergeError::LockLost),
-            // Whoever asks sees that it goes on.
+            // The other request sees that this one goes on.
             Err(error) => {
-                tracing::debug!(error = %with_causes(&error), "whether somebody asks for something could not be seen")
+                tracing::debug!(error = %with_causes(&error), "whether another request asks for something could not be read")
             }
         }
         Ok(())
@@ -630,8 +632,8 @@ impl Run<'_> {
             return;
         }
         if let Err(error) = self.accepting.accept().await {
-            // It is tried again, and nobody is told what may not come true.
-            tracing::warn!(error = %with_causes(&error), "what waits could not be written down");
+            // It is tried again, and the caller is promised nothing that may not happen.
+            tracing::warn!(error = %with_causes(&error), "the waiting work could not be written down");
             return;
         }
         answer.send(Ok(Converged {
@@ -648,8 +650,8 @@ impl Run<'_> {
         }));
     }
 
-    /// A delete that has begun is finished, and so is a replacement that stops the task first: half of one, which a kill would leave,
-    /// is nothing that anybody asked for.
+    /// Writes down a delete that has begun, or a replacement that stops the task first, so that it is finished. A kill would
+    /// otherwise leave half of it, which nobody asked for.
     async fn promise_to_go_on(&self) -> Result<(), ConvergeError> {
         match self.accepting.accept().await {
             Err(error) if !matches!(self.target, Target::Absent { force: true, .. }) => Err(error),
@@ -657,19 +659,20 @@ impl Run<'_> {
         }
     }
 
-    /// A revision that was registered is deregistered when it is certain that nothing runs it: no step after it was tried, or
-    /// AWS refused that. Where it is not certain (no answer came), a service may be running it: it stays remembered, and the
-    /// user's next converge takes it up. The same goes for one that an earlier converge left: that one may have told a service to run it.
+    /// Deregisters a revision that this converge registered, if it is certain that nothing runs it: no step after it was
+    /// tried, or AWS refused that step. Without an answer, a service may be running it: it stays remembered, and the user's
+    /// next converge uses it. A revision that an earlier converge left also stays, because that one may have told a service
+    /// to run it.
     async fn leave_no_orphan(&mut self, error: &ConvergeError) {
         let is_unused = match error {
-            // Whoever goes on with it needs the revision.
+            // The next holder needs the revision.
             ConvergeError::LockLost | ConvergeError::Yielded | ConvergeError::ShuttingDown => false,
             ConvergeError::Aws(error) => !self.did.ran || was_refused(error),
             error => !self.did.ran || matches!(error, ConvergeError::Cancelled),
         };
         let previous = self.observed.current.as_ref().and_then(|current| current.previous.clone());
         let registered_here = &self.did.registered;
-        // What ran before stays, for whoever goes back to it.
+        // What ran before stays, so that the user can go back to it.
         let is_unused = |registered: &mut CurrentDefinition| {
             is_unused && registered_here.contains(&registered.arn) && previous.as_ref() != Some(&registered.arn)
         };
@@ -678,7 +681,7 @@ impl Run<'_> {
         if is_remembered {
             self.reconciler.deregister_unused(self.user, &unused.arn, &mut self.observed).await;
         } else {
-            // Nothing finds it later, so it is not left to spare capacity.
+            // Nothing would find it later, so this does not wait for spare capacity.
             match self.reconciler.aws.ecs.deregister_now(&unused.arn).await {
                 Ok(()) => {
                     self.observed.revisions.remove(&unused.arn);
@@ -690,13 +693,13 @@ impl Run<'_> {
         }
     }
 
-    /// Writes down what is known of the user, when that has changed.
+    /// Writes down what is known of the user, if it has changed.
     async fn remember(&mut self) -> Result<(), ConvergeError> {
         self.lock.remember(&self.at, &self.observed, self.registering).await
     }
 
-    /// When only waiting is left: until then there is nothing to see. Before a change has had the time to show, whatever is read
-    /// is no answer.
+    /// How long to wait before the next observation when only waiting is left. Before a change has had the time to show, a
+    /// reading proves nothing.
     fn next_look(&self) -> Duration {
         let Observed { service, accepted, is_settled, .. } = &self.observed;
         let is_active = service.as_ref().is_some_and(|service| service.status == ServiceStatus::Active);
@@ -705,8 +708,8 @@ impl Run<'_> {
         settles_in.filter(|time| !time.is_zero()).unwrap_or(self.reconciler.options.poll_interval)
     }
 
-    /// A call whose end nobody has seen took effect, and that shows now. It may be as young as this reading, so that the next one
-    /// may not show it: from here on that is older than what was accepted.
+    /// Takes in a change whose result nobody saw and that shows now. It may be as young as this reading, so the next reading
+    /// may not show it: from here on, such a reading counts as older than what was accepted.
     fn take_in_what_shows(&mut self) {
         let Observed { service, accepted, revisions, .. } = &self.observed;
         let Some(service) = service.clone().filter(|service| service.status == ServiceStatus::Active) else { return };
@@ -720,8 +723,8 @@ impl Run<'_> {
         }
     }
 
-    /// Whether a revision is remembered that is newer than what is known to have been accepted: whoever registered it may
-    /// have been killed before it could write down that ECS was told to run it, and that may not show yet.
+    /// Whether a remembered revision is newer than what ECS is known to have accepted. The process that registered it may
+    /// have been killed before it wrote down that ECS was told to run it, and that may not show yet.
     fn may_be_deploying(&self) -> bool {
         let Observed { service, accepted, revisions, .. } = &self.observed;
         let accepted = accepted.as_ref().map(|accepted| &accepted.task_definition);
@@ -729,7 +732,7 @@ impl Run<'_> {
             Some(known) => revisions.iter().any(|arn| is_newer_revision(arn, known)),
             None => !revisions.is_empty(),
         };
-        // By when it was read, however long ago that is.
+        // Judged by when the reading began, however long ago that is.
         is_unaccounted && self.looked.duration_since(self.began) < self.reconciler.options.settled_after
     }
 
@@ -771,8 +774,8 @@ impl Run<'_> {
             (Some(service), Target::Present { .. }) if did.create => Some(ContainerView::of_new(service, current)),
             (Some(service), Target::Present { .. }) => {
                 let view = reconciler.view(&at, user, service.clone(), current.clone()).await;
-                // What was asked for is done. An error now would make the caller ask again, and a forced restart is
-                // not free to repeat.
+                // The request is done. An error now would make the caller repeat it, and a forced restart is not free to
+                // repeat.
                 let view = view.unwrap_or_else(|error| {
                     tracing::warn!(%error, "the tasks could not be looked at");
                     ContainerView::of_new(service, current)
@@ -813,8 +816,8 @@ fn service_change(step: &Step) -> Option<ServiceChange> {
     Some(ServiceChange { task_definition, desired_count, ..ServiceChange::default() })
 }
 
-/// Whether AWS understood and refused the call, or was never sent it, so that it had no effect. Throttling is no such answer: it may be that
-/// of the last attempt only, after one that took effect and was not answered.
+/// Whether the call had no effect: AWS understood and refused it, or it was never sent. Throttling does not prove that: it
+/// may be the answer to the last attempt only, after an earlier one that took effect and was not answered.
 const fn was_refused(error: &AwsError) -> bool {
     match error.kind() {
         ErrorKind::Refused | ErrorKind::Denied | ErrorKind::Quota | ErrorKind::NotSent => true,
@@ -834,7 +837,7 @@ fn millis_since(start: Instant) -> u64 {
 pub(super) struct Reply {
     sender: Mutex<Option<oneshot::Sender<Result<Converged, ConvergeError>>>>,
     due: Instant,
-    /// Of work that nobody waits for, and of which little goes on at a time.
+    /// The turn of work that nobody waits for. Only a little of such work runs at a time.
     turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
@@ -843,12 +846,12 @@ impl Reply {
         Self { sender: Mutex::new(Some(sender)), due, turn: Mutex::default() }
     }
 
-    /// Nobody waits for it.
+    /// A reply that nobody waits for.
     pub(super) fn given(turn: Option<OwnedSemaphorePermit>) -> Self {
         Self { sender: Mutex::default(), due: Instant::now(), turn: Mutex::new(turn) }
     }
 
-    /// Only waiting is left, which is no reason to keep others from their turn.
+    /// Gives up the turn: only waiting is left, which must not hold up others.
     fn give_up_turn(&self) {
         drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
@@ -871,16 +874,15 @@ impl Reply {
     }
 }
 
-/// Remembers of a user no more than what a purge has to delete.
+/// Keeps only what a later purge has to delete.
 async fn keep_of_deleted(mut held: Box<dyn Hold>) {
     let record = held.record().of_deleted();
     if let Err(error) = held.write(record).await {
-        tracing::warn!(error = %with_causes(&error), "more stays remembered of a deleted user than is of use");
+        tracing::warn!(error = %with_causes(&error), "the record of a deleted user could not be shortened");
     }
 }
 
-/// Removes what is remembered of a user of whom nothing is left. That it stays is harmless: the next call only looks a
-/// little longer.
+/// Removes the record of a user of whom nothing is left. A failure is harmless: the next call only takes a little longer.
 pub(super) async fn forget(held: Box<dyn Hold>) {
     if let Err(error) = held.remove().await {
         tracing::warn!(error = %with_causes(&error), "a lock file stays behind");

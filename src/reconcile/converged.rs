@@ -1,4 +1,4 @@
-//! What a converge came to.
+//! The result of a converge.
 
 use openclaw::{Provider, Release, Warning};
 
@@ -8,24 +8,24 @@ use super::target::Target;
 use crate::domain::{CurrentDefinition, State};
 use crate::staging::StagingResult;
 
-/// What a converge came to.
+/// The result of a converge.
 #[derive(Debug)]
 pub struct Converged {
     /// What it did.
     pub outcome: ConvergeOutcome,
     /// The container, where there still is one.
     pub view: Option<ContainerView>,
-    /// What came of the user's sign-in.
+    /// What happened to the user's sign-in.
     pub sign_in: Option<StagedSignIn>,
     /// What a forced delete could not remove.
     pub not_removed: Vec<NotRemoved>,
-    /// Whether the container is on its way to the state that was asked for: running, stopped or gone.
+    /// Whether the container is still on its way to the requested state: running, stopped or gone.
     pub is_on_its_way: bool,
-    /// Why it went on without the user's lock; `None`: it had it.
+    /// Why it went on without the user's lock; `None`: it had the lock.
     pub without_lock: Option<String>,
 }
 
-/// A user's files, made what the container needs.
+/// A user's files, as they were made to fit the container.
 #[derive(Debug, Clone)]
 pub struct StagedSignIn {
     /// The release that they were made for.
@@ -39,7 +39,7 @@ pub struct StagedSignIn {
 }
 
 impl Converged {
-    /// It goes on, and nothing of it is known yet.
+    /// The answer for work that goes on and of which nothing is known yet.
     pub(super) fn waiting() -> Self {
         Self {
             outcome: ConvergeOutcome::Waiting,
@@ -51,7 +51,7 @@ impl Converged {
         }
     }
 
-    /// As the answer to a caller for `target`: whoever asks for a state hears whether the container has it.
+    /// Adapts the answer for `target`: a caller who asks for a state learns whether the container has it.
     pub(super) fn answering(mut self, target: &Target) -> Self {
         let has_it = self.view.as_ref().is_some_and(|view| match view.status.state {
             State::Provisioning | State::Stopping | State::Deleting => false,
@@ -61,7 +61,7 @@ impl Converged {
         self
     }
 
-    /// What the caller should know although it went through.
+    /// What the caller should know although the operation succeeded.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
         let problem = self.without_lock.iter().cloned();

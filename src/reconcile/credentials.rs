@@ -1,4 +1,4 @@
-//! A user's sign-in by itself: shown and repaired. Changes to it are converges like any other.
+//! A user's sign-in: shown and repaired. Changes to it are converges like any other.
 
 use openclaw::freshness::SignIn;
 use openclaw::{CredentialPlan, Provider, Release, Warning};
@@ -19,7 +19,7 @@ pub struct Credentials {
     pub kind: Provider,
     /// The plan that is in force; `None` where the provider takes no sign-in.
     pub plan: Option<CredentialPlan>,
-    /// The sign-in that the release will use, or would.
+    /// The sign-in that the release uses or would use.
     pub live: Option<SignIn>,
     /// The user has to sign in again.
     pub reauth_required: bool,
@@ -69,7 +69,7 @@ impl Reconciler {
         })
     }
 
-    /// In one word, what a user's sign-in is like; `None` when the files do not answer.
+    /// The state of a user's sign-in, in one word; `None` when the files do not answer.
     pub async fn sign_in_state(&self, user: &UserId, view: &ContainerView) -> Option<&'static str> {
         let current = view.current.as_ref()?;
         if current.spec.provider != Provider::Chatgpt {

@@ -1,5 +1,5 @@
-//! Who is being deleted by this process. ECS says so only once the service itself is deleted, which comes after its tasks have
-//! stopped.
+//! The users that this process is deleting. ECS shows a delete only once the service itself is deleted, which is after its
+//! tasks have stopped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use crate::domain::UserId;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Deletions(Arc<Mutex<HashMap<UserId, usize>>>);
 
-/// A delete under way; dropping it takes it out.
+/// A delete under way; dropping it removes it from the list.
 pub(super) struct Deletion {
     all: Deletions,
     user: UserId,

@@ -9,16 +9,16 @@ use crate::domain::{BaseError, CurrentError, EcrImage, PromotedBaseError, Render
 use crate::ledger::LedgerError;
 use crate::staging::{StagingError, StagingErrorKind};
 
-/// What kind of failure it was, as a closed list: for the codes of answers, and for metrics and audit.
+/// The kind of a failure, as a closed list: for the codes of answers, and for metrics and audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
     /// A field is wrong.
     InvalidField,
     /// The user has no container.
     ContainerNotFound,
-    /// Another call for the user is at work.
+    /// Another call for the user is running.
     OperationInProgress,
-    /// Too many wait before it for AWS's rate limits.
+    /// Too many operations wait before it for AWS's rate limits.
     QueueFull,
     /// The service is not one of ours.
     ForeignService,
@@ -26,19 +26,19 @@ pub enum FailureKind {
     ImageNotFound,
     /// The base cannot be cloned.
     BaseUnusable,
-    /// The base that is promoted cannot be cloned.
+    /// The promoted base cannot be cloned.
     PromotedBaseUnusable,
-    /// A rollout is under way that it would contradict.
+    /// It would contradict a rollout that is under way.
     RolloutUnderWay,
-    /// What is kept of a rollout cannot be read by this version.
+    /// This version cannot read the record of a rollout.
     RolloutNotUnderstood,
-    /// The user's files could not be written; it may pass.
+    /// The user's files could not be written; this may pass.
     FilesUnavailable,
-    /// The user's files cannot be written until an operator mends the mount or the settings.
+    /// The user's files cannot be written until an operator repairs the mount or the settings.
     FilesMisconfigured,
     /// A file of the user's own cannot be read, and would be lost.
     FilesUnreadable,
-    /// The gateway's token is not this service's to change.
+    /// The gateway's token is set elsewhere, and this service cannot change it.
     GatewayTokenNotOurs,
     /// Another replica took the user's lock.
     LockLost,
@@ -50,7 +50,7 @@ pub enum FailureKind {
     AwsUnavailable,
     /// A quota of the AWS account is used up.
     AwsQuotaExceeded,
-    /// This service may not do that in AWS.
+    /// This service has no permission for that in AWS.
     AwsAccessDenied,
     /// AWS refused a call.
     AwsRefused,
@@ -65,7 +65,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// What kind of failure a failed AWS call is.
+    /// The kind of failure of an AWS call that failed.
     #[must_use]
     pub const fn of_aws(error: &AwsError) -> Self {
         match error.kind() {
@@ -132,7 +132,7 @@ pub enum ConvergeError {
         /// The configured family.
         family: String,
     },
-    /// The base that is promoted cannot be rendered from.
+    /// The promoted base cannot be rendered from.
     #[error(transparent)]
     Promoted(#[from] PromotedBaseError),
     /// A rollout goes to another base.
@@ -172,16 +172,16 @@ pub enum ConvergeError {
     /// Too many wait before it. Nothing was changed.
     #[error("too many operations wait for their turn at AWS: {0}")]
     QueueFull(#[from] QueueFull),
-    /// AWS said no, or nothing.
+    /// AWS refused, or did not answer.
     #[error(transparent)]
     Aws(#[from] AwsError),
-    /// Conflict after conflict.
+    /// Too many conflicts in a row.
     #[error("the user's resources kept changing while they were being converged")]
     Contended,
     /// Somebody cancelled it.
     #[error("the operation was cancelled; what it did until then stays done")]
     Cancelled,
-    /// The deadline passed while something was waited for.
+    /// The deadline passed while the operation waited for something.
     #[error("not converged within {seconds} s")]
     Deadline {
         /// The deadline.
@@ -190,13 +190,13 @@ pub enum ConvergeError {
     /// The task that converged ended without an answer: it panicked.
     #[error("the operation ended unexpectedly; the log has the reason")]
     Crashed,
-    /// It goes on, and could not be written down: nobody may be told that it will be done.
+    /// It goes on, but could not be written down, so nobody may be promised that it will be done.
     #[error(
         "the operation goes on, but could not be written down while the files do not answer; send the request again"
     )]
     NotAccepted,
-    /// It was accepted, and made way for another request of the same user, which takes it in.
-    #[error("the operation made way for another request, which takes it in")]
+    /// It was accepted, and made way for another request of the same user, which includes it.
+    #[error("the operation made way for another request, which includes it")]
     Yielded,
     /// The process is going down.
     #[error("the service is shutting down; nothing is lost, call again")]
@@ -228,7 +228,7 @@ impl ConvergeError {
                 FailureKind::OperationInProgress
             }
             Self::Lock(LedgerError::Lost { .. }) => FailureKind::LockLost,
-            // What says which base is promoted.
+            // This record says which base is promoted.
             Self::Lock(LedgerError::FleetNotUnderstood { .. }) => FailureKind::PromotedBaseUnusable,
             Self::Lock(LedgerError::RolloutNotUnderstood { .. }) => FailureKind::RolloutNotUnderstood,
             Self::Busy(_) | Self::Yielded => FailureKind::OperationInProgress,
@@ -244,7 +244,8 @@ impl ConvergeError {
         }
     }
 
-    /// Whether only another request can mend it. Everything else passes, or an operator mends it, and the same is tried again.
+    /// Whether only another request can fix it. Everything else passes or is repaired by an operator, and the same request
+    /// is tried again.
     #[must_use]
     pub fn needs_another_request(&self) -> bool {
         match self.kind() {
@@ -276,13 +277,13 @@ impl ConvergeError {
         }
     }
 
-    /// AWS's answer, where that is what failed.
+    /// The AWS error, if an AWS call failed.
     #[must_use]
     pub const fn aws(&self) -> Option<&AwsError> {
         if let Self::Aws(error) = self { Some(error) } else { None }
     }
 
-    /// The field that is to blame, where one is.
+    /// The invalid field, if there is one.
     #[must_use]
     pub const fn invalid(&self) -> Option<&Invalid> {
         if let Self::Refused(Refusal::Invalid(invalid) | Refusal::Render(RenderError::Field(invalid))) = self {
@@ -305,7 +306,7 @@ fn not_locked(error: &LedgerError) -> String {
     }
 }
 
-/// Whom to ask to cancel it.
+/// Says whether another replica has the user, because the cancel has to reach that one.
 const fn elsewhere(error: &LedgerError) -> &'static str {
     match error {
         LedgerError::Busy { elsewhere: true, .. } => ", in another replica",
@@ -352,9 +353,9 @@ mod tests {
         [ConvergeError::from(io()).kind().name(), lock.kind().name()]
     }
 
-    /// Whichever call meets it first: a lock is the first that is written for a user.
+    /// This holds for whichever call fails first: the lock is the first file that is written for a user.
     #[test]
-    fn a_read_only_mount_is_the_operators_and_a_tenants_file_the_users() {
+    fn a_read_only_mount_is_for_the_operator_to_fix_and_a_tenants_file_for_the_user() {
         let (eio, erofs, name_too_long) = (5, 30, if cfg!(target_os = "linux") { 36 } else { 63 });
         assert_eq!(kinds(".provisioner/locks/alice.lock", erofs), ["files_misconfigured"; 2]);
         assert_eq!(kinds("users/alice/codex", erofs), ["files_misconfigured"; 2]);

@@ -1,5 +1,5 @@
-//! The executor: takes the step that the planner chose, and folds AWS's answer into what is known, so that nothing is
-//! read back. It chooses nothing.
+//! The executor: takes the step that the planner chose, and folds AWS's answer into what is known, so that nothing has to be
+//! read back. It makes no choice.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::domain::service::{Service, ServiceStatus};
 use crate::domain::{Coordinates, CurrentDefinition, UserId};
 use crate::staging::StagingError;
 
-/// How long an access point may take to be gone; seconds are usual.
+/// How long an access point may take to disappear; seconds are usual.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 /// How a step ended.
@@ -22,7 +22,7 @@ const GONE_WITHIN: Duration = Duration::from_secs(10);
 pub(super) enum Taken {
     /// Done, and folded in.
     Folded,
-    /// Somebody else was there first: what is known is out of date. Says how that showed.
+    /// Somebody else was faster: what is known is out of date. Says what showed that.
     Conflict(String),
     /// ECS does not see the user's role yet. Says how that showed.
     NotYet(String),
@@ -90,7 +90,7 @@ impl Reconciler {
                     }
                     Err(error) if is_late_role(&error, observed) => return Ok(Taken::NotYet(error.to_string())),
                     Ok(_) => return Ok(Taken::Conflict("CreateService answered with a deleted service".into())),
-                    // Also the first service of an account, whose role is being made.
+                    // Also for the first service of an account, while its role is being created.
                     Err(error) if error.is_service_conflict() || error.is_linked_role_missing() => {
                         return Ok(Taken::Conflict(error.to_string()));
                     }
@@ -163,7 +163,7 @@ impl Reconciler {
                             tracing::warn!(task_definition, reason, user_id = %user, "AWS keeps a deregistered revision");
                         }
                     }
-                    // Nothing that can be deleted there.
+                    // This AWS has no such call, so nothing can be deleted.
                     Err(error) if error.is_not_implemented() => tracing::warn!(%error, "deregistered revisions stay"),
                     Err(error) => return Err(error.into()),
                 }
@@ -188,8 +188,8 @@ impl Reconciler {
         Ok(Taken::Folded)
     }
 
-    /// Waits until an access point is gone. Whoever comes back before would find it by its token, and a reading that is
-    /// older than its deletion would call it available. Where that takes longer than usual, nobody is kept.
+    /// Waits until an access point is gone. A user who comes back earlier would find it by its token, and a reading older
+    /// than its deletion would call it available. If that takes longer than usual, the wait ends.
     async fn wait_until_gone(&self, id: &str) {
         let (deadline, mut pause) = (Instant::now() + GONE_WITHIN, FIRST_PAUSE);
         loop {
@@ -197,7 +197,7 @@ impl Reconciler {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "whether an access point is gone could not be asked");
+                    tracing::warn!(%error, "could not ask whether an access point is gone");
                     return;
                 }
             }
@@ -210,7 +210,7 @@ impl Reconciler {
         }
     }
 
-    /// A revision of this user, if it is still there.
+    /// A revision of this user, if it still exists.
     pub(super) async fn revision_of(
         &self,
         arn: &str,
@@ -220,8 +220,8 @@ impl Reconciler {
         Ok(found.and_then(|found| CurrentDefinition::parse(&found.document, user).ok()))
     }
 
-    /// Whether a revision says itself that it is this user's. Only then it is deregistered: an ARN that was remembered
-    /// wrongly may be that of anybody.
+    /// Whether a revision itself says that it is this user's. Only such a revision is deregistered: an ARN that was
+    /// remembered wrongly may be anybody's.
     async fn is_of(&self, arn: &str, user: &UserId, observed: &Observed) -> Result<bool, ConvergeError> {
         let known = [&observed.current, &observed.done.registered];
         if known.into_iter().flatten().any(|known| known.arn == arn) {
@@ -229,12 +229,13 @@ impl Reconciler {
         }
         let is_of = self.revision_of(arn, user).await?.is_some();
         if !is_of {
-            tracing::warn!(task_definition = arn, user_id = %user, "gone, or not this user's; it is left alone and forgotten");
+            tracing::warn!(task_definition = arn, user_id = %user, "the revision is gone or not this user's; it is left alone and forgotten");
         }
         Ok(is_of)
     }
 
-    /// Only from left-over capacity, and no failure: a revision that stays registered is remembered.
+    /// Deregisters a revision, only from spare capacity. A failure is no error: a revision that stays registered is
+    /// remembered.
     pub(super) async fn deregister_unused(&self, user: &UserId, arn: &str, observed: &mut Observed) {
         match self.is_of(arn, user, observed).await {
             Ok(true) => {}

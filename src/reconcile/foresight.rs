@@ -1,4 +1,4 @@
-//! What a target would do to users' definitions, without doing it: the same render from the same base as a converge.
+//! Predicts what a target would do to users' definitions, with the same render from the same base as a converge.
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use crate::domain::{
     render,
 };
 
-/// In the place of an access point that would be made.
+/// Stands for an access point that would be created.
 const NEW_ACCESS_POINT: &str = "fsap-new";
 
-/// What a user's next revision would be rendered from, of their present one.
+/// What a user's next revision would be rendered from, taken from their present one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Origin {
     /// ARN of the present revision.
     pub arn: Box<str>,
-    /// Whether a service can be pointed at it.
+    /// Whether a service can run it.
     pub active: bool,
     /// Digest of what was rendered.
     pub digest: Box<str>,
@@ -35,7 +35,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of a user's present revision; `base` and the file system are shared by thousands.
+    /// The origin in a user's present revision. Thousands of users share `base` and the file system.
     #[must_use]
     pub fn of(current: &CurrentDefinition, base: Option<Arc<str>>, file_system_id: Option<Arc<str>>) -> Self {
         Self {
@@ -66,7 +66,7 @@ pub enum Foreseen {
     },
 }
 
-/// A look ahead for many users: each base is described once.
+/// A preview for many users: each base is described once.
 #[derive(Debug)]
 pub struct Foresight<'a> {
     reconciler: &'a Reconciler,
@@ -76,7 +76,7 @@ pub struct Foresight<'a> {
 }
 
 impl Reconciler {
-    /// A look ahead, with what is promoted now.
+    /// A preview, with what is promoted now.
     ///
     /// # Errors
     /// When the file system does not answer.
@@ -85,13 +85,13 @@ impl Reconciler {
         Ok(Foresight { reconciler: self, at: self.coordinates(), promotion, bases: Vec::new() })
     }
 
-    /// In which order a task is replaced where nobody says.
+    /// The order in which tasks are replaced if the request names none.
     #[must_use]
     pub const fn rollout_order(&self) -> RolloutOrder {
         self.options.rollout_order
     }
 
-    /// The limits within which this process stays.
+    /// The AWS rate limits that this process keeps to.
     #[must_use]
     pub fn limits(&self) -> &RateLimits {
         self.aws.ecs.limits()
@@ -102,7 +102,7 @@ impl Foresight<'_> {
     /// What `target` would do to the user's definition.
     ///
     /// # Errors
-    /// What a converge would be refused with, and what kept this from looking.
+    /// The error that a converge would return, or the reason why this could not look.
     pub async fn of(&mut self, user: &UserId, origin: &Origin, target: &Target) -> Result<Foreseen, ConvergeError> {
         let Target::Present { definition, restart, base, .. } = target else { return Ok(Foreseen::Unchanged) };
         let replaced = if *restart { Foreseen::Replaces } else { Foreseen::Unchanged };
@@ -130,7 +130,7 @@ impl Foresight<'_> {
         Ok(base)
     }
 
-    /// The present revision: rendered again, which costs no call for each user, or described where that is not the same.
+    /// The present revision: rendered again, which costs no call for each user, or described if the result is not the same.
     async fn before(&mut self, user: &UserId, origin: &Origin) -> Result<Value, ConvergeError> {
         if let (Some(base), Some(access_point)) = (&origin.base, &origin.access_point_id) {
             let base = self.base(BaseSource::Former(base.to_string())).await.ok();

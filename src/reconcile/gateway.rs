@@ -11,7 +11,7 @@ use crate::domain::UserId;
 
 /// How to reach a user's gateway.
 pub struct Gateway {
-    /// The private IPv4 address of the task that runs what was asked for; `None` while none does.
+    /// The private IPv4 address of the task that runs what was asked for; `None` while no task does.
     pub host: Option<String>,
     /// The port that it listens on.
     pub port: u16,
@@ -23,7 +23,7 @@ pub struct Gateway {
 
 /// Where a gateway's token is.
 pub enum GatewayAuth {
-    /// The task definition brings it, from a secret or in plain sight.
+    /// The task definition brings it, from a secret or as plain text.
     Environment,
     /// In the user's `openclaw.json`.
     File(SecretString),
@@ -64,7 +64,7 @@ impl Reconciler {
     async fn gateway_of(&self, user: &UserId) -> Result<Gateway, ConvergeError> {
         let view = self.look(user).await?;
         let from_environment = view.current.as_ref().is_some_and(|current| current.release.has_gateway_token());
-        // Command and environment count before the file.
+        // Command and environment win over the file.
         let named_port = view.current.as_ref().and_then(|current| current.named_port);
         let (token, port) = match (from_environment, named_port) {
             (true, Some(_)) => (GatewayAuth::Environment, None),

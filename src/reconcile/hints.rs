@@ -1,12 +1,12 @@
-//! What the users' files add to what ECS says. It is never waited for long, and never makes an answer fail: whether a
-//! container runs is nothing that a file decides.
+//! What the users' files add to what ECS reports. Nobody waits for it long, and it never makes an answer fail: no file
+//! decides whether a container runs.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::domain::with_causes;
 
-/// Takes what was read of a file, or goes without.
+/// Uses what was read from a file, or does without.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
     has_failed: AtomicBool,
@@ -20,7 +20,7 @@ impl Hints {
                 Some(found)
             }
             Err(error) => {
-                // Once: a file system that refuses does so for every user whom anybody watches.
+                // Logged once: a file system that fails does so for every user whom anybody watches.
                 if !self.has_failed.swap(true, Ordering::Relaxed) {
                     tracing::warn!(error = %with_causes(&error), "a file that explains a status could not be used");
                 }

@@ -1,4 +1,4 @@
-//! What somebody wants of a user: one value, from the edge to the end.
+//! What a caller wants of a user: one value, from the edge to the end.
 
 use std::fmt;
 
@@ -8,32 +8,32 @@ use super::operation::Caller;
 use super::target::{Redeploy, Target};
 use crate::domain::{RolloutOrder, Size, SpecPatch, State, UserId};
 
-/// What an operation is called: in the audit log, in metrics and in accepted work.
+/// The name of an operation in the audit log, in metrics and in accepted work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// Made, if need be, and running.
+    /// Create the container if there is none, and run it.
     Provision,
-    /// Another size.
+    /// Change the size.
     Resize,
-    /// Rendered anew.
+    /// Render the definition again.
     Redeploy,
-    /// Running.
+    /// Run it.
     Start,
-    /// Stopped.
+    /// Stop it.
     Stop,
-    /// The same, by another task.
+    /// Replace the task by another one of the same revision.
     Restart,
-    /// Gone.
+    /// Delete it.
     Delete,
-    /// A sign-in is staged.
+    /// Stage a sign-in.
     Credentials,
-    /// The sign-in is taken away.
+    /// Remove the sign-in.
     RemoveCredentials,
-    /// What shadows the sign-in is moved aside.
+    /// Move aside what shadows the sign-in.
     RepairCredentials,
-    /// The gateway gets another token.
+    /// Give the gateway another token.
     RotateGatewayToken,
-    /// What goes on is stopped.
+    /// Stop what is under way.
     Cancel,
 }
 
@@ -54,7 +54,7 @@ impl Verb {
         Self::Cancel,
     ];
 
-    /// By its stable name.
+    /// The verb with that stable name.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|verb| verb.name() == name)
@@ -80,7 +80,7 @@ impl Verb {
     }
 }
 
-/// What a converge does to the user's sign-in, beside putting it where the release looks for it.
+/// What a converge does to the user's sign-in, besides putting it where the release looks for it.
 #[derive(Debug, Clone)]
 pub enum SignInChange {
     /// Nothing.
@@ -89,10 +89,10 @@ pub enum SignInChange {
     Send {
         /// The sign-in.
         auth: Box<ChatGptAuth>,
-        /// Also over a fresher one.
+        /// Whether it may replace a fresher one.
         force: bool,
     },
-    /// Take it away.
+    /// Remove it.
     Remove,
     /// Move aside what shadows it.
     Repair,
@@ -100,7 +100,7 @@ pub enum SignInChange {
     RotateGatewayToken,
 }
 
-/// Who wants what of whom.
+/// Who wants what, and of which user.
 #[derive(Clone)]
 pub struct Intent {
     pub(super) verb: Verb,
@@ -110,7 +110,7 @@ pub struct Intent {
     pub(super) caller: Caller,
 }
 
-/// Variables are in plain sight in AWS, and not in a log.
+/// Leaves out variables: AWS shows them, but logs must not.
 impl fmt::Debug for Intent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Intent").field("verb", &self.verb).field("user", &self.user).finish_non_exhaustive()
@@ -118,13 +118,13 @@ impl fmt::Debug for Intent {
 }
 
 impl Intent {
-    /// To take a user to `target`, their sign-in unchanged.
+    /// To bring a user to `target` with their sign-in unchanged.
     #[must_use]
     pub fn new(verb: Verb, caller: &Caller, user: UserId, target: Target) -> Self {
         Self { verb, user, target, sign_in: SignInChange::None, caller: caller.clone() }
     }
 
-    /// Running, from the live base and the patched spec, with this sign-in; made if need be.
+    /// To run, from the live base and the patched spec, with this sign-in; created if need be.
     #[must_use]
     pub fn provision(caller: &Caller, user: UserId, patch: SpecPatch, auth: Option<ChatGptAuth>) -> Self {
         let intent = Self::new(Verb::Provision, caller, user, Target::provision(patch));
@@ -134,74 +134,74 @@ impl Intent {
         }
     }
 
-    /// Another size.
+    /// To change the size.
     #[must_use]
     pub fn resize(caller: &Caller, user: UserId, size: Size) -> Self {
         Self::new(Verb::Resize, caller, user, Target::resize(size))
     }
 
-    /// Rendered anew.
+    /// To render the definition again.
     #[must_use]
     pub fn redeploy(caller: &Caller, user: UserId, redeploy: Redeploy) -> Self {
         Self::new(Verb::Redeploy, caller, user, Target::redeploy(redeploy))
     }
 
-    /// One task of what is registered.
+    /// To run one task of what is registered.
     #[must_use]
     pub fn start(caller: &Caller, user: UserId) -> Self {
         Self::new(Verb::Start, caller, user, Target::start())
     }
 
-    /// No task.
+    /// To run no task.
     #[must_use]
     pub fn stop(caller: &Caller, user: UserId) -> Self {
         Self::new(Verb::Stop, caller, user, Target::stop())
     }
 
-    /// Nothing left of it. `purge`: the user's files neither; `force`: without waiting, and past what cannot be removed.
+    /// To delete the container. `purge`: the user's files too; `force`: without waiting, and past what cannot be removed.
     #[must_use]
     pub fn delete(caller: &Caller, user: UserId, purge: bool, force: bool) -> Self {
         Self::new(Verb::Delete, caller, user, Target::delete(purge, force))
     }
 
-    /// This sign-in staged. `force`: also over a fresher one.
+    /// To stage this sign-in. `force`: also over a fresher one.
     #[must_use]
     pub fn put_credentials(caller: &Caller, user: UserId, auth: ChatGptAuth, force: bool) -> Self {
         Self::stage(caller, user).with(SignInChange::Send { auth: Box::new(auth), force })
     }
 
-    /// The sign-in that is there, put where the release looks for it.
+    /// To put the existing sign-in where the release looks for it.
     #[must_use]
     pub fn stage(caller: &Caller, user: UserId) -> Self {
         Self::new(Verb::Credentials, caller, user, Target::unchanged())
     }
 
-    /// The sign-in taken away.
+    /// To remove the sign-in.
     #[must_use]
     pub fn remove_credentials(caller: &Caller, user: UserId) -> Self {
         Self::new(Verb::RemoveCredentials, caller, user, Target::unchanged()).with(SignInChange::Remove)
     }
 
-    /// What shadows the sign-in that the release uses moved aside, and that one put where the release looks for it.
+    /// To move aside what shadows the sign-in that the release uses, and to put that one where the release looks for it.
     #[must_use]
     pub fn repair_credentials(caller: &Caller, user: UserId) -> Self {
         Self::new(Verb::RepairCredentials, caller, user, Target::unchanged()).with(SignInChange::Repair)
     }
 
-    /// Another token of the gateway, and the container restarted with it.
+    /// To give the gateway another token, and to restart the container with it.
     #[must_use]
     pub fn rotate_gateway_token(caller: &Caller, user: UserId) -> Self {
         Self::new(Verb::RotateGatewayToken, caller, user, Target::restart()).with(SignInChange::RotateGatewayToken)
     }
 
-    /// The same in that order.
+    /// The same intent, replacing tasks in that order.
     #[must_use]
     pub fn in_order(mut self, order: Option<RolloutOrder>) -> Self {
         self.target = self.target.in_order(order);
         self
     }
 
-    /// Of whom.
+    /// The user that it is about.
     #[must_use]
     pub const fn user(&self) -> &UserId {
         &self.user

@@ -1,5 +1,6 @@
-//! A change that was on its way to ECS when its lock was lost. Nothing at AWS refuses it: arriving after what the next holder
-//! did, it undoes that. So whoever sent it looks again, and puts back what ECS had accepted from the next holder.
+//! A change that was on its way to ECS when its lock was lost. Nothing at AWS refuses it: if it arrives after the next
+//! holder's changes, it undoes them. So the replica that sent it looks again, and puts back what ECS had accepted from the
+//! next holder.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,9 @@ use crate::aws::{Class, Scope, ServiceChange, fenced};
 use crate::domain::service::{Service, ServiceStatus};
 use crate::domain::{Accepted, UserId, with_causes};
 
-/// After the first look comes another one, when no request can still be on its way: an attempt takes some seconds at most.
+/// A second look follows the first one, when no request can still be on its way: an attempt takes some seconds at most.
 const LOOKS_AGAIN_AFTER: Duration = Duration::from_secs(25);
-/// How often each is tried, and the pause after the first failure, which doubles.
+/// How often each look is tried; the pause after the first failure, which doubles, follows.
 const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -28,7 +29,7 @@ impl Reconciler {
         let span = tracing::error_span!(parent: None, "put_back", user_id = %user);
         let work = async move {
             for pause in [this.options.settled_after, LOOKS_AGAIN_AFTER] {
-                // Who goes down has sent everything, and looks at once.
+                // A process that shuts down has sent everything, and looks at once.
                 drop(timeout(pause, this.stopping.cancelled()).await);
                 this.try_to_put_back(&user, &late).await;
             }
@@ -56,7 +57,7 @@ impl Reconciler {
         let at = self.coordinates();
         let mut held = self.ledger.acquire(user, self.options.deadline).await?;
         if held.is_new() {
-            // Deleted since.
+            // The user was deleted since.
             forget(held).await;
             return Ok(());
         }
@@ -85,7 +86,7 @@ impl Reconciler {
     }
 }
 
-/// What makes the service again as it was accepted, where it shows what came late instead.
+/// The change that restores what was accepted, where the service shows the late change instead.
 fn undoing(late: &ServiceChange, accepted: &Accepted, read: &Service) -> Option<ServiceChange> {
     if accepted.deleted || read.status != ServiceStatus::Active {
         return None;

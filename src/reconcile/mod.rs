@@ -76,7 +76,7 @@ use operation::Operation;
 use pursuit::Pursuits;
 use work::Work;
 
-/// How long a caller to whom an answer is due waits until it is written down that the work goes on.
+/// How long an answer that is due may wait until the remaining work is written down.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(3);
 
 /// Makes users' containers what they should be.
@@ -132,15 +132,15 @@ impl Reconciler {
         }
     }
 
-    /// Does what is wanted of a user. It runs in a task of its own,
-    /// so a caller that goes away interrupts nothing; the answer comes when all is done, as soon as only waiting is
-    /// left, or after [`Options::answer_within`]. A forced delete cancels what is under way for the user in this process.
+    /// Carries out an intent. It runs in a task of its own, so a caller that goes away interrupts nothing. The answer comes
+    /// when all is done, as soon as only waiting is left, or after [`Options::answer_within`]. A forced delete cancels what
+    /// is under way for the user in this process.
     ///
     /// # Errors
-    /// What kept it from its target. Calling again goes on from wherever it stopped.
+    /// The reason why the target was not reached. Calling again continues from where it stopped.
     pub async fn apply(self: &Arc<Self>, intent: Intent) -> Result<Converged, ConvergeError> {
         if matches!(intent.target, Target::Absent { force: true, .. }) {
-            // The delete before it holds the lock for as long as the service drains: the very thing to get out of.
+            // A forced delete must not wait behind an ordinary one, which holds the lock while the service drains.
             self.cancellations.cancel(&intent.user);
         }
         self.carry_out(intent, Class::Interactive).await
@@ -160,7 +160,7 @@ impl Reconciler {
         let target = intent.target.clone();
         let (answer, answered) = oneshot::channel();
         let this = Arc::clone(self);
-        // An error's level: whatever is logged, its line has these fields.
+        // At error level, so that log lines of every level have these fields.
         let (verb, operation_id, user) = (operation.verb().name(), operation.id(), operation.user());
         let span = tracing::error_span!("converge", operation = verb, operation_id, user_id = %user);
         let due = Instant::now() + self.options.answer_within;
@@ -170,32 +170,32 @@ impl Reconciler {
             operation.end(result.as_ref().map(|converged| converged.outcome));
             answer.finish(result);
         };
-        // Nothing that it asks of AWS waits for longer than it may go on.
+        // No AWS request of this operation waits for longer than the operation may run.
         let scope = Scope::new(class, Instant::now() + self.options.deadline);
         self.running.spawn(scope.run(work).instrument(span.or_current()));
         match tokio::time::timeout_at(due + WRITTEN_WITHIN, answered).await {
             Ok(Ok(answer)) => answer.map(|converged| converged.answering(&target)),
             Ok(Err(_)) if self.stopping.is_cancelled() => Err(ConvergeError::ShuttingDown),
             Ok(Err(_)) => Err(ConvergeError::Crashed),
-            // It goes on, but nothing says that it would if this process were killed.
+            // The work goes on, but nothing would continue it if this process were killed.
             Err(_) => Err(ConvergeError::NotAccepted),
         }
     }
 
-    /// A look that a caller waits for, at most as long as for anything else.
+    /// Limits a read to the time that a caller waits for any answer.
     async fn in_time<T>(&self, look: impl Future<Output = Result<T, ConvergeError>>) -> Result<T, ConvergeError> {
         let within = self.options.answer_within;
         let late = Err(ConvergeError::Deadline { seconds: within.as_secs() });
         tokio::time::timeout(within, look).await.unwrap_or(late)
     }
 
-    /// Takes no more work, and waits for what goes on in the background to come to its end.
+    /// Takes no more work, and waits until background work has ended.
     pub async fn finish(&self) {
         self.running.close();
         self.running.wait().await;
     }
 
-    /// Stops taking work, and waits until what runs has come to a point where another replica can go on.
+    /// Stops taking work, and waits until running work reaches a point where another replica can continue it.
     pub async fn shut_down(&self) {
         self.stopping.cancel();
         self.running.close();

@@ -1,5 +1,6 @@
-//! Which base to render from. AWS's answer to a bare family may be from before a registration (aws-facts §3), and whoever renders
-//! from that reports a success that is none: so it is compared with all else that is known, and the newest that is ACTIVE counts.
+//! The newest base. AWS's answer to a bare family may be from before a registration (aws-facts §3), and rendering from that
+//! would report a false success. So the answer is compared with everything else that is known, and the newest ACTIVE
+//! revision wins.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +15,8 @@ use crate::domain::service::revision;
 #[derive(Debug, Default)]
 pub(super) struct NewestBase {
     seen: Mutex<Option<String>>,
-    /// The last list, and when it was asked for: whoever came before that shares it, so that many at a time cost one call.
+    /// The last list, and when it was asked for. Callers that came before that share it, so that many at a time cost one
+    /// call.
     listed: tokio::sync::Mutex<Option<(Instant, Option<String>)>>,
 }
 
@@ -24,7 +26,7 @@ impl NewestBase {
         seen.as_deref().and_then(|seen| number(seen, family))
     }
 
-    /// Also an older one than before: then the newer one is no longer ACTIVE, which it never is again.
+    /// Remembers a base, also one older than before: then the newer one is no longer ACTIVE, and never will be again.
     fn saw(&self, arn: &str) {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(arn.to_owned());
     }
@@ -52,8 +54,9 @@ impl Reconciler {
         Ok(listed)
     }
 
-    /// The newest ACTIVE revision that anything tells of: the answer to the bare family, the list of its revisions, and what has been
-    /// seen before. Where they differ, each is asked for by its number, newest first, and says itself whether it is ACTIVE.
+    /// The newest ACTIVE revision known from the answer to the bare family, from the list of its revisions, and from what
+    /// was seen before. Where they differ, each is described by its number, newest first, and says itself whether it is
+    /// ACTIVE.
     pub(super) async fn newest_active(
         &self,
         family: &str,
@@ -64,7 +67,7 @@ impl Reconciler {
         let described = described?.filter(RegisteredDefinition::is_active);
         let listed = match listed {
             Ok(listed) => listed,
-            // Not every role may list, and not every emulator can.
+            // Some roles may not list, and some emulators cannot.
             Err(error) if error.kind() == ErrorKind::Denied || error.is_not_implemented() => {
                 tracing::warn!(%error, family, "the revisions of the base could not be listed; the newest may not show yet");
                 None
@@ -75,8 +78,8 @@ impl Reconciler {
         let told = [answer, listed.as_deref().and_then(|arn| number(arn, family)), self.newest_base.of(family)];
         let known = known.and_then(|arn| number(arn, family));
         let all: BTreeSet<u64> = told.into_iter().chain([known]).flatten().collect();
-        // One that is listed, or that a user has, is no reason to doubt a newer one that is answered; one that the list does not
-        // have any more is.
+        // An older revision that is listed, or that a user has, is no reason to doubt a newer one that is answered. One that
+        // the list no longer has is a reason.
         let is_agreed = answer.is_some() && all.last() == answer.as_ref() && listed_agrees(&listed, answer, family);
         if is_agreed || all.is_empty() {
             return Ok(described.inspect(|found| self.newest_base.saw(&found.arn)));
@@ -92,7 +95,7 @@ impl Reconciler {
     }
 }
 
-/// Whether the list has the revision that was answered as its newest, or tells nothing.
+/// Whether the newest revision of the list is the one that was answered, or the list is empty.
 fn listed_agrees(listed: &Option<String>, answer: Option<u64>, family: &str) -> bool {
     listed.as_deref().and_then(|arn| number(arn, family)).is_none_or(|listed| Some(listed) == answer)
 }

@@ -1,4 +1,4 @@
-//! Observing: what AWS says of a user now. Every call asks anew; nothing is cached that AWS can answer.
+//! Observing: what AWS shows of a user now. Every call reads again; nothing is cached that AWS can answer.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use crate::staging::USER_DIRECTORY_PERMISSIONS;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// Until a service is read again that ECS does not show as it accepted it; longer each time.
+/// The pause before a service is read again that does not show yet what ECS accepted; longer each time.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether what is done is the same whatever the service was told last: a forced delete waits for nothing.
+/// Whether the next step is the same whatever ECS accepted last: a forced delete waits for nothing.
 fn takes_it_as_it_is(target: &Target, read: Option<&Service>) -> bool {
     let is_forced = matches!(target, Target::Absent { force: true, .. });
     is_forced && read.is_some_and(|service| service.status == ServiceStatus::Active)
 }
 
-/// Whether the next step hangs on whether a task of the service is still alive.
+/// Whether the next step depends on whether a task of the service is still alive.
 fn needs_tasks_gone(target: &Target, service: &Service) -> bool {
     match (target, service.status) {
         (Target::Absent { force: false, .. }, ServiceStatus::Active) => service.desired == 0,
@@ -37,11 +37,10 @@ fn needs_tasks_gone(target: &Target, service: &Service) -> bool {
 }
 
 impl Reconciler {
-    /// What is known of a user, by as few and as concurrent calls as the target allows. `is_new`: no call for this
-    /// user was ever made here, so the access point is made right away, beside the other calls, unless a new user would
-    /// be refused. For a user who may
-    /// have one, the service is asked first: it names it, and an unchanged user costs no mutating call. `is_recent`: what was accepted
-    /// last was so a moment ago when this began, and may not show.
+    /// What is known of a user, by as few and as concurrent calls as the target allows. `is_new`: no call for this user was
+    /// ever made here. Then the access point is created at once, beside the other calls, unless a new user would be refused.
+    /// For a user who may have one, the service is read first: it names the access point, and an unchanged user costs no
+    /// mutating call. `is_recent`: when this began, the last change had been accepted a moment ago, and may not show.
     pub(super) async fn observe(
         &self,
         at: &Coordinates,
@@ -76,7 +75,7 @@ impl Reconciler {
             BaseBeside::None => None,
             BaseBeside::Read(base) => Some(*base),
             BaseBeside::Newest(read) => match current.as_ref().and_then(|current| current.base.as_deref()) {
-                // Somebody has rendered this user from a newer one already.
+                // This user was already rendered from a newer one.
                 Some(known) if is_newer_revision(known, read.arn()) => Some(self.newest_base(at, Some(known)).await?),
                 Some(_) | None => Some(*read),
             },
@@ -86,11 +85,11 @@ impl Reconciler {
                 Some(self.base_of(at, choice.source(Some(&promotion), own, at.base_family.as_str())).await?)
             }
         };
-        // An access point on another file system than the one that files are staged on now would mount the old files.
+        // An access point on another file system would mount other files than those that are staged now.
         let named = current.as_ref().filter(|current| current.file_system_id.as_deref() == Some(&at.file_system_id));
         let access_point_id = named.and_then(|current| current.access_point_id.clone()).or(access_point_id);
         let gone = service.as_ref().is_none_or(|service| service.status == ServiceStatus::Inactive);
-        // A delete that kept the files leaves nothing else; a purge that comes later still has them to remove.
+        // A delete that kept the files leaves nothing else; a later purge still has to remove them.
         let has_kept_files = match target {
             Target::Absent { purge: true, .. } if is_new && gone => self.staging.user_directory_exists(user).await?,
             Target::Absent { .. } | Target::Present { .. } => false,
@@ -126,8 +125,8 @@ impl Reconciler {
         })
     }
 
-    /// As [`Self::observe`], and again with growing pauses for as long as what is read may be older than what ECS accepted
-    /// last: a decision on that would undo it.
+    /// As [`Self::observe`], repeated with growing pauses while the reading may be older than what ECS accepted last: a
+    /// decision on such a reading would undo that.
     pub(super) async fn observe_current(
         &self,
         at: &Coordinates,
@@ -165,7 +164,7 @@ impl Reconciler {
         cancelled: &CancellationToken,
     ) -> Result<Observed, ConvergeError> {
         let now = self.observe_current(at, user, target, false, before.accepted.as_ref(), cancelled).await?;
-        // A service that vanished while it drained took its name for the revision with it.
+        // A service that vanished while it drained no longer names its revision.
         let current = now.current.or(before.current);
         let access_point_id = now.access_point_id.or(before.access_point_id);
         let Observed { revisions, deregistered, never_seen, done, resume, remembered_access_point, .. } = before;
@@ -185,7 +184,7 @@ impl Reconciler {
         })
     }
 
-    /// The revision that a service names, if the target has a use for it.
+    /// The revision that a service names, if the target needs it.
     async fn current(
         &self,
         service: &Service,
@@ -197,7 +196,7 @@ impl Reconciler {
         let wanted = match service.status {
             ServiceStatus::Active => true,
             ServiceStatus::Draining => deleting,
-            // An INACTIVE service is remembered for a while after everything of it is gone.
+            // ECS remembers an INACTIVE service for a while after all its parts are gone.
             ServiceStatus::Inactive => deleting && !is_new,
         };
         if !wanted {
@@ -213,7 +212,7 @@ impl Reconciler {
         };
         match CurrentDefinition::parse(&document, user) {
             Ok(current) => Ok(Some(current)),
-            // Deleting needs no spec, only that the revision is not somebody else's.
+            // A delete needs no spec, only that the revision is not somebody else's.
             Err(CurrentError::NoSpec { .. } | CurrentError::BadSpec { .. }) if deleting => Ok(None),
             Err(error) => Err(error.into()),
         }

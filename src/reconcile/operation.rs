@@ -1,4 +1,4 @@
-//! An operation on a user, from its beginning to whatever end it comes to: counted, and written down for the audit.
+//! An operation on a user, from its beginning to its end: counted, and written to the audit log.
 
 use std::sync::Arc;
 
@@ -28,11 +28,11 @@ impl Caller {
     }
 }
 
-/// One operation under way. It is counted and written down exactly once: when it ends, also if its caller was
-/// answered long before, or when it is dropped, because its task panicked or the process went down over it.
+/// One operation under way. It is counted and written down exactly once: when it ends, even if its caller was answered long
+/// before, or when it is dropped, because its task panicked or the process ended during it.
 pub(super) struct Operation {
     verb: Verb,
-    /// Ours alone: a request id is the caller's, who may send it twice.
+    /// Our own id: a request id is the caller's, who may send it twice.
     id: String,
     caller: Caller,
     user: UserId,
@@ -61,7 +61,7 @@ impl Operation {
         &self.id
     }
 
-    /// What the user has now: first what it was before the operation, then what has become of it.
+    /// Records the user's state: the first call is the state before the operation, later calls the state after it.
     pub(super) fn saw(&mut self, observed: &Observed) {
         let seen = Some(Seen::of(observed));
         if self.before.is_none() { self.before = seen } else { self.after = seen }
@@ -114,7 +114,7 @@ impl Drop for Operation {
     }
 }
 
-/// What the audit says of a user. Nothing of it is secret: variables, secrets and sign-ins are not in it.
+/// What the audit log says of a user. Nothing in it is secret: variables, secrets and sign-ins are left out.
 #[derive(Default)]
 struct Seen {
     state: Option<&'static str>,
@@ -128,7 +128,7 @@ struct Seen {
 impl Seen {
     fn of(observed: &Observed) -> Self {
         let state = observed.service.as_ref().and_then(state);
-        // Nothing is left of a service that is gone, though it is still known what it ran.
+        // Nothing is left of a service that is gone, even though it is still known what it ran.
         let Some((service, state)) = observed.service.as_ref().zip(state) else {
             return Self { state: Some("absent"), ..Self::default() };
         };
@@ -145,7 +145,7 @@ impl Seen {
     }
 }
 
-/// The state as far as the service itself shows it; its tasks are not asked for.
+/// The state as far as the service itself shows it; its tasks are not read.
 fn state(service: &Service) -> Option<State> {
     let state = derive_status(service, &[], false)?.state;
     let runs = state == State::Provisioning && service.running > 0;

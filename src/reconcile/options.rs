@@ -1,4 +1,4 @@
-//! How the reconciler works.
+//! The settings of the reconciler.
 
 use std::time::Duration;
 
@@ -6,34 +6,34 @@ use crate::aws::PosixOwner;
 use crate::domain::RolloutOrder;
 use crate::probe::GatewayProbe;
 
-/// How the reconciler works.
+/// The settings of the reconciler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// POSIX user of the access points.
     pub owner: PosixOwner,
     /// Whether ECS Exec may open a shell in users' containers.
     pub enable_execute_command: bool,
-    /// In which order tasks are replaced, where a request does not say.
+    /// The order in which tasks are replaced, where a request names none.
     pub rollout_order: RolloutOrder,
-    /// Tasks that may fail before ECS gives a deployment up and goes back.
+    /// How many tasks may fail before ECS gives a deployment up and goes back.
     pub failure_threshold: u32,
-    /// How users' gateways are asked whether they answer.
+    /// How users' gateways are probed.
     pub gateway_probe: GatewayProbe,
     /// How long a call waits for another call on the same user.
     pub lock_timeout: Duration,
-    /// How long a caller waits for its answer; after that it is told that the work goes on.
+    /// How long a caller waits for the answer. After that, the answer is that the work goes on.
     pub answer_within: Duration,
-    /// Whether a caller is told so as soon as only waiting is left.
+    /// Whether a caller is answered so as soon as only waiting is left.
     pub answers_early: bool,
-    /// After how long everything that ECS accepted shows in what is read. AWS documents no bound; seconds are usual.
+    /// After how long every reading shows what ECS accepted. AWS documents no bound; seconds are usual.
     pub settled_after: Duration,
     /// After how long ECS sees a role that IAM has made or changed, and what it may do. AWS documents no bound; seconds are usual.
     pub role_settles_after: Duration,
     /// How often a draining service is looked at.
     pub poll_interval: Duration,
-    /// How long a converge may go on, its caller long answered.
+    /// How long a converge may run, even though its caller was answered long before.
     pub deadline: Duration,
-    /// How long a converge may have to wait for AWS's rate limits; one that would wait longer is refused at its start.
+    /// How long a converge may wait for AWS's rate limits; one that would wait longer is refused at its start.
     pub max_queue: Duration,
 }
 

@@ -1,6 +1,6 @@
-//! The planner: pure, synchronous, and the only place that chooses. It looks at what is and answers the one next step
-//! to what should be; the executor takes it, folds the answer in, and asks again. So an interruption at any point
-//! needs no recovery of its own: the next call plans from whatever it finds.
+//! The planner: pure, synchronous, and the only place that chooses. It compares the observed with the desired state and
+//! returns one next step; the executor takes it, folds the answer in, and asks again. So an interruption at any point needs
+//! no recovery of its own: the next call plans from whatever it finds.
 
 use std::collections::BTreeSet;
 
@@ -25,27 +25,27 @@ pub struct Observed {
     pub base: Option<BaseDefinition>,
     /// The user's access point, once it is known.
     pub access_point_id: Option<String>,
-    /// ARNs of revisions that were registered for the user and may still be, as the lock file remembers them. Those
-    /// that no service names are found by nothing else.
+    /// ARNs of revisions that were registered for the user and may still be, as the lock file remembers them. Nothing else
+    /// finds those that no service names.
     pub revisions: BTreeSet<String>,
-    /// ARNs of revisions of the user that were deregistered, and can be deleted once nothing of theirs is left.
+    /// ARNs of the user's deregistered revisions. They can be deleted once nothing else of the user is left.
     pub deregistered: BTreeSet<String>,
     /// Whether nothing of the user was ever here: no service, no lock file of an earlier call, no files to purge.
     pub never_seen: bool,
-    /// Whether a task of the service has not stopped yet; `None`: nobody has looked.
+    /// Whether a task of the service has not stopped yet; `None`: not checked.
     pub has_live_tasks: Option<bool>,
-    /// What ECS last accepted for the user, as far as it is remembered.
+    /// What ECS last accepted for the user, if it is remembered.
     pub accepted: Option<Accepted>,
-    /// Whether that was long enough ago to show in everything that is read.
+    /// Whether that was long enough ago to show in every reading.
     pub is_settled: bool,
-    /// Whether there is a service of which nothing is remembered. It may be one that was deleted a moment ago.
+    /// Whether there is a service of which nothing is remembered. It may have been deleted a moment ago.
     pub is_unremembered: bool,
-    /// Whether a service that does not show may be there: somebody was about to make it a moment ago, and how that ended is not
+    /// Whether a service may exist that does not show: somebody was about to create it a moment ago, and the result is not
     /// remembered.
     pub may_appear: bool,
-    /// How many tasks there are to be after a replacement that has stopped the former one.
+    /// The desired count after a replacement that has stopped the former task.
     pub resume: Option<u32>,
-    /// The access point that is remembered. It may be gone: only good for removing it.
+    /// The remembered access point. It may be gone, so it is used only for removing it.
     pub remembered_access_point: Option<String>,
     /// Whether roles of users' own go with their users.
     pub has_roles: bool,
@@ -85,9 +85,9 @@ pub struct Done {
     pub access_point_deleted: bool,
     /// It purged the files.
     pub purged: bool,
-    /// It deleted these revisions, or AWS would not.
+    /// It deleted these revisions, or AWS refused to.
     pub deleted: BTreeSet<String>,
-    /// What it could not remove, and went on.
+    /// What it could not remove before it went on.
     pub not_removed: Vec<NotRemoved>,
 }
 
@@ -109,13 +109,14 @@ pub struct NotRemoved {
 }
 
 impl NotRemoved {
-    /// Its ARN or id, where others may know it.
+    /// Its ARN or id, where callers may see it.
     #[must_use]
     pub fn shown_id(&self) -> Option<String> {
         self.id.clone().filter(|_| self.what != ACCESS_POINT)
     }
 
-    /// Without the user's lock, what is remembered beside it is not known, and files are left alone.
+    /// What a delete leaves without the user's lock: what is remembered beside the lock is not known, and files are left
+    /// alone.
     pub(super) fn without_lock(purge: bool, error: &str) -> Vec<Self> {
         let left = |what| Self { what, id: None, error: error.to_owned() };
         [LOCK].into_iter().chain(purge.then_some(FILES)).map(left).collect()
@@ -138,8 +139,8 @@ const MOST_DEPLOYS: u32 = 6;
 pub enum Plan {
     /// Take this step, then plan again.
     Step(Box<Step>),
-    /// Only time helps: the service is draining, its tasks are stopping, or what is read may be older than what was
-    /// accepted last. Observe again later.
+    /// Only time helps: the service is draining, its tasks are stopping, or the reading may be older than the last accepted
+    /// change. Observe again later.
     WaitForDrain,
     /// Only time tells: ECS may not see the user's new role yet. Observe again later.
     WaitForRole,
@@ -166,7 +167,7 @@ pub enum Step {
         task_definition: String,
         /// Its digest, for the client token.
         digest: String,
-        /// What the deleted service of that name ran last, while ECS remembers it. Part of the client token, or ECS
+        /// What the deleted service of that name ran last, while ECS remembers it. Part of the client token; without it ECS
         /// might answer with the deleted service.
         after: Option<String>,
     },
@@ -178,12 +179,12 @@ pub enum Step {
         desired: Option<u32>,
         /// Force a new deployment.
         restart: bool,
-        /// ARNs of revisions that nothing can go back to any more: deregistered if capacity is left over.
+        /// ARNs of revisions that nothing can go back to any more. They are deregistered if capacity is left over.
         superseded: Vec<String>,
     },
     /// Stop the task before another one takes its place.
     StopTasks {
-        /// How many there are to be after that.
+        /// The desired count after that.
         resume: u32,
     },
     /// Delete the service, tasks and all.
@@ -209,10 +210,10 @@ pub enum Refusal {
     /// The base was not observed, or there is none.
     #[error("the base family has no ACTIVE revision")]
     NoBase,
-    /// The spec does not hold together.
+    /// Fields of the spec contradict each other.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// The spec does not go with the base.
+    /// The spec does not fit the base.
     #[error(transparent)]
     Render(#[from] RenderError),
 }
@@ -224,14 +225,15 @@ pub enum Refusal {
 pub fn plan(user: &UserId, target: &Target, observed: &Observed) -> Result<Plan, Refusal> {
     let status = observed.service.as_ref().map(|service| service.status);
     match (target, status) {
-        // Its files, its revision and its access point must not go under it, and it must not be left.
+        // A service may still appear. Its files, revision and access point must not be removed under it, and it must not be
+        // left behind.
         (
             Target::Absent { .. } | Target::Present { if_missing: IfMissing::Refuse, .. },
             None | Some(ServiceStatus::Inactive),
         ) if observed.may_appear => Ok(Plan::WaitForDrain),
         (Target::Present { if_missing, definition, .. }, None | Some(ServiceStatus::Inactive)) => match if_missing {
             IfMissing::Refuse => Err(Refusal::NotFound),
-            // The name is free before the last task has ended, whose last write must not meet what is staged now.
+            // The name is free before the last task has ended, and that task's last write must not meet newly staged files.
             IfMissing::Create if observed.has_live_tasks == Some(true) => Ok(Plan::WaitForDrain),
             IfMissing::Create => create(user, definition, observed),
         },
@@ -266,11 +268,11 @@ fn step(step: Step) -> Plan {
     Plan::Step(Box::new(step))
 }
 
-/// Has the tasks stop before the service goes: once it is INACTIVE, which it is before they have ended, ECS may not tell of
-/// them any more.
+/// Stops the tasks before the service is deleted: a service is INACTIVE before its tasks have ended, and ECS may not report
+/// them any more then.
 fn take_down(observed: &Observed) -> Plan {
     let desired = observed.service.as_ref().map_or(0, |service| service.desired);
-    // One that is sent is checked against what is, where a count that was read may be an old one.
+    // A count that is sent is compared with the true one; a count that was read may be old.
     let must_send = desired > 0 || !observed.is_settled && !observed.done.counted;
     match observed.has_live_tasks {
         _ if must_send => step(Step::UpdateService {
@@ -279,7 +281,7 @@ fn take_down(observed: &Observed) -> Plan {
             restart: false,
             superseded: Vec::new(),
         }),
-        // Looked at too early, a task that has just been started does not show.
+        // If the look was too early, a task that has just started does not show.
         Some(false) if observed.is_settled => step(Step::DeleteService),
         Some(_) | None => Plan::WaitForDrain,
     }
@@ -318,15 +320,15 @@ fn change(
             let spec = current.spec.clone().patched(patch)?;
             let base = base(observed)?;
             let Some(access_point_id) = &observed.access_point_id else { return Ok(step(Step::EnsureAccessPoint)) };
-            // Always from the base: what the previous revision drifted to is not carried on (incident 3).
+            // Always from the base: drift in the previous revision is not carried on (incident 3).
             let rendered = render(base, user, &spec, access_point_id, Some(&current.arn))?;
             if rendered.digest == current.digest && current.active {
-                // What is newer was asked for once and is not any more: one that ECS went back from, or one that an
-                // interrupted converge left. As long as it stays, the container counts as rolled back.
+                // A newer revision was wanted once and is not any more: ECS went back from it, or an interrupted converge
+                // left it. As long as it stays, the container counts as rolled back.
                 let newer = observed.revisions.iter().find(|arn| is_newer_revision(arn, &current.arn));
                 match newer {
                     Some(arn) if observed.is_settled => return Ok(step(Step::DeregisterRevision(arn.clone()))),
-                    // It may be what is being deployed, by a call whose end nobody has seen.
+                    // It may be the one that is being deployed, by a call whose result nobody has seen.
                     Some(_) => return Ok(Plan::WaitForDrain),
                     None => {}
                 }
@@ -344,7 +346,7 @@ fn change(
         Desired::Stopped => 0,
         Desired::Unchanged => observed.resume.unwrap_or(service.desired),
     };
-    // A deployment that the circuit breaker gave up starts nothing more by itself (incident 16).
+    // ECS starts nothing more for a deployment that the circuit breaker gave up (incident 16).
     let stuck = service.is_stalled() && wanted > 0;
     let is_for_the_role = stuck && observed.done.deployed.is_some();
     let restart = ((restart || observed.done.needs_start) && wanted > 0 || stuck)
@@ -406,10 +408,10 @@ fn strictly(planned: Plan, observed: &Observed) -> Plan {
     let replaces = task_definition.is_some() || *restart;
     let starts = desired.unwrap_or(service.desired);
     match (service.desired, starts) {
-        // Nothing runs then.
+        // No task runs after it.
         (_, 0) => planned,
         (1.., _) if replaces => step(Step::StopTasks { resume: starts }),
-        // It only says again what is so.
+        // It only repeats the present count.
         (1.., _) => planned,
         (0, _) if observed.has_live_tasks == Some(false) && observed.is_settled => step(Step::UpdateService {
             task_definition: task_definition.clone(),
@@ -425,8 +427,8 @@ fn strictly(planned: Plan, observed: &Observed) -> Plan {
 /// Revisions of the user that nothing can go back to once `next` is deployed.
 fn superseded(observed: &Observed, service: &Service, current: &CurrentDefinition, next: Option<&str>) -> Vec<String> {
     let Some(next) = next else { return Vec::new() };
-    // The circuit breaker goes back to the last revision that was completely deployed. Only when that is the current
-    // one are all before it of no use; one that failed never is of any.
+    // The circuit breaker goes back to the last revision that was completely deployed. Only if that is the current one, all
+    // earlier ones are useless. A failed one is always useless.
     let settled = service
         .primary()
         .is_some_and(|primary| primary.rollout == Rollout::Completed && primary.task_definition == current.arn);
@@ -437,8 +439,8 @@ fn superseded(observed: &Observed, service: &Service, current: &CurrentDefinitio
     unused.into_iter().filter(|arn| arn != next && *arn != current.arn).collect()
 }
 
-/// Deletes what a service leaves behind, one thing after the other. A service that is gone already is no reason to
-/// stop (incident 19).
+/// Deletes what a service leaves behind, one thing at a time. A service that is already gone is no reason to stop
+/// (incident 19).
 fn clean_up(purge: bool, observed: &Observed) -> Result<Plan, Refusal> {
     if observed.never_seen {
         return Err(Refusal::NotFound);
@@ -462,7 +464,7 @@ fn clean_up(purge: bool, observed: &Observed) -> Result<Plan, Refusal> {
         {
             return Ok(step(Step::DeleteAccessPoint(observed.remembered_access_point.clone().unwrap_or_default())));
         }
-        // The deterministic token makes this the one call that finds it.
+        // Only this call finds it, by the deterministic token.
         None if !done.access_point_deleted && !done.gave_up(ACCESS_POINT, None) => {
             return Ok(step(Step::EnsureAccessPoint));
         }
@@ -471,7 +473,7 @@ fn clean_up(purge: bool, observed: &Observed) -> Result<Plan, Refusal> {
     if purge && !done.purged && !done.gave_up(FILES, None) {
         return Ok(step(Step::PurgeFiles));
     }
-    // Last, because it is the one thing that may wait for a long time: the whole account has one call a second for it.
+    // Last, because it may wait for a long time: the whole account has one call a second for it.
     match purge.then(|| deletable(observed)).filter(|batch| !batch.is_empty()) {
         Some(batch) => Ok(step(Step::DeleteRevisions(batch))),
         None => Ok(Plan::Converged),
@@ -496,7 +498,7 @@ fn base(observed: &Observed) -> Result<&BaseDefinition, Refusal> {
     observed.base.as_ref().ok_or(Refusal::NoBase)
 }
 
-/// The revision that this converge registered, if it is what should run.
+/// The revision that this converge registered, if it is the one that should run.
 fn registered(rendered: &Rendered, observed: &Observed) -> Option<String> {
     let known = [&observed.done.registered, &observed.done.deployed].into_iter().flatten();
     let mut it = known.filter(|known| known.digest == rendered.digest && known.active);
@@ -525,7 +527,7 @@ fn ready(
 }
 
 impl Step {
-    /// What it does, and what has to hold for it.
+    /// The effects of the step, and what has to hold before it.
     #[must_use]
     pub fn effects(&self) -> Effects<'_> {
         let nothing = Effects::of;
@@ -582,17 +584,17 @@ impl Step {
 pub struct Effects<'a> {
     /// The step's name, for logs.
     pub name: &'static str,
-    /// What it is to remove, or to find for that: kind and id.
+    /// What it removes, or finds in order to remove it: kind and id.
     pub removes: Option<(&'static str, Option<&'a str>)>,
-    /// Whether it makes ECS start a task, for which the user's files must be in place. Not earlier: a request that is
-    /// refused leaves no sign-in of a user who never comes to be, and takes none away from where the running release
-    /// looks for it.
+    /// Whether it makes ECS start a task. The user's files are staged right before it and not earlier: a refused request
+    /// leaves no sign-in of a user who never gets a container, and takes none away from where the running release looks for
+    /// it.
     pub starts_task: bool,
-    /// ARN of the revision that it makes the service run, if it is another one.
+    /// ARN of the revision that it makes the service run, if it changes.
     pub task_definition: Option<&'a str>,
-    /// How far a user without a service is after it.
+    /// The phase that a user without a service reaches with it.
     pub reaches: Option<Phase>,
-    /// Whether the user's container is another one, or none, after it.
+    /// Whether it changes or removes the user's container.
     pub changes_container: bool,
 }
 

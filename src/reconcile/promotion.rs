@@ -1,4 +1,4 @@
-//! Promoting a base: which one new users get, and who keeps theirs is in [`crate::domain::BaseChoice`].
+//! Promoting a base for new users. [`crate::domain::BaseChoice`] says who keeps theirs.
 
 use jiff::Timestamp;
 use openclaw::Invalid;
@@ -9,7 +9,7 @@ use super::{Caller, Reconciler};
 use crate::domain::{Promotion, base_revision, with_causes};
 use crate::ledger::LedgerError;
 
-/// How often a promotion is tried that another one came before.
+/// How often a promotion is tried again when another one was faster.
 const TRIES: u32 = 5;
 
 /// The base of the fleet.
@@ -17,7 +17,7 @@ const TRIES: u32 = 5;
 pub struct FleetBase {
     /// The bare family.
     pub family: String,
-    /// What is promoted; `None`: the newest counts.
+    /// The promotion; `None`: the newest base is used.
     pub promotion: Option<Promotion>,
     /// The newest ACTIVE revision, `family:revision`, if there is one.
     pub newest: Option<String>,
@@ -26,7 +26,7 @@ pub struct FleetBase {
 }
 
 impl Reconciler {
-    /// What is promoted, and what is newest, both read now.
+    /// The promotion and the newest base, both read now.
     ///
     /// # Errors
     /// When the file system or AWS does not answer, or the file is not understood.
@@ -51,15 +51,15 @@ impl Reconciler {
     /// Reads which revision of the base family is meant, see [`crate::domain::base_revision`].
     ///
     /// # Errors
-    /// When it is none.
+    /// The text names none.
     pub fn base_revision(&self, text: &str) -> Result<String, Invalid> {
         base_revision(text, &self.coordinates().base_family)
     }
 
-    /// Promotes a revision, `None` the newest: it has to be one that can be cloned. It moves nobody.
+    /// Promotes a revision, or the newest for `None`. It must be fit to be cloned. No user is moved.
     ///
     /// # Errors
-    /// Why it cannot be promoted. Nothing is changed then.
+    /// The reason why it cannot be promoted. Nothing is changed then.
     pub async fn promote(&self, by: &Caller, revision: Option<String>) -> Result<FleetBase, ConvergeError> {
         let at = self.coordinates();
         let is_named = revision.is_some();
@@ -94,7 +94,7 @@ impl Reconciler {
         Err(ConvergeError::Contended)
     }
 
-    /// Takes the promotion away: everybody follows the newest base again, at their next provision. Also mends a file that
+    /// Removes the promotion: everybody follows the newest base again, at their next provision. Also repairs a file that
     /// cannot be understood.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl Reconciler {
             let before = match self.ledger.promotion().await {
                 Ok(before) => before,
                 Err(error @ LedgerError::FleetNotUnderstood { .. }) => {
-                    tracing::warn!(error = %with_causes(&error), "what was promoted is not understood, and is taken away");
+                    tracing::warn!(error = %with_causes(&error), "the promotion is not understood, and is removed");
                     None
                 }
                 Err(error) => return Err(error.into()),
@@ -119,7 +119,7 @@ impl Reconciler {
     }
 }
 
-/// Whoever has not been moved keeps the base that is promoted until the rollout is over.
+/// Refuses during a rollout: users who have not been moved yet keep the promoted base until it is over.
 fn refuse_during_a_rollout(before: Option<&Promotion>) -> Result<(), ConvergeError> {
     match before.and_then(|before| before.rollout.as_ref()) {
         Some(rollout) => Err(ConvergeError::RolloutUnderWay { id: rollout.id.clone() }),

@@ -1,4 +1,4 @@
-//! Accepted work that nobody is at: every replica looks for it, takes it up and brings it to its end.
+//! Accepted work that nobody works on: every replica looks for it, takes it up and finishes it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,17 +17,17 @@ use crate::aws::{Class, Scope};
 use crate::domain::{State, UserId, with_causes};
 use crate::ledger::{LedgerError, Listed, Noted};
 
-/// Between two looks for accepted work. Jittered, so that replicas do not look in step.
+/// The pause between two looks for accepted work. Jittered, so that replicas do not look in step.
 const LOOKS_EVERY: Duration = Duration::from_secs(3);
-/// How old what is known of accepted work may be, and how much of it one look reads again.
+/// How old the knowledge of accepted work may be, and how much of it one look reads again.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(15);
 const MOST_READ_AGAIN: usize = 50;
-/// Users who are worked on at a time beside those whose callers wait.
+/// How many users are worked on at a time beside those whose callers wait.
 const AT_A_TIME: usize = 16;
-/// Between two tries of work that failed or that somebody else is at.
+/// The pauses between two tries of work that failed or that another replica works on.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Whoever is at it may have been killed.
+/// Shorter, because the other replica may have been killed.
 const LONGEST_PAUSE_BESIDE_OTHERS: Duration = Duration::from_secs(8);
 
 /// What this process knows of accepted work.
@@ -42,13 +42,13 @@ pub(super) struct Pursuits {
 /// A user with accepted work, as the last look found them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    /// Where a user without a service is on the way: provisioning, stopping or deleting; failed when it has ended.
+    /// The state of a user without a service meanwhile: provisioning, stopping or deleting; failed when it has ended.
     pub state: State,
     /// Whether they are to have a container in the end, or had one.
     pub is_listed: bool,
     /// When it was accepted, or ended.
     pub since: Timestamp,
-    /// Whether it goes on.
+    /// Whether the work goes on.
     pub is_pending: bool,
     /// When it was read.
     read_at: Instant,
@@ -89,17 +89,17 @@ impl Pursuits {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a delete of the user was accepted and is not done, as the last look found it.
+    /// Whether a delete of the user was accepted and is not done, according to the last look.
     pub(super) fn is_deleting(&self, user: &UserId) -> bool {
         self.known().get(user).is_some_and(|known| known.is_pending && known.state == State::Deleting)
     }
 
-    /// Whether accepted work of the user was there, as the last look found it.
+    /// Whether the user had accepted work, according to the last look.
     pub(super) fn is_listed(&self, user: &UserId) -> bool {
         self.known().get(user).is_some_and(|known| known.is_pending)
     }
 
-    /// How many users were accepted before this one, and one more.
+    /// The user's place among all with accepted work: 1 is the first.
     pub(super) fn position(&self, user: &UserId, since: Timestamp) -> u64 {
         let known = self.known();
         let before = known.iter().filter(|(other, known)| known.is_pending && (known.since, *other) < (since, user));
@@ -107,14 +107,14 @@ impl Pursuits {
     }
 }
 
-/// Follows a user, until it is dropped.
+/// Notes that this process follows a user, until it is dropped.
 struct Following {
     reconciler: Arc<Reconciler>,
     user: UserId,
 }
 
 impl Following {
-    /// `None`: somebody does.
+    /// `None`: the user is followed already.
     fn begin(reconciler: &Arc<Reconciler>, user: &UserId) -> Option<Self> {
         let mut followed = reconciler.pursuits.followed.lock().unwrap_or_else(PoisonError::into_inner);
         followed.insert(user.clone()).then(|| Self { reconciler: Arc::clone(reconciler), user: user.clone() })
@@ -128,11 +128,11 @@ impl Drop for Following {
     }
 }
 
-/// What a try came to.
+/// The result of a try.
 enum Tried {
     /// Nothing is pending any more.
     Done,
-    /// Somebody else is at it.
+    /// Another replica works on it.
     Elsewhere,
     /// It failed, and is tried again.
     Failed,
@@ -141,7 +141,8 @@ enum Tried {
 }
 
 impl Reconciler {
-    /// Looks for accepted work that nobody is at, now and every few seconds, and finishes it; until the process goes down.
+    /// Looks for accepted work that nobody works on, now and every few seconds, and finishes it, until the process shuts
+    /// down.
     pub fn pursue_in_background(self: &Arc<Self>) {
         let this = Arc::clone(self);
         tokio::spawn(async move {
@@ -182,7 +183,8 @@ impl Reconciler {
         }
     }
 
-    /// Takes in what was listed. Each is read when it is new, when it has ended, and now and then, a few at a time.
+    /// Takes in the list of accepted work. A note is read when it is new, when the work has ended, and now and then, a few
+    /// at a time.
     async fn know(&self, listed: &[Listed]) {
         let (mut now, mut read_again) = (BTreeMap::new(), 0);
         for Listed { user, is_pending } in listed {
@@ -204,7 +206,7 @@ impl Reconciler {
         *self.pursuits.known() = now;
     }
 
-    /// Brings what is pending of a user to its end, beginning after a while, unless this process is at that already.
+    /// Finishes the pending work of a user, beginning after `first`, unless this process does so already.
     pub(super) fn follow(self: &Arc<Self>, user: &UserId, first: Duration) {
         let Some(following) = Following::begin(self, user) else { return };
         tokio::spawn(async move {
@@ -236,7 +238,7 @@ impl Reconciler {
         }
     }
 
-    /// Takes up what is pending of a user, if nobody holds them.
+    /// Takes up the pending work of a user, if nobody holds their lock.
     async fn try_pending(self: &Arc<Self>, user: &UserId, turn: OwnedSemaphorePermit) -> Tried {
         let held = match self.ledger.acquire(user, Duration::ZERO).await {
             Ok(held) => held,
@@ -248,11 +250,11 @@ impl Reconciler {
         };
         let (slot, is_lock_new) = (held.pending(), held.is_new());
         let was_noted = slot.is_noted();
-        // It was listed, so it is looked for: with its lock file, what the lock said of it may have been lost.
+        // The work was listed, so it is searched for: if the lock file was lost, its note of pending work was lost with it.
         let work = match slot.find().await {
-            // Others have come and gone since, who knew nothing of it: done now, it would undo what they did.
+            // Others who did not know of this work have changed the user since: done now, it would undo their changes.
             Ok(Some(_)) if !was_noted && !is_lock_new => {
-                tracing::warn!(user_id = %user, "accepted work that nobody knew of is older than what was done since; it is crossed off");
+                tracing::warn!(user_id = %user, "accepted work that nobody knew of is older than later changes; it is removed");
                 return if slot.clear().await.is_ok() { Tried::Done } else { Tried::Failed };
             }
             Ok(Some(pending)) => Work::of_pending(&pending),
@@ -269,21 +271,21 @@ impl Reconciler {
             }
         };
         let Some(work) = work else {
-            tracing::warn!(user_id = %user, "accepted work is of a later version of this service; it is left to that");
+            tracing::warn!(user_id = %user, "accepted work was written by a later version of this service; it is left to that version");
             return Tried::Failed;
         };
-        // A verb that is not known is of a later version: it is told of by what it does with files, at least.
+        // An unknown verb is from a later version. It is reported by its effect on files, at least.
         let verb = Verb::of_name(&work.operation).unwrap_or(Verb::Credentials);
         let mut operation = self.begin(verb, &Caller::new(&work.caller), user);
         let operation_id = operation.id().to_owned();
         let span =
             tracing::error_span!(parent: None, "converge", operation = verb.name(), operation_id, user_id = %user);
         let this = Arc::clone(self);
-        // In a task of its own: it comes to a point where another replica can go on before the process ends.
+        // In a task of its own, which reaches a point where another replica can continue before the process ends.
         let running = self.running.spawn(
             async move {
                 tracing::info!("accepted work is taken up");
-                // Those whose callers wait go first.
+                // Users whose callers wait go first.
                 let scope = Scope::new(Class::Rollout, Instant::now() + this.options.deadline);
                 let result = scope.run(this.converge_accepted(held, work, turn, &mut operation)).await;
                 operation.end(result.as_ref().map(|outcome| *outcome));

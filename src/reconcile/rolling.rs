@@ -1,4 +1,4 @@
-//! What a rollout asks of one user, behind everybody who waits for an answer.
+//! What a rollout asks for one user. It goes behind everybody who waits for an answer.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::aws::{Class, Scope};
 use crate::domain::{BaseSource, UserId};
 
 impl Reconciler {
-    /// Does what is wanted of a user as [`Self::apply`] does, at the pace of a rollout: those whose callers wait go first, and none
+    /// Carries out an intent as [`Self::apply`] does, at the pace of a rollout: users whose callers wait go first, and none
     /// is turned away.
     ///
     /// # Errors
@@ -20,7 +20,7 @@ impl Reconciler {
         self.carry_out(intent, Class::Rollout).await
     }
 
-    /// Looks at a user at the pace of a rollout, and whether they have to sign in again as far as the files say.
+    /// Looks at a user at the pace of a rollout. Also returns whether they have to sign in again, as far as the files show.
     ///
     /// # Errors
     /// `Refused(NotFound)` when there is none.
@@ -37,7 +37,7 @@ impl Reconciler {
     /// The image of a base that a rollout may go to: ACTIVE, of the family, and fit to be cloned.
     ///
     /// # Errors
-    /// Why it is not.
+    /// The reason why it is not fit.
     pub async fn base_image(&self, revision: &str) -> Result<String, ConvergeError> {
         let at = self.coordinates();
         let base = self.in_time(self.base_of(&at, BaseSource::Named(revision.to_owned()))).await?;

@@ -23,17 +23,18 @@ pub struct ContainerView {
     pub service: Service,
     /// The revision that the service names; `None` while deleting.
     pub current: Option<CurrentDefinition>,
-    /// What follows from both and the tasks.
+    /// The status that follows from both and from the tasks.
     pub status: Status,
     /// The private address of the task that the PRIMARY deployment runs.
     pub host: Option<String>,
-    /// ARN of the revision that was asked for: the service's, unless ECS went back from another one.
+    /// ARN of the requested revision: the service's, unless ECS went back from another one.
     pub asked_for: String,
-    /// Whether that task is healthy. It is without `status.ready` when ECS went back from what was asked for.
+    /// Whether that task is healthy. It can be without `status.ready` being set, when ECS went back from the requested
+    /// revision.
     pub serves: bool,
 }
 
-/// A status and what it hangs on.
+/// A status and what it depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refined {
     /// The status.
@@ -42,11 +43,11 @@ pub struct Refined {
     pub asked_for: String,
     /// As [`ContainerView::serves`].
     pub serves: bool,
-    /// Whether the files answered. Without them a rollback that is over may look like what was asked for.
+    /// Whether the files answered. Without them, a rollback that is over may look like what was asked for.
     pub is_whole: bool,
 }
 
-/// What of a definition a status follows: the container that runs OpenClaw, and its gateway.
+/// The parts of a definition that a status depends on: the container that runs OpenClaw, and its gateway.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watched {
     /// Name of the container.
@@ -56,14 +57,14 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// What a user's revision says.
+    /// Taken from a user's revision.
     #[must_use]
     pub fn of(current: &CurrentDefinition) -> Self {
         let gateway = GatewayAt { port: current.named_port, release: current.release.version() };
         Self { container: Some(current.container.as_str().into()), gateway }
     }
 
-    /// Makes tasks tell of that container.
+    /// Makes tasks report on that container.
     pub fn follow(&self, tasks: &mut [Task]) {
         if let Some(container) = &self.container {
             tasks.iter_mut().for_each(|task| task.follow(container));
@@ -113,7 +114,7 @@ impl Reconciler {
         let mut status = derive(&tasks)?;
         let host = running_task(&service, &tasks).and_then(|task| task.private_ip.clone());
         if !status.ready {
-            // A task that stopped tells why; ListTasks hides it unless it is asked for.
+            // A stopped task says why; ListTasks hides it unless it is asked for.
             tasks.extend(self.aws.ecs.tasks_of(&at.cluster, &service.name, ListedTasks::Stopped).await?);
             watched.follow(&mut tasks);
             status = derive(&tasks)?;
@@ -123,12 +124,12 @@ impl Reconciler {
         Ok(ContainerView { service, current, status, host, asked_for, serves })
     }
 
-    /// Adds to a status what neither the service nor its tasks tell, from which it was derived: whether the gateway
-    /// answers, whether ECS went back from what was asked for, and why a container stopped that ECS has forgotten. The
-    /// latter two are on file, and it goes without them while the file system does not answer.
+    /// Adds to a status what it cannot show, being derived from the service and its tasks: whether the gateway answers,
+    /// whether ECS went back from what was asked for, and why a container stopped that ECS has forgotten. The last two are
+    /// on file; while the file system does not answer, they are left out.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// The AWS error, when a call failed.
     pub async fn refine(
         &self,
         at: &Coordinates,
@@ -139,7 +140,7 @@ impl Reconciler {
         tasks: Vec<Task>,
     ) -> Result<Refined, AwsError> {
         if self.deletions.has(user) || self.is_being_deleted(user).await {
-            // Its tasks stop first; ECS calls the service ACTIVE until they have.
+            // Its tasks stop first; ECS calls the service ACTIVE until they have stopped.
             let asked_for = service.task_definition.clone();
             let status = Status { state: State::Deleting, phase: None, ready: false, reason: None };
             return Ok(Refined { status, asked_for, serves: false, is_whole: false });
@@ -169,23 +170,22 @@ impl Reconciler {
         Ok(Refined { status, asked_for, serves, is_whole })
     }
 
-    /// Whether [`Self::refine`] asks gateways, and with that needs to know release and port.
+    /// Whether [`Self::refine`] probes gateways, and so needs to know release and port.
     #[must_use]
     pub fn asks_gateways(&self) -> bool {
         self.options.gateway_probe.kind != ProbeKind::Off
     }
 
-    /// Notes why the container does not run, while ECS still knows: for about an hour after its task stopped.
+    /// Writes down why the container does not run, while ECS still knows it: for about an hour after its task stopped.
     pub async fn note_stop(&self, user: &UserId, status: &Status, asked_for: &str) {
         let Some(stop) = LastStop::of(status, asked_for, Timestamp::now()) else { return };
         self.hints.take(self.ledger.note_stop(user, stop).await);
     }
 
-    /// The status of a service that looks steady on an older revision than the user's newest, because ECS went back; with
-    /// that newest one. `noted` are the user's revisions.
-    ///
-    /// That there is a newer one is only the hint, so that the usual look costs no further call; ECS's record of its
-    /// deployments is the truth: an interrupted converge leaves a newer revision too.
+    /// The status of a service that looks steady on an older revision than the user's newest because ECS went back, and that
+    /// newest revision. `noted` are the user's revisions.
+    /// A newer revision is only a hint, so that an ordinary look costs no further call. ECS's record of its deployments
+    /// decides: an interrupted converge leaves a newer revision too.
     async fn rolled_back(
         &self,
         at: &Coordinates,
@@ -207,9 +207,9 @@ impl Reconciler {
             {
                 return Err(error);
             }
-            // Not every role may ask, and not every emulator answers.
+            // Some roles may not ask, and some emulators do not answer.
             Err(error) => {
-                tracing::warn!(error = %with_causes(&error), "whether ECS went back could not be asked");
+                tracing::warn!(error = %with_causes(&error), "could not ask whether ECS went back");
                 return Ok(None);
             }
         };
@@ -225,7 +225,7 @@ impl Reconciler {
 }
 
 impl ContainerView {
-    /// The view right after the service was made: ECS has had no time to start a task, so there is none to ask for.
+    /// The view right after the service was created: ECS has had no time to start a task, so no task is read.
     pub(super) fn of_new(service: Service, current: Option<CurrentDefinition>) -> Self {
         let has_health_check = current.as_ref().is_some_and(|current| current.has_health_check);
         let status = derive_status(&service, &[], has_health_check).unwrap_or(Status {
@@ -238,7 +238,7 @@ impl ContainerView {
         Self { service, current, status, host: None, asked_for, serves: false }
     }
 
-    /// The view of a service that is being deleted, whatever ECS calls it while its tasks stop.
+    /// The view of a service that is being deleted. ECS may still call it ACTIVE while its tasks stop.
     pub(super) fn of_deleting(service: Service) -> Self {
         let status = Status { state: State::Deleting, phase: None, ready: false, reason: None };
         let asked_for = service.task_definition.clone();

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{BaseChoice, ImageRef, RolloutOrder, Size, Spec, SpecPatch, State};
 
-/// The wanted end of a converge. Provision, resize, redeploy, start, stop and delete differ only in this.
+/// The end that a converge works towards. Provision, resize, redeploy, start, stop and delete differ only in this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "there is one for an operation, and nearly always the large one")]
 pub enum Target {
     /// There should be a service.
     Present {
-        /// Whether there may have been none before.
+        /// What to do if there is no service.
         if_missing: IfMissing,
         /// What it should run.
         definition: Definition,
@@ -20,10 +20,10 @@ pub enum Target {
         desired: Desired,
         /// Replace the running task even when nothing changed.
         restart: bool,
-        /// In which order tasks are replaced; `None` leaves it to the settings.
+        /// The order in which tasks are replaced; `None` leaves it to the settings.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rollout_order: Option<RolloutOrder>,
-        /// From which base it is rendered.
+        /// The base that it is rendered from.
         #[serde(default, skip_serializing_if = "BaseChoice::is_kept")]
         base: BaseChoice,
     },
@@ -31,7 +31,7 @@ pub enum Target {
     Absent {
         /// Whether the user's files go too.
         purge: bool,
-        /// Without waiting for the tasks to stop, and past what cannot be removed.
+        /// Whether to delete without waiting for the tasks to stop, and past what cannot be removed.
         force: bool,
     },
 }
@@ -40,9 +40,9 @@ pub enum Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IfMissing {
-    /// Make it.
+    /// Create it.
     Create,
-    /// Say that there is none.
+    /// Report that there is none.
     Refuse,
 }
 
@@ -68,7 +68,7 @@ pub enum Desired {
     Unchanged,
 }
 
-/// What a redeploy changes beside the base.
+/// What a redeploy changes besides the base.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Redeploy {
     /// As in [`SpecPatch::image`].
@@ -80,7 +80,7 @@ pub struct Redeploy {
 }
 
 impl Target {
-    /// Running, from the live base and the patched spec; made if need be.
+    /// Running, from the live base and the patched spec; created if need be.
     #[must_use]
     pub const fn provision(patch: SpecPatch) -> Self {
         Self::Present {
@@ -93,7 +93,7 @@ impl Target {
         }
     }
 
-    /// The same in that order.
+    /// The same target, replacing tasks in that order.
     #[must_use]
     pub fn in_order(mut self, order: Option<RolloutOrder>) -> Self {
         if let Self::Present { rollout_order, .. } = &mut self {
@@ -102,7 +102,7 @@ impl Target {
         self
     }
 
-    /// The same in that order, where it says none itself.
+    /// The same target, replacing tasks in that order if it names none itself.
     #[must_use]
     pub fn by_default_in(self, order: RolloutOrder) -> Self {
         match self {
@@ -123,21 +123,21 @@ impl Target {
         Self::rendered(SpecPatch { size: Some(size), ..SpecPatch::default() }, false)
     }
 
-    /// Another value of one variable; `None` takes it away.
+    /// Another value of one variable; `None` removes it.
     #[must_use]
     pub fn with_variable(name: String, value: Option<String>) -> Self {
         let set_variables = [(name, value)].into();
         Self::rendered(SpecPatch { set_variables, ..SpecPatch::default() }, false)
     }
 
-    /// The promoted base, or the newest where none is.
+    /// Rendered from the promoted base, or from the newest where none is promoted.
     #[must_use]
     pub fn redeploy(Redeploy { image, openclaw_version, restart }: Redeploy) -> Self {
         let patch = SpecPatch { image, openclaw_version, ..SpecPatch::default() };
         Self::rendered(patch, restart).on(BaseChoice::Promoted)
     }
 
-    /// The same, rendered from that base.
+    /// The same target, rendered from that base.
     #[must_use]
     pub fn on(mut self, choice: BaseChoice) -> Self {
         if let Self::Present { base, .. } = &mut self {
@@ -146,7 +146,7 @@ impl Target {
         self
     }
 
-    /// From which base it is rendered; `None`: from none.
+    /// The base that it is rendered from; `None`: it is not rendered.
     #[must_use]
     pub const fn base(&self) -> Option<&BaseChoice> {
         match self {
@@ -155,7 +155,7 @@ impl Target {
         }
     }
 
-    /// One task, of what is registered. Never a forced deployment: that would replace a task that already runs
+    /// One task of the registered revision. Never a forced deployment: that would replace a task that already runs
     /// (incident 11).
     #[must_use]
     pub const fn start() -> Self {
@@ -168,13 +168,13 @@ impl Target {
         Self::scaled(Desired::Stopped)
     }
 
-    /// As it is; for changes to the user's files.
+    /// The container as it is; for changes to the user's files.
     #[must_use]
     pub const fn unchanged() -> Self {
         Self::scaled(Desired::Unchanged)
     }
 
-    /// As it is, by another task.
+    /// The container as it is, with another task.
     #[must_use]
     pub const fn restart() -> Self {
         Self::Present {
@@ -187,7 +187,7 @@ impl Target {
         }
     }
 
-    /// Nothing left of it.
+    /// Nothing is left of the container.
     #[must_use]
     pub const fn delete(purge: bool, force: bool) -> Self {
         Self::Absent { purge, force }
@@ -221,13 +221,13 @@ impl Target {
         matches!(self, Self::Present { definition: Definition::Render(_), .. })
     }
 
-    /// Whether it takes the user's files and definitions away.
+    /// Whether it removes the user's files and definitions.
     #[must_use]
     pub const fn purges(&self) -> bool {
         matches!(self, Self::Absent { purge: true, .. })
     }
 
-    /// Whether it stops what runs, which has to be possible also while the user's files cannot be reached.
+    /// Whether it stops what runs. That must be possible even while the user's files cannot be reached.
     #[must_use]
     pub const fn needs_no_files(&self) -> bool {
         match self {
@@ -237,7 +237,7 @@ impl Target {
         }
     }
 
-    /// Whether it makes a service where there is none; not when what it asks for is refused to a new user.
+    /// Whether it creates a service where there is none; not when its spec is refused for a new user.
     #[must_use]
     pub fn makes_new_user(&self) -> bool {
         match self {
@@ -248,7 +248,7 @@ impl Target {
         }
     }
 
-    /// Whether it may make a service.
+    /// Whether it may create a service.
     #[must_use]
     pub const fn may_create(&self) -> bool {
         matches!(self, Self::Present { if_missing: IfMissing::Create, .. })
@@ -260,7 +260,7 @@ impl Target {
         !matches!(self, Self::Present { desired: Desired::Unchanged, .. })
     }
 
-    /// The state that a container is in on its way there, whatever it was before.
+    /// The state that a container is in until it is reached, whatever the state was before.
     #[must_use]
     pub const fn on_the_way(&self) -> State {
         match self {

@@ -1,5 +1,5 @@
-//! What callers want of a user, as one piece of work: what a later request supersedes of earlier ones and what it adds, and how it
-//! is written down until it is done.
+//! The work that callers want done for a user, as one piece: which parts of earlier requests a later one replaces, what it
+//! adds, and how the work is written down until it is done.
 
 use std::fmt;
 
@@ -21,13 +21,13 @@ pub(super) struct Work {
     /// Who asked last, and for what.
     pub(super) caller: String,
     pub(super) operation: String,
-    /// When the first request of it was taken in.
+    /// When its first request arrived.
     pub(super) since: Timestamp,
-    /// How far it is.
+    /// The phase that it has reached.
     pub(super) phase: Phase,
     delete: Option<Deletion>,
-    /// What the last request asks for, where that can be done at once: without the base that what is pending needs. Not written
-    /// down, because what is pending has it in it.
+    /// The target of the last request, where it can be reached at once, without the base that the pending work needs. Not
+    /// written down, because the pending work includes it.
     at_once: Option<Target>,
     present: Option<Target>,
     changes: Vec<Change>,
@@ -43,7 +43,7 @@ struct Deletion {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 enum ChangeNote {
-    /// `key` says which of those that are kept apart.
+    /// `key` tells apart several that were sent.
     Send {
         key: String,
         force: bool,
@@ -56,11 +56,11 @@ enum ChangeNote {
 #[derive(Clone)]
 struct Change {
     note: ChangeNote,
-    /// `None` also where nobody has read it.
+    /// `None` also where the sign-in was not read.
     auth: Option<Box<ChatGptAuth>>,
 }
 
-/// As it is written down.
+/// Work as it is written down.
 #[derive(Serialize, Deserialize)]
 pub(super) struct WorkNote {
     caller: String,
@@ -75,7 +75,7 @@ pub(super) struct WorkNote {
     changes: Vec<ChangeNote>,
 }
 
-/// Why work ended that only another request can mend, as it is written down.
+/// Why work ended that only another request can fix, as it is written down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct EndNote {
     pub(super) operation: String,
@@ -85,7 +85,7 @@ pub(super) struct EndNote {
     pub(super) detail: String,
 }
 
-/// Variables are in plain sight in AWS, and not in a log.
+/// Leaves out variables: AWS shows them, but logs must not.
 impl fmt::Debug for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { operation, since, phase, .. } = self;
@@ -98,7 +98,7 @@ impl fmt::Debug for Work {
 }
 
 impl Work {
-    /// What one request asks for.
+    /// The work of one request.
     pub(super) fn new(Intent { verb, user: _, target, sign_in, caller }: Intent) -> Self {
         let (delete, present) = match target {
             Target::Absent { purge, force } => (Some(Deletion { purge, force }), None),
@@ -127,7 +127,7 @@ impl Work {
         self.changes.iter().filter_map(Change::to_make).collect()
     }
 
-    /// Whether it takes the user's files away.
+    /// Whether it deletes the user's files.
     pub(super) fn purges(&self) -> bool {
         self.delete.as_ref().is_some_and(|delete| delete.purge)
     }
@@ -141,38 +141,38 @@ impl Work {
         self.delete.is_some_and(|delete| delete.force)
     }
 
-    /// As [`Target::needs_no_files`].
+    /// Whether no target needs files, see [`Target::needs_no_files`].
     pub(super) fn needs_no_files(&self) -> bool {
         self.targets().iter().all(Target::needs_no_files)
     }
 
-    /// The delete is done.
+    /// Notes that the delete is done.
     pub(super) fn deleted(&mut self) {
         self.delete = None;
     }
 
-    /// Whether that is what can be done at once, and more is to be done after it.
+    /// Whether `target` can be reached at once, with more to do after it.
     pub(super) fn is_at_once(&self, target: &Target) -> bool {
         self.at_once.as_ref() == Some(target)
     }
 
-    /// The sign-in is staged.
+    /// Notes that the sign-in is staged.
     pub(super) fn signed_in(&mut self) {
         self.changes.clear();
     }
 
-    /// The restart that was asked for has been made.
+    /// Notes that the requested restart has been made.
     pub(super) fn restarted(&mut self) {
         if let Some(Target::Present { restart, .. }) = &mut self.present {
             *restart = false;
         }
     }
 
-    /// This work and then `later`, as one. A delete makes what is before it needless, and no delete takes a purge back. What comes
-    /// after a delete is done after it. Of two changes the later one wins where they contradict each other.
+    /// Merges `later` into this work. A delete makes earlier work needless, and no delete takes a purge back. What follows a
+    /// delete is done after it. Of two changes the later one wins where they contradict each other.
     ///
     /// # Errors
-    /// When `later` cannot be done after this. Nothing is lost of this then.
+    /// `later` cannot be done after this work. Nothing of this work is lost then.
     pub(super) fn then(self, later: Self) -> Result<Self, Refusal> {
         let Self { caller, operation, delete, present, changes, .. } = later;
         let since = self.since;
@@ -203,7 +203,7 @@ impl Work {
                 for change in changes {
                     add(&mut all, change);
                 }
-                // A stop must not have to wait for a base that is mended some day.
+                // A stop must not wait until somebody repairs the base.
                 let is_kept = !present.needs_base() && before.needs_base() && self.delete.is_none();
                 let at_once = is_kept.then(|| present.clone());
                 Ok(Self { at_once, ..merged(self.delete, Some(before.then(present)?), all) })
@@ -211,7 +211,7 @@ impl Work {
         }
     }
 
-    /// Whether what is written down says all that `later` asks for, so that it is accepted already.
+    /// Whether the note already says all that `later` asks for, so that `later` is accepted already.
     pub(super) fn includes(note: WorkNote, later: &Self) -> bool {
         let noted = Self::of_note(note, |_| None);
         let before = noted.to_note();
@@ -232,7 +232,7 @@ impl Work {
         }
     }
 
-    /// For the ledger.
+    /// This work as the ledger keeps it.
     pub(super) fn to_pending(&self) -> Pending {
         let intent = serde_json::to_value(self.to_note()).unwrap_or_default();
         let sent: Vec<&ChatGptAuth> = self.changes.iter().filter_map(|change| change.auth.as_deref()).collect();
@@ -244,7 +244,7 @@ impl Work {
         Pending { intent, sign_in }
     }
 
-    /// From the ledger; `None` where a later version wrote something that this one does not know.
+    /// Reads work from the ledger; `None` where a later version wrote something that this version does not know.
     pub(super) fn of_pending(Pending { intent, sign_in }: &Pending) -> Option<Self> {
         let note: WorkNote = serde_json::from_value(intent.clone()).ok()?;
         let bytes = sign_in.as_ref().map(|secret| secret.expose_secret()).unwrap_or_default();
@@ -301,7 +301,7 @@ impl Change {
     fn to_make(&self) -> Option<SignInChange> {
         Some(match (&self.note, &self.auth) {
             (ChangeNote::Send { force, .. }, Some(auth)) => SignInChange::Send { auth: auth.clone(), force: *force },
-            // Nobody has read it, who only compares.
+            // The sign-in was not read: notes are only compared.
             (ChangeNote::Send { .. }, None) => return None,
             (ChangeNote::Remove, _) => SignInChange::Remove,
             (ChangeNote::Repair, _) => SignInChange::Repair,
@@ -310,12 +310,13 @@ impl Change {
     }
 }
 
-/// Tells sign-ins apart, and no token from it.
+/// A key that tells sign-ins apart and reveals no token.
 fn key_of(auth: &ChatGptAuth) -> String {
     sha256_hex12(auth.to_file_bytes().expose_secret())
 }
 
-/// Each once: what is sent again counts where it came last, and who is signed out needs no sign-in of before.
+/// Adds a change so that each is there once. One that is sent again counts where it came last, and a sign-out drops earlier
+/// sign-ins.
 fn add(all: &mut Vec<Change>, change: Change) {
     if change.note == ChangeNote::Remove {
         all.retain(|other| !matches!(other.note, ChangeNote::Send { .. } | ChangeNote::Remove));
@@ -328,14 +329,14 @@ fn add(all: &mut Vec<Change>, change: Change) {
     all.push(change);
 }
 
-/// Whether a sign-in of before has no use any more.
+/// Whether it makes earlier sign-ins useless.
 fn changes_provider(present: &Target) -> bool {
     matches!(present, Target::Present { definition: Definition::Render(SpecPatch { provider: Some(kind), .. }), .. }
         if *kind != Provider::Chatgpt)
 }
 
 impl Target {
-    /// This and then `later`, both of a user who is to have a container.
+    /// Merges `later` into this target; both are of a user who is to have a container.
     fn then(self, later: Self) -> Result<Self, Refusal> {
         let (
             Self::Present { if_missing, definition, desired, restart, rollout_order, base },
@@ -365,7 +366,7 @@ impl Target {
             Desired::Running | Desired::Stopped => later_desired,
         };
         let rollout_order = match (rollout_order, later_order) {
-            // Whoever asked for never two tasks relies on it.
+            // A caller who asked for never two tasks relies on it.
             (Some(RolloutOrder::Strict), _) | (_, Some(RolloutOrder::Strict)) => Some(RolloutOrder::Strict),
             (before, later) => later.or(before),
         };

@@ -1,4 +1,4 @@
-//! The user's lock in the course of a converge, or the lack of it.
+//! The user's lock during a converge, or the lack of it.
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -14,15 +14,15 @@ use crate::reconcile::error::ConvergeError;
 use crate::reconcile::plan::{NotRemoved, Observed};
 use crate::reconcile::target::Target;
 
-/// Deregistered revisions that are remembered of a user: a record has room for some three hundred ARNs.
+/// How many deregistered revisions of a user are remembered: a record has room for about three hundred ARNs.
 const MOST_DEREGISTERED: usize = 150;
 
-/// What a converge works under.
+/// The lock under which a converge works.
 #[derive(Debug)]
 pub(in crate::reconcile) enum Lock {
     /// The user's lock.
     Held(Box<dyn Hold>),
-    /// None: it could not be taken, and what is wanted needs no files.
+    /// None: it could not be taken, and the target needs no files.
     Without {
         /// Why.
         error: String,
@@ -30,7 +30,7 @@ pub(in crate::reconcile) enum Lock {
 }
 
 impl Lock {
-    /// Whether nothing is remembered of a container of the user's.
+    /// Whether no container of the user is remembered.
     pub(super) fn is_new(&self) -> bool {
         match self {
             Self::Held(held) => held.is_new() || held.record().is_of_deleted(),
@@ -38,7 +38,7 @@ impl Lock {
         }
     }
 
-    /// Why there is none.
+    /// Why there is no lock.
     pub(super) fn missing(&self) -> Option<String> {
         match self {
             Self::Held(_) => None,
@@ -54,7 +54,7 @@ impl Lock {
         }
     }
 
-    /// Makes sure that it is still held.
+    /// Checks that the lock is still held.
     pub(super) async fn verify(&self) -> Result<(), ConvergeError> {
         match self {
             Self::Held(held) => Ok(held.verify().await?),
@@ -62,7 +62,7 @@ impl Lock {
         }
     }
 
-    /// What changes of files are made under.
+    /// The fence that guards changes of files.
     pub(super) fn fence(&self) -> Option<Arc<dyn Fence>> {
         match self {
             Self::Held(held) => Some(held.fence()),
@@ -70,7 +70,7 @@ impl Lock {
         }
     }
 
-    /// Whether a call that changes something may be sent to AWS at the moment that it is asked.
+    /// Whether a call that changes something may be sent to AWS now. It is asked before each such call.
     pub(super) fn may_send(&self) -> MaySend {
         match self.fence() {
             Some(fence) => Arc::new(move || fence.is_recent()),
@@ -78,7 +78,7 @@ impl Lock {
         }
     }
 
-    /// Completes when it is lost.
+    /// Completes when the lock is lost.
     pub(super) fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         match self {
             Self::Held(held) => held.lost(),
@@ -86,19 +86,19 @@ impl Lock {
         }
     }
 
-    /// The revisions that are remembered of the user. What is no revision of our user family is nothing to act on.
+    /// The user's remembered revisions. Those that are no revision of our user family are ignored.
     pub(super) fn revisions(&self, at: &Coordinates, user: &UserId) -> BTreeSet<String> {
         let Self::Held(held) = self else { return BTreeSet::new() };
         let ours = format!("/{}", user_family(at.base_family.as_str()));
         let is_ours = |arn: &&String| revision(arn).is_some_and(|(family, _)| family.ends_with(&ours));
         let (known, unknown): (Vec<&String>, Vec<&String>) = held.record().revisions.iter().partition(is_ours);
         if !unknown.is_empty() {
-            tracing::warn!(user_id = %user, ?unknown, "remembered for the user, but no revision of the user family; ignored");
+            tracing::warn!(user_id = %user, ?unknown, "remembered revisions are not of the user family; ignored");
         }
         known.into_iter().cloned().collect()
     }
 
-    /// How many tasks there are to be after a replacement that was interrupted.
+    /// The desired count after a replacement that was interrupted.
     pub(super) fn resume(&self) -> Option<u32> {
         match self {
             Self::Held(held) => held.record().resume,
@@ -122,7 +122,7 @@ impl Lock {
         }
     }
 
-    /// The deregistered revisions that are remembered of the user.
+    /// The user's remembered deregistered revisions.
     pub(super) fn deregistered(&self) -> BTreeSet<String> {
         match self {
             Self::Held(held) => held.record().deregistered.clone(),
@@ -137,7 +137,7 @@ impl Lock {
         }
     }
 
-    /// What is remembered that ECS last accepted for the user.
+    /// What ECS last accepted for the user, as far as it is remembered.
     pub(super) fn accepted(&self) -> Option<Accepted> {
         match self {
             Self::Held(held) => held.record().accepted.clone(),
@@ -145,14 +145,15 @@ impl Lock {
         }
     }
 
-    /// The access point that is remembered of the user, if it is one of that file system.
+    /// The user's remembered access point, if it is on that file system.
     pub(super) fn access_point(&self, file_system_id: &str) -> Option<String> {
         let Self::Held(held) = self else { return None };
         let remembered = held.record().access_point.as_ref();
         remembered.filter(|point| point.file_system_id == file_system_id).map(|point| point.id.clone())
     }
 
-    /// Writes down what is known of the user, when that has changed. `registering`: when a registration was begun whose end is not known.
+    /// Writes down what is known of the user, if it has changed. `registering`: when a registration began whose result is
+    /// not known.
     pub(super) async fn remember(
         &mut self,
         at: &Coordinates,
@@ -178,7 +179,8 @@ impl Lock {
         }
     }
 
-    /// Writes down that nothing is registered after all. With the error comes since when the file says otherwise.
+    /// Clears the note that a registration began, which a new user's record starts with. The error comes with the time that the
+    /// note still says.
     pub(super) async fn registers_nothing(&mut self) -> Result<(), (i64, LedgerError)> {
         let Self::Held(held) = self else { return Ok(()) };
         let mut record = held.record().clone();
@@ -188,7 +190,7 @@ impl Lock {
         }
     }
 
-    /// What a delete cannot remove without it.
+    /// What a delete cannot remove without the lock.
     pub(super) fn not_removed(&self, target: &Target) -> Vec<NotRemoved> {
         match (self, target) {
             (Self::Without { error }, Target::Absent { purge, .. }) => NotRemoved::without_lock(*purge, error),

@@ -1,4 +1,4 @@
-//! The user's files in the course of a converge: in place before a task can start, and once for each release.
+//! The user's files during a converge: in place before a task can start, and staged once for each release.
 
 use jiff::Timestamp;
 use openclaw::openclaw_json::{Entries, Surroundings};
@@ -16,15 +16,15 @@ use crate::reconcile::{SignInChange, StagedSignIn};
 use crate::staging::{StagingResult, ToStage};
 
 impl Run<'_> {
-    /// Puts the sign-in where the service, as it is, looks for it. Not on a stop: a file system that does not answer is
-    /// no reason to let a container run.
+    /// Puts the sign-in where the present service looks for it. Not on a stop: a file system that does not answer is no
+    /// reason to keep a container running.
     pub(super) async fn place_for_current(&mut self) -> Result<(), ConvergeError> {
         let stops = matches!(self.target, Target::Present { desired: Desired::Stopped, .. } | Target::Absent { .. });
         if stops { Ok(()) } else { self.place_for(None).await }
     }
 
-    /// Puts the sign-in where that revision will look for it, or takes it away where the provider is another one; once
-    /// for each release and provider that this converge comes to.
+    /// Puts the sign-in where that revision will look for it, or removes it where the provider is another one. It does so
+    /// once for each release and provider that this converge meets.
     pub(super) async fn place_for(&mut self, task_definition: Option<&str>) -> Result<(), ConvergeError> {
         let Observed { current, done, .. } = &self.observed;
         let registered = done.registered.as_ref().filter(|revision| Some(revision.arn.as_str()) == task_definition);
@@ -34,7 +34,7 @@ impl Run<'_> {
             return Ok(());
         }
         let (mut done, mut moved_aside) = (None::<StagingResult>, Vec::new());
-        // Without any change it is put where the release looks for it all the same.
+        // Even without a change, the sign-in is put where the release looks for it.
         let none = [SignInChange::None];
         let changes = if self.changes.is_empty() { &none[..] } else { &self.changes };
         for change in changes {
@@ -46,7 +46,7 @@ impl Run<'_> {
             done = Some(result);
         }
         let Some(mut result) = done else { return Ok(()) };
-        // Placed for one release and then for another, it was written all the same.
+        // Placed for one release and then for another, the sign-in was written all the same.
         if let Some(StagedSignIn { result: earlier, moved_aside: before, .. }) = self.staged.take() {
             result.staged = earlier.staged;
             result.needs_start |= earlier.needs_start;
@@ -57,7 +57,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The sign-in is where it belongs, so that no copy of it is kept anywhere else.
+    /// Drops the pending copy of the sign-in, which is now where it belongs.
     async fn cross_off_changes(&self) {
         if !self.changes.is_empty() {
             self.accepting.advance(Work::signed_in).await;
@@ -98,9 +98,9 @@ impl Run<'_> {
         Ok(result)
     }
 
-    /// Registers a revision for a user of whom nothing runs, and stages their files beside that: in place before anything can
-    /// start, and one round trip of the file system after the other no longer in front of AWS's. Only for who has no
-    /// directory yet. A request that is refused leaves nothing, and what another revision would need is not touched.
+    /// Registers a revision for a user of whom nothing runs, and stages their files at the same time. The files are in place
+    /// before anything can start, and the round trips of the file system no longer delay the AWS call. Only for a user who
+    /// has no directory yet. A refused request leaves nothing, and what another revision would need is not touched.
     pub(super) async fn register_and_stage(&mut self, rendered: Rendered) -> Result<Taken, ConvergeError> {
         let staging = self.staging();
         let Self { reconciler, at, user, changes, observed, staged: of_user, .. } = self;
@@ -117,7 +117,7 @@ impl Run<'_> {
                 self.cross_off_changes().await;
                 Ok(taken)
             }
-            // What was registered is remembered, and deregistered because nothing can run it.
+            // The registered revision is remembered, and is deregistered because nothing can run it.
             (Ok(_), Err(error)) => Err(error.into()),
             (Err(error), staged) => {
                 if let Ok(Some(_)) = staged
@@ -130,19 +130,19 @@ impl Run<'_> {
         }
     }
 
-    /// Whether the user's files can be staged before it is known that their revision is registered.
+    /// Whether the user's files can be staged before the registration has succeeded.
     pub(super) fn can_stage_beside(&self) -> bool {
         let runs = self.observed.service.as_ref().is_some_and(|service| service.status != ServiceStatus::Inactive);
         !runs && matches!(self.changes[..], [] | [SignInChange::None | SignInChange::Send { .. }])
     }
 
-    /// Whether what was staged waits for a task to start, and none is about to.
+    /// Whether what was staged needs a task to start, and none is about to.
     pub(super) fn needs_start(&self) -> bool {
         let Some(StagedSignIn { result, .. }) = &self.staged else { return false };
         let Some(service) = self.observed.service.as_ref().filter(|service| service.desired > 0) else { return false };
         let waits_since = result.pending_since.map(Timestamp::as_second);
         let deployed = service.primary().and_then(|primary| primary.created_at_seconds);
-        // Handed over by a converge that did not come to restart the container.
+        // An earlier converge handed it over and did not get as far as restarting the container.
         let is_left_over = waits_since.zip(deployed).is_some_and(|(since, deployed)| deployed < since);
         (result.needs_start || is_left_over) && !self.observed.done.restarted
     }
@@ -163,7 +163,7 @@ impl Run<'_> {
     }
 }
 
-/// What becomes of the sign-in, by how the user signs in.
+/// What is staged, depending on how the user signs in.
 fn to_stage(sign_in: &SignInChange, kind: Provider) -> Result<ToStage<'_>, ConvergeError> {
     Ok(match (kind, sign_in) {
         (
@@ -180,7 +180,7 @@ fn to_stage(sign_in: &SignInChange, kind: Provider) -> Result<ToStage<'_>, Conve
     })
 }
 
-/// What `openclaw.json` is to say.
+/// The entries that `openclaw.json` needs.
 fn entries(release: &Release, kind: Provider) -> impl Fn(&CredentialPlan) -> Entries + Send + Sync + 'static {
     let release = release.clone();
     move |plan| {

@@ -1,5 +1,5 @@
-//! Revisions that a process registered which was killed before it could write that down. The user's next converge takes them up: it
-//! would register another one, for the same change.
+//! Revisions that a process registered without writing them down, because it was killed. The user's next converge uses them;
+//! otherwise it would register another one for the same change.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -17,29 +17,29 @@ use crate::reconcile::Reconciler;
 use crate::reconcile::error::ConvergeError;
 use crate::reconcile::gc::owner;
 
-/// How much earlier than it was begun a registration may seem to AWS: more than clocks differ.
+/// How much earlier than its recorded beginning AWS may date a registration: more than clocks differ.
 const CLOCKS_DIFFER_SECONDS: i64 = 60;
-/// Revisions that are described at a time, the newest first.
+/// How many revisions are described at a time, the newest first.
 const AT_A_TIME: usize = 10;
 
-/// What this process knows of registrations whose end is not written down.
+/// What this process knows of registrations whose result is not written down.
 #[derive(Debug, Default)]
 pub(in crate::reconcile) struct Unwritten {
-    /// What the newest revisions of the family say of themselves, by ARN: no more than are on one page. After a kill, many users may
-    /// look at them.
+    /// What the newest revisions of the family say of themselves, by ARN: one page at most. They are kept because many users may
+    /// look at them after a kill.
     newest: Mutex<HashMap<String, Says>>,
-    /// Registrations that were announced here and never begun, where the file system did not take that in: by user, when they were
-    /// announced.
+    /// Users for whom this process noted a registration that never began, and could not clear the note. The value is the noted
+    /// time.
     never_begun: std::sync::Mutex<HashMap<UserId, i64>>,
 }
 
 impl Unwritten {
-    /// Notes that what was announced at that time was never begun.
+    /// Remembers that the registration noted at `since` never began.
     pub(super) fn never_begun(&self, user: &UserId, since: i64) {
         self.never_begun.lock().unwrap_or_else(PoisonError::into_inner).insert(user.clone(), since);
     }
 
-    /// Whether what was announced at that time may have been begun. Asked once: whoever asks announces the next.
+    /// Whether the registration noted at `since` may have begun. Forgets the user: the caller writes the next note.
     fn may_have_begun(&self, user: &UserId, since: i64) -> bool {
         self.never_begun.lock().unwrap_or_else(PoisonError::into_inner).remove(user) != Some(since)
     }
@@ -64,9 +64,9 @@ impl Says {
 }
 
 impl Reconciler {
-    /// ARNs of revisions of the user that were registered since about `since`, in milliseconds of the Unix epoch. Among the newest of
-    /// the family alone, which all users share: whoever looks later than a hundred registrations leaves it to the sweep of revisions
-    /// that nobody remembers.
+    /// ARNs of the user's revisions that were registered since about `since`, in milliseconds of the Unix epoch. It looks
+    /// only at the newest revisions of the family, which all users share. After a hundred further registrations, the sweep
+    /// of revisions that nobody remembers has to find them.
     pub(super) async fn unwritten_revisions(
         &self,
         at: &Coordinates,
@@ -77,7 +77,7 @@ impl Reconciler {
         if !self.unwritten.may_have_begun(user, since) {
             return Ok(Vec::new());
         }
-        // A registration of a moment ago may not show. However this clock is set, it is not waited for longer.
+        // A registration of a moment ago may not show. Wherever this clock is set, the wait is never longer than this.
         let passed = Timestamp::now().as_millisecond().saturating_sub(since);
         let passed = Duration::from_millis(u64::try_from(passed).unwrap_or_default());
         tokio::select! {
@@ -106,7 +106,7 @@ impl Reconciler {
                 break;
             }
         }
-        tracing::info!(user_id = %user, revisions = ?unwritten, "a registration may not have been written down; these were found");
+        tracing::info!(user_id = %user, revisions = ?unwritten, "a registration may not have been written down; looked for its revisions");
         Ok(unwritten)
     }
 }

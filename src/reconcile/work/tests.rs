@@ -1,4 +1,4 @@
-//! What a later request makes of earlier ones, and that nothing is lost on the way to the ledger and back.
+//! How a later request changes earlier ones, and that nothing is lost on the way to the ledger and back.
 
 use serde_json::json;
 
@@ -34,7 +34,7 @@ fn plain(target: Target) -> Work {
     work(target, SignInChange::None)
 }
 
-/// What a target comes to, in a word.
+/// The kind of a target, in a word.
 fn short(target: &Target) -> &'static str {
     match target {
         Target::Absent { .. } => "delete",
@@ -46,7 +46,7 @@ fn short(target: &Target) -> &'static str {
     }
 }
 
-/// Names of what is to be done, in order.
+/// The kinds of targets and of sign-in changes, in order.
 fn told(work: &Work) -> (Vec<&'static str>, Vec<String>) {
     let change = |change: &SignInChange| match change {
         SignInChange::Send { auth, .. } => auth.fingerprint().to_owned(),
@@ -64,7 +64,7 @@ fn fingerprint(refresh_token: &str) -> String {
 }
 
 #[test]
-fn a_delete_makes_what_is_before_it_needless_and_takes_no_purge_back() {
+fn a_delete_replaces_earlier_work_but_never_takes_a_purge_back() {
     let both = provision("one").then(delete(false)).unwrap();
     assert_eq!(told(&both), (vec!["delete"], vec![]));
     let purged = delete(true).then(delete(false)).unwrap();
@@ -74,7 +74,7 @@ fn a_delete_makes_what_is_before_it_needless_and_takes_no_purge_back() {
 }
 
 #[test]
-fn what_comes_after_a_delete_is_done_after_it_if_it_makes_a_user_and_refused_otherwise() {
+fn a_request_after_a_delete_is_done_if_it_creates_the_user_and_refused_otherwise() {
     let both = delete(true).then(provision("one")).unwrap();
     assert_eq!(told(&both), (vec!["delete", "provision"], vec![fingerprint("one")]));
     assert_eq!(delete(false).then(plain(Target::stop())).unwrap_err(), Refusal::NotFound);
@@ -85,7 +85,7 @@ fn what_comes_after_a_delete_is_done_after_it_if_it_makes_a_user_and_refused_oth
 }
 
 #[test]
-fn of_two_changes_the_later_one_wins_where_they_contradict_and_both_count_where_they_do_not() {
+fn the_later_of_two_contradicting_changes_wins_and_other_changes_are_both_made() {
     let resize = |cpu| plain(Target::resize(size(cpu)));
     let image = crate::domain::ImageRef::parse("ghcr.io/openclaw/openclaw:2026.4.25", "image").unwrap();
     let pinned =
@@ -103,9 +103,9 @@ fn of_two_changes_the_later_one_wins_where_they_contradict_and_both_count_where_
     assert_eq!(desired, Desired::Running);
 }
 
-/// Stopping what runs needs no base, so that it does not wait for one that is mended some day.
+/// Stopping what runs needs no base, so it does not wait until somebody repairs one.
 #[test]
-fn what_needs_no_base_is_done_at_once_and_stays_in_what_is_done_later() {
+fn a_change_that_needs_no_base_is_made_at_once_and_stays_in_the_pending_work() {
     let both = plain(Target::resize(size(1024))).then(plain(Target::stop())).unwrap();
     let targets = both.targets();
     assert_eq!((targets.len(), &targets[0]), (2, &Target::stop()));
@@ -120,7 +120,7 @@ fn what_needs_no_base_is_done_at_once_and_stays_in_what_is_done_later() {
 }
 
 #[test]
-fn sign_ins_are_made_in_order_each_once_and_none_outlives_a_sign_out_or_another_provider() {
+fn sign_ins_are_staged_once_in_order_and_dropped_by_a_sign_out_or_a_new_provider() {
     let put = |refresh_token: &str| work(Target::unchanged(), auth(refresh_token));
     let two = provision("one").then(put("two")).unwrap();
     assert_eq!(told(&two).1, [fingerprint("one"), fingerprint("two")]);
@@ -137,7 +137,7 @@ fn sign_ins_are_made_in_order_each_once_and_none_outlives_a_sign_out_or_another_
 }
 
 #[test]
-fn all_of_it_survives_the_ledger_and_what_is_written_without_secrets_has_none() {
+fn work_survives_the_ledger_and_its_note_contains_no_secret() {
     let variables = Variables::parse([("GREETING".to_owned(), "hello".to_owned())].into()).unwrap();
     let patch = SpecPatch { has_auth: true, image: Some(None), variables: Some(variables), ..SpecPatch::default() };
     let all = delete(true)
@@ -150,7 +150,7 @@ fn all_of_it_survives_the_ledger_and_what_is_written_without_secrets_has_none() 
     assert!(!text.contains("secret") && !format!("{all:?}{pending:?}").contains("hello"), "{text}");
     let read = Work::of_pending(&pending).unwrap();
     assert_eq!((read.targets(), told(&read)), (all.targets(), told(&all)));
-    // The freshness of what was sent is judged by what was sent.
+    // What was sent without `last_refresh` is read back without it: freshness is judged by it.
     let [SignInChange::Send { auth, .. }, _] = &read.sign_in_changes()[..] else { panic!("{read:?}") };
     assert_eq!(auth.sign_in().last_refresh, None);
 
@@ -164,7 +164,7 @@ fn all_of_it_survives_the_ledger_and_what_is_written_without_secrets_has_none() 
 }
 
 #[test]
-fn a_request_that_was_accepted_already_is_known_by_what_is_written_of_it() {
+fn a_request_that_was_accepted_already_is_recognized_by_the_note() {
     let note = |work: &Work| WorkNote::read(&work.to_pending().intent).unwrap();
     let both = delete(true).then(provision("one")).unwrap();
     assert!(Work::includes(note(&delete(true)), &delete(false)));
