@@ -1,4 +1,4 @@
-//! Who follows a rollout: all of this process share one reading a second.
+//! Followers of a rollout: all of them in this process share one reading a second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use super::{RolloutError, Rollouts};
 
 /// Followers in this process at a time; each holds a connection.
 const MOST_FOLLOWERS: usize = 100;
-/// For how long a reading is told again.
+/// For how long a reading is used again.
 const COUNTS_FOR: Duration = Duration::from_millis(900);
 
 /// A rollout and its users, as they were read.
 pub type Glance = Arc<(Rollout, Journal)>;
 
-/// The last reading, and who may ask for it.
+/// The last reading, and the places of followers.
 #[derive(Debug)]
 pub(super) struct Following {
     places: Arc<Semaphore>,
@@ -30,17 +30,17 @@ impl Default for Following {
     }
 }
 
-/// A place among those who follow; dropping it frees the place.
+/// A follower's place; dropping it frees the place.
 #[derive(Debug)]
 pub struct Follower {
     _place: OwnedSemaphorePermit,
 }
 
 impl Rollouts {
-    /// Takes a place among those who follow a rollout through this process.
+    /// Takes a place among the followers of a rollout in this process.
     ///
     /// # Errors
-    /// When all are taken: how many there are.
+    /// All places are taken; the error is their number.
     pub fn follow(&self) -> Result<Follower, usize> {
         let place = Arc::clone(&self.0.following.places).try_acquire_owned();
         place.map(|place| Follower { _place: place }).map_err(|_| MOST_FOLLOWERS)
@@ -64,7 +64,7 @@ impl Rollouts {
         Ok(glance)
     }
 
-    /// Completes when this process goes down.
+    /// Completes when this process shuts down.
     pub async fn stopped(&self) {
         self.0.stopping.cancelled().await;
     }

@@ -1,5 +1,5 @@
-//! How long a rollout takes where nothing goes wrong: as long as AWS's rate limits, the soaks and the starts of tasks make it. Pure but
-//! for where the limits are.
+//! How long a rollout takes if nothing goes wrong. That depends on AWS's rate limits, the soaks and the starts of tasks.
+//! Pure, except that it reads the limits.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::aws::{Bucket, RateLimits};
 
 /// How long a Fargate task takes to become healthy, about (docs/limits.md).
 const START_SECONDS: f64 = 60.0;
-/// What a rollout leaves of each bucket for those who wait for an answer.
+/// The part of each bucket that a rollout leaves to callers who wait for an answer.
 const LEFT_FOR_OTHERS: f64 = 0.25;
 
-/// What a wave asks of AWS.
+/// The load of a wave on AWS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Load {
     pub(super) registrations: u32,
@@ -32,7 +32,7 @@ impl Load {
     }
 }
 
-/// A bucket, and when it was last looked at.
+/// A bucket, and when it was last read.
 struct Tokens {
     burst: f64,
     interval: f64,
@@ -47,7 +47,7 @@ impl Tokens {
         Self { burst, interval: interval.as_secs_f64(), level: burst, at: 0.0 }
     }
 
-    /// When that many are taken that are wanted from `now` on.
+    /// The time at which that many tokens are taken, if they are wanted from `now` on.
     fn take(&mut self, number: u32, now: f64) -> f64 {
         self.level = (self.level + (now - self.at) / self.interval).min(self.burst) - f64::from(number);
         self.at = now;
@@ -58,7 +58,7 @@ impl Tokens {
     }
 }
 
-/// Seconds that these waves take, one after the other.
+/// The seconds that these waves take, one after the other.
 pub(super) fn seconds(waves: &[Load], strategy: &Strategy, limits: &RateLimits) -> u64 {
     let mut registrations = Tokens::full(limits, Bucket::TaskDefinitionWrite);
     let mut updates = Tokens::full(limits, Bucket::ServiceWrite);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn few_take_as_long_as_their_soaks_and_starts_and_a_bucket_fills_meanwhile() {
+    fn few_take_as_long_as_their_soaks_and_starts_while_the_bucket_refills() {
         let limits = RateLimits::default();
         assert_eq!(seconds(&[load(1), load(10)], &strategy(10, 60), &limits), 2 * (60 + 60));
         assert_eq!(seconds(&[load(20)], &strategy(5, 0), &limits), 4 * 60);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{ImageRef, Size, UserId};
 
-/// What a user had before, for the way back.
+/// What a user had before, needed for the way back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Former {
     /// ARN of the revision.
@@ -22,33 +22,33 @@ pub struct Former {
     pub size: Option<Size>,
     /// Id of the PRIMARY deployment.
     pub deployment: Option<String>,
-    /// Whether the user had to sign in again already.
+    /// Whether the user already had to sign in again.
     pub reauth_required: bool,
     /// The value of the variable that is changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variable: Option<String>,
 }
 
-/// Something that happened to a user, in one line of the journal.
+/// One line of the journal: something that happened to a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "e", rename_all = "snake_case")]
 pub enum Event {
-    /// Is to be taken along in that wave.
+    /// Is to be moved in that wave.
     Selected {
         /// The wave; canaries are 0.
         wave: u32,
-        /// Whether their container was stopped then: it shows nothing of what comes.
+        /// Whether their container was stopped then: a stopped container proves nothing.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_stopped: bool,
     },
     /// Had this before. Written before anything is sent.
     From(Box<Former>),
-    /// ECS, or whoever finishes accepted work, has what it needs.
+    /// ECS has what it needs, or the work is accepted and will be finished.
     Sent {
         /// In milliseconds of the Unix epoch.
         at: i64,
     },
-    /// Is ready on what was asked for.
+    /// Is ready with the change.
     Ready {
         /// In milliseconds of the Unix epoch.
         at: i64,
@@ -57,11 +57,11 @@ pub enum Event {
     Unready,
     /// Has stayed ready for the soak, or is stopped and registered.
     Done,
-    /// Did not get there.
+    /// Failed.
     Failed {
         /// Why, as a code.
         code: String,
-        /// In words.
+        /// The reason in words.
         detail: String,
     },
     /// Is back on what they had.
@@ -71,14 +71,14 @@ pub enum Event {
         /// Why, as a code.
         why: String,
     },
-    /// Of no user: from here on everybody who was moved is taken back.
+    /// About no user: from here on everybody who was moved is taken back.
     Back,
 }
 
 /// A line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// Whom it is about.
+    /// The user that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub u: Option<UserId>,
     /// What happened.
@@ -86,12 +86,12 @@ pub struct Line {
     pub event: Event,
 }
 
-/// How far a user is.
+/// The stage of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stage {
-    /// Not begun with.
+    /// Not begun yet.
     Waiting,
-    /// Begun with; nothing is known to be sent.
+    /// Begun; nothing is known to have been sent.
     Begun,
     /// On the way.
     Sent {
@@ -102,16 +102,16 @@ pub enum Stage {
     Ready {
         /// When it was sent.
         sent_at: i64,
-        /// Since when it is ready.
+        /// Since when the user has been ready.
         since: i64,
     },
-    /// There.
+    /// Moved.
     Done,
-    /// Did not get there.
+    /// Failed.
     Failed {
         /// Why, as a code.
         code: String,
-        /// In words.
+        /// The reason in words.
         detail: String,
         /// Whether the user is back on what they had.
         is_back: bool,
@@ -143,15 +143,15 @@ impl Stage {
 pub struct Person {
     /// The wave.
     pub wave: u32,
-    /// Whether their container was stopped when they were selected, or looked at since.
+    /// Whether their container was stopped when they were selected or last looked at.
     pub is_stopped: bool,
-    /// What they had before, once it was begun with them.
+    /// What they had before; known once their move has begun.
     pub former: Option<Former>,
-    /// How far they are.
+    /// Their stage.
     pub stage: Stage,
     /// Whether anything was sent for them.
     pub was_sent: bool,
-    /// Whether their container was ready with it, for the soak. Who is left out or stopped proves nothing.
+    /// Whether their container was ready with the change, for the soak. Skipped and stopped users prove nothing.
     pub is_proof: bool,
 }
 
@@ -160,12 +160,12 @@ pub struct Person {
 pub struct Journal {
     /// By user id.
     pub people: BTreeMap<UserId, Person>,
-    /// Whether users are taken back.
+    /// Whether users are being taken back.
     pub is_back: bool,
 }
 
 impl Journal {
-    /// Reads a journal. What a killed writer left of a line is none, and so is what a later version wrote.
+    /// Reads a journal. Lines that a killed writer left incomplete are ignored, and so are those of a later version.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Self {
         let mut journal = Self::default();
@@ -223,7 +223,7 @@ impl Journal {
         };
     }
 
-    /// How it is told of a rollout that was given up: nobody looks any more at who was not through.
+    /// The journal of a rollout that was given up: users who were not finished count as skipped.
     #[must_use]
     pub fn given_up(mut self) -> Self {
         for person in self.people.values_mut() {
@@ -241,7 +241,7 @@ impl Journal {
         self.is_back = true;
         for person in self.people.values_mut() {
             let is_back = matches!(person.stage, Stage::Failed { is_back: true, .. });
-            // Who was begun with may have been moved by a process that was killed before it could write that down.
+            // A process that was killed may have moved a begun user without writing that down.
             let was_moved = person.former.is_some() && !is_back && !matches!(person.stage, Stage::Skipped { .. });
             person.stage = match was_moved {
                 true => Stage::Waiting,
@@ -251,7 +251,7 @@ impl Journal {
     }
 }
 
-/// The journal's lines, to be appended.
+/// Lines to append to the journal.
 #[must_use]
 pub fn lines(events: impl IntoIterator<Item = (UserId, Event)>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -263,7 +263,7 @@ pub fn lines(events: impl IntoIterator<Item = (UserId, Event)>) -> Vec<u8> {
 
 /// Adds a line.
 pub fn push(bytes: &mut Vec<u8>, line: &Line) {
-    // Strings and numbers: there is nothing in it that JSON cannot hold.
+    // It has only strings and numbers, which JSON can always hold.
     bytes.extend(serde_json::to_vec(line).unwrap_or_default());
     bytes.push(b'\n');
 }

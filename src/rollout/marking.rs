@@ -1,4 +1,4 @@
-//! What a rollout writes beside what is promoted: that it is under way, and at its end where it went.
+//! What a rollout writes into the promotion: that it is under way, and at its end its base.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::fleet::{ListRefused, Listed};
 use crate::reconcile::ConvergeError;
 
 impl Inner {
-    /// The base that new users get while it goes on: the promoted one, or where none is the one that most users are on.
+    /// The base that new users get while the rollout goes on: the promoted one, or else the one that most users have.
     pub(super) async fn promoted_before(&self, listed: &[Listed]) -> Result<String, RolloutError> {
         let promotion = self.ledger.promotion().await?;
         if let Some(Promotion { rollout: Some(rollout), .. }) = promotion {
@@ -30,7 +30,7 @@ impl Inner {
         Ok(base)
     }
 
-    /// Has new users get the base of before, and everybody keep theirs, for as long as a rollout to another base goes on.
+    /// While a rollout to another base goes on, new users get the former base, and everybody else keeps theirs.
     pub(super) async fn mark(&self, rollout: &Rollout) -> Result<(), RolloutError> {
         let (Change::Base(to), Some(before_it)) = (&rollout.change, &rollout.promoted_before) else { return Ok(()) };
         let goes_to = if rollout.is_back { before_it } else { to };
@@ -41,11 +41,11 @@ impl Inner {
                 return Ok(());
             }
             if rollout.is_back && before.is_none() {
-                // Since its end, somebody has had everybody follow the newest.
+                // Since the rollout ended, somebody has removed the promotion.
                 return Ok(());
             }
             let under_way = UnderWay { id: rollout.id.clone(), to: goes_to.clone() };
-            // What somebody has promoted since the end of the rollout that is taken back stays, also where it is the same.
+            // A base that somebody promoted after the end of this rollout stays, even if it is the same one.
             let revision = match &before {
                 Some(promotion) if !is_of_it(promotion) => promotion.revision.clone(),
                 Some(_) | None => before_it.clone(),
@@ -67,7 +67,8 @@ impl Inner {
         Err(ConvergeError::Contended.into())
     }
 
-    /// Promotes where the rollout went. It goes on until it is unmarked, so that nobody promotes anything in between.
+    /// Promotes the base of the rollout. The rollout stays marked until `unmark`, so that nobody promotes anything in
+    /// between.
     pub(super) async fn promote(&self, rollout: &Rollout, to: &str) -> Result<(), RolloutError> {
         let after = |before: &Promotion| {
             let is_promoted = before.at_end_of.as_ref() == Some(&rollout.id) && before.revision == to;
@@ -82,7 +83,7 @@ impl Inner {
         self.change_promotion_of(rollout, after).await
     }
 
-    /// Changes what is promoted for as long as the rollout is what goes on.
+    /// Changes the promotion, as long as it is marked with this rollout.
     async fn change_promotion_of(
         &self,
         rollout: &Rollout,
@@ -99,11 +100,11 @@ impl Inner {
         Err(ConvergeError::Contended.into())
     }
 
-    /// It is over, and nobody is under way any more. Where that cannot be written, the next one that starts says so.
+    /// Removes the mark of a rollout that is over. If that cannot be written, the runner or the next rollout does it.
     pub(super) async fn unmark(&self, rollout: &Rollout) {
         let over = |before: &Promotion| Some(Promotion { rollout: None, ..before.clone() });
         if let Err(error) = self.change_promotion_of(rollout, over).await {
-            tracing::warn!(error = %with_causes(&error), "that a rollout is over could not be written down");
+            tracing::warn!(error = %with_causes(&error), "the end of a rollout could not be written into the promotion");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Taking the fleet along: rollouts in waves, which stop by themselves.
+//! Rollouts: one change for many users, in waves, which pauses by itself.
 //!
-//! - [`words`]: what a rollout is, and its journal. What it is and whether it is to go on is one small file, written whole; its
-//!   users are an append-only journal beside it, in which what a user had is written before anything is sent for them.
+//! - [`words`]: a rollout and its journal. What it does and whether it goes on is one small file, written whole. Its users
+//!   are in an append-only journal beside it; what a user had is written there before anything is sent for them.
 //! - [`plan`] is pure and makes every choice; `runner` takes the steps. One replica has the runner, elected by a lock like a
-//!   user's; another one takes over where it is killed, and finds what is left to do in the journal and in ECS.
-//! - A user is taken along by the same converge as a redeploy, behind everybody who waits for an answer.
+//!   user's. If it is killed, another one takes over and finds in the journal and in ECS what is left to do.
+//! - A user is moved by the same converge as a redeploy, behind everybody who waits for an answer.
 
 mod following;
 mod forecast;
@@ -38,13 +38,13 @@ pub use preview::{Effect, Preview};
 pub use starting::{PlannedRollout, Wanted};
 use words::{Journal, PAUSED_BY, Rollout, RolloutState, Stage};
 
-/// How often a change is tried that another one came before.
+/// How often a change is tried again when another one was faster.
 const TRIES: u32 = 5;
 
 /// Why a rollout was not started, changed or shown.
 #[derive(Debug, Error)]
 pub enum RolloutError {
-    /// There is none of that id.
+    /// There is no rollout of that id.
     #[error("there is no rollout {id}")]
     NotFound {
         /// The id.
@@ -59,23 +59,23 @@ pub enum RolloutError {
         /// Its id.
         id: String,
     },
-    /// Another one is not over.
+    /// Another rollout is not over.
     #[error("the rollout {id} is not over; wait for its end, or abort it")]
     UnderWay {
         /// Its id.
         id: String,
     },
-    /// It is not in a state in which that can be done.
+    /// Its state does not allow the action.
     #[error("the rollout {id} is {}, and {what}", state.name())]
     NotNow {
         /// Its id.
         id: String,
-        /// Where it is in its life.
+        /// Its state.
         state: RolloutState,
-        /// What does not go with that.
+        /// What its state does not allow.
         what: &'static str,
     },
-    /// What it would do is not what was planned any more.
+    /// What it would do has changed since it was planned.
     #[error("what it would do now is not what was planned: users, their definitions or the base have changed since")]
     PlanChanged,
     /// A field is wrong.
@@ -84,7 +84,7 @@ pub enum RolloutError {
     /// The fleet could not be listed.
     #[error(transparent)]
     List(#[from] ListRefused),
-    /// AWS or the files.
+    /// AWS or the files failed.
     #[error(transparent)]
     Converge(#[from] ConvergeError),
 }
@@ -95,12 +95,12 @@ impl From<LedgerError> for RolloutError {
     }
 }
 
-/// The rollouts that are kept.
+/// The rollouts on file.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
     /// Those that this version can read.
     pub understood: Vec<Rollout>,
-    /// Those that it cannot.
+    /// Those that it cannot read.
     pub not_understood: Vec<NotUnderstood>,
 }
 
@@ -109,7 +109,7 @@ pub struct Kept {
 pub struct NotUnderstood {
     /// Its id.
     pub id: String,
-    /// Whether it says that nothing of it goes on.
+    /// Whether its file says that it is over.
     pub is_over: bool,
 }
 
@@ -117,16 +117,16 @@ fn read(written: Value) -> Option<Rollout> {
     serde_json::from_value(written).ok()
 }
 
-/// What is asked of a rollout.
+/// What a caller can do with a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Begin with nobody more.
+    /// Begin with no more users.
     Pause,
-    /// Go on; failures of so far count no more.
+    /// Go on; earlier failures no longer count.
     Resume,
-    /// Give it up: whoever was moved stays where they are.
+    /// Give it up: moved users stay where they are.
     Abort,
-    /// Take whoever was moved back to what they had.
+    /// Take moved users back to what they had.
     Rollback,
 }
 
@@ -134,8 +134,8 @@ pub enum Action {
 #[derive(Debug, Clone)]
 pub struct Rollouts(Arc<Inner>);
 
-/// Milliseconds of the Unix epoch, as other replicas count them too; what passes is what passes here, so that a clock which is set
-/// moves no soak and no deadline.
+/// Milliseconds of the Unix epoch, comparable with those of other replicas. It advances with this process's steady clock, so
+/// that setting the system's clock changes no soak and no deadline.
 #[derive(Debug)]
 struct Clock {
     began: Instant,
@@ -180,12 +180,12 @@ impl Rollouts {
         }))
     }
 
-    /// Ends the runner of this process. What it has begun comes to its end with everything else that does.
+    /// Ends the runner of this process. The converges that it began end with all others.
     pub fn shut_down(&self) {
         self.0.stopping.cancel();
     }
 
-    /// All that are kept, the newest first, with figures also of what goes on.
+    /// All rollouts on file, the newest first; those that go on have figures too.
     ///
     /// # Errors
     /// When the files do not answer.
@@ -206,7 +206,7 @@ impl Rollouts {
         self.0.clock.now()
     }
 
-    /// One, with its users.
+    /// One rollout, with its users.
     ///
     /// # Errors
     /// When there is none, or the files do not answer.
@@ -217,10 +217,10 @@ impl Rollouts {
         Ok((rollout, if is_given_up { journal.given_up() } else { journal }))
     }
 
-    /// Does that with a rollout, because `by` asks for it.
+    /// Performs an action on a rollout, on behalf of `by`.
     ///
     /// # Errors
-    /// When it is in no state for it.
+    /// Its state does not allow the action.
     pub async fn act(&self, by: &Caller, id: &str, action: Action) -> Result<Rollout, RolloutError> {
         let journal = match action {
             Action::Resume | Action::Abort => self.get(id).await?.1,
@@ -257,7 +257,7 @@ impl Rollouts {
                     (after.accepted_failures, after.figures) = (0, None);
                 }
                 (Action::Pause | Action::Resume | Action::Abort, Done | RolledBack | Aborted) => {
-                    return not_now("nothing of it goes on any more");
+                    return not_now("it has ended already");
                 }
             }
             Ok(Some(after))
@@ -324,7 +324,7 @@ impl Inner {
         }
     }
 
-    /// Compares and sets, in the name of `by`. `None` of `change` leaves it.
+    /// Changes a rollout by compare and set, on behalf of `by`. If `change` returns `None`, nothing is written.
     async fn change(
         &self,
         id: &str,
@@ -335,7 +335,7 @@ impl Inner {
         self.rewrite(id, |rollout| Ok(change(rollout)?.map(stamped))).await
     }
 
-    /// As [`Self::change`], of what is no change of its state.
+    /// As [`Self::change`], for what does not change its state.
     async fn rewrite(
         &self,
         id: &str,
@@ -353,33 +353,33 @@ impl Inner {
         Err(ConvergeError::Contended.into())
     }
 
-    /// Who takes users along, for the audit.
+    /// The caller in the audit log for users who are moved.
     fn caller() -> Caller {
         Caller::new("rollout")
     }
 }
 
-/// Users of a rollout by how far they are.
+/// Users of a rollout, counted by stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
     /// All of them.
     pub all: usize,
-    /// Not begun with.
+    /// Not begun yet.
     pub waiting: usize,
-    /// Begun with, and not ready.
+    /// Begun, and not ready.
     pub on_the_way: usize,
     /// Ready, and soaking.
     pub soaking: usize,
-    /// There.
+    /// Moved.
     pub done: usize,
-    /// Did not get there.
+    /// Failed.
     pub failed: usize,
     /// Left out.
     pub skipped: usize,
 }
 
 impl Figures {
-    /// Of a journal.
+    /// Counts the users of a journal.
     #[must_use]
     pub fn of(journal: &Journal) -> Self {
         let mut figures = Self { all: journal.people.len(), ..Self::default() };
@@ -396,7 +396,7 @@ impl Figures {
         figures
     }
 
-    /// With their names in metrics.
+    /// The counts with their names in metrics.
     #[must_use]
     pub const fn named(&self) -> [(&'static str, usize); 6] {
         [
@@ -410,7 +410,7 @@ impl Figures {
     }
 }
 
-/// Somebody's name in a line for people.
+/// A few user names for a message.
 fn named(users: &[&UserId]) -> String {
     let first: Vec<&str> = users.iter().take(3).map(|user| user.as_str()).collect();
     let more = users.len().saturating_sub(first.len());

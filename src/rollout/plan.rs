@@ -1,5 +1,5 @@
-//! What a rollout does next: pure. It looks at what is written down and what was seen, and the runner takes the steps. So a
-//! crash, another replica or a resume needs no recovery of its own.
+//! The planner of a rollout: pure. It chooses the next steps from what is written down and what was seen; the runner takes
+//! them. So a crash, another replica or a resume needs no recovery of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,30 +8,30 @@ use openclaw::sha256_hex12;
 use super::words::{Event, Journal, PAUSED_BY, Person, Rollout, RolloutState, Share, Stage};
 use crate::domain::UserId;
 
-/// A user who is on the way, as ECS shows them now.
+/// A user on the way, as ECS shows them now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
-    /// There is no container any more.
+    /// The container is gone.
     Gone,
-    /// Stopped, and registered as asked for.
+    /// Stopped, and registered with the change.
     Stopped,
-    /// Ready on what was asked for.
+    /// Ready with the change.
     Ready {
         /// Whether they have to sign in again.
         reauth_required: bool,
     },
     /// On the way to it.
     NotYet {
-        /// In words.
+        /// The reason in words.
         message: String,
     },
-    /// On something else.
+    /// The service runs something else.
     Other,
     /// Given up by ECS.
     Failed {
         /// Why, as a code.
         code: String,
-        /// In words.
+        /// The reason in words.
         detail: String,
     },
 }
@@ -41,17 +41,17 @@ pub enum Seen {
 pub enum Step {
     /// Write down what was seen.
     Note(UserId, Event),
-    /// Take the user along, or back.
+    /// Move the user, or take them back.
     Move(UserId),
     /// Take a user who failed back to what they had.
     Return(UserId),
-    /// Begin with nobody more, for this reason; where it is paused already, that is the reason now.
+    /// Begin with no more users, for this reason. If the rollout is already paused, this becomes its reason.
     Pause(String),
-    /// Everybody is through.
+    /// Everybody is finished.
     Finish,
 }
 
-/// What it waits for.
+/// What the rollout waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitsFor {
     /// Nothing.
@@ -68,8 +68,8 @@ pub enum WaitsFor {
     Resume,
 }
 
-/// The next steps: first what was seen, then what follows from that. `busy` are users for whom a step is being taken, and `stuck` those
-/// for whom it was tried in vain for a while.
+/// The next steps: first notes of what was seen, then what follows from that. `busy` are users for whom a step is being
+/// taken; `stuck` are users for whom tries have failed for a while.
 #[must_use]
 pub fn next(
     rollout: &Rollout,
@@ -131,11 +131,11 @@ pub fn next(
     let mut room = room.min(room_for_proof(rollout, &after, busy, stuck));
     let of_wave = after.people.iter().filter(|(user, person)| person.wave == wave && !busy.contains(*user));
     let mut of_wave: Vec<(&UserId, &Person)> = of_wave.collect();
-    // Where a proof is still to come, those go first who can give it.
+    // While proof is missing, users who can give it go first.
     of_wave.sort_by_key(|(user, person)| (stuck.contains(*user), person.is_stopped));
     for (user, person) in of_wave {
         match person.stage {
-            // It has a place already.
+            // It already has a place.
             Stage::Begun => steps.push(Step::Move(user.clone())),
             Stage::Waiting if room > 0 && may_begin => {
                 room -= 1;
@@ -152,9 +152,9 @@ pub fn next(
     steps
 }
 
-/// How many may be begun with as long as fewer containers have been ready than there are canaries. A canary who has it already, is left
-/// out or is stopped shows nothing of it, and must not open the way to everybody: others take their place. Where nobody is left whose
-/// container runs, there is nothing to wait for.
+/// How many users may be begun while fewer containers have been ready than there are canaries. A canary that already has the
+/// change, is skipped or is stopped proves nothing and must not open the way for everybody: others take its place. If no
+/// user is left whose container runs, there is nothing to wait for.
 fn room_for_proof(rollout: &Rollout, journal: &Journal, busy: &BTreeSet<UserId>, stuck: &BTreeSet<UserId>) -> usize {
     use super::words::Canaries;
     let people = &journal.people;
@@ -178,7 +178,7 @@ fn room_for_proof(rollout: &Rollout, journal: &Journal, busy: &BTreeSet<UserId>,
     (canaries - proofs).saturating_sub(people.iter().filter(is_tried).count())
 }
 
-/// Whether it is a time to begin with users: whoever is taken back waits for no window.
+/// Whether users may be begun now. Taking users back waits for no window.
 fn may_begin(rollout: &Rollout, now: i64) -> bool {
     rollout.is_back || rollout.strategy.window.as_ref().is_none_or(|window| window.is_open(now))
 }
@@ -190,7 +190,7 @@ pub fn allowed_failures(rollout: &Rollout, users: usize) -> usize {
     rollout.strategy.max_failures.of(users).max(accepted)
 }
 
-/// Why it pauses. What somebody said who has paused it stands before that.
+/// The reason of the pause. If somebody paused the rollout, their reason comes first.
 fn too_many(rollout: &Rollout, journal: &Journal, failures: usize, allowed: usize) -> String {
     let mut by_code: BTreeMap<&str, usize> = BTreeMap::new();
     for person in journal.people.values() {
@@ -205,7 +205,7 @@ fn too_many(rollout: &Rollout, journal: &Journal, failures: usize, allowed: usiz
     format!("{before}{failures} failed, where {allowed} may ({})", codes.join(", "))
 }
 
-/// The wave that it is at: the first one in which somebody is not through.
+/// The current wave: the first one with a user who is not finished.
 #[must_use]
 pub fn current_wave(journal: &Journal) -> Option<u32> {
     journal.people.values().filter(|person| is_open(person)).map(|person| person.wave).min()
@@ -219,7 +219,7 @@ const fn is_open(person: &Person) -> bool {
     }
 }
 
-/// What follows for a user who is on the way from what was seen.
+/// The events that follow for a user on the way from what was seen.
 fn judge(rollout: &Rollout, person: &Person, seen: &Seen, now: i64) -> Vec<Event> {
     let (sent_at, ready_since) = match person.stage {
         Stage::Sent { at } => (at, None),
@@ -236,7 +236,7 @@ fn judge(rollout: &Rollout, person: &Person, seen: &Seen, now: i64) -> Vec<Event
         (Seen::Stopped, _) => vec![Event::Done],
         (Seen::Failed { code, detail }, _) => failed(code, detail),
         (Seen::Ready { reauth_required: true }, _) if !had_to_sign_in => {
-            failed("reauth_required", "the user has to sign in again, and had not before")
+            failed("reauth_required", "the user has to sign in again, and did not have to before")
         }
         (Seen::Ready { .. }, None) if rollout.strategy.soak_seconds == 0 => vec![Event::Ready { at: now }, Event::Done],
         (Seen::Ready { .. }, None) => vec![Event::Ready { at: now }],
@@ -247,13 +247,13 @@ fn judge(rollout: &Rollout, person: &Person, seen: &Seen, now: i64) -> Vec<Event
         // Somebody has asked for something else since.
         (Seen::Other, Some(_)) => vec![Event::Skipped { why: "changed".to_owned() }],
         (Seen::NotYet { message }, _) if is_late => failed("deadline_exceeded", message),
-        (Seen::Other, None) if is_late => failed("deadline_exceeded", "what was asked for was not deployed in time"),
+        (Seen::Other, None) if is_late => failed("deadline_exceeded", "the change was not deployed in time"),
         (Seen::NotYet { .. }, Some(_)) => vec![Event::Unready],
         (Seen::NotYet { .. } | Seen::Other, None) => Vec::new(),
     }
 }
 
-/// What it waits for, of people.
+/// What the rollout waits for, as reported to people.
 #[must_use]
 pub fn waits_for(rollout: &Rollout, journal: &Journal, now: i64) -> WaitsFor {
     let has = |is_it: fn(&Stage) -> bool| journal.people.values().any(|person| is_it(&person.stage));
@@ -271,8 +271,8 @@ pub fn waits_for(rollout: &Rollout, journal: &Journal, now: i64) -> WaitsFor {
     }
 }
 
-/// Who goes in which wave: the canaries, then each share of the others, then the rest. By user id, so that two plans are the
-/// same.
+/// The wave of each user: the canaries, then each share of the others, then the rest. Sorted by user id, so that the same
+/// input gives the same plan.
 #[must_use]
 pub fn waves(users: &BTreeSet<UserId>, canaries: &super::words::Canaries, shares: &[Share]) -> BTreeMap<UserId, u32> {
     use super::words::Canaries;
@@ -295,7 +295,7 @@ pub fn waves(users: &BTreeSet<UserId>, canaries: &super::words::Canaries, shares
     assigned
 }
 
-/// Whether a user is among so many of a hundred.
+/// Whether a user is in that percentage.
 #[must_use]
 pub fn is_in_percent(user: &UserId, percent: u8) -> bool {
     let hash = u64::from_str_radix(&sha256_hex12(user.as_str().as_bytes()), 16).unwrap_or_default();

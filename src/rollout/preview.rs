@@ -1,4 +1,4 @@
-//! What a rollout would do to each user, before anything is begun: the same choices and the same render as when it is carried out.
+//! Predicts what a rollout would do to each user, with the same choices and the same render as when it is carried out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::reconcile::Foreseen;
 pub struct Preview {
     /// What it would do to each user.
     pub users: BTreeMap<UserId, Effect>,
-    /// Revisions that it would register: none where the digest is the same.
+    /// Revisions that it would register; a user whose digest stays the same needs none.
     pub registrations: u32,
-    /// Services that it would update, counted by calls.
+    /// UpdateService calls that it would make.
     pub updates: u32,
-    /// Of all that it would do, and to whom: another plan has another one.
+    /// A digest of everything that it would do, and to which users: another plan has another digest.
     pub digest: String,
 }
 
@@ -39,7 +39,7 @@ pub enum Effect {
     Fails {
         /// Why, as a code.
         code: String,
-        /// In words.
+        /// The reason in words.
         detail: String,
     },
     /// Another task of the same revision.
@@ -48,13 +48,13 @@ pub enum Effect {
     Registers {
         /// Its digest.
         digest: String,
-        /// What changes in the definition, as a JSON Patch; one for all users with the same.
+        /// What changes in the definition, as a JSON Patch; users with the same patch share it.
         patch: Arc<Value>,
     },
 }
 
 impl Effect {
-    /// In one word, and what it depends on.
+    /// Its kind, and what it depends on.
     fn key(&self) -> String {
         match self {
             Self::LeftOut { why } => format!("left out: {why}"),
@@ -66,8 +66,8 @@ impl Effect {
 }
 
 impl Inner {
-    /// What the rollout would do, and how long that takes. Of 5,000 users it costs no call for each but of those whose revision is
-    /// not what this version would have rendered.
+    /// What the rollout would do, and how long it takes. For 5,000 users it makes a call only for those whose revision
+    /// differs from what this version would have rendered.
     pub(super) async fn preview(
         &self,
         rollout: &Rollout,
@@ -82,7 +82,7 @@ impl Inner {
         let mut loads: BTreeMap<u32, Load> = BTreeMap::new();
         for (user, wave) in waves {
             let load = loads.entry(*wave).or_default();
-            // Rendering thousands must not hold up whoever waits for an answer.
+            // Rendering thousands must not delay callers who wait for an answer.
             tokio::task::yield_now().await;
             let Some(listed) = by_user.get(user) else { continue };
             let effect = match left_out(rollout, listed) {
@@ -133,7 +133,7 @@ pub(super) const fn is_stopped(listed: &Listed) -> bool {
     matches!(listed.state, State::Stopped | State::Stopping)
 }
 
-/// Whom it would leave out, in the order in which [`taking::prepare`] does.
+/// The reason to leave a user out, checked in the order of [`taking::prepare`].
 fn left_out(rollout: &Rollout, listed: &Listed) -> Option<Effect> {
     let left_out = |why| Some(Effect::LeftOut { why });
     let Some(facts) = &listed.definition else { return left_out("gone") };

@@ -1,5 +1,5 @@
-//! The runner: one among all replicas. It looks, has [`plan`] choose, and takes the steps; what it has to remember it has written
-//! down before.
+//! The runner: one among all replicas. It looks at users, lets [`plan`] choose, and takes the steps. What it has to remember
+//! is written down first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,21 +16,21 @@ use crate::domain::{UserId, with_causes};
 use crate::ledger::{Hold, LedgerError};
 use crate::reconcile::{ContainerView, ConvergeError, Converged, FailureKind, Intent, Target};
 
-/// How often a replica looks whether there is something to run.
+/// How often a replica checks whether there is a rollout to run.
 const LOOKS_EVERY: Duration = Duration::from_secs(3);
-/// How often the runner looks whether it is to go on.
+/// How often the runner checks whether to go on.
 const TICK: Duration = Duration::from_millis(500);
-/// How often a user who is on the way is looked at, at some four calls each, and how many at a time.
+/// How often a user on the way is looked at, at about four calls each, and how many at a time.
 const LOOKS_AT_A_USER_EVERY: Duration = Duration::from_secs(3);
 const LOOKS_AT_A_TIME: usize = 16;
-/// How long after everybody is through it is looked for users who have come meanwhile.
+/// How long after everybody is finished the runner looks for users who have come meanwhile.
 const SHOWS_WITHIN: Duration = Duration::from_secs(20);
-/// Until what passes is tried again.
+/// The pause before a passing problem is tried again.
 const TRIES_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// After so many tries in vain, half a minute of them, somebody keeps nobody else waiting.
+/// After this many failed tries, over half a minute, a user no longer keeps others waiting.
 const STUCK_AFTER: u32 = 6;
 
-/// What a task of the runner came to.
+/// The result of a task of the runner.
 enum Ended {
     Looked(UserId, Result<(ContainerView, bool), ConvergeError>),
     Prepared(UserId, Result<(ContainerView, bool), ConvergeError>),
@@ -46,7 +46,7 @@ impl Ended {
     }
 }
 
-/// The rollout that is run.
+/// A rollout that this process runs.
 struct Run<'a> {
     inner: &'a Arc<Inner>,
     hold: &'a dyn Hold,
@@ -55,19 +55,19 @@ struct Run<'a> {
     tasks: JoinSet<Ended>,
     /// Users for whom a step is being taken.
     busy: BTreeSet<UserId>,
-    /// Users who are being looked at, and when whoever is on the way was.
+    /// Users who are being looked at, and when each user on the way was last looked at.
     looking: BTreeSet<UserId>,
     looked: BTreeMap<UserId, Instant>,
-    /// Seen since the last choice.
+    /// What was seen since the last choice.
     seen: BTreeMap<UserId, Seen>,
-    /// Until when somebody is not tried again, and how often it was.
+    /// Until when a user is not tried again, and how often they were tried.
     not_before: BTreeMap<UserId, (Instant, u32)>,
-    /// Since when everybody is through.
+    /// Since when everybody has been finished.
     through: Option<Instant>,
 }
 
 impl Rollouts {
-    /// Runs whatever rollout is not over, if no other replica does; until the process goes down.
+    /// Runs every rollout that is not over, if no other replica does, until the process shuts down.
     pub fn run_in_background(&self) {
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
@@ -99,14 +99,14 @@ impl Inner {
         };
         let lost = hold.lost();
         tokio::select! {
-            // In this order: once it is lost, nothing more is written down.
+            // In this order: once the lock is lost, nothing more is written down.
             biased;
             () = lost => Err(ConvergeError::LockLost.into()),
             ran = self.run(hold.as_ref()) => ran,
         }
     }
 
-    /// One after the other, until none is left.
+    /// Runs the rollouts one after the other, until none is left.
     async fn run(self: &Arc<Self>, hold: &dyn Hold) -> Result<(), RolloutError> {
         while let Some(Rollout { id, .. }) = self.unfinished().await?.into_iter().next() {
             let journal = Journal::read(&self.ledger.journal(&id).await?);
@@ -125,7 +125,7 @@ impl Inner {
                 through: None,
             };
             let ran = run.run_until_over().await;
-            // Whoever runs it tells of it.
+            // Only the replica that runs it reports it.
             self.metrics.no_fleet_rollout();
             ran?;
         }
@@ -141,8 +141,8 @@ impl Run<'_> {
             let pace = pace(&rollout, self.inner.clock.now());
             self.inner.metrics.fleet_rollout(&super::Figures::of(&self.journal).named(), is_paused, pace);
             if rollout.state.is_over() {
-                // It may have been aborted by another replica, which could not write down that nobody is under way, and has not seen
-                // what was written here since.
+                // Another replica may have aborted it without being able to remove the mark, and has not seen what was
+                // written here since.
                 self.inner.unmark(&rollout).await;
                 if rollout.state == RolloutState::Aborted {
                     let figures = Some(super::Figures::of(&self.journal.given_up()));
@@ -195,7 +195,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Begins a few looks at users who are on the way.
+    /// Starts looks at a few users who are on the way.
     fn look(&mut self) {
         let is_due = |looked: Option<&Instant>| looked.is_none_or(|looked| looked.elapsed() >= LOOKS_AT_A_USER_EVERY);
         let on_the_way = self
@@ -208,7 +208,7 @@ impl Run<'_> {
             .filter(|(user, _)| is_due(self.looked.get(*user)))
             .map(|(user, _)| user.clone())
             .collect();
-        // Those who were looked at longest ago.
+        // Those whose last look is the oldest go first.
         due.sort_by_key(|user| self.looked.get(user).copied());
         for user in due.into_iter().take(LOOKS_AT_A_TIME.saturating_sub(self.looking.len())) {
             self.looked.insert(user.clone(), Instant::now());
@@ -249,7 +249,7 @@ impl Run<'_> {
         self.not_before.get(user).is_none_or(|(not_before, _)| Instant::now() >= *not_before)
     }
 
-    /// Looks what the user has, before anything is sent.
+    /// Reads what the user has, before anything is sent.
     fn begin(&mut self, user: UserId) {
         if !self.may_try(&user) || !self.busy.insert(user.clone()) {
             return;
@@ -261,8 +261,8 @@ impl Run<'_> {
         });
     }
 
-    /// What to write of a user who was stopped when they were selected, and whose container runs now: it can show what comes, so it is
-    /// begun with in its turn.
+    /// What to write for a user who was stopped when they were selected and whose container runs now: it can prove the
+    /// change, so they are begun in their turn.
     fn runs_now(&self, rollout: &Rollout, user: &UserId, view: &ContainerView) -> Option<Event> {
         let person = self.journal.people.get(user)?;
         let is_new = person.is_stopped && matches!(person.stage, Stage::Waiting) && !rollout.is_back;
@@ -307,7 +307,7 @@ impl Run<'_> {
         rollout: &Rollout,
         ended: Result<Ended, tokio::task::JoinError>,
     ) -> Result<(), RolloutError> {
-        // One that panicked is found by what is written down of its user: by the next runner.
+        // If a task panicked, the next runner finds the user by what is written down.
         let ended = ended.map_err(|_| ConvergeError::Crashed)?;
         let user = ended.user().clone();
         let had = self.former(&user);
@@ -333,7 +333,7 @@ impl Run<'_> {
                     Ok(looked) => looked,
                     Err(error) => return self.failed(user, &error).await,
                 };
-                // Decided on what holds now: it may have been paused or turned back meanwhile.
+                // Decide on the present state: the rollout may have been paused or turned back meanwhile.
                 let rollout = self.inner.one(&self.id).await?;
                 if rollout.state != RolloutState::Running || rollout.is_back != self.journal.is_back {
                     return Ok(());
@@ -374,7 +374,7 @@ impl Run<'_> {
                 self.busy.remove(&user);
                 match taking::refused(&error) {
                     Taken::Gone => self.write(vec![(user, Event::Returned)]).await,
-                    // It stays to be done: nobody is left on what failed without a word.
+                    // It remains to be done: no user silently stays on what failed.
                     Taken::Failed { .. } | Taken::Again(_) => {
                         tracing::warn!(user_id = %user, error = %with_causes(&error), "a user who failed could not be taken back; trying again");
                         self.try_again(user);
@@ -390,7 +390,7 @@ impl Run<'_> {
         self.not_before.insert(user, (Instant::now() + TRIES_AGAIN_AFTER, tries + 1));
     }
 
-    /// Those who have been tried in vain for a while, and must not keep everybody else waiting.
+    /// Users for whom tries have failed for a while, and who must not keep everybody else waiting.
     fn stuck(&self) -> BTreeSet<UserId> {
         let is_stuck = |(_, (_, tries)): &(&UserId, &(Instant, u32))| *tries >= STUCK_AFTER;
         self.not_before.iter().filter(is_stuck).map(|(user, _)| user.clone()).collect()
@@ -424,7 +424,7 @@ impl Run<'_> {
         self.inner.change(&self.id, "rollout", paused).await.map(drop)
     }
 
-    /// Everybody is through. With the base promoted, nobody comes any more who would have to be taken along.
+    /// Ends the rollout when everybody is finished. Once the base is promoted, no new user needs to be moved.
     async fn finish(&mut self, rollout: &Rollout) -> Result<(), RolloutError> {
         let over = if rollout.is_back { RolloutState::RolledBack } else { RolloutState::Done };
         if let Change::Base(to) = &rollout.change
@@ -432,7 +432,7 @@ impl Run<'_> {
             && !rollout.is_back
         {
             if !rollout.is_at_end {
-                // Before it: from then on what somebody else has promoted stays, whatever becomes of this process.
+                // Written first: from then on, what somebody else promotes stays, whatever happens to this process.
                 let at_end = |now: &Rollout| {
                     Ok((!now.is_at_end && !now.is_back).then(|| Rollout { is_at_end: true, ..now.clone() }))
                 };
@@ -442,7 +442,7 @@ impl Run<'_> {
         }
         let is_for_all = rollout.select.is_everybody() && !rollout.is_back;
         if is_for_all && !matches!(rollout.change, Change::Restart | Change::Redeploy { .. }) {
-            // From then on nobody comes who would have to be taken along; who came just before has had the time to show.
+            // From then on no new user needs to be moved; users who came just before have had the time to show.
             let through = *self.through.get_or_insert_with(Instant::now);
             if through.elapsed() < SHOWS_WITHIN {
                 return Ok(());
@@ -470,8 +470,8 @@ impl Run<'_> {
     }
 }
 
-/// How long it was expected to take, and has been going on since it was started, resumed or turned back; in seconds. Nothing while it
-/// is paused or has a window to wait for.
+/// How long it was expected to take, and how long it has been going on since it was started, resumed or turned back, in
+/// seconds. `None` while it is paused or has a window to wait for.
 fn pace(rollout: &Rollout, now: i64) -> Option<(u64, u64)> {
     let says =
         rollout.state == RolloutState::Running && rollout.strategy.window.is_none() && rollout.planned_seconds > 0;

@@ -1,4 +1,4 @@
-//! Starting a rollout: who is taken along in which wave, and what speaks against it.
+//! Starting a rollout: which users are moved in which wave, and what prevents the start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,28 +14,28 @@ use crate::domain::{RolloutOrder, State, UserId, with_causes};
 use crate::fleet::{Facts, ListRefused, Listed};
 use crate::reconcile::{Caller, ConvergeError};
 
-/// How old the list may be that a rollout starts from. Who comes after it is taken along at the end, where everybody is.
+/// How old the list may be from which a rollout starts. Users who come after it are moved at the end.
 const FRESH: Duration = Duration::from_secs(30);
 /// From this release on OpenClaw keeps sign-ins in a store that no earlier one reads (docs/guarantees.md).
 const STORE_SINCE: OpenClawVersion = OpenClawVersion::new(2026, 6, 5);
-/// Rollouts that are over are kept for so long, and so many.
+/// How long, and how many, rollouts are kept after their end.
 const KEPT_SECONDS: i64 = 90 * 24 * 3600;
 const MOST_KEPT: usize = 50;
 
-/// What a rollout is to be.
+/// The rollout that a caller wants.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Whom it takes along.
+    /// The users that it includes.
     pub select: Select,
-    /// To what.
+    /// What it changes.
     pub change: Change,
-    /// How.
+    /// How it does so.
     pub strategy: Strategy,
-    /// Whether the base is promoted at the end; `None`: when everybody is taken along.
+    /// Whether the base is promoted at the end; `None`: if it includes everybody.
     pub promotes: Option<bool>,
-    /// Also over a release boundary that has no way back.
+    /// Whether it may cross a release boundary that has no way back.
     pub accepts_no_way_back: bool,
-    /// The digest of the plan that it has to be.
+    /// The digest of the plan that it has to match.
     pub plan: Option<String>,
 }
 
@@ -44,19 +44,19 @@ pub struct Wanted {
 pub struct PlannedRollout {
     /// The rollout.
     pub rollout: Rollout,
-    /// Who would be taken along, in which wave.
+    /// The users that would be moved, each with their wave.
     pub waves: BTreeMap<UserId, u32>,
-    /// Those whose container is stopped.
+    /// The users whose container is stopped.
     pub stopped: BTreeSet<UserId>,
-    /// What would be done to each, where that was asked for.
+    /// What would be done to each user, if that was asked for.
     pub preview: Option<Preview>,
 }
 
 impl Rollouts {
-    /// Who would be taken along, and what would be done to them. Nothing is written.
+    /// Which users would be moved, and what would be done to them. Nothing is written.
     ///
     /// # Errors
-    /// What speaks against it.
+    /// The reason why it cannot be started.
     pub async fn plan(&self, by: &Caller, wanted: Wanted) -> Result<PlannedRollout, RolloutError> {
         self.0.plan(by, wanted, true).await
     }
@@ -64,7 +64,7 @@ impl Rollouts {
     /// Starts a rollout. It is durable when this returns; a replica's runner takes it up.
     ///
     /// # Errors
-    /// What speaks against it. Nothing is begun then.
+    /// The reason why it cannot be started. Nothing is begun then.
     pub async fn start(&self, by: &Caller, wanted: Wanted) -> Result<PlannedRollout, RolloutError> {
         let inner = &self.0;
         inner.refuse_beside_others().await?;
@@ -81,13 +81,13 @@ impl Rollouts {
             let is_stopped = stopped.contains(user);
             (user.clone(), Event::Selected { wave: *wave, is_stopped })
         });
-        // First its users: without the rollout they are nothing.
+        // Its users first: without the rollout they mean nothing.
         inner.ledger.append(id, lines(selected), None).await?;
         let written = serde_json::to_value(rollout).unwrap_or_default();
         if !inner.ledger.put_rollout(id, None, Some(written.clone())).await? {
             return Err(ConvergeError::Contended.into());
         }
-        // Of two that were started at once the first one counts.
+        // If two were started at once, the first one counts.
         let earlier = inner.unfinished().await?.into_iter().find(|other| other.id < *id);
         if let Some(earlier) = earlier {
             inner.ledger.put_rollout(id, Some(written), None).await?;
@@ -96,8 +96,8 @@ impl Rollouts {
         let users = waves.len();
         tracing::info!(target: "audit", caller = by.name(), operation = "start_rollout", rollout_id = id, users, "audit");
         if let Err(error) = inner.mark(rollout).await {
-            // It is started: the runner does this before anything else.
-            tracing::warn!(error = %with_causes(&error), "that a rollout goes on could not be written beside what is promoted");
+            // It is started: the runner writes the mark before anything else.
+            tracing::warn!(error = %with_causes(&error), "the start of a rollout could not be written into the promotion");
         }
         inner.forget_old().await;
         Ok(planned)
@@ -123,14 +123,14 @@ impl Inner {
             | Change::Restart
             | Change::Redeploy { .. } => None,
         };
-        // What a start is held to is what is now.
+        // A start with a plan is compared with the present.
         let within = if held_to.is_some() { Duration::ZERO } else { FRESH };
         let with_facts = previews || needs_facts(&select) || release.is_some();
         let mut listed = self.listed(within, with_facts).await?;
         let has = |listed: &[Listed], user: &UserId| listed.iter().any(|listed| listed.user == *user);
         let is_behind = select.users.as_ref().is_some_and(|users| users.iter().any(|user| !has(&listed, user)));
         if is_behind || listed.is_empty() {
-            // Whoever came since is not in it.
+            // The list does not have users who came since.
             listed = self.listed(Duration::ZERO, with_facts).await?;
         }
         let chosen = chosen(&listed, &select)?;
@@ -149,14 +149,16 @@ impl Inner {
         let users: BTreeSet<UserId> = chosen.iter().map(|listed| listed.user.clone()).collect();
         let stopped = chosen.iter().filter(|listed| is_stopped(listed)).map(|listed| listed.user.clone()).collect();
         if users.is_empty() {
-            let fix = "see `list` for who there is";
+            let fix = "see `list` for the users that exist";
             return Err(Invalid::new("select", "it leaves everybody out", fix).into());
         }
         if let Canaries::Named(canaries) = &strategy.canaries {
             let elsewhere: Vec<&UserId> = canaries.iter().filter(|canary| !users.contains(canary)).collect();
             if !elsewhere.is_empty() {
-                let problem = format!("{} is not among those whom the rollout takes along", named(&elsewhere));
-                return Err(Invalid::new("strategy.canary_users", problem, "name users who are, or a number").into());
+                let problem = format!("{} is not among the users of the rollout", named(&elsewhere));
+                return Err(
+                    Invalid::new("strategy.canary_users", problem, "name users of the rollout, or a number").into()
+                );
             }
         }
         let promoted_before = match &change {
@@ -194,7 +196,7 @@ impl Inner {
         Ok(PlannedRollout { rollout, waves, stopped, preview })
     }
 
-    /// One goes on at a time; one that cannot be read may.
+    /// Refuses a second rollout at the same time; one that cannot be read may be going on.
     async fn refuse_beside_others(&self) -> Result<(), RolloutError> {
         let kept = self.kept().await?;
         if let Some(other) = kept.understood.into_iter().find(|other| !other.state.is_over()) {
@@ -206,16 +208,16 @@ impl Inner {
         }
     }
 
-    /// Changes of its service that one user's running container takes.
+    /// How many changes of its service one user's running container needs.
     pub(super) fn updates_of_running(&self, rollout: &Rollout) -> u32 {
         match rollout.strategy.order.unwrap_or(self.reconciler.rollout_order()) {
-            // One stops the task, and one starts the next.
+            // One call stops the task, and one starts the next.
             RolloutOrder::Strict => 2,
             RolloutOrder::StopFirst => 1,
         }
     }
 
-    /// How long it takes if everybody is registered anew.
+    /// How long it takes if a revision is registered for everybody.
     fn expected(&self, rollout: &Rollout, waves: &BTreeMap<UserId, u32>) -> u64 {
         let mut loads: BTreeMap<u32, Load> = BTreeMap::new();
         let registers = u32::from(rollout.change != Change::Restart);
@@ -226,7 +228,7 @@ impl Inner {
         forecast::seconds(&loads.into_values().collect::<Vec<_>>(), &rollout.strategy, self.reconciler.limits())
     }
 
-    /// Everybody who is there, from a snapshot that was begun within that time.
+    /// Every user, from a list that is at most that old.
     async fn listed(&self, within: Duration, with_facts: bool) -> Result<Vec<Listed>, ListRefused> {
         let mut listed = match with_facts {
             true => self.roster.everybody_with_definitions(within).await?,
@@ -236,7 +238,7 @@ impl Inner {
         Ok(listed)
     }
 
-    /// Whom the rollout does not know yet, and whether their container is stopped.
+    /// Users whom the rollout does not know yet, and whether their container is stopped.
     pub(super) async fn late_comers(
         &self,
         within: Duration,
@@ -247,7 +249,7 @@ impl Inner {
         Ok(new.map(|listed| (listed.user.clone(), is_stopped(&listed))).collect())
     }
 
-    /// Forgets rollouts that have been over for long. That they stay behind is harmless.
+    /// Removes rollouts that ended long ago. A failure is harmless.
     async fn forget_old(&self) {
         let Ok(mut all) = self.ledger.rollouts().await else { return };
         all.sort_by(|(one, _), (other, _)| other.cmp(one));
@@ -262,7 +264,7 @@ impl Inner {
     }
 }
 
-/// Whether it says something of users that only their definitions tell.
+/// Whether it needs facts that only users' definitions have.
 fn needs_facts(select: &Select) -> bool {
     select.base.is_some() || select.release.is_some() || !select.labels.is_empty()
 }
@@ -278,7 +280,7 @@ fn chosen<'a>(listed: &'a [Listed], select: &Select) -> Result<Vec<&'a Listed>, 
         let missing: Vec<&UserId> = users.iter().filter(|user| !there.contains(user)).collect();
         if !missing.is_empty() {
             let problem = format!("there is no container of {}", named(&missing));
-            return Err(Invalid::new("select.users", problem, "leave out who has no container").into());
+            return Err(Invalid::new("select.users", problem, "leave out users who have no container").into());
         }
     }
     let is_chosen = |listed: &&Listed| {

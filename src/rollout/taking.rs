@@ -1,4 +1,4 @@
-//! One user of a rollout: what they have, what they are to have, and whether they have it.
+//! One user of a rollout: what they have, what they should have, and whether they have it.
 
 use super::plan::Seen;
 use super::words::{Change, Event, Former, Rollout};
@@ -6,15 +6,15 @@ use crate::domain::service::ServiceStatus;
 use crate::domain::{BaseChoice, CurrentDefinition, RawSize, Size, Spec, State};
 use crate::reconcile::{ContainerView, ConvergeError, ConvergeOutcome, FailureKind, Redeploy, Target, Verb};
 
-/// A label of a user whom no rollout takes along: `rollout` = `exclude`.
+/// The label of a user whom every rollout leaves out: `rollout` = `exclude`.
 pub(super) const EXCLUDES: (&str, &str) = ("rollout", "exclude");
 
-/// What a look at a user before they are taken along comes to.
+/// The result of looking at a user before they are moved.
 #[derive(Debug)]
 pub(super) enum Prepared {
-    /// These lines are to be written.
+    /// Write these lines.
     Only(Vec<Event>),
-    /// These lines are to be written, and then this is to be done.
+    /// Write these lines, and then do this.
     Take(Vec<Event>, Box<Target>),
 }
 
@@ -27,7 +27,7 @@ fn size_of(current: &CurrentDefinition) -> Option<Size> {
     Size::parse(RawSize { cpu, memory_mib }, "size").ok()
 }
 
-/// What the user has, for the way back.
+/// What the user has, needed for the way back.
 fn former(rollout: &Rollout, view: &ContainerView, current: &CurrentDefinition, reauth_required: bool) -> Former {
     let variable = match &rollout.change {
         Change::Variable { name, .. } => current.spec.variables.get(name).map(str::to_owned),
@@ -45,7 +45,7 @@ fn former(rollout: &Rollout, view: &ContainerView, current: &CurrentDefinition, 
     }
 }
 
-/// Whether the user's service is told to run what the rollout wants at present, on the way there or back.
+/// Whether the user's service was told to run what the rollout wants now, on the way there or back.
 fn is_as_wanted(rollout: &Rollout, had: Option<&Former>, view: &ContainerView) -> bool {
     match rollout.is_back {
         true => is_as_before(rollout, had, view),
@@ -53,7 +53,7 @@ fn is_as_wanted(rollout: &Rollout, had: Option<&Former>, view: &ContainerView) -
     }
 }
 
-/// Whether the user has what the rollout brings.
+/// Whether the user has the change of the rollout.
 fn is_moved(rollout: &Rollout, had: Option<&Former>, view: &ContainerView) -> bool {
     let Some(current) = &view.current else { return false };
     match brings(&rollout.change, &current.spec, current.base.as_deref(), size_of(current)) {
@@ -65,7 +65,7 @@ fn is_moved(rollout: &Rollout, had: Option<&Former>, view: &ContainerView) -> bo
     }
 }
 
-/// Whether somebody with that spec, base and size has what is brought; `None`: that does not tell.
+/// Whether a user with that spec, base and size has the change; `None`: these do not show it.
 pub(super) fn brings(change: &Change, spec: &Spec, base: Option<&str>, size: Option<Size>) -> Option<bool> {
     match change {
         Change::Base(to) => Some(base.map(short) == Some(to)),
@@ -90,7 +90,7 @@ fn is_as_before(rollout: &Rollout, had: Option<&Former>, view: &ContainerView) -
     }
 }
 
-/// What it is called to do that for one user, or to take it back.
+/// The verb for moving one user, or for taking them back.
 pub(super) const fn verb(change: &Change) -> Verb {
     match change {
         Change::Base(_) | Change::Image(_) | Change::Variable { .. } | Change::Redeploy { .. } => Verb::Redeploy,
@@ -99,7 +99,7 @@ pub(super) const fn verb(change: &Change) -> Verb {
     }
 }
 
-/// What is to be done for a user who is taken along.
+/// The target for a user who is moved.
 pub(super) fn forward(rollout: &Rollout) -> Target {
     let target = match &rollout.change {
         Change::Base(to) => Target::redeploy(Redeploy::default()).on(BaseChoice::Named(to.clone())),
@@ -117,7 +117,7 @@ pub(super) fn forward(rollout: &Rollout) -> Target {
     target.in_order(rollout.strategy.order)
 }
 
-/// What is to be done for a user who is taken back; `None`: nothing.
+/// The target for a user who is taken back; `None`: there is nothing to do.
 pub(super) fn back(rollout: &Rollout, had: &Former) -> Option<Target> {
     let target = match &rollout.change {
         Change::Base(_) => Target::redeploy(Redeploy::default()),
@@ -129,13 +129,13 @@ pub(super) fn back(rollout: &Rollout, had: &Former) -> Option<Target> {
         Change::Variable { name, .. } => Target::with_variable(name.clone(), had.variable.clone()),
         Change::Restart => return None,
     };
-    // Where none is promoted, any change takes a user to the newest base.
+    // If no base is promoted, any change takes a user to the newest base.
     let base = had.base.clone().map_or(BaseChoice::Kept, BaseChoice::Former);
     Some(target.on(base).in_order(rollout.strategy.order))
 }
 
-/// What to do with a user whom it is begun with. `had`: what they had, where that is written down already: somebody has begun with
-/// them before.
+/// What to do with a user whose turn it is. `had`: what they had, if that is already written down, because somebody has
+/// begun with them before.
 pub(super) fn prepare(
     rollout: &Rollout,
     had: Option<&Former>,
@@ -148,14 +148,14 @@ pub(super) fn prepare(
         return skipped("gone");
     };
     if had.is_some() && !rollout.is_back && is_moved(rollout, had, view) {
-        // Its service is told so already: only its end was not written down.
+        // Its service was already told; only that was not written down.
         return Prepared::Only(vec![Event::Sent { at: now }]);
     }
     let is_stopped = view.service.desired == 0;
     match (rollout.is_back, had) {
-        // Somebody has asked for something else since, which is not this rollout's to take back.
+        // Somebody has asked for something else since, which this rollout must not take back.
         (true, Some(_)) if !is_moved(rollout, had, view) && !is_as_before(rollout, had, view) => skipped("changed"),
-        // Also for whoever does not show that they were moved: accepted work may be about to.
+        // Also for a user who does not look moved: accepted work may be about to move them.
         (true, Some(had)) => match back(rollout, had) {
             Some(target) => Prepared::Take(Vec::new(), Box::new(target)),
             None => skipped("not_moved"),
@@ -176,7 +176,7 @@ pub(super) fn prepare(
     }
 }
 
-/// What is to be written down after a user was taken along, or tried.
+/// What to write down after a user was moved, or after the try failed.
 pub(super) enum Taken {
     /// The user has no container any more.
     Gone,
@@ -184,10 +184,10 @@ pub(super) enum Taken {
     Failed {
         /// Why, as a code.
         code: String,
-        /// In words.
+        /// The reason in words.
         detail: String,
     },
-    /// Nothing: it passes, and is tried again.
+    /// Nothing: the problem passes, and it is tried again.
     Again(String),
 }
 
@@ -223,11 +223,11 @@ pub(super) fn refused(error: &ConvergeError) -> Taken {
     }
 }
 
-/// What is written down of a user for whom a converge was answered, as they look in its answer. `None`: it was answered before anything of
-/// it showed, and may come to nothing; asked again, it says what it came to.
+/// What to write down for a user after a converge answered, by how they look in its answer. `None`: it answered before any
+/// effect showed, and may have none; it is asked again, and then reports the result.
 pub(super) fn after(outcome: ConvergeOutcome, seen: Option<&Seen>, now: i64) -> Option<Event> {
     match (outcome, seen) {
-        // Another number of the base, and the same content.
+        // The base has another number and the same content.
         (ConvergeOutcome::Unchanged, Some(Seen::Other)) => Some(Event::Skipped { why: "unchanged".to_owned() }),
         (ConvergeOutcome::Waiting, Some(Seen::Other) | None) => None,
         (
@@ -237,20 +237,20 @@ pub(super) fn after(outcome: ConvergeOutcome, seen: Option<&Seen>, now: i64) -> 
     }
 }
 
-/// How a user who is on the way looks.
+/// What the look at a user on the way shows.
 pub(super) fn seen(rollout: &Rollout, had: Option<&Former>, view: &ContainerView, reauth_required: bool) -> Seen {
     let status = &view.status;
     if view.service.status != ServiceStatus::Active || status.state == State::Deleting {
         return Seen::Gone;
     }
     let is_untouched = had.is_some_and(|had| {
-        // One that ECS has given up stands beside the one that it went back to.
+        // A deployment that ECS has given up is listed beside the one that it went back to.
         let mut deployments = view.service.deployments.iter();
         let is_alone = deployments.all(|deployment| Some(&deployment.id) == had.deployment.as_ref());
         !rollout.is_back && view.asked_for == had.revision && is_alone
     });
     if is_untouched {
-        // What was asked for has not been begun with: whatever is wrong was so before.
+        // The change has not been begun: whatever is wrong was wrong before.
         return Seen::Other;
     }
     if status.state == State::Failed {
@@ -277,10 +277,10 @@ pub(super) fn seen(rollout: &Rollout, had: Option<&Former>, view: &ContainerView
 mod tests {
     use super::*;
 
-    /// It waited for AWS's rates for longer than a caller is kept waiting, and then there was nothing to change: that is not the user's
-    /// failure to become ready in time.
+    /// The converge waited for AWS's rates for longer than a caller is kept waiting, and then had nothing to change: the
+    /// user did not fail to become ready in time.
     #[test]
-    fn what_was_answered_before_anything_showed_is_asked_again() {
+    fn a_converge_that_answered_before_any_effect_showed_is_asked_again() {
         let not_yet = Seen::NotYet { message: String::new() };
         let sent = Some(Event::Sent { at: 7 });
         let unchanged = Some(Event::Skipped { why: "unchanged".to_owned() });
@@ -291,7 +291,7 @@ mod tests {
         );
         assert_eq!(of(ConvergeOutcome::Waiting, Some(&not_yet)), sent);
         assert_eq!(of(ConvergeOutcome::Unchanged, Some(&Seen::Other)), unchanged);
-        // What was changed shows a little later.
+        // A change shows a little later.
         assert_eq!(
             [of(ConvergeOutcome::Changed, Some(&Seen::Other)), of(ConvergeOutcome::Changed, None)],
             [sent.clone(), sent]

@@ -1,4 +1,4 @@
-//! A maintenance window: hours in UTC, on some days of the week or on all. Pure.
+//! A maintenance window: hours in UTC, on some or all days of the week. Pure.
 
 use openclaw::Invalid;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ const EPOCH_SINCE_MONDAY: i64 = 3 * MINUTES_OF_A_DAY;
 /// The names of the days, as they are written.
 pub const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
-/// When something may begin. A window that goes over midnight is one of the day on which it opens.
+/// When something may begin. A window that crosses midnight belongs to the day on which it opens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
@@ -21,21 +21,21 @@ pub struct Window {
     days: Vec<u8>,
     /// Minute of the day at which it opens.
     from: u16,
-    /// Minute of the day at which it closes, 1,440 being the end of the day. Where that is a whole day after `from`, it is open for
-    /// all of it.
+    /// Minute of the day at which it closes, 1,440 being the end of the day. If that is a whole day after `from`, it is open
+    /// all day.
     to: u16,
 }
 
 impl Window {
-    /// Reads `22:00`, `04:00` and names of days, none of which are all. The end of a day is `24:00`.
+    /// Reads `22:00`, `04:00` and names of days; without names, all days. The end of a day is `24:00`.
     ///
     /// # Errors
-    /// Names the field, beneath `field`.
+    /// The invalid field, below `field`.
     pub fn parse(days: Option<&[String]>, from: &str, to: &str, field: &str) -> Result<Self, Invalid> {
         let day = |(at, name): (usize, &String)| {
             let found = DAYS.iter().position(|day| day == name).and_then(|day| u8::try_from(day).ok());
             let fix = format!("send names of days: {}", DAYS.join(", "));
-            found.ok_or_else(|| Invalid::new(format!("{field}.days[{at}]"), "it is no day", fix))
+            found.ok_or_else(|| Invalid::new(format!("{field}.days[{at}]"), "it is not the name of a day", fix))
         };
         let mut days: Vec<u8> = match days {
             None => (0..7).collect(),
@@ -49,7 +49,7 @@ impl Window {
         days.dedup();
         let time = |text: &str, member: &str| {
             let fix = "send hours and minutes in UTC, such as 22:00";
-            minute(text).ok_or_else(|| Invalid::new(format!("{field}.{member}"), "it is no time of the day", fix))
+            minute(text).ok_or_else(|| Invalid::new(format!("{field}.{member}"), "it is not a time of day", fix))
         };
         let from = time(from, "from")?;
         let to = if to == END_OF_DAY.0 { END_OF_DAY.1 } else { time(to, "to")? };
@@ -71,11 +71,11 @@ impl Window {
         self.openings().any(|opens| (of_week - opens).rem_euclid(MINUTES_OF_A_WEEK) < length)
     }
 
-    /// When it opens after `now`, both in milliseconds of the Unix epoch.
+    /// When it opens next after `now`, both in milliseconds of the Unix epoch.
     #[must_use]
     pub fn opens_after(&self, now: i64) -> i64 {
         let of_week = minute_of_week(now);
-        // One that opens at this minute is open already.
+        // A window that opens at this minute is already open.
         let until = |opens: i64| (opens - of_week - 1).rem_euclid(MINUTES_OF_A_WEEK) + 1;
         let minutes = self.openings().map(until).min().unwrap_or(MINUTES_OF_A_WEEK);
         (now.div_euclid(MILLISECONDS_OF_A_MINUTE) + minutes) * MILLISECONDS_OF_A_MINUTE
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_open_from_its_first_minute_until_its_last_and_belongs_to_the_day_on_which_it_opens() {
+    fn a_window_is_open_from_its_first_to_its_last_minute_on_the_day_it_opens() {
         // 2026-11-27 is a Friday.
         let rows = [
             (window(&[], "10:00", "12:00"), "2026-11-27T09:59:59Z", None),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_when_it_opens_next() {
+    fn a_window_reports_when_it_opens_next() {
         let rows = [
             (window(&[], "10:00", "12:00"), "2026-11-27T09:59:59Z", "2026-11-27T10:00:00Z"),
             (window(&[], "10:00", "12:00"), "2026-11-27T10:00:00Z", "2026-11-28T10:00:00Z"),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_by_field() {
+    fn an_invalid_window_is_refused_by_field() {
         let field =
             |days: Option<&[String]>, from, to| Window::parse(days, from, to, "window").unwrap_err().field().to_owned();
         assert_eq!(field(None, "24:00", "04:00"), "window.from");
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(field(None, "22:00", "+4:00"), "window.to");
         assert_eq!(field(None, "24:00", "24:00"), "window.from");
         for same in ["22:00", "00:00"] {
-            assert_eq!(field(None, same, same), "window.to", "whether never or always is not said");
+            assert_eq!(field(None, same, same), "window.to", "it is not clear whether never or always is meant");
         }
         assert_eq!(field(Some(&[]), "22:00", "04:00"), "window.days");
         assert_eq!(field(Some(&["monday".into(), "Mon".into()]), "22:00", "04:00"), "window.days[1]");

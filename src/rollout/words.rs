@@ -1,4 +1,4 @@
-//! What a rollout is: whom it takes along, to what, how, and how far it is.
+//! A rollout: which users it includes, what it changes, how, and how far it is.
 
 use std::collections::BTreeMap;
 
@@ -11,40 +11,40 @@ pub use super::journal::{Event, Former, Journal, Line, Person, Stage, lines, pus
 pub use super::window::{DAYS, Window};
 use crate::domain::{ImageRef, RolloutOrder, Size, State, UserId};
 
-/// What is changed of each user.
+/// What is changed for each user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// The base, `family:revision`.
     Base(String),
-    /// The image pin; `None` takes it away.
+    /// The image pin; `None` removes it.
     Image(Option<ImageRef>),
     /// The size.
     Size(Size),
-    /// One variable; `None` takes it away.
+    /// One variable; `None` removes it.
     Variable {
         /// Its name.
         name: String,
         /// Its value.
         value: Option<String>,
     },
-    /// Nothing: another task of the same.
+    /// Nothing: another task of the same revision.
     Restart,
-    /// As a redeploy of one user does it: the promoted base, or the newest, and maybe another pin.
+    /// Like a redeploy of one user: the promoted base, or the newest, and maybe another pin.
     Redeploy {
-        /// Another pin; `Some(None)` takes it away.
+        /// Another pin; `Some(None)` removes it.
         #[serde(default, skip_serializing_if = "Option::is_none", with = "given")]
         image: Option<Option<ImageRef>>,
         /// The release of an image whose tag does not say it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         openclaw_version: Option<OpenClawVersion>,
-        /// Also where nothing has changed.
+        /// Replace the task even if nothing has changed.
         #[serde(default)]
         force: bool,
     },
 }
 
-/// Null is given too.
+/// Keeps a given null apart from a missing member.
 mod given {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -61,24 +61,24 @@ mod given {
     }
 }
 
-/// Whom a rollout takes along. Everything that is given has to be so.
+/// The users that a rollout includes. All given conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Select {
-    /// These users alone. Kept in the journal, not here.
+    /// Only these users. Kept in the journal, not here.
     #[serde(skip)]
     pub users: Option<Vec<UserId>>,
-    /// Whether there are such, which are in the journal.
+    /// Whether there is such a list, which is in the journal.
     pub is_list: bool,
     /// Users who are on this base, `family:revision`.
     pub base: Option<String>,
     /// Users who run this release.
     pub release: Option<OpenClawVersion>,
-    /// So many of a hundred, by a hash of the user id: a larger share has the users of a smaller one in it.
+    /// That percentage of users, by a hash of the user id: a larger share includes the users of a smaller one.
     pub percent: Option<u8>,
-    /// Leave stopped containers as they are. Else they are registered anew, and never started.
+    /// Leave stopped containers as they are. Otherwise they are registered anew, and never started.
     pub only_running: bool,
-    /// Users in one of these states when it starts; none: in any.
+    /// Users in one of these states when it starts; empty: in any state.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<State>,
     /// Users with all of these labels.
@@ -87,7 +87,7 @@ pub struct Select {
 }
 
 impl Select {
-    /// Whether it leaves nobody out who is there.
+    /// Whether it includes every user.
     #[must_use]
     pub fn is_everybody(&self) -> bool {
         self.users.is_none() && *self == Self::default()
@@ -98,14 +98,14 @@ impl Select {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Share {
-    /// So many.
+    /// That many.
     Users(u32),
-    /// So many of a hundred, rounded up.
+    /// That percentage, rounded up.
     Percent(u8),
 }
 
 impl Share {
-    /// How many that is of `all`.
+    /// That share of `all`, as a number.
     #[must_use]
     pub fn of(self, all: usize) -> usize {
         match self {
@@ -115,35 +115,35 @@ impl Share {
     }
 }
 
-/// Who goes first.
+/// The users that go first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Canaries {
-    /// So many, by user id.
+    /// That many, in the order of user ids.
     Number(u32),
-    /// These. Kept in the journal, not here.
+    /// These users. Kept in the journal, not here.
     Named(#[serde(skip)] Vec<UserId>),
 }
 
-/// How users are taken along.
+/// How users are moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Strategy {
     /// The first wave.
     pub canaries: Canaries,
-    /// The waves after it, of those who are no canaries; the last has the rest.
+    /// The waves after it, of users who are no canaries; the last has the rest.
     pub waves: Vec<Share>,
-    /// Users who are on their way at a time.
+    /// How many users are on their way at a time.
     pub max_parallel: u32,
-    /// How long a user has to stay ready, and with that a wave before the next one.
+    /// How long a user has to stay ready, and so how long a wave delays the next one.
     pub soak_seconds: u32,
-    /// How many may fail; one more pauses the rollout.
+    /// How many users may fail; one more pauses the rollout.
     pub max_failures: Share,
     /// How long a user may take to become ready.
     pub deadline_seconds: u32,
-    /// In which order a task is replaced; `None`: as the service is set.
+    /// The order in which a task is replaced; `None`: the setting of the service.
     pub order: Option<RolloutOrder>,
-    /// When it may begin with users; `None`: at any time.
+    /// When users may be begun; `None`: at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
 }
@@ -163,27 +163,27 @@ impl Default for Strategy {
     }
 }
 
-/// How the reason begins where somebody has paused a rollout.
+/// How the reason begins when somebody has paused a rollout.
 pub(super) const PAUSED_BY: &str = "paused by ";
 
-/// Where a rollout is in its life.
+/// The state of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RolloutState {
-    /// Taking users along.
+    /// It moves users.
     Running,
-    /// Begins with nobody more until it is resumed.
+    /// It begins with no more users until it is resumed.
     Paused,
-    /// Everybody is there, or failed, or was left out.
+    /// Everybody was moved, failed or was skipped.
     Done,
-    /// Given up: whoever was moved stays where they are.
+    /// Given up: moved users stay where they are.
     Aborted,
-    /// Whoever was moved is back.
+    /// Every moved user is back.
     RolledBack,
 }
 
 impl RolloutState {
-    /// Those in which nothing happens any more.
+    /// The states in which nothing happens any more.
     pub const OVER: [Self; 3] = [Self::Done, Self::Aborted, Self::RolledBack];
 
     /// Its name.
@@ -208,7 +208,8 @@ impl RolloutState {
     }
 }
 
-/// A rollout, but for its users. What a later version has added to it may not be missed: one with a member more is not understood.
+/// A rollout without its users. Nothing that a later version has added may be ignored: a rollout with an unknown member is
+/// not understood.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rollout {
@@ -218,17 +219,17 @@ pub struct Rollout {
     pub created_at: Timestamp,
     /// Who started it: the name of a token.
     pub created_by: String,
-    /// Whom it takes along.
+    /// The users that it includes.
     pub select: Select,
-    /// To what.
+    /// What it changes.
     pub change: Change,
-    /// How.
+    /// How it does so.
     pub strategy: Strategy,
     /// Whether the base is promoted at the end.
     pub promotes: bool,
     /// The base that was promoted before, `family:revision`.
     pub promoted_before: Option<String>,
-    /// Where it is in its life.
+    /// Its state.
     pub state: RolloutState,
     /// Whether it takes users back.
     pub is_back: bool,
@@ -243,10 +244,10 @@ pub struct Rollout {
     /// How long it was expected to take, in seconds.
     #[serde(default)]
     pub planned_seconds: u64,
-    /// Whether its end has begun, with which its base is promoted: once.
+    /// Whether its end has begun, when its base is promoted, once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_at_end: bool,
-    /// Its users by how far they were at its end; `None` while it goes on.
+    /// Its users by stage when it ended; `None` while it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<Figures>,
 }

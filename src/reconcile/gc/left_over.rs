@@ -17,7 +17,7 @@ use crate::reconcile::Reconciler;
 use crate::reconcile::error::ConvergeError;
 use crate::reconcile::roles::is_of;
 
-/// How long a user is waited for whom somebody works on.
+/// How long to wait for a user whom somebody works on.
 const PATIENCE: Duration = Duration::from_secs(1);
 const SERVICE: &str = "service";
 const ACCESS_POINT: &str = "access_point";
@@ -25,7 +25,7 @@ const ROLE: &str = "role";
 const LOCK: &str = "lock";
 const PENDING: &str = "pending";
 
-/// What there is of a user without a service.
+/// What is left of a user without a service.
 #[derive(Debug, Default)]
 struct Left {
     access_points: Vec<FoundAccessPoint>,
@@ -35,7 +35,7 @@ struct Left {
 }
 
 impl Reconciler {
-    /// The services of the cluster that carry the marks of users, and those with a name like theirs that do not.
+    /// The services of the cluster that carry the marks of users, and those that lack the marks but have such a name.
     pub(super) async fn there(&self) -> Result<There, ConvergeError> {
         let at = self.coordinates();
         let (cluster, family_of_ours) = (at.cluster, at.base_family.as_str().to_owned());
@@ -65,7 +65,7 @@ impl Reconciler {
                         kind: SERVICE,
                         id: service.name,
                         user: user.clone(),
-                        why: "it has a name like those of users, and does not carry a user and this base family",
+                        why: "its name is like those of users, but its tags do not name a user and this base family",
                         fate: Fate::NotOurs,
                     });
                 }
@@ -78,7 +78,8 @@ impl Reconciler {
         Ok(there)
     }
 
-    /// What belongs to users who have nothing else. Since when is remembered from one run to the next: access points do not say it.
+    /// Finds what belongs to users who have nothing else. Since when is remembered from run to run, because access points do
+    /// not say it.
     pub(super) async fn left_over_of_users(
         self: &Arc<Self>,
         gc: Gc,
@@ -129,7 +130,7 @@ impl Reconciler {
             let fate = self.settle_service(user, created, &mut seen).await;
             let fate = fate.unwrap_or_else(|error| Some(Fate::Failed(with_causes(&error))));
             let why = match fate {
-                Some(Fate::NotOurs) => "its definition names another file system, or is not of this service's making",
+                Some(Fate::NotOurs) => "its definition names another file system, or was not made by this service",
                 _ => "its user has no files, and nothing is remembered of them",
             };
             if let Some(fate) = fate {
@@ -148,13 +149,14 @@ impl Reconciler {
         if seen.now != seen.before
             && let Err(error) = self.ledger.keep_left_over(seen.now).await
         {
-            // The grace is counted anew.
-            tracing::warn!(error = %with_causes(&error), "what belongs to nobody could not be written down");
+            // The grace begins again.
+            tracing::warn!(error = %with_causes(&error), "the list of what belongs to nobody could not be written down");
         }
         Ok(found)
     }
 
-    /// What becomes of a service whose user seems to have nothing else, under their lock; `None`: there is something.
+    /// Decides, under the user's lock, about a service whose user seems to have nothing else, and removes it if due; `None`:
+    /// the user has something.
     async fn settle_service(
         &self,
         user: &UserId,
@@ -181,7 +183,7 @@ impl Reconciler {
         seen: &mut Seen,
         held: &mut dyn Hold,
     ) -> Result<Option<Fate>, ConvergeError> {
-        // Whoever was provisioned since it was listed.
+        // The user may have been provisioned since the list was made.
         let is_somebody = !held.is_new() || held.pending().find().await?.is_some();
         if is_somebody || self.staging.user_directory_exists(user).await? {
             return Ok(None);
@@ -192,7 +194,7 @@ impl Reconciler {
         let Some(service) = found.into_iter().find(|service| service.status == ServiceStatus::Active) else {
             return Ok(None);
         };
-        // On another file system, or of another making, its user may have everything: elsewhere.
+        // If it uses another file system or was made by others, its user may have everything elsewhere.
         let definition = self.aws.ecs.describe_definition_in_bulk(&service.task_definition).await?;
         let current = definition.and_then(|found| CurrentDefinition::parse(&found.document, user).ok());
         if current.and_then(|current| current.file_system_id).as_deref() != Some(&*at.file_system_id) {
@@ -203,14 +205,14 @@ impl Reconciler {
         if fate == Fate::Removed {
             held.verify().await?;
             let fence = held.fence();
-            // Its tasks go with it: there is nothing of the user's that a last write could meet.
+            // Its tasks are stopped with it: the user has nothing that a last write could damage.
             let delete = self.aws.ecs.delete_service(&at.cluster, &name);
             fenced(Arc::new(move || fence.is_recent()), delete).await?;
         }
         Ok(Some(fate))
     }
 
-    /// What becomes of what a user without a service has left, under their lock.
+    /// Decides, under the user's lock, about what a user without a service has left, and removes what is due.
     async fn settle_user(
         &self,
         user: &UserId,
@@ -238,10 +240,10 @@ impl Reconciler {
         let services = self.aws.ecs.describe_services(&cluster, &[user.service_name()]).await?;
         let has_service = services.iter().any(|service| service.status != ServiceStatus::Inactive);
         if has_service || held.pending().find().await?.is_some() {
-            // Made, or accepted, since it was looked.
+            // Created or accepted since the list was made.
             return Ok(());
         }
-        // A service that was made a moment ago may not show.
+        // A service that was created a moment ago may not show.
         let accepted = held.record().accepted.as_ref().filter(|accepted| !accepted.deleted);
         let made_at = accepted.and_then(|accepted| Timestamp::from_millisecond(accepted.at_millis).ok());
         if made_at.is_some_and(|made_at| !seen.gc.is_due(made_at)) {
@@ -275,11 +277,11 @@ impl Reconciler {
                 held.pending().clear().await?;
             }
             is_all_gone &= fate == Fate::Removed;
-            let why = "what was accepted has ended, and its user has no service";
+            let why = "the accepted work has ended, and its user has no service";
             told(found, made(PENDING, user.to_string(), why, fate));
         }
         let record = held.record();
-        // What a purge still has to delete is found by nothing else.
+        // Nothing else finds what a purge still has to delete.
         let is_needed = !record.deregistered.is_empty() || !record.revisions.is_empty();
         if left.is_locked && !is_needed && (is_all_gone || !seen.gc.applies) {
             let since = seen.since(LOCK, user.as_str());
@@ -290,7 +292,7 @@ impl Reconciler {
             let why = "its user has no service, and nothing is remembered";
             told(found, made(LOCK, format!("{user}.lock"), why, fate));
         } else if !left.is_locked && held.is_new() {
-            // It was made by this look.
+            // This check itself created the lock file.
             held.remove().await?;
         }
         Ok(())
@@ -357,7 +359,7 @@ impl Reconciler {
     }
 }
 
-/// Since when things belong to nobody, by kind and name.
+/// Since when things have belonged to nobody, by kind and name.
 struct Seen {
     before: BTreeMap<String, Timestamp>,
     now: BTreeMap<String, Timestamp>,
@@ -372,7 +374,7 @@ impl Seen {
         since
     }
 
-    /// `Removed`: it is to be.
+    /// What to do with it; `Removed` means that it is to be removed.
     fn fate(&self, since: Timestamp) -> Fate {
         match (self.gc.is_due(since), self.gc.applies) {
             (false, _) => Fate::Waits,

@@ -1,11 +1,11 @@
-//! Clean-up: what belongs to nobody, told and taken away. A user's directory never is.
+//! Clean-up: reports and removes what belongs to nobody. It never removes a user's directory.
 //!
 //! - [`revisions`]: revisions that nothing references say themselves whose they are. They are deregistered and deleted, in the
 //!   background a few at a time from left-over capacity, and all of them by [`Reconciler::gc`].
 //! - [`left_over`]: services, access points, roles, locks and ended work of users who have nothing else. Only told, unless it is asked for and
 //!   they have been so for a while: whoever is just being made has little yet.
 //!
-//! What does not carry this service's marks is never touched, whatever its name.
+//! What does not carry this service's marks is never touched, whatever its name is.
 
 mod left_over;
 mod revisions;
@@ -24,60 +24,60 @@ use crate::ledger::Hold;
 pub use revisions::Sweep;
 pub(super) use revisions::owner;
 
-/// How often a page of the family is looked at in the background.
+/// How often a page of the family is checked in the background.
 const EVERY: Duration = Duration::from_secs(300);
-/// When the first one is, after a start, which often comes after a kill; and how soon after a look there is another one, for what has
-/// become old enough.
+/// The pause before the first check after a start, which often follows a kill. Also the shortest pause before the next one,
+/// for what has become old enough.
 const SOON: Duration = Duration::from_secs(10);
 
-/// How clean-up is to go.
+/// The options of a clean-up.
 #[derive(Debug, Clone, Copy)]
 pub struct Gc {
-    /// Takes away what it finds; else it only tells.
+    /// Whether it removes what it finds; otherwise it only reports.
     pub applies: bool,
-    /// For how long something has to belong to nobody.
+    /// For how long something must have belonged to nobody.
     pub grace: Duration,
-    /// What ages are counted from.
+    /// The time from which ages are counted.
     pub now: Timestamp,
 }
 
 impl Gc {
-    /// Whether something that has been so since `since` may go.
+    /// Whether something that has belonged to nobody since `since` may be removed.
     fn is_due(&self, since: Timestamp) -> bool {
         since.as_second().saturating_add(i64::try_from(self.grace.as_secs()).unwrap_or(i64::MAX))
             <= self.now.as_second()
     }
 }
 
-/// What belongs to nobody.
+/// Something that belongs to nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOver {
     /// `task_definition`, `access_point`, `role`, `service`, `lock` or `pending`.
     pub kind: &'static str,
-    /// Its name or ARN. Of an access point the path: whoever knows its id may be able to mount it.
+    /// Its name or ARN. The path for an access point: a reader of its id may be able to mount it.
     pub id: String,
-    /// Whose it was, if it says so.
+    /// The user it belonged to, if it names one.
     pub user: Option<UserId>,
     /// Why it belongs to nobody.
     pub why: &'static str,
-    /// What becomes of it.
+    /// What happens to it.
     pub fate: Fate,
 }
 
-/// What becomes of something that belongs to nobody.
+/// What happens to something that belongs to nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// It would be removed.
     Due,
     /// It was removed.
     Removed,
-    /// It has not belonged to nobody for long enough.
+    /// It has belonged to nobody only for a short time.
     Waits,
     /// Somebody works on its user.
     Busy,
     /// It does not carry this service's marks, and is left alone.
     NotOurs,
-    /// It could not be removed, in words.
+    /// It could not be removed; the text says why.
     Failed(String),
 }
 
@@ -97,13 +97,13 @@ impl Fate {
 }
 
 impl Reconciler {
-    /// Sweeps revisions until the process goes down.
+    /// Sweeps revisions until the process shuts down.
     pub fn sweep_in_background(self: &Arc<Self>) {
         let this = Arc::clone(self);
         self.running.spawn(async move {
             let (mut sweep, mut pause) = (Sweep::default(), SOON);
             loop {
-                // Replicas that started together do not look together.
+                // Replicas that started together must not check at the same time.
                 let pause_now = pause.mul_f64(0.5 + fastrand::f64());
                 tokio::select! {
                     () = this.stopping.cancelled() => return,
@@ -117,11 +117,11 @@ impl Reconciler {
         });
     }
 
-    /// Finds everything that belongs to nobody, in the turn of the background, and removes what is due if `gc` says so. It can be
-    /// run again at any time, and beside others.
+    /// Finds everything that belongs to nobody, with the priority of background work, and removes what is due if `gc` says
+    /// so. It can be repeated at any time, and beside others.
     ///
     /// # Errors
-    /// What kept it from looking. What could not be removed is told in its place.
+    /// The reason why it could not look. What could not be removed is reported in the list.
     pub async fn gc(self: &Arc<Self>, gc: Gc) -> Result<Vec<LeftOver>, ConvergeError> {
         let there = self.there().await?;
         let mut found = there.not_ours.clone();
@@ -132,7 +132,7 @@ impl Reconciler {
     }
 }
 
-/// Puts it with what was found; what is gone is audited at once, whatever comes after it.
+/// Adds it to what was found. A removal is audited at once, whatever follows.
 fn told(found: &mut Vec<LeftOver>, left: LeftOver) {
     if left.fate == Fate::Removed {
         let LeftOver { kind, id, user, .. } = &left;
@@ -142,7 +142,7 @@ fn told(found: &mut Vec<LeftOver>, left: LeftOver) {
     found.push(left);
 }
 
-/// Whoever is gone stays so: a lock file says that there may be something.
+/// Removes the lock file that taking the lock created: a lock file means that the user may have something.
 async fn forget_if_new(held: Box<dyn Hold>) {
     if held.is_new()
         && let Err(error) = held.remove().await
@@ -151,14 +151,14 @@ async fn forget_if_new(held: Box<dyn Hold>) {
     }
 }
 
-/// The services that there are.
+/// The services that exist.
 #[derive(Debug, Default)]
 struct There {
-    /// By their users.
+    /// By user.
     users: BTreeMap<UserId, UserService>,
     /// ARNs of revisions that one of them names.
     revisions: HashSet<String>,
-    /// Those with a name like theirs and without their marks.
+    /// Services whose name looks like a user's and that lack the marks.
     not_ours: Vec<LeftOver>,
 }
 

@@ -1,5 +1,5 @@
-//! Revisions that nothing references. Whoever registered one may have been killed before it could be written down, and AWS keeps what
-//! was deregistered for ever, with its user's variables, unless it is deleted.
+//! Revisions that nothing references. The process that registered one may have been killed before it wrote that down, and
+//! AWS keeps deregistered revisions for ever, with their user's variables, unless they are deleted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -17,36 +17,36 @@ use crate::ledger::{Hold, LedgerError};
 use crate::reconcile::Reconciler;
 use crate::reconcile::error::ConvergeError;
 
-/// How old a revision has to be that is swept in the background: older than any reading and than clocks differ. No operation is about to
+/// How old a revision has to be before it is swept in the background: older than any reading and than clocks differ. No operation is about to
 /// run it: whoever registered it writes that down under the user's lock before anything else, or touches nothing more.
 const GRACE: Duration = Duration::from_secs(60);
-/// For how long one has to be deregistered that is deleted in the background.
+/// How long a revision has to have been deregistered before it is deleted in the background.
 const DELETED_AFTER: Duration = Duration::from_secs(24 * 3600);
-/// How long a user is waited for whom somebody works on: as long as it takes to let go of one after a look.
+/// How long to wait for a user whom somebody works on: as long as a holder needs to let go after a check.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Revisions that are looked at in one round, at one call each and two for one that seems to be nobody's.
+/// How many revisions one round checks, at one call each, and two for one that seems to belong to nobody.
 const MOST_LOOKED_AT: usize = 25;
-/// Revisions that are remembered to be in order: one for each user, and a second one for some.
+/// How many revisions are remembered as in order: one for each user, and a second one for some.
 const MOST_KNOWN: usize = 50_000;
-/// Revisions that one call deletes (aws-facts §1).
+/// How many revisions one call deletes (aws-facts §1).
 const DELETED_AT_A_TIME: usize = 10;
-/// How often, and how long in between, a user is tried again who is worked on.
+/// How many times, and after which pause, a user is tried again whom somebody works on.
 const TRIES: u32 = 30;
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// How far a sweep has come.
+/// The progress of a sweep.
 #[derive(Debug, Default)]
 pub struct Sweep {
-    /// ARNs that need no second look: whatever becomes of them, somebody remembers them.
+    /// ARNs that need no second check: whatever happens to them, somebody remembers them.
     known: HashSet<String>,
-    /// Others, by ARN: those that have not been as they are for long enough, and those whose user was worked on.
+    /// Other revisions, by ARN: those that are not old enough, and those whose user somebody worked on.
     waits: HashMap<String, Candidate>,
-    /// What asks for the next page of those that are ACTIVE, and of those that are not.
+    /// The tokens of the next page of ACTIVE revisions and of the next page of INACTIVE ones.
     next: [Option<String>; 2],
 }
 
 impl Sweep {
-    /// How long it is from `now` until one that was found too young is old enough.
+    /// The time from `now` until the first of the too young revisions is old enough.
     pub(super) fn due_in(&self, now: Timestamp) -> Option<Duration> {
         let due = |one: &Candidate| {
             let grace = i64::try_from(one.status.grace().as_secs()).unwrap_or(i64::MAX);
@@ -56,7 +56,7 @@ impl Sweep {
         self.waits.values().map(due).min()
     }
 
-    /// Those that have waited for long enough.
+    /// The revisions that have waited long enough.
     fn due(&self, status: Revisions, gc: Gc) -> Vec<Candidate> {
         self.waits.values().filter(|one| one.status == status && gc.is_due(one.since)).cloned().collect()
     }
@@ -67,7 +67,7 @@ impl Sweep {
 }
 
 impl Revisions {
-    /// How long one has to have been so that is swept in the background.
+    /// How long a revision has to have this status before it is swept in the background.
     const fn grace(self) -> Duration {
         match self {
             Self::Active => GRACE,
@@ -76,7 +76,7 @@ impl Revisions {
     }
 }
 
-/// A revision that may be nobody's.
+/// A revision that may belong to nobody.
 #[derive(Debug, Clone)]
 struct Candidate {
     user: UserId,
@@ -85,27 +85,27 @@ struct Candidate {
     since: Timestamp,
 }
 
-/// What a look at a revision came to.
+/// The result of checking a revision.
 enum Judged {
     /// Somebody remembers it, or it is gone.
     InOrder,
-    /// It was not made by this service, whatever its family.
+    /// This service did not make it, whatever its family.
     NotOurs,
-    /// It may be nobody's.
+    /// It may belong to nobody.
     Candidate(Candidate),
 }
 
 impl Reconciler {
-    /// One round over a page of those that are ACTIVE and one of those that are not; `now` is what ages are counted from. Says how many
+    /// One round over a page of ACTIVE revisions and a page of INACTIVE ones. Ages are counted from `now`. Returns how many
     /// revisions it deregistered or deleted.
     ///
     /// # Errors
-    /// What kept it from going on. The next round goes on where this one stopped.
+    /// The reason why it stopped. The next round continues there.
     pub async fn sweep(&self, sweep: &mut Sweep, now: Timestamp) -> Result<usize, ConvergeError> {
         let mut removed = 0;
         for (at, status) in [Revisions::Active, Revisions::Inactive].into_iter().enumerate() {
             let gc = Gc { applies: true, grace: status.grace(), now };
-            // Whatever page is looked at by now.
+            // Also those of earlier pages.
             let mut candidates = sweep.due(status, gc);
             candidates.extend(self.candidates_of_page(sweep, at, status, gc).await?);
             removed += self.sweep_away(sweep, candidates, gc).await?;
@@ -113,7 +113,7 @@ impl Reconciler {
         Ok(removed)
     }
 
-    /// Those of the next page that are due.
+    /// The due revisions of the next page.
     async fn candidates_of_page(
         &self,
         sweep: &mut Sweep,
@@ -177,7 +177,7 @@ impl Reconciler {
         Ok(removed)
     }
 
-    /// Everything of the family that nothing references; `in_use` are ARNs that services name.
+    /// Finds, and removes if due, everything of the family that nothing references. `in_use` are ARNs that services name.
     pub(super) async fn left_over_revisions(
         &self,
         gc: Gc,
@@ -196,7 +196,7 @@ impl Reconciler {
                             kind: "task_definition",
                             id: arn.clone(),
                             user: None,
-                            why: "it is in the family, and does not carry this service's marks or names another file system",
+                            why: "it is in the family, but does not carry this service's marks or names another file system",
                             fate: Fate::NotOurs,
                         }),
                         Judged::Candidate(candidate) => {
@@ -213,7 +213,8 @@ impl Reconciler {
         for (user, mut candidates) in candidates {
             for tried in 0..=TRIES {
                 let settled = self.settle(&user, &candidates, gc, false).await;
-                // Somebody works on the user, or no capacity was left over: nobody waits for this, so it waits for them.
+                // Somebody works on the user, or there was no spare capacity. Nobody waits for this clean-up, so it waits
+                // for them.
                 let waits = |fate: &Option<Fate>| gc.applies && tried < TRIES && *fate == Some(Fate::Busy);
                 candidates.retain(|one| settled.iter().any(|(arn, fate)| *arn == one.arn && waits(fate)));
                 for (arn, fate) in settled.into_iter().filter(|(_, fate)| !waits(fate)) {
@@ -249,13 +250,14 @@ impl Reconciler {
             Revisions::Active => "registeredAt",
             Revisions::Inactive => "deregisteredAt",
         };
-        // One that does not say when counts as of now.
+        // A revision without a date counts as new.
         let since = document[member].as_f64().and_then(|at| Timestamp::from_second(at as i64).ok());
         let since = since.unwrap_or(Timestamp::MAX);
         Ok(Judged::Candidate(Candidate { user, arn: arn.to_owned(), status, since }))
     }
 
-    /// What becomes of revisions of one user, under their lock; `None`: something references it after all.
+    /// Decides, under the user's lock, about revisions of one user, and removes those that are due; `None`: something
+    /// references the revision after all.
     async fn settle(
         &self,
         user: &UserId,
@@ -273,7 +275,7 @@ impl Reconciler {
         let ended = self.settle_under_lock(user, candidates, gc, in_background, held.as_mut(), &mut settled).await;
         forget_if_new(held).await;
         if let Err(error) = ended {
-            // What was settled before it stays so.
+            // What was settled before the error stays settled.
             let left = candidates.iter().filter(|one| settled.iter().all(|(arn, _)| *arn != one.arn));
             let failed: Vec<_> = left.map(|one| (one.arn.clone(), Some(Fate::Failed(with_causes(&error))))).collect();
             settled.extend(failed);
@@ -321,7 +323,7 @@ impl Reconciler {
             }
             held.verify().await?;
             let fence = held.fence();
-            // A user's lock is not held for as long as others go first.
+            // A user's lock must not be held while other calls go first.
             let deregister = self.aws.ecs.deregister_with_spare_capacity(&one.arn);
             let is_done = match fenced(Arc::new(move || fence.is_recent()), deregister).await {
                 Ok(is_done) => is_done,
@@ -335,7 +337,7 @@ impl Reconciler {
             }
             match (is_done, in_background) {
                 (false, _) => settled.push((one.arn.clone(), Some(Fate::Busy))),
-                // It is deleted once it has been so for a while.
+                // It is deleted once it has been deregistered for a while.
                 (true, true) => settled.push((one.arn.clone(), Some(Fate::Removed))),
                 (true, false) => deletable.push(one.arn.clone()),
             }
@@ -363,21 +365,21 @@ impl Reconciler {
             let mut after = record.clone();
             after.deregistered.retain(|arn| !removed.contains(arn));
             if let Err(error) = held.write(after).await {
-                // They are looked for once more, and found to be gone.
-                tracing::warn!(user_id = %user, error = %with_causes(&error), "that revisions are deleted could not be written down");
+                // The next round looks for them once more, and finds that they are gone.
+                tracing::warn!(user_id = %user, error = %with_causes(&error), "the deletion of revisions could not be written down");
             }
         }
         Ok(())
     }
 }
 
-/// Whether a service runs it, is about to, or may go back to it.
+/// Whether a service runs it, is about to run it, or may go back to it.
 pub(super) fn names(service: &Service, arn: &str) -> bool {
     let deployed = service.deployments.iter().any(|deployment| deployment.task_definition == arn);
     service.task_definition == arn || deployed
 }
 
-/// Whose it says that it is.
+/// The user that its label names.
 pub(in crate::reconcile) fn owner(document: &Value) -> Option<UserId> {
     let containers = document["containerDefinitions"].as_array()?;
     let label = containers.iter().find_map(|container| container["dockerLabels"][LABEL_USER].as_str())?;

@@ -1,4 +1,4 @@
-//! ECS as small as it matters here: one service with its deployments, its tasks, revisions, and readings of before.
+//! ECS, reduced to what matters here: one service with its deployments, its tasks, revisions, and older readings.
 
 use crate::domain::service::{Rollout, ServiceStatus};
 
@@ -11,7 +11,7 @@ pub(super) struct Revision {
     pub(super) active: bool,
 }
 
-/// A deployment, by when it was made.
+/// A deployment; a bigger id is a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Deployment {
     pub(super) id: u8,
@@ -26,7 +26,7 @@ pub(super) struct Reading {
     pub(super) status: ServiceStatus,
     pub(super) desired: u8,
     pub(super) primary: Deployment,
-    /// Others that it still shows.
+    /// Other deployments that it still shows.
     pub(super) others: Vec<Deployment>,
 }
 
@@ -36,7 +36,7 @@ impl Reading {
     }
 }
 
-/// What was read before the change that was accepted then.
+/// What a reading from before a change shows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Before {
     service: Option<Reading>,
@@ -59,20 +59,20 @@ pub(super) struct Noted {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Cloud {
     pub(super) service: Option<Reading>,
-    /// What reads may still show, oldest first.
+    /// What readings may still show, oldest first.
     before: Vec<Before>,
     pub(super) tasks: Vec<Task>,
     pub(super) revisions: Vec<Revision>,
     pub(super) access_point: bool,
     /// Counts accepted changes.
     pub(super) clock: u8,
-    /// Whether the last change is young enough that a reading of before is taken for one.
+    /// Whether the last change is so young that a reading from before it is recognized as one.
     pub(super) is_recent: bool,
-    /// The deployment that was complete last, while another one is under way: what ECS goes back to.
+    /// The deployment that was complete last, while another one is under way: ECS goes back to it.
     pub(super) former: Option<Deployment>,
     /// The newest deployment, if ECS went back from it, or was told to.
     pub(super) gone_back_from: Option<u8>,
-    /// StopServiceDeployment was accepted, and nothing has moved.
+    /// Whether StopServiceDeployment was accepted and nothing has moved yet.
     pub(super) stop_requested: bool,
 }
 
@@ -93,12 +93,12 @@ impl Cloud {
         self.service.as_ref().filter(|service| service.status == ServiceStatus::Active)
     }
 
-    /// How many changes ago a read may see.
+    /// How many changes old a reading can be.
     pub(super) fn oldest(&self) -> u8 {
         self.before.len().try_into().unwrap()
     }
 
-    /// The service as of so many changes ago.
+    /// The service as it was so many changes ago.
     pub(super) fn read(&self, ago: u8) -> Option<Reading> {
         match usize::from(ago) {
             0 => self.service.clone(),
@@ -113,12 +113,12 @@ impl Cloud {
         }
     }
 
-    /// Reads show everything.
+    /// From now on, readings show everything.
     pub(super) fn show(&mut self) {
         self.before.clear();
     }
 
-    /// A change is accepted.
+    /// Accepts a change.
     pub(super) fn change(&mut self, now: Reading) -> Noted {
         self.remember();
         self.clock += 1;
@@ -126,19 +126,19 @@ impl Cloud {
         self.service = Some(now);
         self.stop_tasks();
         let service = self.service.as_mut().unwrap();
-        // INACTIVE as soon as its tasks are stopping.
+        // INACTIVE as soon as all its tasks are stopping.
         if service.status == ServiceStatus::Draining && self.tasks.iter().all(|task| task.stopping) {
             service.status = ServiceStatus::Inactive;
         }
         Noted { at: self.clock, shown: service.clone() }
     }
 
-    /// Reads may go on showing what is now.
+    /// Later readings may still show the present state.
     fn remember(&mut self) {
         self.before.push(Before { service: self.service.clone(), has_tasks: !self.tasks.is_empty() });
     }
 
-    /// ECS tells the tasks to stop that are not to be; it waits for none of them.
+    /// ECS stops the tasks that should not run, and does not wait for them.
     fn stop_tasks(&mut self) {
         let Some(service) = &self.service else { return };
         for task in &mut self.tasks {
@@ -148,7 +148,7 @@ impl Cloud {
         }
     }
 
-    /// A service is made.
+    /// Creates a service.
     pub(super) fn create(&mut self, revision: u8) -> Noted {
         let id = self.clock + 1;
         (self.former, self.gone_back_from, self.stop_requested) = (None, None, false);
@@ -156,7 +156,7 @@ impl Cloud {
         self.change(Reading { created: id, status: ServiceStatus::Active, desired: 1, primary, others: vec![] })
     }
 
-    /// The service is changed; `deploys`: by another deployment.
+    /// Changes the service; `deploys`: with another deployment of this revision.
     pub(super) fn update(&mut self, service: Reading, desired: Option<u8>, deploys: Option<u8>) -> Noted {
         let mut now = Reading { desired: desired.unwrap_or(service.desired), ..service };
         if let Some(revision) = deploys {
@@ -178,7 +178,7 @@ impl Cloud {
         self.active().is_some_and(|service| starts(service) && !is_up(service))
     }
 
-    /// A task starts and is healthy, so that the deployment is complete.
+    /// Starts a healthy task, which completes the deployment.
     pub(super) fn start(&mut self) {
         let service = self.service.as_mut().unwrap();
         service.primary.rollout = Rollout::Completed;
@@ -201,15 +201,15 @@ impl Cloud {
         self.active().is_some_and(|service| service.desired > 0 && service.primary.rollout == Rollout::InProgress)
     }
 
-    /// Its task starts and dies, and the circuit breaker trips.
+    /// The task of the deployment starts and dies, and the circuit breaker trips.
     pub(super) fn fail(&mut self) {
         let deployment = self.service.as_ref().unwrap().primary.id;
         self.tasks.push(Task { deployment, stopping: true });
         self.go_back();
     }
 
-    /// The PRIMARY deployment is given up; the service goes back to the one that was complete before, if there is one. What is
-    /// read may be from before that.
+    /// Gives the PRIMARY deployment up. The service goes back to the one that was complete before, if there is one. Readings
+    /// may be from before that.
     pub(super) fn go_back(&mut self) {
         self.remember();
         self.stop_requested = false;

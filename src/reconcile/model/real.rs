@@ -1,4 +1,4 @@
-//! Between the model's small numbers and what the real planner takes and answers.
+//! Translates between the model's small numbers and the arguments and answers of the real planner.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -29,12 +29,12 @@ pub(super) enum Op {
     Stop,
     Start,
     Delete,
-    /// Takes back what was accepted and what is being deployed. No work of the planner's.
+    /// Takes back what was accepted and what is being deployed. The planner has no part in it.
     Cancel,
 }
 
 impl Op {
-    /// Those that are work.
+    /// The operations that are work for the planner.
     pub(super) const WORK: [Self; 5] = [Self::Provision, Self::Resize, Self::Stop, Self::Start, Self::Delete];
     pub(super) const ALL: [Self; 6] =
         [Self::Provision, Self::Resize, Self::Stop, Self::Start, Self::Delete, Self::Cancel];
@@ -53,7 +53,7 @@ impl Op {
     }
 }
 
-/// All of it as one piece of work, by the real rules.
+/// All operations as one piece of work, merged by the real rules.
 fn work(ops: &[Op], order: RolloutOrder) -> Result<Work, Refusal> {
     let mut all = ops.iter().map(|op| op.work(order));
     let first = all.next().ok_or(Refusal::NotFound)?;
@@ -63,12 +63,12 @@ fn work(ops: &[Op], order: RolloutOrder) -> Result<Work, Refusal> {
 type Asked = (Vec<Op>, RolloutOrder);
 
 thread_local! {
-    /// What was asked already: making a piece of work, or a service, is slow beside the search.
+    /// Answers so far: making a piece of work, or a service, is slow compared with the search.
     static TARGETS: RefCell<HashMap<Asked, Rc<[Target]>>> = RefCell::default();
     static AGES: RefCell<HashMap<(Reading, Option<Reading>), Age>> = RefCell::default();
 }
 
-/// What is to be converged to, one after the other; nothing where that is refused.
+/// The targets to converge to, one after the other; none where the work is refused.
 pub(super) fn targets(ops: &[Op], order: RolloutOrder) -> Rc<[Target]> {
     TARGETS.with_borrow_mut(|known| {
         let targets = || work(ops, order).map(|work| work.targets()).unwrap_or_default().into();
@@ -76,8 +76,8 @@ pub(super) fn targets(ops: &[Op], order: RolloutOrder) -> Rc<[Target]> {
     })
 }
 
-/// Whether a reading is older than what was accepted, by the real comparison; `gone_back_from`: the deployment from which ECS itself
-/// says that it went back.
+/// Whether a reading is older than what was accepted, by the real comparison; `gone_back_from`: the deployment from which
+/// ECS reports that it went back.
 pub(super) fn is_older(read: Option<&Reading>, accepted: &Reading, gone_back_from: Option<u8>) -> bool {
     let key = (accepted.clone(), read.cloned());
     let age = AGES.with_borrow_mut(|known| {
@@ -155,7 +155,7 @@ fn service(reading: &Reading) -> Service {
         updated_at_seconds: None,
     };
     let others = reading.others.iter().map(|other| deployment(other, false));
-    // Nothing is started any more for one that was given up.
+    // Nothing more is started for a deployment that was given up.
     let pending = if reading.primary.rollout == Rollout::Failed { 0 } else { reading.desired };
     Service {
         name: user().service_name(),
@@ -171,7 +171,7 @@ fn service(reading: &Reading) -> Service {
     }
 }
 
-/// The real planner behind a memory of what it has answered: rendering is what costs.
+/// The real planner, with a memory of its answers, because rendering is slow.
 pub(super) struct Planner {
     base: BaseDefinition,
     order: RolloutOrder,
@@ -192,7 +192,7 @@ impl Planner {
         let base = &self.base;
         let known = self.revisions.entry(Revision { active: true, ..of }).or_insert_with(|| {
             let patch = SpecPatch { size: Some(size(of.size)), has_auth: true, ..SpecPatch::default() };
-            // As a new user's is.
+            // As a new user's spec is made.
             let mut spec = crate::domain::Spec::of_new_user(&SpecPatch { size: None, ..patch.clone() }).unwrap();
             if of.size > 0 {
                 spec = spec.patched(&SpecPatch { size: patch.size, ..SpecPatch::default() }).unwrap();
@@ -206,7 +206,7 @@ impl Planner {
         CurrentDefinition { active: of.active, ..known.clone() }
     }
 
-    /// What the real planner answers.
+    /// The real planner's answer.
     pub(super) fn plan(&mut self, ops: &[Op], done: u8, seen: &Observation, newest: u8) -> Next {
         let key = (ops.to_vec(), done, seen.clone());
         let next = match self.answers.get(&key) {

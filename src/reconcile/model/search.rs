@@ -6,7 +6,7 @@ use super::real::{Op, Planner};
 use super::world::{Bounds, Event, World};
 use crate::domain::RolloutOrder;
 
-/// A state, and how it was come to.
+/// A state, and how it was reached.
 struct Found {
     from: usize,
     event: Option<Event>,
@@ -21,7 +21,7 @@ struct Search {
 }
 
 impl Search {
-    /// The events that led there.
+    /// The events that led to a state.
     fn way_to(&self, mut at: usize) -> Vec<Event> {
         let mut way = Vec::new();
         while let Some(event) = self.found[at].event {
@@ -43,7 +43,7 @@ impl Search {
     }
 }
 
-/// Searches all that can happen; how many states there are, and how deep they lie.
+/// Searches everything that can happen. Returns the number of states and the greatest depth.
 fn search(bounds: Bounds) -> (usize, u32) {
     let mut planner = Planner::new(bounds.order);
     let mut search = Search { states: HashMap::new(), found: vec![], edges: vec![], quiet: vec![] };
@@ -76,7 +76,7 @@ fn search(bounds: Bounds) -> (usize, u32) {
     (search.found.len(), deepest)
 }
 
-/// From every state there is a way to one where nothing goes on.
+/// Checks that from every state there is a way to one where nothing goes on.
 fn every_state_comes_to_rest(search: &Search) {
     let mut into: Vec<Vec<u32>> = vec![Vec::new(); search.found.len()];
     for (from, to) in &search.edges {
@@ -107,29 +107,29 @@ fn searched(bounds: Bounds, at_least: usize) {
 }
 
 #[test]
-fn two_requests_and_one_misfortune() {
+fn two_requests_and_one_fault_keep_every_rule() {
     searched(Bounds { faults: 1, ..KIND }, 50_000);
 }
 
 #[test]
-fn two_requests_and_a_deployment_that_fails() {
+fn two_requests_and_a_failing_deployment_keep_every_rule() {
     searched(Bounds { failures: 1, ..KIND }, 5_000);
 }
 
 #[test]
-fn a_request_and_a_cancel_or_two() {
+fn a_request_and_up_to_two_cancels_keep_every_rule() {
     searched(Bounds { ops: &Op::ALL, ..KIND }, 1_000);
 }
 
 #[test]
-fn two_requests_in_strict_order_and_one_misfortune() {
+fn two_requests_in_strict_order_and_one_fault_keep_every_rule() {
     searched(Bounds { faults: 1, order: RolloutOrder::Strict, ..KIND }, 50_000);
 }
 
 /// By hand: `MODEL_REQUESTS=3 MODEL_FAULTS=1 MODEL_FAILURES=1 MODEL_STRICT=1 cargo test --release --lib model -- --ignored --nocapture`.
 #[test]
-#[ignore = "takes minutes and gigabytes; three requests have never come to an end"]
-fn as_far_as_is_asked_for() {
+#[ignore = "takes minutes and gigabytes; a search of three requests has never finished"]
+fn the_bounds_of_the_environment_keep_every_rule() {
     let of = |name: &str, otherwise| std::env::var(name).map_or(otherwise, |value| value.parse().unwrap());
     let order = if of("MODEL_STRICT", 0) > 0 { RolloutOrder::Strict } else { RolloutOrder::StopFirst };
     let ops: &[Op] = if of("MODEL_CANCEL", 0) > 0 { &Op::ALL } else { &Op::WORK };

@@ -1,4 +1,4 @@
-//! The file system and two replicas, as small as the planner's view of them: one user.
+//! The file system and two replicas, reduced to what the planner sees of them, for one user.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -39,24 +39,24 @@ struct Note {
     deregistered: BTreeSet<u8>,
     access_point: bool,
     accepted: Option<Noted>,
-    /// How many tasks there are to be after a replacement that was interrupted.
+    /// The desired count after a replacement that was interrupted.
     resume: Option<u8>,
-    /// What was accepted and is not done.
+    /// What was accepted and is not done yet.
     pending: Vec<Op>,
 }
 
-/// Where a converge is.
+/// The point that a converge has reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum At {
-    /// It has to look.
+    /// It has to observe.
     Look,
-    /// It knows what there is.
+    /// It has observed.
     Plan,
     /// The files are in place, and the step is about to be sent.
     Send(Next),
     /// AWS has answered.
     Answered(Next, Option<Noted>, Outcome),
-    /// It is written down, and the caller is to be told that it goes on.
+    /// The work is written down, and the caller is about to be answered that it goes on.
     Written,
 }
 
@@ -64,7 +64,7 @@ enum At {
 enum Outcome {
     Done,
     Conflict,
-    /// The revision that it named is not ACTIVE any more.
+    /// The revision that it named is no longer ACTIVE.
     NotActive,
 }
 
@@ -74,11 +74,11 @@ struct Run {
     order: RolloutOrder,
     /// How many of the targets are done.
     done: u8,
-    /// Somebody waits for an answer.
+    /// The caller who waits for an answer.
     asked: Option<Op>,
     is_accepted: bool,
     is_new: bool,
-    /// Whether it is so young that a revision nobody accounts for may be on its way.
+    /// Whether it is so young that a revision that nobody accounts for may be on its way.
     is_young: bool,
     was_young: bool,
     has_begun: bool,
@@ -92,7 +92,7 @@ struct Run {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Replica {
-    /// The last change that its memory has.
+    /// The last change in its memory.
     known: Option<Noted>,
     run: Option<Run>,
     /// A request that waits for the user's lock.
@@ -122,13 +122,13 @@ impl Want {
     }
 }
 
-/// Everything.
+/// The state of everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct World {
     cloud: Cloud,
     has_files: bool,
     note: Option<Note>,
-    /// Who has the lock; a replica whose lease ran out does not, and has not noticed.
+    /// The holder of the lock. A replica whose lease ran out has lost the lock and has not noticed.
     holder: Option<u8>,
     replicas: [Replica; 2],
     sent: u8,
@@ -136,14 +136,15 @@ pub(super) struct World {
     /// What the answers so far allow, each with the unanswered requests that it includes.
     allowed: BTreeSet<(Want, u8)>,
     unknown: Vec<Op>,
-    /// All that was ever allowed, where something may be taken back.
+    /// Everything that was ever allowed, because a cancel may take something back.
     ever: BTreeSet<(Want, u8)>,
     can_cancel: bool,
     faults: u8,
     /// Deployments that may still fail.
     failures: u8,
     order: RolloutOrder,
-    /// A process was killed, or a lock lost, so that a revision may be registered that nobody remembers: the sweep's.
+    /// A process was killed, or a lock lost, so that a revision may be registered that nobody remembers. The sweep has to
+    /// remove it.
     was_cut_short: bool,
 }
 
@@ -156,19 +157,19 @@ pub(super) enum Event {
     Take(u8),
     /// A replica takes up what is pending.
     Pursue(u8),
-    /// Makes way for a request that waits elsewhere.
+    /// A replica makes way for a request that waits elsewhere.
     MakeWay(u8),
-    /// Reads the service as of so many changes ago, and the tasks.
+    /// A replica reads the service and the tasks as they were so many changes ago.
     Look(u8, u8, u8),
-    /// Plans.
+    /// A replica plans.
     Plan(u8),
     /// The step takes effect.
     Send(u8),
-    /// The same, and the answer is lost.
+    /// The step takes effect, and the answer is lost.
     SendLost(u8),
-    /// The answer is taken in, and what it says written down.
+    /// A replica takes the answer in and writes down what it says.
     Fold(u8),
-    /// The caller is told that it goes on.
+    /// The caller is answered that the work goes on.
     Tell(u8),
     /// A replica cancels, on a reading of so many changes ago.
     Cancel(u8, u8),
@@ -182,9 +183,9 @@ pub(super) enum Event {
     Fails,
     /// ECS does what StopServiceDeployment asked for.
     GoesBack,
-    /// Reads show everything.
+    /// From now on, readings show everything.
     Shows,
-    /// Long enough ago that nobody waits for it any more.
+    /// So much time has passed that nobody waits for readings any more.
     Settles,
 }
 
@@ -193,10 +194,10 @@ pub(super) enum Event {
 pub(super) struct Bounds {
     pub(super) requests: u8,
     pub(super) faults: u8,
-    /// Deployments that fail.
+    /// How many deployments may fail.
     pub(super) failures: u8,
     pub(super) ops: &'static [Op],
-    /// How many changes ago a read may see at most.
+    /// How many changes old a reading may be at most.
     pub(super) ages: u8,
     pub(super) order: RolloutOrder,
 }
@@ -214,7 +215,7 @@ impl World {
     pub(super) fn events(&self, bounds: Bounds) -> Vec<Event> {
         let mut events = Vec::new();
         let most = self.cloud.oldest().min(bounds.ages);
-        // Which of the two is asked first is all the same.
+        // The replicas are alike, so the first request always goes to the same one.
         for r in 0..if self.sent == 0 { 1 } else { 2_u8 } {
             let replica = &self.replicas[usize::from(r)];
             if !self.waits && self.sent < bounds.requests && replica.waiting.is_none() && replica.run.is_none() {
@@ -250,7 +251,8 @@ impl World {
                 }
                 At::Send(next) => {
                     events.push(Event::Send(r));
-                    // The adapter itself looks for a registration that was not answered, and an access point is found by its token.
+                    // The adapter itself looks for a registration that was not answered, and an access point is found by its
+                    // token.
                     if self.faults > 0 && next.changes_container() {
                         events.push(Event::SendLost(r));
                     }
@@ -286,13 +288,13 @@ impl World {
         events
     }
 
-    /// Whether nothing goes on, and nothing is to be done.
+    /// Whether nothing goes on and nothing is left to do.
     pub(super) fn is_quiet(&self) -> bool {
         let is_idle = |replica: &Replica| replica.run.is_none() && replica.waiting.is_none();
         self.replicas.iter().all(is_idle) && self.note.as_ref().is_none_or(|note| note.pending.is_empty())
     }
 
-    /// What has to hold when nothing goes on.
+    /// Checks what has to hold when nothing goes on.
     pub(super) fn judge_quiet(&self) -> Broken {
         let now = match self.cloud.active() {
             Some(service) => Want {
@@ -319,7 +321,7 @@ impl World {
         Ok(())
     }
 
-    /// With any of the unanswered requests after it.
+    /// What is allowed, with any of the unanswered requests after it.
     fn closure(&self) -> BTreeSet<(Want, u8)> {
         let mut all = self.allowed.clone();
         let mut new: Vec<_> = all.iter().copied().collect();
@@ -341,17 +343,17 @@ impl World {
         }
         self.allowed = self.closure().into_iter().map(|(want, used)| (want.after(op), used)).collect();
         if self.cloud.gone_back_from.is_some() {
-            // From this very change, perhaps.
+            // It may have gone back from this very change.
             self.went_back();
         }
     }
 
     fn refuse(&mut self) -> Broken {
         self.waits = false;
-        // Nobody is refused who must have a container.
+        // A user who must have a container is never refused.
         let all: BTreeSet<_> = self.closure().into_iter().filter(|(want, _)| !want.exists).collect();
         if all.is_empty() {
-            return Err("a user who has a container was told that there is none".into());
+            return Err("a user who has a container was answered that there is none".into());
         }
         self.allowed = all;
         Ok(())
@@ -366,7 +368,7 @@ impl World {
         self.replicas[usize::from(r)].run.as_mut().unwrap()
     }
 
-    /// Ends a converge without a word to the ledger.
+    /// Ends a converge without writing anything to the ledger.
     fn stop(&mut self, r: u8) {
         let run = self.replicas[usize::from(r)].run.take();
         if self.holder == Some(r) {
@@ -377,7 +379,7 @@ impl World {
         }
     }
 
-    /// What happens.
+    /// Applies an event.
     pub(super) fn happen(&mut self, event: Event, planner: &mut Planner) -> Broken {
         match event {
             Event::Request(r, op) => {
@@ -389,7 +391,7 @@ impl World {
                 let mut ops = self.note.as_ref().map_or_else(Vec::new, |note| note.pending.clone());
                 ops.push(op);
                 if targets(&ops, self.order).is_empty() {
-                    // What was accepted before goes on without it.
+                    // What was accepted before goes on without this request.
                     return self.refuse();
                 }
                 self.begin(r, ops, Some(op), false);
@@ -454,7 +456,7 @@ impl World {
         if !self.has_files {
             return Err("a task starts before its files".into());
         }
-        // What ECS starts by itself, in place of what failed, it starts beside that.
+        // When ECS itself replaces a failed task, it starts the new one beside it.
         let is_ours = self.cloud.gone_back_from.is_none();
         if self.order == RolloutOrder::Strict && is_ours && !self.cloud.tasks.is_empty() {
             return Err("there are two tasks, in strict order".into());
@@ -462,7 +464,7 @@ impl World {
         Ok(())
     }
 
-    /// ECS is back at what was complete before: with it comes the size of before, whatever was acknowledged.
+    /// ECS is back at what was complete before. The former size comes back with it, whatever was acknowledged.
     fn went_back(&mut self) {
         let Some(service) = self.cloud.active() else { return };
         let Some(Revision { size, .. }) = self.cloud.revision(service.revision()) else { return };
@@ -471,7 +473,7 @@ impl World {
         self.allowed.extend(back.collect::<Vec<_>>());
     }
 
-    /// What was accepted is taken back, and ECS is told to go back where something is being deployed. It is asked without the user's lock.
+    /// Takes back what was accepted, and makes ECS go back if something is being deployed. This needs no lock of the user.
     fn cancel(&mut self, r: u8, ago: u8) -> Broken {
         let reading = self.cloud.read(ago);
         let on_file = self.note.as_ref().and_then(|note| note.accepted.clone());
@@ -480,14 +482,14 @@ impl World {
         let accepted = if at(&on_file) > at(&known) { on_file } else { known };
         let taken_back = self.note.as_mut().map(|note| std::mem::take(&mut note.pending)).unwrap_or_default();
         for op in taken_back {
-            // Some of it may have been done, in any order with what nobody was answered.
+            // Some of it may have been done, in any order with requests that got no answer.
             let without: Vec<_> = self.ever.iter().copied().collect();
             self.allowed.extend(without);
             self.unknown.push(op);
         }
         let is_recent = self.cloud.is_recent;
         if accepted.is_some_and(|it| is_recent && is_older(reading.as_ref(), &it.shown, self.cloud.gone_back_from)) {
-            // Read again.
+            // It reads again.
             return Ok(());
         }
         let replica = &mut self.replicas[usize::from(r)];
@@ -513,7 +515,8 @@ impl World {
         Ok(())
     }
 
-    /// Between two steps: what was registered, and nothing runs, is deregistered; what was accepted stays until the cancel takes it.
+    /// Stops between two steps: a revision that was registered and does not run is deregistered; accepted work stays until
+    /// the cancel takes it.
     fn heed(&mut self, r: u8) -> Broken {
         let run = self.run(r);
         if let Some(unused) = run.seen.registered.take_if(|it| !run.has_run && run.registered.contains(&it.number)) {
@@ -529,7 +532,7 @@ impl World {
         let is_new = self.note.is_none();
         let note = self.note.get_or_insert_default();
         let replica = &mut self.replicas[usize::from(r)];
-        // The newer of what is on file and what this process has heard of.
+        // The newer of what is on file and what this process knows.
         let on_file = note.accepted.clone();
         let at = |noted: &Option<Noted>| noted.as_ref().map_or(0, |noted| noted.at);
         if at(&on_file) > at(&replica.known) {
@@ -568,7 +571,7 @@ impl World {
             .as_ref()
             .is_some_and(|accepted| is_recent && is_older(reading.as_ref(), &accepted.shown, self.cloud.gone_back_from))
         {
-            // Read again.
+            // It reads again.
             self.replicas[usize::from(r)].run = Some(run);
             return;
         }
@@ -612,7 +615,7 @@ impl World {
             let newest = seen.revisions.iter().copied().filter(|number| !in_use(*number)).max();
             seen.registered = newest.and_then(|number| self.cloud.revision(number)).filter(|found| found.active);
         }
-        // A call whose end nobody has seen took effect, and that shows now.
+        // A change whose result nobody saw took effect, and shows now.
         if let Some(shown) = seen.service.clone().filter(|service| service.status == ServiceStatus::Active)
             && run.accepted.as_ref().is_none_or(|accepted| shown.revision() > accepted.shown.revision())
             && seen.revisions.contains(&shown.revision())
@@ -656,7 +659,7 @@ impl World {
                 }
             }
             step => {
-                // The lock is looked at before each step, and before each change of a file.
+                // The lock is checked before each step, and before each change of a file.
                 if self.holder != Some(r) {
                     self.stop(r);
                     return Ok(());
@@ -665,7 +668,7 @@ impl World {
                     self.has_files = true;
                 }
                 if let Next::StopTasks(resume) = step {
-                    // Before it: what stops here is started again by whoever goes on.
+                    // Written before the step: the next holder starts again what stops here.
                     self.run(r).seen.resume = Some(resume);
                     self.remember(r);
                 }
@@ -682,7 +685,7 @@ impl World {
         Ok(())
     }
 
-    /// Writes down what is left, for whoever goes on.
+    /// Writes down the remaining work, so that another replica can continue.
     fn accept(&mut self, r: u8) {
         if self.holder != Some(r) {
             return self.stop(r);
@@ -707,7 +710,7 @@ impl World {
     }
 
     fn not_found(&mut self, r: u8) -> Broken {
-        // What was registered, and nothing runs, is deregistered.
+        // A revision that was registered and does not run is deregistered.
         let run = self.run(r);
         if let Some(unused) = run.seen.registered.take_if(|it| !run.has_run && run.registered.contains(&it.number)) {
             run.seen.revisions.remove(&unused.number);
@@ -734,13 +737,13 @@ impl World {
         if asked.is_some() { self.refuse() } else { Ok(()) }
     }
 
-    /// One target is done.
+    /// Ends the converge to one target.
     fn finish(&mut self, r: u8) {
         let (is_held, run) = (self.holder == Some(r), self.run(r));
         run.done += 1;
         if usize::from(run.done) < run.targets().len() {
             if matches!(run.targets()[usize::from(run.done) - 1], Target::Absent { .. }) {
-                // Only what comes after the delete is left.
+                // Only the work after the delete is left.
                 let at = run.ops.iter().rposition(|op| *op == Op::Delete).unwrap_or(0);
                 run.ops.drain(..=at);
                 run.done = 0;
@@ -755,7 +758,7 @@ impl World {
         }
         let (asked, is_delete) = (run.asked.take(), run.ops.last() == Some(&Op::Delete));
         if !is_held {
-            // It cannot be crossed off, and so nobody is told that it is done.
+            // It cannot be removed from the ledger, so nobody is answered that it is done.
             run.asked = asked;
             return self.stop(r);
         }
@@ -771,7 +774,7 @@ impl World {
     /// The step takes effect.
     fn send(&mut self, r: u8) -> Broken {
         let At::Send(step) = self.run(r).at.clone() else { return Ok(()) };
-        // No change is sent by whoever has not seen the lock for a while; the pause is longer than a call.
+        // A replica that has not checked its lock for a while sends no change; the pause is longer than a call.
         if self.holder != Some(r) {
             self.stop(r);
             return Ok(());
@@ -789,7 +792,7 @@ impl World {
                 _ if !cloud.is_active(*number) => outcome = Outcome::NotActive,
                 _ => {
                     if !cloud.tasks.is_empty() {
-                        return Err("a service is made beside a task of the one before".into());
+                        return Err("a service is created beside a task of the one before".into());
                     }
                     noted = Some(cloud.create(*number));
                 }
@@ -830,7 +833,7 @@ impl World {
             }
             Next::DeleteRevisions(numbers) => {
                 if let Some(number) = numbers.iter().find(|number| cloud.is_active(**number)) {
-                    return Err(format!("revision {number} is deleted, and ACTIVE"));
+                    return Err(format!("revision {number} is deleted while it is ACTIVE"));
                 }
             }
             Next::Converged | Next::Wait | Next::NotFound => {}
@@ -921,7 +924,7 @@ impl World {
         }
         if self.holder != Some(r) {
             self.replicas[usize::from(r)].known = self.run(r).accepted.clone();
-            // It cannot be written down, and the next look at the lock says so.
+            // It cannot be written down, and the next check of the lock shows that it was lost.
             return self.stop(r);
         }
         self.remember(r);

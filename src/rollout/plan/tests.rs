@@ -31,7 +31,7 @@ fn rollout(strategy: Strategy) -> Rollout {
     }
 }
 
-/// A journal of these users, each in that wave and with what happened to them.
+/// A journal of these users, each with their wave and events.
 fn journal(people: &[(&str, u32, &[Event])]) -> Journal {
     let mut journal = Journal::default();
     for (name, wave, events) in people {
@@ -73,7 +73,7 @@ fn the_next_wave_waits_until_everybody_of_the_one_before_is_through() {
     assert_eq!(steps(&rollout, &waves(&done), &[], 0), moved(&["b", "c"]));
 }
 
-/// A canary who has it already, is left out or is stopped was never ready with what comes: the next ones go alone.
+/// A canary that already has the change, is skipped or is stopped was never ready with it: the next users go alone.
 #[test]
 fn until_a_canary_was_ready_others_take_its_place_one_by_one() {
     let rollout = rollout(Strategy::default());
@@ -96,9 +96,9 @@ fn until_a_canary_was_ready_others_take_its_place_one_by_one() {
     assert_eq!(steps(&self::rollout(none), &people, &[], 0), moved(&["c", "d"]));
 }
 
-/// Nobody of them can show that it works: there is nothing to wait for.
+/// If no user can prove the change, there is nothing to wait for.
 #[test]
-fn where_no_container_runs_everybody_goes_at_once_and_else_those_first_that_do() {
+fn running_containers_go_first_and_everybody_goes_at_once_if_none_runs() {
     let stopped = |people: &[(&str, u32, bool, &[Event])]| {
         let mut journal = Journal::default();
         for (name, wave, is_stopped, events) in people {
@@ -116,19 +116,19 @@ fn where_no_container_runs_everybody_goes_at_once_and_else_those_first_that_do()
     assert_eq!(steps(&rollout, &all, &[], 0), moved(&["b", "c"]));
     let named = Strategy { canaries: Canaries::Named(Vec::new()), ..rollout.strategy.clone() };
     assert_eq!(steps(&self::rollout(named), &all, &[], 0), moved(&["b", "c"]));
-    // One runs: it goes first, and alone.
+    // One container runs: it goes first, and alone.
     let one =
         |c: &[Event]| stopped(&[("a", 0, true, &done), ("b", 1, true, &[]), ("c", 1, false, c), ("d", 1, true, &[])]);
     assert_eq!(steps(&rollout, &one(&[]), &[], 0), moved(&["c"]));
     assert_eq!(steps(&rollout, &one(&[begun(), Event::Sent { at: 0 }]), &[], 0), []);
     assert_eq!(steps(&rollout, &one(&ready), &[], 0), moved(&["b", "d"]));
-    // The only one that ran is left out: nobody can prove it any more.
+    // The only one that ran is skipped: nobody can prove the change any more.
     let left_out = [Event::Skipped { why: "excluded".into() }];
     assert_eq!(steps(&rollout, &one(&left_out), &[], 0), moved(&["b", "d"]));
 }
 
 #[test]
-fn the_reason_of_a_pause_says_how_many_have_failed_by_now() {
+fn the_reason_of_a_pause_says_how_many_users_have_failed_by_now() {
     let mut rollout = rollout(Strategy::default());
     let gone_wrong = [begun(), failed(), Event::Returned];
     let one = journal(&[("a", 0, &gone_wrong), ("b", 0, &[])]);
@@ -138,7 +138,7 @@ fn the_reason_of_a_pause_says_how_many_have_failed_by_now() {
     (rollout.state, rollout.reason) = (RolloutState::Paused, Some(reason(1)));
     assert_eq!(steps(&rollout, &one, &[], 0), [], "said already");
     assert_eq!(steps(&rollout, &two, &[], 0), [Step::Pause(reason(2))]);
-    // What somebody said stays.
+    // The reason that somebody gave stays.
     rollout.reason = Some("paused by ops".into());
     let both = format!("paused by ops; {}", reason(1));
     assert_eq!(steps(&rollout, &one, &[], 0), [Step::Pause(both.clone())]);
@@ -167,9 +167,9 @@ fn nobody_is_on_the_way_in_a_rollout_that_was_given_up() {
     assert_eq!(stages, ["done", "aborted_on_the_way", "aborted_on_the_way", "failed", "aborted"]);
 }
 
-/// Of whom every try fails, such as a canary whose lock file is damaged.
+/// A user for whom every try fails, such as a canary whose lock file is damaged.
 #[test]
-fn whoever_is_stuck_keeps_nobody_waiting_for_a_proof() {
+fn a_user_who_is_stuck_makes_nobody_wait_for_proof() {
     let (rollout, nobody) = (rollout(Strategy::default()), BTreeSet::new());
     let stuck = BTreeSet::from([user("a")]);
     let steps = |people: &Journal, stuck| next(&rollout, people, &BTreeMap::new(), &nobody, stuck, 0);
@@ -181,7 +181,7 @@ fn whoever_is_stuck_keeps_nobody_waiting_for_a_proof() {
 }
 
 #[test]
-fn whoever_runs_again_shows_what_comes_before_the_rest_gets_it() {
+fn a_user_who_runs_again_proves_the_change_before_the_rest_get_it() {
     let rollout = rollout(Strategy::default());
     let stopped = |wave| Event::Selected { wave, is_stopped: true };
     let line = |name: &str, event| super::super::words::Line { u: Some(user(name)), event };
@@ -195,13 +195,13 @@ fn whoever_runs_again_shows_what_comes_before_the_rest_gets_it() {
 }
 
 #[test]
-fn no_more_are_on_the_way_than_may_be_and_who_soaks_is_not() {
+fn users_on_the_way_stay_within_the_limit_and_soaking_users_do_not_count() {
     let rollout = rollout(Strategy { max_parallel: 2, canaries: Canaries::Number(0), ..Strategy::default() });
     let sent = [begun(), Event::Sent { at: 0 }];
     let ready = [begun(), Event::Sent { at: 0 }, Event::Ready { at: 0 }];
     let people = journal(&[("a", 0, &ready), ("b", 0, &sent), ("c", 0, &[]), ("d", 0, &[])]);
     assert_eq!(steps(&rollout, &people, &[], 0), moved(&["c"]));
-    // Somebody who was begun with by a runner that was killed has a place already.
+    // A user who was begun by a runner that was killed already has a place.
     let people = journal(&[("a", 0, &[begun()]), ("b", 0, &sent), ("c", 0, &[])]);
     assert_eq!(steps(&rollout, &people, &[], 0), moved(&["a"]));
 }
@@ -223,7 +223,7 @@ fn a_user_is_done_only_after_the_whole_soak_on_what_was_asked_for() {
 }
 
 #[test]
-fn one_more_failure_than_allowed_pauses_it_and_who_failed_is_taken_back() {
+fn one_failure_too_many_pauses_the_rollout_and_failed_users_are_taken_back() {
     let strategy = Strategy { max_failures: Share::Users(1), canaries: Canaries::Number(0), ..Strategy::default() };
     let mut rollout = rollout(strategy);
     let gone_wrong = [begun(), Event::Sent { at: 0 }, failed()];
@@ -240,7 +240,7 @@ fn one_more_failure_than_allowed_pauses_it_and_who_failed_is_taken_back() {
 }
 
 #[test]
-fn a_failure_that_is_seen_now_begins_with_nobody_more() {
+fn no_user_is_begun_once_a_failure_is_seen() {
     let rollout = rollout(Strategy::default());
     let people = journal(&[("a", 0, &[begun(), Event::Sent { at: 0 }]), ("b", 0, &[])]);
     let seen = Seen::Failed { code: "image_pull".into(), detail: "no such image".into() };
@@ -250,7 +250,7 @@ fn a_failure_that_is_seen_now_begins_with_nobody_more() {
 }
 
 #[test]
-fn who_is_late_or_has_to_sign_in_again_has_failed() {
+fn a_user_who_is_late_or_has_to_sign_in_again_has_failed() {
     let rollout = rollout(Strategy { deadline_seconds: 60, ..Strategy::default() });
     let people = journal(&[("a", 0, &[begun(), Event::Sent { at: 0 }])]);
     let code = |seen: Seen, now: i64| match steps(&rollout, &people, &[("a", seen)], now).into_iter().next() {
@@ -265,7 +265,7 @@ fn who_is_late_or_has_to_sign_in_again_has_failed() {
 }
 
 #[test]
-fn taken_back_is_whoever_was_begun_with_and_nobody_else() {
+fn a_rollback_takes_back_every_begun_user_and_nobody_else() {
     let mut rollout = rollout(Strategy::default());
     let done = [begun(), Event::Sent { at: 0 }, Event::Done];
     let returned = [begun(), Event::Sent { at: 0 }, failed(), Event::Returned];
@@ -276,7 +276,7 @@ fn taken_back_is_whoever_was_begun_with_and_nobody_else() {
 }
 
 #[test]
-fn a_journal_is_the_same_after_it_was_written_and_read_and_a_torn_line_is_none() {
+fn a_journal_is_read_as_it_was_written_and_an_incomplete_line_is_ignored() {
     let done =
         [begun(), Event::Sent { at: 1 }, Event::Ready { at: 2 }, Event::Unready, Event::Ready { at: 3 }, Event::Done];
     let people: [(&str, u32, &[Event]); 2] = [("a", 0, &done), ("b", 1, &[begun(), failed(), Event::Returned])];
