@@ -1,9 +1,9 @@
-//! `.provisioner/aside/` in a user's directory: sign-ins that stood in the way of another one and may be the only live
-//! ones of their account. Nothing there is read by OpenClaw. A sign-in to the same account that is sent later is compared
-//! with it, and it is put back where it is the fresher one.
+//! `.provisioner/aside/` in a user's directory: sign-ins that were in the way of another one and may be the only live ones
+//! of their account. OpenClaw reads nothing there. When a sign-in of the same account is sent later, the two are compared,
+//! and the one that was moved aside is put back if it is fresher.
 //!
 //! A file is named after its refresh token's fingerprint, so that a repetition writes the same file. Its content is an
-//! `auth.json`, or an `auth-profiles.json` with one profile. An API key that was in `codex/auth.json` is kept there, too, and
+//! `auth.json`, or an `auth-profiles.json` with one profile. An API key that was in `codex/auth.json` is kept there too, and
 //! only the user puts it back.
 
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
@@ -28,13 +28,13 @@ pub struct Aside {
 pub struct AsideName(String);
 
 impl AsideName {
-    /// Of the sign-in with this fingerprint.
+    /// The name for the sign-in with this fingerprint.
     #[must_use]
     pub fn of(fingerprint: &str) -> Self {
         Self(format!("{fingerprint}.json"))
     }
 
-    /// A name that was found; `None` where it is none of these.
+    /// Parses a name that was found; `None` if it is not such a name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let digits = name.strip_suffix(".json")?;
@@ -42,13 +42,13 @@ impl AsideName {
         plain.then(|| Self(name.to_owned()))
     }
 
-    /// As the directory has it.
+    /// The file's name in the directory.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Relative to the user's directory.
+    /// The path relative to the user's directory.
     #[must_use]
     pub fn path(&self) -> String {
         format!(".provisioner/aside/{}", self.0)
@@ -56,7 +56,7 @@ impl AsideName {
 }
 
 impl Aside {
-    /// Reads a file's content; `None` where it holds no sign-in.
+    /// Reads a file's content; `None` if it holds no sign-in.
     #[must_use]
     pub fn from_file_bytes(name: AsideName, bytes: &[u8]) -> Option<Self> {
         if let Stored::Tokens(tokens) = Stored::from_file_bytes(bytes) {
@@ -66,7 +66,7 @@ impl Aside {
         Some(Self { name, content })
     }
 
-    /// Its tokens, where it has some in the clear.
+    /// Its tokens, if it has any in plain text.
     pub(super) fn tokens(&self) -> Option<&Tokens> {
         match &self.content {
             ProfileContent::Tokens(tokens) => Some(tokens),
@@ -74,7 +74,7 @@ impl Aside {
         }
     }
 
-    /// Whose it is, and how fresh.
+    /// Its owner and freshness.
     pub(super) fn sign_in(&self) -> Option<&SignIn> {
         match &self.content {
             ProfileContent::Tokens(tokens) => Some(&tokens.sign_in),
@@ -84,13 +84,13 @@ impl Aside {
     }
 }
 
-/// The file with an API key in it, and what it is named after.
+/// The file for an API key, and its name.
 pub(super) fn of_api_key(key: &SecretString) -> (String, SecretSlice<u8>) {
     let file = SecretString::from(format!("{:#}\n", json!({"OPENAI_API_KEY": key.expose_secret()})));
     (sha256_hex12(key.expose_secret().as_bytes()), SecretSlice::from(file.expose_secret().as_bytes().to_vec()))
 }
 
-/// The file with one profile in it, and the name for one without a refresh token in the clear.
+/// The file for one profile, and its name if the profile has no refresh token in plain text.
 pub(super) fn of_profile(id: &str, profile: &Value) -> (String, SecretSlice<u8>) {
     let mut file = Map::new();
     file.insert("version".to_owned(), json!(1));
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_names_are_names() {
+    fn only_names_that_this_service_writes_are_parsed() {
         assert_eq!(AsideName::parse("0123456789ab.json").unwrap().path(), ".provisioner/aside/0123456789ab.json");
         for other in ["", ".json", "0123456789AB.json", "0123456789abc.json", "../3456789ab.json", "0123456789ab.json~"]
         {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_reads_back_also_one_that_was_encrypted() {
+    fn a_profile_is_read_back_even_if_it_was_encrypted() {
         for (profile, has_tokens) in [
             (json!({"type": "oauth", "provider": "openai", "access": "a", "refresh": "r", "accountId": "acc"}), true),
             (json!({"type": "oauth", "provider": "openai-codex", "oauthRef": {"id": "x"}, "accountId": "acc"}), false),

@@ -1,4 +1,4 @@
-//! A user's ChatGPT sign-in: checked on its way in, written out as the `auth.json` that Codex and OpenClaw read.
+//! A user's ChatGPT sign-in: checked when it arrives, and written as the `auth.json` that Codex and OpenClaw read.
 
 use std::fmt;
 
@@ -17,12 +17,12 @@ use super::{Invalid, shown};
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 const MAX_ACCOUNT_ID_BYTES: usize = 256;
 const COPY_FIX: &str = "copy it unchanged from the sign-in's auth.json";
-/// Extra members are named in a warning, so many of them.
+/// How many extra members a warning names.
 const MOST_NAMED: usize = 8;
 
-/// A complete sign-in, good enough that the Codex CLI and OpenClaw accept and can refresh it (openclaw-facts §3).
+/// A complete sign-in, which the Codex CLI and OpenClaw accept and can refresh (openclaw-facts §3).
 ///
-/// Nothing of it can be printed: `Debug` shows the fingerprint and the account only.
+/// None of it can be printed: `Debug` shows the fingerprint and the account only.
 #[derive(Clone)]
 pub struct ChatGptAuth {
     access_token: SecretString,
@@ -31,7 +31,7 @@ pub struct ChatGptAuth {
     account_id: String,
     last_refresh: Timestamp,
     sign_in: SignIn,
-    /// Names of members that are not staged, fit to be shown.
+    /// Names of members that are not staged, made fit to be shown.
     dropped: Vec<String>,
     claimed_accounts: Vec<String>,
     /// The claim of the access token.
@@ -39,12 +39,12 @@ pub struct ChatGptAuth {
 }
 
 impl ChatGptAuth {
-    /// Reads the `auth` member of a request: an `auth.json` as any release of Codex wrote it. Errors name paths that
-    /// begin with `auth` and never quote a value. Members that are not known are dropped, see [`Self::dropped`].
+    /// Reads the `auth` member of a request: an `auth.json` as any release of Codex wrote it. Errors name paths that begin
+    /// with `auth` and never quote a value. Unknown members are dropped, see [`Self::dropped`].
     pub fn parse(value: Value) -> Result<Self, Invalid> {
         let mut auth = object(value, "auth")?;
         let mode = auth.remove("auth_mode");
-        // Beside tokens it is the key that has to go, whatever the mode makes of it.
+        // If there are tokens, the key has to go, whatever the mode says.
         let has_tokens = auth.get("tokens").is_some_and(|tokens| !tokens.is_null());
         if !has_tokens {
             check_mode(mode.as_ref())?;
@@ -80,7 +80,7 @@ impl ChatGptAuth {
                     .ok_or_else(|| Invalid::new("auth.tokens.id_token", "is not a JWT", COPY_FIX))?;
                 (sent, claims)
             }
-            // Accepted in its place by Codex (openclaw-facts §3), but only as the JWT that it parses there.
+            // Codex accepts it in that place (openclaw-facts §3), but only if it is a JWT, which Codex parses there.
             None => match &access_claims {
                 Some(claims) => (access_token.clone(), claims.clone()),
                 None => {
@@ -93,13 +93,13 @@ impl ChatGptAuth {
         let claimed = Identity::new(None, &access_claims, &id_claims);
         let account_id = match account_id {
             Some(sent) => visible(sent, "auth.tokens.account_id", MAX_ACCOUNT_ID_BYTES)?,
-            // Without it Codex is "logged in" and never refreshes (openclaw-facts §3).
+            // Without it Codex is "logged in" but never refreshes (openclaw-facts §3).
             None => claimed.account().map(str::to_owned).ok_or_else(|| {
                 missing("auth.tokens.account_id", "send it: no token has the claim chatgpt_account_id")
             })?,
         };
-        // Never now: a re-sent sign-in would look fresher than the rotated file it is about to overwrite
-        // (openclaw-facts §4).
+        // Never the present time: a sign-in that is sent again would look fresher than the rotated file that it is about to
+        // overwrite (openclaw-facts §4).
         let filled_last_refresh = sent_last_refresh.or(access_claims.issued_at).ok_or_else(|| {
             missing("auth.last_refresh", "send when the tokens were issued: the access token does not say")
         })?;
@@ -123,41 +123,41 @@ impl ChatGptAuth {
         })
     }
 
-    /// The names of what was sent beside the sign-in and is not staged, such as `auth.agent_identity`.
+    /// The names of members that were sent besides the sign-in and are not staged, such as `auth.agent_identity`.
     #[must_use]
     pub fn dropped(&self) -> &[String] {
         &self.dropped
     }
 
-    /// Whether the tokens name accounts, and the one that is written beside them is none of these.
+    /// Whether the tokens name accounts, but not the one that is written beside them.
     #[must_use]
     pub fn account_is_not_in_tokens(&self) -> bool {
         !self.claimed_accounts.is_empty() && !self.claimed_accounts.contains(&self.account_id)
     }
 
-    /// Whether the access token has the claim that OpenClaw takes the account from at each turn.
+    /// Whether the access token has the claim from which OpenClaw takes the account at each turn.
     #[must_use]
     pub fn access_token_names_account(&self) -> bool {
         self.access_account.is_some()
     }
 
-    /// The account that OpenClaw will find in a refreshed token; the written one where the tokens do not say.
+    /// The account that OpenClaw will find in a refreshed token; the written one if the tokens name none.
     pub(super) fn account_of_tokens(&self) -> &str {
         self.access_account.as_ref().or(self.claimed_accounts.first()).unwrap_or(&self.account_id)
     }
 
-    /// What freshness is judged by: what the caller *sent*, before a missing `last_refresh` was filled in.
+    /// The basis of freshness: what the caller *sent*, before a missing `last_refresh` was filled in.
     pub fn sign_in(&self) -> &SignIn {
         &self.sign_in
     }
 
-    /// The scopes of the access token; `None` where it does not say.
+    /// The scopes of the access token; `None` if it names none.
     #[must_use]
     pub fn scopes(&self) -> Option<Vec<String>> {
         Claims::read(self.access_token.expose_secret())?.scopes
     }
 
-    /// The same as it reads once it is written: with the `last_refresh` that was filled in.
+    /// The same sign-in as it will be read once it is written: with the `last_refresh` that was filled in.
     pub fn sign_in_as_written(&self) -> SignIn {
         SignIn { last_refresh: Some(self.last_refresh), ..self.sign_in.clone() }
     }
@@ -167,63 +167,63 @@ impl ChatGptAuth {
         &self.account_id
     }
 
-    /// The `last_refresh` that the file carries: as sent, else the access token's `iat`.
+    /// The `last_refresh` that the file has: as sent, or else the access token's `iat`.
     pub fn last_refresh(&self) -> Timestamp {
         self.last_refresh
     }
 
-    /// The first 12 hex digits of SHA-256 of the refresh token: tells sign-ins apart in answers and logs.
+    /// The first 12 hex digits of SHA-256 of the refresh token. Answers and logs use it to tell sign-ins apart.
     pub fn fingerprint(&self) -> &str {
         &self.sign_in.fingerprint
     }
 
-    /// A sign-in that is on disk, to be staged elsewhere; `None` where it would be incomplete there. The container adds
-    /// members of its own to the file, so only those that matter are taken.
+    /// Reads a sign-in on disk, to stage it elsewhere; `None` if it would be incomplete there. The container adds members of
+    /// its own to the file, so only those that matter are taken.
     pub fn from_file_bytes(bytes: &[u8]) -> Option<Self> {
         let file: Value = serde_json::from_slice(bytes).ok()?;
         let token = |name: &str| file.get("tokens").and_then(|tokens| tokens.get(name)).cloned();
         let names = ["access_token", "refresh_token", "id_token", "account_id"];
         let tokens: Map<String, Value> =
             names.into_iter().filter_map(|name| Some((name.to_owned(), token(name)?))).collect();
-        // What cannot be read is filled in anew, or the sign-in could never be carried to where it can be used.
+        // A time that cannot be read is filled in anew; otherwise the sign-in could never be moved to where it can be used.
         let last_refresh = file.get("last_refresh").and_then(Value::as_str).and_then(relaxed_time::parse);
         let last_refresh = last_refresh.map(|time| time.to_string());
         Self::parse(json!({"auth_mode": "chatgpt", "tokens": tokens, "last_refresh": last_refresh})).ok()
     }
 
-    /// What a `codex/auth.json` says that is complete but for its refresh token, as it is where another file holds that.
+    /// Reads a `codex/auth.json` that is complete except for its refresh token, which another file holds.
     pub fn without_refresh_token(bytes: &[u8]) -> Option<SignIn> {
         let mut file: Value = serde_json::from_slice(bytes).ok()?;
         let refresh_token = file.get_mut("tokens")?.get_mut("refresh_token")?;
         if refresh_token.as_str() != Some("") {
             return None;
         }
-        // The reader wants one; its fingerprint is nobody's.
+        // The parser needs one; its fingerprint belongs to nobody.
         *refresh_token = json!("none");
         Self::from_file_bytes(file.to_string().as_bytes()).map(|auth| auth.sign_in)
     }
 
-    /// For the other file that a sign-in is written to.
+    /// The access token, for the other file that a sign-in is written to.
     pub(super) fn access_token(&self) -> &SecretString {
         &self.access_token
     }
 
-    /// For the other file that a sign-in is written to.
+    /// The refresh token, for the other file that a sign-in is written to.
     pub(super) fn refresh_token(&self) -> &SecretString {
         &self.refresh_token
     }
 
-    /// The exact content of `codex/auth.json` where it is the authority.
+    /// The exact content of `codex/auth.json` if that is the authority.
     pub fn to_file_bytes(&self) -> SecretSlice<u8> {
         self.codex_file_bytes(CodexRefreshToken::Real)
     }
 
-    /// What was sent, to be parsed again: without the `last_refresh` that was filled in, which freshness is not judged by.
+    /// What was sent, to be parsed again: without the `last_refresh` that was filled in, because freshness ignores it.
     pub fn to_sent_bytes(&self) -> SecretSlice<u8> {
         self.file_bytes(self.refresh_token.expose_secret(), self.sign_in.last_refresh)
     }
 
-    /// The exact content of `codex/auth.json`: complete, also without a refresh token (openclaw-facts §3).
+    /// The exact content of `codex/auth.json`: complete, even without a refresh token (openclaw-facts §3).
     pub fn codex_file_bytes(&self, refresh_token: CodexRefreshToken) -> SecretSlice<u8> {
         let refresh_token = match refresh_token {
             CodexRefreshToken::Real => self.refresh_token.expose_secret(),
@@ -268,7 +268,7 @@ fn last_refresh(value: Value) -> Result<Option<Timestamp>, Invalid> {
     parsed.map(Some).ok_or_else(|| Invalid::new("auth.last_refresh", "is not an RFC 3339 time with a zone", fix))
 }
 
-/// The mode, as the CLI resolves it: without one, tokens are a ChatGPT sign-in unless a key is beside them.
+/// Checks the mode as the CLI resolves it: without a mode, tokens are a ChatGPT sign-in unless a key is beside them.
 fn check_mode(mode: Option<&Value>) -> Result<(), Invalid> {
     let fix = "send \"chatgpt\" or leave it out; other sign-ins are not staged as auth.json";
     match mode {
@@ -283,7 +283,7 @@ fn token(value: Option<Value>, field: &str) -> Result<SecretString, Invalid> {
     visible(value, field, MAX_TOKEN_BYTES).map(SecretString::from)
 }
 
-/// Text of visible ASCII. A stray newline would survive every hop and fail only when the container signs in.
+/// Text of visible ASCII. A stray newline would survive every step and fail only when the container signs in.
 fn visible(value: Value, field: &str, max_bytes: usize) -> Result<String, Invalid> {
     let refuse = |problem: String| Err(Invalid::new(field, problem, COPY_FIX));
     let Value::String(text) = value else {
@@ -318,7 +318,7 @@ fn missing(field: &str, fix: &str) -> Invalid {
     Invalid::new(field, "is missing", fix)
 }
 
-/// The names of members that nobody asked for. Codex and tools around it add some with every release.
+/// The names of unknown members. Codex and the tools around it add some with every release.
 fn names_left(rest: &Map<String, Value>, parent: &str) -> Vec<String> {
     let plain = |name: &str| name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     let shown_name = |name: &String| if plain(name) { name.clone() } else { shown(name) };

@@ -1,4 +1,4 @@
-//! `agents/main/agent/auth-profiles.json`: our profile in it, read and written; whatever else is there stays.
+//! `agents/main/agent/auth-profiles.json`: reads and writes our profile in it; everything else there stays.
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
@@ -11,27 +11,27 @@ use crate::freshness::fingerprint;
 use crate::identity::Identity;
 use crate::jwt::Claims;
 
-/// The end of the id that a profile gets that was in the way; `import.mjs` knows it too.
+/// The end of the new id of a profile that was in the way; `import.mjs` uses it too.
 const KEPT: &str = "kept";
 
-/// One OAuth profile of a provider that a ChatGPT sign-in can be kept under, by whatever id.
+/// An OAuth profile, with any id, of a provider that can hold a ChatGPT sign-in.
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// Its id, such as `openai-codex:default`.
     pub id: String,
     /// Its provider.
     pub provider: ProfileProvider,
-    /// What it holds.
+    /// Its content.
     pub content: ProfileContent,
 }
 
-/// What a profile holds.
+/// The content of a profile.
 #[derive(Clone, Debug)]
 pub enum ProfileContent {
     /// Nothing that could sign anybody in.
     Useless,
-    /// OpenClaw 2026.5.12 took the tokens out, encrypted them elsewhere, and left a reference (openclaw-facts §2). What
-    /// is left of the sign-in has no fingerprint.
+    /// OpenClaw 2026.5.12 took the tokens out, encrypted them elsewhere, and left a reference (openclaw-facts §2). The rest
+    /// of the sign-in has no fingerprint.
     Moved(Box<SignIn>),
     /// A sign-in.
     Tokens(Box<Tokens>),
@@ -42,13 +42,13 @@ pub enum ProfileContent {
 pub struct Tokens {
     /// What they say about themselves.
     pub sign_in: SignIn,
-    /// The whole sign-in, where it is fit for being staged elsewhere.
+    /// The whole sign-in, if it is fit to be staged elsewhere.
     pub auth: Option<ChatGptAuth>,
-    /// Codex refuses the file that it is in, which has to be written anew.
+    /// Whether Codex refuses the file that it is in, so that the file has to be written again.
     pub is_refused: bool,
 }
 
-/// The file as an object; `None` when it is none, and nothing in it can be kept.
+/// The file as an object; `None` if it is not one, so that nothing in it can be kept.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Option<Map<String, Value>> {
     match serde_json::from_slice(bytes).ok()? {
@@ -57,7 +57,7 @@ pub fn parse(bytes: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-/// The profiles that a ChatGPT sign-in may be in, by any id: releases take whichever they find (openclaw-facts §1).
+/// The profiles that may hold a ChatGPT sign-in, with any id: releases use whichever they find (openclaw-facts §1).
 #[must_use]
 pub fn read(file: &Map<String, Value>) -> Vec<Profile> {
     let profiles = file.get("profiles").and_then(Value::as_object).into_iter().flatten();
@@ -107,7 +107,7 @@ pub fn tokens(profile: &Value) -> Option<Tokens> {
         is_refused: false,
         sign_in: SignIn {
             identity,
-            // The file has no such time. `expires` is left to the gateway: a failed doctor fences it with a 1.
+            // The file has no such time. `expires` is left to the gateway: a doctor that failed sets it to 1.
             last_refresh: None,
             issued_at: claims.issued_at,
             expires_at: claims.expires_at,
@@ -120,8 +120,8 @@ pub fn tokens(profile: &Value) -> Option<Tokens> {
 /// A profile made from a sign-in.
 #[must_use]
 pub fn profile(provider: ProfileProvider, auth: &ChatGptAuth) -> Value {
-    // 8.2 and 9.6 do not refresh on a 401, so the time must be exact (openclaw-facts §2). Where the token does not
-    // say, it counts as expired when it was made: the first turn refreshes it.
+    // 8.2 and 9.6 do not refresh on a 401, so the time must be exact (openclaw-facts §2). If the token does not have it, the
+    // token counts as expired since it was made: the first turn refreshes it.
     let expires = auth.sign_in().expires_at.unwrap_or(auth.last_refresh());
     let mut profile = json!({
         "type": "oauth",
@@ -129,8 +129,8 @@ pub fn profile(provider: ProfileProvider, auth: &ChatGptAuth) -> Value {
         "access": auth.access_token().expose_secret(),
         "refresh": auth.refresh_token().expose_secret(),
         "expires": expires.as_millisecond(),
-        // Not the written one: from 2026.9.4 on a refresh whose token claims another account is refused after it was
-        // granted, and both refresh tokens are lost (seen on 9.6). Releases before write the claim when they refresh.
+        // Not the written one. From 2026.9.4 on, if the new token claims another account, a refresh is refused after it was
+        // granted, and both refresh tokens are lost (seen on 9.6). Earlier releases write the claim when they refresh.
         "accountId": auth.account_of_tokens(),
     });
     if let Some(email) = auth.sign_in().identity.email() {
@@ -139,7 +139,7 @@ pub fn profile(provider: ProfileProvider, auth: &ChatGptAuth) -> Value {
     profile
 }
 
-/// The file with our profile of `provider` made from a sign-in.
+/// The file with our profile of `provider`, made from a sign-in.
 #[must_use]
 pub fn with_profile(mut file: Map<String, Value>, provider: ProfileProvider, auth: &ChatGptAuth) -> Map<String, Value> {
     file.entry("version").or_insert_with(|| json!(1));
@@ -151,8 +151,8 @@ pub fn with_profile(mut file: Map<String, Value>, provider: ProfileProvider, aut
     file
 }
 
-/// Gives what has the id of our profile and is no sign-in, such as an API key of the user's, another id beside it. The new
-/// id, where there was something.
+/// If something that is no sign-in has the id of our profile, such as an API key of the user's, gives it another id. Returns
+/// the new id.
 pub fn make_way(file: &mut Map<String, Value>, provider: ProfileProvider) -> Option<String> {
     let profiles = file.get_mut("profiles")?.as_object_mut()?;
     let in_the_way = profiles.get(provider.profile_id()).filter(|profile| profile.is_object() && !is_oauth(profile))?;
@@ -167,14 +167,14 @@ pub fn make_way(file: &mut Map<String, Value>, provider: ProfileProvider) -> Opt
     Some(id)
 }
 
-/// Takes the profiles of these ids out.
+/// Removes the profiles with these ids.
 pub fn remove(file: &mut Map<String, Value>, ids: &[String]) {
     if let Some(profiles) = file.get_mut("profiles").and_then(Value::as_object_mut) {
         profiles.retain(|id, _| !ids.contains(id));
     }
 }
 
-/// Whether no profile is left in it.
+/// Whether it has no profile left.
 #[must_use]
 pub fn is_empty(file: &Map<String, Value>) -> bool {
     file.get("profiles").and_then(Value::as_object).is_none_or(Map::is_empty)
@@ -187,7 +187,7 @@ pub fn to_bytes(file: Map<String, Value>) -> SecretSlice<u8> {
     SecretSlice::from(text.expose_secret().as_bytes().to_vec())
 }
 
-/// A user may keep an API key under the very same id: that is not ours.
+/// A user may keep an API key under the very same id: that one is not ours.
 fn is_oauth(profile: &Value) -> bool {
     profile.get("type").and_then(Value::as_str) == Some("oauth")
 }
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_account_is_that_of_the_token_which_a_refresh_is_compared_with() {
+    fn the_account_is_the_tokens_because_a_refresh_is_compared_with_it() {
         let claim = json!({"chatgpt_account_id": "acc-claim"});
         let access = jwt(&json!({"iat": 1_777_000_000, "https://api.openai.com/auth": claim}));
         let tokens = json!({"access_token": access, "refresh_token": "rt-1", "account_id": "org-written"});
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_has_our_id_gets_another_one() {
+    fn an_api_key_with_our_id_gets_another_id() {
         let key = |key: &str| json!({"type": "api_key", "provider": "openai", "key": key});
         let profiles = json!({"profiles": {"openai:default": key("second"), "openai:kept": key("first")}});
         let mut file = parse(profiles.to_string().as_bytes()).unwrap();
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_reads_back_as_the_same_sign_in() {
+    fn a_written_profile_is_read_back_as_the_same_sign_in() {
         let file = with_profile(Map::new(), ProfileProvider::OpenAi, &auth());
         let [Profile { id, provider: ProfileProvider::OpenAi, content: ProfileContent::Tokens(tokens) }] =
             &read(&file)[..]
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_without_usable_tokens_is_told_from_one_that_moved() {
+    fn a_profile_without_usable_tokens_differs_from_one_whose_tokens_moved() {
         let read_one = |mut profile: Value| {
             profile["provider"] = json!("openai");
             let file = json!({"profiles": {"openai:work": profile}});

@@ -1,12 +1,12 @@
-//! What a release remembers of profiles beside their tokens: how they failed (`usageStats`) and an order that was chosen
-//! (`order`). In `auth-state.json`, and on some releases in `auth-profiles.json` itself, under the same names.
+//! What a release remembers of profiles besides their tokens: how they failed (`usageStats`) and a chosen order (`order`).
+//! In `auth-state.json`, and on some releases in `auth-profiles.json` itself, under the same names.
 
 use serde_json::{Map, Value, json};
 
 use super::ProfileProvider;
 
-/// Forgets how these profiles failed. A sign-in that was just written must not wait until the old one's time is over:
-/// a disabled profile is not even tried (seen on 2026.5.7). Answers whether anything changed.
+/// Removes the failures of these profiles. A sign-in that was just written must not wait until the old one's penalty is
+/// over: a disabled profile is not even tried (seen on 2026.5.7). Returns whether anything changed.
 pub(super) fn forget_failures(file: &mut Map<String, Value>, ids: &[String]) -> bool {
     let Some(usage) = file.get_mut("usageStats").and_then(Value::as_object_mut) else { return false };
     let before = usage.len();
@@ -14,7 +14,7 @@ pub(super) fn forget_failures(file: &mut Map<String, Value>, ids: &[String]) -> 
     usage.len() != before
 }
 
-/// Puts a profile in front of an order that leaves it out, or it is never used. Answers whether anything changed.
+/// Puts a profile in front of an order that lacks it; otherwise it would never be used. Returns whether anything changed.
 pub(super) fn put_in_front(file: &mut Map<String, Value>, provider: ProfileProvider, id: &str) -> bool {
     let Some(orders) = file.get_mut("order").and_then(Value::as_object_mut) else { return false };
     let mut changed = false;
@@ -68,6 +68,6 @@ mod tests {
             assert_eq!(order(fine), None);
         }
         let mut elder = object(json!({"order": {"openai-codex": ["x"]}}));
-        assert!(put_in_front(&mut elder, ProfileProvider::OpenAi, "openai:default"), "the elder name means it too");
+        assert!(put_in_front(&mut elder, ProfileProvider::OpenAi, "openai:default"), "the older name means it too");
     }
 }

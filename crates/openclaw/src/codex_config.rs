@@ -1,13 +1,13 @@
-//! `codex/config.toml`, which is the user's: what in it keeps Codex from using `codex/auth.json`.
+//! `codex/config.toml`, which belongs to the user: settings that keep Codex from using `codex/auth.json`.
 //!
-//! Tried on Codex CLI 0.171.0. `auto` as the store is the file where there is no keyring, as in a container.
+//! Tried on Codex CLI 0.171.0. The store `auto` means the file where there is no keyring, as in a container.
 
 use toml::{Table, Value};
 
 use super::Warning;
 use crate::identity::Identity;
 
-/// What the file says that matters here.
+/// The settings that matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CodexConfig {
     is_broken: bool,
@@ -38,7 +38,7 @@ impl CodexConfig {
         }
     }
 
-    /// Why Codex will not sign this user in with the file.
+    /// The reasons why Codex will not sign this user in with the file.
     #[must_use]
     pub fn warnings(&self, live: Option<&Identity>) -> Vec<Warning> {
         let turned_off = match self.store.as_deref() {
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_keeps_codex_from_the_file_is_said() {
+    fn settings_that_keep_codex_from_the_file_are_reported() {
         let live = Identity::of_account(Some("acc"), None);
         let found = |text: &str| -> Vec<String> {
             let config = CodexConfig::from_file_bytes(text.as_bytes());

@@ -1,10 +1,10 @@
-//! What to write where, from what is on disk and what the caller sent. Pure; the files are written by `staging`.
+//! Decides what to write where, from what is on disk and what the caller sent. Pure; `staging` writes the files.
 //!
-//! A sign-in is compared with those of its own identity alone (`identity`), wherever they are, and the freshest of them
-//! wins. What holds it already keeps it: nothing is moved without need, because the container may be rotating it this
-//! very moment. The winner is put where the release looks for it before it is taken away anywhere else, so that a crash
-//! between the two leaves one too many and never none. Only copies that are certainly of no use are taken away: the
-//! winner itself and older ones of the same identity. What else would be lost, is moved aside first (`aside`).
+//! A sign-in is compared only with those of its own identity (`identity`), wherever they are, and the freshest of them wins.
+//! The place that already holds it keeps it: nothing is moved without need, because the container may be rotating it right
+//! now. The winner is put where the release looks for it before it is removed anywhere else, so that a crash between the two
+//! leaves one too many and never none. Only copies that are certainly useless are removed: the winner itself and older ones
+//! of the same identity. Anything else that would be lost is moved aside first (`aside`).
 
 mod candidates;
 mod on_disk;
@@ -54,41 +54,41 @@ pub enum Change {
     Remove(CredentialFile),
     /// Keep a sign-in that another change takes away.
     SetAside(AsideName, SecretSlice<u8>),
-    /// Remove one that was kept so.
+    /// Remove a sign-in that was kept so.
     RemoveAside(AsideName),
 }
 
 impl Change {
-    /// Whether it is for the entry script, which the start of a task runs.
+    /// Whether it is an order for the entry script, which runs when a task starts.
     #[must_use]
     pub const fn is_order(&self) -> bool {
         matches!(self, Self::Write(CredentialFile::HandOver, _) | Self::MoveAsideAndWrite(CredentialFile::HandOver, _))
     }
 }
 
-/// What is to be done.
+/// The changes to make, and what they mean.
 #[derive(Debug)]
 pub struct CredentialUpdate {
-    /// In this order.
+    /// The changes, in this order.
     pub changes: Vec<Change>,
-    /// What became of the sign-in that was sent; `None` when none was.
+    /// What happens to the sign-in that was sent; `None` if none was sent.
     pub decision: Option<Decision>,
     /// The live sign-in afterwards.
     pub live: Option<SignIn>,
-    /// The container has to start again to find it.
+    /// Whether the container has to start again to find it.
     pub needs_start: bool,
     /// Since when a sign-in waits for a start.
     pub pending_since: Option<Timestamp>,
-    /// The plan that is in force.
+    /// The plan that applies.
     pub plan: CredentialPlan,
     /// What the caller should know.
     pub warnings: Vec<Warning>,
-    /// Nobody can sign in with what is there: no live refresh token, and no access token that is still good.
+    /// Whether nobody can sign in with what is there: there is no live refresh token, and no valid access token.
     pub reauth_required: bool,
 }
 
-/// Decides what to write so that `release` finds the freshest sign-in of the identity that was sent, else of the one that
-/// was staged, and finds it once.
+/// Decides what to write so that `release` finds the freshest sign-in of one identity, and finds it once. The identity is
+/// that of the sent sign-in, or else of the staged one.
 #[must_use]
 pub fn update_credentials(
     release: &Release,
@@ -99,7 +99,7 @@ pub fn update_credentials(
 ) -> CredentialUpdate {
     let mut plan = release.plan();
     let copies_codex = plan.keeps_own_profile;
-    // It makes its own profile of what is in codex/auth.json; where nothing is, the profile is another release's.
+    // It makes its own profile from codex/auth.json; if that is missing, another release made the profile.
     plan.keeps_own_profile &= matches!(on_disk.codex, Stored::Tokens(_));
     let mut all = candidates::all(release, &plan, on_disk);
     let identity =
@@ -114,7 +114,7 @@ pub fn update_credentials(
         (Some(auth), Some(Decision::Write { .. })) => Some(Winner::Sent(auth)),
         _ => best.map(|best| Winner::Stored(all.swap_remove(best))),
     };
-    // The plugin's plan waits until a newer sign-in comes: what the store holds cannot be taken out of it.
+    // The plugin's plan has to wait for a newer sign-in: the one in the store cannot be taken out of it.
     let plan = match (&winner, plan.authority) {
         (Some(Winner::Stored(Candidate { holder: Holder::Store | Holder::Moved, .. })), Authority::CodexPlugin) => {
             release.plan_without_plugin()
@@ -163,7 +163,7 @@ impl Winner<'_> {
 /// One update under way.
 struct Updating<'a> {
     plan: CredentialPlan,
-    /// The release makes a profile of `codex/auth.json`, and others of its provider outrank that.
+    /// Whether the release makes a profile from `codex/auth.json`, and other profiles of its provider outrank that.
     copies_codex: bool,
     on_disk: &'a OnDisk,
     force: bool,
@@ -188,7 +188,7 @@ impl Updating<'_> {
                     needs_start = self.plan.authority == Authority::Store;
                     changes.extend(self.clear(winner, false, &mut warnings));
                 }
-                // Opaque tokens of somebody else's making: no other place could hold them.
+                // Opaque tokens that somebody else made: no other place could hold them.
                 None => warnings.push(Warning::NotCarriedOver),
             }
             changes = self.nothing_lost(changes, &winner.sign_in(), &mut warnings);
@@ -223,14 +223,14 @@ impl Updating<'_> {
         }
     }
 
-    /// A sign-in that this release cannot read and we cannot either.
+    /// Whether there is a sign-in that neither this release nor this service can read.
     fn has_lost_one(&self) -> bool {
         let moved =
             |profile: &auth_profiles::Profile| matches!(profile.content, auth_profiles::ProfileContent::Moved(_));
         matches!(self.on_disk.hand_over, HandOver::Imported { .. }) || self.on_disk.profiles.read().iter().any(moved)
     }
 
-    /// The winner, where the release looks for it; in `auth-profiles.json` it is written by [`Self::clear`].
+    /// Puts the winner where the release looks for it; [`Self::clear`] writes it into `auth-profiles.json`.
     fn target(&self, auth: &ChatGptAuth, sign_in: &SignIn, warnings: &mut Vec<Warning>) -> Option<Change> {
         match (self.plan.authority, self.plan.profile) {
             (Authority::Store, _) => {
@@ -251,7 +251,7 @@ impl Updating<'_> {
         }
     }
 
-    /// Once 5.12's encrypted sign-in is imported, nothing but a record tells how fresh it was.
+    /// Once 5.12's encrypted sign-in is imported, only a record shows how fresh it was.
     fn remember_moved(&self, winner: &Winner<'_>) -> Option<Change> {
         let Winner::Stored(Candidate { holder: Holder::Moved, sign_in, .. }) = winner else { return None };
         let is_new =
@@ -260,7 +260,7 @@ impl Updating<'_> {
         wanted.then(|| Change::Write(CredentialFile::HandOver, hand_over::adopted(sign_in, self.now)))
     }
 
-    /// Makes everything else what it has to be for the winner to be used, and to be used once.
+    /// Changes everything else so that the winner is used, and used once.
     fn clear(&self, winner: &Winner<'_>, is_there: bool, warnings: &mut Vec<Warning>) -> Vec<Change> {
         let sign_in = winner.sign_in();
         let taken_out = self.taken_out(winner, is_there);
@@ -278,8 +278,8 @@ impl Updating<'_> {
         changes
     }
 
-    /// `auth-profiles.json` with the winner in it, where it belongs there, without what is taken out, and with nothing
-    /// that keeps the winner from being used.
+    /// `auth-profiles.json` with the winner in it, if it belongs there, without the removed profiles, and with nothing that
+    /// keeps the winner from being used.
     fn profiles(
         &self,
         winner: &Winner<'_>,
@@ -293,7 +293,7 @@ impl Updating<'_> {
             Profiles::Unreadable => return None,
         };
         auth_profiles::remove(&mut file, taken_out);
-        // For a store the entry script writes the profile.
+        // For a store, the entry script writes the profile.
         if let (Authority::AuthProfiles | Authority::Store, Some(provider)) = (self.plan.authority, self.plan.profile)
             && !is_there
             && let Some(id) = auth_profiles::make_way(&mut file, provider)
@@ -330,7 +330,7 @@ impl Updating<'_> {
         (*before != file).then(|| Change::Write(CredentialFile::AuthState, auth_profiles::to_bytes(file)))
     }
 
-    /// Forgets how the sign-in before this one failed, and puts the winner's profile into an order that leaves it out.
+    /// Removes the failures of the former sign-in, and puts the winner's profile into an order that lacks it.
     fn make_usable(
         &self,
         file: &mut Map<String, serde_json::Value>,
@@ -355,12 +355,12 @@ impl Updating<'_> {
         }
     }
 
-    /// `codex/auth.json` is always complete, and where it is not the authority it has no refresh token.
+    /// `codex/auth.json` is always complete; if it is not the authority, it has no refresh token.
     fn blank_codex(&self, winner: &Winner<'_>, sign_in: &SignIn) -> Option<Change> {
         let own = match &self.on_disk.codex {
             Stored::Missing | Stored::Empty | Stored::Unreadable => None,
-            // Only a sign-in that was sent is news, or one of somebody else; what the release rotated by itself is its
-            // own business.
+            // Only a sign-in that was sent, or one of somebody else, is a reason to write. What the release itself rotated
+            // is its own business.
             Stored::Blank(staged) => match winner {
                 Winner::Sent(_) => None,
                 Winner::Stored(_) if !staged.identity.same(&sign_in.identity) => None,
@@ -374,7 +374,7 @@ impl Updating<'_> {
     }
 }
 
-/// What is wrong with a sign-in although it is well-formed.
+/// What is wrong with a well-formed sign-in.
 fn flaws(auth: &ChatGptAuth, now: Timestamp) -> Vec<Warning> {
     const REFRESH: &str = "offline_access";
     let is_over = auth.sign_in().expires_at.is_some_and(|expires| expires <= now);
@@ -386,7 +386,7 @@ fn flaws(auth: &ChatGptAuth, now: Timestamp) -> Vec<Warning> {
     flaws.into_iter().flatten().collect()
 }
 
-/// What the sender should mend, whether it is used or not.
+/// What the sender should fix, whether the sign-in is used or not.
 fn what_was_sent(auth: &ChatGptAuth) -> Vec<Warning> {
     let dropped = auth.dropped();
     let found = [

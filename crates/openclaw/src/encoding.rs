@@ -1,9 +1,10 @@
-//! Text that is not UTF-8 JSON although it looks like it to whoever saved it: editors on Windows, and PowerShell's `>`.
+//! Text that is not UTF-8 JSON although it looks like it to the person who saved it: from editors on Windows, and
+//! PowerShell's `>`.
 
 const UTF_8_BOM: &[u8] = b"\xef\xbb\xbf";
 const UTF_16_BOMS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
-/// How the bytes are encoded, where JSON does not allow it; with what to do about it.
+/// The encoding of the bytes, if JSON does not allow it, and what to do about it.
 #[must_use]
 pub fn not_json_because_of(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     if bytes.starts_with(UTF_8_BOM) {
@@ -19,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_encodings_of_other_editors_are_told_apart() {
+    fn the_encodings_of_other_editors_are_recognized() {
         let utf_16 = |bytes: fn(u16) -> [u8; 2]| "{}".encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
         for (bytes, expected) in [
             (b"{}".to_vec(), None),

@@ -1,10 +1,10 @@
 //! The entry script: what a user's container runs before its gateway.
 
-/// The script, and the program that it has fill OpenClaw's own store.
+/// The script, and the program with which it fills OpenClaw's own store.
 pub const FILES: [(&str, &str); 2] =
     [("entry.sh", include_str!("entry/entry.sh")), ("import.mjs", include_str!("entry/import.mjs"))];
 
-/// What upstream's images run where a definition says nothing, and so what the script runs there.
+/// What upstream's images run where a definition names no command, and so what the script runs there.
 pub const UPSTREAM_COMMAND: &str = "node openclaw.mjs gateway --allow-unconfigured";
 
 #[cfg(test)]
@@ -12,9 +12,9 @@ mod tests {
     use super::*;
     use crate::files;
 
-    /// `doctor` tells operators what the script runs where the base names no command.
+    /// `doctor` tells operators what the script runs if the base names no command.
     #[test]
-    fn the_script_runs_what_is_said_that_it_runs() {
+    fn the_script_runs_the_documented_command() {
         let (program, arguments) = UPSTREAM_COMMAND.split_once(" gateway").unwrap();
         let script = FILES[0].1;
         assert!(script.contains(&format!("exec {program} \"$@\"")), "{program}");

@@ -1,22 +1,22 @@
-//! Where files lie in a user's directory, which is `OPENCLAW_STATE_DIR` in the container.
+//! The places of files in a user's directory, which is `OPENCLAW_STATE_DIR` in the container.
 
 use super::CredentialFile;
 
 /// The directory that `CODEX_HOME` names.
 pub const CODEX: [&str; 1] = ["codex"];
-/// In [`CODEX`]: the sign-in as the Codex CLI has it.
+/// In [`CODEX`]: the sign-in in the form of the Codex CLI.
 pub const AUTH_JSON: &str = "auth.json";
-/// In [`CODEX`]: the Codex CLI's own settings, which are the user's.
+/// In [`CODEX`]: the Codex CLI's own settings, which belong to the user.
 pub const CODEX_CONFIG: &str = "config.toml";
 /// Where OpenClaw keeps the sign-ins of its agent `main`.
 pub const AGENT: [&str; 3] = ["agents", "main", "agent"];
 /// A directory for each agent.
 pub const AGENTS: &str = AGENT[0];
-/// The agent that answers unless `openclaw.json` says otherwise.
+/// The agent that answers unless `openclaw.json` names another one.
 pub const MAIN: &str = AGENT[1];
 /// In [`AGENT`]: the sign-ins.
 pub const AUTH_PROFILES: &str = "auth-profiles.json";
-/// In [`AGENT`]: how they did.
+/// In [`AGENT`]: how the sign-ins have failed.
 pub const AUTH_STATE: &str = "auth-state.json";
 /// In an agent's directory: the home of the Codex app-server harness, a plugin (openclaw-facts §1, place C).
 pub const AGENTS_CODEX_HOME: &str = "codex-home";
@@ -30,9 +30,9 @@ pub const STATE: [&str; 1] = ["state"];
 pub const AGENT_STORE: &str = "openclaw-agent.sqlite";
 /// In [`STATE`]: the database that releases from 2026.8 on import them into.
 pub const STATE_STORE: &str = "openclaw.sqlite";
-/// What is the provisioner's and the container's alone.
+/// The directory of the provisioner and the container alone.
 pub const OURS: [&str; 1] = [".provisioner"];
-/// In [`OURS`]: what the entry script has OpenClaw's own store take over.
+/// In [`OURS`]: the sign-in that the entry script imports into OpenClaw's own store.
 pub const HAND_OVER: &str = "sign-in.json";
 /// Sign-ins that were in the way of another one.
 pub const ASIDE: [&str; 2] = [".provisioner", "aside"];
@@ -41,7 +41,7 @@ impl CredentialFile {
     /// All files that are written for a sign-in.
     pub const ALL: [Self; 4] = [Self::Codex, Self::Profiles, Self::AuthState, Self::HandOver];
 
-    /// The directories down to its file, and the name of that.
+    /// The directories that lead to its file, and the file's name.
     #[must_use]
     pub const fn path(self) -> (&'static [&'static str], &'static str) {
         match self {

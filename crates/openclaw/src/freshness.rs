@@ -1,22 +1,22 @@
-//! Which of two sign-ins is fresher: the one in the user's directory, or the one that the caller sent.
+//! Decides which of two sign-ins is fresher: the one in the user's directory, or the one that the caller sent.
 //!
-//! Refresh tokens are single-use and the running container rotates them, so writing an older sign-in over a newer one
-//! signs the user out (incident 28). The rule is openclaw-facts §4, to the letter:
+//! A refresh token can be used only once, and the running container rotates it. So writing an older sign-in over a newer one
+//! signs the user out (incident 28). The rule follows openclaw-facts §4 exactly:
 //!
 //! 1. nothing usable is stored, or another identity (`identity`): write;
-//! 2. the later `last_refresh` wins; when either lacks one (or both are equal), the later `iat` of the access token;
-//!    when that does not tell either, the later `exp`;
-//! 3. nothing tells: keep what is there;
+//! 2. the later `last_refresh` wins; if either lacks one (or both are equal), the later `iat` of the access token; if that
+//!    does not decide either, the later `exp`;
+//! 3. if nothing decides: keep what is there;
 //! 4. `force` writes in any case.
 //!
-//! **Hostile values.** A tenant owns the stored file and may put a `last_refresh` of the year 9999 into it. The file is
-//! then kept for ever. That harms nobody but the tenant, whose own sign-in it is; the answer says `kept_fresher`, and
-//! `force` or removing the credentials is the way out. A cap would need a clock here, and two clocks that disagree
-//! could then undo a rotation, which harms the innocent.
+//! **Hostile values.** A tenant owns the stored file and may put a `last_refresh` of the year 9999 into it. The file is then
+//! kept for ever. That harms only the tenant, whose own sign-in it is; the answer says `kept_fresher`, and `force` or
+//! removing the credentials is the way out. A cap would need a clock here, and two clocks that disagree could then undo a
+//! rotation, which harms innocent users.
 //!
-//! **An order.** Comparing is antisymmetric for any values. It is transitive as long as both fields are there, or the
-//! times of one sign-in agree with each other, as real ones do; rule 2 changes its measure when a field is missing, so
-//! three contradictory files can form a circle (there is a test that shows one).
+//! **An order.** Comparing is antisymmetric for any values. It is transitive as long as both fields are there, or the times
+//! of one sign-in agree with each other, as real ones do. Rule 2 uses another field if one is missing, so three
+//! contradictory files can form a circle (a test shows one).
 
 use std::cmp::Ordering;
 
@@ -31,9 +31,9 @@ use super::sha256_hex12;
 /// What a sign-in says about itself, without any token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignIn {
-    /// Whose it is.
+    /// The owner.
     pub identity: Identity,
-    /// When the tokens were last refreshed, if the sign-in says so itself.
+    /// When the tokens were last refreshed, if the sign-in itself says so.
     pub last_refresh: Option<Timestamp>,
     /// `iat` of the access token.
     pub issued_at: Option<Timestamp>,
@@ -43,7 +43,7 @@ pub struct SignIn {
     pub fingerprint: String,
 }
 
-/// What is at `codex/auth.json`.
+/// The content of `codex/auth.json`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Existing {
@@ -51,7 +51,7 @@ pub enum Existing {
     Missing,
     /// A file without content.
     Empty,
-    /// Something that no release could sign in with: no JSON, no tokens, too large, or not a regular file.
+    /// Something that no release could sign in with: not JSON, without tokens, too large, or not a regular file.
     Unreadable,
     /// A sign-in.
     Parsed(SignIn),
@@ -60,8 +60,8 @@ pub enum Existing {
 impl Existing {
     /// Judges a file's content.
     ///
-    /// Laxer than the parser of requests, because the container writes this file and adds fields of its own. Only what
-    /// makes the file useless counts as unreadable: a doubtful file may hold a rotated token (incident 28).
+    /// Less strict than the parser of requests, because the container writes this file and adds fields of its own. Only a
+    /// useless file counts as unreadable: a doubtful one may hold a rotated token (incident 28).
     pub fn from_file_bytes(bytes: &[u8]) -> Self {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Self::Empty;
@@ -79,7 +79,7 @@ fn sign_in(file: &Value) -> Option<SignIn> {
     let id = text("id_token").and_then(Claims::read).unwrap_or_default();
     Some(SignIn {
         identity: Identity::new(text("account_id"), &access, &id),
-        // The times of the token tell where this one cannot be read: its refresh token may be the live one all the same.
+        // If this time cannot be read, the times of the token decide: its refresh token may be the live one all the same.
         last_refresh: file.get("last_refresh").and_then(Value::as_str).and_then(relaxed_time::parse),
         issued_at: access.issued_at,
         expires_at: access.expires_at,
@@ -87,16 +87,16 @@ fn sign_in(file: &Value) -> Option<SignIn> {
     })
 }
 
-/// Why a sign-in was written or kept. Names are part of the API.
+/// The reason why a sign-in was written or kept. The names are part of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FreshnessReason {
     /// Written: there was no file.
     Missing,
-    /// Written: the file was empty, on every reading.
+    /// Written: the file was empty every time it was read.
     Empty,
-    /// Written: what was there could not sign anybody in.
+    /// Written: the stored file could not sign anybody in.
     Unreadable,
-    /// Written: what was there belongs to another account or person, or does not say to whom.
+    /// Written: the stored sign-in belongs to another account or person, or names none.
     OtherAccount,
     /// Written: the sent `last_refresh` is later.
     RefreshedLater,
@@ -104,9 +104,9 @@ pub enum FreshnessReason {
     IssuedLater,
     /// Written: the sent access token expires later.
     ExpiresLater,
-    /// Written although the stored one would have been kept.
+    /// Written although the stored one would have been kept without force.
     Forced,
-    /// Kept: it is the very same refresh token, and nothing sent is newer.
+    /// Kept: it is the very same refresh token, and nothing that was sent is newer.
     SameSignIn,
     /// Kept: the stored `last_refresh` is later.
     StoredRefreshedLater,
@@ -114,7 +114,7 @@ pub enum FreshnessReason {
     StoredIssuedLater,
     /// Kept: the stored access token expires later.
     StoredExpiresLater,
-    /// Kept: nothing tells that the sent one is newer.
+    /// Kept: nothing shows that the sent one is newer.
     NothingNewer,
 }
 
@@ -173,7 +173,7 @@ pub enum Decision {
     },
 }
 
-/// Decides between what is stored and what was sent. `incoming` is judged as sent, before anything was filled in.
+/// Decides between the stored sign-in and the sent one. `incoming` is judged as sent, before anything was filled in.
 pub fn decide(existing: &Existing, incoming: &SignIn, force: bool) -> Decision {
     let write = |reason| Decision::Write { reason };
     let stored = match existing {
@@ -204,7 +204,7 @@ pub fn compare_freshness(a: &SignIn, b: &SignIn) -> Ordering {
     compare(a, b).0
 }
 
-/// Which of the times told.
+/// The field that decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Measure {
     LastRefresh,
@@ -212,7 +212,7 @@ enum Measure {
     ExpiresAt,
 }
 
-/// Rule 2. A time that either side lacks tells nothing, and the next one is asked.
+/// Rule 2. A time that either side lacks decides nothing, and the next one is compared.
 fn compare(a: &SignIn, b: &SignIn) -> (Ordering, Measure) {
     let by = |a: Option<Timestamp>, b: Option<Timestamp>| a.zip(b).map_or(Ordering::Equal, |(a, b)| a.cmp(&b));
     match (by(a.last_refresh, b.last_refresh), by(a.issued_at, b.issued_at)) {
@@ -222,7 +222,7 @@ fn compare(a: &SignIn, b: &SignIn) -> (Ordering, Measure) {
     }
 }
 
-/// Tells refresh tokens apart, and nothing of one from it.
+/// A digest that tells refresh tokens apart and reveals nothing of them.
 pub(super) fn fingerprint(refresh_token: &str) -> String {
     sha256_hex12(refresh_token.as_bytes())
 }

@@ -1,9 +1,9 @@
-//! `.provisioner/sign-in.json` in a user's directory: how a sign-in gets into a store that only the container writes.
+//! `.provisioner/sign-in.json` in a user's directory: hands a sign-in over to a store that only the container writes.
 //!
-//! This service leaves a sign-in there, pending. The entry script, the first thing in the container, imports it before
-//! the gateway starts, and turns the file into a receipt: the same without any token. So the receipt is there only
-//! after the store has the sign-in, and what it says of it is what freshness is judged by from then on (openclaw-facts
-//! §4). The tenant may forge it; that harms nobody but the tenant.
+//! This service leaves a pending sign-in there. The entry script, the first thing in the container, imports it before the
+//! gateway starts, and turns the file into a receipt: the same without any token. So a receipt exists only after the store
+//! has the sign-in, and from then on freshness is judged by the receipt (openclaw-facts §4). The tenant may forge it; that
+//! harms only the tenant.
 
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
@@ -18,10 +18,10 @@ use crate::auth_json::ChatGptAuth;
 use crate::freshness::SignIn;
 use crate::identity::Identity;
 
-/// What the file says.
+/// The content of the file.
 #[derive(Clone, Debug, Default)]
 pub enum HandOver {
-    /// No file, or nothing that the entry script would take.
+    /// No file, or nothing that the entry script would import.
     #[default]
     Nothing,
     /// Not imported yet.
@@ -31,18 +31,18 @@ pub enum HandOver {
         /// When it was left there.
         since: Option<Timestamp>,
     },
-    /// The store has it, or is about to take it from where only the container can read it.
+    /// The store has it, or is about to import it from where only the container can read it.
     Imported {
         /// As it was when it was handed over; the store may have rotated it since.
         sign_in: Box<SignIn>,
-        /// Which release's store; `None`: of the next release that starts.
+        /// The release whose store has it; `None`: the next release that starts imports it.
         by: Option<OpenClawVersion>,
     },
-    /// The store is to forget the sign-in.
+    /// The store has to remove the sign-in.
     SignOut,
 }
 
-/// Every member is optional and its type checked by hand: a file that the tenant broke counts as none.
+/// Every member is optional, and its type is checked by hand: a file that the tenant broke counts as missing.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct File {
@@ -67,7 +67,7 @@ struct File {
 struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<Identity>,
-    /// What of the identity earlier builds wrote, and read.
+    /// The parts of the identity that earlier builds wrote and read.
     account_id: Option<String>,
     email: Option<String>,
     last_refresh: Option<Timestamp>,
@@ -90,7 +90,7 @@ impl HandOver {
         if let Some(mut tokens) = profile.as_ref().and_then(auth_profiles::tokens) {
             let known = sign_in.map(SignIn::from);
             tokens.sign_in.last_refresh = known.as_ref().and_then(|known| known.last_refresh);
-            // The profile lacks the id token, which may say more of whose it is.
+            // The profile lacks the id token, which may name the owner more exactly.
             if let Some(known) = known.filter(|known| known.identity.same(&tokens.sign_in.identity)) {
                 tokens.sign_in.identity = known.identity;
             }
@@ -101,7 +101,7 @@ impl HandOver {
     }
 }
 
-/// The file that hands a sign-in over; with `force` also over a fresher one in the store.
+/// The file that hands a sign-in over; with `force` even over a fresher one in the store.
 #[must_use]
 pub fn pending(auth: &ChatGptAuth, sign_in: &SignIn, force: bool, now: Timestamp) -> SecretSlice<u8> {
     to_bytes(&File {
@@ -128,7 +128,7 @@ pub fn adopted(sign_in: &SignIn, now: Timestamp) -> SecretSlice<u8> {
     })
 }
 
-/// The file that has the store forget the sign-in.
+/// The file that makes the store remove the sign-in.
 #[must_use]
 pub fn sign_out(now: Timestamp) -> SecretSlice<u8> {
     let profile_id = ProfileProvider::OpenAi.profile_id().to_owned();
@@ -180,10 +180,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_handed_over_reads_back_and_its_receipt_has_no_token() {
+    fn a_handed_over_sign_in_is_read_back_and_its_receipt_has_no_token() {
         let HandOver::Pending { tokens, since } = read(&file()) else { panic!("not pending") };
         assert_eq!((&tokens.sign_in, since), (&auth().sign_in_as_written(), Some(Timestamp::UNIX_EPOCH)));
-        // What the entry script makes of it.
+        // The receipt that the entry script makes of it.
         let mut receipt = file();
         receipt.as_object_mut().unwrap().remove("profile");
         receipt["imported_by"] = json!("2026.9.6");
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_and_what_the_tenant_broke_are_told_apart() {
+    fn orders_are_read_and_files_that_the_tenant_broke_count_as_missing() {
         let order = sign_out(Timestamp::UNIX_EPOCH);
         assert!(matches!(HandOver::from_file_bytes(order.expose_secret()), HandOver::SignOut));
         let mut without_tokens = file();

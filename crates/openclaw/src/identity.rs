@@ -1,19 +1,19 @@
-//! Whose a sign-in is: the workspace and the person. Everything that compares sign-ins compares these, and nothing else.
+//! The owner of a sign-in: the workspace and the person. Everything that compares sign-ins compares only these.
 //!
-//! Members of a Team or Enterprise workspace share its account id, so the account alone names nobody. And one sign-in has
-//! up to three account ids: the one that is written beside the tokens and the claims of both tokens. They need not agree:
-//! a release that refreshes a sign-in writes the claim over what was there (seen on 2026.5.7). `import.mjs` has the same
-//! rule; `tests/fixtures/identities.json` holds both to it.
+//! Members of a Team or Enterprise workspace share its account id, so the account alone identifies nobody. And one sign-in
+//! has up to three account ids: the one written beside the tokens and the claims of both tokens. They may differ: a release
+//! that refreshes a sign-in overwrites the written one with the claim (seen on 2026.5.7). `import.mjs` has the same rule;
+//! `tests/fixtures/identities.json` checks both.
 
 use serde::{Deserialize, Serialize};
 
 use super::jwt::Claims;
 
-/// The workspaces that a sign-in names, and the person as far as the tokens tell.
+/// The workspaces that a sign-in names, and the person as far as the tokens show.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Identity {
-    /// The written account id first, then those that the claims add.
+    /// The written account id first, then those from the claims.
     account_ids: Vec<String>,
     /// `chatgpt_account_user_id`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,7 +29,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of what is written beside the tokens, and of the claims of both.
+    /// The identity from what is written beside the tokens and from the claims of both.
     #[must_use]
     pub fn new(written_account: Option<&str>, access: &Claims, id: &Claims) -> Self {
         let mut account_ids: Vec<String> = Vec::new();
@@ -48,20 +48,20 @@ impl Identity {
         }
     }
 
-    /// The same with this email, where the tokens have none.
+    /// The same identity with this email, if the tokens have none.
     #[must_use]
     pub fn with_email(mut self, email: Option<&str>) -> Self {
         self.email = self.email.or_else(|| email.map(str::to_owned));
         self
     }
 
-    /// An identity of which no more is known than an account id and an email.
+    /// An identity of which only an account id and an email are known.
     #[must_use]
     pub fn of_account(account: Option<&str>, email: Option<&str>) -> Self {
         Self { account_ids: account.map(str::to_owned).into_iter().collect(), ..Self::default() }.with_email(email)
     }
 
-    /// The account id that stands for it in answers: as written, else as a claim says.
+    /// The account id that answers show: the written one, or else one from a claim.
     #[must_use]
     pub fn account(&self) -> Option<&str> {
         self.account_ids.first().map(String::as_str)
@@ -73,14 +73,14 @@ impl Identity {
         &self.account_ids
     }
 
-    /// The email, where anything tells it.
+    /// The email, if it is known.
     #[must_use]
     pub fn email(&self) -> Option<&str> {
         self.email.as_deref()
     }
 
-    /// Whether two sign-ins are of one workspace and one person: an account id agrees, and the persons do not contradict.
-    /// Where one of them names no account, the persons have to agree.
+    /// Whether two sign-ins belong to one workspace and one person: an account id agrees, and the persons do not contradict
+    /// each other. If one of them names no account, the persons have to agree.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         let persons = self.persons_agree(other);
@@ -90,8 +90,8 @@ impl Identity {
         persons != Some(false) && self.account_ids.iter().any(|account| other.account_ids.contains(account))
     }
 
-    /// Whether they are the same beyond doubt: the persons agree, or neither of them says who it is. Only then is the
-    /// older of two of no use any more.
+    /// Whether they are the same beyond doubt: the persons agree, or neither of them names a person. Only then is the older
+    /// of the two of no use any more.
     #[must_use]
     pub fn certainly_same(&self, other: &Self) -> bool {
         let says_nothing = |identity: &Self| {
@@ -102,7 +102,7 @@ impl Identity {
         agree && self.same(other)
     }
 
-    /// By the first of the ids that both have; `None` where they have none in common.
+    /// Compares the first of the ids that both have; `None` if they have none in common.
     fn persons_agree(&self, other: &Self) -> Option<bool> {
         let by = |a: &Option<String>, b: &Option<String>| a.as_ref().zip(b.as_ref()).map(|(a, b)| a == b);
         by(&self.account_user_id, &other.account_user_id)
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// The table that `import.mjs` is held to as well.
+    /// `import.mjs` is tested with the same table.
     #[test]
     fn the_workspace_and_the_person_decide() {
         let table: Value = serde_json::from_str(include_str!("../../../tests/fixtures/identities.json")).unwrap();
@@ -131,14 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn the_claims_add_to_what_is_written() {
+    fn the_claims_add_to_the_written_account() {
         let access = Claims { account_id: Some("claim".into()), subject: Some("sub".into()), ..Claims::default() };
         let id =
             Claims { account_id: Some("claim".into()), email: Some("Ada@example.com".into()), ..Claims::default() };
         let identity = Identity::new(Some("org-1"), &access, &id);
         assert_eq!((identity.account(), identity.accounts()), (Some("org-1"), &["org-1".into(), "claim".into()][..]));
         assert_eq!(identity.with_email(Some("other")).email(), Some("Ada@example.com"));
-        assert!(!Identity::default().same(&Identity::default()), "nobody is not nobody else");
+        assert!(!Identity::default().same(&Identity::default()), "two unknown persons are not the same");
         let [bob, silent] = [Some("bob"), None].map(|email| Identity::of_account(Some("team"), email));
         assert!(bob.same(&silent) && !bob.certainly_same(&silent));
         assert!(bob.certainly_same(&bob) && silent.certainly_same(&silent));
@@ -159,7 +159,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_does_not_matter_which_is_asked(a in any_identity(), b in any_identity()) {
+        fn comparing_identities_is_symmetric(a in any_identity(), b in any_identity()) {
             prop_assert_eq!(a.same(&b), b.same(&a));
             let text = serde_json::to_string(&a).unwrap();
             prop_assert_eq!(serde_json::from_str::<Identity>(&text).unwrap(), a);

@@ -46,7 +46,7 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
-/// A bad value fit for a message: quoted, escaped (no raw newline reaches a log) and cut. Never for secrets.
+/// A bad value made fit for a message: quoted, escaped (no raw newline reaches a log) and cut. Never for secrets.
 pub fn shown(value: &str) -> String {
     let mut characters = value.chars();
     let start: String = characters.by_ref().take(SHOWN_CHARACTERS).collect();

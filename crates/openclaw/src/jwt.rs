@@ -1,7 +1,7 @@
-//! Reading the claims of a ChatGPT token, without judging it.
+//! Reads the claims of a ChatGPT token without verifying it.
 //!
-//! The signature is never checked: the claims only say how fresh a sign-in is and whose. Whoever can forge them could as
-//! well forge `last_refresh`, and gains nothing but a sign-in of their own that does not work.
+//! The signature is never checked: the claims only say how fresh a sign-in is and who it belongs to. A user who can forge
+//! them could forge `last_refresh` as well, and gains nothing but a sign-in of their own that does not work.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::GeneralPurpose;
@@ -14,10 +14,10 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The claim that OpenAI keeps what it knows of an account in.
+/// The claim in which OpenAI keeps what it knows of an account.
 const AUTH: &str = "https://api.openai.com/auth";
 
-/// What of a token's claims matters here.
+/// The claims of a token that matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// `iat`: when the token was issued.
@@ -30,16 +30,16 @@ pub struct Claims {
     pub account_id: Option<String>,
     /// `https://api.openai.com/auth`.`chatgpt_account_user_id`: a person in one workspace.
     pub account_user_id: Option<String>,
-    /// `https://api.openai.com/auth`.`chatgpt_user_id`, else its elder name `user_id`, as the Codex CLI reads it.
+    /// `https://api.openai.com/auth`.`chatgpt_user_id`, or else its older name `user_id`, as the Codex CLI reads it.
     pub user_id: Option<String>,
     /// `sub`.
     pub subject: Option<String>,
-    /// `scp`, or `scope` at its spaces; `None` where the token does not say.
+    /// `scp`, or `scope` split at its spaces; `None` where the token has neither.
     pub scopes: Option<Vec<String>>,
 }
 
 impl Claims {
-    /// The claims of a JWT; `None` for an opaque token, that is anything that is not three parts around a JSON object.
+    /// The claims of a JWT; `None` for an opaque token, which is anything but three parts around a JSON object.
     pub fn read(token: &str) -> Option<Self> {
         let mut parts = token.split('.');
         let (Some(header), Some(payload), Some(signature), None) =

@@ -1,21 +1,21 @@
-//! What OpenClaw's releases need so that a user is signed in when one first starts. Pure: no file system, no clock, no network.
+//! What OpenClaw's releases need so that a user is signed in at the first start. Pure: no file system, no clock, no network.
 //!
-//! The plain recipe (`codex/auth.json` and `CODEX_HOME`) signs nobody in on most releases, while every health endpoint
-//! says 200. So the plan says where the release looks, and everything else obeys:
+//! The plain recipe (`codex/auth.json` and `CODEX_HOME`) signs nobody in on most releases, although every health endpoint
+//! says 200. So the plan says where the release looks, and everything else follows the plan:
 //!
 //! - `table`: release → plan, row by row as in openclaw-facts §2 and §5;
 //! - `release`: which release a container runs;
 //! - [`files`]: directories and names in a user's directory;
-//! - [`auth_json`], [`identity`], [`freshness`]: what a user sends, whose it is, and which of two is the newer one;
+//! - [`auth_json`], [`identity`], [`freshness`]: what a user sends, who it belongs to, and which of two sign-ins is newer;
 //! - [`auth_profiles`], `auth_state`, [`hand_over`]: the content of the files beside `codex/auth.json`;
 //! - [`aside`]: sign-ins of other accounts that were in the way;
-//! - `codex_config`: what of the user's `codex/config.toml` keeps Codex from the file;
-//! - `credential_update`: what to write, from what is on disk and what the caller sent;
+//! - `codex_config`: settings in the user's `codex/config.toml` that keep Codex from using the file;
+//! - `credential_update`: what to write, given what is on disk and what the caller sent;
 //! - [`openclaw_json`]: the entries of the gateway's configuration that are ours;
 //! - [`entry`]: what a container runs before its gateway.
 //!
-//! A refresh token can be spent once, therefore exactly one place holds the live one (incident 29), and it is the
-//! place that outranks all others on that release (incident 30).
+//! A refresh token can be spent only once. Therefore exactly one place holds the live one (incident 29), the place that
+//! outranks all others on that release (incident 30).
 
 pub mod aside;
 pub mod auth_json;

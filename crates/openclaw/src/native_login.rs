@@ -2,10 +2,10 @@
 
 use super::{CredentialPlan, ProfileProvider};
 
-/// Which program signs in.
+/// The program that signs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NativeLogin {
-    /// The Codex CLI, into `codex/auth.json`. The image has to bring it: OpenClaw's own does not.
+    /// The Codex CLI, into `codex/auth.json`. The image has to include it: OpenClaw's own image does not.
     CodexHome,
     /// OpenClaw, as provider `openai-codex`: through 2026.5.
     OpenAiCodex,
@@ -14,7 +14,7 @@ pub enum NativeLogin {
 }
 
 impl NativeLogin {
-    /// The one that fills the place which outranks all others.
+    /// The program that fills the place which outranks all others.
     #[must_use]
     pub const fn of(plan: &CredentialPlan) -> Self {
         match plan.profile {
@@ -25,12 +25,12 @@ impl NativeLogin {
     }
 }
 
-/// The command to run in the container whose `CODEX_HOME` is `codex_home`. All of them show a code to type into a
-/// browser elsewhere: the container has none, and nobody reaches its loopback.
+/// The command to run in the container whose `CODEX_HOME` is `codex_home`. Every command shows a code to type into a browser
+/// elsewhere: the container has no browser, and nobody can reach its loopback.
 ///
-/// ECS Exec splits the command into words as a shell does, but runs it without one, and as root whatever user the
-/// container has. So variables are set through `env`, and OpenClaw is told its directory, which it would else look for
-/// in root's home. The access point gives the files to their owner all the same.
+/// ECS Exec splits the command into words as a shell does, but runs it without a shell, and always as root. So variables are
+/// set through `env`, and OpenClaw gets its directory, which it would otherwise look for in root's home. The access point
+/// gives the files to their owner all the same.
 #[must_use]
 pub fn native_login_command(login: NativeLogin, codex_home: &str) -> String {
     let state_directory = codex_home.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -48,7 +48,7 @@ pub fn native_login_command(login: NativeLogin, codex_home: &str) -> String {
     }
 }
 
-/// A word as a POSIX shell has to see it.
+/// A word quoted for a POSIX shell.
 #[must_use]
 pub fn shell_quoted(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+=,".contains(&byte);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shell_would_read_is_quoted() {
+    fn words_that_a_shell_would_interpret_are_quoted() {
         for (word, quoted) in [
             ("/a/b-c_d.e:f@g", "/a/b-c_d.e:f@g"),
             ("", "''"),

@@ -1,6 +1,6 @@
-//! Where a release keeps a sign-in, and what has to be done besides.
+//! Where a release keeps a sign-in, and what else has to be done.
 
-/// What of an image, beside its release, decides the plan.
+/// What decides the plan besides the image's release.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlanInputs {
     /// The image has the `codex` plugin of its own release baked in.
@@ -10,12 +10,13 @@ pub struct PlanInputs {
 /// The place whose refresh token the release spends and rotates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authority {
-    /// Layout A: `codex/auth.json`, found through `CODEX_HOME`. The release may keep a copy in `auth-profiles.json`
-    /// and rotate that one.
+    /// Layout A: `codex/auth.json`, found through `CODEX_HOME`. The release may keep a copy in `auth-profiles.json` and
+    /// rotate that copy.
     CodexHome,
     /// Layout B: `agents/main/agent/auth-profiles.json`, rotated in place.
     AuthProfiles,
-    /// OpenClaw's SQLite store, which rotates it out of our sight. Filled from layout B before the gateway starts.
+    /// OpenClaw's SQLite store, which rotates it where this service cannot see it. Filled from layout B before the gateway
+    /// starts.
     Store,
     /// Layout A again, in an image with the `codex` plugin and `homeScope = "user"`.
     CodexPlugin,
@@ -33,7 +34,7 @@ impl Authority {
         }
     }
 
-    /// Whether `codex/auth.json` itself carries the live refresh token.
+    /// Whether `codex/auth.json` itself has the live refresh token.
     #[must_use]
     pub const fn is_codex_auth_json(self) -> bool {
         match self {
@@ -43,12 +44,12 @@ impl Authority {
     }
 }
 
-/// What `codex/auth.json` carries as its refresh token.
+/// The refresh token in `codex/auth.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodexRefreshToken {
     /// The live one: this file is the authority.
     Real,
-    /// `""`, which the CLI accepts: the Codex harness would else spend the authority's token and write the new one
+    /// `""`, which the CLI accepts. Otherwise the Codex harness would spend the authority's token and write the new one
     /// nowhere (openclaw-facts §2, seen on 5.12 and 6.35).
     Empty,
 }
@@ -58,7 +59,7 @@ pub enum CodexRefreshToken {
 pub enum ProfileProvider {
     /// Through 2026.5.
     OpenAiCodex,
-    /// From 2026.6 on. Never before: on 5.12 it goes to the paid API.
+    /// From 2026.6 on. Never before that: on 5.12 it uses the paid API.
     OpenAi,
 }
 
@@ -66,7 +67,7 @@ impl ProfileProvider {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::OpenAiCodex, Self::OpenAi];
 
-    /// As the file writes it.
+    /// The name in the file.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -84,7 +85,7 @@ impl ProfileProvider {
         }
     }
 
-    /// Whether a name in an order of profiles means this provider. From 2026.6 on the elder name is read as the new one.
+    /// Whether a name in an order of profiles means this provider. From 2026.6 on the older name means the new one.
     #[must_use]
     pub fn is_meant_by(self, name: &str) -> bool {
         let name = name.trim();
@@ -95,7 +96,7 @@ impl ProfileProvider {
     }
 }
 
-/// What `openclaw.json` has to say of the model.
+/// The model in `openclaw.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModelEntries {
     /// `agents.defaults.model.primary`.
@@ -106,38 +107,38 @@ pub struct ModelEntries {
     pub codex_user_scope: bool,
 }
 
-/// Where a release keeps a sign-in, and what has to be done besides. `CODEX_HOME` is in the environment of every one,
-/// and `codex/auth.json` is always written.
+/// Where a release keeps a sign-in, and what else has to be done. `CODEX_HOME` is in the environment of every release, and
+/// `codex/auth.json` is always written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CredentialPlan {
     /// The place that holds the live refresh token.
     pub authority: Authority,
-    /// The provider of our profile where the release reads one; `None`: no profile of ours belongs there.
+    /// The provider of our profile if the release reads one; `None`: no profile of ours belongs there.
     pub profile: Option<ProfileProvider>,
-    /// A profile that the release made itself outranks `codex/auth.json`, and is what it rotates.
+    /// Whether a profile that the release made itself outranks `codex/auth.json` and is the one that it rotates.
     pub keeps_own_profile: bool,
-    /// The environment needs a stable [`AUTH_PROFILE_SECRET_KEY`](super::AUTH_PROFILE_SECRET_KEY), as a secret, or the next task cannot decrypt the
-    /// tokens.
+    /// Whether the environment needs a stable [`AUTH_PROFILE_SECRET_KEY`](super::AUTH_PROFILE_SECRET_KEY), as a secret;
+    /// without it the next task cannot decrypt the tokens.
     pub needs_profile_secret_key: bool,
-    /// The entry script has to run before the gateway: it imports the sign-in, and migrates OpenClaw's state.
+    /// Whether the entry script has to run before the gateway: it imports the sign-in, and migrates OpenClaw's state.
     pub needs_entry: bool,
-    /// The entries of `openclaw.json`, beside those of the gateway.
+    /// The entries of `openclaw.json`, besides those of the gateway.
     pub model: ModelEntries,
 }
 
 impl CredentialPlan {
-    /// The provider of the profile that the staged sign-in is used as, also where the release makes it itself.
+    /// The provider of the profile in which the staged sign-in is used, also if the release makes that profile itself.
     #[must_use]
     pub const fn profile_in_use(&self) -> Option<ProfileProvider> {
         match self.authority {
-            // Of codex/auth.json, under the id of our profile (2026.4.21).
+            // Made from codex/auth.json, under the id of our profile (2026.4.21).
             Authority::CodexHome => Some(ProfileProvider::OpenAiCodex),
             Authority::CodexPlugin => None,
             Authority::AuthProfiles | Authority::Store => self.profile,
         }
     }
 
-    /// What belongs into `codex/auth.json`.
+    /// The refresh token that belongs into `codex/auth.json`.
     #[must_use]
     pub const fn codex_refresh_token(&self) -> CodexRefreshToken {
         if self.authority.is_codex_auth_json() { CodexRefreshToken::Real } else { CodexRefreshToken::Empty }

@@ -24,7 +24,7 @@ impl Provider {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Chatgpt, Self::OpenaiKey, Self::AnthropicKey, Self::Bedrock];
 
-    /// As requests and specs write it.
+    /// The name in requests and specs.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Provider {
         match self {
             Self::OpenaiKey => Some("OPENAI_API_KEY"),
             Self::AnthropicKey => Some("ANTHROPIC_API_KEY"),
-            // Signed in by files, or by the role of the task.
+            // These sign in by files, or by the role of the task.
             Self::Chatgpt | Self::Bedrock => None,
         }
     }

@@ -1,7 +1,7 @@
 //! Times as the Codex CLI reads them: RFC 3339, and the looser forms that other tools write.
 //!
-//! Tried on Codex CLI 0.171.0: space for `T`, spaces between the parts, numbers of fewer digits, offsets without colon and
-//! `UTC` are read; a time without a zone, without seconds or with `GMT` is not.
+//! Tried on Codex CLI 0.171.0. It reads a space for `T`, spaces between the parts, numbers of fewer digits, offsets without
+//! a colon, and `UTC`. It does not read a time without a zone, without seconds, or with `GMT`.
 
 use jiff::Timestamp;
 
@@ -29,7 +29,7 @@ pub(super) fn parse(text: &str) -> Option<Timestamp> {
     format!("{year:0>4}-{month:0>2}-{day:0>2}T{hour:0>2}:{minute:0>2}:{second:0>2}{fraction}{zone}").parse().ok()
 }
 
-/// What is still to be read.
+/// The text that is still to be read.
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
@@ -38,7 +38,7 @@ impl<'a> Rest<'a> {
         Some(self)
     }
 
-    /// A number of so many digits.
+    /// A number with that many digits.
     fn number(&mut self, digits: std::ops::RangeInclusive<usize>) -> Option<&'a str> {
         let text = self.0.trim_start_matches(' ');
         let length = text.bytes().take(*digits.end()).take_while(u8::is_ascii_digit).count();
@@ -53,7 +53,7 @@ impl<'a> Rest<'a> {
         Some(if sign == '+' { '+' } else { '-' })
     }
 
-    /// The digits after a point, of which nine count.
+    /// The digits after a point; only nine of them count.
     fn fraction(&mut self) -> Option<String> {
         let Some(text) = self.0.strip_prefix('.') else { return Some(String::new()) };
         let length = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -62,7 +62,7 @@ impl<'a> Rest<'a> {
         (length > 0).then(|| format!(".{}", &digits[..length.min(9)]))
     }
 
-    /// The zone, with which the text ends.
+    /// The zone at the end of the text.
     fn zone(&mut self) -> Option<String> {
         self.0 = self.0.trim_start_matches(' ');
         if self.0.eq_ignore_ascii_case("z") || self.0.eq_ignore_ascii_case("utc") {
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_codex_cli_reads_is_read_as_the_same_time() {
+    fn times_that_the_codex_cli_reads_are_read_as_the_same_time() {
         let moment: Timestamp = "2026-09-21T14:13:20Z".parse().unwrap();
         for text in [
             "2026-09-21T14:13:20Z",
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_codex_cli_refuses_is_no_time() {
+    fn times_that_the_codex_cli_refuses_are_refused() {
         for text in [
             "",
             "soon",
@@ -133,7 +133,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "[0-9TtZz:+\\- .UC\u{2212}é]{0,40}") {
+        fn any_text_is_read_or_refused_without_a_panic(text in "[0-9TtZz:+\\- .UC\u{2212}é]{0,40}") {
             let _read_or_not = parse(&text);
         }
     }

@@ -1,4 +1,4 @@
-//! A release in its container, and what of both decides the plan.
+//! A release in its container, with everything that decides its plan.
 
 use std::ops::Range;
 
@@ -8,35 +8,35 @@ use super::{CredentialPlan, ModelEntries, PlanInputs, Warning, credential_plan};
 use crate::OpenClawVersion;
 use crate::Provider;
 
-/// Names the release of the `codex` plugin that an image has baked in. It counts only for the very same release of
-/// OpenClaw, so that a pin to another image does not inherit the base's plugin.
+/// The variable that names the release of the `codex` plugin that an image includes. It counts only for the very same
+/// release of OpenClaw, so that a pin to another image does not inherit the base's plugin.
 const OPENCLAW_CODEX_PLUGIN: &str = "OPENCLAW_CODEX_PLUGIN";
-/// The key that 2026.5.12 encrypts sign-ins with.
+/// The variable with the key with which 2026.5.12 encrypts sign-ins.
 pub const AUTH_PROFILE_SECRET_KEY: &str = "OPENCLAW_AUTH_PROFILE_SECRET_KEY";
-/// The gateway's token, where the definition brings it.
+/// The variable with the gateway's token, if the definition has one.
 pub const GATEWAY_TOKEN: &str = "OPENCLAW_GATEWAY_TOKEN";
-/// The gateway's password, where the definition brings it.
+/// The variable with the gateway's password, if the definition has one.
 const GATEWAY_PASSWORD: &str = "OPENCLAW_GATEWAY_PASSWORD";
-/// Where a release unpacks its plugins and their packages, if not in the user's directory.
+/// The variable that says where a release unpacks its plugins and their packages, if not in the user's directory.
 const PLUGIN_STAGE_DIR: &str = "OPENCLAW_PLUGIN_STAGE_DIR";
-/// The releases that do so at their start, and hang over it on network file systems: openclaw/openclaw #71818 (4.24),
-/// #78860 (4.26, on EFS), #73339 (the way out: elsewhere). It is gone in 2026.5.2. The variable is not set for them: an
-/// image may bring it, with the packages baked in, and a definition would override that unseen.
+/// The releases that unpack plugins at their start, and hang while doing so on network file systems: openclaw/openclaw
+/// #71818 (4.24), #78860 (4.26, on EFS), #73339 (the way out: elsewhere). 2026.5.2 no longer does so. The variable is not
+/// set for them: an image may set it, with the packages included, and a definition would silently override that.
 const UNPACK_PLUGINS: Range<OpenClawVersion> = OpenClawVersion::new(2026, 4, 24)..OpenClawVersion::new(2026, 5, 0);
 
-/// Bundled in 2026.5.7, a plugin to be installed in 5.12 and later; nothing in between was looked at.
+/// Bundled in 2026.5.7, a plugin to install in 5.12 and later; no release in between was checked.
 const BEDROCK_IS_A_PLUGIN_FROM: OpenClawVersion = OpenClawVersion::new(2026, 5, 12);
 
-/// What the environment of a container says by a name.
+/// The value of a variable of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnvironmentValue<'a> {
-    /// A value that everybody may read.
+    /// A value that everybody can read.
     Plain(&'a str),
     /// A value that comes from a store of secrets when the container starts.
     Secret,
 }
 
-/// A release of OpenClaw, with what of a container's image and environment decides its plan.
+/// A release of OpenClaw, with the parts of a container's image and environment that decide its plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
     image: String,
@@ -49,7 +49,7 @@ pub struct Release {
 }
 
 impl Release {
-    /// What a container runs: its image, the release where anything names it, and what its environment says by a name.
+    /// What a container runs: its image, the release if anything names it, and a look-up of its variables.
     #[must_use]
     pub fn new<'a>(
         image: &str,
@@ -72,7 +72,7 @@ impl Release {
         }
     }
 
-    /// A release as its npm package or a plain image has it, for what is asked outside of a definition.
+    /// A release as its npm package or a plain image has it, for questions without a definition.
     #[must_use]
     pub fn plain(version: OpenClawVersion) -> Self {
         Self::new(&format!("openclaw:{version}"), Some(version), |_| None)
@@ -84,13 +84,13 @@ impl Release {
         self.version
     }
 
-    /// Whether the environment brings the key that 2026.5.12 encrypts sign-ins with.
+    /// Whether the environment has the key with which 2026.5.12 encrypts sign-ins.
     #[must_use]
     pub const fn has_secret_key(&self) -> bool {
         self.has_secret_key
     }
 
-    /// Whether the environment brings the gateway's token.
+    /// Whether the environment has the gateway's token.
     #[must_use]
     pub const fn has_gateway_token(&self) -> bool {
         self.has_gateway_token
@@ -103,25 +103,25 @@ impl Release {
         GatewaySecrets { token, has_password: self.has_gateway_password }
     }
 
-    /// The plan; of the newest known release where nothing names the release.
+    /// The plan; that of the newest known release if nothing names the release.
     #[must_use]
     pub fn plan(&self) -> CredentialPlan {
         credential_plan(self.or_newest(), PlanInputs { has_codex_plugin: self.has_codex_plugin })
     }
 
-    /// The plan of the same release without its plugin: in force as long as the store holds the live sign-in.
+    /// The plan of the same release without its plugin. It applies as long as the store holds the live sign-in.
     #[must_use]
     pub fn plan_without_plugin(&self) -> CredentialPlan {
         credential_plan(self.or_newest(), PlanInputs::default())
     }
 
-    /// What `openclaw.json` has to say of the model.
+    /// The model in `openclaw.json`.
     #[must_use]
     pub fn model_entries(&self, sign_in: Provider) -> ModelEntries {
         model_entries(self.or_newest(), sign_in, PlanInputs { has_codex_plugin: self.has_codex_plugin })
     }
 
-    /// Whether it can come to read the store that another release filled; `None` is itself.
+    /// Whether it can read the store that another release filled, if need be after a migration; `None` means itself.
     #[must_use]
     pub fn reads_store_of(&self, by: Option<OpenClawVersion>) -> bool {
         self.plan().needs_entry && by.is_none_or(|by| reads_store_of(self.or_newest(), by))
@@ -131,7 +131,7 @@ impl Release {
         self.version.unwrap_or(NEWEST_KNOWN)
     }
 
-    /// What the caller should know about this release and this definition, for a user who signs in so.
+    /// What the caller should know about this release and definition, for a user of that provider.
     #[must_use]
     pub fn warnings(&self, sign_in: Provider) -> Vec<Warning> {
         let of_version = match self.version {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_definition_lacks_is_said() {
+    fn what_the_definition_lacks_is_reported() {
         for unpacks in ["o:2026.4.24", "o:2026.4.25", "o:2026.4.29"] {
             assert_eq!(codes(&release(unpacks, &[])), ["release_hangs_on_network_file_systems"], "{unpacks}");
             let elsewhere = [(PLUGIN_STAGE_DIR, "/tmp/plugins")];

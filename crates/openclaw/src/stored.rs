@@ -1,4 +1,4 @@
-//! What a `codex/auth.json` holds.
+//! The content of a `codex/auth.json`.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::auth_profiles::Tokens;
 use super::freshness::{Existing, SignIn};
 use super::relaxed_time;
 
-/// What is at `codex/auth.json`.
+/// The content of `codex/auth.json`.
 #[derive(Clone, Debug, Default)]
 pub enum Stored {
     /// No file.
@@ -15,9 +15,9 @@ pub enum Stored {
     Missing,
     /// A file without content.
     Empty,
-    /// Nothing that could sign anybody in.
+    /// A file that could not sign anybody in.
     Unreadable,
-    /// Complete but for the refresh token, which another place holds.
+    /// Complete except for the refresh token, which another place holds.
     Blank(Box<SignIn>),
     /// A sign-in.
     Tokens(Box<Tokens>),
@@ -42,7 +42,7 @@ impl Stored {
     }
 }
 
-/// Codex refuses the whole file over a `last_refresh` that it cannot read (openclaw-facts §3).
+/// Codex refuses the whole file if it cannot read `last_refresh` (openclaw-facts §3).
 fn has_malformed_time(bytes: &[u8]) -> bool {
     let file: Value = serde_json::from_slice(bytes).unwrap_or_default();
     let time = file.get("last_refresh").filter(|time| !time.is_null());

@@ -11,7 +11,7 @@ const FIX: &str = "use a tag that begins with year.month.patch, such as 2026.4.2
 
 /// `year.month.patch`; ordered as released.
 ///
-/// What follows a `-` in the tag (`slim`, a commit, `beta.1`) says how the image was built, and takes no part.
+/// What follows a `-` in the tag (`slim`, a commit, `beta.1`) says how the image was built, and is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct OpenClawVersion {
@@ -47,7 +47,7 @@ impl OpenClawVersion {
 
     /// Reads the tag of an image reference such as `registry:5000/openclaw:2026.4.25-slim@sha256:…`.
     ///
-    /// A reference with a digest and no tag is refused: the digest does not tell which layout the release reads.
+    /// A reference with a digest and no tag is refused: a digest does not show which layout the release reads.
     pub fn from_image(reference: &str) -> Result<Self, Invalid> {
         let name = reference.split_once('@').map_or(reference, |(name, _)| name);
         // A colon before the last slash belongs to a registry's port.

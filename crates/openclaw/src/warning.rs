@@ -1,4 +1,4 @@
-//! What a caller should know although the call went through. Part of the answer; never a token in it.
+//! What a caller should know although the call succeeded. Part of the answer; it never has a token in it.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub enum Warning {
         /// The image.
         image: String,
     },
-    /// Newer than anything that was looked at.
+    /// Newer than any release that was tried.
     ReleaseNewerThanKnown {
         /// The release.
         version: OpenClawVersion,
@@ -26,33 +26,33 @@ pub enum Warning {
     ProfileSecretKeyMissing,
     /// Bedrock is a plugin of its own in this release, and nothing says whether the image has it.
     BedrockPluginNeeded,
-    /// The task role's credentials can be fetched in the user's container, and the role is every user's.
+    /// The task role's credentials can be fetched in the user's container, and all users share the role.
     SharesTaskRole,
-    /// Models on Bedrock are called with the task role, whose credentials the agent does not get.
+    /// Models on Bedrock are called with the task role, and the agent does not get its credentials.
     BedrockWithoutRole,
-    /// The live sign-in is where this service cannot read it, and this release neither.
+    /// The live sign-in is where neither this service nor this release can read it.
     NotCarriedOver,
-    /// `auth-profiles.json` could not be read, and the profiles in it neither.
+    /// `auth-profiles.json` and the profiles in it could not be read.
     ProfilesUnreadable,
     /// `openclaw.json` was left alone.
     ConfigurationLeftAlone {
         /// Why.
         problem: &'static str,
     },
-    /// The access token that was sent is over; its refresh token has to work at once.
+    /// The access token that was sent has expired; its refresh token has to work at once.
     AccessTokenExpired,
-    /// The access token that was sent has no scope to be refreshed by.
+    /// The access token that was sent lacks the scope for refreshing it.
     ScopeMissing {
         /// The scope.
         scope: &'static str,
     },
-    /// The account id that was sent is none that the tokens claim.
+    /// The tokens do not claim the account id that was sent.
     AccountIdNotInToken,
-    /// The access token that was sent lacks the claim that OpenClaw takes the account from.
+    /// The access token that was sent lacks the claim from which OpenClaw takes the account.
     AccountClaimMissing,
     /// Members of `auth` that were sent and are not staged.
     MembersDropped {
-        /// Their names, fit to be shown.
+        /// Their names, made fit to be shown.
         names: Vec<String>,
     },
     /// A sign-in of another account was in the way.
@@ -65,7 +65,7 @@ pub enum Warning {
         /// Where it is now, relative to the user's directory.
         path: String,
     },
-    /// What had the id of the staged profile and is no sign-in got another one.
+    /// Something that is no sign-in had the id of the staged profile, and got another id.
     ProfileRenamed {
         /// Its id now.
         id: String,
@@ -77,26 +77,26 @@ pub enum Warning {
     },
     /// The agent that answers has a sign-in of its own.
     AgentReadsElsewhere {
-        /// Where that is, relative to the user's directory.
+        /// Where that sign-in is, relative to the user's directory.
         path: String,
     },
-    /// `codex/config.toml` keeps Codex from `codex/auth.json`.
+    /// `codex/config.toml` keeps Codex from using `codex/auth.json`.
     CodexConfiguration {
         /// How.
         problem: &'static str,
     },
-    /// A value of the user's in `openclaw.json` was replaced.
+    /// A value that the user set in `openclaw.json` was replaced.
     ConfigurationOverridden {
         /// The path of the member.
         path: &'static str,
         /// Why.
         reason: &'static str,
     },
-    /// A value of the user's in `openclaw.json` was kept, and keeps others out.
+    /// A value that the user set in `openclaw.json` was kept, and keeps others out.
     ConfigurationKept {
         /// The path of the member.
         path: &'static str,
-        /// What follows from it.
+        /// What it causes.
         consequence: &'static str,
     },
     /// The user's files could not be reached, so their lock was not taken.
@@ -177,7 +177,7 @@ impl Warning {
 }
 
 impl Warning {
-    /// What is wrong, without what to do about it.
+    /// What is wrong, without the fix.
     #[must_use]
     pub fn problem(&self) -> String {
         match self {
@@ -188,7 +188,7 @@ impl Warning {
                 format!("OpenClaw {version} is newer than any release that was tried; the newest plan was used")
             }
             Self::HangsOnNetworkFileSystems { version } => format!(
-                "OpenClaw {version} unpacks its plugins into the user's directory, and hangs over it on network file \
+                "OpenClaw {version} unpacks its plugins into the user's directory, and hangs while doing so on network file \
                  systems"
             ),
             Self::ProfileSecretKeyMissing => "this release encrypts the sign-in with a key outside the user's \
@@ -263,7 +263,7 @@ impl Warning {
         }
     }
 
-    /// What to do about it, where there is something.
+    /// What to do about it, if anything.
     #[must_use]
     pub const fn fix(&self) -> Option<&'static str> {
         match self {

@@ -64,7 +64,7 @@ fn a_complete_sign_in_becomes_the_file_that_codex_reads() {
 }
 
 #[test]
-fn what_is_missing_is_filled_from_the_access_token_and_judged_as_sent() {
+fn missing_members_come_from_the_access_token_and_freshness_is_judged_as_sent() {
     let mut body = with("/last_refresh", None);
     let tokens = body["tokens"].as_object_mut().unwrap();
     tokens.remove("id_token");
@@ -80,7 +80,7 @@ fn what_is_missing_is_filled_from_the_access_token_and_judged_as_sent() {
 }
 
 #[test]
-fn an_opaque_access_token_is_accepted_when_nothing_has_to_be_read_from_it() {
+fn an_opaque_access_token_is_accepted_if_nothing_has_to_be_read_from_it() {
     let auth = ChatGptAuth::parse(with("/tokens/access_token", Some(json!("opaque")))).unwrap();
     assert_eq!((auth.sign_in().issued_at, auth.sign_in().expires_at), (None, None));
     for (pointer, field) in [
@@ -94,7 +94,7 @@ fn an_opaque_access_token_is_accepted_when_nothing_has_to_be_read_from_it() {
     }
 }
 
-/// Whatever the mode says: the key is what has to go.
+/// Whatever the mode says, the key has to go.
 #[test]
 fn a_key_beside_tokens_is_named_before_the_mode() {
     for mode in [None, Some(Value::Null), Some(json!("apikey")), Some(json!("chatgpt"))] {
@@ -154,7 +154,7 @@ fn refusals_name_the_path_and_the_fix_and_never_the_value() {
     "#);
 }
 
-/// `codex login` of the releases before `auth_mode`, of later ones, and what tools around it add.
+/// From `codex login` of the releases before `auth_mode` and of later ones, with additions of tools around it.
 #[test]
 fn an_auth_json_of_any_codex_release_is_accepted_as_it_is() {
     for mode in [None, Some(Value::Null)] {
@@ -184,7 +184,7 @@ fn body_of(members: Map<String, Value>) -> Value {
 }
 
 #[test]
-fn a_written_account_is_compared_with_what_the_tokens_claim() {
+fn a_written_account_is_compared_with_the_claims_of_the_tokens() {
     let parsed = |account: Value| ChatGptAuth::parse(with("/tokens/account_id", Some(account))).unwrap();
     assert!(parsed(json!("org-1")).account_is_not_in_tokens());
     assert!(!parsed(json!("acc-claim")).account_is_not_in_tokens() && !parsed(Value::Null).account_is_not_in_tokens());
@@ -210,7 +210,7 @@ fn the_fingerprint_is_the_start_of_the_refresh_tokens_hash() {
 }
 
 proptest! {
-    /// The file that we write is read back as the sign-in that was sent, apart from the filled `last_refresh`.
+    /// The written file is read back as the sign-in that was sent, except for the filled `last_refresh`.
     #[test]
     fn the_written_file_is_read_back(refresh in "[!-~]{1,80}", with_time in any::<bool>(), with_id in any::<bool>()) {
         let mut body = with("/tokens/refresh_token", Some(json!(refresh)));

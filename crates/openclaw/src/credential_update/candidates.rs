@@ -1,4 +1,4 @@
-//! Every sign-in that a user's files hold, whose they are, and which of them is used.
+//! Every sign-in in a user's files, its owner, and which of them is used.
 
 use std::cmp::Ordering;
 
@@ -10,7 +10,7 @@ use crate::identity::Identity;
 use crate::stored::Stored;
 use crate::{Authority, CredentialPlan, HandOver, ProfileProvider, Release};
 
-/// Where a sign-in is held.
+/// The place that holds a sign-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     Codex,
@@ -19,7 +19,7 @@ pub(super) enum Holder {
     Moved,
     Pending,
     Store,
-    /// Where nothing reads it.
+    /// In a place that nothing reads.
     Aside,
 }
 
@@ -27,14 +27,14 @@ pub(super) struct Candidate {
     pub(super) holder: Holder,
     pub(super) sign_in: SignIn,
     pub(super) auth: Option<ChatGptAuth>,
-    /// Its provider and id, in `auth-profiles.json`.
+    /// Its provider and id, if it is in `auth-profiles.json`.
     pub(super) profile: Option<(ProfileProvider, String)>,
-    /// Its file has to be written anew.
+    /// Whether its file has to be written again.
     pub(super) is_refused: bool,
 }
 
 impl Candidate {
-    /// Under an id that this service writes.
+    /// Whether its id is one that this service writes.
     fn has_our_id(&self) -> bool {
         self.profile.as_ref().is_none_or(|(_, id)| is_our_id(id))
     }
@@ -81,8 +81,9 @@ pub(super) fn all(release: &Release, plan: &CredentialPlan, on_disk: &OnDisk) ->
     found
 }
 
-/// Whose sign-in this service staged, as the files tell: nobody but us writes a `codex/auth.json` without a refresh
-/// token; else it is the freshest of those in places of ours. Only where none is there, another one that the user has.
+/// The identity of the sign-in that this service staged, as the files show it. Only this service writes a `codex/auth.json`
+/// without a refresh token; otherwise it is the freshest one in our places. Only if there is none, another one that the user
+/// has.
 pub(super) fn ours(plan: &CredentialPlan, on_disk: &OnDisk, all: &[Candidate]) -> Option<Identity> {
     let is_in_use = |candidate: &&Candidate| candidate.holder != Holder::Aside;
     if let Stored::Blank(staged) = &on_disk.codex
@@ -90,7 +91,7 @@ pub(super) fn ours(plan: &CredentialPlan, on_disk: &OnDisk, all: &[Candidate]) -
     {
         return Some(staged.identity.clone());
     }
-    // Where the release reads our profile, nothing but somebody's own `codex login` writes tokens to the other file.
+    // If the release reads our profile, only the user's own `codex login` writes tokens to the other file.
     let is_read = |candidate: &&Candidate| match &candidate.profile {
         Some((provider, id)) => Some(*provider) == plan.profile && is_our_id(id),
         None => false,
@@ -111,8 +112,8 @@ pub(super) fn ours(plan: &CredentialPlan, on_disk: &OnDisk, all: &[Candidate]) -
     in_our_places.or_else(|| freshest(&mut all.iter().filter(is_in_use)))
 }
 
-/// The position of the freshest sign-in of an identity; of equals that of the one that need not be moved. What was moved
-/// aside counts only where nothing else is left of that identity.
+/// The position of the freshest sign-in of an identity; among equals, the one that need not be moved. One that was moved
+/// aside counts only if nothing else of that identity is left.
 pub(super) fn freshest_of(
     identity: &Identity,
     plan: &CredentialPlan,
@@ -129,13 +130,13 @@ pub(super) fn freshest_of(
             Ordering::Greater => best,
             Ordering::Less => next,
             Ordering::Equal if !is_in_place(plan, on_disk, one) && is_in_place(plan, on_disk, other) => next,
-            // A receipt is written after the import: what is pending beside it came later.
+            // A receipt is written after the import, so a pending sign-in beside it came later.
             Ordering::Equal => best,
         }
     })
 }
 
-/// Whether the release finds it where it is, and finds it before that of another identity.
+/// Whether the release finds it where it is, and before one of another identity.
 pub(super) fn is_in_place(plan: &CredentialPlan, on_disk: &OnDisk, candidate: &Candidate) -> bool {
     if candidate.is_refused {
         return false;
@@ -166,7 +167,7 @@ pub(super) fn is_in_place(plan: &CredentialPlan, on_disk: &OnDisk, candidate: &C
     }
 }
 
-/// Whether there is a profile of that id with a sign-in of somebody else.
+/// Whether the profile of that id holds a sign-in of somebody else.
 fn is_anothers(profiles: &Profiles, id: &str, identity: &Identity) -> bool {
     profiles.read().into_iter().any(|profile| match profile.content {
         ProfileContent::Tokens(tokens) => profile.id == id && !tokens.sign_in.identity.same(identity),

@@ -1,4 +1,4 @@
-//! A user's files as they are: what each can sign in, and what of it must not be lost.
+//! A user's present files: the sign-ins in them, and what must not be lost.
 
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -9,20 +9,20 @@ use crate::codex_config::CodexConfig;
 use crate::hand_over::HandOver;
 use crate::stored::Stored;
 
-/// The API key in a `codex/auth.json`, where somebody signed in with one, or with both.
+/// The API key in a `codex/auth.json`, if somebody signed in with one, or with both.
 #[must_use]
 pub fn api_key_in(bytes: &[u8]) -> Option<SecretString> {
     let file: Value = serde_json::from_slice(bytes).ok()?;
     file.get("OPENAI_API_KEY")?.as_str().filter(|key| !key.trim().is_empty()).map(SecretString::from)
 }
 
-/// What is at `auth-profiles.json`.
+/// The content of `auth-profiles.json`.
 #[derive(Clone, Debug, Default)]
 pub enum Profiles {
     /// No file, or an empty one.
     #[default]
     Missing,
-    /// No JSON object. It may still hold other providers' keys, so it is moved aside and never overwritten.
+    /// Not a JSON object. It may still hold other providers' keys, so it is moved aside and never overwritten.
     Unreadable,
     /// A file.
     File(Map<String, Value>),
@@ -49,16 +49,16 @@ impl Profiles {
         }
     }
 
-    /// A profile as the file has it.
+    /// A profile as it is in the file.
     pub(super) fn raw(&self, id: &str) -> Option<&Value> {
         self.file()?.get("profiles")?.get(id)
     }
 }
 
-/// What is at `auth-state.json`: no tokens, but what keeps profiles from being used.
+/// The content of `auth-state.json`: no tokens, but it can keep profiles from being used.
 #[derive(Clone, Debug, Default)]
 pub enum AuthState {
-    /// No file, or none that could be read; a release then begins anew.
+    /// No file, or one that cannot be read; a release then begins with a new one.
     #[default]
     Nothing,
     /// A file.
@@ -73,7 +73,7 @@ impl AuthState {
     }
 }
 
-/// A user's files that a sign-in is in, or that decide whether it is used.
+/// A user's files that hold a sign-in, or that decide whether it is used.
 #[derive(Clone, Debug, Default)]
 pub struct OnDisk {
     /// `codex/auth.json`.

@@ -1,4 +1,4 @@
-//! Taking a sign-in away wherever it is.
+//! Removes a sign-in from every place.
 
 use jiff::Timestamp;
 
@@ -10,9 +10,9 @@ use crate::freshness::SignIn;
 use crate::stored::Stored;
 use crate::{HandOver, Release, Warning, hand_over};
 
-/// What is to be done for a provider that takes no ChatGPT sign-in: the staged one is taken away, and what the user has
-/// of other accounts stays. Profiles that cannot be read are moved aside, or a file that the tenant broke would stand in
-/// the way of every resize.
+/// The changes for a provider that takes no ChatGPT sign-in: the staged one is removed, and the user's sign-ins of other
+/// accounts stay. Profiles that cannot be read are moved aside; otherwise a file that the tenant broke would block every
+/// resize.
 #[must_use]
 pub fn unneeded(release: &Release, on_disk: &OnDisk, now: Timestamp) -> CredentialUpdate {
     let plan = release.plan();
@@ -41,11 +41,10 @@ pub fn unneeded(release: &Release, on_disk: &OnDisk, now: Timestamp) -> Credenti
     }
 }
 
-/// What is to be done so that nobody is signed in any more, whoever it was. `Err` names what could not be read, and may
-/// hold a sign-in.
+/// The changes after which nobody is signed in any more. `Err` names the file that could not be read and may hold a sign-in.
 ///
 /// # Errors
-/// [`CredentialFile::Profiles`] when its content is no JSON.
+/// [`CredentialFile::Profiles`] if its content is not JSON.
 pub fn signed_out(release: &Release, on_disk: &OnDisk, now: Timestamp) -> Result<Vec<Change>, CredentialFile> {
     if matches!(on_disk.profiles, Profiles::Unreadable) {
         return Err(CredentialFile::Profiles);
@@ -86,9 +85,9 @@ fn taken_away(
         changes.push(codex);
     }
     match &on_disk.hand_over {
-        // Only the container can take it out of its store.
+        // Only the container can remove it from its store.
         HandOver::Imported { .. } => changes.push(Change::Write(CredentialFile::HandOver, hand_over::sign_out(now))),
-        // It may be in the store by now, or an older one still is.
+        // It may be in the store by now, or an older one may still be there.
         HandOver::Pending { .. } if release.plan().needs_entry => {
             changes.push(Change::Write(CredentialFile::HandOver, hand_over::sign_out(now)));
         }

@@ -1,4 +1,4 @@
-//! What is taken away once the winner is where it belongs, and what of that is moved aside first.
+//! What is removed once the winner is where it belongs, and what of that is moved aside first.
 
 use std::cmp::Ordering;
 
@@ -13,7 +13,7 @@ use crate::freshness::{SignIn, compare_freshness};
 use crate::stored::Stored;
 use crate::{Authority, HandOver, ProfileProvider, Warning};
 
-/// Whether `this` may be taken away once `winner` is in place: it is the winner, or an older one of certainly the same
+/// Whether `this` may be removed once `winner` is in place: it is the winner, or an older sign-in of certainly the same
 /// person.
 fn is_of_no_use(this: &SignIn, winner: &SignIn) -> bool {
     !this.fingerprint.is_empty() && this.fingerprint == winner.fingerprint
@@ -21,7 +21,7 @@ fn is_of_no_use(this: &SignIn, winner: &SignIn) -> bool {
 }
 
 impl Updating<'_> {
-    /// Ids of the profiles that may not stay beside the winner.
+    /// Ids of the profiles that must not stay beside the winner.
     pub(super) fn taken_out(&self, winner: &Winner<'_>, is_there: bool) -> Vec<String> {
         let in_profiles = match winner {
             Winner::Stored(Candidate { holder: Holder::Moved, .. }) => return Vec::new(),
@@ -36,7 +36,7 @@ impl Updating<'_> {
             match &profile.content {
                 ProfileContent::Tokens(tokens) if tokens.sign_in.identity.same(&sign_in.identity) => {
                     match self.plan.authority {
-                        // The release keeps its own copies there, and they are what it rotates.
+                        // The release keeps its own copies there, and rotates those.
                         Authority::AuthProfiles if is_there => false,
                         Authority::CodexHome if in_profiles.is_some() => false,
                         Authority::CodexHome if is_there => {
@@ -55,20 +55,20 @@ impl Updating<'_> {
         self.on_disk.profiles.read().into_iter().filter(goes).map(|profile| profile.id).collect()
     }
 
-    /// Whether somebody else's profile is used before the winner, or is overwritten by the release or the import.
+    /// Whether another person's profile is used before the winner, or is overwritten by the release or the import.
     fn outranks(&self, profile: &Profile) -> bool {
         match self.plan.authority {
             Authority::CodexHome => {
                 is_our_id(&profile.id) || self.copies_codex && profile.provider == ProfileProvider::OpenAiCodex
             }
             Authority::Store => is_our_id(&profile.id),
-            // Under the id that is written it is overwritten, and kept by `nothing_lost`.
+            // A profile under the id that is written is overwritten, and `nothing_lost` keeps it.
             Authority::AuthProfiles | Authority::CodexPlugin => false,
         }
     }
 
-    /// The changes, with those before them that keep what would be lost by them, and those after them that forget what
-    /// was kept and is in use again.
+    /// Adds changes around these: before them, changes that keep what would otherwise be lost; after them, changes that
+    /// remove what was kept and is in use again.
     pub(super) fn nothing_lost(
         &self,
         changes: Vec<Change>,
@@ -98,7 +98,7 @@ impl Updating<'_> {
                 None => only_here.push(lost.place),
             }
         }
-        // Tokens that no other file could hold: their whole file is moved.
+        // No other file could hold these tokens, so their whole file is moved.
         let moved = changes.into_iter().map(|change| match change {
             Change::Write(place, bytes) if only_here.contains(&place) => Change::MoveAsideAndWrite(place, bytes),
             Change::Remove(place) if only_here.contains(&place) => Change::MoveAside(place),
@@ -115,11 +115,11 @@ impl Updating<'_> {
 /// A sign-in or a key that a file holds.
 struct Held {
     place: CredentialFile,
-    /// What it is told from others by, and what its file is named after once it is moved aside.
+    /// Tells it apart from others, and names its file once it is moved aside.
     key: String,
-    /// `None`: it is a key of the user's.
+    /// `None`: it is an API key of the user's.
     sign_in: Option<SignIn>,
-    /// What to write there; `None` where only the whole file can be moved.
+    /// What to write there; `None` if only the whole file can be moved.
     bytes: Option<SecretSlice<u8>>,
 }
 
@@ -154,7 +154,7 @@ fn held(on_disk: &OnDisk) -> Vec<Held> {
     found
 }
 
-/// What the files hold once the changes are made.
+/// The content of the files once the changes are made.
 fn after(on_disk: &OnDisk, changes: &[Change]) -> OnDisk {
     let mut files = on_disk.clone();
     for change in changes {

@@ -1,5 +1,5 @@
-//! A user's files through any history of releases, sign-ins, rotations and crashes: the model is what openclaw-facts §2
-//! saw real releases do.
+//! A user's files through any history of releases, sign-ins, rotations and crashes. The model does what real releases were
+//! seen to do (openclaw-facts §2).
 
 mod examples;
 mod identities;
@@ -18,11 +18,11 @@ use crate::jwt::tests::jwt;
 use crate::{Aside, CodexConfig, EnvironmentValue};
 
 const START: i64 = 1_777_000_000;
-/// The releases that encrypt a sign-in, and those that read one that was encrypted.
+/// The releases that encrypt a sign-in, and those that read an encrypted one.
 const ENCRYPT: Range<OpenClawVersion> = OpenClawVersion::new(2026, 5, 12)..OpenClawVersion::new(2026, 5, 18);
 const DECRYPT: Range<OpenClawVersion> = OpenClawVersion::new(2026, 5, 12)..OpenClawVersion::new(2026, 6, 0);
 
-/// The `n`th sign-in that ever was: its tokens carry the number.
+/// The `n`th sign-in of all: its tokens carry the number.
 fn auth(n: i64) -> ChatGptAuth {
     let issued = START + 1_000 * n;
     let claim = json!({"chatgpt_account_id": "acc"});
@@ -50,7 +50,7 @@ fn releases() -> Vec<Release> {
     plain.into_iter().map(|(month, patch)| release(month, patch)).chain([with_plugin]).collect()
 }
 
-/// One user's directory, and what is out of our sight.
+/// One user's directory, and what this service cannot see.
 #[derive(Clone, Debug, Default)]
 struct World {
     codex: Option<Vec<u8>>,
@@ -91,7 +91,7 @@ impl World {
         }
     }
 
-    /// Places, and is killed after so many writes.
+    /// Updates, and is killed after that many writes.
     fn update(&mut self, release: &Release, sent: Option<i64>, writes: usize) -> CredentialUpdate {
         let sent = sent.map(auth);
         let update =
@@ -100,7 +100,7 @@ impl World {
         update
     }
 
-    /// As [`Self::place`], for a provider that takes no sign-in.
+    /// As [`Self::update`], for a provider that takes no sign-in.
     fn place_none(&mut self, release: &Release, writes: usize) -> CredentialUpdate {
         let update = unneeded(release, &self.on_disk(), Timestamp::from_second(START).unwrap());
         self.write(&update.changes, writes);
@@ -136,12 +136,12 @@ impl World {
         number_of(&Self::json(self.profiles.as_ref())["profiles"][provider.profile_id()]["refresh"])
     }
 
-    /// In the profile that this release reads, if it reads one.
+    /// The number in the profile that this release reads, if it reads one.
     fn in_our_profile(&self, release: &Release) -> Option<i64> {
         release.plan().profile.and_then(|provider| self.in_profiles(provider))
     }
 
-    /// As the entry script does.
+    /// Does what the entry script does.
     fn import(&mut self, release: &Release) {
         let mut file = Self::json(self.hand_over.as_ref());
         let pending = number_of(&file["profile"]["refresh"]);
@@ -159,7 +159,7 @@ impl World {
         self.hand_over = Some(file.to_string().into_bytes());
     }
 
-    /// A task starts, and signs in with the token of this number.
+    /// Starts a task, which signs in with the token of the returned number.
     fn start(&mut self, release: &Release, authority: Authority) -> Option<i64> {
         let version = release.version().unwrap();
         if release.plan().needs_entry {
@@ -188,7 +188,7 @@ impl World {
         }
     }
 
-    /// The running container spends its token and keeps the next.
+    /// The running container spends its token and keeps the next one.
     fn rotate(&mut self, release: &Release, authority: Authority) {
         let Some(used) = self.start(release, authority) else { return };
         self.spent.insert(used);
@@ -217,7 +217,7 @@ impl World {
         }
     }
 
-    /// In how many of the places that we write a refresh token stands.
+    /// How many of the places that we write hold a refresh token.
     fn copies(&self) -> usize {
         let pending = number_of(&Self::json(self.hand_over.as_ref())["profile"]["refresh"]);
         let profiles = ProfileProvider::ALL.into_iter().filter_map(|provider| self.in_profiles(provider));
@@ -228,15 +228,15 @@ impl World {
 /// Something that happens to a user.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// Provisioned with a sign-in that was just made.
+    /// Provisioned with a new sign-in.
     SignsIn,
     /// Provisioned again with the newest sign-in that the caller has.
     SentAgain,
     /// Redeployed to another release, and started there.
     Redeployed(usize),
-    /// Told to run another release, which never started: rolled back.
+    /// Told to run another release, which never started, so that ECS rolled back.
     RolledBack(usize),
-    /// Started again as it was.
+    /// Started again without a change.
     Restarted,
     /// The container spends its refresh token.
     Rotates,
@@ -261,7 +261,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     /// Incidents 28, 29 and 30: re-provisioned, redeployed, rolled back, restarted and killed in any order, a user stays
-    /// signed in with a token that nobody has spent, unless the answer said that it could not be carried over.
+    /// signed in with an unspent token, unless the answer said that the sign-in could not be carried over.
     #[test]
     fn a_user_stays_signed_in(first in 0..releases().len(), events in prop::collection::vec(event(), 1..14)) {
         let releases = releases();
@@ -303,7 +303,7 @@ proptest! {
             let used = used.ok_or_else(|| TestCaseError::fail(format!("nobody signed in after {event:?}: {update:?}")))?;
             prop_assert!(!world.spent.contains(&used), "{used} was spent before {event:?}");
             prop_assert!(used >= sent || !is_fresh, "{used} is older than what was sent: {sent}");
-            // What 4.x keeps as copies of its own is not ours to take away while it runs.
+            // The copies that 4.x keeps for itself must not be removed while it runs.
             if authority != Authority::CodexHome {
                 prop_assert!(world.copies() <= 1, "{event:?} left {} copies", world.copies());
             }
@@ -311,9 +311,9 @@ proptest! {
         }
     }
 
-    /// Updating again changes nothing: whatever is in place stays untouched (0 writes for an unchanged user).
+    /// A second update changes nothing: what is in place stays untouched (0 writes for an unchanged user).
     #[test]
-    fn placing_again_writes_nothing(at in 0..releases().len(), events in prop::collection::vec(0..releases().len(), 0..4)) {
+    fn a_second_update_writes_nothing(at in 0..releases().len(), events in prop::collection::vec(0..releases().len(), 0..4)) {
         let releases = releases();
         let mut world = World::default();
         world.update(&releases[at], Some(1), usize::MAX);

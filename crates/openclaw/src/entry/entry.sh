@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs in the user's container before OpenClaw: imports a staged sign-in (import.mjs beside this file), then becomes the
-# command. It stands in the task definition's `entryPoint`, so the image's own ENTRYPOINT and CMD are replaced; the
-# arguments are what the base definition says it runs, and nothing when that leaves it to the image.
+# command. It is the task definition's `entryPoint`, so it replaces the image's own ENTRYPOINT and CMD. Its arguments are the
+# command of the base definition, or nothing if the base leaves that to the image.
 
 here=$(dirname -- "$0")
 
@@ -23,7 +23,7 @@ run_openclaw() {
 }
 
 if command -v node >/dev/null 2>&1; then
-    # A stop that comes meanwhile waits for the import: half of one can cost the sign-in, the whole takes seconds.
+    # A stop signal meanwhile waits for the import: half an import can cost the sign-in, a whole one takes seconds.
     stopped=
     trap 'stopped=1' TERM INT
     node "$here/import.mjs"
@@ -39,6 +39,6 @@ case ${1-} in
     '') [ $# -eq 0 ] && run_openclaw gateway --allow-unconfigured ;;
     -*) run_openclaw "$@" ;;
 esac
-# `command: ["gateway", …]` was meant for an ENTRYPOINT of the image that ours replaced.
+# `command: ["gateway", …]` was meant for the image's ENTRYPOINT, which this script replaced.
 command -v "$1" >/dev/null 2>&1 || run_openclaw "$@"
 exec "$@"

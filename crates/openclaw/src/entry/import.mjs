@@ -1,12 +1,12 @@
 // Brings OpenClaw's own credential store in line with `sign-in.json`, before the gateway starts (see entry.sh).
 //
-// From 2026.6.5 on OpenClaw keeps sign-ins in SQLite, and only its `doctor --fix` brings one in from a file. This runs in
-// the user's container, as the container's user, because only there is the release that knows its own store. Plain Node,
-// no packages. It can be killed at any instant and is then repeated by the next start.
+// From 2026.6.5 on OpenClaw keeps sign-ins in SQLite, and only its `doctor --fix` imports one from a file. This script runs
+// in the user's container, as the container's user, because only the release there knows its own store. Plain Node, no
+// packages. It can be killed at any moment; the next start then repeats it.
 //
-// `sign-in.json` is the contract with the provisioner: a pending sign-in (with `profile`), a receipt (`imported_by`), or
-// an order to sign out (`sign_out`). Exit codes: 0 go on; 75 no egress, try again later; 78 the release is too old for
-// what was staged; 65 sign-in.json makes no sense; 70 the import failed and everything is still there to repeat it.
+// `sign-in.json` is the contract with the provisioner: a pending sign-in (with `profile`), a receipt (`imported_by`), or an
+// order to sign out (`sign_out`). Exit codes: 0 go on; 75 no egress, try again later; 78 the release is too old for the
+// staged sign-in; 65 sign-in.json makes no sense; 70 the import failed and everything needed to repeat it is still there.
 
 import { spawn } from "node:child_process";
 import { createHash, randomUUID } from "node:crypto";
@@ -19,24 +19,24 @@ import { fileURLToPath } from "node:url";
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const STATE = path.dirname(HERE);
 const SIGN_IN = path.join(HERE, "sign-in.json");
-/** Which pending sign-in an import was begun for: a digest, see `importPending`. */
+/** The pending sign-in for which an import was begun: a digest, see `importPending`. */
 const BEGUN = path.join(HERE, "import-begun");
-/** The release that doctor last ran for. The receipt says it too, but an upgraded user may have none. */
+/** The release for which doctor last ran. The receipt has it too, but an upgraded user may have no receipt. */
 const MIGRATED = path.join(HERE, "migrated-by");
 const PROFILES = path.join(STATE, "agents/main/agent/auth-profiles.json");
 /** Sign-ins of other accounts that were in the way. The provisioner lists them, and puts them back when they are sent. */
 const ASIDE = path.join(HERE, "aside");
-/** The names that the provisioner's own sign-in has had. */
+/** The ids that the provisioner's own sign-in has had. */
 const OURS = ["openai:default", "openai-codex:default"];
 
 const FIRST_RELEASE = [2026, 6, 5];
-/** `models auth logout` is not there on 7.35, and is on 8.2; the store changed with 8.1. */
+/** 7.35 has no `models auth logout`, 8.2 has it; the store changed with 8.1. */
 const FIRST_WITH_LOGOUT = [2026, 8, 1];
 const FRESH_MS = 5 * 60_000;
 const DOCTOR_MS = 5 * 60_000;
 const CLI_MS = 60_000;
 const LEASE_MS = 65_000;
-// The path that a refresh posts to, here only looked at: Cloudflare challenges the site's pages by rules of their own.
+// The path to which a refresh posts; here it is only read. Cloudflare challenges the site's pages by other rules.
 const EGRESS_URL = "https://auth.openai.com/oauth/token";
 const EGRESS_TRIES = 3;
 const EGRESS_MS = 10_000;
@@ -62,7 +62,7 @@ class Failure extends Error {
   }
 }
 
-// Node's SQLite warns that it is experimental, at each start.
+// Node's SQLite warns at each start that it is experimental.
 process.removeAllListeners("warning");
 
 const secrets = new Set();
@@ -84,7 +84,7 @@ async function main() {
   throw new Failure(70, "sign-in.json keeps changing");
 }
 
-/** Does what is needed for sign-in.json as it is now; false when there may be more to do. */
+/** Does what the present sign-in.json needs; false if there may be more to do. */
 async function settle() {
   const staged = readSignIn();
   const order = staged?.order;
@@ -114,11 +114,11 @@ async function settle() {
   if (signOut) {
     await removeFromStore(openclaw, order.profile_id);
     await finishSignOut(staged, openclaw);
-    // Other profiles that an older release left are still to be imported, and a new sign-in may be there.
+    // Other profiles that an older release left still have to be imported, and a new sign-in may be there.
     return false;
   }
   if (!pending && !left && migrated === openclaw.release) {
-    // There is nothing to import, so nothing of this may keep the gateway from its start.
+    // There is nothing to import, so no error here may keep the gateway from starting.
     await claimAccounts().catch((error) => say(`the sign-in store was left as it is: ${error.message}`));
     return true;
   }
@@ -139,16 +139,16 @@ async function settle() {
   return true;
 }
 
-/** The staged profile replaces the store's profile of the same id. */
+/** Replaces the store's profile of the same id with the staged one. */
 async function importPending(openclaw, { order, digest }) {
   await requireEgress(order);
   await keepConflicting();
-  // Doctor never overwrites a profile that the store has (2026.6.35, 7.35, 8.2, 9.6): the old one is taken out first.
-  // Only once for a pending sign-in, though: doctor may have exchanged the staged refresh token before it was killed
-  // (9.4 and later do), and then the store's profile is the only live one.
+  // Doctor never overwrites a profile of the store (2026.6.35, 7.35, 8.2, 9.6), so the old one is removed first. But only
+  // once for a pending sign-in: doctor may have exchanged the staged refresh token before it was killed (9.4 and later do),
+  // and then the store's profile is the only live one.
   const stored = await storedProfile(order.profile_id);
   if (readText(BEGUN) !== digest && stored && !order.force && isNewer(stored, order)) {
-    // The container has rotated it since, or somebody has signed in anew: what was staged is the spent one.
+    // The container has rotated it since, or somebody has signed in again: the staged token is spent.
     say("the store has a fresher sign-in of the same account, which stays");
     order.sign_in = summaryOf(stored);
   } else if (readText(BEGUN) !== digest) {
@@ -159,7 +159,7 @@ async function importPending(openclaw, { order, digest }) {
   } else if (!fs.existsSync(PROFILES) && stored === null) {
     writeProfiles(order);
   }
-  // Also where a killed run has imported everything: from 8.1 on doctor keeps accounts, which it has to close.
+  // Also if a killed run has imported everything: from 8.1 on doctor keeps accounts open, and has to close them.
   await doctor(openclaw);
   const imported = await storedProfile(order.profile_id);
   if (imported === undefined) say(`the store of OpenClaw ${openclaw.release} is not known here, so the import is not verified`);
@@ -170,7 +170,7 @@ async function importPending(openclaw, { order, digest }) {
   await putInFront(order.profile_id);
 }
 
-/** What an older release left, or a store of an older release. */
+/** Imports what an older release left, or migrates its store. */
 async function migrate(openclaw, profileId) {
   await requireEgress();
   await keepConflicting();
@@ -188,7 +188,7 @@ async function doctor(openclaw, again = false) {
   await forgetElderName();
   const said = [];
   const { code, signal, seconds } = await run(openclaw, ["doctor", "--fix", "--non-interactive"], DOCTOR_MS, (line) => {
-    // Its boxes are drawn for a terminal.
+    // Doctor draws boxes for a terminal.
     const words = line.replace(/[\u2500-\u257f\u25c7]+/g, "").trim();
     if (words) said.push(words);
     if (words) say(`doctor: ${words}`);
@@ -209,9 +209,9 @@ async function doctor(openclaw, again = false) {
 }
 
 /**
- * Doctor hands every conversation that an older release had with provider `openai-codex` over to the `codex` plugin (seen
- * on 9.6), and where the image has none, not one of them goes on. It respects a runtime that was chosen, so the one that
- * the provisioner configures without the plugin is chosen for them.
+ * Doctor hands every conversation that an older release had with provider `openai-codex` over to the `codex` plugin (seen on
+ * 9.6). If the image has no plugin, none of them can go on. Doctor respects a chosen runtime, so this chooses the one that
+ * the provisioner configures without the plugin.
  */
 function keepConversations(openclaw) {
   if (process.env.OPENCLAW_CODEX_PLUGIN === openclaw.release) return;
@@ -259,7 +259,7 @@ function readSignIn() {
   }
   keepSecret(order.profile);
   const { access = "", refresh = "" } = order.profile ?? {};
-  // Of the tokens only: the same sign-in may be staged again while its import is interrupted.
+  // Only of the tokens: the same sign-in may be staged again while its import is interrupted.
   return { order, bytes, digest: createHash("sha256").update(`${access}\0${refresh}`).digest("hex") };
 }
 
@@ -284,7 +284,7 @@ function isStill(staged) {
   return now !== null && now.equals(staged.bytes);
 }
 
-/** False, and nothing written, when the provisioner replaced sign-in.json meanwhile. */
+/** False, with nothing written, if the provisioner has replaced sign-in.json meanwhile. */
 function writeReceipt(staged, release) {
   const { profile, ...receipt } = staged.order;
   const text = JSON.stringify({ ...receipt, imported_by: release, imported_at: new Date().toISOString() });
@@ -299,8 +299,8 @@ function writeProfiles(order) {
     say(`${path.relative(STATE, PROFILES)} could not be read, the staged sign-in replaces it`);
   }
   const profiles = { ...existing?.profiles };
-  // What this provisioner staged for releases before 2026.6 is the same sign-in under its old name; imported beside the
-  // new one it would be a dead profile that is tried too. Another account's is not thrown away.
+  // The sign-in that this provisioner staged for releases before 2026.6 is the same one under its old id. If both were
+  // imported, the old one would be a dead profile that is tried too. Another account's sign-in is not thrown away.
   for (const id of order.profile_id === "openai:default" ? OURS : [order.profile_id]) {
     if (hasTokens(profiles[id]) && isNamed(profiles[id]) && !isSame(identityOf(profiles[id]), orderedIdentity(order))) {
       setAside(id, profiles[id]);
@@ -313,15 +313,15 @@ function writeProfiles(order) {
   writeFile(PROFILES, `${JSON.stringify({
     ...existing,
     version: existing?.version ?? 1,
-    // 8.2 and 9.6 remember each file by its bytes, and put one that they saw before aside without importing it.
+    // 8.2 and 9.6 remember each file by its bytes. They move a file that they have seen before aside without importing it.
     staged: randomUUID(),
     profiles: { ...profiles, [order.profile_id]: order.profile },
   }, null, 2)}\n`);
 }
 
 /**
- * Doctor never overwrites a profile that the store has, and the file is gone after it: what of the file is not certainly an
- * older token of the same account is kept.
+ * Doctor never overwrites a profile of the store, and removes the file afterwards. So everything in the file is kept that is
+ * not certainly an older token of the same account.
  */
 async function keepConflicting() {
   const { found } = await storedProfiles();
@@ -331,13 +331,13 @@ async function keepConflicting() {
     const isOtherKey = ["key", "token"].some((name) => profile?.[name] && profile[name] !== stored[name]);
     if (!isSignIn(profile) && isOtherKey) setAside(id, profile);
     if (!hasTokens(profile) || stored.refresh === profile.refresh || !isSignIn(stored)) continue;
-    // Under its own name it is what was staged, or what a killed run has begun with.
+    // Under our own id it is the staged sign-in, or the one that a killed run has begun to import.
     if (OURS.includes(id) && isSame(identityOf(profile), identityOf(stored))) continue;
     if (!isSame(identityOf(profile), identityOf(stored)) || issuedAt(profile) > issuedAt(stored)) setAside(id, profile);
   }
 }
 
-// Whose a sign-in is: the rule of crates/openclaw/src/identity.rs. tests/fixtures/identities.json holds both to it.
+// The owner of a sign-in: the rule of crates/openclaw/src/identity.rs. tests/fixtures/identities.json checks both.
 
 function claimsOf(token) {
   try {
@@ -362,7 +362,7 @@ function identityOf(profile) {
   };
 }
 
-/** As the provisioner wrote it down, which has seen the id token too. */
+/** The identity as the provisioner wrote it, which has seen the id token too. */
 function orderedIdentity(order) {
   const known = order.sign_in?.identity;
   return known && Array.isArray(known.account_ids) ? known : identityOf(order.profile);
@@ -376,8 +376,8 @@ function isSame(a, b) {
 }
 
 /**
- * From 2026.9.4 on a refreshed token that claims another account than the profile names is thrown away after it was
- * granted, and the one that it was exchanged for is spent by then. Releases before wrote the claim over the name.
+ * From 2026.9.4 on, if a refreshed token claims another account than the profile names, it is thrown away after it was
+ * granted, and the former token is spent by then. Earlier releases wrote the claim over the name.
  */
 function withClaimedAccount(profile) {
   if (!isSignIn(profile) || !["openai", "openai-codex"].includes(profile.provider)) return profile;
@@ -385,7 +385,7 @@ function withClaimedAccount(profile) {
   return typeof claimed === "string" && claimed && claimed !== profile.accountId ? { ...profile, accountId: claimed } : profile;
 }
 
-/** The profiles with accounts as their tokens claim; undefined when they are so. */
+/** The profiles with the accounts that their tokens claim; undefined if nothing changes. */
 function claiming(profiles) {
   const claimed = Object.entries(profiles ?? {}).map(([id, profile]) => [id, withClaimedAccount(profile)]);
   return claimed.some(([id, profile]) => profile !== profiles[id]) ? Object.fromEntries(claimed) : undefined;
@@ -397,7 +397,7 @@ function claimAccountsOfFile() {
   if (profiles) writeFile(PROFILES, `${JSON.stringify({ ...existing, profiles }, null, 2)}\n`);
 }
 
-/** What the store got from a release or a provisioner before. */
+/** Corrects accounts in the store that an earlier release or provisioner wrote. */
 async function claimAccounts() {
   for (const { files, profiles: cell } of STORES) {
     await eachDatabase(files(), cell.table, (database) => {
@@ -408,7 +408,7 @@ async function claimAccounts() {
   }
 }
 
-/** In seconds; NaN where the token does not say, which compares as neither later nor earlier. */
+/** In seconds; NaN if the token has no time, which compares as neither later nor earlier. */
 function issuedAt(profile) {
   return Number(claimsOf(profile?.access).iat ?? NaN);
 }
@@ -418,12 +418,12 @@ function isNewer(stored, order) {
     issuedAt(stored) > issuedAt(order.profile);
 }
 
-/** Whether anything tells whose it is; 2026.5.12 may leave nothing of one that this provisioner staged. */
+/** Whether anything names its owner; 2026.5.12 may leave nothing of one that this provisioner staged. */
 function isNamed(profile) {
   return typeof profile.refresh === "string" || Object.values(identityOf(profile)).some((value) => value?.length > 0);
 }
 
-/** And no API key of the user's, which may have the very same id. */
+/** Whether it is a sign-in, and not an API key of the user's, which may have the very same id. */
 function isSignIn(profile) {
   return profile?.type === "oauth";
 }
@@ -455,7 +455,7 @@ function setAside(id, profile) {
   say(`${what} was in the way as ${id}, and is kept at ${path.relative(STATE, path.join(ASIDE, name))}`);
 }
 
-/** Gives what has this id and is no sign-in another one, as the provisioner does; whether there was something. */
+/** If something that is no sign-in has this id, gives it another id, as the provisioner does; returns whether it did. */
 function makeWay(profiles, id) {
   if (!profiles?.[id] || isSignIn(profiles[id])) return false;
   const [provider] = id.split(":");
@@ -467,7 +467,7 @@ function makeWay(profiles, id) {
   return true;
 }
 
-/** Null when absent, undefined when unreadable. */
+/** Null if absent, undefined if unreadable. */
 function readProfiles() {
   let text;
   try {
@@ -495,7 +495,7 @@ function dropFromProfiles(profileId) {
   else writeFile(PROFILES, `${JSON.stringify({ ...existing, profiles }, null, 2)}\n`);
 }
 
-/** Takes a sign-in out, with the file that 2026.5.12 encrypted its tokens into. */
+/** Removes a sign-in, with the file into which 2026.5.12 encrypted its tokens. */
 function dropSignIn(profiles, profileId) {
   if (!isSignIn(profiles[profileId])) return;
   const id = profiles[profileId]?.oauthRef?.id;
@@ -505,7 +505,7 @@ function dropSignIn(profiles, profileId) {
   delete profiles[profileId];
 }
 
-/** Copies with tokens that an import leaves: `*.bak` on 2026.6 and 7, `*.migrated-*` on 8 and 9 (incident 29). */
+/** Removes copies with tokens that an import leaves: `*.bak` on 2026.6 and 7, `*.migrated-*` on 8 and 9 (incident 29). */
 async function removeCopies() {
   const needed = await unfinishedArchives();
   for (const file of agentFiles((name) => /^auth-profiles\.json.*(\.bak|\.migrated-.*|\.import-tmp)$/.test(name))) {
@@ -517,7 +517,7 @@ async function removeCopies() {
   }
 }
 
-/** From 8.1 on doctor refuses all further imports when the copy of one that it has not closed is gone. */
+/** From 8.1 on doctor refuses all further imports if the copy of an import that it has not closed is gone. */
 async function unfinishedArchives() {
   const reports = [];
   await eachDatabase(sharedDatabase(), "migration_sources", (database) => {
@@ -545,10 +545,10 @@ function readDirectory(directory) {
   }
 }
 
-// The release's store. Edited with Node's own SQLite while nothing else runs, because 2026.6.35 and 7.35 have no command
-// that removes a profile (`models auth logout` exists on 8.2 and 9.6, and takes seconds).
+// The release's store. It is edited with Node's own SQLite while nothing else runs, because 2026.6.35 and 7.35 have no
+// command that removes a profile (`models auth logout` exists on 8.2 and 9.6, and takes seconds).
 
-/** Visits those of the databases that have the table. */
+/** Visits the databases that have the table. */
 async function eachDatabase(files, table, visit) {
   const sqlite = await import("node:sqlite").catch(() => null);
   for (const file of sqlite ? files : []) {
@@ -580,7 +580,7 @@ function writeCell(database, { table, key, id, json, at }, value) {
   database.prepare(`UPDATE ${table} SET ${json} = ?, ${at} = ? WHERE ${key} = ?`).run(JSON.stringify(value), Date.now(), id);
 }
 
-/** What the store holds; `known` when it is one of those that were seen. */
+/** The content of the store; `known` if it is a store of a kind that was seen. */
 async function storedProfiles() {
   const found = [];
   let known = false;
@@ -595,14 +595,14 @@ async function storedProfiles() {
   return { known, found };
 }
 
-/** The store's profile; null when it has none, undefined when this release's store is none that is known here. */
+/** The store's profile; null if it has none, undefined if the kind of this release's store is unknown here. */
 async function storedProfile(profileId) {
   const { known, found } = await storedProfiles();
   const match = found.find(([id]) => id === profileId);
   return known ? match?.[1] ?? null : undefined;
 }
 
-/** Takes a sign-in out; what else has its id stays, under another one where the id is needed. */
+/** Removes a sign-in. Anything else with its id stays, under another id if the id is needed. */
 async function removeFromStore(openclaw, profileId, isNeeded = false) {
   const { known } = await storedProfiles();
   if (!known && openclaw.hasLogout && sharedDatabase().length > 0) return logout(openclaw, profileId);
@@ -612,7 +612,7 @@ async function removeFromStore(openclaw, profileId, isNeeded = false) {
       const isThere = isSignIn(cell?.profiles?.[profileId]);
       if (isThere) delete cell.profiles[profileId];
       if (isThere || (isNeeded && makeWay(cell?.profiles, profileId))) writeCell(database, profiles, cell);
-      // How the old sign-in failed must not keep the new one waiting.
+      // The failures of the old sign-in must not delay the new one.
       const usage = readCell(database, state);
       if (usage?.usageStats?.[profileId]) {
         delete usage.usageStats[profileId];
@@ -622,7 +622,7 @@ async function removeFromStore(openclaw, profileId, isNeeded = false) {
   }
 }
 
-/** How a profile failed that goes by its name before 2026.6: 9.6 keeps that, and then imports no file any more. */
+/** Removes the failures of a profile under its id before 2026.6: 9.6 keeps them, and then imports no file any more. */
 async function forgetElderName() {
   for (const { files, state } of STORES) {
     await eachDatabase(files(), state.table, (database) => {
@@ -635,7 +635,7 @@ async function forgetElderName() {
   }
 }
 
-/** An order of profiles that was chosen and leaves this one out would keep it from ever being used. */
+/** Puts the profile into a chosen order that lacks it; otherwise it would never be used. */
 async function putInFront(profileId) {
   for (const { files, state } of STORES) {
     await eachDatabase(files(), state.table, (database) => {
@@ -652,8 +652,8 @@ async function putInFront(profileId) {
 }
 
 /**
- * Overwrites what tokens were in the databases' free space: 8.2 and 9.6 leave a spent one there at each change. Writing
- * the small table anew is enough for that; a VACUUM of a database that may be large, on EFS, before each start is not.
+ * Overwrites tokens in the databases' free space: 8.2 and 9.6 leave a spent one there at each change. Rewriting the small
+ * table does that; a VACUUM of a database that may be large, on EFS, before each start, would take too long.
  */
 async function wipeFreeSpace() {
   for (const { files, profiles: { table } } of STORES) {
@@ -672,7 +672,7 @@ async function wipeFreeSpace() {
   }
 }
 
-/** For a store that never held a profile, or of a release that keeps them where none was seen to: it knows where. */
+/** For a store that never held a profile, or of a release that keeps them in an unknown place: the release knows where. */
 async function logout(openclaw, profileId) {
   const lines = [];
   const { code, signal } = await run(openclaw, ["models", "auth", "logout", profileId, "--yes"], CLI_MS, (line) => lines.push(line));
@@ -684,14 +684,14 @@ async function logout(openclaw, profileId) {
 // Egress
 
 /**
- * From 2026.9.4 on doctor refreshes an access token that is over, and when it cannot reach OpenAI it throws the refresh
- * token away. So nothing that it could refresh is shown to it without egress.
+ * From 2026.9.4 on doctor refreshes an expired access token, and throws the refresh token away if it cannot reach OpenAI. So
+ * without egress doctor is not run if there is anything that it could refresh.
  */
 async function requireEgress(pending) {
   const stored = await storedProfiles();
   const here = [...Object.entries(readProfiles()?.profiles ?? {}), ...stored.found];
   const known = stored.known || sharedDatabase().length === 0;
-  // What has the pending profile's id makes way for it, or is it already, from a run that was killed.
+  // A profile with the pending profile's id makes way for it, or is the same one already, from a run that was killed.
   const refreshable = here.some(([id, profile]) => id !== pending?.profile_id && isSignIn(profile));
   const fresh = !pending || pending.profile.expires > Date.now() + FRESH_MS;
   if (known && fresh && !refreshable) return;
@@ -704,11 +704,11 @@ async function requireEgress(pending) {
   throw new Failure(75, `no egress to ${EGRESS_URL}: ${why}; nothing was touched, the import is repeated at the next start`);
 }
 
-/** Nothing when OpenAI answered, else why not. */
+/** An empty text if OpenAI answered, or else the reason why not. */
 function probe() {
   return new Promise((resolve) => {
     const options = { timeout: EGRESS_MS, headers: { "user-agent": "openclaw-provisioner" } };
-    // Node 24 and later; others do not know the option.
+    // Node 24 and later; earlier ones do not know the option.
     if (process.env.HTTPS_PROXY || process.env.https_proxy) options.agent = new https.Agent({ proxyEnv: process.env });
     const request = https.get(EGRESS_URL, options, (response) => {
       response.resume();
@@ -781,7 +781,7 @@ function run(openclaw, args, timeoutMs, onLine) {
   return new Promise((resolve, reject) => {
     const child = spawn(program, [...before, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
-      // 2026.8.2 otherwise refuses where it sees no container, and Fargate's looks like none to it.
+      // Otherwise 2026.8.2 refuses where it sees no container, and it does not recognize Fargate's.
       env: { ...process.env, OPENCLAW_SERVICE_REPAIR_POLICY: "external" },
     });
     for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on("line", onLine);
@@ -814,9 +814,9 @@ function readText(file) {
   }
 }
 
-/** Whole or not at all, and durable: what was there stays until the new content is on disk. */
+/** Writes a file whole or not at all, and durably: the old content stays until the new one is on disk. */
 function writeFile(file, text, allowed = () => true) {
-  // One name, so that what a killed run leaves, tokens perhaps, is overwritten by the next.
+  // Always the same name, so that the next run overwrites what a killed run leaves, which may hold tokens.
   const temporary = `${file}.import-tmp`;
   fs.rmSync(temporary, { force: true });
   const handle = fs.openSync(temporary, "wx", 0o600);
@@ -826,8 +826,8 @@ function writeFile(file, text, allowed = () => true) {
   } finally {
     fs.closeSync(handle);
   }
-  // Between this look and the rename nothing can be locked; the provisioner stages, then restarts, so that the chance
-  // is one of microseconds.
+  // Nothing can be locked between this check and the rename. But the provisioner stages first and restarts then, so that the
+  // window is a matter of microseconds.
   if (!allowed()) {
     fs.rmSync(temporary);
     return false;

@@ -27,7 +27,7 @@ fn wrote(decision: Decision) -> bool {
 }
 
 #[test]
-fn the_first_time_that_both_have_and_that_differs_decides() {
+fn the_first_field_that_both_have_and_that_differs_decides() {
     let cases = [
         (sign_in(Some(1), Some(9), Some(9)), sign_in(Some(2), Some(1), Some(1)), FreshnessReason::RefreshedLater),
         (sign_in(Some(2), Some(1), Some(1)), sign_in(Some(1), Some(9), Some(9)), FreshnessReason::StoredRefreshedLater),
@@ -48,7 +48,7 @@ fn the_first_time_that_both_have_and_that_differs_decides() {
 }
 
 #[test]
-fn nothing_usable_or_another_account_is_overwritten() {
+fn an_unusable_file_or_another_account_is_overwritten() {
     let incoming = sign_in(Some(1), Some(1), Some(1));
     let of = |account: Option<&str>, email: Option<&str>| SignIn {
         identity: Identity::of_account(account, email),
@@ -71,7 +71,7 @@ fn nothing_usable_or_another_account_is_overwritten() {
 }
 
 #[test]
-fn force_is_the_reason_only_where_it_made_the_difference() {
+fn force_is_the_reason_only_if_it_made_the_difference() {
     let (older, newer) = (sign_in(Some(1), None, None), sign_in(Some(2), None, None));
     let forced = |stored: &SignIn, incoming| decide(&Existing::Parsed(stored.clone()), incoming, true);
     assert_eq!(forced(&newer, &older), Decision::Write { reason: FreshnessReason::Forced });
@@ -125,7 +125,7 @@ fn only_a_file_that_no_release_could_use_is_unreadable() {
 
 /// Its refresh token may be the live one all the same.
 #[test]
-fn a_last_refresh_in_another_form_is_read_and_without_one_the_token_tells() {
+fn a_last_refresh_in_another_form_is_read_and_without_one_the_token_decides() {
     let file = |time: Value| {
         let tokens = json!({"access_token": jwt(&json!({"iat": 7})), "refresh_token": "r", "account_id": "acc"});
         let file = json!({"tokens": tokens, "last_refresh": time}).to_string();
@@ -140,7 +140,7 @@ fn a_last_refresh_in_another_form_is_read_and_without_one_the_token_tells() {
     }
 }
 
-/// The limit of the rule in the facts file: its measure changes with what is missing.
+/// The limit of the rule in the facts file: it compares other fields if some are missing.
 #[test]
 fn three_sign_ins_that_contradict_themselves_can_form_a_circle() {
     let (a, b, c) = (sign_in(Some(10), Some(1), None), sign_in(None, Some(5), None), sign_in(Some(5), Some(9), None));
@@ -157,13 +157,13 @@ fn any_sign_in() -> impl Strategy<Value = SignIn> {
     (maybe(), maybe(), maybe()).prop_map(|(refreshed, issued, expires)| sign_in(refreshed, issued, expires))
 }
 
-/// All times there, in any combination.
+/// All times are there, in any combination.
 fn complete() -> impl Strategy<Value = SignIn> {
     (time(), time(), time())
         .prop_map(|(refreshed, issued, expires)| sign_in(Some(refreshed), Some(issued), Some(expires)))
 }
 
-/// As real ones are: refreshed when issued, expiring ten days later; `last_refresh` may be missing.
+/// As real sign-ins are: refreshed when issued, expiring ten days later; `last_refresh` may be missing.
 fn real() -> impl Strategy<Value = SignIn> {
     (time(), any::<bool>()).prop_map(|(issued, has)| sign_in(has.then_some(issued), Some(issued), Some(issued + 10)))
 }

@@ -1,15 +1,15 @@
-//! Which agent answers, by the user's own configuration.
+//! The agent that answers, according to the user's own configuration.
 
 use serde_json::Value;
 
 use super::document::{Document, Problem};
 
-/// The agent that sessions go to which name none.
+/// The agent for sessions that name none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agent {
-    /// Its id, as its directory below `agents/` is called.
+    /// Its id, which is also the name of its directory below `agents/`.
     pub id: String,
-    /// `agentDir`: its directory is elsewhere.
+    /// `agentDir`, if its directory is elsewhere.
     pub directory: Option<String>,
 }
 
@@ -20,10 +20,10 @@ impl Agent {
     }
 }
 
-/// The agent that answers; `None` where the file does not say, and it is `main`.
+/// The agent that answers; `None` if the file names none: then it is `main`.
 ///
 /// # Errors
-/// Why the file could not be read.
+/// The reason why the file could not be read.
 pub fn default_agent(existing: &[u8]) -> Result<Option<Agent>, &'static str> {
     of(&Document::parse(existing)?)
 }

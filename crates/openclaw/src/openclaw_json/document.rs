@@ -1,4 +1,4 @@
-//! A JSON5 document that is edited in place: what is not touched keeps its bytes, comments and all.
+//! A JSON5 document that is edited in place: untouched parts keep their bytes, including comments.
 
 use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstObjectProp, CstRootNode};
@@ -8,13 +8,13 @@ use serde_json::Value;
 pub(super) type Problem = &'static str;
 
 const BOM: &str = "\u{feff}";
-/// Takes another file's content into the object that it stands in (OpenClaw's docs, gateway/configuration).
+/// Merges another file's content into the object that contains it (OpenClaw's docs, gateway/configuration).
 const INCLUDE: &str = "$include";
 
-/// How deep objects and lists may be in one another. The parser allows 512, and recurses.
+/// How deep objects and lists may be nested. The parser allows 512, and recurses.
 const MAX_DEPTH: usize = 100;
-/// How many members, commas and comments may be in an object that gets a new member: putting an object that is on one
-/// line on many takes the square of their number.
+/// How many members, commas and comments an object may have that gets a new member: splitting a one-line object into many
+/// lines takes time quadratic in their number.
 const MAX_CHILDREN: usize = 4_096;
 
 /// All of JSON5, and nothing beyond it that would be written back.
@@ -31,7 +31,7 @@ const JSON5: ParseOptions = ParseOptions {
     allow_extended_string_escapes: true,
 };
 
-/// An object at the top, whose members are reached by path.
+/// A document with an object at the top. Paths lead to its members.
 pub(super) struct Document {
     root: CstRootNode,
     top: CstObject,
@@ -39,7 +39,7 @@ pub(super) struct Document {
     is_changed: bool,
 }
 
-/// What a member is.
+/// The kind and value of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Member {
     Missing,
@@ -52,7 +52,7 @@ pub(super) enum Member {
 }
 
 impl Document {
-    /// Parses a document; nothing but space is an empty one.
+    /// Parses a document; text with nothing but white space is an empty document.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
         let (has_bom, text) = match text.strip_prefix(BOM) {
@@ -80,7 +80,7 @@ impl Document {
         format!("{bom}{}", self.root).into_bytes()
     }
 
-    /// What is at a path.
+    /// The member at a path.
     pub(super) fn get(&self, path: &[&str]) -> Result<Member, Problem> {
         let Some(property) = self.property(path)? else { return Ok(Member::Missing) };
         Ok(match property.value() {
@@ -95,13 +95,13 @@ impl Document {
         })
     }
 
-    /// All that is at a path, for decisions that take a whole section to make. Numbers that JSON does not have are null.
+    /// The whole value at a path, for decisions that need a whole section. Numbers that JSON does not have become null.
     pub(super) fn value(&self, path: &[&str]) -> Result<Value, Problem> {
         let Some(property) = self.property(path)? else { return Ok(Value::Null) };
         property.value().map_or(Err(UNREADABLE), |value| plain(&value))
     }
 
-    /// Puts a text into the first place of a list.
+    /// Inserts a text at the front of a list.
     pub(super) fn put_in_front(&mut self, path: &[&str], text: &str) -> Result<(), Problem> {
         let list = self.property(path)?.and_then(|property| property.array_value()).ok_or(NO_LIST)?;
         if list.elements().len() > MAX_CHILDREN {
@@ -125,7 +125,7 @@ impl Document {
     fn set(&mut self, path: &[&str], wanted: &Member, value: CstInputValue) -> Result<(), Problem> {
         match self.get(path)? {
             now if now == *wanted => return Ok(()),
-            // Whatever it is meant to be, there may be more in it than we know.
+            // Whatever it is meant to be, it may hold more than this service knows.
             Member::Object | Member::List => return Err("a member that should be a single value is something else"),
             Member::Missing | Member::Null | Member::Text(_) | Member::Other(_) => {}
         }
@@ -150,7 +150,7 @@ impl Document {
         Ok(())
     }
 
-    /// Removes a member, and the objects that are empty without it, but for the first `keep` names of the path.
+    /// Removes a member, and then the objects that become empty, except for the first `keep` names of the path.
     pub(super) fn remove(&mut self, path: &[&str], keep: usize) -> Result<(), Problem> {
         let Some(property) = self.property(path)? else { return Ok(()) };
         self.is_changed = true;
@@ -202,7 +202,7 @@ const NO_LIST: Problem = "a member that should be a list is something else";
 const TOO_MANY: Problem = "an object has too many members";
 const UNREADABLE: Problem = "a member could not be read";
 
-/// The member of that name. Of two, every parser may choose another one.
+/// The member with that name. If there are two, parsers may differ on which one they take.
 fn member(object: &CstObject, name: &str) -> Result<Option<CstObjectProp>, Problem> {
     let mut found = None;
     for property in object.properties() {
@@ -217,12 +217,12 @@ fn member(object: &CstObject, name: &str) -> Result<Option<CstObjectProp>, Probl
     Ok(found)
 }
 
-/// Whether nothing is in it, not even a comment.
+/// Whether it has no content, not even a comment.
 fn is_bare(object: &CstObject) -> bool {
     object.children().iter().all(|child| child.is_token() || child.is_whitespace() || child.is_newline())
 }
 
-/// The greatest number of brackets that are open at once, but for those in texts and comments.
+/// The greatest number of brackets that are open at once, not counting those in texts and comments.
 fn depth(text: &str) -> usize {
     let (mut open, mut deepest): (usize, usize) = (0, 0);
     let mut bytes = text.bytes().peekable();

@@ -1,12 +1,13 @@
 //! The entries of `openclaw.json` that are ours, merged into what the user and the container wrote (openclaw-facts §5).
 //!
-//! Without `gateway.mode` the gateway exits 78, and so it does on `bind: "lan"` without auth. Everything else in the
-//! file is the user's, comments too, so the text is edited in place. `openclaw doctor` rewrites the file, therefore our
-//! paths are compared and never a hash of it. What it makes of them stays: from 2026.8 on it copies the names in
-//! `agents.defaults.models` to `agents.defaults.modelPolicy.allow`, once, and leaves the entries where they are.
+//! Without `gateway.mode` the gateway exits with 78, and it does the same on `bind: "lan"` without auth. Everything else in
+//! the file belongs to the user, comments too, so the text is edited in place. `openclaw doctor` rewrites the file,
+//! therefore our paths are compared and never a hash of the file. What doctor makes of them stays: from 2026.8 on it copies
+//! the names in `agents.defaults.models` to `agents.defaults.modelPolicy.allow`, once, and leaves the entries where they
+//! are.
 //!
-//! `gateway` decides from the whole section of that name, `profiles` puts the staged sign-in into an order that leaves it
-//! out, `agents` tells which agent answers.
+//! `gateway` decides from the whole section of that name, `profiles` puts the staged sign-in into an order that lacks it,
+//! `agents` returns the agent that answers.
 
 mod agents;
 mod document;
@@ -22,7 +23,7 @@ use super::{ModelEntries, ProfileProvider, Warning};
 pub use agents::{Agent, default_agent};
 use document::{Document, Member, Problem};
 
-/// The gateway's port, where a definition names no other; the base definition maps it.
+/// The gateway's port, if a definition names no other; the base definition maps it.
 pub const GATEWAY_PORT: u16 = 18_789;
 
 const TOKEN: [&str; 3] = ["gateway", "auth", "token"];
@@ -35,36 +36,36 @@ const DISCOVERY: [&str; 6] = ["plugins", "entries", "amazon-bedrock", "config", 
 const USER: &str = "user";
 /// Every runtime that a plan ever set.
 const OUR_RUNTIMES: [&str; 2] = ["pi", "openclaw"];
-/// Begins the names of all references to models on Bedrock.
+/// All references to models on Bedrock begin with this.
 const BEDROCK: &str = "amazon-bedrock/";
 
 /// What the file should say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entries {
-    /// The model, and what goes with it.
+    /// The model and its settings.
     pub model: ModelEntries,
-    /// The secrets that the gateway can be opened by.
+    /// The secrets that open the gateway.
     pub secrets: GatewaySecrets,
-    /// The provider of the profile that the staged sign-in is in; `None`: it is in none.
+    /// The provider of the profile with the staged sign-in; `None`: it is in no profile.
     pub profile: Option<ProfileProvider>,
 }
 
-/// The secrets that the gateway can be opened by.
+/// The secrets that open the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GatewaySecrets {
     /// Where its token comes from.
     pub token: TokenSource,
-    /// The environment brings a password.
+    /// Whether the environment has a password.
     pub has_password: bool,
 }
 
-/// What the definition says that the file has to go with.
+/// Settings of the definition with which the file has to agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Surroundings {
-    /// The port that command or environment make the gateway listen on; what else reads the file has to find it there.
+    /// The port on which command or environment make the gateway listen; other readers of the file have to find it there.
     pub port: u16,
-    /// Where the workspace has to be, where it would otherwise be in a home that ends with the task: before 2026.9 it is in
-    /// the home, whatever the state directory (`resolveDefaultAgentWorkspaceDir`).
+    /// Where the workspace has to be, if it would otherwise be in a home that ends with the task. Before 2026.9 it is in the
+    /// home, whatever the state directory (`resolveDefaultAgentWorkspaceDir`).
     pub workspace: Option<String>,
 }
 
@@ -79,14 +80,14 @@ impl Default for Surroundings {
 pub enum TokenSource {
     /// It is in the file; made once.
     File,
-    /// The environment brings it. One of ours must not be in the file then: the file's counts first.
+    /// The environment has it. Then the file must not have one of ours, because the file wins.
     Environment,
 }
 
 /// What to do with the file.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Merged {
-    /// It says all that it should.
+    /// It already says all that it should.
     Unchanged,
     /// Write this. It may hold the gateway's token.
     Write(Vec<u8>),
@@ -94,34 +95,34 @@ pub enum Merged {
     LeftAlone(&'static str),
 }
 
-/// What the file says of the gateway's token.
+/// The gateway's token in the file.
 #[derive(Debug)]
 pub enum GatewayToken {
     /// Nothing.
     Missing,
-    /// This is it.
+    /// The token itself.
     Text(SecretString),
     /// A reference that only OpenClaw resolves.
     Reference,
 }
 
-/// What is to be known of a merge beside the file.
+/// What to report of a merge besides the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Noted {
-    /// What of the user's was changed for it, or keeps others out.
+    /// The user's values that were changed, or that keep others out.
     pub warnings: Vec<Warning>,
-    /// The agent that answers, where the file names one.
+    /// The agent that answers, if the file names one.
     pub agent: Option<Agent>,
 }
 
-/// Merges our entries into the file, for a definition that says nothing of its own. `fresh_token` is used only where a token is
-/// wanted and there is none.
+/// Merges our entries into the file, for a definition without settings of its own. `fresh_token` is used only if a token is
+/// needed and there is none.
 #[must_use]
 pub fn merge(existing: Option<&[u8]>, entries: &Entries, fresh_token: &SecretString) -> (Merged, Noted) {
     merge_for(existing, entries, &Surroundings::default(), fresh_token)
 }
 
-/// Merges our entries into the file, as they go with the definition.
+/// Merges our entries into the file, in agreement with the definition.
 #[must_use]
 pub fn merge_for(
     existing: Option<&[u8]>,
@@ -140,7 +141,7 @@ pub fn merge_for(
         if let Some(provider) = entries.profile {
             found.extend(profiles::set(file, provider)?);
         }
-        // The second time it is only asked whether the first one is seen again.
+        // The second pass only checks that the edits of the first one are found again.
         if noted.warnings.is_empty() {
             noted = Noted { warnings: found, agent: agents::of(file)? };
         }
@@ -159,22 +160,22 @@ pub fn with_gateway_token(existing: Option<&[u8]>, token: &SecretString) -> Merg
     })
 }
 
-/// What the file says of the token that opens the gateway.
+/// The token that opens the gateway, as the file has it.
 ///
 /// # Errors
-/// Why it could not be read.
+/// The reason why it could not be read.
 pub fn gateway_token(existing: &[u8]) -> Result<GatewayToken, &'static str> {
     let file = Document::parse(existing)?;
     if is_opened_by_token(&file)? { token_in(&file) } else { Ok(GatewayToken::Missing) }
 }
 
-/// Not by a password or a proxy, which are kept where the user chose them.
+/// Whether a token opens it, and not a password or a proxy, which stay as the user chose them.
 fn is_opened_by_token(file: &Document) -> Result<bool, Problem> {
     let mode = file.get(&["gateway", "auth", "mode"])?;
     Ok(!matches!(&mode, Member::Text(mode) if mode == "password" || mode == "trusted-proxy"))
 }
 
-/// The port that the file names, which the gateway listens on where neither command nor environment name one.
+/// The port in the file, on which the gateway listens if neither command nor environment name one.
 #[must_use]
 pub fn gateway_port(existing: &[u8]) -> Option<u16> {
     match Document::parse(existing).ok()?.get(&["gateway", "port"]).ok()? {
@@ -186,7 +187,7 @@ pub fn gateway_port(existing: &[u8]) -> Option<u16> {
 fn token_in(file: &Document) -> Result<GatewayToken, Problem> {
     Ok(match file.get(&TOKEN)? {
         Member::Missing | Member::Null => GatewayToken::Missing,
-        // OpenClaw puts variables in.
+        // OpenClaw fills in variables.
         Member::Text(text) if text.contains("${") => GatewayToken::Reference,
         Member::Text(text) if text.trim().is_empty() => GatewayToken::Missing,
         Member::Text(mut text) => {
@@ -194,7 +195,7 @@ fn token_in(file: &Document) -> Result<GatewayToken, Problem> {
             text.zeroize();
             GatewayToken::Text(token)
         }
-        // Of a secret that OpenClaw fetches.
+        // A reference to a secret that OpenClaw fetches.
         Member::Object => GatewayToken::Reference,
         Member::List | Member::Other(_) => return Err("gateway.auth.token is neither a text nor a reference"),
     })
@@ -213,14 +214,14 @@ fn edited(existing: Option<&[u8]>, mut edit: impl FnMut(&mut Document) -> Result
     };
     match once(&bytes) {
         Ok(None) => Merged::Write(bytes),
-        // An edit that is not seen again would be made at every converge, and who knows what it did.
+        // An edit that is not found again would be made at every converge, with unknown effects.
         Ok(Some(_)) | Err(_) => Merged::LeftAlone("it could not be edited safely"),
     }
 }
 
 fn set_model(file: &mut Document, model: ModelEntries) -> Result<(), Problem> {
     let ModelEntries { reference, runtime, codex_user_scope: _ } = model;
-    // The short form, which OpenClaw takes too, or the long one.
+    // The short form, which OpenClaw accepts too, or the long one.
     let (path, before) = match file.get(&MODEL)? {
         Member::Text(text) => (&MODEL[..], Member::Text(text)),
         Member::Missing => (&PRIMARY[..], Member::Missing),
@@ -235,7 +236,7 @@ fn set_model(file: &mut Document, model: ModelEntries) -> Result<(), Problem> {
         Member::Text(text) => our_references().any(|ours| ours == text),
         Member::Null | Member::Object | Member::List | Member::Other(_) => false,
     };
-    // Another model is the user's choice, and so is everything that goes with it.
+    // Another model is the user's choice, with everything that belongs to it.
     if !was_ours {
         return Ok(());
     }
@@ -265,7 +266,7 @@ fn runtime_of(reference: &str) -> [&str; 6] {
     ["agents", "defaults", "models", reference, "agentRuntime", "id"]
 }
 
-/// Takes out what the plans for other releases and providers set.
+/// Removes what the plans for other releases and providers set.
 fn forget_runtimes(file: &mut Document, reference: &str, runtime: Option<&str>) -> Result<(), Problem> {
     for ours in our_references() {
         let path = runtime_of(ours);

@@ -1,12 +1,12 @@
-//! `auth.order` and `auth.profiles` of `openclaw.json`: an explicit choice of profiles that leaves the staged one out would
-//! keep it from ever being used. `openclaw models auth login` writes the second one for each account that it signs in.
+//! `auth.order` and `auth.profiles` of `openclaw.json`: an explicit choice of profiles without the staged one would keep it
+//! from ever being used. `openclaw models auth login` writes the second one for each account that it signs in.
 
 use serde_json::Value;
 
 use super::document::{Document, Problem};
 use crate::{ProfileProvider, Warning};
 
-/// Puts the staged sign-in's profile in front of an order that leaves it out, and among profiles that leave it out.
+/// Puts the staged sign-in's profile in front of an order that lacks it, and among profiles that lack it.
 pub(super) fn set(file: &mut Document, provider: ProfileProvider) -> Result<Vec<Warning>, Problem> {
     let mut warnings = Vec::new();
     let changed = |path: &str| Warning::AuthOrderChanged { place: format!("{path} in openclaw.json") };

@@ -100,7 +100,7 @@ fn a_new_file_has_what_the_gateway_needs_and_merging_again_changes_nothing() {
 }
 
 #[test]
-fn what_is_not_ours_is_kept_and_the_token_is_made_once() {
+fn entries_that_are_not_ours_are_kept_and_the_token_is_made_once() {
     let theirs = json!({
         "channels": {"telegram": {"enabled": true}},
         "gateway": {"mode": "remote", "auth": {"token": "old", "allowTailscale": true}, "tls": {}},
@@ -119,7 +119,7 @@ fn what_is_not_ours_is_kept_and_the_token_is_made_once() {
     );
 }
 
-/// The comments, the order, the quotes, the trailing commas and the spaces of JSON5 are the user's.
+/// The comments, the order, the quotes, the trailing commas and the spaces belong to the user.
 #[test]
 fn a_file_that_a_person_wrote_stays_as_they_wrote_it() {
     let theirs = r#"// my assistant
@@ -161,7 +161,7 @@ fn a_file_that_a_person_wrote_stays_as_they_wrote_it() {
 }
 
 #[test]
-fn another_release_follows_up_its_own_entries_only() {
+fn another_release_updates_only_our_own_entries() {
     let first = written(&with(None, model(5, 12), "t"));
     let second = written(&merged(&first, model(9, 6)));
     assert_eq!(
@@ -184,7 +184,7 @@ fn another_release_follows_up_its_own_entries_only() {
 }
 
 #[test]
-fn what_is_taken_out_takes_nothing_along() {
+fn removing_our_entries_removes_nothing_else() {
     let theirs = r#"{
   "agents": {
     "defaults": {
@@ -232,7 +232,7 @@ fn what_is_taken_out_takes_nothing_along() {
 }
 
 #[test]
-fn a_runtime_that_no_plan_sets_is_the_users() {
+fn a_runtime_that_no_plan_sets_belongs_to_the_user() {
     let theirs = json!({"agents": {"defaults": {
         "model": {"primary": "openai/gpt-5.5"},
         "models": {"openai/gpt-5.5": {"agentRuntime": {"id": "codex"}}},
@@ -241,7 +241,7 @@ fn a_runtime_that_no_plan_sets_is_the_users() {
 }
 
 #[test]
-fn the_plugin_is_given_the_users_codex_home_and_no_other_plan_leaves_it() {
+fn the_plugin_gets_the_users_codex_home_and_every_other_plan_removes_it() {
     let plain = written(&with(None, model(9, 6), "t"));
     let file = written(&merged(&plain, plugin()));
     assert_eq!(file["plugins"], json!({"entries": {"codex": {"config": {"appServer": {"homeScope": "user"}}}}}));
@@ -257,7 +257,7 @@ fn the_plugin_is_given_the_users_codex_home_and_no_other_plan_leaves_it() {
 }
 
 #[test]
-fn every_provider_follows_every_other() {
+fn every_provider_can_replace_every_other() {
     let kinds = Provider::ALL;
     for release in [(4, 7), (4, 25), (5, 12), (6, 35), (9, 6)] {
         for (from, to) in kinds.iter().flat_map(|from| kinds.map(|to| (*from, to))) {
@@ -268,13 +268,13 @@ fn every_provider_follows_every_other() {
     }
     let bedrock = written(&with(None, of_kind(9, 6, Provider::Bedrock), "t"));
     assert_eq!(bedrock.pointer("/plugins/entries/amazon-bedrock/config/discovery/enabled"), Some(&json!(true)));
-    // One that the user turned on beside another model is theirs.
+    // Discovery that the user turned on beside another model belongs to the user.
     let theirs = json!({"plugins": bedrock["plugins"]});
     assert_eq!(written(&merged(&theirs, model(9, 6)))["plugins"], bedrock["plugins"]);
 }
 
 #[test]
-fn a_token_of_the_environment_is_not_outranked_by_one_of_ours() {
+fn our_token_never_outranks_one_from_the_environment() {
     let secrets = GatewaySecrets { token: TokenSource::Environment, ..SECRETS };
     let entries = Entries { secrets, ..entries(model(9, 6)) };
     let merge = |existing: Option<&Value>| {
@@ -317,7 +317,7 @@ fn the_token_is_found_and_replaced() {
 }
 
 #[test]
-fn what_could_lose_something_is_left_alone() {
+fn a_file_that_could_lose_something_is_left_alone() {
     for file in [
         "[]",
         "nonsense",
@@ -339,9 +339,9 @@ fn what_could_lose_something_is_left_alone() {
     assert!(matches!(with(Some(b"{\xff}"), model(9, 6), "t"), Merged::LeftAlone(_)));
 }
 
-/// Staging reads no more than 256 KiB, on a thread with 2 MiB of stack.
+/// Staging reads at most 256 KiB, on a thread with 2 MiB of stack.
 #[test]
-fn a_hostile_file_costs_neither_the_stack_nor_the_time() {
+fn a_hostile_file_uses_up_neither_stack_nor_time() {
     let limit = 256 * 1024;
     let deep = format!("{{a: {}1{}}}", "[".repeat(99), "]".repeat(99));
     let deep_objects = format!("{}1{}", "{a: ".repeat(100), "}".repeat(100));
@@ -353,7 +353,7 @@ fn a_hostile_file_costs_neither_the_stack_nor_the_time() {
     let comments = format!("{{{}}}", "/**/".repeat(limit / 4 - 8));
     let objects = format!("{{gateway: {{{}}}}}", "a:{},".repeat(limit / 5 - 8));
     let nested = |open: &str| open.repeat(limit / open.len());
-    // Brackets that only a quote or a comment that never ends would hide.
+    // Brackets that only an unfinished quote or comment would hide.
     let hidden = ["'\"'", "\"\\\"\"", "/* /*/", "//\r"].map(|before| format!("{before}{}", nested("[")));
     let refused = [members, comments, objects, nested("["), nested("{a:"), nested("{a:[")].into_iter().chain(hidden);
     let refused: Vec<String> = refused.collect();

@@ -32,9 +32,9 @@ fn every_plan_puts_the_refresh_token_into_its_one_place() {
     }
 }
 
-/// A receipt is of no worth beside the very file that it was made from, once the container cannot read its store.
+/// A receipt is worth nothing beside the file that it was made from, once the container cannot read its store.
 #[test]
-fn the_only_live_file_is_never_taken_away_on_the_word_of_a_receipt() {
+fn the_only_live_file_is_never_removed_because_of_a_receipt() {
     let mut world = staged(&release(9, 6), 1);
     world.import(&release(9, 6));
     // Downgraded, and signed in there with the same sign-in.
@@ -59,8 +59,8 @@ fn profiles_that_cannot_be_read_are_moved_aside_and_never_overwritten() {
     );
 }
 
-/// Another account's sign-in replaces what is there, also a fresher one, and the old account's is kept where no release
-/// reads it.
+/// Another account's sign-in replaces what is there, even a fresher one; the old account's is kept where no release reads
+/// it.
 #[test]
 fn another_account_takes_over_completely() {
     let other = ChatGptAuth::parse(json!({
@@ -83,7 +83,7 @@ fn another_account_takes_over_completely() {
 }
 
 #[test]
-fn signing_out_leaves_no_token_and_an_order_where_only_the_container_can_do_it() {
+fn signing_out_leaves_no_token_and_an_order_if_only_the_container_can_do_it() {
     for release in releases() {
         let mut world = staged(&release, 1);
         if release.plan().authority == Authority::Store {
@@ -97,7 +97,7 @@ fn signing_out_leaves_no_token_and_an_order_where_only_the_container_can_do_it()
     }
 }
 
-/// Killed anywhere, it ends the same; and the way back to ChatGPT is open.
+/// Wherever it is killed, the result is the same, and the way back to ChatGPT stays open.
 #[test]
 fn another_provider_leaves_no_sign_in_and_a_later_one_is_used() {
     for (release, writes) in
@@ -120,7 +120,7 @@ fn another_provider_leaves_no_sign_in_and_a_later_one_is_used() {
     }
 }
 
-/// What the tenant broke must not stand in the way of an operator's redeploy.
+/// A file that the tenant broke must not block an operator's redeploy.
 #[test]
 fn profiles_that_cannot_be_read_are_moved_aside_for_another_provider() {
     let mut world = World { profiles: Some(b"{".to_vec()), ..staged(&release(4, 21), 1) };
@@ -133,7 +133,7 @@ fn profiles_that_cannot_be_read_are_moved_aside_for_another_provider() {
 }
 
 #[test]
-fn a_sign_in_that_is_over_or_cannot_be_refreshed_is_said() {
+fn an_expired_sign_in_or_one_that_cannot_be_refreshed_is_reported() {
     let access = jwt(&json!({"iat": START - 10, "exp": START - 5, "scp": ["openid", "profile"]}));
     let tokens = json!({"access_token": access, "refresh_token": "rt-1", "account_id": "acc"});
     let sent = ChatGptAuth::parse(json!({"auth_mode": "chatgpt", "tokens": tokens})).unwrap();

@@ -1,14 +1,14 @@
-//! Several accounts and persons in one directory: whoever is sent, moved and rotated in whatever order, nobody's only
-//! live refresh token is lost.
+//! Several accounts and persons in one directory: whatever is sent, moved and rotated, in any order, nobody's only live
+//! refresh token is lost.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
-/// Two accounts, two members of one team, and one whose written account id is none of the claims.
+/// Two accounts, two members of one team, and one whose written account id is in no claim.
 const PEOPLE: usize = 5;
 
-/// What tells whose a token is: the written account, the claim, the person.
+/// The parts that identify a token's owner: the written account, the claim, the person.
 fn person(who: usize) -> (&'static str, &'static str, Option<&'static str>) {
     [
         ("home", "home", Some("ada")),
@@ -19,7 +19,7 @@ fn person(who: usize) -> (&'static str, &'static str, Option<&'static str>) {
     ][who]
 }
 
-/// The `n`th token of a person. Not all tokens say when they were refreshed.
+/// The `n`th token of a person. Some tokens do not say when they were refreshed.
 fn sign_in(who: usize, n: i64) -> ChatGptAuth {
     let (written, claimed, user) = person(who);
     let issued = START + 1_000 * n;
@@ -33,7 +33,7 @@ fn sign_in(who: usize, n: i64) -> ChatGptAuth {
     .unwrap()
 }
 
-/// Whose token it is, and which.
+/// The owner and the number of a token.
 fn named(token: &Value) -> Option<(usize, i64)> {
     let (who, n) = token.as_str()?.strip_prefix("rt-")?.split_once('-')?;
     Some((who.parse().ok()?, n.parse().ok()?))
@@ -78,7 +78,7 @@ impl Home {
         self.files.profiles = Some(file.to_string().into_bytes());
     }
 
-    /// As `import.mjs` does: others keep their places or are moved aside, the store's own fresher one stays.
+    /// As `import.mjs` does: other profiles keep their places or are moved aside, and a fresher one of the store stays.
     fn import(&mut self, release: &Release) {
         let mut order = World::json(self.files.hand_over.as_ref());
         let ours = ProfileProvider::OpenAi.profile_id();
@@ -98,7 +98,7 @@ impl Home {
             let id = id.replace("openai-codex:", "openai:");
             let Some(token) = named(&profile["refresh"]) else { continue };
             match self.store.get(&id) {
-                // Doctor never overwrites a profile that the store has.
+                // Doctor never overwrites a profile of the store.
                 Some(known) if *known != token => self.set_aside(token),
                 _ => drop(self.store.insert(id, token)),
             }
@@ -112,7 +112,7 @@ impl Home {
         self.files.asides.push((AsideName::of(auth.fingerprint()), bytes));
     }
 
-    /// The tokens that the running release may spend, by where they are.
+    /// Rotates one of the tokens that the running release may spend.
     fn rotates(&mut self, release: &Release, authority: Authority, which: usize) {
         let places: Vec<String> = match authority {
             Authority::CodexPlugin => vec!["codex".to_owned()],
@@ -155,7 +155,7 @@ impl Home {
         Some((who, self.next))
     }
 
-    /// The newest token of a person that is anywhere.
+    /// The newest token of a person, anywhere.
     fn newest_of(&self, who: usize) -> i64 {
         let files = [&self.files.codex, &self.files.profiles, &self.files.hand_over].into_iter().flatten();
         let asides = self.files.asides.iter().map(|(_, bytes)| bytes);
@@ -171,17 +171,17 @@ impl Home {
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// A sign-in that was just made is sent, by provision or PUT.
+    /// A new sign-in is sent, by provision or PUT.
     SignsIn(usize),
-    /// One that the caller has kept, however old.
+    /// A sign-in that the caller has kept is sent again, however old.
     SentAgain(usize),
     Redeployed(usize),
     RolledBack(usize),
     Restarted,
     Rotates(usize),
-    /// The user signs another account in by themselves, under an id of its own.
+    /// The user signs in to another account by themselves, under an id of its own.
     AddsProfile(usize, usize),
-    /// Killed after so many writes of a provision.
+    /// Killed after that many writes of a provision.
     Killed(usize, usize),
 }
 
@@ -208,7 +208,7 @@ proptest! {
         first in 0..releases().len(),
         events in prop::collection::vec(event(), 1..20),
     ) {
-        // 5.12 keeps tokens where this model does not; `a_user_stays_signed_in` has that.
+        // 5.12 keeps tokens in a place that this model lacks; `a_user_stays_signed_in` covers it.
         let releases: Vec<Release> =
             releases().into_iter().filter(|release| !release.plan().needs_profile_secret_key).collect();
         let (mut home, mut at) = (Home::default(), first % releases.len());
@@ -230,7 +230,7 @@ proptest! {
                         true => home.store.get(&id).copied(),
                         false => named(&home.profiles()["profiles"][id.as_str()]["refresh"]),
                     };
-                    // Whoever signs in over a profile of their own means it.
+                    // A user who signs in over a profile of their own does so on purpose.
                     if known.is_some_and(|(known, _)| known != who) {
                         continue;
                     }
@@ -273,7 +273,7 @@ proptest! {
         }
     }
 
-    /// Every person's sign-in is compared with their own, and with nobody else's.
+    /// Each sign-in is compared only with those of the same person.
     #[test]
     fn an_older_sign_in_never_replaces_a_rotated_one_of_the_same_person(
         at in 0..releases().len(), who in 0..PEOPLE, others in prop::collection::vec((0..PEOPLE, 0_usize..3), 0..4),

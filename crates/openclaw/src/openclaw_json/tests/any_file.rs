@@ -1,11 +1,11 @@
-//! For any file: the merge keeps everything outside our paths, and merging twice is merging once.
+//! For any file, the merge keeps everything outside our paths, and a second merge changes nothing.
 
 use proptest::prelude::*;
 use serde_json::Map;
 
 use super::*;
 
-/// Our paths and what is around them.
+/// Our paths and some around them.
 const NAMES: [&str; 14] = [
     "gateway",
     "mode",
@@ -41,7 +41,7 @@ fn object(inner: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
     prop::collection::btree_map(name, inner, 0..6).prop_map(|members| Value::Object(members.into_iter().collect()))
 }
 
-/// A file with something at our paths more often than chance would have it.
+/// A file that has something at our paths more often than by chance.
 fn file() -> impl Strategy<Value = Value> {
     (object(value()), prop::option::of(object(value())), prop::option::of(object(value())), prop::option::of(value()))
         .prop_map(|(mut file, gateway, defaults, codex)| {
@@ -68,7 +68,7 @@ fn plan() -> impl Strategy<Value = ModelEntries> {
     )
 }
 
-/// The file without our paths, and without the empty objects that we may have made or emptied.
+/// The file without our paths, and without empty objects that we may have made or emptied.
 fn outside(mut file: Value) -> Value {
     fn take(file: &mut Value, path: &[&str]) {
         match path {
@@ -100,7 +100,7 @@ fn outside(mut file: Value) -> Value {
     file
 }
 
-/// The same with comments and without a quote that is not needed.
+/// The same file with comments and without unneeded quotes.
 fn as_json5(file: &Value, at: usize) -> String {
     match file {
         Value::Object(members) => {
@@ -120,7 +120,7 @@ fn as_json5(file: &Value, at: usize) -> String {
 
 proptest! {
     #[test]
-    fn a_merge_keeps_what_is_not_ours_and_is_made_once(file in file(), first in plan(), second in plan()) {
+    fn a_merge_keeps_what_is_not_ours_and_a_second_merge_changes_nothing(file in file(), first in plan(), second in plan()) {
         let text = file.to_string();
         if let Merged::Write(bytes) = with(Some(text.as_bytes()), first, "t") {
             let after: Value = serde_json::from_slice(&bytes).unwrap();
@@ -134,7 +134,7 @@ proptest! {
 
     #[test]
     fn no_comment_is_lost(file in file(), plan in plan()) {
-        // A member that we remove may take the comment behind it along.
+        // Removing one of our members may remove the comment behind it.
         let file = match file { Value::Object(mut members) => { members.remove("plugins"); members.remove("agents"); members }, _ => Map::new() };
         let text = as_json5(&Value::Object(file), 0);
         if let Merged::Write(bytes) = with(Some(text.as_bytes()), plan, "t") {

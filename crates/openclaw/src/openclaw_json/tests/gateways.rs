@@ -1,11 +1,11 @@
-//! Gateways as users configure them: kept where a private network reaches them, and changed where they would not start.
+//! Gateways as users configure them: kept where a private network can reach them, and changed where they would not start.
 
 use proptest::prelude::*;
 use serde_json::Map;
 
 use super::*;
 
-/// The gateway after a merge, and the paths of values of the user's that were changed, and of those that were kept.
+/// The gateway after a merge, the paths of the user's values that were changed, and of those that were kept.
 fn set(gateway: &Value, secrets: GatewaySecrets) -> (Value, Vec<String>, Vec<String>) {
     let file = json!({"gateway": gateway}).to_string();
     let entries = Entries { secrets, ..entries(model(9, 6)) };
@@ -32,7 +32,7 @@ fn proxied() -> Value {
 }
 
 #[test]
-fn what_starts_and_is_reached_is_kept_and_everything_else_is_named() {
+fn values_that_work_are_kept_and_every_changed_value_is_named() {
     let any = json!({"bind": "custom", "customBindHost": "0.0.0.0"});
     let mut with_ours = proxied();
     with_ours["auth"]["token"] = json!("0f".repeat(32));
@@ -96,7 +96,7 @@ fn what_starts_and_is_reached_is_kept_and_everything_else_is_named() {
 }
 
 #[test]
-fn a_section_that_is_none_leaves_the_file_alone() {
+fn a_section_that_is_not_an_object_leaves_the_file_alone() {
     for gateway in
         [json!({"tailscale": "serve"}), json!({"tailscale": ["serve"]}), json!({"auth": "token"}), json!("lan")]
     {
@@ -111,9 +111,9 @@ fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// A password or a proxy is the user's choice, and no token is answered or made for it.
+/// A password or a proxy is the user's choice: no token is returned or made for it.
 #[test]
-fn no_token_is_made_for_a_gateway_that_none_opens() {
+fn no_token_is_made_for_a_gateway_that_no_token_opens() {
     for gateway in [json!({"auth": {"mode": "password", "password": "p", "token": "unused"}}), proxied()] {
         let file = json!({"gateway": gateway}).to_string();
         assert!(matches!(gateway_token(file.as_bytes()), Ok(GatewayToken::Missing)));
@@ -124,7 +124,7 @@ fn no_token_is_made_for_a_gateway_that_none_opens() {
     }
 }
 
-/// What the gateways of all releases ask before they start (`server-runtime-config`, `gateway/auth`).
+/// What the gateways of all releases check before they start (`server-runtime-config`, `gateway/auth`).
 fn starts(gateway: &Value, secrets: GatewaySecrets) -> bool {
     let secret = |value: &Value| value.is_object() || value.as_str().is_some_and(|text| !text.trim().is_empty());
     let auth = &gateway["auth"];
@@ -204,7 +204,7 @@ fn any_gateway() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// Whatever it was, it starts, is reached, and each value of the user's that was replaced is named.
+    /// Whatever it was before, it starts, can be reached, and every replaced value of the user's is named.
     #[test]
     fn any_gateway_starts_after_the_merge(
         before in any_gateway(), token_of_environment in any::<bool>(), has_password in any::<bool>(),
