@@ -1,8 +1,8 @@
-//! How long a caller waits for `POST /provision` of a new user over a file system as slow as EFS, with 50 ms an AWS call,
-//! in units of one AWS call measured in the same run: `cargo bench --bench efs` (`--profile dev` uses an existing debug
-//! build). With PROVISIONER_BEFORE set to another build of the executable, both are measured in turn in the one run.
+//! How long a caller waits for `POST /provision` of a new user, over a file system as slow as EFS and with 50 ms for each
+//! AWS call. The unit is one AWS call measured in the same run: `cargo bench --bench efs` (`--profile dev` uses an existing
+//! debug build). If PROVISIONER_BEFORE names another build of the executable, both are measured in turn in the same run.
 //!
-//! Each build is a process of its own over a mount of its own; see `tests/efs/fuse` for what is said of EFS.
+//! Each build is a process of its own over a mount of its own; `tests/efs/fuse` says what is known of EFS.
 
 #![cfg(target_os = "linux")]
 
@@ -34,9 +34,9 @@ use world::{Replica, World};
 
 const ROUNDS: usize = 15;
 const CALL: Duration = Duration::from_millis(50);
-/// An NFS client believes what it looked up for so long.
+/// How long an NFS client trusts a look-up.
 const BELIEVED: Duration = Duration::from_secs(3);
-/// One of each plan: codex/auth.json alone, profiles, and a store that the entry script fills.
+/// One release of each plan: codex/auth.json alone, profiles, and a store that the entry script fills.
 const RELEASES: [&str; 3] = ["2026.4.15", "2026.4.25", "2026.9.6"];
 
 struct Build {
@@ -68,7 +68,7 @@ fn main() {
             base["containerDefinitions"][0]["image"] = json!(format!("ghcr.io/openclaw/openclaw:{release}"));
         });
         let mut calls = Vec::new();
-        // In turn: a machine that slows down slows all. The first round warms up.
+        // Measured in turn: a machine that slows down slows all. The first round warms up.
         for round in 0..=ROUNDS {
             let start = Instant::now();
             world.call_aws("ecs", "DescribeServices", &json!({"cluster": CLUSTER, "services": ["nobody"]}));

@@ -1,6 +1,7 @@
-//! How long `GET /containers` takes over 5,000 services (or `LIST_SERVICES`), and how much memory the process then has, which knows what
-//! each user has asked for: a `serve` of its own, over HTTP, against the emulator in this one. `cargo bench --bench list` (add
-//! `--profile dev` to use a debug build; its figures mean little, unless `LIST_BINARY` names a release build to be measured).
+//! How long `GET /containers` takes over 5,000 services (or `LIST_SERVICES`), and how much memory the process then uses,
+//! which knows what each user has asked for. It measures a `serve` process over HTTP against the emulator in this process.
+//! `cargo bench --bench list` (add `--profile dev` to use a debug build; its figures mean little, unless `LIST_BINARY` names
+//! a release build to measure).
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a bench may stop at once")]
 
@@ -68,7 +69,7 @@ async fn main() {
     server.wait().unwrap();
 }
 
-/// A definition and a service for each user, with labels and variables of their own.
+/// Makes a definition and a service for each user, each with labels and variables.
 fn seed(emulator: &Emulator, services: usize) {
     let call = |action, input| emulator.call("ecs", action, input).unwrap();
     call("CreateCluster", json!({"clusterName": CLUSTER}));
@@ -101,7 +102,7 @@ fn seed(emulator: &Emulator, services: usize) {
     }
 }
 
-/// The server, with rates that no account has: what is measured is the list, not the wait for tokens.
+/// Starts the server, with rates that no account has, because the list is to be measured and not the wait for tokens.
 fn serve(aws: SocketAddr, directory: &std::path::Path) -> Child {
     let (tokens, root) = (directory.join("tokens"), directory.join("efs"));
     std::fs::write(&tokens, format!("bench:read:{TOKEN}")).unwrap();
@@ -129,7 +130,7 @@ fn serve(aws: SocketAddr, directory: &std::path::Path) -> Child {
         .unwrap()
 }
 
-/// Where it listens, by its log; what it logs later is thrown away.
+/// The address on which it listens, from its log; later log lines are thrown away.
 fn address(server: &mut Child) -> SocketAddr {
     let mut log = BufReader::new(server.stderr.take().unwrap()).lines();
     let line = log.by_ref().map(Result::unwrap).find(|line| line.contains("listening")).expect("it listens");

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Loads `serve` (a release build) with new users as fast as it takes them, again and again, and fails when it dies: 64 callers, no
-# delay at AWS, rate limits at their maximum, until its file system holds 10,000 access points and then a little further.
+# Sends new users to `serve` (a release build) as fast as it accepts them, again and again, and fails if it dies: 64 callers,
+# no delay at AWS, rate limits at their maximum, until its file system holds 10,000 access points and then a little further.
 # usage: benches/load.sh BINARY [RUNS=30] [SECONDS A RUN AT MOST=120]    needs wrk; listens on free ports of 127.0.0.1
 set -euo pipefail
 binary=$(realpath -e "${1:?usage: benches/load.sh BINARY [RUNS] [SECONDS]}")
@@ -16,7 +16,7 @@ stop() {
 trap 'stop; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-# Waits until the file holds the words, which the process writes; says what it wrote instead where they do not come.
+# Waits until the process has written the words into the file; if they do not come, prints what it wrote instead.
 await() {
     for _ in $(seq 300); do
         if grep -q "$1" "$2"; then return 0; fi

@@ -1,5 +1,5 @@
-//! How long a caller waits for `POST /provision` when every AWS call takes 50 ms, as a ratio to one such call measured
-//! in the same run: `cargo bench --bench provision` (add `--profile dev` to use an existing debug build).
+//! How long a caller waits for `POST /provision` when every AWS call takes 50 ms, as a ratio to one such call measured in
+//! the same run: `cargo bench --bench provision` (add `--profile dev` to use an existing debug build).
 
 #[path = "../tests/it/harness.rs"]
 #[expect(
@@ -25,7 +25,7 @@ async fn main() {
     let app = TestApp::with(Options { per_call_delay: DELAY, ..Options::default() }).await;
     let config = in_process(app.emulator.http_client(), Timeouts::default()).await;
     let aws = Aws::new(&config, &RateLimits::default(), &Metrics::default());
-    // Pairs, in turn: a machine that slows down slows both.
+    // Measured in turn: a machine that slows down slows both.
     let (mut calls, mut new_users, mut unchanged) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         let start = Instant::now();

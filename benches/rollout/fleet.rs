@@ -1,4 +1,4 @@
-//! A fleet that runs, and what is done with it.
+//! A running fleet, and the actions on it.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// That many users, all of whom run.
+    /// That many users, all running.
     pub(crate) async fn running(users: usize) -> Self {
         let options = EmulatorOptions {
             enforce_rate_limits: true,
@@ -53,12 +53,12 @@ impl Fleet {
         Self { app, users }
     }
 
-    /// A base that becomes the newest.
+    /// Registers a base that becomes the newest.
     pub(crate) fn release(&self, image: &str) {
         self.app.register_base(|base| base["containerDefinitions"][0]["image"] = json!(image));
     }
 
-    /// Starts a rollout to the newest base; its id.
+    /// Starts a rollout to the newest base; returns its id.
     pub(crate) async fn start(&self, strategy: Value) -> String {
         let body = json!({"change": {"base_revision": "newest"}, "strategy": strategy});
         loop {
@@ -66,13 +66,13 @@ impl Fleet {
             if started.status == 201 {
                 return started.body["id"].as_str().unwrap().to_owned();
             }
-            // The first one of a process waits until everybody's definition is read.
+            // The first rollout of a process waits until everybody's definition is read.
             assert_eq!(started.body["code"], "fleet_being_read", "{}", started.body);
             sleep(Duration::from_secs(1)).await;
         }
     }
 
-    /// The last of the users sign in; how many of their containers go to that image.
+    /// Signs in the last users of the list; returns how many of their containers get that image.
     pub(crate) async fn sign_in(&self, number: usize, tag: &str) -> usize {
         let mut taken = 0;
         for user in self.users.iter().rev().take(number) {
@@ -84,7 +84,7 @@ impl Fleet {
         taken
     }
 
-    /// The image that the user's service is told to run.
+    /// The image that the user's service was told to run.
     fn image(&self, user: &str) -> String {
         let name = UserId::parse(user).unwrap().service_name();
         self.app.emulator.settle();

@@ -1,12 +1,12 @@
-//! A change of the whole fleet, simulated: the real code over the emulator, which enforces the documented rate limits of ECS, in time
-//! that passes at once where nobody works. What the rollout takes is compared with what those limits allow, and with the script that
-//! it replaced, in the same run.
+//! A change of the whole fleet, simulated: the real code over the emulator, which enforces the documented rate limits of
+//! ECS, in simulated time, which skips idle periods. The time of a rollout is compared with what those limits allow, and
+//! with the script that it replaced, in the same run.
 //!
-//! Of ten thousand users every call takes hours to simulate. There the plan alone is the real one, and AWS is a model (`model`); at
-//! [`COMPARED`] users both are run, and told side by side.
+//! For ten thousand users every call would take hours to simulate. There only the plan is the real one, and AWS is a model
+//! (`model`). For [`COMPARED`] users both are run and shown side by side.
 //!
-//! `cargo bench --bench rollout` writes the table and the plot into `docs/`, in about ten minutes; `ROLLOUT_USERS=100,1000` chooses the
-//! sizes (with `--profile dev` an existing debug build is used: simulated time is the same).
+//! `cargo bench --bench rollout` writes the table and the plot into `docs/`, in about ten minutes; `ROLLOUT_USERS=100,1000`
+//! chooses the sizes (with `--profile dev` an existing debug build is used: simulated time is the same).
 
 #![expect(
     clippy::unwrap_used,
@@ -35,22 +35,22 @@ use tokio::time::{Instant, sleep};
 use fleet::Fleet;
 use model::Modelled;
 
-/// Users who sign in while a bad base is the newest one.
+/// How many users sign in while a bad base is the newest one.
 const SIGN_INS: usize = 20;
-/// Users of the script: what it takes is so much for each, one after the other.
+/// How many users the script moves: it takes the same time for each, one after the other.
 const OF_SCRIPT: usize = 100;
-/// Provisions of new users, how far apart, and beside a rollout over how many.
+/// How many new users are provisioned, how far apart, and the size of the fleet whose rollout goes on meanwhile.
 const BESIDE: usize = 60;
 const APART: Duration = Duration::from_secs(15);
 const FLEET_BESIDE: usize = 1_000;
-/// Users of the model, and of the real code that it is compared with.
+/// The users of the model, and of the real code with which it is compared.
 const MODELLED: usize = 10_000;
 const COMPARED: usize = 1_000;
 
-/// A rollout to the end.
+/// A rollout from start to end.
 struct Rolled {
     seconds: f64,
-    /// Calls of AWS, and those of them that it throttled.
+    /// The calls to AWS, and how many of them it throttled.
     calls: usize,
     throttled: usize,
     registrations: usize,
@@ -59,13 +59,13 @@ struct Rolled {
     progress: Vec<(f64, f64)>,
 }
 
-/// Somebody brings out a base whose containers do not start.
+/// A bad base: its containers do not start.
 struct Bad {
-    /// Seconds until nobody more is moved.
+    /// The seconds until no more users are moved.
     stopped_after: f64,
-    /// Users whose container was taken to it.
+    /// How many users' containers were moved to it.
     moved: usize,
-    /// Of [`SIGN_INS`] users who signed in after that, those whose container was taken to it.
+    /// Of [`SIGN_INS`] users who signed in after that, how many containers were moved to it.
     taken_by_sign_in: usize,
 }
 
@@ -78,7 +78,7 @@ struct Sized {
     bad: Bad,
 }
 
-/// The script of before.
+/// The former script.
 struct Script {
     seconds_a_user: f64,
     bad: Bad,
@@ -90,7 +90,7 @@ struct Beside {
     with: f64,
 }
 
-/// The plan alone, over so many users.
+/// The plan alone, for that many users.
 struct OfModel {
     users: usize,
     at_once: Modelled,
@@ -130,7 +130,8 @@ fn main() {
     std::fs::write(docs.join("rollout-simulation.svg"), plot::plot(&measured)).unwrap();
 }
 
-/// Seconds that AWS's limits leave for that many users: 20 registrations at once and one a second, 50 updates and five.
+/// The seconds that AWS's limits need for that many users: 20 registrations at once and one a second, 50 updates and five a
+/// second.
 fn bound(users: usize) -> f64 {
     let users = users as f64;
     (users - 20.0).max((users - 50.0) / 5.0).max(1.0)
@@ -141,7 +142,7 @@ fn in_simulated_time<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(work)
 }
 
-/// All that is measured of one size, on one fleet.
+/// Measures everything for one size, on one fleet.
 async fn sized(users: usize) -> Sized {
     let began = std::time::Instant::now();
     let fleet = Fleet::running(users).await;
@@ -158,7 +159,7 @@ async fn sized(users: usize) -> Sized {
     fleet.release("ghcr.io/openclaw/openclaw:2026.4.25");
     let in_waves = rolled(&fleet, in_waves).await;
     told("in waves");
-    // Another number of the base, and the same content.
+    // The base has another number and the same content.
     fleet.release("ghcr.io/openclaw/openclaw:2026.4.25");
     let unchanged = rolled(&fleet, json!({"canaries": 0, "soak_seconds": 0, "max_parallel": 200})).await;
     told("to a base of the same content");
@@ -166,7 +167,7 @@ async fn sized(users: usize) -> Sized {
 }
 
 async fn rolled(fleet: &Fleet, strategy: Value) -> Rolled {
-    // Every bucket is full.
+    // Wait until every bucket is full.
     sleep(Duration::from_secs(120)).await;
     fleet.app.emulator.clear_calls();
     let id = fleet.start(strategy).await;
@@ -202,7 +203,7 @@ async fn rolled(fleet: &Fleet, strategy: Value) -> Rolled {
     }
 }
 
-/// A bad base, with a strategy of defaults; then everybody is back.
+/// A bad base with the default strategy; then everybody is taken back.
 async fn bad(fleet: &Fleet) -> Bad {
     fleet.release("ghcr.io/sim-crash/openclaw:2026.4.23");
     sleep(Duration::from_secs(120)).await;
@@ -222,7 +223,7 @@ async fn bad(fleet: &Fleet) -> Bad {
     Bad { stopped_after, moved, taken_by_sign_in }
 }
 
-/// The 99th percentile of provisions of new users, alone or beside a rollout over so many.
+/// The 99th percentile of provisions of new users, alone or beside a rollout over that many.
 async fn provisions(beside: Option<usize>) -> f64 {
     let fleet = Fleet::running(beside.unwrap_or(1)).await;
     fleet.release("ghcr.io/openclaw/openclaw:2026.4.24");

@@ -1,5 +1,5 @@
-//! A rollout over more users than can be simulated call by call: the plan is the real one, and AWS a model of its two rate limits and of
-//! the time that a task takes to start.
+//! A rollout over more users than can be simulated call by call. The plan is the real one; AWS is a model of its two rate
+//! limits and of the time that a task takes to start.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,12 +11,12 @@ use openclaw_provisioner::rollout::words::{
     Canaries, Change, Event, Journal, Line, Rollout, RolloutState, Select, Share, Strategy,
 };
 
-/// Between two looks.
+/// The time between two looks.
 const TICK: i64 = 2_000;
-/// Until a task is healthy.
+/// The time until a task is healthy.
 const START: i64 = 60_000;
 
-/// What one of AWS's buckets has left, and what a rollout leaves in it for those who wait for an answer.
+/// The tokens left in one of AWS's buckets; a rollout leaves some of them to callers who wait for an answer.
 struct Tokens {
     burst: f64,
     per_second: f64,
@@ -37,7 +37,7 @@ impl Tokens {
     }
 }
 
-/// How long it took in seconds, and the share of users who were done at each moment.
+/// How many seconds it took, and the share of users who were done at each moment.
 pub(crate) struct Modelled {
     pub(crate) seconds: f64,
     pub(crate) progress: Vec<(f64, f64)>,

@@ -1,4 +1,4 @@
-//! Users who are done over time, as an SVG: one panel for each size.
+//! The share of users who are done over time, as an SVG: one panel for each size.
 
 use std::fmt::Write as _;
 
@@ -12,10 +12,10 @@ const RIGHT: f64 = 24.0;
 const TOP: f64 = 46.0;
 const BOTTOM: f64 = 44.0;
 const GREY: &str = "#57606a";
-/// How much of the time that AWS's limits allow is shown.
+/// How much time is shown, as a multiple of the time that AWS's limits allow.
 const SHOWN: f64 = 2.0;
 
-/// What one panel shows: shares of users who are done, over seconds.
+/// The content of one panel: shares of users who are done, over seconds.
 struct Panel<'a> {
     users: usize,
     how: &'static str,
@@ -24,7 +24,7 @@ struct Panel<'a> {
 }
 
 pub(crate) fn plot(measured: &Measured) -> String {
-    // Of few users a minute to start and the soaks are more than the limits.
+    // For few users, a minute to start and the soaks take longer than the limits.
     let real = measured.sizes.iter().max_by_key(|sized| sized.users);
     let real = real.map(|sized| Panel {
         users: sized.users,

@@ -1,5 +1,5 @@
-//! The script that a rollout replaced, step by step: one user after the other to the newest base, each waited for, until one does
-//! not come up.
+//! The script that rollouts replaced, step by step: it moves one user after the other to the newest base and waits for each,
+//! until one does not come up.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::fleet::Fleet;
 use crate::{Bad, OF_SCRIPT, SIGN_INS};
 
-/// Seconds that it takes for [`OF_SCRIPT`] users.
+/// The seconds that it takes for [`OF_SCRIPT`] users.
 pub(crate) async fn good() -> f64 {
     let fleet = Fleet::running(OF_SCRIPT).await;
     fleet.release("ghcr.io/openclaw/openclaw:2026.4.24");
@@ -29,7 +29,7 @@ pub(crate) async fn bad() -> Bad {
     Bad { stopped_after, moved, taken_by_sign_in: fleet.sign_in(SIGN_INS, "2026.4.23").await }
 }
 
-/// How many come up before one does not.
+/// Returns how many come up before one does not.
 async fn run(fleet: &Fleet) -> usize {
     for (done, user) in fleet.users.iter().enumerate() {
         let redeployed = fleet.app.post(&format!("/containers/{user}/redeploy"), json!({})).await;

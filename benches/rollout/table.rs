@@ -1,4 +1,4 @@
-//! What was measured, as a page of `docs/`.
+//! The measurements, as a page of `docs/`.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -93,7 +93,7 @@ pub(crate) fn table(measured: &Measured) -> String {
     page
 }
 
-/// 10,000 for 10000.
+/// Formats 10000 as 10,000.
 pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -106,7 +106,7 @@ pub(crate) fn thousands(number: usize) -> String {
     grouped
 }
 
-/// Seconds as people read them.
+/// Formats seconds for people.
 pub(crate) fn time(seconds: f64) -> String {
     match seconds {
         seconds if seconds < 180.0 => format!("{seconds:.0} s"),

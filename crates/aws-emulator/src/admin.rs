@@ -1,4 +1,4 @@
-//! Paths below `/_emulator`, and the health path that tools of LocalStack ask.
+//! Paths below `/_emulator`, and the health path that LocalStack's tools call.
 
 use super::ecs::Behaviour;
 use super::faults::{Fault, FaultKind};
@@ -52,7 +52,7 @@ impl Emulator {
                 "PUT, DELETE /_emulator/behaviours/{service or family}": {"behaviour": behaviour_names()},
                 "GET /_localstack/health": "as LocalStack answers",
             },
-            "imagesThatMisbehave": "an image whose name contains sim- and a behaviour, such as app:sim-oom; healthy takes back a choice made here, not what a name says",
+            "imagesThatMisbehave": "an image whose name contains sim- and a behaviour, such as app:sim-oom; healthy removes a choice made here, not the meaning of a name",
             "absentSubnet": "subnet-0fffffffffffffff0 does not exist; any other does",
             "behaviours": chosen.collect::<Map<String, Value>>(),
             "actions": supported(None),
@@ -135,7 +135,7 @@ impl Emulator {
     }
 }
 
-/// A member that is misspelt would otherwise be one that was left out.
+/// A misspelt member would otherwise count as left out.
 fn known_members(body: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
     match body.keys().find(|name| !known.contains(&name.as_str())) {
         Some(name) => Err(format!("unknown member {name}; known are {}", known.join(", "))),
@@ -143,7 +143,7 @@ fn known_members(body: &Map<String, Value>, known: &[&str]) -> Result<(), String
     }
 }
 
-/// A fault for an action that does not exist would never strike, and a test of it would pass.
+/// A fault for an action that does not exist would never strike, and a test that uses it would pass.
 fn check_action(service: Option<&str>, action: &str) -> Result<(), String> {
     let known = supported(service);
     let exists = |name: &String| name.split_once(':').is_some_and(|(_, known)| known == action);

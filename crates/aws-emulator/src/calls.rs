@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Calls kept; older ones are forgotten first.
+/// How many calls are kept; older ones are forgotten first.
 const KEPT: usize = 100_000;
 
-/// One call that came in through [`Emulator::handle`], admin paths excepted.
+/// A call that came in through [`Emulator::handle`], except for admin paths.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// `ecs`, `efs`, `ssm`, `ecr`, `iam`, `sts`, or the name of a service that the emulator does not have.
@@ -21,13 +21,13 @@ pub struct Call {
     pub mutating: bool,
     /// The request's members; parameter values are blanked out.
     pub request: Value,
-    /// HTTP status; 0 when no answer went out (yet).
+    /// HTTP status; 0 if no answer went out (yet).
     pub status: u16,
     /// AWS error code, when the answer was an error.
     pub code: Option<String>,
     /// When it came in, counted from the emulator's start.
     pub started: Duration,
-    /// When it was answered, dropped or given up by the caller.
+    /// When it was answered or dropped, or when the caller gave up.
     pub finished: Duration,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct CallLog {
     first: u64,
 }
 
-/// A call under way; dropping it, as a caller that gives up does, ends the call in the log.
+/// A call under way. Dropping it, as a caller that gives up does, ends the call in the log.
 pub(super) struct Record {
     emulator: Emulator,
     number: u64,
@@ -101,15 +101,15 @@ impl Emulator {
         lock(&self.inner.log).calls.iter().cloned().collect()
     }
 
-    /// Forgets the calls so far; those under way are not logged any more.
+    /// Forgets the calls so far; calls under way are no longer logged.
     pub fn clear_calls(&self) {
         let mut log = lock(&self.inner.log);
         log.first += log.calls.len() as u64;
         log.calls.clear();
     }
 
-    /// How many calls had to wait for one another: the longest chain in which each starts when or after the one
-    /// before has finished. Means something only with a [`per_call_delay`](super::Options::per_call_delay) above 0.
+    /// How many calls had to wait for one another: the length of the longest chain in which each starts when or after the
+    /// one before has finished. It is meaningful only with a [`per_call_delay`](super::Options::per_call_delay) above 0.
     pub fn round_trips(&self) -> usize {
         let mut spans: Vec<_> = self.calls().iter().map(|call| (call.finished, call.started)).collect();
         // Taking the earliest finish each time gives the longest chain.
@@ -125,7 +125,7 @@ impl Emulator {
     }
 }
 
-/// Secrets stay out of the log: a parameter written with `Overwrite` need not even say that it is one.
+/// Keeps secrets out of the log: a parameter written with `Overwrite` need not even say that it is one.
 fn request_of(operation: &Operation) -> Value {
     let mut members = operation.input.clone().unwrap_or_default();
     if operation.service == "ssm" && members.contains_key("Value") {

@@ -1,4 +1,4 @@
-//! Time as the emulator sees it: an offset from its start, and how long each simulated phase takes.
+//! The emulator's time: an offset from its start, and how long each simulated phase takes.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -11,7 +11,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Starts now. The wall clock is read once; after that only tokio's clock counts.
+    /// Starts now. The wall clock is read once; from then on only tokio's clock counts.
     pub(crate) fn start() -> Self {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { origin: Instant::now(), epoch }
@@ -22,7 +22,7 @@ impl Clock {
         self.origin.elapsed()
     }
 
-    /// The form in which the JSON protocols carry a timestamp: epoch seconds with a fraction of milliseconds.
+    /// A timestamp as the JSON protocols write it: epoch seconds with a fraction of milliseconds.
     pub(crate) fn epoch_seconds(&self, offset: Duration) -> f64 {
         ((self.epoch + offset).as_secs_f64() * 1000.0).round() / 1000.0
     }
@@ -41,19 +41,19 @@ impl Clock {
     }
 }
 
-/// How long a simulated task and service stay in each phase. AWS needs minutes for what takes two
-/// seconds here. A phase takes at least a millisecond.
+/// How long simulated tasks and services stay in each phase. AWS needs minutes for what takes two seconds here. A phase
+/// takes at least a millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// A task stays PROVISIONING (its network interface is made).
+    /// A task stays PROVISIONING (its network interface is created).
     pub provisioning: Duration,
     /// A task stays PENDING (its image is pulled), and for its last third ACTIVATING.
     pub pending: Duration,
-    /// From RUNNING to HEALTHY, when a container has a health check; also the life of a task that goes bad.
+    /// From RUNNING to HEALTHY, if a container has a health check; also the lifetime of a task that goes bad.
     pub healthy: Duration,
     /// From the order to stop until STOPPED, spread over DEACTIVATING, STOPPING and DEPROVISIONING.
     pub stopping: Duration,
-    /// A deleted service stays DRAINING this long after its last task has gone, or is STOPPING where that is enough.
+    /// A deleted service stays DRAINING this long after its last task is gone, or is STOPPING if that is enough.
     pub draining: Duration,
     /// Until a task that could not be placed is tried again. AWS takes about a minute.
     pub placement: Duration,
@@ -64,7 +64,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// No phase takes no time at all: a crash loop would otherwise go round for ever within one moment.
+    /// Makes every phase take some time: otherwise a crash loop would run for ever within one moment.
     pub(super) fn at_least_a_millisecond(self) -> Self {
         let floor = |phase: Duration| phase.max(Duration::from_millis(1));
         Self {

@@ -1,4 +1,4 @@
-//! The emulator as the HTTP client of an AWS SDK configuration: no socket, no serialization but the SDK's own.
+//! The emulator as the HTTP client of an AWS SDK configuration: no socket, and no serialization except the SDK's own.
 
 use super::{Dropped, Emulator, Request, Response};
 use aws_smithy_runtime_api::client::http::{
@@ -33,7 +33,7 @@ impl HttpClient for EmulatorHttpClient {
 #[derive(Debug)]
 struct Connector {
     emulator: Emulator,
-    /// Connectors enforce it themselves; without it a fault that hangs would hang an SDK that sets one.
+    /// Connectors enforce it themselves; otherwise a fault that hangs would hang an SDK that sets one.
     read_timeout: Option<Duration>,
 }
 

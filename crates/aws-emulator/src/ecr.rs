@@ -1,4 +1,4 @@
-//! ECR: repositories and which tags exist in them.
+//! ECR: repositories and their tags.
 
 use super::error::{ApiError, Outcome};
 use super::here::{Action, Here};
@@ -17,7 +17,7 @@ pub(crate) const ACTIONS: &[Action<Ecr>] = &[
     ("PutImage", put_image),
 ];
 
-/// What a region has of ECR.
+/// A region's state of ECR.
 pub(crate) struct Ecr {
     pub(crate) here: Here,
     repositories: BTreeMap<String, Repository>,
@@ -28,13 +28,14 @@ impl Ecr {
         Self { here, repositories: BTreeMap::new() }
     }
 
-    /// Whether the repository is known to be without the tag, so that a pull would fail. Of one that is not here, nobody knows.
+    /// Whether the repository is known to lack the tag, so that a pull would fail. Nothing is known of a repository that is
+    /// not here.
     pub(crate) fn lacks(&self, repository: &str, tag: &str) -> bool {
         self.repositories.get(repository).is_some_and(|repository| !repository.tags.contains_key(tag))
     }
 }
 
-/// Tags point at digests; a digest keeps living when its tag moves on.
+/// Tags point at digests; a digest stays when its tag moves on.
 struct Repository {
     created: Duration,
     pushed: BTreeMap<String, (Duration, usize)>,
@@ -131,7 +132,7 @@ fn repository_view(ecr: &Ecr, name: &str, repository: &Repository) -> Value {
     })
 }
 
-/// Not the same answer as a missing image (aws-facts §6).
+/// A missing image has another answer (aws-facts §6).
 fn no_repository(name: &str) -> ApiError {
     let message = format!("The repository with name '{name}' does not exist in the registry with id '{ACCOUNT}'");
     ApiError::bad("RepositoryNotFoundException", message)

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// What every action returns.
+/// The result of every action.
 pub(crate) type Outcome = Result<Value, ApiError>;
 
 /// Status, code and message, plus the members some EFS errors carry beside them.
@@ -20,17 +20,17 @@ impl ApiError {
         Self { status, code: code.to_owned(), message: message.into(), extra: Map::new() }
     }
 
-    /// The status nearly every client error of the JSON 1.1 services has.
+    /// The status that nearly every client error of the JSON 1.1 services has.
     pub(crate) fn bad(code: &str, message: impl Into<String>) -> Self {
         Self::new(400, code, message)
     }
 
-    /// ECS, for a value it refuses.
+    /// An ECS error for a value that it refuses.
     pub(crate) fn parameter(message: impl Into<String>) -> Self {
         Self::bad("InvalidParameterException", message)
     }
 
-    /// ECS, for most other things it refuses.
+    /// An ECS error for most other things that it refuses.
     pub(crate) fn client(message: impl Into<String>) -> Self {
         Self::bad("ClientException", message)
     }
@@ -41,7 +41,7 @@ impl ApiError {
         self
     }
 
-    /// A service or action that this emulator does not have: an answer that says so beats a wrong one.
+    /// For a service or action that this emulator lacks: an error is better than a wrong answer.
     pub(crate) fn not_implemented(service: &str, action: &str, supported: &[String]) -> Self {
         let message =
             format!("the emulator does not implement {service}:{action}; supported: {}", supported.join(", "));

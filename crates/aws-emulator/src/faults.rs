@@ -1,4 +1,4 @@
-//! Faults: what goes wrong with chosen calls.
+//! Faults: what goes wrong with selected calls.
 
 use super::{Emulator, lock};
 use std::time::Duration;
@@ -10,9 +10,9 @@ pub struct Fault {
     pub service: Option<String>,
     /// The action's name; `*` matches every action.
     pub action: String,
-    /// Matching calls that pass before the first is struck.
+    /// How many matching calls pass before the first is struck.
     pub skip: usize,
-    /// Calls that are struck; after that the fault is spent.
+    /// How many calls are struck; after that the fault is spent.
     pub times: usize,
     /// What happens to them.
     pub kind: FaultKind,
@@ -30,7 +30,7 @@ pub enum FaultKind {
         /// AWS error message.
         message: String,
     },
-    /// The call has its effect, then an AWS error is answered.
+    /// The call has its effect, then returns an AWS error.
     ErrorAfter {
         /// HTTP status.
         status: u16,
@@ -43,15 +43,15 @@ pub enum FaultKind {
     DropBefore,
     /// The call has its effect, then the connection closes.
     DropAfter,
-    /// The call takes this much longer.
+    /// The call takes that much longer.
     Delay(Duration),
-    /// The call takes effect this much later, also when its caller has hung up: it was on its way.
+    /// The call takes effect that much later, even if its caller has hung up, because it was on its way.
     Late(Duration),
-    /// The call is never answered and has no effect.
+    /// The call gets no answer and has no effect.
     Hang,
 }
 
-/// The faults in force, in the order in which they came.
+/// The active faults, in the order in which they were added.
 #[derive(Default)]
 pub(super) struct Faults(Vec<Fault>);
 
@@ -75,17 +75,17 @@ impl Faults {
 }
 
 impl Emulator {
-    /// Puts a fault in force. Where several match a call, the oldest strikes.
+    /// Adds a fault. If several match a call, the oldest strikes.
     pub fn inject(&self, fault: Fault) {
         lock(&self.inner.faults).0.push(fault);
     }
 
-    /// Takes all faults back. A call that hangs already goes on hanging.
+    /// Removes all faults. A call that already hangs continues to hang.
     pub fn clear_faults(&self) {
         lock(&self.inner.faults).0.clear();
     }
 
-    /// The faults in force, spent ones included, with what is left of `skip` and `times`.
+    /// The faults, including spent ones, with what is left of `skip` and `times`.
     pub fn faults(&self) -> Vec<Fault> {
         lock(&self.inner.faults).0.clone()
     }

@@ -1,4 +1,4 @@
-//! What every service knows of the region that it is in.
+//! What every service knows of its region.
 
 use super::clock::{Clock, Pace};
 use super::conduct::Conduct;
@@ -7,7 +7,7 @@ use super::input::Input;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-/// A name in the table of a service's actions, and what it does to the state `S` of that service.
+/// An action's name in the table of a service, and what it does to the state `S` of that service.
 pub(crate) type Action<S> = (&'static str, fn(&mut S, Input<'_>) -> Outcome);
 
 /// A region: its name, its time, and how AWS behaves there.
@@ -15,7 +15,7 @@ pub(crate) type Action<S> = (&'static str, fn(&mut S, Input<'_>) -> Outcome);
 pub(crate) struct Here {
     pub(crate) name: String,
     pub(crate) clock: Clock,
-    /// The moment that is being played: the present, or one in the past that is being made up for.
+    /// The moment that is simulated: the present, or a past one that is being caught up on.
     pub(crate) now: Duration,
     pub(crate) pace: Pace,
     pub(crate) conduct: Conduct,

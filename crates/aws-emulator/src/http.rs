@@ -1,10 +1,10 @@
-//! HTTP requests and responses, whichever way they come in and go out, and what stands in them.
+//! HTTP requests and responses, independent of how they arrive and leave, and their content.
 
 use super::error::ApiError;
 use super::ids;
 use serde_json::{Map, Value};
 
-/// An HTTP request, whichever way it came in.
+/// An HTTP request, independent of how it arrived.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// GET, POST, PUT or DELETE.
@@ -47,7 +47,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// A JSON body, as the admin paths answer.
+    /// A JSON body, as the admin paths return it.
     pub(crate) fn json(status: u16, body: &Value) -> Self {
         Self::new(status, "application/json", body.to_string())
     }
@@ -61,10 +61,10 @@ impl Response {
 
 /// A fault closed the connection instead of answering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the emulator dropped the connection, as a fault told it to")]
+#[error("a fault made the emulator drop the connection")]
 pub struct Dropped;
 
-/// The JSON object a body holds; an empty body is an empty object.
+/// The JSON object in a body; an empty body is an empty object.
 pub(crate) fn members(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     if body.is_empty() {
         return Ok(Map::new());

@@ -1,8 +1,8 @@
-//! Identifiers in the forms AWS gives them.
+//! Identifiers in the forms that AWS uses.
 
 use std::iter::repeat_with;
 
-/// The account every resource belongs to.
+/// The account that owns every resource.
 pub(crate) const ACCOUNT: &str = "123456789012";
 
 /// `length` random lower-case hexadecimal digits.

@@ -1,4 +1,4 @@
-//! Reading members out of a request, with the error code the service uses for a bad one.
+//! Reads members of a request, with the error code that the service uses for a bad one.
 
 use super::error::ApiError;
 use serde_json::{Map, Value};

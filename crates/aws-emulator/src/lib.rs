@@ -53,25 +53,25 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Registrations of one family at once that ECS takes. It does not say how many (aws-facts §1).
+/// How many registrations of one family at once ECS accepts. ECS does not document the number (aws-facts §1).
 const MOST_REGISTRATIONS_AT_ONCE: usize = 10;
 
-/// How an emulator behaves from its start.
+/// The options of an emulator, which hold from its start.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// How fast simulated tasks move.
     pub pace: Pace,
-    /// How unkind AWS is; as it documents itself by default.
+    /// How unkind AWS is; by default as AWS documents itself.
     pub conduct: Conduct,
     /// Time every AWS call takes before it has its effect; zero by default.
     pub per_call_delay: Duration,
     /// Whether the documented request rates of ECS are enforced; false by default.
     pub enforce_rate_limits: bool,
-    /// Registrations of one family at once above which ECS refuses; `None`: it never does.
+    /// ECS refuses more registrations of one family at once than this; `None`: it never refuses.
     pub most_registrations_at_once: Option<usize>,
-    /// The address every task gets instead of a random private one, for a stand-in of the container.
+    /// The address that every task gets instead of a random private one, for a stand-in of the container.
     pub task_address: Option<Ipv4Addr>,
-    /// How far the clock that dates answers is ahead of this machine's, in seconds; zero by default.
+    /// How many seconds the clock that dates answers is ahead of this machine's clock; zero by default.
     pub clock_ahead_seconds: i64,
 }
 
@@ -109,7 +109,7 @@ struct Inner {
     limits: Mutex<Limits>,
     registrations: Mutex<BTreeMap<String, usize>>,
     log: Mutex<CallLog>,
-    /// What reads may still show; `None`: they are never stale.
+    /// What reads may still show; `None`: reads are never stale.
     history: Option<Mutex<History>>,
 }
 
@@ -150,7 +150,7 @@ impl Emulator {
         Ok(response)
     }
 
-    /// Delay, fault, rate limit, effect, fault: in that order, and all of it in the log.
+    /// In this order: delay, fault, rate limit, effect, fault. All of it is in the log.
     async fn answer(&self, operation: &Operation) -> Result<Outcome, Dropped> {
         let record = self.log_call(operation);
         let under_way = Registering::begin(self, operation);
@@ -192,16 +192,16 @@ impl Emulator {
         }
         let Operation { region, service, action, .. } = operation;
         let Some(history) = &self.inner.history else { return self.dispatch(region, service, action, &input) };
-        // What was before a change and the change itself belong together.
+        // The state before a change and the change itself have to be recorded together.
         let mut history = lock(history);
         let mut ask =
             |service: &str, action: &str, members: &Map<String, Value>| self.dispatch(region, service, action, members);
         history.perform(region, self.inner.clock.now(), (service, action), &input, &mut ask)
     }
 
-    /// Calls an action directly in us-east-1: no fault, delay or limit applies, and the call is not logged. What it reads is never old;
-    /// what it changes, others see as late as any change.
-    /// The members are those of the API, for EFS too (`{"AccessPointId": ...}` and the like).
+    /// Calls an action directly in us-east-1: no fault, delay or limit applies, and the call is not logged. It never reads
+    /// anything old; its changes are seen by others as late as any change. The members are those of the API, for EFS too
+    /// (`{"AccessPointId": ...}` and the like).
     ///
     /// # Errors
     /// The AWS error code and message.
@@ -222,7 +222,7 @@ impl Emulator {
         outcome.map_err(|error| (error.code, error.message))
     }
 
-    /// Lets everything show that was accepted, as if that were long ago.
+    /// Makes reads show everything that was accepted, as if that were long ago.
     pub fn settle(&self) {
         lock(&self.inner.state).iam().settle();
         if let Some(history) = &self.inner.history {
@@ -241,20 +241,20 @@ impl Emulator {
         }
     }
 
-    /// Chooses how tasks of a service or family behave from now on; `None` takes the choice back. Running tasks are
-    /// struck at once by [`Behaviour::Oom`], [`Behaviour::Crash`] and [`Behaviour::Unhealthy`].
+    /// Chooses how tasks of a service or family behave from now on; `None` removes the choice. [`Behaviour::Oom`],
+    /// [`Behaviour::Crash`] and [`Behaviour::Unhealthy`] strike running tasks at once.
     pub fn set_behaviour(&self, service_or_family: &str, behaviour: Option<Behaviour>) {
         lock(&self.inner.state).set_behaviour(service_or_family, behaviour);
     }
 }
 
-/// `service:Action` for every action there is, or for every one of a service.
+/// `service:Action` for every action of the emulator, or for every action of one service.
 fn supported(service: Option<&str>) -> Vec<String> {
     let chosen = SERVICES.iter().filter(|known| service.is_none_or(|service| service == known.name));
     chosen.flat_map(|known| (known.actions)().map(move |action| format!("{}:{action}", known.name))).collect()
 }
 
-/// AWS leaves a member out where it has no value (a `nextToken` after the last page).
+/// AWS omits a member that has no value (a `nextToken` after the last page).
 fn without_nulls(mut body: Value) -> Value {
     if let Some(members) = body.as_object_mut() {
         members.retain(|_, value| !value.is_null());
@@ -262,7 +262,7 @@ fn without_nulls(mut body: Value) -> Value {
     body
 }
 
-/// A panic elsewhere must not take the emulator down with it: state is consistent between calls.
+/// A panic elsewhere must not break the emulator too: its state is consistent between calls.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -27,7 +27,7 @@ const BUCKETS: [Bucket; 10] = [
     bucket(&["ListTagsForResource"], 50.0, 20.0),
 ];
 
-/// What is left in each bucket of each region, and since when.
+/// The tokens left in each bucket of each region, and since when.
 #[derive(Default)]
 pub(super) struct Limits(BTreeMap<(String, usize), (f64, Duration)>);
 

@@ -1,17 +1,17 @@
-//! Pages that survive deletions between them: the token names the last key, not an offset.
+//! Pages that stay correct if items are deleted between them: the token names the last key, not an offset.
 
 use super::error::ApiError;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// How a list is cut.
+/// How a list is cut into pages.
 pub(crate) struct Paging<'a> {
     pub(crate) token: Option<&'a str>,
     pub(crate) size: usize,
     pub(crate) descending: bool,
 }
 
-/// Sorts by key and cuts one page; the second value is the token of the next.
+/// Sorts by key and cuts one page; the second value is the token of the next page.
 pub(crate) fn page<T>(mut items: Vec<(String, T)>, paging: &Paging<'_>) -> Result<(Vec<T>, Option<String>), ApiError> {
     items.sort_by(|a, b| a.0.cmp(&b.0));
     if paging.descending {

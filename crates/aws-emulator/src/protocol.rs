@@ -1,4 +1,4 @@
-//! From an HTTP request to a service, an action and its members, and back.
+//! Decodes an HTTP request into service, action and members, and encodes the answer.
 
 use super::error::{ApiError, Outcome};
 use super::http::{Request, Response, members, pairs};
@@ -24,7 +24,7 @@ pub(crate) struct Operation {
     pub(crate) input: Result<Map<String, Value>, ApiError>,
 }
 
-/// Finds out which action a request means; one that is unknown still gets a name to refuse it by.
+/// Finds the action that a request means; an unknown one gets a name too, so that the refusal can name it.
 pub(crate) fn decode(request: &Request) -> Operation {
     let (region, signed_service) = credential_scope(request);
     let operation = |service: &str, action: &str, protocol, input| Operation {
@@ -89,7 +89,7 @@ fn put(members: &mut Map<String, Value>, name: &str, value: &str) {
     }
 }
 
-/// Region and service that a SigV4 `Credential=key/date/region/service/aws4_request` names.
+/// The region and service in a SigV4 `Credential=key/date/region/service/aws4_request`.
 fn credential_scope(request: &Request) -> (String, Option<String>) {
     let header = request.header("authorization").unwrap_or_default();
     let scope = header.split("Credential=").nth(1).and_then(|rest| rest.split(',').next());
@@ -98,7 +98,7 @@ fn credential_scope(request: &Request) -> (String, Option<String>) {
     (region.unwrap_or("us-east-1").to_owned(), parts.next().map(str::to_owned))
 }
 
-/// Gives an outcome the form its protocol has on the wire.
+/// Encodes an outcome as its protocol does.
 pub(crate) fn encode(protocol: Protocol, action: &str, outcome: &Outcome) -> Response {
     match (protocol, outcome) {
         (Protocol::Json11, Ok(body)) => Response::new(200, "application/x-amz-json-1.1", body.to_string()),

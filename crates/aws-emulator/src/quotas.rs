@@ -1,4 +1,5 @@
-//! Service Quotas: what is in force in this account, which has asked for more Fargate and more network interfaces than a new one has. Nothing enforces it.
+//! Service Quotas: the quotas of this account, which has asked for more Fargate and more network interfaces than a new
+//! account has. Nothing enforces them.
 
 use super::error::{ApiError, Outcome};
 use super::here::{Action, Here};

@@ -1,10 +1,10 @@
-//! Registrations of one family that are under way at once: ECS refuses too many (aws-facts §1), and does not say how many.
+//! Registrations of one family at once: ECS refuses too many (aws-facts §1), and does not document how many.
 
 use super::error::ApiError;
 use super::protocol::Operation;
 use super::{Emulator, lock};
 
-/// A registration under way, until it is dropped; or a call that is none.
+/// A registration under way, until it is dropped; or another call.
 pub(super) struct Registering(Option<(Emulator, String)>);
 
 impl Registering {

@@ -1,4 +1,4 @@
-//! The emulator behind a listener, for processes that are given its address as `AWS_ENDPOINT_URL`.
+//! The emulator behind a listener, for processes that get its address as `AWS_ENDPOINT_URL`.
 
 use super::{Emulator, Request, Response};
 use axum::Router;
@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// A request body larger than this is refused; the largest AWS takes here is a 64 KiB task definition.
+/// A larger request body is refused; the largest that AWS accepts here is a 64 KiB task definition.
 const MAX_BODY: usize = 4 * 1024 * 1024;
-/// How long open calls may go on after the order to stop: a call that a fault hangs would go on for ever.
+/// How long open calls may continue after the order to stop: a call that a fault hangs would continue for ever.
 const GRACE: Duration = Duration::from_secs(1);
 
 impl Emulator {
@@ -75,7 +75,7 @@ fn http_response(response: Response) -> HttpResponse {
     http.body(Body::from(response.body)).unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
-/// hyper closes the connection when a body fails, here before anything of the response was sent.
+/// hyper closes the connection if a body fails; here nothing of the response was sent before.
 fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> HttpResponse {
     HttpResponse::new(Body::from_stream(stream::once(async { Err::<Bytes, _>(error) })))
 }

@@ -20,7 +20,7 @@ pub(crate) const ACTIONS: &[Action<Ssm>] = &[
     ("DeleteParameter", delete),
 ];
 
-/// What a region has of Parameter Store.
+/// A region's state of Parameter Store.
 pub(crate) struct Ssm {
     pub(crate) here: Here,
     parameters: BTreeMap<String, Parameter>,
@@ -112,7 +112,7 @@ fn delete(ssm: &mut Ssm, input: Input<'_>) -> Outcome {
     ssm.parameters.remove(name).map(|_| json!({})).ok_or_else(|| not_found(name))
 }
 
-/// A SecureString shows its value only to a caller that asks to have it decrypted.
+/// A SecureString shows its value only if the caller asks for decryption.
 fn view(ssm: &Ssm, name: &str, parameter: &Parameter, input: Input<'_>) -> Value {
     let hidden = parameter.kind == "SecureString" && !input.flag("WithDecryption");
     let value = match hidden {

@@ -1,9 +1,9 @@
-//! Reads that are older than what was accepted last (API reference, "Eventual consistency"). What the answers were right before
-//! each accepted change is kept for as long as they may still be given.
+//! Reads that are older than the last accepted change (API reference, "Eventual consistency"). The answers from right before
+//! each accepted change are kept for as long as they may still be given.
 //!
-//! Each read draws its own age, also on one connection: nothing says that two reads in a row see the same.
+//! Each read draws its own age, even on one connection: nothing guarantees that two reads in a row see the same.
 //!
-//! Only accepted changes are seen late. What happens by itself (a task that becomes healthy) is seen when it happens.
+//! Only accepted changes are seen late. Other events (a task that becomes healthy) are seen when they happen.
 
 use super::conduct::StaleReads;
 use super::error::{ApiError, Outcome};
@@ -13,10 +13,10 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How often what no read shows any more is forgotten.
+/// How often changes that every read shows are forgotten.
 const SWEPT_EVERY: Duration = Duration::from_secs(60);
 
-/// What a change concerns.
+/// The resource that a change concerns.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Resource {
     /// Cluster and name.
@@ -31,29 +31,29 @@ enum Resource {
     AccessPoint(String),
 }
 
-/// How a change was accepted, and what there was before; `None`: nothing.
+/// When a change was accepted, and what there was before; `None`: nothing.
 struct Change {
     at: Duration,
     before: Option<Value>,
 }
 
-/// How late a read sees. Not the moment that it sees: right after the clock began there is none before it.
+/// How late a read sees. It is not the moment itself, because right after the clock began there is no earlier moment.
 #[derive(Clone, Copy)]
 struct Seen {
     now: Duration,
     late: Duration,
 }
 
-/// What was accepted lately.
+/// The recent accepted changes.
 pub(super) struct History {
     options: StaleReads,
     random: fastrand::Rng,
-    /// When what no read shows any more was forgotten last.
+    /// When changes that every read shows were last forgotten.
     swept: Duration,
     changes: BTreeMap<(String, Resource), Vec<Change>>,
 }
 
-/// How the present is asked: service, action and members.
+/// Reads the present state: service, action and members.
 pub(super) type Ask<'a> = dyn FnMut(&str, &str, &Map<String, Value>) -> Outcome + 'a;
 
 impl History {
@@ -62,12 +62,12 @@ impl History {
         Self { options, random, swept: Duration::ZERO, changes: BTreeMap::new() }
     }
 
-    /// Forgets what was before.
+    /// Makes every read show the present state.
     pub(super) fn settle(&mut self) {
         self.changes.clear();
     }
 
-    /// Performs an action: a change is remembered, and a read answers as of a moment ago.
+    /// Performs an action: a change is remembered, and a read is answered as of a moment ago.
     pub(super) fn perform(
         &mut self,
         region: &str,
@@ -103,7 +103,7 @@ impl History {
         self.as_of(region, Seen { now, late }, action, members, outcome)
     }
 
-    /// What a resource was as it is seen; the outer `None`: as it is now.
+    /// The state of a resource that this read sees; the outer `None`: the present state.
     fn then(&self, region: &str, resource: Resource, seen: Seen) -> Option<Option<&Value>> {
         let changes = self.changes.get(&(region.to_owned(), resource))?;
         changes.iter().find(|change| change.at + seen.late > seen.now).map(|change| change.before.as_ref())
@@ -201,12 +201,12 @@ impl History {
     }
 }
 
-/// Whether an action changes something that reads may show late.
+/// Whether an action makes a change that reads may show late.
 pub(super) fn is_change(service: &str, action: &str, members: &Map<String, Value>) -> bool {
     action == "CreateAccessPoint" || !changed(service, action, members).is_empty()
 }
 
-/// What an action changes, as far as its members tell.
+/// The resources that an action changes, as far as its members show.
 fn changed(service: &str, action: &str, members: &Map<String, Value>) -> Vec<Resource> {
     let text = |name: &str| members.get(name).and_then(Value::as_str);
     let cluster = || last_segment(text("cluster").unwrap_or("default")).to_owned();
@@ -239,7 +239,7 @@ fn changed(service: &str, action: &str, members: &Map<String, Value>) -> Vec<Res
     }
 }
 
-/// What a read says of it now, right before it changes.
+/// What a read shows of the resource right before the change.
 fn before(resource: &Resource, ask: &mut Ask<'_>) -> Option<Value> {
     let mut ask = |service: &str, action: &str, members: Value| ask(service, action, members.as_object()?).ok();
     match resource {
@@ -258,7 +258,7 @@ fn before(resource: &Resource, ask: &mut Ask<'_>) -> Option<Value> {
             Some(json!({"RUNNING": listed("RUNNING")?, "STOPPED": listed("STOPPED")?}))
         }
         Resource::Task(id) => {
-            // Whose cluster it is is known to nobody here, and tasks of another one are not stopped.
+            // The task's cluster is unknown here, and tasks of another cluster are not stopped.
             let clusters = ask("ecs", "ListClusters", json!({}))?["clusterArns"].as_array()?.clone();
             clusters.iter().find_map(|cluster| {
                 let found =
@@ -272,7 +272,7 @@ fn before(resource: &Resource, ask: &mut Ask<'_>) -> Option<Value> {
     }
 }
 
-/// Takes what fits out of a list, and says whether there was any.
+/// Removes matching items from a list, and returns whether there was any.
 fn take(list: &mut Value, fits: impl Fn(&Value) -> bool) -> bool {
     let Some(list) = list.as_array_mut() else { return false };
     let before = list.len();

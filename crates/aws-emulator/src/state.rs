@@ -1,4 +1,4 @@
-//! What the emulator remembers, region by region, and which service has what of it.
+//! The emulator's memory, region by region, and the part of it that each service has.
 
 use super::clock::{Clock, Pace};
 use super::conduct::Conduct;
@@ -81,7 +81,7 @@ fn perform<S>(actions: &[Action<S>], state: &mut S, action: &str, input: Input<'
     Some(perform(state, input))
 }
 
-/// Every region that has been talked to.
+/// Every region that was called.
 pub(crate) struct State {
     clock: Clock,
     pace: Pace,
@@ -98,7 +98,7 @@ impl State {
         Self { clock, pace, conduct, task_address, iam, regions: BTreeMap::new(), behaviours: BTreeMap::new() }
     }
 
-    /// The region, brought up to the present: whatever its tasks have done since the last call happens now.
+    /// The region, brought up to the present: what its tasks have done since the last call happens now.
     pub(crate) fn region(&mut self, name: &str) -> &mut Region {
         let now = self.clock.now();
         let Self { clock, pace, conduct, task_address, .. } = *self;
@@ -143,7 +143,7 @@ impl State {
 
 /// One region's resources and simulated tasks, by service.
 pub(crate) struct Region {
-    /// For the services that keep nothing.
+    /// For the services without state.
     here: Here,
     ecs: Ecs,
     efs: Efs,

@@ -1,4 +1,4 @@
-//! STS: who am I.
+//! STS: the identity of the caller.
 
 use super::error::Outcome;
 use super::here::{Action, Here};

@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use serde_json::Value;
 
-/// At most 50 tags, and no key that AWS keeps for itself (aws-facts §1).
+/// At most 50 tags, and no key that AWS reserves (aws-facts §1).
 pub(crate) fn check(tags: &[Value], key: &str, code: &str) -> Result<(), ApiError> {
     if tags.len() > 50 {
         return Err(ApiError::bad(code, "Tags can not have more than 50 elements."));

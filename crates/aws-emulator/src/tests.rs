@@ -1,4 +1,4 @@
-//! The way a call takes: protocols, faults, limits, log.
+//! The path of a call: protocols, faults, limits, log.
 
 use super::{Emulator, Fault, FaultKind, Options, Request};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn fault(kind: FaultKind) -> Fault {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fault_says_whether_the_call_had_its_effect() {
+async fn each_kind_of_fault_decides_whether_the_call_has_its_effect() {
     let error = |code: &str| (400, code.to_owned(), "m".to_owned());
     let kinds = [
         (FaultKind::DropBefore, 0),
@@ -69,7 +69,7 @@ async fn a_call_that_hangs_can_be_given_up_and_has_no_effect() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn round_trips_count_what_waited_for_another() {
+async fn round_trips_count_calls_that_waited_for_one_another() {
     let emulator = Emulator::new(Options { per_call_delay: Duration::from_millis(50), ..Options::default() });
     for _ in 0..2 {
         let both = tokio::join!(emulator.handle(create_cluster()), emulator.handle(create_cluster()));
@@ -101,7 +101,7 @@ async fn the_log_keeps_no_parameter_value() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_implemented_says_so() {
+async fn an_unknown_action_is_answered_with_the_actions_that_exist() {
     let emulator = Emulator::new(Options::default());
     let answer = emulator.handle(post("AmazonEC2ContainerServiceV20141113.RunTask", &json!({}))).await.unwrap();
     let body = String::from_utf8(answer.body).unwrap();
@@ -163,7 +163,7 @@ async fn startedby_and_servicename_together_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bare_family_is_its_latest_active_revision_and_numbers_are_not_used_twice() {
+async fn a_bare_family_is_its_latest_active_revision_and_no_number_is_used_twice() {
     let emulator = Emulator::new(Options::default());
     let register = || {
         let body = json!({"family": "f", "containerDefinitions": [{"name": "a", "image": "i"}]});
@@ -175,9 +175,9 @@ async fn a_bare_family_is_its_latest_active_revision_and_numbers_are_not_used_tw
     assert_eq!((&described["taskDefinition"]["revision"], register()), (&json!(1), json!(3)));
 }
 
-/// What is misspelt would otherwise do nothing, and a test of it would pass.
+/// A misspelt word would otherwise do nothing, and a test that uses it would pass.
 #[tokio::test(start_paused = true)]
-async fn admin_calls_refuse_what_they_do_not_know() {
+async fn admin_calls_refuse_unknown_words() {
     let emulator = Emulator::new(Options::default());
     let call = async |method: &str, uri: &str, body: Value| {
         let body = body.to_string().into_bytes();
@@ -206,7 +206,7 @@ async fn admin_calls_refuse_what_they_do_not_know() {
     assert_eq!(call("PUT", "/_emulator/behaviours/f", json!({"behaviour": "vcpu-limit"})).await.0, 200);
 }
 
-/// Asks through the door, where reads may be stale; [`Emulator::call`] always sees the present.
+/// Calls through HTTP, where reads may be stale; [`Emulator::call`] always sees the present.
 async fn ask(emulator: &Emulator, action: &str, body: Value) -> (u16, Value) {
     let target = format!("AmazonEC2ContainerServiceV20141113.{action}");
     let answer = emulator.handle(post(&target, &body)).await.unwrap();
@@ -224,7 +224,7 @@ fn stale(seed: u64) -> Emulator {
 
 /// Right after a change, some reads show it and some do not; two seconds later all do. The same seed gives the same answers.
 #[tokio::test(start_paused = true)]
-async fn a_read_may_be_older_than_the_change_before_it_and_never_older_than_two_seconds() {
+async fn a_read_may_be_older_than_the_last_change_but_never_by_more_than_two_seconds() {
     let definition = json!({"family": "f", "containerDefinitions": [{"name": "a", "image": "i"}]});
     let mut told = Vec::new();
     for seed in [1, 1, 2] {
@@ -272,7 +272,7 @@ async fn a_read_may_be_older_than_the_change_before_it_and_never_older_than_two_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_access_point_may_not_be_seen_yet_or_still_be_seen() {
+async fn a_new_access_point_may_not_show_yet_and_a_deleted_one_may_still_show() {
     let emulator = stale(7);
     let fs = emulator.call("efs", "CreateFileSystem", json!({})).unwrap()["FileSystemId"].clone();
     let http = async |method: &str, uri: &str, body: Value| {

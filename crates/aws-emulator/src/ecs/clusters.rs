@@ -10,14 +10,14 @@ use crate::paging::page;
 use crate::tags;
 use serde_json::{Map, Value, json};
 
-/// A cluster; a deleted one stays describable as INACTIVE.
+/// A cluster; a deleted one can still be described as INACTIVE.
 pub(crate) struct Cluster {
     pub(crate) active: bool,
     members: Map<String, Value>,
     pub(crate) tags: Vec<Value>,
 }
 
-/// Creating one that exists answers with the one that exists.
+/// Creates a cluster, or returns the existing one of that name.
 pub(crate) fn create(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     let name = input.text("clusterName").unwrap_or("default");
     tags::check(input.list("tags"), "key", "InvalidParameterException")?;

@@ -1,9 +1,9 @@
-//! Members that AWS fills in where a registration leaves them out, so that what is described differs from what was
-//! registered: whoever compares the two must be ready for it.
+//! Members that AWS fills in if a registration omits them, so that a description differs from its registration. A caller
+//! that compares the two must be ready for that.
 
 use serde_json::{Map, Value, json};
 
-/// Adds the defaults; what was given stays as it was given.
+/// Adds the defaults; members that were sent stay as they are.
 pub(super) fn fill(members: &mut Map<String, Value>) {
     for list in ["volumes", "placementConstraints"] {
         members.entry(list).or_insert_with(|| json!([]));

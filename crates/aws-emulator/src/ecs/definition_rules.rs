@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 /// A task definition may hold 64 KiB (aws-facts §1).
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Checks everything AWS checks without looking at another resource; that an access point exists is not checked.
+/// Checks everything that AWS checks without looking at other resources; whether an access point exists is not checked.
 pub(super) fn check(input: Input<'_>) -> Result<(), ApiError> {
     let family = input.text("family").unwrap_or_default();
     if !is_name(family) {
@@ -82,7 +82,7 @@ fn containers(input: Input<'_>, volumes: &BTreeSet<&str>) -> Result<(), ApiError
     }
 }
 
-/// The sizes of aws-facts §5, and the network mode Fargate needs.
+/// The sizes of aws-facts §5, and the network mode that Fargate needs.
 fn fargate(input: Input<'_>) -> Result<(), ApiError> {
     if input.text("networkMode") != Some("awsvpc") {
         return Err(ApiError::client("Fargate only supports network mode ‘awsvpc’."));

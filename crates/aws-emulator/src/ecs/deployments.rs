@@ -1,4 +1,4 @@
-//! Service deployments: the records of rollouts, and the way to stop one.
+//! Service deployments: the records of rollouts, and how to stop one.
 
 use super::service_view::{record_arn, revision_arn};
 use super::{cluster_of, missing};
@@ -41,7 +41,7 @@ pub(super) fn describe(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     Ok(json!({"serviceDeployments": found, "failures": failures}))
 }
 
-/// Goes back to the deployment completed before, if there is one.
+/// Goes back to the deployment that was completed before, if there is one.
 pub(super) fn stop(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     let arn = input.required("serviceDeploymentArn")?;
     let Some((service, deployment)) = find(ecs, arn) else {

@@ -58,13 +58,13 @@ pub(crate) const ACTIONS: &[Action<Ecs>] = &[
     ("ListTagsForResource", tagging::list),
 ];
 
-/// What a region has of ECS, and its simulated tasks.
+/// A region's state of ECS, and its simulated tasks.
 pub(crate) struct Ecs {
     here: Here,
     pub(crate) behaviours: BTreeMap<String, Behaviour>,
     clusters: BTreeMap<String, Cluster>,
     families: BTreeMap<String, Family>,
-    /// INACTIVE ones too, which stay describable for a while.
+    /// INACTIVE services too, which can be described for a while.
     services: BTreeMap<u64, Service>,
     /// (cluster, name) → the newest service of that name.
     service_names: BTreeMap<(String, String), u64>,
@@ -72,7 +72,7 @@ pub(crate) struct Ecs {
     /// Whether the first CreateService has made the service-linked role.
     has_linked_role: bool,
     tasks: BTreeMap<String, Task>,
-    /// When which service has something to do next.
+    /// When each service has something to do next.
     agenda: BTreeSet<(Duration, u64)>,
     purged: Duration,
 }
@@ -95,7 +95,7 @@ impl Ecs {
     }
 }
 
-/// What a task needs of other services when it starts.
+/// What a starting task needs from other services.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
     pub(crate) efs: &'a Efs,
@@ -117,7 +117,7 @@ fn missing(arn: String) -> Value {
     json!({"arn": arn, "reason": "MISSING"})
 }
 
-/// The name of the ACTIVE cluster a request is about.
+/// The name of the ACTIVE cluster that a request means.
 fn cluster_of(ecs: &Ecs, input: Input<'_>) -> Result<String, ApiError> {
     let name = super::input::last_segment(input.text("cluster").unwrap_or("default"));
     match ecs.clusters.get(name).is_some_and(|cluster| cluster.active) {

@@ -42,13 +42,13 @@ pub(super) fn update(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     if deploys {
         service.begin_deployment(now);
     }
-    // A change that an operator makes is worth another try at once.
+    // After an operator's change, a new try is made at once.
     service.retry_at = now;
     ecs.schedule(uid, now);
     respond(ecs, uid)
 }
 
-/// Above a desired count of 0 only with `force`; the service drains, and is INACTIVE when its tasks are STOPPING or gone.
+/// Above a desired count of 0 only with `force`. The service drains, and is INACTIVE when its tasks are STOPPING or gone.
 pub(super) fn delete(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     let uid = find(ecs, input, "service")?;
     let now = ecs.here.now;

@@ -5,7 +5,7 @@ use crate::ecs::simulation::{Deployment, Listed, Service, Task};
 use crate::ids::{ACCOUNT, arn};
 use serde_json::{Value, json};
 
-/// Tags are shown only to those who ask (aws-facts §3).
+/// Tags are shown only if the caller asks for them (aws-facts §3).
 pub(super) fn view(ecs: &Ecs, service: &Service, with_tags: bool) -> Value {
     let now = ecs.here.now;
     let tasks = || service.live.iter().filter_map(|id| ecs.tasks.get(id));
@@ -75,7 +75,7 @@ pub(super) fn record_arn(ecs: &Ecs, service: &Service, deployment: &Deployment) 
     arn("ecs", &ecs.here.name, &path)
 }
 
-/// The ARN of the service revision a deployment deploys.
+/// The ARN of the service revision that a deployment deploys.
 pub(super) fn revision_arn(ecs: &Ecs, service: &Service, deployment_id: &str) -> String {
     let path = format!("service-revision/{}/{}/{deployment_id}", service.cluster, service.name);
     arn("ecs", &ecs.here.name, &path)

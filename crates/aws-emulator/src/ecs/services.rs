@@ -11,7 +11,7 @@ use crate::tags;
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 
-/// The subnet that does not exist, by convention; the emulator tracks no others.
+/// A subnet that does not exist, by convention; the emulator knows no others.
 const ABSENT_SUBNET: &str = "subnet-0fffffffffffffff0";
 
 /// Members that CreateService and UpdateService set and DescribeServices echoes.
@@ -89,13 +89,13 @@ pub(super) fn create(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     let body = service_view::view(ecs, &service, true);
     ecs.services.insert(uid, service);
     ecs.service_names.insert((cluster, name.to_owned()), uid);
-    // The scheduler comes by after the answer: the counts in it are still 0.
+    // The scheduler runs after the answer, so the counts in the answer are still 0.
     ecs.schedule(uid, ecs.here.now);
     Ok(json!({"service": body}))
 }
 
-/// What a name in use means (aws-facts §3): the same service for the same token and request, otherwise an error.
-/// INACTIVE frees the name.
+/// What happens if the name is in use (aws-facts §3): the same service for the same token and request, otherwise an error.
+/// An INACTIVE service frees the name.
 fn same_name<'a>(ecs: &'a Ecs, cluster: &str, name: &str, input: Input<'_>) -> Result<Option<&'a Service>, ApiError> {
     let Some(service) = ecs.find_service(cluster, name) else {
         return Ok(None);
@@ -126,7 +126,8 @@ pub(super) fn describe(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     Ok(json!({"services": found, "failures": failures}))
 }
 
-/// ACTIVE ones (API reference, DeleteService: DRAINING ones are not in it), ten a page unless told otherwise.
+/// Lists ACTIVE services (API reference, DeleteService: DRAINING ones are not listed), ten a page unless the caller asks
+/// otherwise.
 pub(super) fn list(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     let cluster = cluster_of(ecs, input)?;
     let launch_type = input.text("launchType");
@@ -175,8 +176,8 @@ pub(super) fn desired_count(input: Input<'_>) -> Result<Option<u32>, ApiError> {
     count.map_err(|_| ApiError::parameter("Invalid desired count."))
 }
 
-/// The echoed members, with the values AWS gives where none came. `availabilityZoneRebalancing` is ENABLED unless
-/// told otherwise (aws-facts §3).
+/// The echoed members, with AWS's defaults for missing ones. `availabilityZoneRebalancing` is ENABLED by default
+/// (aws-facts §3).
 fn spec(input: Input<'_>) -> Map<String, Value> {
     let given = ECHOED.iter().filter_map(|name| Some(((*name).to_owned(), input.get(name)?.clone())));
     let mut spec: Map<String, Value> = given.collect();
@@ -210,7 +211,7 @@ fn spec(input: Input<'_>) -> Map<String, Value> {
     spec
 }
 
-/// Lays the members of a `deploymentConfiguration` over those in force.
+/// Merges the members of a `deploymentConfiguration` into the present ones.
 pub(super) fn configure(spec: &mut Map<String, Value>, configuration: &Value) {
     let current = spec.get_mut("deploymentConfiguration").and_then(Value::as_object_mut);
     if let (Some(current), Some(new)) = (current, configuration.as_object()) {

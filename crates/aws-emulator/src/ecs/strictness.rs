@@ -1,11 +1,11 @@
-//! What ECS refuses after a look at the whole definition or service.
+//! What ECS refuses after checking the whole definition or service.
 
 use crate::error::ApiError;
 use crate::input::Input;
 use serde_json::{Map, Value};
 
-/// Checks a task definition. Sums are checked for Fargate, where the task's size is a limit for its containers (developer
-/// guide, task definition parameters).
+/// Checks a task definition. Sums are checked as for Fargate, where the task's size limits its containers (developer guide,
+/// task definition parameters).
 pub(super) fn definition(input: Input<'_>) -> Result<(), ApiError> {
     let containers = input.list("containerDefinitions");
     for container in containers {
@@ -43,7 +43,7 @@ pub(super) fn definition(input: Input<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Checks that volumes which are configured at launch are configured (API reference, CreateService.volumeConfigurations).
+/// Checks that volumes to be configured at launch are configured (API reference, CreateService.volumeConfigurations).
 pub(super) fn volumes(definition: &Map<String, Value>, input: Input<'_>) -> Result<(), ApiError> {
     let volumes = definition.get("volumes").and_then(Value::as_array);
     let at_launch = volumes.into_iter().flatten().filter(|volume| volume["configuredAtLaunch"] == true);

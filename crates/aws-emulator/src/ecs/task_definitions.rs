@@ -1,4 +1,4 @@
-//! Task definitions: families of revisions, of which none is ever changed.
+//! Task definitions: families of revisions, which never change.
 
 use super::{container_defaults, definition_rules, strictness};
 use crate::ecs::Ecs;
@@ -28,7 +28,7 @@ pub(crate) struct Revision {
     pub(crate) delete_requested: Option<Duration>,
 }
 
-/// What a task needs to know of its revision.
+/// The parts of a revision that a task needs.
 pub(crate) struct Definition {
     pub(crate) family: String,
     pub(crate) members: Arc<Map<String, Value>>,
@@ -59,7 +59,7 @@ pub(crate) fn register(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
         strictness::definition(input)?;
     }
     tags::check(input.list("tags"), "key", "InvalidParameterException")?;
-    // Stored as it came: a member that is newer than this emulator is kept like the others. Tags stand beside.
+    // Stored as sent: members that are newer than this emulator are kept like the others. Tags are stored separately.
     let mut members: Map<String, Value> = input.members().clone();
     members.remove("tags");
     container_defaults::fill(&mut members);
@@ -90,7 +90,7 @@ pub(crate) fn describe(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     Ok(body)
 }
 
-/// Needs `family:revision` or an ARN. Services that use the revision go on starting tasks of it.
+/// Needs `family:revision` or an ARN. Services that use the revision continue to start tasks of it.
 pub(crate) fn deregister(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     let reference = input.required("taskDefinition")?;
     if split(reference).1.is_none() {
@@ -113,7 +113,7 @@ impl Ecs {
         self.families.get(family)?.revisions.get(&number)
     }
 
-    /// Family and number that a family, `family:revision` or ARN means; a bare family means its latest ACTIVE one.
+    /// The family and number that a family, `family:revision` or ARN means; a bare family means its latest ACTIVE revision.
     pub(crate) fn find_revision(&self, reference: &str) -> Option<(String, u32)> {
         let (name, number) = split(reference);
         let family = self.families.get(name)?;
@@ -128,7 +128,7 @@ impl Ecs {
         Some((name.to_owned(), number))
     }
 
-    /// The ARN of the revision a service may be given: an ACTIVE one.
+    /// The ARN of a revision that a service may use: an ACTIVE one.
     pub(crate) fn active_revision(&self, reference: &str) -> Result<String, ApiError> {
         let (family, number) =
             self.find_revision(reference).ok_or_else(|| ApiError::client("TaskDefinition not found."))?;
@@ -143,7 +143,7 @@ impl Ecs {
         arn("ecs", &self.here.name, &format!("task-definition/{family}:{number}"))
     }
 
-    /// What a task is made from, be the revision ACTIVE or not.
+    /// The definition from which a task is made; the revision may be ACTIVE or not.
     pub(crate) fn definition_of(&self, arn: &str) -> Option<Definition> {
         let (family, number) = self.find_revision(arn)?;
         let revision = self.revision(&family, number)?;
@@ -151,7 +151,7 @@ impl Ecs {
     }
 }
 
-/// Family and revision out of a family, `family:revision` or ARN.
+/// The family and revision in a family, `family:revision` or ARN.
 pub(super) fn split(reference: &str) -> (&str, Option<u32>) {
     let short = reference.rsplit('/').next().unwrap_or(reference);
     match short.split_once(':') {
@@ -160,7 +160,7 @@ pub(super) fn split(reference: &str) -> (&str, Option<u32>) {
     }
 }
 
-/// The registered members and what AWS adds to them (the nine a clone must drop, aws-facts §4).
+/// The registered members with those that AWS adds (the nine that a clone must drop, aws-facts §4).
 pub(super) fn view(ecs: &Ecs, family: &str, number: u32) -> Value {
     let Some(revision) = ecs.revision(family, number) else {
         return Value::Null;

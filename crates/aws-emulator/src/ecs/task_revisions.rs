@@ -8,7 +8,7 @@ use crate::input::Input;
 use crate::paging::page;
 use serde_json::json;
 
-/// `familyPrefix` is, despite its name, a whole family name.
+/// Lists revisions. `familyPrefix` is, despite its name, a whole family name.
 pub(super) fn list(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     let status = input.text("status").unwrap_or("ACTIVE");
     let wanted = input.text("familyPrefix");
@@ -26,7 +26,7 @@ pub(super) fn list(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     Ok(json!({"taskDefinitionArns": arns, "nextToken": next}))
 }
 
-/// A family is ACTIVE while any of its revisions is.
+/// Lists families. A family is ACTIVE while any of its revisions is.
 pub(super) fn list_families(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     let prefix = input.text("familyPrefix").unwrap_or_default();
     let status = input.text("status").unwrap_or("ALL");
@@ -39,7 +39,7 @@ pub(super) fn list_families(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     Ok(json!({"families": families, "nextToken": next}))
 }
 
-/// A revision must be deregistered before it is deleted (aws-facts §3).
+/// Deletes revisions, which must be deregistered before (aws-facts §3).
 pub(super) fn delete(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     let references = input.texts("taskDefinitions");
     if references.is_empty() || references.len() > 10 {

@@ -68,7 +68,7 @@ fn moments(task: &Task) -> [(&'static str, Option<Duration>); 8] {
     ]
 }
 
-/// The address is there once the task has left PROVISIONING.
+/// The address shows once the task has left PROVISIONING.
 fn interface(ecs: &Ecs, task: &Task) -> Value {
     let stopped = task.last_status(ecs.here.now) == "STOPPED";
     let attached = task.pending <= ecs.here.now;
@@ -99,7 +99,7 @@ fn interface(ecs: &Ecs, task: &Task) -> Value {
 fn container(ecs: &Ecs, task: &Task, task_arn: &str, index: usize, definition: &Value) -> Value {
     let now = ecs.here.now;
     let checked = is_checked(definition);
-    // A container told to end still runs while the task deactivates; one that ended by itself does not.
+    // A container that was ordered to stop still runs while the task deactivates; one that ended by itself does not.
     let ended_by_itself = task.ending.as_ref().is_some_and(|ending| ending.code == "EssentialContainerExited");
     let last_status = match task.last_status(now) {
         "PROVISIONING" | "PENDING" | "ACTIVATING" => "PENDING",
@@ -124,7 +124,7 @@ fn container(ecs: &Ecs, task: &Task, task_arn: &str, index: usize, definition: &
         put("runtimeId", json!(format!("{}-{}", task.id, 2_531_612_879u64 + index as u64)));
     }
     if let Some(ending) = task.ending.as_ref().filter(|_| last_status == "STOPPED") {
-        // One container fails; the others are told to end.
+        // One container fails; the others are ordered to stop.
         let fails = index == failing(task);
         let exit_code = if fails { ending.exit_code } else { ending.exit_code.map(|_| 143) };
         if let Some(code) = exit_code {
@@ -137,8 +137,8 @@ fn container(ecs: &Ecs, task: &Task, task_arn: &str, index: usize, definition: &
     Value::Object(body)
 }
 
-/// The container that a task's end begins with: the first essential one that mounts something, as the one that a service
-/// is there for does, else the first.
+/// The container that ends the task: the first essential one that mounts something, because a service's main container does
+/// so, or else the first.
 fn failing(task: &Task) -> usize {
     let containers = task.definition.get("containerDefinitions").and_then(Value::as_array);
     let mounts = |container: &Value| {

@@ -52,7 +52,7 @@ pub(super) fn describe(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     Ok(json!({"tasks": found, "failures": failures}))
 }
 
-/// The service starts another one; the circuit breaker does not count it.
+/// Stops a task. The service starts another one; the circuit breaker does not count it.
 pub(super) fn stop(ecs: &mut Ecs, input: Input<'_>) -> Outcome {
     let cluster = cluster_of(ecs, input)?;
     let id = last_segment(input.required("task")?);

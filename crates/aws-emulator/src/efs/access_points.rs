@@ -1,4 +1,4 @@
-//! EFS access points, which never change once made (aws-facts §2).
+//! EFS access points, which never change after their creation (aws-facts §2).
 
 use super::{file_systems, name_of};
 use crate::efs::Efs;
@@ -13,18 +13,18 @@ use std::time::Duration;
 /// Access points per file system (aws-facts §2).
 const LIMIT: usize = 10_000;
 
-/// An access point, with the members it was created with.
+/// An access point, with the members of its creation.
 pub(crate) struct AccessPoint {
     pub(crate) file_system: String,
     token: String,
     posix_user: Option<Value>,
     root_directory: Value,
     pub(crate) tags: Vec<Value>,
-    /// Until when it is `deleting`, once it is.
+    /// Until when it is `deleting`, if it is.
     pub(crate) deleting_until: Option<Duration>,
 }
 
-/// A token that is in use answers 409 with the id, the answer aws-facts §2 has clients be ready for.
+/// A token in use is answered with 409 and the id, for which aws-facts §2 wants clients to be ready.
 pub(crate) fn create(efs: &mut Efs, input: Input<'_>) -> Outcome {
     let token = input.required("ClientToken")?;
     if token.len() > 64 {
@@ -59,7 +59,7 @@ pub(crate) fn create(efs: &mut Efs, input: Input<'_>) -> Outcome {
     Ok(body)
 }
 
-/// By access point or by file system, not both.
+/// Selected by access point or by file system, not by both.
 pub(crate) fn describe(efs: &mut Efs, input: Input<'_>) -> Outcome {
     let wanted = input.text("AccessPointId").map(last_segment);
     let file_system = input.text("FileSystemId").map(last_segment);

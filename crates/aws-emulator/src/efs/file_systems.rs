@@ -10,7 +10,7 @@ use crate::tags;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// A file system, with the members it was created with.
+/// A file system, with the members of its creation.
 pub(crate) struct FileSystem {
     token: String,
     created: Duration,
@@ -66,7 +66,7 @@ pub(crate) fn describe(efs: &mut Efs, input: Input<'_>) -> Outcome {
     Ok(json!({"FileSystems": found, "NextMarker": next}))
 }
 
-/// Access points go with their file system; a mount target keeps it alive.
+/// Deletes its access points too; a file system with a mount target is not deleted.
 pub(crate) fn delete(efs: &mut Efs, input: Input<'_>) -> Outcome {
     let id = last_segment(input.required("FileSystemId")?);
     if !efs.file_systems.contains_key(id) {

@@ -24,7 +24,7 @@ pub(crate) const ACTIONS: &[Action<Efs>] = &[
     ("ListTagsForResource", tagging::list),
 ];
 
-/// What a region has of EFS.
+/// A region's state of EFS.
 pub(crate) struct Efs {
     here: Here,
     file_systems: BTreeMap<String, FileSystem>,
@@ -38,13 +38,13 @@ impl Efs {
         Self { here, file_systems, mount_targets, access_points }
     }
 
-    /// Brings it up to `now`: what has been `deleting` for long enough is gone.
+    /// Brings it up to `now`: access points that were `deleting` long enough are removed.
     pub(crate) fn advance(&mut self, now: Duration) {
         self.here.now = now;
         self.access_points.retain(|_, point| point.deleting_until.is_none_or(|until| until > now));
     }
 
-    /// Whether a task could mount it.
+    /// Whether a task could mount the access point.
     pub(crate) fn has_access_point(&self, id: &str) -> bool {
         self.access_points.get(id).is_some_and(|point| point.deleting_until.is_none())
     }

@@ -1,4 +1,4 @@
-//! EFS speaks REST: method and path name the action, path and query hold members.
+//! EFS uses REST: method and path name the action, path and query have members.
 
 use crate::error::ApiError;
 use crate::http::{Request, members, unescape};
@@ -32,7 +32,7 @@ pub(crate) fn decode(request: &Request, path: &str) -> (String, Result<Map<Strin
     (action.to_owned(), input)
 }
 
-/// The status of a success that has a body.
+/// The status of a success with a body.
 pub(crate) fn success_status(action: &str) -> u16 {
     match action {
         "CreateFileSystem" => 201,

@@ -1,9 +1,9 @@
-//! What a simulated task does with its life.
+//! The behaviour of a simulated task.
 
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Chosen per service or family through the admin path, else by a word in an image's name.
+/// Chosen for a service or family through the admin path, or else by a word in an image's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
     /// Starts, becomes healthy and stays so.
@@ -12,7 +12,7 @@ pub enum Behaviour {
     PullError,
     /// Its EFS volume cannot be mounted.
     MountError,
-    /// Runs, then is killed for its use of memory before it is healthy.
+    /// Runs, then is killed for using too much memory before it is healthy.
     Oom,
     /// Runs, then exits with 1 before it is healthy.
     Crash,
@@ -20,9 +20,9 @@ pub enum Behaviour {
     Unhealthy,
     /// Stays PENDING.
     Slow,
-    /// Is never placed, because Fargate has no capacity: there is no task, only events of the service.
+    /// Is never placed, because Fargate has no capacity: there is no task, only service events.
     NoCapacity,
-    /// Is never placed, because the account runs as many vCPUs as it may: only events of the service.
+    /// Is never placed, because the account already runs as many vCPUs as it may: only service events.
     VcpuLimit,
 }
 
@@ -40,7 +40,7 @@ impl Behaviour {
         Self::VcpuLimit,
     ];
 
-    /// As the admin path and, after `sim-`, an image name write it.
+    /// The name in the admin path and, after `sim-`, in an image name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
@@ -55,12 +55,12 @@ impl Behaviour {
         }
     }
 
-    /// The behaviour of that name.
+    /// The behaviour with that name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|behaviour| behaviour.name() == name)
     }
 
-    /// Why ECS cannot place a task that behaves so, in the words of its event.
+    /// The reason why ECS cannot place such a task, in the words of its event.
     pub(super) fn keeps_from_placement(self) -> Option<&'static str> {
         match self {
             Self::NoCapacity => Some(
@@ -77,8 +77,8 @@ impl Behaviour {
         }
     }
 
-    /// The service's choice beats the family's, and both beat the image's name; but `healthy` only takes a choice back, so
-    /// an image that misbehaves by its name goes on doing so.
+    /// The service's choice wins over the family's, and both win over the image's name. But `healthy` only removes a choice,
+    /// so an image that misbehaves by its name continues to do so.
     pub(crate) fn choose(
         chosen: &BTreeMap<String, Self>,
         service: &str,

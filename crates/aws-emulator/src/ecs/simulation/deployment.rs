@@ -1,4 +1,4 @@
-//! One rollout of a service, from its start to the record that stays of it.
+//! One rollout of a service, from its start to its final record.
 
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -11,13 +11,13 @@ pub(crate) struct Deployment {
     /// Last part of the service deployment's ARN.
     pub(crate) record_id: String,
     pub(crate) task_definition: String,
-    /// The service members that belong to this revision: a rollback brings them back too.
+    /// The service members that belong to this revision: a rollback restores them too.
     pub(crate) settings: Map<String, Value>,
     pub(crate) listed: Listed,
     pub(crate) rollout: Rollout,
     pub(crate) reason: String,
     pub(crate) failed_tasks: u32,
-    /// Some task of it was ready, which ends the counting of failures.
+    /// Whether a task of it was ready, which ends the counting of failures.
     pub(crate) proved: bool,
     pub(crate) created: Duration,
     pub(crate) updated: Duration,

@@ -1,4 +1,4 @@
-//! Simulated services and tasks. Nothing sleeps: each call first lets happen whatever was due since the last one.
+//! Simulated services and tasks. Nothing sleeps: each call first simulates everything that was due since the last one.
 
 mod behaviour;
 mod deployment;
@@ -20,11 +20,11 @@ pub(crate) use task::{Task, is_checked};
 use super::{Around, Ecs};
 use std::time::Duration;
 
-/// Stopped tasks stay describable about an hour (aws-facts §3).
+/// Stopped tasks can be described for about an hour (aws-facts §3).
 pub(crate) const STOPPED_TASK_KEPT: Duration = Duration::from_secs(3600);
 
 impl Ecs {
-    /// Plays every service's events up to `now`, in the order in which they are due.
+    /// Simulates every service's events up to `now`, in the order in which they are due.
     pub(crate) fn advance(&mut self, now: Duration, around: Around<'_>) {
         while let Some((due, service)) = self.agenda.first().copied().filter(|(due, _)| *due <= now) {
             self.agenda.pop_first();
@@ -36,12 +36,13 @@ impl Ecs {
         self.purge(now);
     }
 
-    /// Has the service looked at again at `due` (or sooner, if it was to be anyway).
+    /// Schedules the service's next step at `due`; an earlier one that was scheduled stays.
     pub(crate) fn schedule(&mut self, service: u64, due: Duration) {
         self.agenda.insert((due, service));
     }
 
-    /// Forgets long-stopped tasks and services that have long been INACTIVE, once a minute: a crash loop makes thousands of them.
+    /// Forgets tasks that stopped long ago and services that have long been INACTIVE, once a minute: a crash loop creates
+    /// thousands of them.
     fn purge(&mut self, now: Duration) {
         if now.saturating_sub(self.purged) >= Duration::from_secs(60) {
             self.purged = now;
@@ -63,7 +64,7 @@ impl Ecs {
             task.behave(behaviour, now, &pace);
             self.agenda.insert((now, task.service));
         }
-        // Whoever waits to be placed is tried again at once.
+        // Tasks that wait for a place are tried again at once.
         let families = self.services.values().map(|service| (service.uid, self.family_of(service))).collect::<Vec<_>>();
         for (uid, family) in families {
             if let Some(service) = self.services.get_mut(&uid)

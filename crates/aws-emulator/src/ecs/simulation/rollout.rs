@@ -5,12 +5,12 @@ use super::service::Service;
 use crate::ids::{digits, hex};
 use std::time::Duration;
 
-/// Service members a deployment fixes; changing one starts another, as `taskDefinition` and `forceNewDeployment` do
-/// and `desiredCount` does not (aws-facts §3).
+/// Service members that a deployment fixes. Changing one starts another deployment, as `taskDefinition` and
+/// `forceNewDeployment` do and `desiredCount` does not (aws-facts §3).
 pub(crate) const REVISION_MEMBERS: [&str; 3] = ["networkConfiguration", "platformVersion", "serviceRegistries"];
 
 impl Service {
-    /// Makes a new PRIMARY deployment of the service as it is described now.
+    /// Adds a new PRIMARY deployment of the service as it is described now.
     pub(crate) fn begin_deployment(&mut self, now: Duration) {
         for old in &mut self.deployments {
             if old.listed == Listed::Primary {
@@ -45,7 +45,7 @@ impl Service {
         (self.failures_in_a_row, self.retry_at, self.steady) = (0, now, false);
     }
 
-    /// Every task is the primary deployment's and ready.
+    /// Completes the deployment: every task belongs to the PRIMARY deployment and is ready.
     pub(super) fn complete_deployment(&mut self, now: Duration) {
         let mut finished = String::new();
         for deployment in &mut self.deployments {
@@ -70,13 +70,13 @@ impl Service {
         self.event(now, &format!("(deployment {finished}) deployment completed."));
     }
 
-    /// The circuit breaker trips.
+    /// Trips the circuit breaker.
     pub(super) fn trip(&mut self, now: Duration) {
         let (_, rollback) = self.circuit_breaker();
         self.fail_deployment(now, "ECS deployment circuit breaker: ", "tasks failed to start.", rollback);
     }
 
-    /// Does what a StopServiceDeployment that was accepted a while ago has asked for.
+    /// Performs a StopServiceDeployment that was accepted a while ago.
     pub(super) fn roll_back_when_due(&mut self, now: Duration, takes: Duration) {
         let Some((id, requested)) = self.rollback_requested.clone() else { return };
         if let Some(deployment) = self.deployments.iter_mut().find(|deployment| deployment.id == id)
@@ -92,7 +92,7 @@ impl Service {
         self.fail_deployment(now, "ECS service deployment stopped: ", "stop requested by the user.", true);
     }
 
-    /// When it moves next.
+    /// The time of the rollback's next move.
     pub(super) fn next_of_rollback(&self, takes: Duration) -> Option<Duration> {
         let (id, requested) = self.rollback_requested.as_ref()?;
         let deployment = self.deployments.iter().find(|deployment| deployment.id == *id)?;
@@ -100,8 +100,8 @@ impl Service {
         Some(*requested + if has_begun { takes } else { takes / 2 })
     }
 
-    /// Gives the primary deployment up and, if wanted, goes back to the one completed before it.
-    /// A first deployment has nothing to go back to (aws-facts §3).
+    /// Gives the PRIMARY deployment up and, if `roll_back`, goes back to the one completed before it. A first deployment has
+    /// nothing to go back to (aws-facts §3).
     pub(crate) fn fail_deployment(&mut self, now: Duration, who: &str, why: &str, roll_back: bool) {
         let earlier = self
             .deployments

@@ -1,4 +1,4 @@
-//! The service scheduler: at each event, it stops what is too much and starts what is missing.
+//! The service scheduler: at each event, it stops surplus tasks and starts missing ones.
 
 use super::behaviour::{Behaviour, images};
 use super::deployment::{Listed, Rollout};
@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 impl Ecs {
-    /// Everything one service does at one moment.
+    /// Does everything that one service does at one moment.
     pub(super) fn step(&mut self, uid: u64, now: Duration, around: Around<'_>) {
         let Some(mut service) = self.services.remove(&uid) else {
             return;
@@ -37,7 +37,7 @@ impl Ecs {
         }
     }
 
-    /// Lets fate strike, and counts the failures.
+    /// Ends the tasks whose time has come, and counts the failures.
     fn note_ends(&mut self, service: &mut Service, now: Duration) {
         for id in service.live.clone() {
             let Some(task) = self.tasks.get_mut(&id) else {
@@ -59,7 +59,7 @@ impl Ecs {
         service.live.retain(|id| tasks.get(id).is_some_and(|task| task.last_status(now) != "STOPPED"));
     }
 
-    /// One ready task ends the counting of failures (aws-facts §3, circuit breaker).
+    /// Notes a ready task, which ends the counting of failures (aws-facts §3, circuit breaker).
     fn note_ready(&mut self, service: &mut Service, now: Duration) {
         let Some(primary) = service.primary().map(|primary| primary.id.clone()) else {
             return;
@@ -82,7 +82,7 @@ impl Ecs {
             .filter(|task| task.ending.is_none())
             .map(|task| (task.deployment == primary, task.is_ready(now), task.id.clone()))
             .partition(|(is_new, _, _)| *is_new);
-        // Those that are not ready go first.
+        // Tasks that are not ready go first.
         new.sort_by_key(|(_, ready, _)| *ready);
         old.sort_by_key(|(_, ready, _)| *ready);
         let mut doomed: Vec<String> = Vec::new();
@@ -100,7 +100,7 @@ impl Ecs {
             }
         }
         self.stop_all(service, &doomed, now);
-        // Tasks that are stopping do not count, so a new one can overlap an old one (aws-facts §3).
+        // Stopping tasks do not count, so a new one can overlap an old one (aws-facts §3).
         let allowed = most.max(usize::from(desired > 0)).saturating_sub(new.len() + old.len());
         let missing = desired.saturating_sub(new.len()).min(allowed);
         if missing > 0 && rollout != Rollout::Failed && service.retry_at <= now {
@@ -108,7 +108,7 @@ impl Ecs {
         }
     }
 
-    /// Says when a rollout is complete and when the service is steady.
+    /// Completes a rollout, and reports when the service is steady.
     fn settle(&mut self, service: &mut Service, now: Duration) {
         let Some((primary, rollout)) = service.primary().map(|p| (p.id.clone(), p.rollout)) else {
             return;
@@ -181,7 +181,7 @@ impl Ecs {
         let refused = (verdict == Verdict::CannotMount).then_some(Behaviour::MountError);
         let behaviour = refused.or_else(|| self.fatal_flaw(&definition.members, around)).unwrap_or(chosen);
         if let Some(why) = behaviour.keeps_from_placement() {
-            // Nobody is told but by events, and each try counts (API reference, Deployment.failedTasks).
+            // Only events show it, and each try counts (API reference, Deployment.failedTasks).
             service.event(now, &format!("was unable to place a task. Reason: {why} For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."));
             count_failure(service, &primary.id, now, self.here.pace.provisioning);
             service.retry_at = now + self.here.pace.placement;
@@ -221,8 +221,8 @@ impl Ecs {
         }
     }
 
-    /// What the resources a task needs make of it, whatever was chosen: a missing access point fails the mount
-    /// (registration does not check it), and a tag missing from a repository that the emulator has, the pull.
+    /// The behaviour that missing resources force on a task, whatever was chosen. A missing access point fails the mount
+    /// (registration does not check it); a tag that is missing from a repository of the emulator fails the pull.
     fn fatal_flaw(&self, definition: &serde_json::Map<String, Value>, around: Around<'_>) -> Option<Behaviour> {
         let volumes = definition.get("volumes").and_then(Value::as_array);
         let mut access_points = volumes
@@ -245,7 +245,7 @@ impl Ecs {
     }
 }
 
-/// Counts for the circuit breaker while the deployment is unproved; makes a service that keeps failing wait longer.
+/// Counts a failure for the circuit breaker while the deployment is unproved; a service that keeps failing waits longer.
 fn count_failure(service: &mut Service, deployment: &str, now: Duration, pause: Duration) {
     service.failures_in_a_row += 1;
     if service.failures_in_a_row > 3 {
@@ -267,7 +267,7 @@ fn count_failure(service: &mut Service, deployment: &str, now: Duration, pause: 
     }
 }
 
-/// Tags a task gets from its service or definition, and those ECS adds when told to.
+/// The tags that a task gets from its service or definition, and those that ECS adds if asked to.
 fn task_tags(service: &Service, definition_tags: &[Value]) -> Vec<Value> {
     let from = service.spec.get("propagateTags").and_then(Value::as_str);
     let mut tags = match from {

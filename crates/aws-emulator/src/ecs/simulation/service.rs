@@ -1,15 +1,15 @@
-//! A simulated service: what was asked for, and how far it has got.
+//! A simulated service: the desired state, and its progress.
 
 use super::deployment::{Deployment, Listed};
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Events AWS keeps of a service.
+/// How many events AWS keeps of a service.
 const EVENTS_KEPT: usize = 100;
-/// How long an INACTIVE service stays describable. AWS says that it may be forgotten at any time (API reference, DeleteService).
+/// How long an INACTIVE service can be described. AWS may forget it at any time (API reference, DeleteService).
 const INACTIVE_KEPT: Duration = Duration::from_secs(3600);
-/// Past deployments kept for ListServiceDeployments.
+/// How many past deployments are kept for ListServiceDeployments.
 const DEPLOYMENTS_KEPT: usize = 50;
 
 /// A service, ACTIVE or not.
@@ -35,7 +35,7 @@ pub(crate) struct Service {
     pub(crate) created: Duration,
     pub(crate) failures_in_a_row: u32,
     pub(crate) retry_at: Duration,
-    /// A StopServiceDeployment that has been accepted: of which deployment, and when.
+    /// An accepted StopServiceDeployment: the deployment's id, and when it was accepted.
     pub(crate) rollback_requested: Option<(String, Duration)>,
     /// When a drained service becomes INACTIVE.
     pub(crate) inactive_at: Option<Duration>,
@@ -62,7 +62,7 @@ impl Status {
 }
 
 impl Service {
-    /// The deployment that decides what new tasks are.
+    /// The deployment that decides what new tasks run.
     pub(crate) fn primary(&self) -> Option<&Deployment> {
         self.deployments.iter().find(|deployment| deployment.listed == Listed::Primary)
     }
@@ -79,7 +79,7 @@ impl Service {
         self.events.truncate(EVENTS_KEPT);
     }
 
-    /// Whether nothing shows it any more.
+    /// Whether it is too old to be described.
     pub(super) fn is_forgotten(&self, now: Duration) -> bool {
         self.status == Status::Inactive && self.inactive_at.is_some_and(|since| since + INACTIVE_KEPT <= now)
     }
@@ -95,7 +95,7 @@ impl Service {
         }
     }
 
-    /// A percentage of the desired count, out of `deploymentConfiguration`.
+    /// A percentage of the desired count, from `deploymentConfiguration`.
     pub(crate) fn percent(&self, member: &str, default: u64) -> u64 {
         self.spec
             .get("deploymentConfiguration")
@@ -111,7 +111,7 @@ impl Service {
         (flag("enable"), flag("rollback"))
     }
 
-    /// As `thresholdConfiguration` says; half the desired count, but 3 to 200, where there is none (API reference,
+    /// The number of `thresholdConfiguration`; without one, half the desired count, but 3 to 200 (API reference,
     /// ThresholdConfiguration).
     pub(crate) fn failure_threshold(&self) -> u32 {
         let configuration = self.spec.get("deploymentConfiguration");

@@ -1,4 +1,4 @@
-//! One simulated task: a schedule laid down when it starts, from which every later question is answered.
+//! One simulated task: its schedule is made at its start and answers every later question.
 
 use super::STOPPED_TASK_KEPT;
 use super::behaviour::Behaviour;
@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Exit code of a process that SIGTERM ended.
+/// The exit code of a process that SIGTERM ended.
 const TERMINATED: i64 = 143;
 
 /// A task of a service.
@@ -28,11 +28,11 @@ pub(crate) struct Task {
     pub(crate) enable_execute_command: bool,
     pub(crate) created: Duration,
     pub(crate) pending: Duration,
-    /// None: never gets there.
+    /// `None`: it never runs.
     pub(crate) running: Option<Duration>,
     pub(crate) healthy: Option<Duration>,
     pub(crate) unhealthy: Option<Duration>,
-    /// How it will end if nobody ends it sooner.
+    /// How it will end, unless something ends it sooner.
     pub(crate) fate: Option<Ending>,
     /// How it has ended, or is ending.
     pub(crate) ending: Option<Ending>,
@@ -52,7 +52,7 @@ pub(crate) struct Ending {
 }
 
 impl Task {
-    /// Lays the schedule of a behaviour. A change reaches a running task at once: what is past stays as it was.
+    /// Makes the schedule for a behaviour. A change affects a running task at once; its past stays as it was.
     pub(crate) fn behave(&mut self, behaviour: Behaviour, now: Duration, pace: &Pace) {
         let checked = self.has_health_check();
         let ran = self.running.filter(|at| *at <= now);
@@ -64,7 +64,7 @@ impl Task {
             Behaviour::Healthy => {
                 self.healthy = checked.then_some(was_healthy.unwrap_or((running + pace.healthy).max(now)));
             }
-            // What keeps a task from starting does nothing to one that has started.
+            // A problem that prevents a start does nothing to a task that has started.
             Behaviour::PullError
             | Behaviour::MountError
             | Behaviour::Slow
@@ -74,7 +74,7 @@ impl Task {
             {
                 self.healthy = was_healthy;
             }
-            // This one has its place already.
+            // This task already has its place.
             Behaviour::NoCapacity | Behaviour::VcpuLimit => {
                 self.healthy = checked.then_some(running + pace.healthy);
             }
@@ -101,7 +101,7 @@ impl Task {
                     ..Ending::ordered(end, pace, "ServiceSchedulerInitiated", "Task failed container health checks", true)
                 });
             }
-            // Without a health check nobody notices.
+            // Without a health check the problem is not noticed.
             Behaviour::Unhealthy => {}
         }
         if matches!(behaviour, Behaviour::Oom | Behaviour::Crash) {
@@ -144,7 +144,7 @@ impl Task {
         let Some(ending) = &self.ending else {
             return match self.running {
                 Some(running) if running <= now => "RUNNING",
-                // Pulled, and registered with whatever the service has (developer guide, task lifecycle).
+                // Pulled, and registered with the service's resources (developer guide, task lifecycle).
                 Some(running) if running - running.saturating_sub(self.pending) / 3 <= now => "ACTIVATING",
                 _ if self.pending <= now => "PENDING",
                 _ => "PROVISIONING",
@@ -169,7 +169,7 @@ impl Task {
         }
     }
 
-    /// RUNNING and not on its way out.
+    /// Whether it is RUNNING and not ending.
     pub(crate) fn is_running(&self, now: Duration) -> bool {
         self.ending.is_none() && self.running.is_some_and(|at| at <= now)
     }
@@ -178,7 +178,7 @@ impl Task {
         self.ending.is_none() && !self.is_running(now)
     }
 
-    /// What a deployment waits for: RUNNING, and HEALTHY where there is a health check.
+    /// Whether a deployment counts it: RUNNING, and HEALTHY if there is a health check.
     pub(crate) fn is_ready(&self, now: Duration) -> bool {
         self.is_running(now) && (!self.has_health_check() || self.health(now) == "HEALTHY")
     }
@@ -193,7 +193,7 @@ impl Task {
         }
     }
 
-    /// An image's own HEALTHCHECK is ignored; only the task definition's counts (aws-facts §3).
+    /// Whether the task definition has a health check. An image's own HEALTHCHECK is ignored (aws-facts §3).
     pub(crate) fn has_health_check(&self) -> bool {
         let containers = self.definition.get("containerDefinitions").and_then(Value::as_array);
         containers.into_iter().flatten().any(is_checked)

@@ -25,7 +25,7 @@ pub(super) fn register(emulator: &Emulator, image: &str, checked: bool) -> Value
     }))["taskDefinition"]["taskDefinitionArn"].clone()
 }
 
-/// A service of one task that may never overlap another, with a circuit breaker that rolls back.
+/// A service with one task, which may never overlap another, and a circuit breaker that rolls back.
 fn with_service(image: &str, checked: bool) -> Emulator {
     with_options(image, checked, Options::default())
 }
@@ -71,7 +71,7 @@ pub(super) fn update(emulator: &Emulator, mut change: Value) -> Value {
     ecs(emulator, "UpdateService", change)["service"].clone()
 }
 
-/// Who started the running tasks, next to the id of the PRIMARY deployment.
+/// What started the running tasks, and the id of the PRIMARY deployment.
 fn starters(emulator: &Emulator) -> (Vec<Value>, Value) {
     let started_by = tasks(emulator, "RUNNING").into_iter().map(|task| task["startedBy"].clone()).collect();
     (started_by, service(emulator)["deployments"][0]["id"].clone())
@@ -245,7 +245,7 @@ async fn a_task_whose_access_point_is_gone_cannot_mount_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_behaviour_reaches_running_tasks_and_can_be_taken_back() {
+async fn a_behaviour_affects_running_tasks_and_can_be_removed() {
     let emulator = with_service("app:1", true);
     pass(3000).await;
     emulator.set_behaviour("s", Some(Behaviour::Unhealthy));

@@ -1,4 +1,4 @@
-//! AWS where it is less kind than one would wish, with paused time; and kind again where that is asked for.
+//! AWS where it is less kind than one would wish, with paused time; and kind again if that is asked for.
 
 use super::tests::{ecs, pass, register, request, service, states, tasks, update, with_conduct};
 use crate::{Behaviour, Conduct, Emulator, Options};
@@ -50,7 +50,7 @@ async fn a_name_is_free_while_the_last_task_is_still_stopping() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_a_deployment_takes_its_time() {
+async fn stopping_a_deployment_takes_several_steps() {
     let emulator = with_conduct("app:1", Conduct::default());
     pass(3000).await;
     let before = service(&emulator)["taskDefinition"].clone();
@@ -84,7 +84,7 @@ async fn stopping_a_deployment_takes_its_time() {
     assert!(refusal(&emulator, "StopServiceDeployment", stop).contains("not in a state"));
 }
 
-/// A change that comes in between is what counts.
+/// A later change wins.
 #[tokio::test(start_paused = true)]
 async fn a_new_deployment_ends_a_rollback_that_has_not_moved_yet() {
     let emulator = with_conduct("app:1", Conduct::default());
@@ -115,7 +115,7 @@ async fn a_task_that_cannot_be_placed_is_only_an_event() {
         assert!(newest.contains("was unable to place a task. Reason: ") && newest.contains(words), "{newest}");
         assert_eq!((tasks(&emulator, "RUNNING").len(), tasks(&emulator, "STOPPED").len()), (0, 0));
         assert_eq!(states(&seen), [("PRIMARY".to_owned(), "IN_PROGRESS".to_owned())]);
-        // As soon as there is room, it is placed.
+        // Once there is capacity, it is placed.
         emulator.set_behaviour("f", None);
         pass(3_000).await;
         assert_eq!(states(&service(&emulator)), [("PRIMARY".to_owned(), "COMPLETED".to_owned())]);
@@ -123,7 +123,7 @@ async fn a_task_that_cannot_be_placed_is_only_an_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tries_to_place_a_task_count_for_the_circuit_breaker_as_its_threshold_says() {
+async fn tries_to_place_a_task_count_for_the_circuit_breakers_threshold() {
     let emulator = Emulator::new(Options::default());
     ecs(&emulator, "CreateCluster", json!({"clusterName": "default"}));
     register(&emulator, "app:1", true);
@@ -161,7 +161,7 @@ async fn the_first_service_of_a_fresh_account_fails_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_aws_refuses_is_refused_and_the_kind_emulator_takes_it() {
+async fn the_strict_emulator_refuses_what_aws_refuses_and_the_kind_one_accepts_it() {
     let definition = |change: &dyn Fn(&mut Value)| {
         let mut definition = json!({
             "family": "g", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512",
@@ -266,7 +266,7 @@ async fn an_access_point_that_is_being_deleted_keeps_its_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_choice_of_healthy_takes_back_what_was_chosen_and_not_what_an_image_says() {
+async fn choosing_healthy_removes_a_choice_but_not_what_an_image_name_says() {
     let emulator = with_conduct("app:sim-pull-error", Conduct::default());
     emulator.set_behaviour("s", Some(Behaviour::Healthy));
     pass(3_000).await;
@@ -279,7 +279,7 @@ async fn a_choice_of_healthy_takes_back_what_was_chosen_and_not_what_an_image_sa
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_is_activating_before_it_runs_and_none_is_no_health_check() {
+async fn a_task_is_activating_before_it_runs_and_the_command_none_is_no_health_check() {
     let emulator = Emulator::new(Options::default());
     ecs(&emulator, "CreateCluster", json!({"clusterName": "default"}));
     ecs(
@@ -311,7 +311,7 @@ async fn an_inactive_service_is_remembered_for_a_while() {
     ecs(&emulator, "DeleteService", json!({"service": "s", "force": true}));
     pass(60_000).await;
     assert_eq!(service(&emulator)["status"], "INACTIVE");
-    // Two looks: what is old is forgotten at the second.
+    // Two calls, because old services are forgotten only at the second.
     for _ in 0..2 {
         pass(3_700_000).await;
         ecs(&emulator, "ListServices", json!({}));
