@@ -113,7 +113,8 @@ impl Reconciler {
         accepted.is_some_and(|accepted| accepted.compare(read) != Recency::Current)
     }
 
-    /// The users of whom a reading may be older than what this process got accepted, without those whose service is being
+    /// The users whose readings may be older than what this process got accepted, without those whose service is being
+    /// deleted.
     /// deleted.
     #[must_use]
     pub fn changed_lately(&self) -> Vec<UserId> {

@@ -882,7 +882,7 @@ async fn keep_of_deleted(mut held: Box<dyn Hold>) {
     }
 }
 
-/// Removes the record of a user of whom nothing is left. A failure is harmless: the next call only takes a little longer.
+/// Removes the record of a user when nothing else is left. A failure is harmless: the next call only takes a little longer.
 pub(super) async fn forget(held: Box<dyn Hold>) {
     if let Err(error) = held.remove().await {
         tracing::warn!(error = %with_causes(&error), "a lock file stays behind");

@@ -20,7 +20,7 @@ impl Hints {
                 Some(found)
             }
             Err(error) => {
-                // Logged once: a file system that fails does so for every user whom anybody watches.
+                // Logged once: a file system that fails does so for every user who is watched.
                 if !self.has_failed.swap(true, Ordering::Relaxed) {
                     tracing::warn!(error = %with_causes(&error), "a file that explains a status could not be used");
                 }

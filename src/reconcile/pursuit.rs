@@ -34,7 +34,7 @@ const LONGEST_PAUSE_BESIDE_OTHERS: Duration = Duration::from_secs(8);
 #[derive(Debug)]
 pub(super) struct Pursuits {
     known: Mutex<BTreeMap<UserId, Known>>,
-    /// Users whom a task of this process follows.
+    /// The users that a task of this process follows.
     followed: Mutex<std::collections::BTreeSet<UserId>>,
     turns: Arc<Semaphore>,
 }
@@ -271,7 +271,7 @@ impl Reconciler {
             }
         };
         let Some(work) = work else {
-            tracing::warn!(user_id = %user, "accepted work was written by a later version of this service; it is left to that version");
+            tracing::warn!(user_id = %user, "accepted work is of a later version of this service; it is left to that version");
             return Tried::Failed;
         };
         // An unknown verb is from a later version. It is reported by its effect on files, at least.

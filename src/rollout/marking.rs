@@ -100,7 +100,7 @@ impl Inner {
         Err(ConvergeError::Contended.into())
     }
 
-    /// Removes the mark of a rollout that is over. If that cannot be written, the runner or the next rollout does it.
+    /// Removes the mark of a rollout that is over. If that cannot be written, the next rollout that is started reports it.
     pub(super) async fn unmark(&self, rollout: &Rollout) {
         let over = |before: &Promotion| Some(Promotion { rollout: None, ..before.clone() });
         if let Err(error) = self.change_promotion_of(rollout, over).await {

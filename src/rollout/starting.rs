@@ -238,7 +238,7 @@ impl Inner {
         Ok(listed)
     }
 
-    /// Users whom the rollout does not know yet, and whether their container is stopped.
+    /// Users that the rollout does not have yet, and whether their container is stopped.
     pub(super) async fn late_comers(
         &self,
         within: Duration,

@@ -6,7 +6,7 @@ use crate::domain::service::ServiceStatus;
 use crate::domain::{BaseChoice, CurrentDefinition, RawSize, Size, Spec, State};
 use crate::reconcile::{ContainerView, ConvergeError, ConvergeOutcome, FailureKind, Redeploy, Target, Verb};
 
-/// The label of a user whom every rollout leaves out: `rollout` = `exclude`.
+/// The label of users that every rollout leaves out: `rollout` = `exclude`.
 pub(super) const EXCLUDES: (&str, &str) = ("rollout", "exclude");
 
 /// The result of looking at a user before they are moved.

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_open_from_its_first_to_its_last_minute_on_the_day_it_opens() {
+    fn a_window_is_open_to_its_last_minute_and_belongs_to_the_day_on_which_it_opens() {
         // 2026-11-27 is a Friday.
         let rows = [
             (window(&[], "10:00", "12:00"), "2026-11-27T09:59:59Z", None),

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_account_is_the_tokens_because_a_refresh_is_compared_with_it() {
+    fn the_profile_has_the_account_of_the_token_that_a_refresh_is_compared_with() {
         let claim = json!({"chatgpt_account_id": "acc-claim"});
         let access = jwt(&json!({"iat": 1_777_000_000, "https://api.openai.com/auth": claim}));
         let tokens = json!({"access_token": access, "refresh_token": "rt-1", "account_id": "org-written"});

@@ -98,9 +98,9 @@ impl Run<'_> {
         Ok(result)
     }
 
-    /// Registers a revision for a user of whom nothing runs, and stages their files at the same time. The files are in place
-    /// before anything can start, and the round trips of the file system no longer delay the AWS call. Only for a user who
-    /// has no directory yet. A refused request leaves nothing, and what another revision would need is not touched.
+    /// Registers a revision for a user without a running container, and stages their files at the same time. The files are
+    /// in place before anything can start, and the round trips of the file system no longer delay the AWS call. Only for a
+    /// user who has no directory yet. A refused request leaves nothing, and what another revision would need is not touched.
     pub(super) async fn register_and_stage(&mut self, rendered: Rendered) -> Result<Taken, ConvergeError> {
         let staging = self.staging();
         let Self { reconciler, at, user, changes, observed, staged: of_user, .. } = self;

@@ -17,7 +17,7 @@ use crate::reconcile::Reconciler;
 use crate::reconcile::error::ConvergeError;
 use crate::reconcile::roles::is_of;
 
-/// How long to wait for a user whom somebody works on.
+/// How long to wait for a user's lock that somebody else holds.
 const PATIENCE: Duration = Duration::from_secs(1);
 const SERVICE: &str = "service";
 const ACCESS_POINT: &str = "access_point";

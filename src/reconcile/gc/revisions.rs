@@ -17,12 +17,13 @@ use crate::ledger::{Hold, LedgerError};
 use crate::reconcile::Reconciler;
 use crate::reconcile::error::ConvergeError;
 
-/// How old a revision has to be before it is swept in the background: older than any reading and than clocks differ. No operation is about to
-/// run it: whoever registered it writes that down under the user's lock before anything else, or touches nothing more.
+/// How old a revision has to be before it is swept in the background: older than any reading, and older than clocks differ.
+/// No operation is about to run it: the process that registered it writes that down under the user's lock before anything
+/// else, or touches nothing more.
 const GRACE: Duration = Duration::from_secs(60);
 /// How long a revision has to have been deregistered before it is deleted in the background.
 const DELETED_AFTER: Duration = Duration::from_secs(24 * 3600);
-/// How long to wait for a user whom somebody works on: as long as a holder needs to let go after a check.
+/// How long to wait for a user's lock that somebody else holds: as long as that one needs to let go after a check.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How many revisions one round checks, at one call each, and two for one that seems to belong to nobody.
 const MOST_LOOKED_AT: usize = 25;
@@ -30,7 +31,7 @@ const MOST_LOOKED_AT: usize = 25;
 const MOST_KNOWN: usize = 50_000;
 /// How many revisions one call deletes (aws-facts §1).
 const DELETED_AT_A_TIME: usize = 10;
-/// How many times, and after which pause, a user is tried again whom somebody works on.
+/// How many times, and after which pause, a user is tried again while somebody else holds their lock.
 const TRIES: u32 = 30;
 const PAUSE: Duration = Duration::from_secs(2);
 

@@ -159,7 +159,7 @@ async function importPending(openclaw, { order, digest }) {
   } else if (!fs.existsSync(PROFILES) && stored === null) {
     writeProfiles(order);
   }
-  // Also if a killed run has imported everything: from 8.1 on doctor keeps accounts open, and has to close them.
+  // Also if a killed run has imported everything: from 8.1 on doctor records each import, and has to close the record.
   await doctor(openclaw);
   const imported = await storedProfile(order.profile_id);
   if (imported === undefined) say(`the store of OpenClaw ${openclaw.release} is not known here, so the import is not verified`);
