@@ -198,16 +198,16 @@ impl Warning {
                 "this release has Bedrock in the plugin @openclaw/amazon-bedrock-provider: without it no model answers"
                     .to_owned()
             }
-            Self::SharesTaskRole => "what runs in this container can fetch the credentials of the task role, with which the \
-                 files of every user can be mounted whose access point's id is known"
+            Self::SharesTaskRole => "programs in this container can fetch the credentials of the task role, which can mount the \
+                 files of every user whose access point's id is known"
                 .to_owned(),
             Self::BedrockWithoutRole => {
                 "the base keeps the task role's credentials from the agent, and no other AWS keys are given, so Bedrock is \
-                 called with none"
+                 called without credentials"
                     .to_owned()
             }
             Self::NotCarriedOver => {
-                "the user has no sign-in that this release reads and this service could carry over".to_owned()
+                "the user has no sign-in that this release reads, and none that this service can carry over".to_owned()
             }
             Self::ProfilesUnreadable => {
                 "agents/main/agent/auth-profiles.json could not be read; it was moved aside, with all profiles in it"
@@ -226,7 +226,7 @@ impl Warning {
                  uses the claim in its place, and one that begins with org- does not work at all"
                 .to_owned(),
             Self::AccountClaimMissing => "the access token that was sent lacks the claim chatgpt_account_id: OpenClaw \
-                 answers nothing with it (\"Failed to extract accountId from token\")"
+                 does not answer with it (\"Failed to extract accountId from token\")"
                 .to_owned(),
             Self::MembersDropped { names } => {
                 format!("not staged, because it is no part of a sign-in: {}", names.join(", "))
