@@ -210,7 +210,7 @@ pub enum Refusal {
     /// The base was not observed, or there is none.
     #[error("the base family has no ACTIVE revision")]
     NoBase,
-    /// Fields of the spec contradict each other.
+    /// The spec as a whole is not valid.
     #[error(transparent)]
     Invalid(#[from] Invalid),
     /// The spec does not fit the base.

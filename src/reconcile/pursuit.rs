@@ -24,10 +24,10 @@ const READ_AGAIN_AFTER: Duration = Duration::from_secs(15);
 const MOST_READ_AGAIN: usize = 50;
 /// How many users are worked on at a time beside those whose callers wait.
 const AT_A_TIME: usize = 16;
-/// The pauses between two tries of work that failed or that another replica works on.
+/// The pauses between two tries of work that failed or that somebody else works on.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Shorter, because the other replica may have been killed.
+/// Shorter, because that process may have been killed.
 const LONGEST_PAUSE_BESIDE_OTHERS: Duration = Duration::from_secs(8);
 
 /// What this process knows of accepted work.
@@ -132,7 +132,7 @@ impl Drop for Following {
 enum Tried {
     /// Nothing is pending any more.
     Done,
-    /// Another replica works on it.
+    /// Somebody else works on it.
     Elsewhere,
     /// It failed, and is tried again.
     Failed,
