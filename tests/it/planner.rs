@@ -193,10 +193,9 @@ impl Run<'_> {
                 let current = observed.current.as_ref().unwrap();
                 assert!(!keeps_definition && is_newer_revision(arn, &current.arn), "{step:?} beside {}", current.arn);
             }
-            Step::DeleteService
-            | Step::DeregisterRevision(_)
-            | Step::DeleteRole
-            | Step::DeleteAccessPoint(_) => assert!(!present, "{step:?}"),
+            Step::DeleteService | Step::DeregisterRevision(_) | Step::DeleteRole | Step::DeleteAccessPoint(_) => {
+                assert!(!present, "{step:?}")
+            }
             Step::StopTasks { resume } => {
                 let desired = observed.service.as_ref().map(|it| it.desired);
                 assert!(present && self.target.is_strict() && *resume > 0 && desired > Some(0), "{step:?}");
