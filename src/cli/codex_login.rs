@@ -1,4 +1,4 @@
-//! `codex-login`: the command that signs a user in from inside their container, found and quoted.
+//! `codex-login`: prints or runs the command that signs a user in from inside their container.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -25,7 +25,7 @@ pub(super) struct CodexLoginArgs {
     /// Run the command instead of printing it; needs the AWS CLI with its session-manager-plugin, and a terminal
     #[arg(long, conflicts_with = "json")]
     run: bool,
-    /// Print one JSON object, whose "command" is the one inside the container
+    /// Print one JSON object; its "command" is the one to run inside the container
     #[arg(long)]
     json: bool,
     #[command(flatten, next_help_heading = SETTINGS)]
@@ -36,7 +36,7 @@ pub(super) struct CodexLoginArgs {
     logs: LogArgs,
 }
 
-/// What ExecuteCommand takes, and where the sign-in goes.
+/// The parameters of ExecuteCommand, and the directory of the sign-in.
 #[derive(Debug, Serialize)]
 struct Login {
     cluster: String,
@@ -71,7 +71,7 @@ fn user_id(text: &str) -> Result<UserId, Invalid> {
     UserId::parse(text)
 }
 
-/// Looks for the user's running task, and for what stands in the way of a shell in it.
+/// Finds the user's running task, or returns the reason why no shell can start in it.
 async fn find(ecs: &Ecs, cluster: &str, user: &UserId) -> anyhow::Result<Login> {
     let found = ecs.describe_service(cluster, &user.service_name()).await?;
     let service = match found {
@@ -109,7 +109,7 @@ async fn find(ecs: &Ecs, cluster: &str, user: &UserId) -> anyhow::Result<Login> 
     login(ecs, cluster, user, task).await
 }
 
-/// Reads container and CODEX_HOME from the revision that the task runs, which need not be the service's newest.
+/// Reads container and CODEX_HOME from the revision that the task runs: it may be older than the service's.
 async fn login(ecs: &Ecs, cluster: &str, user: &UserId, task: Task) -> anyhow::Result<Login> {
     let found = ecs.describe_task_definition(&task.task_definition).await?;
     let found = found.with_context(|| format!("{} is not there any more: redeploy {user}", task.task_definition))?;
@@ -123,14 +123,14 @@ async fn login(ecs: &Ecs, cluster: &str, user: &UserId, task: Task) -> anyhow::R
     let codex_home =
         current.codex_home.with_context(|| format!("{} sets no CODEX_HOME: redeploy {user}", found.arn))?;
     let login = NativeLogin::of(&crate::domain::release_of(&found.document).plan());
-    // As root it would read the configuration that the user has written, with the task role's credentials at hand.
+    // Not as root: it reads configuration that the user has written, and root could reach the task role's credentials.
     let words = current.drop.iter().map(|word| shell_quoted(word));
     let command = words.chain([native_login_command(login, &codex_home)]).collect::<Vec<_>>().join(" ");
     Ok(Login { cluster: cluster.to_owned(), task: task.arn, container: current.container, command, codex_home })
 }
 
 impl Login {
-    /// The whole command, word by word.
+    /// The words of the whole command.
     fn words(&self) -> [&str; 12] {
         let Self { cluster, task, container, command, .. } = self;
         [
@@ -149,7 +149,8 @@ impl Login {
         ]
     }
 
-    /// Becomes the AWS CLI, so that the terminal, signals and the exit code are its own. Returns only why not.
+    /// Replaces this process by the AWS CLI, which so has the terminal, the signals and the exit code. Returns only on failure,
+    /// with the reason.
     fn run(&self) -> anyhow::Error {
         let [program, arguments @ ..] = self.words();
         let error = Command::new(program).args(arguments).exec();

@@ -1,4 +1,4 @@
-//! `dev`: the HTTP API over an embedded AWS emulator, for a first look and for building against.
+//! `dev`: the HTTP API over an embedded AWS emulator, for a first look and for developing against it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use crate::staging::Initialize;
 use crate::storage;
 use aws_emulator::{Conduct, Emulator, Options as EmulatorOptions, StaleReads};
 
-/// Registrations at once that `dev` takes: as many as no client of a first look sends, while ECS, which names no number, may take fewer.
+/// Most registrations at once that the emulator accepts: more than a first look ever sends. ECS documents no number, and may accept fewer.
 const MOST_REGISTRATIONS_AT_ONCE: usize = 100;
 
 /// `dev`.
@@ -42,7 +42,7 @@ pub(super) struct DevArgs {
     /// The one bearer token
     #[arg(long, default_value = "dev", value_name = "TOKEN")]
     token: String,
-    /// How old what the emulator answers may be, in milliseconds: AWS is eventually consistent. 0 = never
+    /// How old the emulator's answers may be, in milliseconds: AWS is eventually consistent. 0 = never old
     #[arg(long, default_value_t = 200, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(0..=60_000))]
     stale_reads: u64,
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub(super) struct DevArgs {
 
 #[derive(Debug, Subcommand)]
 enum DevCommand {
-    /// Make cluster, file system, base family and SSM parameters on any endpoint, and print the commands that start `serve`
+    /// Create cluster, file system, base family and SSM parameters on any endpoint, and print the commands that start `serve`
     Seed(seed::SeedArgs),
 }
 
@@ -97,11 +97,11 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
         max_queue,
         ..Options::default()
     };
-    // Nothing here is large, and whoever tries things out lists what they have just made.
+    // The fleet is small here, and people list what they have just created.
     let seconds = Duration::from_secs;
     let fleet = fleet::Options { list_every: seconds(10), fresh_within: seconds(1), ..fleet::Options::default() };
     let files = FilesArgs { efs_root, owner };
-    // The emulator has just made another file system, and the directory is the one of the last.
+    // The emulator has just created a new file system, but the directory is that of the last run.
     let initialize = Initialize::Anew;
     let storage = storage::Options { begins_after: seconds(5), looks_every: seconds(5), ..storage::Options::default() };
     let served = Server { aws, source, files, initialize, tokens, options, fleet, storage, metrics }.run(api).await;
@@ -110,7 +110,7 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     served
 }
 
-/// AWS as it is, only quicker about it.
+/// The emulator's conduct: as AWS, only faster.
 fn conduct(stale_up_to: Duration) -> Conduct {
     let stale_reads = StaleReads { seed: fastrand::u64(..), up_to: stale_up_to };
     let stale_reads = Some(stale_reads).filter(|_| !stale_up_to.is_zero());
@@ -127,7 +127,7 @@ async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     bound.with_context(|| format!("{flag} {address} (is another one running? port 0 picks a free one)"))
 }
 
-/// Only root may give files away.
+/// The owner of users' files; only root may change the owner of a file.
 fn owner() -> OwnerArg {
     let chown = rustix::process::geteuid().is_root();
     OwnerArg { owner: PosixOwner { uid: 1000, gid: 1000 }, chown }
@@ -140,7 +140,7 @@ fn banner(args: &DevArgs, at: &Addresses, image: &str, base: &str, owner: OwnerA
     let dir = args.dir.display();
     let owners =
         if owner.chown { "owned by 1000:1000" } else { "not running as root, so files keep your own user as owner" };
-    // A sign-in that parses and is nobody's: header {"alg":"none"}, claims with a fake account, no signature.
+    // A sign-in that parses and belongs to no account: header {"alg":"none"}, claims with a fake account, no signature.
     let jwt = "eyJhbGciOiJub25lIn0.eyJleHAiOjQxMDI0NDQ4MDAsImlhdCI6MTc3MDAwMDAwMCwiaHR0cHM6Ly9hcGkub3BlbmFpLmNvbS9hdXRoIjp7ImNoYXRncHRfYWNjb3VudF9pZCI6ImFjY19kZW1vIn19.c2ln";
     println!(
         r#"

@@ -1,4 +1,4 @@
-//! `doctor`: runs the checks and prints what they found.
+//! `doctor`: runs the checks and prints their results.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub(super) struct DoctorArgs {
     /// File of bearer tokens
     #[arg(long, env = "PROVISIONER_TOKENS_FILE", value_name = "FILE")]
     tokens_file: Option<PathBuf>,
-    /// Users that there are to be, held against the quotas of the account
+    /// Planned number of users, compared with the quotas of the account
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     planned_users: Option<u32>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The part of `doctor` that looks at the way out to ChatGPT.
+//! The part of `doctor` that checks the network path to ChatGPT.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,30 +13,30 @@ use crate::egress::{DEFAULT_URLS, Finding, ProbeUrl, Trust, probe};
 /// How long each of DNS, TCP, TLS and HTTP may take.
 const PER_STAGE: Duration = Duration::from_secs(5);
 
-/// What to check of the way out.
+/// What to check of the network path to ChatGPT.
 #[derive(Debug, Args)]
 pub(super) struct EgressArgs {
     /// Check the network path from here to ChatGPT, too; no credentials are sent
     #[arg(long, group = "egress_wanted")]
     egress: bool,
-    /// Check the way to ChatGPT alone, without settings, AWS and file system: for a task in the users' subnets
+    /// Check only the network path to ChatGPT, without settings, AWS and file system: for a task in the users' subnets
     #[arg(long, group = "egress_wanted", conflicts_with_all = ["offline", "version_file"])]
     egress_only: bool,
-    /// What to ask for instead of the sign-in and the model endpoint of ChatGPT; https alone
+    /// URLs to request instead of ChatGPT's sign-in and model endpoint; only https
     #[arg(long, num_args = 1.., requires = "egress_wanted", value_name = "URL")]
     egress_url: Vec<ProbeUrl>,
-    /// PEM file of certificate authorities to trust besides this machine's, such as a proxy's
+    /// PEM file of certificate authorities to trust in addition to this machine's, such as a proxy's
     #[arg(long, requires = "egress_wanted", value_name = "FILE")]
     egress_ca_file: Option<PathBuf>,
 }
 
 impl EgressArgs {
-    /// Whether nothing else is to be checked.
+    /// Whether to check nothing else.
     pub(super) const fn alone(&self) -> bool {
         self.egress_only
     }
 
-    /// One check a URL, in the order of the URLs.
+    /// One check for each URL, in the order of the URLs.
     pub(super) async fn checks(&self) -> Vec<Check> {
         if !self.egress && !self.egress_only {
             return Vec::new();

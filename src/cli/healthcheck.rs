@@ -1,9 +1,8 @@
-//! `healthcheck`: asks the service that runs beside it, for a container's health check; the image has no shell and no curl.
+//! `healthcheck`: asks the service in the same container, for its health check; the image has no shell and no curl.
 //!
-//! It asks `/healthz` and not `/readyz`. A failed health check gets the task replaced, which mends a process that hangs,
-//! and does not mend a file system or settings, which are what `/readyz` looks at: all replicas would be killed at once for
-//! what they share, with the work that they have under way. Whether a replica gets requests is for the load balancer
-//! to ask `/readyz`.
+//! It asks `/healthz` and not `/readyz`. ECS replaces a task whose health check fails. That repairs a process that hangs, but
+//! not the file system or the settings that `/readyz` checks: all replicas share those, and all would be killed at once, with
+//! their work under way. The load balancer asks `/readyz`, to decide whether a replica gets requests.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -19,18 +18,18 @@ use crate::probe::ask_url;
 /// `healthcheck`.
 #[derive(Debug, Args)]
 pub(super) struct HealthcheckArgs {
-    /// Address that the service listens on; it is asked on loopback where that is every address
+    /// Address that the service listens on; if it listens on all addresses, it is asked on loopback
     #[arg(long, env = "PROVISIONER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// Ask this instead, with its path, such as http://127.0.0.1:8080/healthz; plain http alone
+    /// URL to ask instead, with its path, such as http://127.0.0.1:8080/healthz; only plain http
     #[arg(long, value_name = "URL")]
     url: Option<HttpUrl>,
-    /// Seconds that the answer may take
+    /// Seconds to wait for the answer
     #[arg(long, default_value_t = 3, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout_seconds: u64,
 }
 
-#[expect(clippy::print_stdout, reason = "what was found is this command's output")]
+#[expect(clippy::print_stdout, reason = "the result is this command's output")]
 pub(super) async fn run(args: HealthcheckArgs) -> anyhow::Result<()> {
     let HttpUrl(url) = match args.url {
         Some(url) => url,
@@ -41,10 +40,10 @@ pub(super) async fn run(args: HealthcheckArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where a service that listens on the address is reached from its own machine.
+/// The URL at which a service that listens on the address is reached from its own machine.
 fn local(listen: SocketAddr) -> anyhow::Result<HttpUrl> {
     let port = listen.port();
-    ensure!(port != 0, "PROVISIONER_LISTEN {listen}: port 0 is another one at each start; name the address with --url");
+    ensure!(port != 0, "PROVISIONER_LISTEN {listen}: port 0 is a new port at each start; name the address with --url");
     let host = match listen.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_address_is_asked_on_loopback_and_one_address_on_itself() {
+    fn a_service_on_all_addresses_is_asked_on_loopback_and_one_on_one_address_there() {
         for (listen, url) in [
             ("0.0.0.0:8080", "http://127.0.0.1:8080/healthz"),
             ("[::]:8080", "http://[::1]:8080/healthz"),

@@ -1,4 +1,4 @@
-//! Completions for shells, manual pages and the OpenAPI document: each from the very definition of what it describes.
+//! Completions for shells, manual pages and the OpenAPI document: each is generated from the definition that it describes.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub(super) struct CompletionsArgs {
 /// `man`.
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
-    /// Directory to write the pages to, one a command; it must be there
+    /// Existing directory to write the pages to, one for each command
     #[arg(value_name = "DIRECTORY")]
     directory: PathBuf,
 }
@@ -38,7 +38,7 @@ pub(super) fn openapi() -> anyhow::Result<()> {
     print(&document)
 }
 
-/// A reader that has had enough is none of our business, but no reason to panic either.
+/// Prints text. A reader that closes the pipe early is no error, and must not cause a panic.
 fn print(text: &[u8]) -> anyhow::Result<()> {
     match std::io::stdout().write_all(text) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

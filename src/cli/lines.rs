@@ -1,6 +1,5 @@
 //! Log lines for machines: one flat JSON object each, with the fields of the event and of every span around it. The
-//! formatter that comes with tracing-subscriber nests spans in a list, so that one has to know how deep `request_id` is
-//! before one can filter by it.
+//! formatter of tracing-subscriber nests spans in a list, so that a filter by `request_id` has to know how deep it is.
 
 use std::fmt;
 
@@ -12,7 +11,7 @@ use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Formats events so; spans have to be formatted by [`JsonFields`].
+/// Formats events as flat JSON; needs spans that [`JsonFields`] formats.
 pub(super) struct FlatJson;
 
 #[derive(Serialize)]
@@ -36,7 +35,7 @@ where
     ) -> fmt::Result {
         let mut fields = Map::new();
         let mut add = |json: &str| fields.extend(serde_json::from_str::<Map<String, Value>>(json).unwrap_or_default());
-        // From the outside in: of two fields of one name the nearest to the event counts.
+        // From the outermost span to the innermost: of two fields with one name, the one nearest to the event counts.
         for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(of_span) = span.extensions().get::<FormattedFields<JsonFields>>() {
                 add(of_span);
@@ -45,7 +44,7 @@ where
         let mut of_event = String::new();
         context.format_fields(Writer::new(&mut of_event), event)?;
         add(&of_event);
-        // The frame's own names are not for others.
+        // A field must not replace a member of the line itself.
         for name in ["timestamp", "level", "target"] {
             fields.remove(name);
         }

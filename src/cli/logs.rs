@@ -1,4 +1,4 @@
-//! Where log lines go and what they look like.
+//! Settings of the log: filter and format.
 
 use std::io::IsTerminal;
 
@@ -35,7 +35,7 @@ pub(super) enum LogFormat {
 const QUIET: [&str; 7] =
     ["aws_config", "aws_runtime", "aws_sigv4", "aws_smithy_http_client", "aws_smithy_runtime", "hyper", "hyper_util"];
 
-/// What is always logged, whatever the filter says: who changed what.
+/// The audit log, which is always written, whatever the filter says: who changed what.
 const AUDIT: &str = "audit=info";
 
 impl LogArgs {
@@ -44,14 +44,14 @@ impl LogArgs {
         self.start_at(default, "info")
     }
 
-    /// The same, with another filter where none is given.
+    /// As [`Self::start`], with this filter if none is set.
     pub(super) fn start_at(&self, default: LogFormat, filter: &str) -> anyhow::Result<Traces> {
         let filter = EnvFilter::try_new(self.log.as_deref().unwrap_or(filter))?;
         let mut filter = filter.add_directive(AUDIT.parse()?);
         for target in QUIET {
             filter = filter.add_directive(format!("{target}=warn").parse()?);
         }
-        // Asked for by hand, with_ansi no longer looks at NO_COLOR itself.
+        // An explicit with_ansi ignores NO_COLOR.
         let no_color_is_unset = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let lines = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)

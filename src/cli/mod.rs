@@ -1,4 +1,4 @@
-//! The command line: each role of the one executable.
+//! The command line: one command for each role of the executable.
 
 mod codex_login;
 mod containers;
@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Heading in `--help` for what `serve` and the commands on containers share, so that a command's own options come first.
+/// Heading in `--help` of the settings that commands on containers share with `serve`; a command's own options come first.
 const SETTINGS: &str = "Settings, as those of serve";
 
 /// Gives every user of a web app a private, always-on OpenClaw container on AWS ECS Fargate.
@@ -39,15 +39,15 @@ enum Command {
     /// Serve the HTTP API against an embedded AWS emulator: no account, no Docker, no configuration
     #[cfg(feature = "emulator")]
     Dev(Box<dev::DevArgs>),
-    /// Check openclaw-version.json, the settings and what they point at; with --egress also the network path to ChatGPT
+    /// Check openclaw-version.json, the settings and the resources that they name; with --egress also the network path to ChatGPT
     Doctor(Box<doctor::DoctorArgs>),
-    /// Ask the service that runs here whether it is alive: a container's health check
+    /// Check that the service on this machine is alive: for a container's health check
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Show what is known about OpenClaw releases
     Version(version::VersionArgs),
     /// Print the OpenAPI document of the HTTP API, as `/openapi.json` serves it
     Openapi,
-    /// Print a shell's completions, to be sourced from its start file
+    /// Print completions for a shell, to load from its start file
     Completions(help::CompletionsArgs),
     /// Write manual pages
     Man(help::ManArgs),
@@ -80,13 +80,13 @@ impl Cli {
                 Command::CodexLogin(args) => codex_login::run(*args).await.map(|()| ExitCode::SUCCESS),
             }
         });
-        // A file operation that a wedged NFS server never answers must not keep the process from ending.
+        // A file operation that a hanging NFS server never answers must not keep the process from exiting.
         runtime.shutdown_timeout(std::time::Duration::from_secs(2));
         result.unwrap_or_else(|error| failed(&error))
     }
 }
 
-/// What is wrong with what was typed or piped in, where clap cannot see it.
+/// An error in arguments or standard input that clap cannot find.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct WrongInput(String);
@@ -97,7 +97,7 @@ impl WrongInput {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the last words of a command line program go to the terminal")]
+#[expect(clippy::print_stderr, reason = "a command line program prints its last error to the terminal")]
 fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error:#}");
     if error.is::<WrongInput>() { ExitCode::from(2) } else { ExitCode::FAILURE }

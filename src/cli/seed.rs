@@ -1,4 +1,4 @@
-//! The seed of an emulator: what infrastructure would have deployed.
+//! The seed of an emulator: the resources that the infrastructure would have deployed.
 
 use anyhow::Context;
 use clap::Args;
@@ -11,7 +11,7 @@ use crate::metrics::Metrics;
 
 /// Name of the seeded cluster and of the base family.
 pub(super) const NAME: &str = "openclaw-dev";
-/// The one caller of a `serve` over an emulator: nobody's secret.
+/// The token of the only caller of a `serve` over an emulator: no real secret.
 const TOKENS: &str = "dev:provision:only-on-this-machine";
 /// SSM path of the seeded coordinates.
 pub(super) const SSM_PATH: &str = "/openclaw/dev";
@@ -22,7 +22,7 @@ pub(super) struct SeedArgs {
     /// Endpoint of the emulator, such as http://127.0.0.1:4566
     #[arg(long, value_name = "URL")]
     endpoint: String,
-    /// Subnets to publish, comma-separated; some emulators want ones that exist
+    /// Subnets to publish, comma-separated; some emulators need existing ones
     #[arg(long, default_value = "subnet-0123456789abcdef0", value_name = "IDS")]
     subnets: String,
     /// Security groups to publish, comma-separated
@@ -53,7 +53,7 @@ impl ImageArgs {
     }
 }
 
-/// What a seed made.
+/// The resources that a seed created.
 pub(super) struct Seeded {
     pub(super) file_system_id: String,
     pub(super) base: String,
@@ -79,11 +79,11 @@ pub(super) async fn run(args: SeedArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Shell commands that start `serve` over the seed. What the environment says already stays.
+/// Shell commands that start `serve` over the seed. Variables that are set already keep their value.
 fn start_script(endpoint: &str, seeded: &Seeded) -> anyhow::Result<String> {
     let program = std::env::current_exe().context("the path of this program")?;
     let Seeded { file_system_id, base } = seeded;
-    // Only root may give files away.
+    // Only root may change the owner of a file.
     let owner = if rustix::process::geteuid().is_root() { "1000:1000" } else { "-" };
     Ok(format!(
         r#"# Cluster {NAME}, file system {file_system_id}, base {base}. Paste this to serve over it:
@@ -101,7 +101,7 @@ mkdir -p "$PROVISIONER_EFS_ROOT"
     ))
 }
 
-/// Makes the seed; safe to repeat, each time with a new revision of the base.
+/// Creates the seed; safe to repeat: each run registers a new revision of the base.
 pub(super) async fn seed(
     aws: &Aws,
     seeder: &Seeder,
@@ -143,7 +143,7 @@ fn base_definition(file_system_id: &str, image: &ImageRef) -> Value {
             "dockerLabels": {LABEL_ISOLATION: WITHOUT_ROLE},
             "environment": [
                 {"name": "NODE_ENV", "value": "production"},
-                // A base may name one itself; the user's own takes its place.
+                // A base may set CODEX_HOME; the user's own value replaces it.
                 {"name": CODEX_HOME, "value": "/home/node/.codex"}
             ],
             "portMappings": [{"containerPort": 18789, "protocol": "tcp"}],

@@ -33,8 +33,8 @@ pub(super) struct ServeArgs {
     coordinates: CoordinatesArgs,
     #[command(flatten)]
     files: FilesArgs,
-    /// Write the file system's id into a root that has none, as at the very first start; without it such a root is
-    /// refused, because nothing may be mounted on it
+    /// Write the file system's id into a root that has none, as at the very first start; without this option such a
+    /// root is refused, because the file system may not be mounted there
     #[arg(long, env = "PROVISIONER_INITIALIZE")]
     initialize: bool,
     #[command(flatten)]
@@ -84,10 +84,10 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     served
 }
 
-/// Reads the token file again and again, so that a token can be added or taken back without a restart.
+/// Reads the token file again and again, so that a token can be added or removed without a restart.
 async fn reread(source: TokenSource, tokens: watch::Sender<Tokens>) {
     if source.file().is_none() {
-        // Nothing to read again; the channel stays open as long as somebody listens.
+        // Nothing to read again; keep the channel open as long as it has a reader.
         return tokens.closed().await;
     }
     let mut ticks = interval_at(Instant::now() + TOKENS_EVERY, TOKENS_EVERY);

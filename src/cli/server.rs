@@ -1,4 +1,4 @@
-//! Assembling and running the HTTP server; `serve` and `dev` differ in what they put in.
+//! Assembly and run of the HTTP server, for `serve` and `dev`; they differ in the parts that they pass.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +24,10 @@ use crate::rollout::Rollouts;
 use crate::staging::{Initialize, Owner, Staging, identify};
 use crate::storage::{self, Storage};
 
-/// How long requests and converges under way may take to come to a stop after SIGTERM. ECS kills after 30 s by
-/// default.
+/// How long requests and converges under way may take to stop after SIGTERM. ECS kills the task after 30 s by default.
 const GRACE: Duration = Duration::from_secs(25);
 
-/// What a server is made of.
+/// The parts of a server.
 pub(super) struct Server {
     pub(super) aws: Aws,
     pub(super) source: Source,
@@ -42,7 +41,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Serves until SIGTERM or SIGINT, then lets what is under way come to a stop.
+    /// Serves until SIGTERM or SIGINT, then waits until work under way has stopped.
     pub(super) async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
         let limits = Limits::within(raised_file_limit());
         let app = self.assemble().await?;
@@ -59,7 +58,7 @@ impl Server {
         asked_to_stop().await?;
         tracing::info!("stopping");
         stop.send_replace(true);
-        // A stream of events would keep its connection open for as long as it likes.
+        // A stream of events would keep its connection open without end.
         fleet.shut_down();
         quotas.abort();
         measuring.abort();
@@ -75,7 +74,7 @@ impl Server {
         Ok(())
     }
 
-    /// Puts the application together, with its settings read.
+    /// Reads the settings and puts the application together.
     pub(super) async fn assemble(self) -> anyhow::Result<App> {
         let root = &self.files.efs_root;
         let owner = self.files.owner;
@@ -84,7 +83,7 @@ impl Server {
         let metrics = self.metrics;
         let files = Files::new(root, metrics.clone()).context("threads for file work")?;
         let coordinates = self.source.read().await.map_err(anyhow::Error::msg).context("settings")?;
-        // Before anything is made in it: it may be a bare mount point, or another file system.
+        // Before anything is written to it: it may be a bare mount point, or another file system.
         identify(&files, &coordinates.file_system_id, self.initialize).await.with_context(what)?;
         let staging = Staging::open(&files, chown).await.with_context(what)?;
         let staging = staging.with_file_system(&coordinates.file_system_id);
@@ -112,7 +111,7 @@ impl Server {
     }
 }
 
-/// Has as many open files as this process may have, and says how many. Each watcher has a connection, and the usual soft
+/// Raises the limit of open files as far as this process may, and returns it. Each watcher has a connection, and the usual soft
 /// limit of 1,024 would leave none for locks and for AWS.
 fn raised_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
@@ -123,7 +122,7 @@ fn raised_file_limit() -> u64 {
             limit.current
         }
     };
-    // None is unlimited.
+    // `None` means unlimited.
     current.unwrap_or(u64::MAX)
 }
 

@@ -1,6 +1,5 @@
-//! Export of traces over OTLP, as the OpenTelemetry variables say. It never stands in anybody's way: spans wait in a
-//! queue that drops what it cannot hold, and a receiver that is down costs one log line when it goes down and one when
-//! it is back.
+//! Export of traces over OTLP, configured by the OpenTelemetry variables. It never blocks: spans wait in a queue that drops
+//! what it cannot hold, and a receiver that is down is logged once when it goes down and once when it is back.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,23 +28,22 @@ use tracing_subscriber::registry::LookupSpan;
 /// How long one export may take.
 const EXPORT_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long the last one may, at shutdown: of the 30 s that ECS grants, work under way may take 25, and what hangs on a
-/// file system 2.
+/// How long the last export may take, at shutdown: of the 30 s that ECS grants, work under way may take 25, and file work
+/// that hangs 2.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
-/// More than any answer to an export; what is in it is of no use.
+/// Largest answer to an export that is read; its content is not used.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// The export, if the environment asks for one.
 pub(super) struct Traces(Option<SdkTracerProvider>);
 
 impl Traces {
-    /// Exports when `OTEL_EXPORTER_OTLP_ENDPOINT` (or `…_TRACES_ENDPOINT`) is set. The other variables of
-    /// OpenTelemetry that have to do with it (headers, service name, sampler, batches) are read by its SDK. Needs a
-    /// running tokio runtime.
+    /// Exports when `OTEL_EXPORTER_OTLP_ENDPOINT` (or `…_TRACES_ENDPOINT`) is set. OpenTelemetry's SDK reads its other
+    /// variables (headers, service name, sampler, batches). Needs a running tokio runtime.
     ///
     /// # Errors
-    /// When a variable does not parse, or there is no certificate to trust.
+    /// When a variable cannot be parsed, or there is no trusted certificate.
     pub(super) fn from_environment() -> anyhow::Result<Self> {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         if !is_set(OTEL_EXPORTER_OTLP_ENDPOINT) && !is_set(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) {
@@ -62,8 +60,8 @@ impl Traces {
         Ok(Self(Some(provider.build())))
     }
 
-    /// Takes this crate's own spans, and the events in them, whatever the log shows. No other crate's: theirs may hold
-    /// whole requests.
+    /// Exports this crate's own spans and the events in them, whatever the log shows. Spans of other crates may hold whole
+    /// requests, so they are left out.
     pub(super) fn layer<S>(&self) -> Option<impl Layer<S> + use<S>>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -75,10 +73,10 @@ impl Traces {
         Some(layer.with_filter(own.with_target("audit", LevelFilter::INFO)))
     }
 
-    /// Exports what has not been exported yet, if that is possible within some seconds.
+    /// Exports what has not been exported yet, if that is possible within [`FLUSH_WITHIN`].
     pub(super) async fn flush(self) {
         let Some(provider) = self.0 else { return };
-        // It waits for a thread that waits for the runtime. The client has told of a receiver that is down.
+        // Blocking: it waits for a thread that waits for the runtime. The client has logged a receiver that is down.
         drop(tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_WITHIN)).await);
     }
 }
@@ -99,7 +97,7 @@ impl Client {
         Ok(Self { http, runtime: Handle::current(), is_down: AtomicBool::new(false) })
     }
 
-    /// Says when the receiver goes down and when it is back, and nothing in between.
+    /// Logs when the receiver goes down and when it is back, and nothing in between.
     fn tell(&self, result: Result<&Response<Bytes>, &HttpError>) {
         let problem = match result {
             Ok(answer) if answer.status().is_success() => None,
@@ -115,7 +113,7 @@ impl Client {
     }
 }
 
-/// Without the client: headers of a request may hold a token.
+/// Shows nothing of the HTTP client: headers of a request may hold a token.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").finish_non_exhaustive()
@@ -130,7 +128,7 @@ impl HttpClient for Client {
             let (parts, body) = sent.await?.into_parts();
             Ok(Response::from_parts(parts, to_bytes(Body::new(body), MAX_ANSWER_BYTES).await?))
         };
-        // The SDK's thread has no reactor, so the runtime does it; timers need one, too.
+        // The SDK's thread has no reactor, which requests and timers need, so the runtime sends.
         let answered = self.runtime.spawn(async move { tokio::time::timeout(EXPORT_WITHIN, answered).await });
         let result = answered.await.map_err(HttpError::from).and_then(|in_time| in_time?);
         self.tell(result.as_ref());

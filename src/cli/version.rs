@@ -1,4 +1,4 @@
-//! `version check`: what is known of a release before it is pinned.
+//! `version check`: prints what is known of a release before it is pinned.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ pub(super) struct VersionArgs {
 
 #[derive(Debug, Subcommand)]
 enum VersionCommand {
-    /// Say how the pinned OpenClaw release is signed in, and what real runs of it came to
+    /// Show how the pinned OpenClaw release is signed in, and the results of real runs of it
     Check(CheckArgs),
 }
 
@@ -139,7 +139,7 @@ fn in_words(report: &Report) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The place with the live refresh token, for people.
+/// The place that holds the live refresh token, in words.
 const fn place(authority: Authority) -> &'static str {
     match authority {
         Authority::CodexHome => "codex/auth.json, by CODEX_HOME",

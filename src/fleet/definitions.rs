@@ -1,4 +1,4 @@
-//! What users' revisions say, remembered by ARN: a revision never changes once it is registered.
+//! Facts from users' revisions, remembered by ARN: a revision never changes once it is registered.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,37 +9,37 @@ use crate::aws::{AwsError, Ecs};
 use crate::domain::{Architecture, CurrentDefinition, RawSize, UserId};
 use crate::reconcile::{Origin, Watched};
 
-/// Revisions remembered at most; one takes about 700 bytes, and what its user set themselves beside. A cluster has at most 5,000 services (aws-facts §1), and
-/// whenever they are listed, revisions that none of them runs are forgotten.
+/// Most revisions remembered; one takes about 700 bytes, plus what its user has set. A cluster has at most 5,000 services (aws-facts §1), and
+/// each listing forgets the revisions that no service runs.
 const REMEMBERED: usize = 20_000;
 
-/// What is remembered of one revision.
+/// The facts remembered of one revision.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// The release, if anything names it.
     pub version: Option<OpenClawVersion>,
-    /// What a status follows.
+    /// Which of a task's containers decide the status.
     pub watched: Watched,
     /// The base revision that it was rendered from, `family:revision`.
     pub base: Option<Arc<str>>,
     /// Its size.
     pub size: Option<RawSize>,
-    /// What its task runs on.
+    /// The CPU architecture of its task.
     pub architecture: Option<Architecture>,
     /// Whether ECS watches the health of the container that runs OpenClaw.
     pub has_health_check: bool,
-    /// What the next revision is rendered from; `None` where it is none of this service's.
+    /// What the next revision is rendered from; `None` for a revision that this service did not make.
     pub origin: Option<Arc<Origin>>,
 }
 
-/// The revisions that were asked for so far.
+/// The revisions read so far.
 #[derive(Debug)]
 pub(super) struct Definitions {
     ecs: Ecs,
     remembered: Mutex<Remembered>,
 }
 
-/// Facts by ARN. Thousands of revisions come from a handful of bases, whose names are kept once.
+/// Facts by ARN. Thousands of revisions share a few bases, so each base's name is kept once.
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
     facts: HashMap<Arc<str>, Facts>,
@@ -52,8 +52,7 @@ impl Definitions {
         Self { ecs, remembered: Mutex::default() }
     }
 
-    /// What a revision of that user says, from memory if it can be. One that is gone, or that is not the user's, says
-    /// nothing.
+    /// The facts of a user's revision, from memory if it is there. Empty when the revision is gone or is not the user's.
     pub(super) async fn facts(&self, arn: &str, user: &UserId) -> Result<Facts, AwsError> {
         if let Some(known) = self.remembered().get(arn) {
             return Ok(known.clone());
@@ -77,24 +76,24 @@ impl Definitions {
         Ok(facts)
     }
 
-    /// Forgets every revision but these.
+    /// Forgets all other revisions.
     pub(super) fn keep(&self, arns: &HashSet<&str>) {
         let mut remembered = self.remembered();
         let Remembered { facts, bases, file_systems } = &mut *remembered;
         facts.retain(|arn, _| arns.contains(&**arn));
-        // Whoever else holds one shares it no longer, which does no harm.
+        // A name that is forgotten while somebody clones it is then kept twice, which does no harm.
         bases.retain(|base| Arc::strong_count(base) > 1);
         file_systems.retain(|id| Arc::strong_count(id) > 1);
     }
 
-    /// Everything that is remembered, for many looks in one go.
+    /// Everything remembered, for many look-ups under one lock.
     pub(super) fn remembered(&self) -> MutexGuard<'_, Remembered> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Remembered {
-    /// What is remembered of a revision.
+    /// The facts of a revision, if it was read.
     pub(super) fn get(&self, arn: &str) -> Option<&Facts> {
         self.facts.get(arn)
     }

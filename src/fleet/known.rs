@@ -1,5 +1,5 @@
-//! What is remembered of a watched container between two readings, and which of it has to be read again. Services are
-//! read ten a call and tasks a hundred, but tasks are listed one service a call: that is what there is to save.
+//! What is remembered of a watched container between two readings, and which part has to be read again. One call reads ten
+//! services or a hundred tasks, but lists the tasks of only one service: that call is the one to save.
 
 use crate::domain::service::{Service, ServiceStatus, Task};
 use crate::domain::{ReasonCode, Status};
@@ -11,9 +11,9 @@ pub(super) struct Known {
     pub(super) service: Option<Service>,
     /// Tasks that had not stopped.
     pub(super) live: Vec<Task>,
-    /// Tasks that had: nothing about them changes any more.
+    /// Tasks that had stopped: nothing about them changes any more.
     pub(super) stopped: Vec<Task>,
-    /// What was derived from them, and what became of it when that was refined.
+    /// The status derived from them, and the same status after refining.
     pub(super) refined: Option<(Status, Status)>,
 }
 
@@ -22,14 +22,14 @@ pub(super) struct Known {
 pub(super) enum Tasks {
     /// None: they make no difference.
     None,
-    /// Those known to live.
+    /// Those that ran at the last reading.
     Known,
-    /// Whatever tasks the service has now.
+    /// All tasks that the service has now.
     List,
 }
 
 impl Known {
-    /// Which tasks decide the status, now that the service is as `now`.
+    /// Which tasks must be read to derive the status of the service as it is `now`.
     pub(super) fn tasks_to_read(&self, now: &Service) -> Tasks {
         match now.status {
             ServiceStatus::Draining | ServiceStatus::Inactive => return Tasks::None,
@@ -41,13 +41,13 @@ impl Known {
         let waits_for_a_task = now.desired > 0 && !self.live.iter().any(|task| task.desired_status == "RUNNING");
         let idle = now.running == 0 && now.pending == 0;
         if waits_for_a_task && !now.is_stalled() || self.live.is_empty() && !idle {
-            // Counts are no substitute: they and the list of tasks are consistent only in the end.
+            // Counts are no substitute: they and the list of tasks are only eventually consistent.
             return Tasks::List;
         }
         if self.live.is_empty() { Tasks::None } else { Tasks::Known }
     }
 
-    /// Takes in the tasks that were read, of which a listing is the whole truth.
+    /// Takes in the tasks that were read. They replace the live tasks; stopped ones are added.
     pub(super) fn take_in(&mut self, read: Vec<Task>) {
         let (stopped, live) = read.into_iter().partition::<Vec<_>, _>(|task| task.last_status == "STOPPED");
         self.live = live;
@@ -55,8 +55,8 @@ impl Known {
         self.stopped.extend(stopped);
     }
 
-    /// What a status becomes when it is refined, if it was before and would come to the same: from the same service, and
-    /// not while a gateway is still to answer.
+    /// The refined form of a status, if refining it again would give the same: it was derived from the same service, and no
+    /// gateway still has to answer.
     pub(super) fn refined(&self, derived: &Status) -> Option<&Status> {
         let (from, to) = self.refined.as_ref()?;
         let waits = to.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::GatewayUnanswered);

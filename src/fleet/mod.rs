@@ -1,6 +1,6 @@
-//! Looking at many containers without asking AWS for each of them every time. Nothing here changes anything.
+//! Reads the state of many containers without an AWS call for each of them every time. It changes nothing.
 //!
-//! [`Watchers`]: whoever waits for a container or follows it shares one poller with all the others in this process.
+//! [`Watchers`]: all callers that wait for a container or follow it share one poller in this process.
 //! [`Roster`]: the list of all containers, from a snapshot.
 
 mod definitions;
@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::reconcile::Reconciler;
 use definitions::Definitions;
 
-/// How the fleet is looked at.
+/// How the fleet is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// How often watched containers are read.
@@ -38,7 +38,7 @@ pub struct Options {
     pub max_watchers: usize,
     /// How often the whole fleet is read in the background.
     pub list_every: Duration,
-    /// How old a snapshot may be that counts as fresh: nobody can have the fleet read more often than that.
+    /// How old a fresh snapshot may be: no caller can make this process read the fleet more often.
     pub fresh_within: Duration,
 }
 
@@ -53,17 +53,17 @@ impl Default for Options {
     }
 }
 
-/// All users' containers, from outside. Cheap to clone.
+/// The state of all users' containers, without their files. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Fleet {
-    /// Who follows a container.
+    /// The callers that follow a container.
     pub watchers: Watchers,
-    /// Who there is.
+    /// The list of all containers.
     pub roster: Roster,
 }
 
 impl Fleet {
-    /// The fleet behind these coordinates, which may change; every snapshot goes into `metrics`.
+    /// The fleet at these coordinates, which may change; every snapshot updates `metrics`.
     #[must_use]
     pub fn new(
         ecs: Ecs,

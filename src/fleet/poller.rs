@@ -1,4 +1,4 @@
-//! The one reader of everything that is watched. A cycle costs a tenth of a DescribeServices and about a hundredth of a
+//! The one reader of all watched containers. A cycle costs a tenth of a DescribeServices and about a hundredth of a
 //! DescribeTasks for each user, however many watch them; ListTasks only where [`Known`] says that something can be new.
 
 use std::collections::{HashMap, VecDeque};
@@ -15,23 +15,23 @@ use crate::aws::{AwsError, DESCRIBED_SERVICES, DESCRIBED_TASKS, ListedTasks};
 use crate::domain::service::{Health, Service, ServiceStatus, Task};
 use crate::domain::{Status, UserId, derive_status};
 
-/// How long a newcomer waits for others to share its calls with.
+/// How long a new watcher waits for others that can share its calls.
 const GATHERS_FOR: Duration = Duration::from_millis(50);
-/// Users that are read together, and told together: as many as one DescribeTasks may serve.
+/// Users that are read and reported together: as many as one DescribeTasks can serve.
 const READ_TOGETHER: usize = DESCRIBED_TASKS;
 
 /// Reads until nobody watches any more.
 pub(super) struct Poller {
     shared: Arc<Shared>,
     known: HashMap<UserId, Known>,
-    /// Who is still to be read in this cycle.
+    /// The users still to be read in this cycle.
     cycle: VecDeque<UserId>,
     next_cycle: Instant,
-    /// Of whom more is asked than ECS knows, beside the readings.
+    /// Asks, beside the readings, for what ECS does not know.
     refining: Refining,
 }
 
-/// One user in the course of a reading.
+/// One user while a reading is under way.
 struct UserReading {
     user: UserId,
     service: Service,
@@ -84,7 +84,7 @@ impl Poller {
         }
     }
 
-    /// Spares the next cycles what would come to the same.
+    /// Keeps a refined status, so that the next cycles need not refine it again.
     fn remember(&mut self, refined: Refined) {
         let Refined { user, service, derived, status } = refined;
         if let Some(known) = self.known.get_mut(&user).filter(|known| known.service.as_ref() == Some(&service)) {
@@ -92,7 +92,7 @@ impl Poller {
         }
     }
 
-    /// The users to read now, newcomers first, and the number of the reading; `None` when all are read.
+    /// The users to read now, new ones first, and the number of the reading; `None` when all are read.
     fn next_users(&mut self) -> Option<(u64, Vec<UserId>)> {
         let mut registry = self.shared.registry();
         if self.cycle.is_empty() && Instant::now() >= self.next_cycle {
@@ -132,7 +132,7 @@ impl Poller {
                     for (user, name) in users.iter().zip(&names) {
                         let service = found.iter().position(|service| service.name == *name);
                         let service = service.map(|at| found.swap_remove(at));
-                        // From before a change of ours: the next cycle reads it again.
+                        // It is older than a change of ours: the next cycle reads it again.
                         if self.shared.reconciler.is_behind(user, service.as_ref()) {
                             continue;
                         }
@@ -153,7 +153,7 @@ impl Poller {
             match status {
                 Ok(Some(derived)) => match known.refined(&derived) {
                     Some(refined) => self.shared.tell(reading, &user, Sight::Seen(Arc::new(refined.clone()))),
-                    // Files and gateways: each is slow by itself, and none is in the way of another or of the next cycle.
+                    // Files and gateways can be slow, and must delay neither each other nor the next cycle.
                     None => self.refining.begin(reading, &at, &user, service, derived, known.tasks()),
                 },
                 Ok(None) => self.shared.tell(reading, &user, self.without_service(&user).await),
@@ -186,8 +186,8 @@ impl Poller {
         UserReading { user, service, known, tasks, arns, described: Vec::new(), status: Ok(None) }
     }
 
-    /// AWS knows no such service. It may only not know it yet (aws-facts §3), so one that was not on its way out is
-    /// looked for once more before its watchers are told.
+    /// Handles a service that AWS does not know. AWS may not know it yet (aws-facts §3), so unless it was being deleted it is
+    /// looked for once more before its watchers get a report.
     async fn absent(&mut self, reading: u64, user: &UserId) {
         let accepted = self.without_service(user).await;
         if let Sight::Seen(_) = accepted {
@@ -204,14 +204,14 @@ impl Poller {
         }
     }
 
-    /// How a user is who has no service: on the way to one, or from one, where that was accepted.
+    /// The status of a user without a service: that of the accepted work, if there is any, otherwise gone.
     async fn without_service(&self, user: &UserId) -> Sight {
         let accepted = self.shared.reconciler.accepted_work(user).await;
         accepted.and_then(|work| work.status()).map_or(Sight::Gone, |status| Sight::Seen(Arc::new(status)))
     }
 
-    /// Reads the tasks that the statuses hang on, as a look at one user does: those that run, and those
-    /// that stopped where none is ready.
+    /// Reads the tasks that decide the statuses, as a look at one user does: the running ones, and the stopped ones where
+    /// none is ready.
     async fn read_tasks(&self, cluster: &str, readings: &mut [UserReading]) {
         for reading in readings.iter_mut().filter(|reading| reading.tasks == Tasks::List) {
             self.list(cluster, reading, ListedTasks::Running).await;
@@ -240,7 +240,7 @@ impl Poller {
             Ok(arns) => {
                 let stopped = &mut reading.known.stopped;
                 if listed == ListedTasks::Stopped {
-                    // AWS forgets a stopped task after about an hour, and so does everybody who looks.
+                    // AWS forgets a stopped task after about an hour, and so does this process.
                     stopped.retain(|task| arns.contains(&task.arn));
                 }
                 let has_stopped = |arn: &String| stopped.iter().any(|task| task.arn == *arn);
@@ -250,7 +250,7 @@ impl Poller {
         }
     }
 
-    /// Describes the tasks that all of them name, and gives each its own.
+    /// Describes the tasks of all readings together, and gives each reading its own.
     async fn describe(&self, cluster: &str, readings: &mut [UserReading]) {
         let mut whose = HashMap::new();
         for (at, reading) in readings.iter_mut().enumerate() {
@@ -282,8 +282,8 @@ impl Poller {
         let UserReading { user, service, known, described, .. } = reading;
         known.take_in(described.clone());
         let mut tasks = known.tasks();
-        // A verdict says that there is a health check; only without one is the definition needed, and where there are several
-        // containers, for it says which one counts.
+        // A known health shows that there is a health check. The definition is needed only when the health is unknown, or to
+        // know which of several containers counts.
         let in_doubt = tasks
             .iter()
             .any(|task| task.containers.len() > 1 || task.last_status == "RUNNING" && task.health == Health::Unknown);

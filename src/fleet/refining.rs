@@ -1,5 +1,5 @@
-//! What ECS does not know of watched containers: whether a gateway answers, and what is on file. Asked beside the readings,
-//! each user by themselves, so that a gateway that is silent until its time is up delays the report on nobody else.
+//! What ECS does not know of watched containers: whether a gateway answers, and what the user's files say. It is asked beside
+//! the readings, for each user separately, so that a gateway that does not answer delays only its own user's report.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use crate::domain::service::{Service, Task};
 use crate::domain::{Coordinates, Status, UserId};
 use crate::reconcile::Refined as Looked;
 
-/// Users of whom more is asked at a time; each may hold a socket.
+/// Users that are refined at the same time; each may hold a socket.
 const AT_A_TIME: usize = 256;
 
-/// Everybody of whom more is being asked. Dropping it ends all of it.
+/// The users that are being refined. Dropping it ends all of the work.
 pub(super) struct Refining {
     shared: Arc<Shared>,
     turns: Arc<Semaphore>,
     running: JoinSet<Option<Refined>>,
-    /// From what it was asked, and how to end it.
+    /// What each was refined from, and how to end it.
     of: HashMap<UserId, (Service, Status, AbortHandle)>,
 }
 
-/// What became of a status that holds as long as the service stays as it was.
+/// A refined status, which holds as long as the service stays as it was.
 pub(super) struct Refined {
     pub(super) user: UserId,
     pub(super) service: Service,
@@ -40,8 +40,8 @@ impl Refining {
         Self { shared, turns, running: JoinSet::new(), of: HashMap::new() }
     }
 
-    /// Asks more of a user, and tells their watchers. Where the same is being asked already, that goes on; an answer to
-    /// what holds no more is not waited for.
+    /// Refines the status of a user, and reports it to their watchers. The same work under way goes on; work from an older
+    /// status is ended.
     pub(super) fn begin(
         &mut self,
         reading: u64,
@@ -60,12 +60,12 @@ impl Refining {
         let (shared, turns, at, of) = (Arc::clone(&self.shared), Arc::clone(&self.turns), at.clone(), user.clone());
         let (from, status) = (service.clone(), derived.clone());
         let handle = self.running.spawn(async move {
-            // Only closed when nobody asks any more.
+            // Closed only when `Refining` is dropped.
             let _turn = turns.acquire_owned().await.ok()?;
             match look(&shared, &at, &of, &from, status.clone(), tasks).await {
                 Ok(looked) => {
                     shared.tell(reading, &of, Sight::Seen(Arc::new(looked.status.clone())));
-                    // Nobody waits for it.
+                    // The report does not wait for the note.
                     let (noter, user, noted) = (Arc::clone(&shared.reconciler), of.clone(), looked.clone());
                     tokio::spawn(async move { noter.note_stop(&user, &noted.status, &noted.asked_for).await });
                     let refined = Refined { user: of, service: from, derived: status, status: looked.status };
@@ -81,19 +81,19 @@ impl Refining {
         self.of.insert(user.clone(), (service, derived, handle));
     }
 
-    /// The next that has ended; pends for ever while none is asked. Cancelling it loses nothing.
+    /// Waits for the next refined status; for ever while none is under way. Cancelling it loses nothing.
     pub(super) async fn next(&mut self) -> Option<Refined> {
         loop {
             match self.running.join_next().await {
                 Some(Ok(Some(refined))) => return Some(refined),
-                // It is told, or was given up.
+                // It was reported already, or was ended.
                 Some(Ok(None) | Err(_)) => {}
                 None => std::future::pending().await,
             }
         }
     }
 
-    /// One that has ended, if there is one.
+    /// A refined status that is there already, if any.
     pub(super) fn ended(&mut self) -> Option<Refined> {
         loop {
             if let Ok(Some(refined)) = self.running.try_join_next()? {
@@ -102,7 +102,7 @@ impl Refining {
         }
     }
 
-    /// Ends what is asked of everybody else.
+    /// Ends the work for users that are no longer watched.
     pub(super) fn keep(&mut self, is_watched: impl Fn(&UserId) -> bool) {
         self.of.retain(|user, (_, _, handle)| {
             let keep = is_watched(user);
@@ -114,7 +114,7 @@ impl Refining {
     }
 }
 
-/// Says what a look at the one user would say.
+/// The status that a look at this one user would return.
 async fn look(
     shared: &Shared,
     at: &Coordinates,

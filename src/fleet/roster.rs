@@ -1,4 +1,4 @@
-//! The list of all containers, from a snapshot that is read in the background and, where that is too old, on demand.
+//! The list of all containers, from a snapshot that is read in the background and, when it is too old, on demand.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,18 +20,18 @@ use crate::reconcile::{ContainerView, Reconciler};
 /// How long a caller waits for a snapshot. Below the 30 s after which common HTTP clients give up; 5,000 services take
 /// about as long at AWS's documented rates.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(25);
-/// How long a failure is answered again before AWS is asked again.
+/// How long a failure is repeated to callers before AWS is asked again.
 const FAILURE_COUNTS_FOR: Duration = Duration::from_secs(5);
-/// How many failed containers one snapshot has looked at, at some four calls each; the next one goes on.
+/// Most failed containers looked at after one snapshot, at about four calls each; the next snapshot continues.
 const MOST_STOPS_NOTED: usize = 100;
 
 /// Why there is no list.
 #[derive(Debug, Clone, Error)]
 pub enum ListRefused {
-    /// AWS did not tell.
+    /// AWS did not answer.
     #[error("the fleet could not be read")]
     Aws(#[source] Arc<AwsError>),
-    /// It takes longer than a caller waits; it goes on.
+    /// Reading takes longer than a caller waits; it goes on.
     #[error("the fleet is still being read; ask again")]
     Reading,
     /// The process is going down.
@@ -53,7 +53,7 @@ struct Inner {
     metrics: Metrics,
     stopping: CancellationToken,
     current: Mutex<Option<Arc<Snapshot>>>,
-    /// Held while the cluster is read: one reading at a time, whose end all wait for. Holds how the last one failed.
+    /// Held while the cluster is read: one reading at a time, and all callers wait for its end. Holds the last failure.
     reading: tokio::sync::Mutex<Option<(Instant, Arc<AwsError>)>>,
     /// Held while definitions are read.
     filling: tokio::sync::Mutex<()>,
@@ -85,8 +85,8 @@ impl Roster {
         }))
     }
 
-    /// A page of the list. `fresh`: from a snapshot no older than [`Options::fresh_within`]; otherwise from whichever
-    /// there is, and from a new one when there is none.
+    /// A page of the list. With `fresh`, from a snapshot no older than [`Options::fresh_within`]; otherwise from the last
+    /// snapshot, or from a new one when there is none.
     ///
     /// # Errors
     /// When a snapshot is needed and there is none in time. The reading goes on without the caller.
@@ -99,7 +99,7 @@ impl Roster {
         Ok(snapshot.page(query, &self.0.definitions, &self.0.reconciler.accepted()))
     }
 
-    /// Everybody in the list, from a snapshot that was begun within that time.
+    /// All users in the list, from a snapshot begun at most `within` ago.
     ///
     /// # Errors
     /// As [`Self::list`].
@@ -112,7 +112,7 @@ impl Roster {
         Ok(snapshot.page(&query, &self.0.definitions, &self.0.reconciler.accepted()).containers)
     }
 
-    /// As [`Self::everybody`], with the definition of everybody who has a container.
+    /// As [`Self::everybody`], with the definition of each user's container.
     ///
     /// # Errors
     /// As [`Self::list`]; [`ListRefused::Reading`] also while definitions are read: at first one call for each user.
@@ -123,7 +123,7 @@ impl Roster {
             None => self.read_now(within).await?,
         };
         if !snapshot.unread(&self.0.definitions).is_empty() {
-            // A caller that goes away must not undo it.
+            // A task of its own: it must go on when the caller goes away.
             let reading = tokio::spawn(Arc::clone(&self.0).read_definitions());
             timeout_at(until, reading).await.ok();
             snapshot = self.0.current(Duration::MAX).unwrap_or(snapshot);
@@ -133,8 +133,8 @@ impl Roster {
         if page.unread_definitions > 0 { Err(ListRefused::Reading) } else { Ok(page.containers) }
     }
 
-    /// How many containers there are on each base, `family:revision`, as far as their definitions were read, and how old that is. From
-    /// whichever snapshot there is.
+    /// Number of containers on each base, `family:revision`, as far as their definitions were read, and the age of the snapshot. From
+    /// the last snapshot, however old.
     ///
     /// # Errors
     /// As [`Self::list`].
@@ -148,7 +148,7 @@ impl Roster {
 
     async fn read_now(&self, within: Duration) -> Result<Arc<Snapshot>, ListRefused> {
         let inner = Arc::clone(&self.0);
-        // A caller that goes away must not undo the reading that others wait for.
+        // A task of its own: others wait for the reading, too, when this caller goes away.
         let reading = tokio::spawn(async move {
             tokio::select! {
                 () = inner.stopping.cancelled() => Err(ListRefused::ShuttingDown),
@@ -168,7 +168,7 @@ impl Roster {
             let refresh = async {
                 loop {
                     let every = inner.options.list_every;
-                    // Somebody may have asked for a fresh one in between.
+                    // A caller may have asked for a fresh snapshot in between.
                     drop(inner.read(every / 2).await);
                     sleep(every).await;
                 }
@@ -186,7 +186,7 @@ impl Roster {
 }
 
 impl Inner {
-    /// The snapshot, if there is one of this cluster that is no older than that.
+    /// The snapshot, if it is of this cluster and no older than `within`.
     fn current(&self, within: Duration) -> Option<Arc<Snapshot>> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let cluster = &self.coordinates.borrow().cluster;
@@ -230,8 +230,7 @@ impl Inner {
         }
     }
 
-    /// Looks once at every container that has failed, for the list, and notes why, before ECS forgets: after about an
-    /// hour.
+    /// Looks once at every failed container and notes the reason, for the list. ECS forgets it after about an hour.
     async fn note_stops(self: Arc<Self>) {
         let note = async {
             let _turn = self.noting.lock().await;
@@ -251,8 +250,8 @@ impl Inner {
         }
     }
 
-    /// Reads the definitions that the snapshot names and that are not known yet. At first these are all of them, one call
-    /// each: nothing else says which release a container runs.
+    /// Reads the definitions in the snapshot that are not known yet. At first these are all, at one call each: nothing else
+    /// says which release a container runs.
     async fn read_definitions(self: Arc<Self>) {
         let read = async {
             let _turn = self.filling.lock().await;

@@ -1,4 +1,4 @@
-//! What watchers and poller share: who watches whom, and what was seen of them.
+//! State shared by watchers and the poller: who watches which user, and the last reports.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,18 +12,18 @@ use crate::aws::{AwsError, Ecs};
 use crate::domain::{Coordinates, Status, UserId};
 use crate::reconcile::Reconciler;
 
-/// What a reading of a container came to.
+/// The result of reading a container.
 #[derive(Debug, Clone)]
 pub enum Sight {
-    /// There it is.
+    /// Its status.
     Seen(Arc<Status>),
-    /// There is none (any more).
+    /// There is no container, or no longer.
     Gone,
-    /// AWS did not tell; it is asked again in the next cycle.
+    /// AWS did not answer; it is asked again in the next cycle.
     Unreadable(Arc<AwsError>),
 }
 
-/// What watchers and poller share.
+/// State shared by watchers and the poller.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) ecs: Ecs,
@@ -32,16 +32,16 @@ pub(super) struct Shared {
     pub(super) definitions: Arc<Definitions>,
     pub(super) options: Options,
     pub(super) stopping: CancellationToken,
-    /// Somebody new watches.
+    /// Wakes the poller for a new watcher.
     pub(super) arrived: Notify,
     pub(super) registry: Mutex<Registry>,
 }
 
-/// Who watches what.
+/// The watched users.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     pub(super) users: HashMap<UserId, Watched>,
-    /// Those for whom somebody waits for a reading that begins after they came.
+    /// Users with a new watcher, who needs a reading that begins after it came.
     pub(super) wanted: BTreeSet<UserId>,
     /// Number of the newest reading.
     pub(super) reading: u64,
@@ -49,16 +49,16 @@ pub(super) struct Registry {
     pub(super) watchers: usize,
 }
 
-/// A user whom somebody watches.
+/// A watched user.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) reports: watch::Sender<Option<Report>>,
-    /// Counted here and not by the channel, which a watch leaves only after it has let go of the registry: of two that
-    /// leave together, each might take the other for one who stays.
+    /// Number of watchers. The channel's own count is no use: a watch leaves the channel after it has released the registry, so
+    /// of two that leave together, each could take the other for one that stays.
     pub(super) watchers: usize,
 }
 
-/// What the poller tells the watchers of one user.
+/// A report of the poller to the watchers of one user.
 #[derive(Debug, Clone)]
 pub(super) struct Report {
     pub(super) reading: u64,
@@ -70,8 +70,8 @@ impl Shared {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the watchers of a user what a reading came to, unless a later one has been told: gateways are asked beside the
-    /// readings, and may answer after the next.
+    /// Reports the result of a reading to the watchers of a user, unless a later one was reported: gateways are asked beside
+    /// the readings, and may answer after the next one.
     pub(super) fn tell(&self, reading: u64, user: &UserId, sight: Sight) {
         let registry = self.registry();
         let Some(watched) = registry.users.get(user) else { return };

@@ -1,4 +1,4 @@
-//! The fleet at one moment, in few bytes: at most 5,000 services stand in a cluster (aws-facts §1).
+//! The fleet at one moment, in few bytes: a cluster has at most 5,000 services (aws-facts §1).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -15,10 +15,10 @@ use crate::domain::user_id::SERVICE_PREFIX;
 use crate::domain::{ReasonCode, State, TAG_USER, UserId, derive_status};
 use crate::reconcile::{Known, Reconciler};
 
-/// Until a service is read again that does not show yet what was accepted; longer each time.
+/// First pause before a service is read again that does not show an accepted change yet; each pause is longer.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// All users' containers, as services alone show them.
+/// All users' containers, as far as their services show them.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) cluster: String,
@@ -40,11 +40,11 @@ pub(super) struct Entry {
     pub(super) reason: Option<ReasonCode>,
     /// Why it failed, once its tasks were looked at; shared with the entries after it, while it is the same failure.
     pub(super) looked_at: Arc<OnceLock<Option<ReasonCode>>>,
-    /// Where the deployment stands that it is going to.
+    /// The rollout state of its primary deployment.
     pub(super) rollout: Option<Rollout>,
-    /// Since when it is in this state, as far as this process knows.
+    /// When it entered this state, as far as this process knows.
     pub(super) since: Instant,
-    /// How long its rollout took, told once: when it is first seen to be over.
+    /// How long its rollout took; set once, when the rollout is first seen completed.
     pub(super) came_up_after: Option<Duration>,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Entry {
 #[derive(Clone, Copy)]
 struct Row<'a> {
     user: &'a UserId,
-    /// The service's, where there is one.
+    /// The entry of its service, if it has one.
     entry: Option<&'a Entry>,
     state: State,
     reason: Option<ReasonCode>,
@@ -67,7 +67,7 @@ pub struct Query {
     pub version: Option<OpenClawVersion>,
     /// Only those rendered from this base revision: `family:revision`, or the revision alone.
     pub base: Option<String>,
-    /// Only those after this user.
+    /// Only users after this one.
     pub after: Option<UserId>,
     /// At most that many.
     pub limit: usize,
@@ -108,15 +108,15 @@ pub struct Listed {
     pub user: UserId,
     /// Where it is, as far as its service shows.
     pub state: State,
-    /// Why it failed: what the circuit breaker did, and soon what its tasks came to.
+    /// Why it failed: what the circuit breaker did, and, once its tasks were read, why they stopped.
     pub reason: Option<ReasonCode>,
-    /// What its revision says; `None` before it was read.
+    /// The facts of its revision; `None` before it was read.
     pub definition: Option<Facts>,
 }
 
 impl Snapshot {
-    /// Reads the cluster: a page of names costs a call, and so do ten services. What is older than what `reconciler` had accepted a
-    /// moment ago is read again.
+    /// Reads the cluster: one call for each page of names, and one for each ten services. A service that does not show yet what
+    /// AWS accepted from `reconciler` a moment ago is read again.
     pub(super) async fn take(
         ecs: &Ecs,
         cluster: &str,
@@ -167,13 +167,13 @@ impl Snapshot {
             names = late;
         }
         entries.sort_unstable_by(|one, other| one.user.cmp(&other.user));
-        // One that is deleted and made anew while pages are read may be on two of them.
+        // A service that is deleted and created again while pages are read may be on two of them.
         entries.dedup_by(|one, other| one.user == other.user);
         Ok(Self { cluster: cluster.to_owned(), taken_at, taken, entries })
     }
 
-    /// How long the container that has been provisioning, stopping or deleting for longest has been so: as long as this
-    /// process knows, or as its deployment says.
+    /// The longest time that a container has been provisioning, stopping or deleting, as far as this process or its
+    /// deployment knows.
     pub(super) fn oldest_transition(&self) -> Option<Duration> {
         let in_transition = self.entries.iter().filter(|entry| match entry.state {
             State::Provisioning | State::Stopping | State::Deleting => true,
@@ -188,8 +188,8 @@ impl Snapshot {
         self.entries.get(at)
     }
 
-    /// Who is in the list, by user id: the containers, and users without a service for whom work was accepted. A delete that was
-    /// accepted is told before AWS shows it, and after.
+    /// The lines of the list, by user id: the containers, and users without a service whose work was accepted. An accepted
+    /// delete is shown before AWS shows it, and after.
     fn rows<'a>(&'a self, accepted: &'a [(UserId, Known)]) -> Vec<Row<'a>> {
         let of_entry = |entry: &'a Entry| Row {
             user: &entry.user,
@@ -209,8 +209,8 @@ impl Snapshot {
         rows.into_values().collect()
     }
 
-    /// One page. It begins after a user and not at a number, so that what comes and goes in between moves nobody from
-    /// one page to another.
+    /// One page. It begins after a user and not at a number, so that users who come and go in between move no other user to
+    /// another page.
     pub(super) fn page(&self, query: &Query, definitions: &Definitions, accepted: &[(UserId, Known)]) -> Page {
         let remembered = definitions.remembered();
         let rows = self.rows(accepted);
@@ -254,7 +254,7 @@ impl Snapshot {
         OnBases { containers, unread_definitions, taken_at: self.taken_at, age: self.taken.elapsed() }
     }
 
-    /// The revisions whose definition is not known yet, and whose they are.
+    /// The revisions whose definition is not known yet, each with its user.
     pub(super) fn unread(&self, definitions: &Definitions) -> Vec<(String, UserId)> {
         let remembered = definitions.remembered();
         let unread = self.entries.iter().filter(|entry| remembered.get(&entry.revision).is_none());
@@ -262,8 +262,8 @@ impl Snapshot {
     }
 }
 
-/// The entry of a service. `None` for one that is gone, or that is no user's: other services may have the prefix too,
-/// this one among them.
+/// The entry of a service. `None` for a service that is gone or is no user's: other services may have the prefix, too, for
+/// example this one.
 fn entry(
     service: Service,
     tag: Option<&str>,
@@ -281,7 +281,7 @@ fn entry(
     let last = before.and_then(|before| Some((before, before.get(&user)?)));
     let unchanged = last.map(|(_, earlier)| earlier).filter(|earlier| earlier.state == state);
     let mut since = unchanged.map_or(now, |earlier| earlier.since);
-    // A deployment that is on its way says itself when it began, even to a process that has just started. It may have
+    // A deployment in progress has its own start time, which also a process that has just started can use. But it may have
     // begun long before the container was stopped and started again.
     if state == State::Provisioning
         && let Some(began) =
@@ -292,8 +292,8 @@ fn entry(
             since = since.max(before.taken);
         }
     }
-    // Once for each rollout, and so not where one that is long over runs again after a stop; not at the first reading
-    // either: those came up under another process.
+    // Once for each rollout: not when a container whose rollout ended long ago runs again after a stop, and not at the first
+    // reading, because those came up under another process.
     let is_new = |before: &Snapshot| {
         let created = primary.and_then(|primary| primary.created_at_seconds);
         last.is_none_or(|(_, earlier)| earlier.rollout == Some(Rollout::InProgress))
@@ -317,8 +317,8 @@ fn age(deployment: &Deployment) -> Option<Duration> {
     u64::try_from(seconds).ok().map(Duration::from_secs)
 }
 
-/// The state as far as a service shows it. Without tasks, a container whose rollout is complete and whose task is up
-/// counts as running, healthy or not; one that ECS gave up is failed, even if a task of it is healthy after all; one
+/// The state as far as a service shows it, without its tasks. A container whose rollout is complete and whose task is up
+/// counts as running, healthy or not; one that ECS gave up is failed, even if one of its tasks became healthy later; one
 /// that went back to its former revision is running once that is steady; no gateway is asked; and the reason of a failure
 /// is what the circuit breaker did, not what kept the task from running.
 fn outline(service: &Service) -> Option<(State, Option<ReasonCode>)> {

@@ -1,5 +1,5 @@
-//! Who watches which container. A watch holds a slot until it is dropped; the poller reads what is watched, and nothing
-//! while nobody watches.
+//! Watches of containers. A watch holds a slot until it is dropped; the poller reads the watched containers, and nothing
+//! while there is no watch.
 
 use std::sync::{Arc, Mutex};
 
@@ -29,7 +29,7 @@ pub enum WatchRefused {
     ShuttingDown,
 }
 
-/// Everybody who watches a container through this process. Cheap to clone.
+/// All watches of this process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Watchers(Arc<Shared>);
 
@@ -62,7 +62,7 @@ impl Watchers {
         let watched = registry.users.entry(user.clone()).or_insert_with(unwatched);
         watched.watchers += 1;
         let reports = watched.reports.subscribe();
-        // A reading under way may have begun before whatever this caller did last: only the next one counts.
+        // A reading under way may have begun before this caller's last change: only the next one counts.
         let not_before = registry.reading + 1;
         registry.wanted.insert(user.clone());
         if !registry.is_polling {
@@ -73,7 +73,7 @@ impl Watchers {
         Ok(Watch { shared: Arc::clone(&self.0), user, reports, not_before })
     }
 
-    /// Watchers at this moment.
+    /// Number of watchers now.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.registry().watchers
@@ -95,7 +95,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The next reading, changed or not. The first one began after the watch did. `None` when the process is going
+    /// Waits for the next reading, changed or not. The first one began after the watch did. `None` when the process is shutting
     /// down. Cancelling it loses nothing.
     pub async fn next(&mut self) -> Option<Sight> {
         loop {
@@ -110,7 +110,7 @@ impl Watch {
         }
     }
 
-    /// Whose container it is.
+    /// The user whose container it is.
     #[must_use]
     pub fn user(&self) -> &UserId {
         &self.user

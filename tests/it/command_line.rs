@@ -116,7 +116,7 @@ async fn what_the_fleet_costs_and_what_there_is_room_for_is_told() {
     assert!(code == 1 && said.contains("not a number above 0"), "{said}");
     std::fs::write(&file, prices.replace("us-east-1", "eu-central-1")).unwrap();
     let (code, said) = terminal.says(&format!("cost --prices {}", file.display())).await;
-    assert!(code == 1 && said.contains("no prices of us-east-1, only of eu-central-1"), "{said}");
+    assert!(code == 1 && said.contains("no prices for us-east-1, only for eu-central-1"), "{said}");
 
     assert_eq!(terminal.json("capacity").await["quotas"][0]["used"], 1.0);
     let (code, said) = terminal.says("capacity").await;

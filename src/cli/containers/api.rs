@@ -1,4 +1,4 @@
-//! The HTTP API without a socket: requests go to its router in this process.
+//! The HTTP API without a socket: requests go to its router inside this process.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,12 +27,12 @@ use crate::rollout::Rollouts;
 use crate::staging::Initialize;
 use crate::storage;
 
-/// How long a command waits for its answer, which is longer than an operation goes on.
+/// How long a command waits for its answer: longer than any operation takes.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3_600);
-/// How often it tells how far the container is meanwhile.
+/// How often it prints the container's progress meanwhile.
 const TELLS_EVERY: Duration = Duration::from_secs(2);
 
-/// Exit codes beside 0 and 1, which every command has.
+/// Exit codes besides 0 and 1, which every command has.
 const USAGE: u8 = 2;
 const NOT_FOUND: u8 = 3;
 const TIMED_OUT: u8 = 4;
@@ -46,7 +46,7 @@ pub(super) struct Api {
     json: bool,
 }
 
-/// An answer of the API.
+/// A response of the API.
 pub(super) struct ApiResponse {
     status: u16,
     pub(super) body: Value,
@@ -73,7 +73,7 @@ impl ApiResponse {
 }
 
 impl Api {
-    /// With the settings of `serve`.
+    /// Puts the application together, with the settings of `serve`.
     pub(super) async fn open(settings: SettingsArgs) -> anyhow::Result<Self> {
         let SettingsArgs { coordinates, files, containers, directories, aws, logs, json } = settings;
         logs.start_at(LogFormat::Text, "warn")?;
@@ -89,7 +89,7 @@ impl Api {
             failure_threshold: containers.failed_tasks_threshold,
             rollout_order: containers.rollout_order,
             gateway_probe: containers.probe(),
-            // A terminal's command ends with the work, and its exit code says how that ended.
+            // A command ends when the work ends, and its exit code says how.
             answer_within: ANSWER_WITHIN,
             answers_early: false,
             max_queue,
@@ -106,17 +106,17 @@ impl Api {
         Ok(Self { router: crate::http::router(app), reconciler, rollouts, token, region, json })
     }
 
-    /// The Region that AWS is called in.
+    /// The AWS Region of all calls.
     pub(super) fn region(&self) -> &str {
         &self.region
     }
 
-    /// Runs rollouts in this process, too: a job needs no `serve`.
+    /// Runs rollouts in this process, too, so that a job needs no `serve`.
     pub(super) fn run_rollouts(&self) {
         self.rollouts.run_in_background();
     }
 
-    /// One request.
+    /// Sends one request.
     pub(super) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> anyhow::Result<ApiResponse> {
         let request = Request::builder().method(method).uri(path);
         let request = request.header("authorization", format!("Bearer {}", self.token));
@@ -128,7 +128,7 @@ impl Api {
         Ok(ApiResponse { status: parts.status.as_u16(), body: serde_json::from_slice(&bytes).unwrap_or_default() })
     }
 
-    /// A change of a user's container, answered when it is done. Progress of long work is printed on standard error.
+    /// Changes a user's container, and returns when the change is done. Prints progress of long work on standard error.
     pub(super) async fn change(
         &self,
         user: &UserId,
@@ -142,7 +142,7 @@ impl Api {
         }
     }
 
-    /// Tells how far the user's container is, and never ends by itself.
+    /// Prints the progress of the user's container. Returns only on failure.
     async fn tell_of(&self, user: &UserId) -> anyhow::Result<ApiResponse> {
         let mut told = String::new();
         let query = WaitQuery { timeout_seconds: Some(Seconds(0)), ..WaitQuery::default() };
@@ -156,13 +156,13 @@ impl Api {
         }
     }
 
-    /// Lets what goes on in the background come to its end, and prints the answer.
+    /// Waits until background work has ended, then prints the answer.
     pub(super) async fn finish(&self, answer: ApiResponse) -> anyhow::Result<ExitCode> {
         let words = show::in_words(&answer.body);
         self.finish_in_words(answer, &words).await
     }
 
-    /// As [`Self::finish`], in these words where people are to read it.
+    /// As [`Self::finish`], but prints `words` unless JSON was asked for.
     #[expect(clippy::print_stderr, reason = "the answer is this command's output")]
     pub(super) async fn finish_in_words(&self, answer: ApiResponse, words: &str) -> anyhow::Result<ExitCode> {
         self.rollouts.shut_down();
@@ -187,7 +187,7 @@ impl Api {
         &self.reconciler
     }
 
-    /// Lets what goes on in the background come to its end, and prints what came of the work.
+    /// Waits until background work has ended, then prints its result.
     pub(super) async fn finish_work(&self, body: &Value, words: &str) -> anyhow::Result<()> {
         self.reconciler.finish().await;
         match self.json {
@@ -197,7 +197,7 @@ impl Api {
         Ok(())
     }
 
-    /// Says on standard error what differs from a plan.
+    /// Prints on standard error what differs from a plan.
     #[expect(clippy::print_stderr, reason = "the reason why nothing was done")]
     pub(super) fn complain_of(&self, differences: &[String]) {
         if !differences.is_empty() {
@@ -208,7 +208,7 @@ impl Api {
         }
     }
 
-    /// One line on standard error whenever it has got further.
+    /// Prints a line on standard error when the message has changed.
     #[expect(clippy::print_stderr, reason = "progress is for people")]
     pub(super) fn tell(&self, message: &str, told: &mut String) {
         if !self.json && message != told {

@@ -12,7 +12,7 @@ use crate::domain::{State, UserId};
 use crate::http::query;
 use crate::http::requests::{ListQuery, OnTimeout};
 
-/// Settings, as `serve` has them.
+/// The settings of `serve`.
 #[derive(Debug, Args)]
 pub(super) struct SettingsArgs {
     #[command(flatten, next_help_heading = SETTINGS)]
@@ -34,10 +34,10 @@ pub(super) struct SettingsArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct WaitArgs {
-    /// Wait until the container runs, or has stopped
+    /// Wait until the container runs or, for stop, has stopped
     #[arg(long)]
     pub(super) wait: bool,
-    /// Seconds to wait, with --wait and for a job; exit code 4 after that
+    /// Seconds to wait, with --wait or for a job; exit code 4 after that
     #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub(super) timeout_seconds: u64,
 }
@@ -65,7 +65,7 @@ pub(in crate::cli) struct Promoted {
     /// Promote the newest revision
     #[arg(long)]
     pub(super) newest: bool,
-    /// Promote none: every user follows the newest base again, at their next provision
+    /// Promote no revision: every user follows the newest base again, at their next provision
     #[arg(long)]
     pub(super) follow: bool,
 }
@@ -121,7 +121,7 @@ pub(in crate::cli) struct ProvisionArgs {
     /// User id
     #[arg(value_name = "USER", value_parser = user_id)]
     pub(super) user: UserId,
-    /// File with the user's ChatGPT auth.json, or with a request that has it; "-" reads standard input. It is never an argument, which others could read
+    /// File with the user's ChatGPT auth.json, or with a request that has it; "-" reads standard input. Never an argument: others could read it
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
     /// How the user signs in: chatgpt, openai_key, anthropic_key or bedrock [default: chatgpt for a new user]
@@ -136,16 +136,16 @@ pub(in crate::cli) struct ProvisionArgs {
     /// Pin this image
     #[arg(long, value_name = "IMAGE")]
     pub(super) image: Option<String>,
-    /// OpenClaw release of an image whose tag does not say it
+    /// OpenClaw release of an image whose tag does not name it
     #[arg(long, value_name = "RELEASE")]
     pub(super) release: Option<String>,
-    /// Environment variable of the container; again for more
+    /// Environment variable of the container; repeat for more
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) variables: Vec<(String, String)>,
-    /// Secret of the container, by the ARN it is stored under; again for more
+    /// Secret of the container, by the ARN it is stored under; repeat for more
     #[arg(long = "secret", value_name = "NAME=ARN", value_parser = pair)]
     pub(super) secrets: Vec<(String, String)>,
-    /// Docker label of the container; again for more
+    /// Docker label of the container; repeat for more
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) labels: Vec<(String, String)>,
     #[command(flatten)]
@@ -158,16 +158,16 @@ pub(in crate::cli) struct ProvisionArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(in crate::cli) struct UsersArgs {
-    /// User ids; more than one are a job, which is waited for
+    /// User ids; more than one make a job, and the command waits for it
     #[arg(value_name = "USER", value_parser = user_id)]
     pub(super) named: Vec<UserId>,
-    /// "-" reads user ids from standard input, one a line; a job, however many stand there
+    /// "-" reads user ids from standard input, one a line; always a job, even for one user
     #[arg(long, value_name = "-", value_parser = ["-"])]
     pub(super) users: Option<String>,
 }
 
 impl UsersArgs {
-    /// Whether that is a job: how it is written decides, not how many there turn out to be.
+    /// Whether this is a job: the form of the arguments decides, not the number of users read.
     pub(super) const fn is_job(&self) -> bool {
         self.users.is_some() || self.named.len() > 1
     }
@@ -196,10 +196,10 @@ pub(in crate::cli) struct RedeployArgs {
     /// Pin this image
     #[arg(long, value_name = "IMAGE", conflicts_with = "unpin")]
     pub(super) image: Option<String>,
-    /// Take the pin away
+    /// Remove the pin
     #[arg(long)]
     pub(super) unpin: bool,
-    /// OpenClaw release of an image whose tag does not say it
+    /// OpenClaw release of an image whose tag does not name it
     #[arg(long, value_name = "RELEASE")]
     pub(super) release: Option<String>,
     /// Replace the task even when nothing has changed

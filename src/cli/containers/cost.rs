@@ -1,4 +1,4 @@
-//! `cost`: what the fleet costs a month on Fargate.
+//! `cost`: estimates what the fleet costs a month on Fargate.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,14 +16,14 @@ use crate::http::requests::ListQuery;
 /// `cost`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CostArgs {
-    /// File of prices, in the form of src/domain/prices.json [default: those that this was built with, of us-east-1]
+    /// File of prices, in the form of src/domain/prices.json [default: the built-in prices, of us-east-1]
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingsArgs,
 }
 
-/// A container, as the list has it.
+/// A container in the list.
 #[derive(Deserialize)]
 struct Listed {
     state: String,
@@ -45,8 +45,8 @@ pub(super) async fn run(args: CostArgs) -> anyhow::Result<ExitCode> {
     let Some(of_region) = prices.of(&region) else {
         let known = prices.regions().collect::<Vec<_>>().join(", ");
         anyhow::bail!(
-            "there are no prices of {region}, only of {known}: give --prices a file with those that \
-             https://aws.amazon.com/fargate/pricing/ has of it, in the form of src/domain/prices.json"
+            "there are no prices for {region}, only for {known}: give --prices a file with the prices that \
+             https://aws.amazon.com/fargate/pricing/ lists for it, in the form of src/domain/prices.json"
         );
     };
     let mut answer = super::all_containers(&api, ListQuery::default()).await?;
@@ -56,7 +56,7 @@ pub(super) async fn run(args: CostArgs) -> anyhow::Result<ExitCode> {
     let listed: Vec<Listed> = serde_json::from_value(answer.body["containers"].take()).context("the list")?;
     let priced = listed.into_iter().map(|Listed { state, size, architecture }| {
         let state = State::ALL.into_iter().find(|known| known.name() == state);
-        // Beside a size there is always one.
+        // A container with a size always has one.
         let architecture = architecture.unwrap_or(Architecture::X86);
         state.map(|state| Priced { state, size, architecture }).context("a state that is not known")
     });

@@ -1,4 +1,4 @@
-//! Clean-up from a terminal or a job.
+//! `gc`: clean-up from a terminal or a job.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(in crate::cli) struct GcArgs {
     /// Remove what is due; without it nothing is changed
     #[arg(long)]
     apply: bool,
-    /// Hours for which something has to belong to nobody before it is removed
+    /// Hours for which something must have belonged to no user before it is removed
     #[arg(long, default_value_t = 24, value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=8760))]
     grace_hours: u64,
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! One user's container, or all of them, from a terminal or a job: the same requests as over HTTP, answered by the same
-//! code in this process, with the settings of `serve`.
+//! Commands on one user's container, or on all, from a terminal or a job: the same requests as over HTTP, answered by the
+//! same code in this process, with the settings of `serve`.
 
 mod api;
 mod args;
@@ -31,7 +31,7 @@ use api::{Api, ApiResponse};
 use args::{ListArgs, OneArgs, Promoted, ProvisionArgs, SettingsArgs, WaitArgs};
 pub(super) use command::ContainerCommand;
 
-/// Longest `GET …/wait` in seconds; short, so that progress shows.
+/// Longest `GET …/wait` in seconds; short, so that progress is printed often.
 const SLICE_SECONDS: u64 = 5;
 /// How long `list` goes on reading definitions: 5,000 take about 4 minutes at AWS's documented rates.
 const DEFINITIONS_WITHIN: Duration = Duration::from_secs(600);
@@ -97,7 +97,7 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
             let path = with_query(&format!("/containers/{}", args.user), &query)?;
             let mut answer = api.change(&args.user, "DELETE", &path, None).await?;
             if answer.is_success() && !args.force {
-                // Over HTTP it is on its way; here it was waited for.
+                // Over HTTP the answer says "deleting"; this command has waited until it was done.
                 answer.body["state"] = "deleted".into();
             }
             api.finish(answer).await
@@ -127,20 +127,20 @@ pub(super) async fn run(command: ContainerCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What is promoted, once this process has read who is on which base: it has just begun.
+/// The answer of `base`, once this new process has read which user is on which base.
 async fn counted(api: &Api, mut answer: ApiResponse) -> anyhow::Result<ApiResponse> {
     let deadline = Instant::now() + DEFINITIONS_WITHIN;
     let mut told = String::new();
     while answer.is_success() && Instant::now() < deadline {
         match answer.body["users"]["unread_definitions"].as_u64() {
-            // Null: the list cannot be read, and what is promoted is told all the same.
+            // Null: the list cannot be read, but the promoted base is shown all the same.
             Some(0) | None => break,
             Some(unread) => api.tell(&format!("reading {unread} definitions"), &mut told),
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
         match api.call("GET", "/fleet/base", None).await {
             Ok(later) if later.is_success() => answer = later,
-            // What is known is told.
+            // Show the last good answer.
             Ok(_) | Err(_) => break,
         }
     }
@@ -221,7 +221,7 @@ async fn all_containers(api: &Api, mut query: ListQuery) -> anyhow::Result<ApiRe
         }
         let unread = answer.body["snapshot"]["unread_definitions"].as_u64().unwrap_or(0);
         if unread > 0 && Instant::now() < deadline {
-            // This process has just begun, and has yet to read which release each of them runs.
+            // This process has just started, and has not read yet which release each container runs.
             api.tell(&format!("reading {unread} definitions"), &mut told);
             tokio::time::sleep(Duration::from_millis(500)).await;
             (all, query.cursor) = (Vec::new(), None);

@@ -1,4 +1,4 @@
-//! Arguments of `rollout`, and the request that they make.
+//! Arguments of `rollout`, and the request made from them.
 
 use std::path::PathBuf;
 
@@ -16,23 +16,23 @@ use crate::http::requests::{
 /// `rollout`.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum RolloutCommand {
-    /// Say whom a rollout would take along in which wave, what would change in their definitions, and how long it would take
+    /// Show which users a rollout would change in which wave, what would change in their definitions, and how long it would take
     Plan(Box<PlanArgs>),
-    /// Start a rollout, or with --dry-run the same as plan
+    /// Start a rollout, or with --dry-run do the same as plan
     Start(Box<StartArgs>),
     /// List rollouts, the newest first
     List(FleetArgs),
-    /// Show how far a rollout is
+    /// Show the progress of a rollout
     Show(OfRolloutArgs),
-    /// Show how far each of its users is
+    /// Show the progress of each of its users
     Users(OfRolloutArgs),
-    /// Begin with nobody more
+    /// Begin with no more users
     Pause(OfRolloutArgs),
-    /// Go on; users who have failed so far count no more
+    /// Continue; users who have failed so far no longer count
     Resume(OfRolloutArgs),
-    /// Give it up: whoever was moved stays where they are
+    /// End it: users who were moved stay where they are
     Abort(OfRolloutArgs),
-    /// Take whoever was moved back to what they had
+    /// Return users who were moved to what they had before
     Rollback(OfRolloutArgs),
 }
 
@@ -49,7 +49,7 @@ pub(in crate::cli) struct OfRolloutArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct WaitForRolloutArgs {
-    /// Wait until it is over or paused: exit code 1 when somebody failed or it paused, 4 when it is not in time
+    /// Wait until it is over or paused: exit code 1 when a user failed or it paused, 4 when the time is over
     #[arg(long)]
     pub(super) wait: bool,
     /// Seconds to wait with --wait
@@ -81,7 +81,7 @@ pub(in crate::cli) struct StartArgs {
     pub(super) settings: SettingsArgs,
 }
 
-/// Options that a plan says already.
+/// Options that a plan already contains.
 const SAID_BY_A_PLAN: [&str; 20] = [
     "users",
     "on_base",
@@ -105,18 +105,18 @@ const SAID_BY_A_PLAN: [&str; 20] = [
     "change",
 ];
 
-const NO_CHANGE: &str = "say what is to be changed: one of --base, --image, --unpin, --size, --set-variable, --unset-variable and \
+const NO_CHANGE: &str = "say what to change: one of --base, --image, --unpin, --size, --set-variable, --unset-variable and \
                          --restart, or --plan with a file of rollout plan --out";
 
-/// What a rollout is to do.
+/// What a rollout shall change, for whom and how.
 #[derive(Debug, Args)]
 pub(super) struct WhatArgs {
     #[command(flatten)]
     pub(super) change: ChangeArgs,
-    /// What this file of rollout plan --out says; what has changed since is shown, and refused
+    /// Do what this file of rollout plan --out says; if anything has changed since, show it and refuse
     #[arg(long, value_name = "FILE", conflicts_with_all = SAID_BY_A_PLAN)]
     pub(super) plan: Option<PathBuf>,
-    /// Only these users; again for more
+    /// Only these users; repeat for more
     #[arg(long = "user", value_name = "USER", value_parser = user_id)]
     users: Vec<UserId>,
     /// Only users who are on this revision of the base
@@ -125,7 +125,7 @@ pub(super) struct WhatArgs {
     /// Only users who run this release
     #[arg(long, value_name = "RELEASE")]
     on_release: Option<String>,
-    /// Only so many of a hundred, by a hash of the user id
+    /// Only this share of users, in percent, chosen by a hash of the user id
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
     percent: Option<u8>,
     /// Leave stopped containers as they are
@@ -140,13 +140,13 @@ pub(super) struct WhatArgs {
     /// How many go first [default: 1]
     #[arg(long, value_name = "NUMBER", conflicts_with = "canary")]
     canaries: Option<u32>,
-    /// Who goes first; again for more
+    /// A user who goes first; repeat for more
     #[arg(long, value_name = "USER", value_parser = user_id)]
     canary: Vec<UserId>,
-    /// A wave after the canaries, as a number or a share such as 25%; again for more, and the rest is the last
+    /// A wave after the canaries, as a number or a share such as 25%; repeat for more; the rest is the last wave
     #[arg(long = "wave", value_name = "SHARE")]
     waves: Vec<String>,
-    /// Users who are on their way at a time [default: 10]
+    /// Users who are changed at the same time [default: 10]
     #[arg(long, value_name = "NUMBER")]
     max_parallel: Option<u32>,
     /// How long a user has to stay ready [default: 60]
@@ -164,13 +164,13 @@ pub(super) struct WhatArgs {
     /// Begin with users only within these hours, in UTC, such as 22:00-04:00
     #[arg(long, value_name = "FROM-TO", value_parser = hours)]
     window: Option<(String, String)>,
-    /// A day on which the window opens, such as saturday; again for more [default: every day]
+    /// A day on which the window opens, such as saturday; repeat for more [default: every day]
     #[arg(long = "window-day", value_name = "DAY", requires = "window")]
     window_days: Vec<String>,
-    /// Whether the base is promoted at the end: true or false [default: when everybody is taken along]
+    /// Whether to promote the base at the end: true or false [default: true when the rollout is for all users]
     #[arg(long, value_name = "BOOLEAN")]
     promote: Option<bool>,
-    /// Also over a release from which OpenClaw cannot go back
+    /// Go on even if OpenClaw cannot go back from the new release
     #[arg(long)]
     accept_no_way_back: bool,
 }
@@ -178,25 +178,25 @@ pub(super) struct WhatArgs {
 #[derive(Debug, Args)]
 #[group(id = "change", multiple = false)]
 pub(super) struct ChangeArgs {
-    /// To this revision of the base, or "newest"
+    /// Move to this revision of the base, or to "newest"
     #[arg(long, value_name = "REVISION")]
     base: Option<String>,
     /// Pin this image
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
-    /// Take the pin away
+    /// Remove the pin
     #[arg(long)]
     unpin: bool,
-    /// To this size, such as 1024/4096
+    /// Change to this size, such as 1024/4096
     #[arg(long, value_name = "CPU/MIB", value_parser = size)]
     size: Option<(u32, u32)>,
     /// Set this variable
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     set_variable: Option<(String, String)>,
-    /// Take this variable away
+    /// Remove this variable
     #[arg(long, value_name = "NAME")]
     unset_variable: Option<String>,
-    /// Another task of the same
+    /// Replace the task, and change nothing else
     #[arg(long)]
     restart: bool,
 }

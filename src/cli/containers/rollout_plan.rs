@@ -1,4 +1,4 @@
-//! Plans of rollouts: for people, on file, and what has changed since.
+//! Plans of rollouts: printed for people, kept in a file, and compared with what would be done now.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
@@ -14,19 +14,19 @@ use serde_json::Value;
 use super::show;
 use crate::cli::WrongInput;
 
-/// The form of a plan's file.
+/// Version of the form of a plan's file.
 const VERSION: u32 = 1;
-/// Differences that are shown.
+/// Most differences shown.
 const MOST_SHOWN: usize = 20;
 
-/// A plan on file.
+/// The file of a plan.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PlanFile {
     version: u32,
-    /// What was asked.
+    /// The request.
     pub(super) request: Value,
-    /// What was answered.
+    /// The answer to it.
     pub(super) answer: Value,
 }
 
@@ -47,7 +47,7 @@ impl PlanFile {
         Ok(plan)
     }
 
-    /// For its owner alone: it holds the value of a variable that is set.
+    /// Writes the file for its owner alone: it can hold the value of a variable.
     pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
         self.write_to(path).map_err(|error| WrongInput::of(&error))
     }
@@ -57,7 +57,7 @@ impl PlanFile {
         let what = || format!("--out {}", path.display());
         let mut file =
             File::options().write(true).create(true).truncate(true).mode(0o600).open(path).with_context(what)?;
-        // Not of a device or a pipe, which are others' as well.
+        // Not for a device or a pipe, which others use, too.
         if file.metadata().with_context(what)?.is_file() {
             file.set_permissions(Permissions::from_mode(0o600)).with_context(what)?;
         }
@@ -73,7 +73,7 @@ fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// Some of them by name.
+/// The first three users by name, and the number of the others.
 fn named(users: &Value) -> String {
     let all: Vec<&str> = texts(users).collect();
     let first = all.iter().take(3).copied().collect::<Vec<_>>().join(", ");
@@ -90,7 +90,7 @@ fn people(number: &Value) -> String {
     }
 }
 
-/// A plan for people, in colour; whoever prints takes that out again where there is no terminal.
+/// A plan for people, in colour; the printer removes colours if the output is no terminal.
 pub(super) fn in_words(answer: &Value) -> String {
     let plan = &answer["plan"];
     let number = |value: &Value| value.as_u64().unwrap_or(0);
@@ -134,7 +134,7 @@ pub(super) fn in_words(answer: &Value) -> String {
     lines.join("\n")
 }
 
-/// What would be done to each user, in one text.
+/// The wave and the change of each user, as text.
 fn effects(answer: &Value) -> BTreeMap<&str, (String, String)> {
     let mut effects = BTreeMap::new();
     let plan = &answer["plan"];
@@ -162,7 +162,7 @@ fn effects(answer: &Value) -> BTreeMap<&str, (String, String)> {
     by_user
 }
 
-/// What differs between a plan and what would be done now, a line each.
+/// The differences between a plan and what would be done now, one a line.
 pub(super) fn differences(planned: &Value, now: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     for member in ["change", "promotes", "promoted_before"] {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_shown_with_what_goes_and_what_comes() {
+    fn a_plan_is_shown_with_old_and_new_values() {
         let text = anstream::adapter::strip_str(&in_words(&plan(&waves(), "i:2"))).to_string();
         let expected = "base b:2: 3 users, 2 registrations, 2 changes of services, about 2 min\n\
                         wave 0: 1 user: alice\n\
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_from_a_plan_is_said_by_user() {
+    fn differences_from_a_plan_are_listed_by_user() {
         let planned = plan(&waves(), "i:2");
         assert_eq!(differences(&planned, &planned), Vec::<String>::new());
         let other = json!([{"wave": 0, "users": 1, "user_ids": ["alice", "bob", "dave"]}]);

@@ -1,4 +1,4 @@
-//! How far a rollout is that is waited for: a bar on a terminal, and plain lines elsewhere.
+//! Progress of a rollout while the command waits for it: a bar on a terminal, and plain lines elsewhere.
 
 use std::io::IsTerminal as _;
 
@@ -13,7 +13,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// A bar where people look at it; jobs that read JSON get nothing.
+    /// A bar on a terminal; with `--json` nothing is printed.
     pub(super) fn new(api: &Api) -> Self {
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {wide_msg}").ok();
         let is_drawn = std::io::stderr().is_terminal() && !api.is_json();
@@ -38,7 +38,7 @@ impl Progress {
         }
     }
 
-    /// The bar makes room for the answer.
+    /// Removes the bar, before the answer is printed.
     pub(super) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -46,7 +46,7 @@ impl Progress {
     }
 }
 
-/// What does not change every second.
+/// The progress without the numbers that change every second.
 fn words(progress: &Value) -> String {
     let mut parts = vec![format!("{} failed", progress["users"]["failed"].as_u64().unwrap_or(0))];
     if let Some(wave) = progress["wave"].as_u64() {

@@ -1,4 +1,4 @@
-//! Rollouts from a terminal, and jobs: several users as one rollout without waves, which is waited for.
+//! Rollouts from a terminal, and jobs: a job is a rollout of several users without waves, and the command waits for its end.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -19,9 +19,9 @@ use crate::cli::WrongInput;
 use crate::domain::UserId;
 use crate::http::requests::{ChangeBody, NoFields, Object, RolloutRequest, SelectBody, ShareBody, StrategyBody};
 
-/// How often a rollout that is waited for is looked at.
+/// How often the command looks at a rollout that it waits for.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
-/// Largest list of users that is read, in bytes.
+/// Largest list of users, in bytes.
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
 const FAILED: u8 = 1;
 const TIMED_OUT: u8 = 4;
@@ -74,7 +74,7 @@ pub(super) async fn run(command: RolloutCommand) -> anyhow::Result<ExitCode> {
     api.finish(answer).await
 }
 
-/// A change, once this process has read everybody's definition: it has just begun.
+/// Sends a change, again and again until this new process has read all users' definitions.
 async fn once_read(api: &Api, path: &str, body: &Value) -> anyhow::Result<ApiResponse> {
     let deadline = Instant::now() + super::DEFINITIONS_WITHIN;
     let mut told = String::new();
@@ -94,7 +94,7 @@ async fn dry(api: &Api, request: &Value) -> anyhow::Result<ApiResponse> {
     once_read(api, "/rollouts", &body).await
 }
 
-/// Plans, prints and keeps it; with the plan of before, says what differs.
+/// Makes a plan, prints it and writes it to `out`; prints what differs from an earlier plan, if one is given.
 async fn planned(api: &Api, what: &WhatArgs, out: Option<&Path>) -> anyhow::Result<ExitCode> {
     let before = what.plan.as_deref().map(PlanFile::read).transpose()?;
     let request = match &before {
@@ -115,7 +115,7 @@ async fn planned(api: &Api, what: &WhatArgs, out: Option<&Path>) -> anyhow::Resu
     Ok(if differs.is_empty() { code } else { ExitCode::from(FAILED) })
 }
 
-/// The request of a plan, if it would still do the same; otherwise what differs is printed.
+/// The request of a plan, if it would still do the same; otherwise prints the differences.
 async fn held_to(api: &Api, plan: PlanFile) -> anyhow::Result<Result<Value, ExitCode>> {
     let now = dry(api, &plan.request).await?;
     if !now.is_success() {
@@ -131,7 +131,7 @@ async fn held_to(api: &Api, plan: PlanFile) -> anyhow::Result<Result<Value, Exit
     Ok(Ok(body))
 }
 
-/// The users that are named, or that stand on standard input; each once.
+/// The users named as arguments or on standard input, each once.
 pub(super) fn users(args: &UsersArgs) -> anyhow::Result<Vec<UserId>> {
     read_users(args).map_err(|error| WrongInput::of(&error))
 }
@@ -145,15 +145,15 @@ fn read_users(args: &UsersArgs) -> anyhow::Result<Vec<UserId>> {
         for (at, line) in text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty()) {
             users.push(UserId::parse(line).with_context(|| format!("--users -, line {}", at + 1))?);
         }
-        ensure!(!users.is_empty(), "--users -: nobody stands there; write one user id a line");
+        ensure!(!users.is_empty(), "--users -: there is no user id; write one a line");
     }
     users.sort();
     users.dedup();
     Ok(users)
 }
 
-/// One change of several users: a rollout without waves, in which everybody is tried. Safe to run again: whoever has it already is
-/// left as they are.
+/// One change of several users: a rollout without waves that tries every user. Safe to run again: users who have the change
+/// already stay as they are.
 pub(super) async fn job(
     settings: SettingsArgs,
     users: &[UserId],
@@ -177,7 +177,7 @@ pub(super) async fn job(
     }
 }
 
-/// Prints how it ended, and how for each user; of many, of those who are not done.
+/// Prints the result of the rollout and of each user; of many users only those who are not done.
 async fn finish_with_users(api: &Api, id: &str, mut answer: ApiResponse) -> anyhow::Result<ExitCode> {
     let users = api.call("GET", &format!("/rollouts/{id}/users"), None).await?;
     let all = users.body["users"].as_array().cloned().unwrap_or_default();
@@ -186,8 +186,8 @@ async fn finish_with_users(api: &Api, id: &str, mut answer: ApiResponse) -> anyh
     api.finish_in_words(answer, &words).await
 }
 
-/// Runs and follows a rollout until it is over or paused, and prints how it ended. `names_all`: everybody in it was asked for by name,
-/// so that whoever is left out, and does not have it already, was not done.
+/// Runs and follows a rollout until it is over or paused, and prints the result. `names_all`: all users were given by name, so
+/// it is a failure when one is left out who does not have the change already.
 async fn until_over(api: &Api, id: &str, seconds: u64, names_all: bool) -> anyhow::Result<ExitCode> {
     api.run_rollouts();
     let deadline = Instant::now() + Duration::from_secs(seconds);
@@ -212,7 +212,7 @@ async fn until_over(api: &Api, id: &str, seconds: u64, names_all: bool) -> anyho
         if Instant::now() >= deadline {
             progress.end();
             finish_with_users(api, id, answer).await?;
-            api.tell(&format!("it goes on where a serve runs, or with: rollout show {id} --wait"), &mut String::new());
+            api.tell(&format!("a running serve continues it; so does: rollout show {id} --wait"), &mut String::new());
             return Ok(ExitCode::from(TIMED_OUT));
         }
         progress.tell(api, &answer.body);

@@ -1,4 +1,4 @@
-//! Answers of the API for people: aligned, one line a member, a table for a list.
+//! Answers of the API for people: aligned, one line for each member, a table for a list.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -42,7 +42,7 @@ fn members(object: &Map<String, Value>) -> String {
     std::iter::once(lines).chain(tables).collect::<Vec<_>>().join("\n")
 }
 
-/// One line for each leaf; what is not there takes none.
+/// One line for each leaf; null and empty lists take none.
 fn flatten(name: &str, value: &Value, lines: &mut Vec<(String, String)>, tables: &mut Vec<String>) {
     match value {
         Value::Null => {}
@@ -57,7 +57,7 @@ fn flatten(name: &str, value: &Value, lines: &mut Vec<(String, String)>, tables:
     }
 }
 
-/// The members of any item are the columns.
+/// A table whose columns are all members that any item has.
 fn table(name: &str, items: &[Value]) -> String {
     let objects = || items.iter().filter_map(Value::as_object);
     let columns: BTreeSet<&String> = objects().flat_map(Map::keys).collect();
@@ -70,7 +70,7 @@ fn table(name: &str, items: &[Value]) -> String {
 
 fn list(containers: &[Value], body: &Value) -> String {
     const COLUMNS: [&str; 5] = ["user_id", "state", "openclaw_version", "base_revision", "reason_code"];
-    // Where nobody has measured, a column of dashes says nothing.
+    // Without any measurement, a column of dashes says nothing.
     let measured = containers.iter().any(|container| container["directory"].is_object()).then_some("directory");
     let columns = || COLUMNS.into_iter().chain(measured);
     let header = columns().map(heading).collect();
@@ -91,7 +91,7 @@ fn list(containers: &[Value], body: &Value) -> String {
     format!("{table}{} {what}{age}{sum}\n", containers.len())
 }
 
-/// What a user's directory holds.
+/// The size of a user's directory.
 fn directory(value: &Value) -> String {
     let at_least = if value["complete"] == false { ">= " } else { "" };
     value["bytes"].as_u64().map_or_else(|| plain(&Value::Null), |bytes| format!("{at_least}{}", size(bytes)))
@@ -106,7 +106,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// Rollouts in a table, and below it those that this version cannot read.
+/// Rollouts in a table, and below it the ids of those that this version cannot read.
 fn rollouts(all: &[Value], not_understood: &Value) -> String {
     let row = |rollout: &Value| {
         let of = |count: &str| rollout["counts"][count].as_u64();
@@ -134,7 +134,7 @@ fn rollouts(all: &[Value], not_understood: &Value) -> String {
     format!("{table}{}{} {what}\n", unread.collect::<String>(), all.len())
 }
 
-/// Users of a rollout in a table: all of a few, and of many those who are not done.
+/// Users of a rollout in a table; of more than 50 only those who are not done.
 pub(super) fn outcomes(users: &[Value]) -> String {
     const COLUMNS: [&str; 5] = ["user_id", "wave", "outcome", "code", "detail"];
     const MOST: usize = 50;
@@ -147,7 +147,7 @@ pub(super) fn outcomes(users: &[Value]) -> String {
     format!("\n{table}{done} of {} users are done\n", users.len())
 }
 
-/// A line for each quota, and what could not be read below.
+/// A line for each quota, and below them what could not be read.
 fn capacity(quotas: &[Value]) -> String {
     const COLUMNS: [&str; 5] = ["name", "used", "limit", "left", "limit_from"];
     let header = COLUMNS.map(heading).to_vec();
@@ -159,7 +159,7 @@ fn capacity(quotas: &[Value]) -> String {
     format!("{}{about}{}", aligned(std::iter::once(header).chain(rows)), problems.concat())
 }
 
-/// A line for each state and size, and what the numbers rest on.
+/// A line for each state and size, and the assumptions behind the numbers.
 fn cost(lines: &[Value], body: &Value) -> String {
     const COLUMNS: [&str; 7] = ["state", "cpu", "memory_mib", "architecture", "containers", "usd_each", "usd_a_month"];
     let cell = |line: &Value, column: &str| match column {
@@ -190,7 +190,7 @@ fn usd(value: &Value) -> String {
     value.as_f64().map_or_else(|| plain(value), |usd| format!("{usd:.2}"))
 }
 
-/// What belongs to nobody, in a table.
+/// What belongs to no user, in a table.
 pub(super) fn left_over(found: &[Value], is_applied: bool) -> String {
     const COLUMNS: [&str; 5] = ["kind", "id", "user_id", "fate", "why"];
     if found.is_empty() {
@@ -220,12 +220,12 @@ pub(super) fn plain(value: &Value) -> String {
     }
 }
 
-/// A control character in what a tenant or an image's author wrote must not reach the terminal.
+/// Text without control characters: those of a tenant or an image's author must not reach the terminal.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// In colour; whoever prints takes it out again where there is no terminal.
+/// A state in colour; the printer removes colours if the output is no terminal.
 fn state(value: &Value) -> String {
     let colour = match value.as_str() {
         Some("running") => AnsiColor::Green,
@@ -240,7 +240,7 @@ fn state(value: &Value) -> String {
 fn aligned(rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut writer = TabWriter::new(Vec::new()).padding(2).alignment(Alignment::Left).ansi(true);
     for row in rows {
-        // Into memory; nothing to fail.
+        // Writing to memory cannot fail.
         let _infallible = writeln!(writer, "{}", row.join("\t"));
     }
     writer.into_inner().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_has_sizes_of_directories_once_somebody_has_measured() {
+    fn the_list_has_sizes_of_directories_once_they_were_measured() {
         let container = |id: &str, directory: Value| json!({"user_id": id, "state": "running", "directory": directory});
         let mut body = json!({
             "containers": [

@@ -1,4 +1,4 @@
-//! A user's sign-in from a terminal. It is read from a file or standard input: arguments can be read by others.
+//! A user's sign-in from a terminal. It is read from a file or standard input: others can read arguments.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::{OneArgs, SettingsArgs};
 use crate::domain::UserId;
 use crate::http::requests::{NoFields, PutRequest};
 
-/// Largest sign-in that is read, in bytes: real ones have some thousands.
+/// Largest sign-in, in bytes: real ones have a few thousand.
 const MOST_BYTES: u64 = 256 * 1024;
 
 /// `credentials`.
@@ -69,7 +69,7 @@ pub(super) async fn run(args: CredentialsArgs) -> anyhow::Result<ExitCode> {
     api.finish(api.call(method, &path, body).await?).await
 }
 
-/// Reads a sign-in: an `auth.json`, or the body of a request with one in it. Errors name the file, never what is in it.
+/// Reads a sign-in: an `auth.json`, or the body of a request with one in it. Errors name the file, never its content.
 pub(super) fn read(file: &Path) -> anyhow::Result<Value> {
     let mut bytes = Vec::new();
     let shown = file.display();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_encoding_is_named_as_that() {
+    fn a_file_in_another_encoding_gets_an_error_that_names_the_encoding() {
         let utf_16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
         for (content, expected) in [
             (b"\xef\xbb\xbf{}".to_vec(), "begins with a byte-order mark (EF BB BF); save it as UTF-8 without BOM"),

@@ -1,4 +1,4 @@
-//! What one snapshot says of another.
+//! Tests of how a snapshot uses the one before it.
 
 use super::*;
 use crate::domain::service::ServiceStatus;
@@ -35,7 +35,7 @@ fn service(desired: u32, running: u32, rollout: Rollout, [began, ended]: [i64; 2
     }
 }
 
-/// The entries of one service as it was in one snapshot after the other, five minutes apart; `None`: it was not.
+/// The entries of one service in successive snapshots, five minutes apart; `None` where the service did not exist.
 fn entries(services: impl IntoIterator<Item = Option<Service>>) -> Vec<Option<Entry>> {
     let (mut before, mut all) = (None::<Snapshot>, Vec::new());
     for service in services {
@@ -55,7 +55,7 @@ fn came_up_after(services: impl IntoIterator<Item = Option<Service>>) -> Vec<Opt
 }
 
 #[test]
-fn a_rollout_tells_once_how_long_it_took() {
+fn the_duration_of_a_rollout_is_counted_once() {
     use Rollout::{Completed, InProgress};
     let up = || Some(service(1, 1, Completed, [60, 20]));
     let on_its_way = || Some(service(1, 0, InProgress, [HOUR, HOUR]));
