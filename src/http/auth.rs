@@ -13,7 +13,7 @@ use crate::config::Scope;
 use crate::reconcile::Caller;
 
 /// Lets a request through when its token has the scope that its method needs: GET reads, everything else changes one
-/// user. Scopes are the token's, never the caller's word (incident 32).
+/// user. The scope comes from the token, never from what the caller claims (incident 32).
 pub(super) async fn require_token(State(app): State<App>, request: Request, next: Next) -> Response {
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
     require(needed(reads), &app, request, next).await
@@ -24,12 +24,12 @@ pub(super) const fn needed(reads: bool) -> Scope {
     if reads { Scope::Read } else { Scope::Provision }
 }
 
-/// The same for what is a secret even to look at.
+/// As [`require_token`], for routes whose answer is a secret: also reading needs the scope `provision`.
 pub(super) async fn require_provision(State(app): State<App>, request: Request, next: Next) -> Response {
     require(Scope::Provision, &app, request, next).await
 }
 
-/// The same for what concerns all users.
+/// As [`require_token`], for changes that concern all users: they need the scope `admin`.
 pub(super) async fn require_admin(State(app): State<App>, request: Request, next: Next) -> Response {
     require(Scope::Admin, &app, request, next).await
 }
@@ -42,7 +42,7 @@ async fn require(needed: Scope, app: &App, mut request: Request, next: Next) -> 
     next.run(request).await
 }
 
-/// Whose token it is, when it has the scope.
+/// The caller who owns the token, if the token has the scope.
 pub(super) fn authorize(needed: Scope, app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
     let presented = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
     let Some(token) = presented.and_then(bearer) else {
@@ -66,7 +66,7 @@ fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// As the tokens file writes it.
+/// The name of a scope in the tokens file.
 pub(super) const fn scope_name(scope: Scope) -> &'static str {
     match scope {
         Scope::Read => "read",

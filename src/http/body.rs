@@ -1,4 +1,4 @@
-//! JSON bodies: what is wrong with one is said by field, and never by quoting it.
+//! JSON bodies: an error names the field, and never quotes the body.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -88,7 +88,7 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::of_field(Code::UnsupportedMediaType, "Content-Type", problem, "send Content-Type: application/json"))
 }
 
-/// The whole body, if it comes in time. A client that trickles one would else hold a connection for as long as it likes.
+/// The whole body, if it arrives in time. Without the limit, a client that sends slowly could hold a connection for ever.
 async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     let by = request.extensions().get::<BodyBy>().copied();
     let reading = Bytes::from_request(request, state);
@@ -97,7 +97,7 @@ async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Pro
             let fix = "send it again, without a pause in it";
             Problem::of_field(Code::RequestTimeout, "body", "the body did not arrive whole in time", fix)
         })?,
-        // Of a request that came over no connection.
+        // A request that did not come over a connection.
         None => reading.await,
     };
     read.map_err(too_large)
@@ -140,15 +140,15 @@ fn describe(path: &str, error: &serde_json::Error) -> Problem {
     }
 }
 
-/// What serde says of a value.
+/// serde's error about a value, in our words.
 struct Words {
-    /// The member that serde names in its words, because it has none to point at.
+    /// The member that serde names in its message, because the path does not include it.
     member: Option<String>,
     problem: String,
     fix: String,
 }
 
-/// serde's words without the values that it quotes: `invalid type: string "<a token>", expected u32` must not carry
+/// serde's message without the values that it quotes: `invalid type: string "<a token>", expected u32` must not put
 /// the token into a response or a log.
 fn words(error: &serde_json::Error) -> Words {
     let text = error.to_string();
@@ -172,7 +172,7 @@ fn words(error: &serde_json::Error) -> Words {
     Words { member: None, problem: problem.to_owned(), fix }
 }
 
-/// A type in the words of JSON, where serde has those of Rust.
+/// A type in the words of JSON, where serde uses those of Rust.
 fn plain(expected: &str) -> &str {
     match expected {
         "u32" => "a whole number from 0 to 4294967295",

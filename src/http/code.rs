@@ -1,4 +1,4 @@
-//! The closed list of what goes wrong, and the one place that knows status codes.
+//! The closed list of error codes, and the one place that knows status codes.
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 
 use crate::reconcile::FailureKind;
 
-/// A row for each code, so that the compiler asks for all of it: status, title, and after how many seconds the same request is worth
-/// trying again, where it can succeed. First those that a converge can fail with, each a [`FailureKind`] of that name.
+/// One row for each code, so that the compiler requires all parts: status, title, and the seconds after which the same request may
+/// be sent again if it can succeed. First the codes of a failed converge, each with a [`FailureKind`] of the same name.
 macro_rules! codes {
     (
         failures {
@@ -66,10 +66,10 @@ codes! {
         InvalidField: UNPROCESSABLE_ENTITY, "A field is not valid", None;
         /// The user has no container.
         ContainerNotFound: NOT_FOUND, "The user has no container", None;
-        /// Another call for the user is at work.
+        /// Another operation on the user is under way.
         OperationInProgress: CONFLICT, "Another operation on this user is under way", Some(5);
         /// Too many operations wait before it for AWS's rate limits.
-        // What is said is when the queue of the moment is served, see `Problem::queue_full`.
+        // `Retry-After` is not these 60 s but the time until the current queue is served, see `Problem::queue_full`.
         QueueFull: TOO_MANY_REQUESTS, "Too many operations wait for AWS", Some(60);
         /// The service is not one of ours.
         ForeignService: CONFLICT, "The user's service was not made by this product", None;
@@ -77,19 +77,19 @@ codes! {
         ImageNotFound: UNPROCESSABLE_ENTITY, "The image does not exist", None;
         /// The base cannot be cloned.
         BaseUnusable: INTERNAL_SERVER_ERROR, "The base task definition cannot be used", None;
-        /// The base that is promoted cannot be cloned.
+        /// The promoted base cannot be cloned.
         PromotedBaseUnusable: INTERNAL_SERVER_ERROR, "The base that is promoted cannot be used", None;
-        /// A rollout is under way that it would contradict.
+        /// The request conflicts with a rollout that is under way.
         RolloutUnderWay: CONFLICT, "A rollout is under way", None;
         /// The rollout was written by a later version, or is damaged.
         RolloutNotUnderstood: INTERNAL_SERVER_ERROR, "The rollout cannot be read by this version", None;
-        /// The user's files could not be written; it may pass.
+        /// The user's files could not be written; this may be temporary.
         FilesUnavailable: SERVICE_UNAVAILABLE, "The user's files could not be written", Some(10);
         /// The user's files cannot be written until an operator mends the mount or the settings.
         FilesMisconfigured: INTERNAL_SERVER_ERROR, "The user's files cannot be written", None;
-        /// A file of the user's own cannot be read, and would be lost.
+        /// A file that the user wrote cannot be read, and would be lost.
         FilesUnreadable: CONFLICT, "A file of the user's own cannot be read", None;
-        /// The gateway's token is not this service's to change.
+        /// This service does not manage the gateway's token.
         GatewayTokenNotOurs: CONFLICT, "The gateway's token is not kept here", None;
         /// Another replica took the user's lock.
         LockLost: SERVICE_UNAVAILABLE, "Another replica took over the user", Some(2);
@@ -97,7 +97,7 @@ codes! {
         Contended: SERVICE_UNAVAILABLE, "The user's resources kept changing", Some(2);
         /// AWS asks to slow down.
         AwsThrottled: SERVICE_UNAVAILABLE, "AWS asks to slow down", Some(5);
-        /// AWS, or the way to it, is down.
+        /// AWS, or the network path to it, is down.
         AwsUnavailable: SERVICE_UNAVAILABLE, "AWS did not answer", Some(5);
         /// A quota of the AWS account is used up.
         AwsQuotaExceeded: SERVICE_UNAVAILABLE, "A quota of the AWS account is used up", None;
@@ -109,7 +109,7 @@ codes! {
         Cancelled: CONFLICT, "The operation was cancelled", None;
         /// It took too long.
         DeadlineExceeded: GATEWAY_TIMEOUT, "It took too long", Some(5);
-        /// This replica is going down.
+        /// This replica is shutting down.
         ShuttingDown: SERVICE_UNAVAILABLE, "This replica is shutting down", Some(2);
         /// A bug.
         Internal: INTERNAL_SERVER_ERROR, "Something went wrong in this service", None;
@@ -117,7 +117,7 @@ codes! {
     requests {
         /// The body is not JSON.
         InvalidJson: BAD_REQUEST, "The body is not JSON", None;
-        /// The body is not announced as JSON.
+        /// The `Content-Type` is not JSON.
         UnsupportedMediaType: UNSUPPORTED_MEDIA_TYPE, "The body is not announced as JSON", None;
         /// The body is too large.
         PayloadTooLarge: PAYLOAD_TOO_LARGE, "The body is too large", None;
@@ -135,13 +135,13 @@ codes! {
         RolloutNotFound: NOT_FOUND, "There is no such rollout", None;
         /// The rollout is over.
         RolloutOver: CONFLICT, "The rollout is over", None;
-        /// The rollout would not do what was planned.
+        /// The rollout would no longer do what was planned.
         RolloutPlanChanged: CONFLICT, "The rollout is not what was planned any more", None;
         /// Too many callers watch containers through this replica.
         TooManyWatchers: SERVICE_UNAVAILABLE, "Too many callers watch containers", Some(5);
         /// This replica has as many connections as it can hold.
         TooManyConnections: SERVICE_UNAVAILABLE, "Too many connections", Some(5);
-        /// The first list of the fleet is not there yet, or a fresh one.
+        /// The first list of the fleet, or a fresh one, is not ready yet.
         FleetBeingRead: SERVICE_UNAVAILABLE, "The fleet is still being read", Some(5);
     }
 }
@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// All codes, from the list that serde makes of the enum: one that is added cannot be forgotten here.
+    /// All codes, from serde's list of the enum: a new code cannot be forgotten here.
     fn all() -> BTreeMap<String, Code> {
         let refusal = serde_json::from_str::<Code>("\"no such code\"").unwrap_err().to_string();
         let (_, expected) = refusal.split_once("expected one of").unwrap();

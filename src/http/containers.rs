@@ -18,9 +18,9 @@ use super::user::User;
 use crate::domain::{State as ContainerState, UserId};
 use crate::reconcile::{AcceptedWork, Caller, ConvergeError, ConvergeOutcome, Converged, Intent, Refusal};
 
-/// Bring a user's container up
+/// Provision a user's container
 ///
-/// Makes it if need be. The sign-in is on disk before any task can start. Whatever is left out stays as it is.
+/// Creates it if needed. The sign-in is on disk before any task can start. Fields that are left out stay as they are.
 #[utoipa::path(post, path = "/provision", operation_id = "provision", tag = "containers",
     request_body = ProvisionRequest,
     responses(openapi::Creates, openapi::Sends))]
@@ -32,12 +32,12 @@ pub(super) async fn provision(
     respond(&app, request.parse(&caller)?).await
 }
 
-/// How a user's container is
+/// Show a user's container
 ///
-/// From ECS at this moment.
+/// Its state in ECS at this moment.
 #[utoipa::path(get, path = "/containers/{user_id}", operation_id = "get_container", tag = "containers",
     params(openapi::OfUser),
-    responses((status = 200, description = "How it is", body = ContainerResponse), openapi::Looks))]
+    responses((status = 200, description = "The container", body = ContainerResponse), openapi::Looks))]
 pub(super) async fn show(State(app): State<App>, User(user): User) -> Result<Response, Problem> {
     let (looked, accepted, sizes) =
         tokio::join!(app.reconciler.look(&user), app.reconciler.accepted_work(&user), app.storage.sizes());
@@ -46,7 +46,7 @@ pub(super) async fn show(State(app): State<App>, User(user): User) -> Result<Res
             let credentials = app.reconciler.sign_in_state(&user, &view).await;
             ContainerResponse::of_view(&user, view, credentials).with_accepted(accepted)
         }
-        // Work that was accepted is told before AWS shows anything of it, and after.
+        // Accepted work is shown before AWS shows anything of it, and after.
         Err(ConvergeError::Refused(Refusal::NotFound)) => {
             let work = accepted.and_then(|work| Some((work.status()?, work)));
             let (status, work) = work.ok_or(Refusal::NotFound).map_err(ConvergeError::from)?;
@@ -57,7 +57,7 @@ pub(super) async fn show(State(app): State<App>, User(user): User) -> Result<Res
     Ok(axum::Json(response.with_directory(&user, &sizes)).into_response())
 }
 
-/// Give a user's container another size
+/// Change the size of a user's container
 #[utoipa::path(post, path = "/containers/{user_id}/resize", operation_id = "resize_container", tag = "containers",
     params(openapi::OfUser), request_body(content = inline(schemas::ResizeRequest)),
     responses(openapi::Converges, openapi::Sends))]
@@ -72,7 +72,7 @@ pub(super) async fn resize(
     resized.map_err(|problem| problem.without_field_prefix("size."))
 }
 
-/// Render a user's container anew from the newest base
+/// Render a user's container again from the newest base
 ///
 /// And pin or unpin its image, or restart it.
 #[utoipa::path(post, path = "/containers/{user_id}/redeploy", operation_id = "redeploy_container", tag = "containers",
@@ -115,10 +115,10 @@ pub(super) async fn stop(
     respond(&app, Intent::stop(&caller, user)).await
 }
 
-/// Stop what is under way for a user
+/// Cancel a user's pending operations and in-progress deployment
 ///
-/// What is under way or accepted for the user, in every replica, and the deployment that ECS has in progress: back to the one
-/// before it, or to no task.
+/// Cancels the operations that are under way or accepted, in every replica, and the deployment that ECS has in progress: back to
+/// the one before it, or to no task.
 #[utoipa::path(post, path = "/containers/{user_id}/cancel", operation_id = "cancel_container", tag = "containers",
     params(openapi::OfUser), request_body = Option<NoFields>,
     responses(
@@ -131,7 +131,7 @@ pub(super) async fn cancel(
     User(user): User,
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, Problem> {
-    // In a task of its own: a caller that goes away leaves nothing half cancelled.
+    // In a task of its own, so that nothing is half cancelled when the caller goes away.
     let (reconciler, of) = (app.reconciler.clone(), user.clone());
     let cancel = async move { reconciler.cancel(&caller, &of).await };
     let cancelled = tokio::spawn(cancel.in_current_span()).await.unwrap_or(Err(ConvergeError::Crashed))?;
@@ -144,7 +144,7 @@ pub(super) async fn cancel(
 
 /// Delete a user's container
 ///
-/// Service, revisions and access point. Repeat it until it answers 404: 202 says that something was left to do.
+/// Removes service, revisions and access point. Repeat it until it answers 404: 202 means that some work was left.
 #[utoipa::path(delete, path = "/containers/{user_id}", operation_id = "delete_container", tag = "containers",
     params(openapi::OfUser, DeleteQuery),
     responses((status = 202, description = "On its way", body = ContainerResponse, headers(("Location" = String, description = "Where to look next"))), openapi::Changes))]
@@ -178,8 +178,8 @@ fn answer(user: &UserId, on_the_way: ContainerState, converged: Converged, accep
     response
 }
 
-/// 201 made, 202 changed, 200 nothing to change. Who asks for a state (provision, start, stop) gets 202 also while the
-/// container is only on its way there.
+/// 201 created, 202 changed, 200 nothing to change. A request for a state (provision, start, stop) gets 202 also while the
+/// container is still on its way there.
 const fn status_of(converged: &Converged) -> StatusCode {
     match converged.outcome {
         ConvergeOutcome::Created => StatusCode::CREATED,

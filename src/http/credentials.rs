@@ -28,13 +28,13 @@ pub(super) struct PutResponse {
     /// Written or kept; null while nothing is known yet.
     #[schema(schema_with = schemas::credentials, required)]
     credentials: Option<&'static str>,
-    /// Why.
+    /// Why it was written or kept.
     #[schema(required)]
     credentials_reason: Option<&'static str>,
     /// The reason as a sentence.
     #[schema(required)]
     detail: Option<&'static str>,
-    /// The container was started again, because its release takes a sign-in up at its start alone.
+    /// The container was restarted, because its release reads a sign-in only when it starts.
     restarted: bool,
     /// Whether the user has to sign in again.
     reauth_required: bool,
@@ -47,7 +47,7 @@ pub(super) struct PutResponse {
 pub(super) struct ShowResponse {
     #[schema(schema_with = schemas::user_id)]
     user_id: String,
-    /// The release that the plan follows, where it is known.
+    /// The OpenClaw release, which decides where the sign-in is; null if unknown.
     #[schema(required)]
     openclaw_version: Option<String>,
     #[schema(value_type = Provider)]
@@ -55,7 +55,7 @@ pub(super) struct ShowResponse {
     /// Which kind of place the release uses; null where the provider takes no sign-in.
     #[schema(schema_with = schemas::authority, required)]
     authority: Option<&'static str>,
-    /// Whether there is one.
+    /// Whether there is a sign-in.
     present: bool,
     /// The first 12 hex digits of SHA-256 of the account.
     #[schema(required)]
@@ -71,14 +71,14 @@ pub(super) struct ShowResponse {
     refresh_token_fingerprint: Option<String>,
     /// Whether the user has to sign in again.
     reauth_required: bool,
-    /// The sign-in is taken up when a task starts.
+    /// Whether the sign-in is used only once a task starts.
     waits_for_start: bool,
-    /// Every place that may hold one.
+    /// Every place that may hold a sign-in.
     locations: Vec<Location>,
     warnings: Vec<WarningBody>,
 }
 
-/// What a repair moved aside.
+/// The files that a repair moved aside.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RepairedCredentials)]
 pub(super) struct RepairResponse {
@@ -94,9 +94,9 @@ struct Moved {
     to: String,
 }
 
-/// Where a user's sign-in is
+/// Show where a user's sign-in is
 ///
-/// Every place with one, which one counts, and whether the user has to sign in again; never a token.
+/// Lists every place with a sign-in, which one is used, and whether the user has to sign in again; never a token.
 #[utoipa::path(get, path = "/containers/{user_id}/credentials", operation_id = "get_credentials", tag = "credentials",
     params(openapi::OfUser),
     responses((status = 200, description = "Where it is", body = ShowResponse), openapi::Looks))]
@@ -149,7 +149,7 @@ pub(super) async fn put(
         reauth_required: result.is_some_and(|result| result.reauth_required),
         warnings: warned(&converged.warnings()),
     };
-    // Nothing is known yet where another call on the user, or a file system, takes its time; the work goes on.
+    // The result is not known yet while another call on the user, or the file system, is slow; the work goes on.
     let status = if staged.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, axum::Json(body)).into_response())
 }
@@ -170,7 +170,7 @@ pub(super) async fn delete(
     Ok(known_or_accepted(converged.outcome, StatusCode::NO_CONTENT).into_response())
 }
 
-/// What is done is answered with `done`, and what still goes on never.
+/// The status `done` for work that has ended, and 202 for work that goes on.
 const fn known_or_accepted(outcome: ConvergeOutcome, done: StatusCode) -> StatusCode {
     match outcome {
         ConvergeOutcome::Waiting => StatusCode::ACCEPTED,

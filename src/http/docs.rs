@@ -1,4 +1,4 @@
-//! The OpenAPI document at `/openapi.json`, and Swagger UI over it at `/docs/`. Both are open to everybody: they hold what
+//! The OpenAPI document at `/openapi.json`, and Swagger UI for it at `/docs/`. Both need no token: they contain what
 //! README.md says, and no user's data.
 
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use utoipa_swagger_ui::{Config, serve};
 
 use super::{App, error, ui};
 
-/// Nothing is fetched from elsewhere. Swagger UI sets styles on its elements and draws its icons as data.
+/// The page loads nothing from elsewhere. Swagger UI needs inline styles, and icons as data URLs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; \
      img-src 'self' data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
 
-/// The routes. Addresses in the page are relative, so it also works below a prefix of a proxy's.
+/// The routes. Addresses in the page are relative, so it also works below a proxy's path prefix.
 pub(super) fn routes(document: &OpenApi) -> Router<App> {
     let json = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
     let document = move || async move { ([(CONTENT_TYPE, "application/json")], json) };
-    // No badge of a validator on the net, and what a browser asks for is asked with the token that was typed in.
+    // No badge from an online validator; requests from the browser use the token that the reader typed in.
     let config = Config::new(["../openapi.json"]).validator_url("none").use_base_layout();
     let config = Arc::new(config.try_it_out_enabled(true).display_request_duration(true));
     let index = Arc::clone(&config);

@@ -36,26 +36,26 @@ pub(super) struct Document {
     /// What went wrong this time.
     detail: String,
     code: Code,
-    /// Whether the very same request may be sent again, after `Retry-After` seconds.
+    /// Whether the same request may be sent again, after `Retry-After` seconds.
     retryable: bool,
     /// Also in `X-Request-Id` and in every log line of the request.
     request_id: String,
-    /// The field that is to blame.
+    /// The field that caused the error.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
-    /// What to write there.
+    /// How to correct it.
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
-    /// With `queue_full`: the place in the queue that the operation would have had, 1 being the next.
+    /// With `queue_full`: the place that the operation would have had in the queue; 1 is the next.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<u64>,
-    /// Of the header.
+    /// The value of the `Retry-After` header.
     #[serde(skip)]
     retry_after_seconds: Option<u32>,
 }
 
 impl Problem {
-    /// A problem with a detail of its own.
+    /// A problem with its own detail.
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self(Box::new(Document {
             kind: "about:blank",
@@ -72,7 +72,7 @@ impl Problem {
         }))
     }
 
-    /// Names the field and the fix.
+    /// A problem that names the field and the fix.
     pub(super) fn of_field(code: Code, field: &str, problem: &str, fix: &str) -> Self {
         let detail = if field.is_empty() { problem.to_owned() } else { format!("{field}: {problem}") };
         let mut document = Self::new(code, detail);
@@ -81,12 +81,12 @@ impl Problem {
         document
     }
 
-    /// Of an operation that was refused, with the place it would have had. It may try again when those who wait now have
-    /// had their turn.
+    /// The problem of an operation that was refused, with the place that it would have had. The caller may try again when all
+    /// operations that wait now have had their turn.
     fn queue_full(full: &QueueFull, detail: String) -> Self {
         let mut document = Self::new(Code::QueueFull, detail);
         document.0.position = Some(full.position);
-        // Up, as whoever comes too early is refused again.
+        // Rounded up: a caller that comes too early is refused again.
         let seconds = full.wait.as_secs() + u64::from(full.wait.subsec_nanos() > 0);
         document.0.retry_after_seconds = Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
         document
@@ -101,7 +101,7 @@ impl Problem {
         serde_json::to_vec(&self.0).unwrap_or_default()
     }
 
-    /// For a request whose body is what another one has below `prefix`.
+    /// Removes `prefix` from the field: for a request whose whole body is the value that other requests have in that member.
     pub(super) fn without_field_prefix(mut self, prefix: &str) -> Self {
         if let Some(field) = self.0.field.as_mut().filter(|field| field.starts_with(prefix)) {
             field.drain(..prefix.len());
@@ -120,7 +120,7 @@ impl IntoResponse for Problem {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.0.code == Code::RequestTimeout {
-            // The rest of the request may still come, and is no new one.
+            // The rest of the request may still arrive, and must not be read as a new one.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if self.0.code == Code::Unauthorized {
@@ -148,7 +148,7 @@ impl From<ConvergeError> for Problem {
         }
         match error {
             ConvergeError::QueueFull(full) => Self::queue_full(&full, error.to_string()),
-            // It names the file, and says what is the matter with it: the user has to mend it.
+            // The causes name the file and its fault: the user has to repair it.
             ConvergeError::Staging(unreadable) if code == Code::FilesUnreadable => {
                 Self::new(code, with_causes(&unreadable))
             }
@@ -157,7 +157,7 @@ impl From<ConvergeError> for Problem {
                 document.0.fix = Some(unusable.fix().to_owned());
                 document
             }
-            // What an operator has to mend is told whole, by path and by the system's own answer.
+            // An operator has to repair this, so the answer has all causes, with path and system error.
             error if code == Code::FilesMisconfigured => Self::new(code, with_causes(&error)),
             error => Self::new(code, error.to_string()),
         }
@@ -165,7 +165,7 @@ impl From<ConvergeError> for Problem {
 }
 
 impl From<&AwsError> for Problem {
-    /// Of an error that was logged where it came up, once for all who wait for the same call.
+    /// Logs nothing: the error was logged where it occurred, once for all callers that wait for the same call.
     fn from(error: &AwsError) -> Self {
         Self::new(FailureKind::of_aws(error).into(), error.to_string())
     }
@@ -205,6 +205,6 @@ pub(super) async fn method_not_allowed() -> Problem {
 }
 
 pub(super) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
-    // The panic's own words are in the log by the panic hook; they are not for callers.
+    // The panic hook has logged the panic's message, which is not for callers.
     Problem::new(Code::Internal, "a bug in this service; the log has it under this request id").into_response()
 }

@@ -26,21 +26,21 @@ pub(super) struct ListResponse {
     #[schema(required)]
     next_cursor: Option<String>,
     snapshot: SnapshotBody,
-    /// What all users' directories hold together, those without a container included; not before one was measured.
+    /// The total size of all users' directories, also of users without a container; left out until one was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     directories: Option<DirectoriesBody>,
 }
 
-/// What users' directories hold together.
+/// The total size of users' directories.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Directories)]
 struct DirectoriesBody {
     /// Bytes on the file system.
     bytes: u64,
-    /// Directories that were measured.
+    /// Number of directories that were measured.
     users: u64,
-    /// Of these, the ones that hold more than was counted.
+    /// How many of these hold more than was counted.
     incomplete: u64,
 }
 
@@ -61,10 +61,10 @@ struct ListedBody {
     base_revision: Option<String>,
     #[schema(required)]
     size: Option<RawSize>,
-    /// What its task runs on. Null until the definition was read.
+    /// The CPU architecture of its task. Null until the definition was read.
     #[schema(required)]
     architecture: Option<Architecture>,
-    /// What the user's directory holds, once it was measured.
+    /// The size of the user's directory, once it was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     directory: Option<DirectoryBody>,
@@ -77,11 +77,11 @@ struct SnapshotBody {
     #[schema(format = DateTime)]
     taken_at: String,
     age_seconds: u64,
-    /// How many containers have null where their definition would tell.
+    /// How many containers have null members because their definition was not read yet.
     unread_definitions: usize,
 }
 
-/// All containers, a page at a time
+/// List all containers, a page at a time
 ///
 /// By user id, from a snapshot that is taken every few minutes.
 #[utoipa::path(get, path = "/containers", operation_id = "list_containers", tag = "watching",

@@ -1,4 +1,4 @@
-//! The base of the fleet: which one is promoted, which is newest, and how many users are on which.
+//! The base of the fleet: the promoted one, the newest one, and how many users are on each base.
 
 use axum::Extension;
 use axum::extract::State;
@@ -21,18 +21,18 @@ use crate::reconcile::{Caller, FleetBase};
 pub(super) struct FleetBaseResponse {
     /// The base family of the settings.
     family: String,
-    /// Null: the newest counts.
+    /// The promoted base; null: none is promoted, and the newest is used.
     #[schema(required)]
     promoted: Option<PromotedBody>,
     /// The newest ACTIVE revision; null when there is none.
     #[schema(required)]
     newest: Option<NewestBody>,
-    /// How many users are on which base, as the snapshot of the list has it; null while there is none.
+    /// How many users are on each base, from the snapshot of the list; null while there is no snapshot.
     #[schema(required)]
     users: Option<UsersBody>,
 }
 
-/// The base that is promoted.
+/// The promoted base.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PromotedBase)]
 struct PromotedBody {
@@ -41,7 +41,7 @@ struct PromotedBody {
     promoted_at: String,
     /// The name of the token that promoted it.
     promoted_by: String,
-    /// The rollout that takes the fleet to another base; null: none.
+    /// The rollout that moves the fleet to another base; null: none.
     #[schema(required)]
     rollout_id: Option<String>,
 }
@@ -73,7 +73,7 @@ struct OnBaseBody {
     users: usize,
 }
 
-/// Which base is promoted, and who is on which
+/// Show the promoted base, and how many users are on each base
 #[utoipa::path(get, path = "/fleet/base", operation_id = "get_fleet_base", tag = "fleet",
     responses((status = 200, description = "Promoted, newest, and users by base", body = FleetBaseResponse), openapi::OfFleet))]
 pub(super) async fn show(State(app): State<App>) -> Result<Response, Problem> {
@@ -83,7 +83,7 @@ pub(super) async fn show(State(app): State<App>) -> Result<Response, Problem> {
 
 /// Promote a base
 ///
-/// New users get it from then on. Whoever has a container keeps the base that they have; a redeploy or a rollout moves them.
+/// New users get it from then on. Existing containers keep their base until a redeploy or a rollout moves them.
 #[utoipa::path(put, path = "/fleet/base", operation_id = "promote_base", tag = "fleet", request_body = PromoteRequest,
     responses((status = 200, description = "Promoted", body = FleetBaseResponse), openapi::ChangesFleet))]
 pub(super) async fn promote(
@@ -111,7 +111,7 @@ pub(super) async fn follow(State(app): State<App>, Extension(caller): Extension<
 
 async fn respond(app: &App, base: FleetBase) -> Result<Response, Problem> {
     let FleetBase { family, promotion, newest, newest_registered_at } = base;
-    // What is promoted has to be told also where the list cannot be read.
+    // The promoted base is shown also when the list cannot be read.
     let users = app.fleet.roster.on_bases().await.ok().map(UsersBody::new);
     let registered_at = newest_registered_at.map(|at| at.to_string());
     let newest = newest.map(|revision| NewestBody { revision, registered_at });

@@ -1,4 +1,4 @@
-//! What the account has room for.
+//! Quotas of the account: how much is used, and how much is left.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -18,18 +18,18 @@ pub(super) struct CapacityResponse {
     age_seconds: u64,
 }
 
-/// A quota, and what is used of it.
+/// A quota, and how much of it is used.
 #[derive(Serialize, ToSchema)]
 #[schema(as = QuotaUse)]
 struct QuotaBody {
     name: Quota,
-    /// Null where it could not be counted; `problems` say why.
+    /// Null if it could not be counted; `problems` say why.
     #[schema(required)]
     used: Option<f64>,
     limit: f64,
     limit_from: LimitSource,
-    /// `limit` less `used`. Others in the account may use more of `fargate_vcpu`. Null where `used` is, or is more than a documented
-    /// default.
+    /// `limit` minus `used`. Others in the account may use more of `fargate_vcpu`. Null if `used` is null, or is more than a
+    /// documented default.
     #[schema(required)]
     left: Option<f64>,
     counted_in: CountedIn,
@@ -39,11 +39,11 @@ struct QuotaBody {
     problems: Vec<String>,
 }
 
-/// What the account has room for
+/// Show how much of each quota is used and left
 ///
-/// Quotas that limit how many users there can be, at most 60 s old. What cannot be counted is null, with the reason beside it.
+/// Quotas that limit how many users there can be, at most 60 s old. A number that cannot be counted is null, with the reason.
 #[utoipa::path(get, path = "/fleet/capacity", operation_id = "get_fleet_capacity", tag = "fleet",
-    responses((status = 200, description = "What is used of each quota, and what is left", body = CapacityResponse), openapi::Guarded))]
+    responses((status = 200, description = "How much of each quota is used, and how much is left", body = CapacityResponse), openapi::Guarded))]
 pub(super) async fn show(State(app): State<App>) -> Response {
     let look = app.capacity.look().await;
     let quotas = look.quotas.iter().map(QuotaBody::new).collect();

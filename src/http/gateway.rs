@@ -1,5 +1,5 @@
-//! How a web app reaches a user's gateway. The answer is a secret: it needs the scope `provision` though it changes
-//! nothing, and nobody may keep it.
+//! Address and token of a user's gateway, for a web app. The answer is a secret: it needs the scope `provision` although it
+//! changes nothing, and must not be cached.
 
 use axum::Extension;
 use axum::extract::State;
@@ -20,7 +20,7 @@ use super::user::User;
 use crate::reconcile::{Caller, GatewayAuth, Intent};
 
 // Without `Debug`: it holds the token.
-/// How a web app reaches a user's gateway.
+/// Address and token of a user's gateway, for a web app.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Gateway)]
 pub(super) struct GatewayResponse<'a> {
@@ -29,25 +29,25 @@ pub(super) struct GatewayResponse<'a> {
     /// The private IPv4 address of the running task; null while none runs.
     #[schema(required)]
     host: Option<String>,
-    /// The port that the gateway listens on, by its command, its environment or `openclaw.json`.
+    /// The port that the gateway listens on, from its command, its environment or `openclaw.json`.
     port: u16,
-    /// The bearer token of the gateway, where this service knows it.
+    /// The bearer token of the gateway, if this service knows it.
     #[schema(required)]
     token: Option<&'a str>,
-    /// `openclaw_json`; `environment` or `reference` where this service does not know it; null before it is made.
+    /// `openclaw_json`; `environment` or `reference` if this service does not know the token; null before it is made.
     #[schema(schema_with = schemas::token_source, required)]
     token_source: Option<&'static str>,
     /// Whether a task of the wanted revision runs and is healthy.
     ready: bool,
 }
 
-/// Where a user's gateway is, and its token
+/// Show the address and the token of a user's gateway
 ///
 /// The address changes with every task: ask again when a connection breaks.
 #[utoipa::path(get, path = "/containers/{user_id}/gateway", operation_id = "get_gateway", tag = "gateway",
     params(openapi::OfUser),
     responses(
-        (status = 200, description = "Where it is; nobody may keep the answer", body = GatewayResponse,
+        (status = 200, description = "Address and token; the answer must not be cached", body = GatewayResponse,
             headers(("Cache-Control" = String, description = "`no-store`"))),
         openapi::Looks))]
 pub(super) async fn show(State(app): State<App>, User(user): User) -> Result<Response, Problem> {
@@ -70,7 +70,7 @@ pub(super) async fn show(State(app): State<App>, User(user): User) -> Result<Res
 
 /// Give a user's gateway a new token
 ///
-/// A running container is restarted with it, a stopped one has it when it starts.
+/// A running container is restarted with it; a stopped one gets it when it starts.
 #[utoipa::path(post, path = "/containers/{user_id}/gateway/rotate", operation_id = "rotate_gateway_token", tag = "gateway",
     params(openapi::OfUser), request_body = Option<NoFields>,
     responses(openapi::Converges, openapi::Sends))]

@@ -23,10 +23,10 @@ use crate::metrics;
 /// How long the file system may take to show that it works.
 const FILES_WITHIN: Duration = Duration::from_secs(3);
 
-/// Whoever shows no token that may read is told what is wrong, and not why: that names paths, roles and the account.
+/// Replaces the reason in answers to callers without a token that may read: the reason names paths, roles and the account.
 const ASK: &str = "a token that may read is told why";
 
-/// What `/readyz` looks at.
+/// The state that `/readyz` checks.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     coordinates: watch::Receiver<Freshness>,
@@ -35,14 +35,14 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// With the coordinates as fresh as that; `infrastructure` is what `?verbose` adds.
+    /// `coordinates` says how fresh the coordinates are; `infrastructure` makes the checks that `?verbose` adds.
     #[must_use]
     pub fn new(coordinates: watch::Receiver<Freshness>, infrastructure: Infrastructure) -> Self {
         Self { coordinates, infrastructure, checking: Arc::default() }
     }
 
-    /// Looks at the file system, one look at a time: on a wedged NFS mount each hangs for good and takes a thread with
-    /// it, and probes go on coming (incident 22).
+    /// Checks the file system, one check at a time: on a hanging NFS mount each check blocks a thread for ever, and probes
+    /// keep coming (incident 22).
     async fn files(&self, app: &App) -> Result<(), String> {
         let slow = || format!("it has not answered within {} s", FILES_WITHIN.as_secs());
         let deadline = Instant::now() + FILES_WITHIN;
@@ -75,10 +75,10 @@ pub(super) struct Ready {
     checks: Vec<Check>,
 }
 
-/// One thing that was looked at. A check that finds several things is there several times.
+/// One check. A check that finds several things is listed several times.
 #[derive(Serialize, ToSchema)]
 struct Check {
-    /// The stable name of what was looked at.
+    /// The stable name of the check.
     name: &'static str,
     #[schema(value_type = doctor::Verdict)]
     status: &'static str,
@@ -110,9 +110,9 @@ pub(super) async fn healthz() -> Json<Live> {
     Json(Live { status: "live" })
 }
 
-/// What was counted and timed
+/// Metrics
 ///
-/// OpenMetrics text, for Prometheus. Behind a token as everything else: it tells how many users there are and how they fare.
+/// OpenMetrics text, for Prometheus. It needs a token: it shows how many users there are and in which states.
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "operations",
     responses((status = 200, description = "Metrics", body = String, content_type = metrics::CONTENT_TYPE), openapi::Guarded))]
 pub(super) async fn metrics(State(app): State<App>) -> Response {
@@ -121,12 +121,12 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
 
 /// Whether requests can be served
 ///
-/// Stale coordinates are a warning and no reason to take a replica out: the last good ones are in force, and all replicas
-/// lose SSM together. Without a token it says what is wrong, and not why. For the same reason nothing that `?verbose` adds changes `ready`; it names the account's resources,
-/// so it needs a token that may read.
+/// Stale coordinates are a warning and no reason to remove a replica: the last good ones are in force, and all replicas
+/// lose SSM together. For the same reason nothing that `?verbose` adds changes `ready`; it names the account's resources, so it
+/// needs a token that may read. Without a token the answer says what is wrong, but not why.
 #[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "operations",
     params(("verbose" = Option<String>, Query, allow_reserved,
-        description = "Adds what `doctor` says of cluster, base family, image and network; the value does not matter")),
+        description = "Adds `doctor`'s checks of cluster, base family, image and network; the value does not matter")),
     security((), ("token" = ["read"])),
     responses(
         (status = 200, description = "They can", body = Ready),
@@ -171,7 +171,7 @@ fn coordinates(freshness: &Freshness, verbose: bool, tells: bool) -> Check {
     match &freshness.error {
         None => Check::new(NAME, "pass", verbose.then(|| format!("read {age} s ago"))),
         Some(error) => {
-            // AWS's words name account, role and path.
+            // AWS's message names account, role and path.
             let since = if tells { error.as_str() } else { ASK };
             let message = format!("read {age} s ago; since then: {since}; the last good values are in force");
             Check::new(NAME, "warn", Some(message))

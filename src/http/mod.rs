@@ -1,4 +1,4 @@
-//! The HTTP API. Handlers translate: a request into an intent, a result into a response.
+//! The HTTP API. Handlers only translate: a request into an intent, a result into a response.
 
 mod auth;
 mod body;
@@ -44,7 +44,7 @@ use crate::reconcile::Reconciler;
 use crate::rollout::Rollouts;
 use crate::storage::Storage;
 
-/// What every handler has at hand. A clone is a handle to the same one, made for each request.
+/// The state that every handler can use. A clone, made for each request, shares the same state.
 #[derive(Debug, Clone)]
 pub struct App(Arc<Parts>);
 
@@ -62,23 +62,23 @@ impl Deref for App {
     }
 }
 
-/// What an [`App`] is made of.
+/// The parts of an [`App`].
 #[derive(Debug)]
 pub struct Parts {
-    /// Makes users' containers what they should be.
+    /// Converges users' containers to their desired state.
     pub reconciler: Arc<Reconciler>,
-    /// Looks at all of them.
+    /// Reads the state of all containers.
     pub fleet: Fleet,
-    /// What the account has room for.
+    /// The account's quotas.
     pub capacity: Capacity,
-    /// What their directories hold.
+    /// The sizes of users' directories.
     pub storage: Storage,
-    /// Takes all of them along.
+    /// Runs rollouts.
     pub rollouts: Rollouts,
-    /// Who may call; may change while the service runs.
+    /// The accepted tokens; they may change while the service runs.
     pub tokens: watch::Receiver<Tokens>,
-    /// What `/readyz` looks at beside the file system.
+    /// The state that `/readyz` checks in addition to the file system.
     pub readiness: Readiness,
-    /// What `/metrics` shows.
+    /// The metrics at `/metrics`.
     pub metrics: Metrics,
 }

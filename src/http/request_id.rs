@@ -1,5 +1,5 @@
-//! A request id for every request: the caller's own if it is a sane one, else a new one. It is in the response's
-//! `X-Request-Id`, in every log line of the request and in every problem document. The caller's trace goes on, too.
+//! A request id for every request: the caller's own if it is valid, otherwise a new one. It is in the response's
+//! `X-Request-Id`, in every log line of the request and in every problem document. The caller's trace continues, too.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -19,19 +19,19 @@ use super::error::Problem;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Longest request id that is taken over from a caller, in bytes.
+/// Longest request id accepted from a caller, in bytes.
 const MAX_BYTES: usize = 128;
 
 pub(super) async fn assign(request: Request, next: Next) -> Response {
     let id = accepted(request.headers().get(HEADER)).unwrap_or_else(random_id);
     let method = request.method().clone();
     let path: String = request.uri().path().chars().take(256).collect();
-    // An error's level: whatever is logged, its line has these fields.
+    // At error level, so that every log line has these fields, whatever the filter.
     let span = tracing::error_span!("request", request_id = %id, %method, path);
-    // Where spans are exported, the caller's trace goes on here (W3C Trace Context). One that makes no sense begins none.
+    // If spans are exported, the caller's trace continues here (W3C Trace Context). An invalid one is ignored.
     let callers = TraceContextPropagator::new().extract(&HeaderExtractor(request.headers()));
     if callers.has_active_span() {
-        // Refused only where nothing is exported.
+        // Fails only when nothing is exported.
         drop(span.set_parent(callers));
     }
     let started = Instant::now();
@@ -48,7 +48,7 @@ pub(super) async fn assign(request: Request, next: Next) -> Response {
     response
 }
 
-/// The answer to a request that is refused before it has an id.
+/// The response to a request that is refused before it has an id.
 pub(super) fn refused(problem: Problem) -> Response {
     let id = random_id();
     let mut response = problem.with_request_id(&id).into_response();
@@ -58,7 +58,7 @@ pub(super) fn refused(problem: Problem) -> Response {
     response
 }
 
-/// The problem document is written last, when the request id is known; status and headers stay.
+/// Writes the problem document as the body, once the request id is known; status and headers stay.
 async fn with_body(response: Response, problem: Problem) -> Response {
     let (mut parts, body) = response.into_parts();
     drop(to_bytes(body, 0).await);
@@ -72,7 +72,7 @@ fn accepted(header: Option<&HeaderValue>) -> Option<String> {
     (!text.is_empty() && text.len() <= MAX_BYTES && text.bytes().all(sane)).then(|| text.to_owned())
 }
 
-/// A new one.
+/// A new request id.
 pub(super) fn random_id() -> String {
     format!("{:032x}", fastrand::u128(..))
 }

@@ -1,4 +1,4 @@
-//! How a user's container is told.
+//! Response bodies for containers.
 
 use openclaw::{Provider, Warning};
 use serde::Serialize;
@@ -23,16 +23,16 @@ pub(super) struct ContainerResponse {
     ready: bool,
     /// Name of the ECS service.
     service: String,
-    /// ARN of the revision that is wanted.
+    /// ARN of the wanted revision.
     #[schema(required)]
     task_definition: Option<String>,
-    /// Always null, and gone with the next version: whoever knows it may be able to mount the user's files.
+    /// Always null, and removed in the next version: a caller who knows it may be able to mount the user's files.
     #[schema(required, deprecated)]
     access_point_id: Option<String>,
     /// The image of that revision.
     #[schema(required)]
     image: Option<String>,
-    /// The release of that image, where it is known.
+    /// The release of that image, if it is known.
     #[schema(required)]
     openclaw_version: Option<String>,
     #[schema(required, value_type = Option<Provider>)]
@@ -42,45 +42,45 @@ pub(super) struct ContainerResponse {
     /// The base that the revision was rendered from, `<family>:<revision>`.
     #[schema(required)]
     base_task_definition: Option<String>,
-    /// What became of the sign-in that was sent, or what is there.
+    /// The result of the sign-in that was sent, or the state of the sign-in that is there.
     #[schema(schema_with = schemas::credentials, required)]
     credentials: Option<&'static str>,
     /// Why it was written or kept.
     #[schema(required)]
     credentials_reason: Option<&'static str>,
-    /// Whether the user has to sign in again; null where nobody looked.
+    /// Whether the user has to sign in again; null if this was not checked.
     #[schema(required)]
     reauth_required: Option<bool>,
-    /// What may keep the user from being signed in although the call went through.
+    /// Reasons why the user may not be signed in although the call succeeded.
     warnings: Vec<WarningBody>,
     #[schema(required)]
     reason: Option<Reason>,
-    /// Work that was accepted and is not done, or why it ended; null where there is none, and while the files do not answer.
+    /// Accepted work that is not done, or why it ended; null if there is none, and while the files do not answer.
     #[schema(required)]
     accepted: Option<AcceptedBody>,
-    /// What the user's directory holds, once it was measured; only where this container is asked for.
+    /// The size of the user's directory, once it was measured; only in the answer to a `GET` of this container.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     directory: Option<DirectoryBody>,
-    /// What a forced delete could not remove.
+    /// Resources that a forced delete could not remove.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     not_removed: Vec<NotRemovedBody>,
 }
 
-/// Work that was accepted: it is done whatever happens to the replica that took it in.
+/// Accepted work: it is done even if the replica that accepted it stops.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Accepted)]
 pub(super) struct AcceptedBody {
-    /// What was asked for last.
+    /// The last operation that was asked for.
     operation: String,
-    /// When the first request of it was taken in, or when it ended.
+    /// When its first request was accepted, or when it ended.
     #[schema(format = DateTime)]
     since: String,
-    /// Its place among all users with accepted work, the oldest being 1; null once it is being done.
+    /// Its place among all users with accepted work; the oldest is 1; null once it is being done.
     #[schema(required)]
     position: Option<u64>,
-    /// The code of what is wrong with it: it has ended, and only another request can mend that. Null while it goes on.
+    /// Why it ended without success: only another request can repair that. Null while it goes on.
     #[schema(required)]
     code: Option<String>,
     /// The same in words.
@@ -96,15 +96,15 @@ impl From<AcceptedWork> for AcceptedBody {
     }
 }
 
-/// What a user's directory held when it was last walked.
+/// The size of a user's directory when it was last walked.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Directory)]
 pub(super) struct DirectoryBody {
     /// Bytes on the file system.
     bytes: u64,
-    /// Names in it and beneath.
+    /// Number of files and directories in it, at all levels.
     entries: u64,
-    /// Whether all of it was walked; otherwise it holds at least that.
+    /// Whether all of it was walked; otherwise it holds at least this much.
     complete: bool,
     #[schema(format = DateTime)]
     measured_at: String,
@@ -117,20 +117,20 @@ impl From<DirectorySize> for DirectoryBody {
     }
 }
 
-/// Something that a forced delete could not remove.
+/// A resource that a forced delete could not remove.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NotRemoved)]
 struct NotRemovedBody {
     /// Its kind.
     what: &'static str,
-    /// Its ARN or id, where it has one.
+    /// Its ARN or id, if it has one.
     #[schema(required)]
     id: Option<String>,
-    /// Why not.
+    /// Why it could not be removed.
     error: String,
 }
 
-/// Something that the caller should know although the call went through.
+/// Something that the caller should know although the call succeeded.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Warning)]
 pub(super) struct WarningBody {
@@ -145,7 +145,7 @@ pub(super) fn warned(warnings: &[Warning]) -> Vec<WarningBody> {
 }
 
 impl ContainerResponse {
-    /// After a converge.
+    /// The response after a converge.
     pub(super) fn of_converged(user: &UserId, on_the_way: State, converged: Converged) -> Self {
         let warnings = warned(&converged.warnings());
         let Converged { view, sign_in, not_removed, .. } = converged;
@@ -161,7 +161,7 @@ impl ContainerResponse {
         Self { credentials_reason, reauth_required, warnings, not_removed, ..response }
     }
 
-    /// After a look.
+    /// The response after a look.
     pub(super) fn of_view(user: &UserId, view: ContainerView, credentials: Option<&'static str>) -> Self {
         let ContainerView { service, current, status, .. } = view;
         let Status { state, phase, ready, reason } = status;
@@ -186,22 +186,22 @@ impl ContainerResponse {
         response
     }
 
-    /// Of a user without a service for whom work was accepted.
+    /// The response for a user without a service whose work was accepted.
     pub(super) fn of_accepted(user: &UserId, status: Status, work: AcceptedWork) -> Self {
         let Status { state, phase, ready, reason } = status;
         Self { phase, ready, reason, ..Self::unseen(user, state) }.with_accepted(Some(work))
     }
 
-    /// With work that was accepted.
+    /// Adds accepted work.
     pub(super) fn with_accepted(mut self, work: Option<AcceptedWork>) -> Self {
         if work.as_ref().is_some_and(AcceptedWork::is_deleting) {
-            // ECS says so only once the service itself is deleted, which comes after its tasks have stopped.
+            // ECS shows this only once the service itself is deleted, after its tasks have stopped.
             (self.state, self.phase, self.ready) = (State::Deleting, None, false);
         }
         Self { accepted: work.map(AcceptedBody::from), ..self }
     }
 
-    /// With what the user's directory holds, and a warning where that is much.
+    /// Adds the size of the user's directory, and a warning if it is above the soft limit.
     pub(super) fn with_directory(mut self, user: &UserId, sizes: &Sizes) -> Self {
         let size = sizes.of(user);
         if let Some((size, limit)) = size.and_then(|size| Some((size, sizes.limit_below(&size)?))) {
@@ -210,7 +210,7 @@ impl ContainerResponse {
         Self { directory: size.map(DirectoryBody::from), ..self }
     }
 
-    /// All that can be said without ECS.
+    /// The response without data from ECS.
     fn unseen(user: &UserId, state: State) -> Self {
         Self {
             user_id: user.to_string(),
@@ -250,15 +250,15 @@ pub(super) struct CancelResponse {
     container: ContainerResponse,
 }
 
-/// What a cancel stopped.
+/// What a cancel has cancelled.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Cancelled)]
 struct CancelledBody {
-    /// How many operations.
+    /// Number of operations.
     operations: usize,
     /// Whether one of them was another replica's.
     at_work_elsewhere: bool,
-    /// What became of the deployment that ECS had in progress.
+    /// What was done with the deployment that ECS had in progress.
     #[schema(schema_with = schemas::cancelled_deployment, required)]
     deployment: Option<&'static str>,
 }

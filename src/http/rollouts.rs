@@ -31,7 +31,7 @@ fn id_in(path: IdPath) -> String {
 
 /// Start a rollout
 ///
-/// Takes users along in waves, and pauses by itself when too many fail. With `dry_run` it says who would be in which wave.
+/// Changes users in waves, and pauses by itself when too many fail. With `dry_run` it shows which user would be in which wave.
 #[utoipa::path(post, path = "/rollouts", operation_id = "start_rollout", tag = "fleet", request_body = RolloutRequest,
     responses(
         (status = 201, description = "Started", body = RolloutBody),
@@ -56,22 +56,22 @@ pub(super) async fn start(
     Ok((status, axum::Json(RolloutBody::planned(planned, is_dry))).into_response())
 }
 
-/// All rollouts that are kept
+/// List all rollouts
 #[utoipa::path(get, path = "/rollouts", operation_id = "list_rollouts", tag = "fleet",
     responses((status = 200, description = "The newest first", body = RolloutsBody), openapi::OfFleet))]
 pub(super) async fn list(State(app): State<App>) -> Result<Response, Problem> {
     Ok(axum::Json(RolloutsBody::new(app.rollouts.list().await?)).into_response())
 }
 
-/// How far a rollout is
+/// Show the progress of a rollout
 #[utoipa::path(get, path = "/rollouts/{rollout_id}", operation_id = "get_rollout", tag = "fleet",
     params(openapi::OfRollout),
-    responses((status = 200, description = "How far it is", body = RolloutBody), openapi::OfOneRollout))]
+    responses((status = 200, description = "Its progress", body = RolloutBody), openapi::OfOneRollout))]
 pub(super) async fn show(State(app): State<App>, path: IdPath) -> Result<Response, Problem> {
     respond(&app, &id_in(path)).await
 }
 
-/// How far each user of a rollout is
+/// Show the progress of each user of a rollout
 ///
 /// By user id.
 #[utoipa::path(get, path = "/rollouts/{rollout_id}/users", operation_id = "list_rollout_users", tag = "fleet",
@@ -95,7 +95,7 @@ async fn act(app: &App, caller: &Caller, path: IdPath, action: Action) -> Result
 
 /// Pause a rollout
 ///
-/// It begins with nobody more. Who is on the way is brought to an end.
+/// It begins with no more users. Users who are being changed are finished.
 #[utoipa::path(post, path = "/rollouts/{rollout_id}/pause", operation_id = "pause_rollout", tag = "fleet",
     params(openapi::OfRollout), request_body = Option<NoFields>,
     responses((status = 200, description = "Paused", body = RolloutBody), openapi::ChangesRollout))]
@@ -108,12 +108,12 @@ pub(super) async fn pause(
     act(&app, &caller, path, Action::Pause).await
 }
 
-/// Go on with a rollout
+/// Resume a rollout
 ///
-/// Users who have failed so far count no more.
+/// Users who have failed so far no longer count.
 #[utoipa::path(post, path = "/rollouts/{rollout_id}/resume", operation_id = "resume_rollout", tag = "fleet",
     params(openapi::OfRollout), request_body = Option<NoFields>,
-    responses((status = 200, description = "Going on", body = RolloutBody), openapi::ChangesRollout))]
+    responses((status = 200, description = "Running again", body = RolloutBody), openapi::ChangesRollout))]
 pub(super) async fn resume(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -123,12 +123,12 @@ pub(super) async fn resume(
     act(&app, &caller, path, Action::Resume).await
 }
 
-/// Give a rollout up
+/// Abort a rollout
 ///
-/// Whoever was moved stays where they are.
+/// Users who were moved stay where they are.
 #[utoipa::path(post, path = "/rollouts/{rollout_id}/abort", operation_id = "abort_rollout", tag = "fleet",
     params(openapi::OfRollout), request_body = Option<NoFields>,
-    responses((status = 200, description = "Given up", body = RolloutBody), openapi::ChangesRollout))]
+    responses((status = 200, description = "Aborted", body = RolloutBody), openapi::ChangesRollout))]
 pub(super) async fn abort(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -138,12 +138,12 @@ pub(super) async fn abort(
     act(&app, &caller, path, Action::Abort).await
 }
 
-/// Take everybody back
+/// Roll a rollout back
 ///
-/// Whoever was moved goes back to what they had, through the same waves and gates. Also of a rollout that is over.
+/// Users who were moved return to what they had, through the same waves and gates. Also works after a rollout is over.
 #[utoipa::path(post, path = "/rollouts/{rollout_id}/rollback", operation_id = "roll_back_rollout", tag = "fleet",
     params(openapi::OfRollout), request_body = Option<NoFields>,
-    responses((status = 200, description = "On the way back", body = RolloutBody), openapi::ChangesRollout))]
+    responses((status = 200, description = "Rolling back", body = RolloutBody), openapi::ChangesRollout))]
 pub(super) async fn rollback(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

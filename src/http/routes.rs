@@ -42,7 +42,7 @@ pub fn openapi_document() -> OpenApi {
     openapi::document(guarded().into_openapi(), secret, admin, open().into_openapi())
 }
 
-/// What needs a token whose scope follows from the method.
+/// Routes that need a token whose scope follows from the method.
 fn guarded() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(containers::provision))
@@ -66,12 +66,12 @@ fn guarded() -> OpenApiRouter<App> {
         .routes(routes!(health::metrics))
 }
 
-/// What is a secret even to look at.
+/// Routes whose answers are secrets: they always need the scope `provision`.
 fn secret() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(gateway::show)).routes(routes!(gateway::rotate))
 }
 
-/// What concerns all users.
+/// Routes that change what concerns all users: they need the scope `admin`.
 fn admin() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(fleet_base::promote, fleet_base::follow))
@@ -82,7 +82,7 @@ fn admin() -> OpenApiRouter<App> {
         .routes(routes!(rollouts::rollback))
 }
 
-/// What needs no token.
+/// Routes that need no token.
 fn open() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz))
 }

@@ -1,4 +1,4 @@
-//! Server-sent events: what one client is told, once, and from where it left off.
+//! Server-sent events: each event reaches a client once, and a client that reconnects continues where it stopped.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -12,7 +12,7 @@ use futures_util::stream::Stream;
 use openclaw::sha256_hex12;
 use serde_json::Value;
 
-/// A proxy sees that the stream is alive, and this service that its reader is.
+/// How often a comment is sent: it shows a proxy that the stream is alive, and this service that the client is.
 const COMMENT_EVERY: Duration = Duration::from_secs(10);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -21,13 +21,13 @@ pub(super) fn as_events(events: impl Stream<Item = Result<Event, Infallible>> + 
     let comments = KeepAlive::new().interval(COMMENT_EVERY).text("still here");
     let mut response = Sse::new(events).keep_alive(comments).into_response();
     let headers = response.headers_mut();
-    // What compresses, and nginx, would hold events back until a buffer is full.
+    // Compressing proxies and nginx would hold events back until a buffer is full.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
-/// What a client knows, and what is still to be told to it.
+/// The last event that a client has, and the events still to be sent to it.
 pub(super) struct Telling {
     kind: &'static str,
     last_id: Option<String>,
@@ -36,19 +36,19 @@ pub(super) struct Telling {
 }
 
 impl Telling {
-    /// To whoever sent these headers, in events of this name.
+    /// For the client that sent these headers, with events of this name.
     pub(super) fn new(kind: &'static str, headers: &HeaderMap) -> Self {
         let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
         Self { kind, last_id, queued: VecDeque::new(), is_over: false }
     }
 
-    /// Whether the client has been told something before.
+    /// Whether the client has received an event before.
     pub(super) const fn has_begun(&self) -> bool {
         self.last_id.is_some()
     }
 
-    /// Queues what a reading adds to what the client knows. `says` is what makes it another one, from whichever replica; `data` is sent
-    /// where it is, unless there is nothing to send; `end` is sent after it with `done`.
+    /// Queues the events that a reading makes necessary. `says` identifies the event, the same on every replica: `data` is sent when
+    /// `says` has changed; `end` is sent after it with `done`.
     pub(super) fn take_in(&mut self, says: &str, data: Option<String>, end: Option<&Value>) {
         let id = sha256_hex12(says.as_bytes());
         let done_id = format!("{id}-done");
@@ -65,7 +65,7 @@ impl Telling {
         self.last_id = Some(id);
     }
 
-    /// The next event that is queued.
+    /// The next queued event.
     pub(super) fn next(&mut self) -> Option<Event> {
         self.queued.pop_front()
     }
@@ -75,7 +75,7 @@ impl Telling {
         self.is_over
     }
 
-    /// Whether the client knows all that will ever be told.
+    /// Whether the client has received every event, and no more will come.
     pub(super) fn knows_all(&self) -> bool {
         self.is_over && self.queued.is_empty()
     }

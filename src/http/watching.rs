@@ -1,4 +1,4 @@
-//! Waiting for a container, and following it.
+//! Endpoints that wait for a container or follow it.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -27,12 +27,12 @@ use crate::reconcile::{ConvergeError, Refusal};
 /// Longest that an answer is held back. Common proxies give up on a silent connection after a minute, and then nobody
 /// hears the answer.
 const HELD_AT_MOST: Duration = Duration::from_secs(55);
-/// Wait of a caller who does not say, in seconds.
+/// Wait if the caller sets none, in seconds.
 const DEFAULT_SECONDS: u64 = 30;
-/// How long AWS may take to give the first look, even for a caller who waits shorter: without one there is no answer.
+/// How long the first look at AWS may take, even if the caller's wait is shorter: without it there is no answer.
 const FIRST_LOOK_WITHIN: Duration = Duration::from_secs(10);
 
-/// A status as it travels to who waits and who follows.
+/// A container's status, for callers that wait or follow.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ContainerStatus)]
 pub(super) struct StatusBody<'a> {
@@ -41,7 +41,7 @@ pub(super) struct StatusBody<'a> {
     state: ContainerState,
     #[schema(required)]
     phase: Option<Phase>,
-    /// How far on the way to where it is going; null where it goes nowhere.
+    /// Progress to the state that it goes to; null if it does not change.
     #[schema(required, maximum = 100)]
     percent: Option<u8>,
     /// The same in words.
@@ -50,7 +50,7 @@ pub(super) struct StatusBody<'a> {
     ready: bool,
     #[schema(required)]
     reason: Option<&'a Reason>,
-    /// Whether it is in the state that was waited for. Only in answers to `on_timeout=200`.
+    /// Whether it is in the state that the caller waits for. Only in answers to `on_timeout=200`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reached: Option<bool>,
 }
@@ -81,7 +81,7 @@ impl<'a> StatusBody<'a> {
     }
 }
 
-/// Where it is, as a number and in words, for whoever draws a bar.
+/// The progress, in percent and in words, for a progress bar.
 const fn progress(state: ContainerState, phase: Option<Phase>) -> (Option<u8>, &'static str) {
     match state {
         ContainerState::Provisioning => match phase {
@@ -103,7 +103,7 @@ const fn progress(state: ContainerState, phase: Option<Phase>) -> (Option<u8>, &
     }
 }
 
-/// Where a stream of events ends.
+/// The state at the end of a stream of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum End {
@@ -126,15 +126,15 @@ impl End {
 
 /// Wait for a user's container
 ///
-/// 200 once it is in the state, 408 with the status as it is otherwise. A container that failed never comes to run by
-/// itself, so who waits for `running` is told at once, with 200 and `"state": "failed"`. No answer is held back for longer than
-/// 55 s, however long was asked for, because common proxies give up after 60. With `on_timeout=200` a wait that is over is 200,
-/// too, and every answer has `reached`: some HTTP clients repeat a 408 by themselves.
+/// Answers 200 once it is in the state, otherwise 408 with the current status. A failed container never runs by itself, so a wait
+/// for `running` returns at once, with 200 and `"state": "failed"`. Every answer comes within 55 s, however long the caller wants
+/// to wait, because common proxies give up after 60. With `on_timeout=200` a timeout is 200, too, and every answer has `reached`:
+/// some HTTP clients retry a 408 by themselves.
 #[utoipa::path(get, path = "/containers/{user_id}/wait", operation_id = "wait_for_container", tag = "watching",
     params(openapi::OfUser, WaitQuery),
     responses(
-        (status = 200, description = "It is in the state, or failed; with `on_timeout=200` also when it was not in time", body = StatusBody),
-        (status = 408, description = "It was not in time; this is how it is", body = StatusBody),
+        (status = 200, description = "It is in the state, or failed; with `on_timeout=200` also a timeout", body = StatusBody),
+        (status = 408, description = "A timeout, with the current status", body = StatusBody),
         openapi::Waits))]
 pub(super) async fn wait(
     State(app): State<App>,
@@ -177,9 +177,9 @@ pub(super) async fn wait(
 /// Follow a user's container
 ///
 /// Server-sent events: `status` with a `ContainerStatus` whenever it changes, a comment every 10 s, and at the end `done`
-/// with `user_id` and `state`: `running`, `stopped`, `failed` or `deleted`. The id of a `status` event is a digest of what
-/// it says, the same from every replica, so a client that reconnects with it hears of the next change and of no other.
-/// The id of `done` ends in `-done`: one that comes back with it is told by 204 to stay away (that is how EventSource ends).
+/// with `user_id` and `state`: `running`, `stopped`, `failed` or `deleted`. The id of a `status` event is a digest of its
+/// content, the same from every replica, so a client that reconnects with it gets only the changes after it.
+/// The id of `done` ends in `-done`: a client that reconnects with it gets 204, which tells EventSource to stop.
 #[utoipa::path(get, path = "/containers/{user_id}/events", operation_id = "follow_container", tag = "watching",
     params(openapi::OfUser,
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the client has")),
@@ -197,7 +197,7 @@ pub(super) async fn events(
     let mut watch = app.fleet.watchers.watch(user)?;
     let first = match first_look(&mut watch, Instant::now()).await? {
         Some(status) => Sight::Seen(status.into()),
-        // Who comes back saw it before: it is no more.
+        // A client that reconnects saw the container before: it is gone now.
         None if telling.has_begun() => Sight::Gone,
         None => return Err(no_container()),
     };
@@ -209,7 +209,7 @@ pub(super) async fn events(
     Ok(as_events(events.into_stream()))
 }
 
-/// What is still to be told to one client.
+/// The events still to be sent to one client.
 struct Events {
     watch: Watch,
     telling: Telling,
@@ -223,7 +223,7 @@ impl Events {
                 (Some(serde_json::to_string(&body).unwrap_or_default()), End::of(status.state))
             }
             Sight::Gone => (None, Some(End::Deleted)),
-            // The next cycle may tell.
+            // The next cycle may succeed.
             Sight::Unreadable(_) => return,
         };
         let end = end.map(|end| serde_json::json!({"user_id": self.watch.user(), "state": end}));
@@ -247,7 +247,7 @@ impl Events {
     }
 }
 
-/// The first status; `None` when there is no container. A caller who hardly waits gets it too.
+/// The first status; `None` when there is no container. Waits for it even if the caller's deadline is shorter.
 async fn first_look(watch: &mut Watch, deadline: Instant) -> Result<Option<Status>, Problem> {
     let deadline = deadline.max(Instant::now() + FIRST_LOOK_WITHIN);
     match timeout_at(deadline, watch.next()).await {
@@ -255,7 +255,7 @@ async fn first_look(watch: &mut Watch, deadline: Instant) -> Result<Option<Statu
         Ok(Some(Sight::Gone)) => Ok(None),
         Ok(Some(Sight::Unreadable(error))) => Err(error.as_ref().into()),
         Ok(None) => Err(shutting_down()),
-        Err(_) => Err(Problem::new(Code::DeadlineExceeded, "AWS has not said in time how the container is")),
+        Err(_) => Err(Problem::new(Code::DeadlineExceeded, "AWS did not return the container's state in time")),
     }
 }
 

@@ -185,8 +185,8 @@ async fn bad_parameters_are_named_before_anything_is_asked() {
     422 invalid_field limit: a whole number from 1 to 1000
     422 invalid_field limit: a whole number from 1 to 1000
     422 invalid_field limit: a whole number from 1 to 1000
-    422 invalid_field cursor: the next_cursor of an answer, as it was there
-    422 invalid_field cursor: the next_cursor of an answer, as it was there
+    422 invalid_field cursor: the next_cursor of an answer, unchanged
+    422 invalid_field cursor: the next_cursor of an answer, unchanged
     422 invalid_field fresh: true or false
     422 invalid_field states: expected one of state, openclaw_version, base_revision, limit, cursor, fresh
     422 invalid_field limit: give it once

@@ -1,4 +1,4 @@
-// A developer at the page of the API's documentation, in a browser, over the real binary.
+// Tests of the API's documentation page, in a browser, with the real binary.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -18,7 +18,7 @@ after(async () => {
   await server?.stop();
 });
 
-test("every operation is shown, and can be tried with a token, without anything from elsewhere", async () => {
+test("every operation is shown and can be tried, and nothing is loaded from elsewhere", async () => {
   const page = await newPage(browser);
   const elsewhere = [];
   page.on("request", (request) => {

@@ -1,4 +1,4 @@
-// An operator at the page of rollouts, in a browser, over the real binary.
+// Tests of the rollouts page, in a browser, with the real binary.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -36,7 +36,7 @@ async function act(page, name) {
 const state = (page, name) => page.locator(`#rollout h2 .rollout-${name}`).waitFor();
 const buttons = (page) => page.locator("#rollout .buttons button").allTextContents();
 
-test("a rollout is followed, paused, gone on with and taken back, and one that fails says why", async (t) => {
+test("a rollout can be followed, paused and resumed, and one that fails shows the reason", async (t) => {
   t.after(() => server.behave("healthy"));
   const page = await newPage(browser);
   await page.goto(`${server.api}/ui/`);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Drives the operators' page of the real binary in a browser. Needs Node 20 or newer, npm and Debian's chromium, which it
-# installs when it may; says so loudly and passes where it cannot (not with UI_REQUIRED=1). Screenshots are left in
+# Tests the operators' page of the real binary in a browser. Needs Node 20 or newer, npm and Debian's chromium, which it
+# installs if it may; otherwise prints a loud warning and passes (unless UI_REQUIRED=1). Keeps screenshots in
 # target/ui/screenshots.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -1,4 +1,4 @@
-// A list of the size and the content that a test needs, instead of the server's.
+// Stand-ins for the server's answers: lists and problems as a test needs them.
 
 const MIB = [1024, 2048, 4096];
 const STATES = ["failed", "stopped", "provisioning", "stopping", "deleting"];
@@ -31,7 +31,7 @@ export async function serveList(page, containers) {
   });
 }
 
-/** Answers a problem document to whatever `matches`. */
+/** Answers a problem document to requests that match, other than GET. */
 export async function refuse(page, matches, status, document) {
   await page.route(matches, (route) => (route.request().method() === "GET" ? route.fallback() : route.fulfill({
     status,

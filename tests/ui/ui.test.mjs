@@ -1,4 +1,4 @@
-// An operator at the page, in a browser, over the real binary.
+// Tests of the containers page, in a browser, with the real binary.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
@@ -105,7 +105,7 @@ test("from provision to running, a resize that fails with its reason, and the re
   await waitForState(page, "running");
 });
 
-test("a container that cannot be placed says why, in the list and beside it", async (t) => {
+test("a container that cannot be placed shows the reason, in the list and in the detail", async (t) => {
   t.after(() => server.behave("healthy"));
   await server.behave("no-capacity");
   const page = await openSignedIn();
@@ -118,7 +118,7 @@ test("a container that cannot be placed says why, in the list and beside it", as
   assert.equal((await server.call("DELETE", "/containers/dora?data=purge&force=true")).status, 202);
 });
 
-test("a deployment can be cancelled, and a question can be left", async (t) => {
+test("a deployment can be cancelled, and a confirmation can be closed", async (t) => {
   t.after(() => server.behave("healthy"));
   await server.behave("slow");
   const page = await openSignedIn();
@@ -134,7 +134,7 @@ test("a deployment can be cancelled, and a question can be left", async (t) => {
   await waitForState(page, "stopped");
 });
 
-test("a refusal names the field and the fix, and a token that may only look is told so", async () => {
+test("a refusal names the field and the fix, and a read-only token gets a clear message", async () => {
   await server.running("carol");
   const page = await openSignedIn({}, (page) => page.addInitScript(() => { location.hash = "#/carol"; }));
   await waitForState(page, "running");
@@ -163,12 +163,12 @@ test("a refusal names the field and the fix, and a token that may only look is t
   assert.deepEqual(await Promise.all(buttons.map((button) => button.isDisabled())), [true, true, true, true, true]);
 });
 
-test("five thousand rows are sorted, filtered and gone through with the keyboard", async () => {
+test("five thousand rows can be sorted, filtered and used with the keyboard", async () => {
   const page = await openSignedIn({}, (page) => serveList(page, fleet(5000)));
   await page.locator("#shown", { hasText: "5,000 containers" }).waitFor();
   await screenshot(page, "five-thousand");
   const rows = page.locator("#containers tbody tr[data-at]");
-  assert.ok(await rows.count() < 100, "only what is in sight is made");
+  assert.ok(await rows.count() < 100, "only visible rows are elements");
   await page.locator("#skip").focus();
   await page.keyboard.press("Enter");
   await page.keyboard.press("End");
@@ -191,7 +191,7 @@ test("five thousand rows are sorted, filtered and gone through with the keyboard
   await page.locator("#shown", { hasText: /^5,000 containers/ }).waitFor();
 });
 
-test("the keyboard alone opens a container, closes it and comes back to its row", async () => {
+test("the keyboard alone opens a container, closes it and returns to its row", async () => {
   await server.running("zoe");
   const page = await openSignedIn();
   await page.locator("#containers tbody tr", { hasText: "zoe" }).waitFor();
@@ -206,7 +206,7 @@ test("the keyboard alone opens a container, closes it and comes back to its row"
   assert.equal(await page.locator("tr.active").textContent().then((text) => text.startsWith("zoe")), true);
 });
 
-test("what looks like markup is shown as text", async () => {
+test("text that looks like markup is shown as text", async () => {
   const markup = `<img src=x onerror="document.title='owned'">`;
   const entry = { ...fleet(1)[0], user_id: markup, openclaw_version: markup, reason_code: markup, base_revision: "a\u202eb:1" };
   const container = {
@@ -232,7 +232,7 @@ test("what looks like markup is shown as text", async () => {
 });
 
 for (const colorScheme of ["light", "dark"]) {
-  test(`all of it can be read and operated in ${colorScheme}, and at 360 pixels`, async () => {
+  test(`the page is accessible in ${colorScheme}, and at 360 pixels`, async () => {
     await server.running("alice");
     const list = [...fleet(300), { ...fleet(1)[0], user_id: "alice" }];
     const page = await openSignedIn({ colorScheme }, (page) => serveList(page, list));

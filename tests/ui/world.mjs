@@ -1,4 +1,4 @@
-// The real binary over its emulator, and a browser in front of it.
+// Starts the real binary over its emulator, and a browser.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -12,7 +12,7 @@ const { chromium } = require("playwright-core");
 const axe = require("axe-core").source;
 
 export const TOKEN = "token-of-an-operator";
-/** How long anything on the page may take, in milliseconds: a guard against waiting for ever, no measure. */
+/** How long anything on the page may take, in milliseconds: only a guard against waiting for ever. */
 const WITHIN = 60_000;
 
 /** Starts `dev` on free ports; `stop()` ends it and removes its files. */
@@ -45,14 +45,14 @@ export async function startServer() {
     ...addresses,
     stop,
     call,
-    /** Makes sure that the user's container runs, and that the list has it. */
+    /** Provisions a user's container and waits until it runs and is in the list. */
     running: async (user) => {
       await call("POST", "/provision", provisionBody(user));
       const { body } = await call("GET", `/containers/${user}/wait?timeout_seconds=60`);
       if (body.state !== "running") throw new Error(`${user}: ${JSON.stringify(body)}`);
       await call("GET", "/containers?fresh=true");
     },
-    /** Lets every container of the user family fare like that from now on. */
+    /** Sets how every container of the user family behaves from now on. */
     behave: async (behaviour) => {
       const path = `${addresses.emulator}/_emulator/behaviours/openclaw-dev-user`;
       const { status } = await send("PUT", path, { behaviour });
@@ -61,7 +61,7 @@ export async function startServer() {
   };
 }
 
-/** What `POST /provision` takes, with a sign-in that is nobody's. */
+/** A body for `POST /provision`, with a sign-in of no real account. */
 export function provisionBody(user) {
   const encode = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
   const claims = { iat: 1_770_000_000, exp: 4_102_444_800, "https://api.openai.com/auth": { chatgpt_account_id: "acc" } };
@@ -74,10 +74,10 @@ export async function startBrowser() {
   return chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--disable-dev-shm-usage"] });
 }
 
-/** A new tab with nothing kept. `page.complaints` collects errors of scripts and breaches of the policy. */
+/** A new tab without stored data. `page.complaints` collects script errors and violations of the policy. */
 export async function newPage(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: "light", ...options });
-  // While the page is being worked on: its files as they are, under the headers of the binary, without a build.
+  // For work on the page: serves its files from UI_FILES with the binary's headers, without a build.
   if (process.env.UI_FILES) {
     await context.route(/\/ui\/[a-z]+\.(js|css|html)$|\/ui\/(#|$)/, async (route) => {
       const name = new URL(route.request().url()).pathname.split("/").pop() || "index.html";
@@ -101,7 +101,7 @@ export async function signIn(page, token = TOKEN) {
 
 export const screenshot = (page, name) => page.screenshot({ path: join(process.env.UI_SCREENSHOTS, `${name}.png`) });
 
-/** What axe finds against WCAG 2.2 A and AA, one line each. */
+/** Violations of WCAG 2.2 A and AA that axe finds, one line each. */
 export async function unaccessible(page) {
   await page.evaluate(axe);
   const found = await page.evaluate(() => globalThis.axe.run(document, {
@@ -115,7 +115,7 @@ export async function unaccessible(page) {
 /** Waits until the open container is in `state`. */
 export const waitForState = (page, state) => page.locator(`#detail .state-line .state-${state}`).waitFor();
 
-/** Presses an action's button and the one that confirms it, which may be changed before by `fill(dialog)`. */
+/** Presses an action's button and confirms it; `fill(dialog)` can change the dialog's fields before. */
 export async function act(page, name, fill = async () => {}) {
   await page.locator("#detail").getByRole("button", { name, exact: true }).click();
   const dialog = page.locator("#confirm");

@@ -1,5 +1,5 @@
-//! Answers that several handlers share: what comes of a converge, and the codes that they refuse with, whose status, title
-//! and `Retry-After` follow from the code.
+//! Answers that several handlers share: the result of a converge, and the error codes. Status, title and `Retry-After` follow
+//! from the code.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::schemas;
 use crate::http::code::Code;
 use crate::http::error::PROBLEM_JSON;
 
-/// Behind a token anything can come to these.
+/// Codes that every route with a token can answer.
 const GUARDED: &[Code] = &[Code::Unauthorized, Code::Forbidden, Code::TooManyConnections, Code::Internal];
 
 const OF_USER: &[Code] = &[
@@ -45,7 +45,7 @@ const CHANGES: &[Code] = &[
     Code::Cancelled,
 ];
 
-/// What concerns the fleet as a whole.
+/// Codes of routes that concern the whole fleet.
 const OF_FLEET: &[Code] =
     &[Code::PromotedBaseUnusable, Code::RolloutNotUnderstood, Code::FilesUnavailable, Code::FilesMisconfigured];
 
@@ -65,51 +65,51 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// Of a handler that looks at one user.
+    /// Errors of a handler that reads one user.
     Looks: GUARDED, READS, OF_USER;
-    /// Of one that changes a user, without a body.
+    /// Errors of a handler that changes a user, without a body.
     Changes: GUARDED, READS, OF_USER, CHANGES;
-    /// Of one that changes a user by what a body says.
+    /// Errors of a handler that changes a user, with a body.
     Sends: GUARDED, READS, OF_USER, CHANGES, BODIES;
-    /// Of one that waits for a user or follows one.
+    /// Errors of a handler that waits for a user or follows one.
     Waits: GUARDED, READS, OF_USER, &[Code::TooManyWatchers];
-    /// Of the list.
+    /// Errors of the list.
     Lists: GUARDED, READS, &[Code::FleetBeingRead];
-    /// Of one that looks at the fleet as a whole.
+    /// Errors of a handler that reads the whole fleet.
     OfFleet: GUARDED, READS, OF_FLEET;
-    /// Of one that changes what concerns all.
+    /// Errors of a handler that changes what concerns all users.
     ChangesFleet: GUARDED, READS, OF_FLEET, &[Code::BaseUnusable, Code::Contended, Code::RolloutUnderWay], BODIES;
-    /// Of one that starts a rollout.
+    /// Errors of a handler that starts a rollout.
     StartsRollout: GUARDED, READS, OF_FLEET,
         &[Code::BaseUnusable, Code::Contended, Code::RolloutUnderWay, Code::RolloutPlanChanged, Code::FleetBeingRead],
         BODIES;
-    /// Of one that looks at a rollout.
+    /// Errors of a handler that reads a rollout.
     OfOneRollout: GUARDED, READS, OF_FLEET, &[Code::RolloutNotFound];
-    /// Of one that follows a rollout.
+    /// Errors of a handler that follows a rollout.
     FollowsRollout: GUARDED, READS, OF_FLEET, &[Code::RolloutNotFound, Code::TooManyWatchers];
-    /// Of one that changes a rollout.
+    /// Errors of a handler that changes a rollout.
     ChangesRollout: GUARDED, READS, OF_FLEET,
         &[Code::RolloutNotFound, Code::RolloutUnderWay, Code::RolloutOver, Code::Contended], BODIES;
-    /// Of one that only needs a token.
+    /// Errors of a handler that only needs a token.
     Guarded: GUARDED;
 }
 
-/// Of a handler that changes a container that is there.
+/// Answers of a handler that changes an existing container.
 pub(in crate::http) struct Converges;
 
 impl IntoResponses for Converges {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let answers = [("200", "Already so"), ("202", "Accepted; on its way")];
+        let answers = [("200", "Nothing to change"), ("202", "Accepted; on its way")];
         answers.map(|(status, words)| (status.to_owned(), RefOr::T(container(words)))).into()
     }
 }
 
-/// Of a handler that may make one.
+/// Answers of a handler that may create a container.
 pub(in crate::http) struct Creates;
 
 impl IntoResponses for Creates {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let made = ("201".to_owned(), RefOr::T(container("Made; on its way up")));
+        let made = ("201".to_owned(), RefOr::T(container("Created; starting")));
         Converges::responses().into_iter().chain([made]).collect()
     }
 }
@@ -120,7 +120,7 @@ fn container(words: &str) -> Response {
     ResponseBuilder::new().description(words).content("application/json", content).header("Location", location).build()
 }
 
-/// A response for each status, naming the codes that have it.
+/// A response for each status, which names the codes with that status.
 fn by_status(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
     let mut statuses: BTreeMap<String, Vec<Code>> = BTreeMap::new();
     for code in codes {
@@ -134,7 +134,7 @@ fn response(codes: &[Code]) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     let mut response = ResponseBuilder::new().description(named.join("; ")).content(PROBLEM_JSON, content);
     if codes.iter().any(|code| code.retry_after_seconds().is_some()) {
-        let words = "Seconds after which the same request may be sent again; where `retryable` is true";
+        let words = "Seconds after which the same request may be sent again; present if `retryable` is true";
         let header = HeaderBuilder::new().schema(Some(schemas::seconds())).description(Some(words));
         response = response.header("Retry-After", header.build());
     }

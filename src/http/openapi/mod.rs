@@ -1,5 +1,5 @@
 //! The OpenAPI document. Paths, parameters and bodies come from the handlers and from the types that they read and write;
-//! what holds for all of them is added here.
+//! this module adds what is the same for all of them.
 
 mod answers;
 pub(super) mod schemas;
@@ -28,16 +28,16 @@ const TOKEN: &str = "token";
 const ABOUT: &str = "Gives every user of a web app a private, always-on OpenClaw container on AWS ECS Fargate: one service, \
      one access point and one directory for each.\n\n\
      Every error is an RFC 9457 problem document with a `code` from a closed list. One with `\"retryable\": true` carries \
-     `Retry-After`: the very same request may be sent again then, and makes nothing twice. Every answer carries \
-     `X-Request-Id`, the caller's own where it sent one, and so does every log line.";
+     `Retry-After`: the same request may be sent again then, and creates nothing twice. Every answer carries \
+     `X-Request-Id`, the caller's own if it sent one, and so does every log line.";
 
 /// The tags, in the order in which the document shows them.
 const TAGS: [(&str, &str); 6] = [
-    ("containers", "A user's container: provision, look, change, delete"),
-    ("watching", "Waiting for a container, following it, and the list of all"),
-    ("credentials", "A user's sign-in by itself; no answer carries a token"),
-    ("gateway", "How a web app reaches the gateway in a user's container"),
-    ("fleet", "What concerns all users: the base that is promoted, and rollouts"),
+    ("containers", "A user's container: provision, show, change, delete"),
+    ("watching", "Wait for a container, follow it, and list all containers"),
+    ("credentials", "A user's sign-in; no answer contains a token"),
+    ("gateway", "Address and token of the gateway in a user's container, for a web app"),
+    ("fleet", "All users: the promoted base, and rollouts"),
     ("operations", "Health and metrics of this service"),
 ];
 
@@ -71,8 +71,8 @@ impl IntoParams for OfRollout {
     }
 }
 
-/// Joins what the handlers say: `guarded` needs a token whose scope follows from the method, `secret` one that may
-/// provision, `admin` one that may do everything, `open` none.
+/// Joins the parts from the handlers: `guarded` needs a token whose scope follows from the method, `secret` one with the
+/// scope `provision`, `admin` one with the scope `admin`, `open` none.
 pub(super) fn document(mut guarded: OpenApi, mut secret: OpenApi, mut admin: OpenApi, mut open: OpenApi) -> OpenApi {
     for (reads, operation) in operations(&mut guarded) {
         require(operation, auth::needed(reads));
@@ -84,7 +84,7 @@ pub(super) fn document(mut guarded: OpenApi, mut secret: OpenApi, mut admin: Ope
         require(operation, Scope::Admin);
     }
     for (_, operation) in operations(&mut open) {
-        // What a handler says of itself stays: a part of it may need a token, one that reads.
+        // Keep a handler's own `security`: a part of its answer may need a token that may read.
         operation.security.get_or_insert_default();
         every_token_reads(operation);
     }
@@ -115,7 +115,7 @@ fn operations(document: &mut OpenApi) -> impl Iterator<Item = (bool, &mut Operat
     })
 }
 
-/// A body that may be left out is still an object when it is there; utoipa lets it be null, too.
+/// An optional body must still be an object; utoipa would allow null, too.
 fn no_null_body(operation: &mut Operation) {
     let Some(RefOr::T(body)) = &mut operation.request_body else { return };
     for content in body.content.values_mut() {
@@ -135,7 +135,7 @@ fn require(operation: &mut Operation, scope: Scope) {
     }
 }
 
-/// Each scope includes reading, so that nobody who has a token is refused.
+/// Removes the answer 403: each scope includes reading, so every valid token may read.
 fn every_token_reads(operation: &mut Operation) {
     operation.responses.responses.remove(StatusCode::FORBIDDEN.as_str());
 }
@@ -151,7 +151,7 @@ fn info() -> Info {
 
 fn components() -> openapi::Components {
     let words = "A token of the tokens file. Its scope is `read`, `provision` or `admin`; each includes the ones before it. \
-                 The scope that an operation needs is beside it.";
+                 Each operation names the scope that it needs.";
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(words)).build();
     ComponentsBuilder::new()
         .security_scheme(TOKEN, SecurityScheme::Http(bearer))

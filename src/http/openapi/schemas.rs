@@ -1,4 +1,4 @@
-//! Schemas that say more than a Rust type does: what the domain's parsers accept.
+//! Schemas that are stricter than a Rust type: exactly what the domain's parsers accept.
 
 use openclaw::Authority;
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ pub(super) fn rollout_id() -> Object {
     string().pattern(Some("^[A-Za-z0-9-]{1,64}$")).examples(["20261127-150405-1a2b"]).build()
 }
 
-/// Where a rollout is in its life.
+/// The state of a rollout.
 pub(in crate::http) fn rollout_state() -> Object {
     names(&["planned", "running", "paused", "done", "aborted", "rolled_back"])
 }
@@ -51,7 +51,7 @@ pub(in crate::http) fn days() -> Schema {
     OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::Null)).item(days).into()
 }
 
-/// What a rollout changes: one thing.
+/// The one thing that a rollout changes.
 pub(in crate::http) struct RolloutChange;
 
 impl PartialSchema for RolloutChange {
@@ -67,12 +67,12 @@ impl PartialSchema for RolloutChange {
         let restart = ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true])).build();
         let redeploy = RefOr::Ref(Ref::from_schema_name("RedeployRequest"));
         OneOfBuilder::new()
-            .description(Some("What is changed of each user: one of these"))
-            .item(one("base_revision", "To a revision of the base family, such as `42`, or `newest`", base.into()))
-            .item(one("image", "Pins an image; null takes the pin away", image().into()))
-            .item(one("size", "To a Fargate size", size().into()))
-            .item(one("variable", "Sets one variable; without a value, or with null, takes it away", variable.into()))
-            .item(one("restart", "Another task of the same", restart.into()))
+            .description(Some("What to change for each user: one of these"))
+            .item(one("base_revision", "Moves to a revision of the base family, such as `42` or `newest`", base.into()))
+            .item(one("image", "Pins an image; null removes the pin", image().into()))
+            .item(one("size", "Changes to a Fargate size", size().into()))
+            .item(one("variable", "Sets one variable; without a value, or with null, removes it", variable.into()))
+            .item(one("restart", "Replaces the task, and changes nothing else", restart.into()))
             .item(one("redeploy", "As a redeploy of one user: the promoted base, or the newest", redeploy))
             .into()
     }
@@ -80,7 +80,7 @@ impl PartialSchema for RolloutChange {
 
 impl ToSchema for RolloutChange {}
 
-/// How far a user of a rollout is.
+/// The progress of a user in a rollout.
 pub(in crate::http) fn rollout_outcome() -> Object {
     names(&["waiting", "on_the_way", "soaking", "done", "failed", "skipped"])
 }
@@ -112,7 +112,7 @@ pub(super) fn seconds() -> Object {
     ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).build()
 }
 
-/// A Fargate size: which memory goes with which CPU.
+/// A Fargate size: the memory sizes that each CPU size allows.
 pub(in crate::http) fn size() -> Schema {
     sizes(|size| size)
 }
@@ -137,7 +137,7 @@ pub(in crate::http) struct ResizeRequest;
 
 impl PartialSchema for ResizeRequest {
     fn schema() -> RefOr<Schema> {
-        let words = "In which order the task is replaced; left out or null: as the service is set";
+        let words = "How the task is replaced; left out or null: as the service is configured";
         let order = nullable_string()
             .enum_values(Some([Some("stop_first"), Some("strict"), None]))
             .description(Some(words))
@@ -148,7 +148,7 @@ impl PartialSchema for ResizeRequest {
 
 impl ToSchema for ResizeRequest {}
 
-/// A server-sent event of that name, or `done`.
+/// A server-sent event with this name, or `done`.
 fn event(name: &str, words: &str) -> RefOr<Schema> {
     let data = string().content_media_type("application/json").description(Some(words));
     closed_object()
@@ -245,18 +245,18 @@ pub(in crate::http) fn auth() -> Object {
     };
     let account = nullable_string()
         .pattern(Some("^[!-~]{1,256}$"))
-        .description(Some("The ChatGPT account; needed where no token has the claim `chatgpt_account_id`"));
+        .description(Some("The ChatGPT account; needed if no token has the claim `chatgpt_account_id`"));
     let tokens = ObjectBuilder::new()
         .schema_type(Type::Object)
         .property("access_token", token("A JWT"))
         .property("refresh_token", token("Used once; the container rotates it"))
-        .property("id_token", token("A JWT; may be left out where the access token is one").schema_type(nullable()))
+        .property("id_token", token("A JWT; may be left out if the access token is one").schema_type(nullable()))
         .property("account_id", account)
         .required("access_token")
         .required("refresh_token");
     let last_refresh = nullable_string().description(Some(
-        "When the tokens were issued, in RFC 3339 or a looser form that Codex reads; needed where the access token does \
-         not say",
+        "When the tokens were issued, in RFC 3339 or a looser form that Codex reads; needed if the access token does \
+         not say it",
     ));
     let no_key = ObjectBuilder::new().schema_type(Type::Null);
     let mode = nullable_string().enum_values(Some([json!("chatgpt"), Value::Null]));
@@ -281,12 +281,12 @@ pub(in crate::http) fn optional_auth() -> Object {
     auth
 }
 
-/// What became of a sign-in, or what is there.
+/// The result of sending a sign-in, or the state of the one that is there.
 pub(in crate::http) fn credentials() -> Object {
     names(&["written", "kept_fresher", "present", "access_token_only", "missing", "not_needed"])
 }
 
-/// Which kind of place the release uses.
+/// The kind of place where the release keeps its sign-in.
 pub(in crate::http) fn authority() -> Object {
     let all = [Authority::CodexHome, Authority::AuthProfiles, Authority::Store, Authority::CodexPlugin];
     names(&all.map(Authority::name))
@@ -297,7 +297,7 @@ pub(in crate::http) fn token_source() -> Object {
     names(&["openclaw_json", "environment", "reference"])
 }
 
-/// What a cancel did to the deployment.
+/// What a cancel did with the deployment.
 pub(in crate::http) fn cancelled_deployment() -> Object {
     names(&["rolled_back", "scaled_to_zero"])
 }
@@ -335,7 +335,7 @@ fn map(names: &str, values: ObjectBuilder) -> ObjectBuilder {
         .additional_properties(Some(values))
 }
 
-/// Says what each reason means, from the hint that goes with it.
+/// Describes each reason code, with its hint.
 pub(super) fn explain_reason_codes(document: &mut OpenApi) {
     let schemas = document.components.as_mut().map(|components| &mut components.schemas);
     let Some(RefOr::T(Schema::Object(codes))) = schemas.and_then(|schemas| schemas.get_mut("ReasonCode")) else {

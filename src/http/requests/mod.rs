@@ -67,7 +67,7 @@ impl fmt::Debug for ProvisionRequest {
 }
 
 impl ProvisionRequest {
-    /// Parses every field, before anything is touched. An `image` of null is no pin, and takes none away: a caller
+    /// Parses every field, before anything is changed. An `image` of null sets no pin and removes none: a caller
     /// that provisions at every sign-in must not undo what an operator pinned (incident 5).
     pub(super) fn parse(self, caller: &Caller) -> Result<Intent, Invalid> {
         let user = UserId::parse(&self.user_id)?;
@@ -83,7 +83,7 @@ impl ProvisionRequest {
             secrets: self.secrets.map(Secrets::parse).transpose()?,
             labels: self.labels.map(Labels::parse).transpose()?,
         };
-        // What this request alone contradicts needs no look at what the user has.
+        // A request that contradicts itself is refused without a look at the user's container.
         patch.check()?;
         Ok(Intent::provision(caller, user, patch, auth).in_order(self.rollout_order))
     }
@@ -153,7 +153,7 @@ impl RedeployRequest {
         Ok(Intent::redeploy(caller, user, redeploy).in_order(self.rollout_order))
     }
 
-    /// As the change of a rollout, whose strategy says the order.
+    /// Parses it as the change of a rollout; there the strategy sets the order.
     pub(super) fn parse_change(self) -> Result<Change, Invalid> {
         let within =
             |error: Invalid| Invalid::new(format!("change.redeploy.{}", error.field()), error.problem(), error.fix());
@@ -213,7 +213,7 @@ fn pin(text: &str) -> Result<ImageRef, Invalid> {
     Ok(image)
 }
 
-/// The release of an image whose tag does not say it.
+/// Parses the release of an image whose tag does not name it.
 fn release(text: Option<String>) -> Result<Option<OpenClawVersion>, Invalid> {
     let parsed = text.map(|text| OpenClawVersion::from_tag(&text)?.supported()).transpose();
     parsed.map_err(|invalid| {

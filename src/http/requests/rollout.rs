@@ -1,4 +1,4 @@
-//! What a caller asks of a rollout.
+//! Request bodies for rollouts.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,9 @@ use crate::http::openapi::schemas;
 use crate::rollout::Wanted;
 use crate::rollout::words::{Canaries, Change, Select, Share, Strategy, Window};
 
-/// Largest number of users that a share or the canaries may be.
+/// Largest number of users for a share or for the canaries.
 const MOST_NAMED: u32 = 100_000;
-/// Users that may be listed, and waves.
+/// Most users, and most waves, in a list.
 const MOST_LISTED: usize = 10_000;
 const MOST_WAVES: usize = 100;
 
@@ -178,7 +178,7 @@ pub(crate) struct StrategyBody {
 pub(crate) enum ShareBody {
     /// So many.
     Users(u32),
-    /// So many of a hundred.
+    /// A share, in percent.
     Percent(String),
 }
 
@@ -190,14 +190,14 @@ impl ShareBody {
             Self::Users(_) => Err(Invalid::new(field, "it is more than there can be", fix)),
             Self::Percent(text) => {
                 let percent = text.strip_suffix('%').and_then(|percent| percent.parse::<u8>().ok());
-                // In one spelling: not +25%, and not 025%.
+                // Only one spelling: not +25%, and not 025%.
                 let percent = percent.filter(|percent| *percent <= 100 && format!("{percent}%") == *text);
                 percent.map(Share::Percent).ok_or_else(|| Invalid::new(field, "it is no share", fix))
             }
         }
     }
 
-    /// The same of a wave, which has somebody in it.
+    /// As [`Self::parse`], for a wave, which must not be empty.
     fn parse_wave(&self, at: usize) -> Result<Share, Invalid> {
         let field = format!("strategy.waves[{at}]");
         match self.parse(&field)? {

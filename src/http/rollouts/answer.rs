@@ -1,4 +1,4 @@
-//! How far a rollout is, for callers.
+//! Response bodies for rollouts and their progress.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::http::openapi::schemas;
 use crate::rollout::words::{Change, Journal, Rollout, RolloutState, Stage};
 use crate::rollout::{Figures, Kept, PlannedRollout, plan};
 
-/// Messages of one reason that are shown.
+/// Most messages shown for one reason.
 const MOST_MESSAGES: usize = 3;
 
 /// A rollout.
@@ -21,7 +21,7 @@ pub(in crate::http) struct RolloutBody {
     id: String,
     #[schema(schema_with = schemas::rollout_state)]
     state: &'static str,
-    /// `forward`, or `back` after a rollback was asked for.
+    /// `forward`, or `back` after a rollback was requested.
     #[schema(pattern = "^(forward|back)$")]
     direction: &'static str,
     /// Why it is paused.
@@ -33,56 +33,56 @@ pub(in crate::http) struct RolloutBody {
     #[schema(format = DateTime)]
     changed_at: String,
     changed_by: String,
-    /// What is changed, in words.
+    /// The change, in words.
     change: String,
-    /// The base that new users get until it is over; null where it changes no base.
+    /// The base that new users get until the rollout is over; null if it changes no base.
     #[schema(required)]
     promoted_before: Option<String>,
     /// Whether the base is promoted at the end.
     promotes: bool,
-    /// How long it was expected to take, at AWS's rate limits and with a minute for each start.
+    /// Expected duration, at AWS's rate limits and with a minute for each start.
     planned_seconds: u64,
-    /// How far it is; null in a list.
+    /// Its progress; null in a list.
     #[schema(required)]
     progress: Option<ProgressBody>,
-    /// Users by how far they are; in a list, and of one that ended before that was kept left out.
+    /// Number of users by progress; only in a list. Left out for a rollout that ended before these numbers were kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     counts: Option<FiguresBody>,
-    /// What it would do; with `dry_run` alone.
+    /// What it would do; only with `dry_run`.
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<PlanBody>,
 }
 
-/// How far a rollout is.
+/// The progress of a rollout.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RolloutProgress)]
 struct ProgressBody {
     percent: u8,
-    /// Users by how far they are.
+    /// Number of users by progress.
     users: FiguresBody,
     waves: Vec<WaveBody>,
     /// Users who failed, by reason.
     failed: Vec<FailedBody>,
     /// Users who were left out, by reason.
     skipped: BTreeMap<String, usize>,
-    /// The wave that it is at; null once nobody is left.
+    /// The current wave; null once no user is left.
     #[schema(required)]
     wave: Option<u32>,
     /// What it waits for: `user`, `limit` (AWS's rates), `soak`, `window`, `resume` or null.
     #[schema(required)]
     waits_for: Option<&'static str>,
-    /// When the maintenance window opens, while it waits for that.
+    /// When the maintenance window opens, while it waits for the window.
     #[schema(required, format = DateTime)]
     goes_on_at: Option<String>,
-    /// Users who were done a minute so far; null while nobody is, and where it is not on the way there.
+    /// Users done per minute so far; null while no user is done, and if the rollout is not going forward.
     #[schema(required)]
     users_per_minute: Option<f64>,
-    /// At the pace so far; null while nobody is through.
+    /// Time left at the pace so far; null while no user is done.
     #[schema(required)]
     ends_in_seconds: Option<u64>,
 }
 
-/// Users by how far they are.
+/// Number of users by progress.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RolloutUsers)]
 struct FiguresBody {
@@ -106,12 +106,12 @@ impl From<Figures> for FiguresBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = RolloutWave)]
 struct WaveBody {
-    /// Canaries are 0.
+    /// Number of the wave; 0 is the canaries.
     wave: u32,
     users: usize,
-    /// Done, failed or left out.
+    /// Users who are done, failed or were left out.
     through: usize,
-    /// Who is in it; with `dry_run` alone.
+    /// The users in it; only with `dry_run`.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_ids: Option<Vec<String>>,
 }
@@ -122,9 +122,9 @@ struct WaveBody {
 struct FailedBody {
     code: String,
     users: usize,
-    /// Of these, back on what they had.
+    /// How many of these are back on what they had.
     back: usize,
-    /// The first three.
+    /// The first three messages.
     messages: Vec<String>,
 }
 
@@ -133,12 +133,12 @@ struct FailedBody {
 #[schema(as = RolloutList)]
 pub(in crate::http) struct RolloutsBody {
     rollouts: Vec<RolloutBody>,
-    /// Ids of rollouts that this version cannot read: a later one wrote them, or they are damaged. They are left alone.
+    /// Ids of rollouts that this version cannot read: a later version wrote them, or they are damaged. They stay unchanged.
     not_understood: Vec<String>,
 }
 
 impl RolloutsBody {
-    /// With no more than counts of how far they are.
+    /// The list, with counts in place of the progress.
     pub(super) fn new(kept: Kept) -> Self {
         let Kept { understood, not_understood } = kept;
         let not_understood = not_understood.into_iter().map(|rollout| rollout.id).collect();
@@ -151,7 +151,7 @@ impl RolloutsBody {
 }
 
 impl RolloutBody {
-    /// One with which nothing has begun. `names_users`: also who would be in which wave.
+    /// A rollout that has not begun. `names_users`: with the users of each wave.
     pub(super) fn planned(
         PlannedRollout { rollout, waves, preview, stopped: _ }: PlannedRollout,
         names_users: bool,
@@ -181,16 +181,16 @@ impl RolloutBody {
         };
         let plan = preview.filter(|_| names_users).map(PlanBody::new);
         let body = Self { progress: Some(progress), plan, ..Self::new(&rollout) };
-        // There is none of that id.
+        // A plan has an id, but no rollout with that id exists.
         if names_users { Self { state: "planned", ..body } } else { body }
     }
 
-    /// With how far it is.
+    /// A rollout with its progress.
     pub(super) fn with_progress(rollout: &Rollout, journal: &Journal, now: i64) -> Self {
         Self { progress: Some(ProgressBody::new(rollout, journal, now)), ..Self::new(rollout) }
     }
 
-    /// What there is to tell of it: the pace changes every second.
+    /// The rollout without its pace, which changes every second.
     pub(super) fn without_pace(mut self) -> Self {
         if let Some(progress) = &mut self.progress {
             (progress.users_per_minute, progress.ends_in_seconds) = (None, None);
@@ -204,7 +204,7 @@ impl RolloutBody {
             Change::Image(Some(image)) => format!("image {}", image.as_str()),
             Change::Image(None) => "no image pin".to_owned(),
             Change::Size(size) => format!("size {} CPU units, {} MiB", size.cpu(), size.memory_mib()),
-            // What it is set to is shown of no user.
+            // The value is not shown: it may be a secret.
             Change::Variable { name, value: Some(_) } => format!("variable {name}"),
             Change::Variable { name, value: None } => format!("no variable {name}"),
             Change::Restart => "restart".to_owned(),

@@ -1,4 +1,4 @@
-//! Following a rollout.
+//! Events of a rollout, for callers that follow it.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -20,14 +20,14 @@ use crate::http::query::{NoParameters, Query};
 use crate::http::server_sent::{Telling, as_events};
 use crate::rollout::{Follower, RolloutError, Rollouts};
 
-/// How often it is looked whether something is new.
+/// How often it looks for changes.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
 
 /// Follow a rollout
 ///
-/// Server-sent events: `rollout` with a `Rollout` whenever it has got further, a comment every 10 s, and at the end `done` with `id` and
-/// `state`. The id of a `rollout` event is a digest of what it says, but for the pace, the same from every replica; that of `done` ends in
-/// `-done`, and a client that comes back with it is told by 204 to stay away. A paused rollout goes on being followed.
+/// Server-sent events: `rollout` with a `Rollout` whenever there is progress, a comment every 10 s, and at the end `done` with `id` and
+/// `state`. The id of a `rollout` event is a digest of its content without the pace, the same from every replica; that of `done` ends in
+/// `-done`, and a client that reconnects with it gets 204, which tells it to stop. The stream of a paused rollout stays open.
 #[utoipa::path(get, path = "/rollouts/{rollout_id}/events", operation_id = "follow_rollout", tag = "fleet",
     params(openapi::OfRollout,
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the client has")),
@@ -56,7 +56,7 @@ pub(in crate::http) async fn events(
     Ok(as_events(events.into_stream()))
 }
 
-/// What is still to be told to one client.
+/// The events still to be sent to one client.
 struct Events {
     rollouts: Rollouts,
     id: String,
@@ -88,15 +88,15 @@ impl Events {
                 }
                 let stopped = events.rollouts.stopped();
                 tokio::select! {
-                    // Without `done`: the client comes back, to another replica.
+                    // Without `done`, so that the client reconnects, to another replica.
                     () = stopped => return None,
                     () = sleep(LOOKS_EVERY) => {}
                 }
                 match events.look().await {
                     Ok(()) => {}
-                    // It was forgotten.
+                    // The rollout was removed.
                     Err(RolloutError::NotFound { .. }) => return None,
-                    // The next look may tell.
+                    // The next look may succeed.
                     Err(error) => {
                         tracing::info!(%error, rollout_id = events.id, "a rollout that is followed could not be read")
                     }

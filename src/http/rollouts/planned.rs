@@ -1,4 +1,4 @@
-//! What a rollout would do, for callers.
+//! Response bodies for the plan of a rollout.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,17 @@ use crate::rollout::{Effect, Preview};
 #[derive(Serialize, ToSchema)]
 #[schema(as = RolloutPlan)]
 pub(super) struct PlanBody {
-    /// Of all that it would do, and to whom; sent as `plan`, it has the rollout started only if it would still do the same.
+    /// A digest of the whole plan. Sent as `plan`, it starts the rollout only if it would still do the same.
     digest: String,
-    /// Revisions that it would register. A user whose definition stays the same costs none.
+    /// Revisions that it would register. A user whose definition stays the same needs none.
     registrations: u32,
-    /// Calls that would change a service.
+    /// Calls that change a service.
     updates: u32,
-    /// Users whose container would be changed, by what changes.
+    /// Users whose container would change, grouped by the change.
     changes: Vec<ChangesBody>,
     /// Users who would be left out, by reason.
     left_out: BTreeMap<&'static str, Vec<String>>,
-    /// Users for whom it would be refused.
+    /// Users for whom the change would be refused.
     refused: Vec<RefusedBody>,
 }
 
@@ -33,13 +33,13 @@ pub(super) struct PlanBody {
 struct ChangesBody {
     users: usize,
     user_ids: Vec<String>,
-    /// What changes in their definition, as a JSON Patch (RFC 6902) of the definition with its lists of named items as objects by
-    /// name; empty: another task of the same. Values of variables, secrets and labels are not in it.
+    /// What changes in their definition, as a JSON Patch (RFC 6902); lists of named items in the definition appear as objects by
+    /// name. Empty: only the task is replaced. Values of variables, secrets and labels are not in it.
     #[schema(schema_with = schemas::json_patch)]
     patch: Value,
 }
 
-/// A user for whom a rollout would be refused.
+/// A user for whom the change would be refused.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RolloutPlanRefusal)]
 struct RefusedBody {

@@ -1,4 +1,4 @@
-//! How far each user of a rollout is, for callers.
+//! Response bodies for the users of a rollout and their progress.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -29,10 +29,10 @@ struct RolloutUserBody {
     /// Why they failed or were left out.
     #[schema(required)]
     code: Option<String>,
-    /// The same in words, of who failed.
+    /// The same in words, for a user who failed.
     #[schema(required)]
     detail: Option<String>,
-    /// Whether one who failed is back on what they had; null of all others.
+    /// Whether a user who failed is back on what they had; null for all others.
     #[schema(required)]
     is_back: Option<bool>,
 }

@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last.
+//! One connection, from its first byte to its last, and its deadlines.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
@@ -19,12 +19,12 @@ use crate::http::code::Code;
 use crate::http::error::{PROBLEM_JSON, Problem};
 use crate::http::request_id;
 
-/// How long a body may still take when the process is asked to stop.
+/// How long a body may still take after the process was asked to stop.
 const BODY_AT_STOP: Duration = Duration::from_secs(2);
-/// How long a client that has vanished without a word is believed in.
+/// How long until a client that disappears without closing its connection counts as gone.
 const GONE_AFTER: Duration = Duration::from_secs(60);
 
-/// How long a client may take over what.
+/// How long a client may take in each phase.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     head: Duration,
@@ -39,19 +39,19 @@ impl Patience {
         Self { head, body, idle, write }
     }
 
-    /// For a connection beyond the bound: a client that asks how the process is has its question ready.
+    /// For a connection above the limit: a health check sends its request at once.
     pub(super) const fn of_spare() -> Self {
         let second = Duration::from_secs(1);
         Self { head: second, body: second, idle: Duration::ZERO, write: second }
     }
 
-    /// When the connection is at its end unless it moves on, `stopped` being when the process was asked to stop.
+    /// When to close the connection if its phase does not change. `stopped` is when the process was asked to stop.
     fn deadline(&self, phases: &Phases, stopped: Option<Instant>) -> Option<Instant> {
         let stalled = phases.stalled();
         let of_phase = match (phases.now(), stopped) {
-            // It is not idle: the end of an answer is still on its way.
+            // Not really idle: the end of an answer is still being sent.
             (Phase::Idle { .. }, _) if stalled.is_some() => None,
-            // Nothing that was asked for is under way.
+            // No request is under way.
             (Phase::Head { .. } | Phase::Idle { .. }, Some(stopped)) => Some(stopped),
             (Phase::Head { since, .. }, None) => Some(since + self.head),
             (Phase::Idle { since }, None) => Some(since + self.idle),
@@ -75,7 +75,7 @@ pub(super) async fn serve(stream: TcpStream, router: Router, patience: Patience,
     let mut timer = pin!(sleep_until(Instant::now() + patience.head));
     let (mut stop, mut stopped) = (pin!(stopping.wait_for(|stopping| *stopping)), None);
     let ended = poll_fn(|cx| {
-        // A channel that is closed is a process that ends.
+        // A closed channel means that the process ends.
         if stopped.is_none() && stop.as_mut().poll(cx).is_ready() {
             stopped = Some(Instant::now());
             Pin::new(&mut connection).graceful_shutdown();
@@ -96,14 +96,14 @@ pub(super) async fn serve(stream: TcpStream, router: Router, patience: Patience,
             tracing::debug!(phase = ?phases.now(), "a connection was closed: its client did not go on in time");
             if matches!(phases.now(), Phase::Head { has_begun: true, .. }) && stopped.is_none() {
                 let socket = connection.into_parts().io.into_inner();
-                // What does not fit into the socket's buffer is for nobody.
+                // Best effort: what does not fit into the socket's buffer is lost.
                 let _told_or_not = socket.stream.try_write(&head_timed_out(patience.head));
             }
         }
     }
 }
 
-/// Has a client that is gone noticed, also while something is sent to it.
+/// Sets the socket's options, so that a client that is gone is noticed, also while an answer is sent to it.
 fn prepare(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new().with_time(GONE_AFTER / 2).with_interval(GONE_AFTER / 6).with_retries(3);
@@ -115,10 +115,10 @@ fn prepare(stream: &TcpStream) {
     }
 }
 
-/// The answer to a request whose head did not come to its end.
+/// The answer to a request whose head did not arrive whole.
 fn head_timed_out(within: Duration) -> Vec<u8> {
     let id = request_id::random_id();
-    let detail = format!("the request's head was not there within {} s", within.as_secs_f32());
+    let detail = format!("the request's head did not arrive within {} s", within.as_secs_f32());
     let (code, body) =
         (Code::RequestTimeout, Problem::new(Code::RequestTimeout, detail).with_request_id(&id).to_json());
     let seconds = code.retry_after_seconds().unwrap_or_default();

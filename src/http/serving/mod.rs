@@ -1,10 +1,9 @@
-//! Connections: no more than there are descriptors for, each with a deadline on what its client has to send and take, and
-//! ended in time when the process goes down.
+//! Connections: no more than there are descriptors for, each with deadlines for what its client has to send and receive, and
+//! closed in time when the process shuts down.
 //!
-//! What is over the bound is not left in the kernel's backlog, where the health check would wait behind it. It is
-//! accepted into a few *spare* connections that answer `/healthz`, and everything else with `too_many_connections`; each
-//! lives for a moment, and a new one takes the place of the oldest. So the process can always be asked whether it
-//! lives, by whoever does ask.
+//! Connections above the limit do not stay in the kernel's backlog, where the health check would wait behind them. They are
+//! accepted as a few *spare* connections, which answer `/healthz`, and everything else with `too_many_connections`. Each
+//! lives for a moment, and a new one replaces the oldest. So the process always answers a health check, from any client.
 
 mod connection;
 mod phase;
@@ -35,27 +34,27 @@ pub(super) use phase::BodyBy;
 
 /// The path that answers as long as this process does, on every connection (see `health`).
 pub const HEALTH_PATH: &str = "/healthz";
-/// Connections beyond the bound at a time.
+/// Most connections above the limit at the same time.
 const SPARE: usize = 64;
-/// How long each is left alone: its request may be on its way. With [`SPARE`] this makes 3,200 a second, so that who comes
-/// behind a full backlog (1,024) is still answered within a second.
+/// How long each stays at least: its request may still arrive. With [`SPARE`] this makes 3,200 a second, so that a client
+/// behind a full backlog (1,024) still gets an answer within a second.
 const SPARE_FOR: Duration = Duration::from_millis(20);
-/// Between two tries to accept when the system has no descriptor or memory for another connection.
+/// Pause between two tries to accept when the system has no descriptor or memory for another connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How many connections there may be, and how long each may take over what.
+/// The number of connections, and the time limits of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time.
+    /// Connections at the same time.
     pub connections: usize,
     /// From the first byte of a request's head, or from the beginning of the connection, to the end of the head.
     pub head: Duration,
     /// From the end of a request's head to the end of its body.
     pub body: Duration,
-    /// Between two requests. Longer than the 60 s of common load balancers: the side that knows of no request under way
-    /// has to be the one that closes.
+    /// Between two requests. Longer than the 60 s of common load balancers, so that they close first: they know whether a
+    /// request is under way.
     pub idle: Duration,
-    /// In which the client takes nothing of what is sent to it.
+    /// Longest time in which the client receives nothing of an answer.
     pub write: Duration,
 }
 
@@ -67,22 +66,22 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// With as many connections as `descriptors` leave room for. What is kept back is for files and locks, for AWS, and
-    /// for `SPARE` connections.
+    /// Limits with as many connections as `descriptors` allow. It reserves descriptors for files and locks, for AWS, and for
+    /// `SPARE` connections.
     #[must_use]
     pub fn within(descriptors: u64) -> Self {
         let reserve = (descriptors / 4).clamp(160, 1_024);
-        // A handful where there are hardly any descriptors; a semaphore takes fewer than that many.
+        // At least a few when there are hardly any descriptors; at most what a semaphore can hold.
         let connections = descriptors.saturating_sub(reserve).clamp(16, 1_000_000);
         Self { connections: usize::try_from(connections).unwrap_or(16), ..Self::default() }
     }
 }
 
-/// Serves `router` until `stopping` turns true, and then until every connection has ended: those without a whole request
-/// at once, the others when they are answered.
+/// Serves `router` until `stopping` turns true, and then until every connection has ended: connections without a whole
+/// request end at once, the others when they are answered.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut stopping: watch::Receiver<bool>) {
     let (slots, tasks) = (Arc::new(Semaphore::new(limits.connections)), TaskTracker::new());
-    // Put together once: a bare router is put together for each connection anew, at 240 KB.
+    // Built once: a bare router is built again for each connection, at 240 KB.
     let router = router.with_state(());
     let restricted = router.clone().layer(from_fn(health_alone)).with_state(());
     let (patience, mut spare) = (Patience::of(limits), Spare::default());
@@ -112,17 +111,17 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut st
     tasks.wait().await;
 }
 
-/// The next connection.
+/// Waits for the next connection.
 async fn accept(listener: &TcpListener) -> TcpStream {
     let mut is_told = false;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
-            // Gone before it was accepted.
+            // The client closed it before it was accepted.
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 if !std::mem::replace(&mut is_told, true) {
-                    tracing::error!(%error, "no connection can be accepted; it is tried again");
+                    tracing::error!(%error, "no connection can be accepted; trying again");
                 }
                 sleep(PAUSE).await;
             }
@@ -143,7 +142,7 @@ struct Spare {
 }
 
 impl Spare {
-    /// Ends the oldest where there is no room for another one.
+    /// Ends the oldest if there is no room for another one.
     async fn make_room(&mut self) {
         self.connections.retain(|(_, connection)| !connection.is_finished());
         if self.connections.len() < SPARE {
@@ -170,7 +169,7 @@ impl Spare {
     }
 }
 
-/// Answers whether the process lives, and nothing else.
+/// Answers `/healthz`, and everything else with `too_many_connections`.
 async fn health_alone(request: Request, next: Next) -> Response {
     let mut response = if request.uri().path() == HEALTH_PATH {
         next.run(request).await

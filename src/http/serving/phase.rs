@@ -1,4 +1,4 @@
-//! Where a connection is between two requests: told by what is read and written, and by the bodies that go through it.
+//! The phase of a connection: it follows from the bytes read and written, and from the bodies that pass through.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,28 +20,28 @@ use tower::ServiceExt as _;
 /// What a connection waits for, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The client is to send the rest of a request's head.
+    /// The client has to send the rest of a request's head.
     Head { since: Instant, has_begun: bool },
-    /// The client is to send the rest of a body.
+    /// The client has to send the rest of a body.
     Body { since: Instant },
-    /// This service is to answer.
+    /// This service has to answer.
     Answer,
     /// The client may send another request.
     Idle { since: Instant },
 }
 
-/// The phase of one connection, shared by all that moves it on.
+/// The phase of one connection, shared by the parts that change it.
 #[derive(Debug, Clone)]
 pub(super) struct Phases(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// Since when the client has taken nothing of what is there to be sent.
+    /// Since when the client has received nothing although there is data to send.
     stalled: Option<Instant>,
 }
 
-/// Until when a request's body has to be there: among the request's extensions.
+/// The deadline for a request's body, in the request's extensions.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct BodyBy(pub(in crate::http) Instant);
 
@@ -98,7 +98,7 @@ impl Phases {
     }
 }
 
-/// A socket that tells when something comes in, and when nothing goes out.
+/// A socket that records when data arrives, and when no data can be sent.
 pub(super) struct Socket {
     pub(super) stream: TcpStream,
     pub(super) phases: Phases,
@@ -145,7 +145,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// The router, told of where its requests and answers are.
+/// The router, with records of the phase of its requests and answers.
 pub(super) struct Service {
     pub(super) router: Router,
     pub(super) phases: Phases,
@@ -171,7 +171,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     }
 }
 
-/// A body whose end is told, whether it was read or dropped.
+/// A body that records its end, whether it was read or dropped.
 pub(super) struct Told<B> {
     body: B,
     _end: End,

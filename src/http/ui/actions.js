@@ -1,9 +1,9 @@
-// What can be done to a container, each after a confirmation that says what it does.
+// The actions on a container. Each asks for confirmation and says what it does.
 
 import { Problem, call, containerPath } from "./api.js";
 import { byId, h, problemBox, sizeText } from "./dom.js";
 
-/** Each action: its path, what it says, and in which states it makes sense. */
+/** Each action: its path, the text of its confirmation, and the states in which it makes sense. */
 export const ACTIONS = [
   {
     path: "redeploy",
@@ -11,8 +11,8 @@ export const ACTIONS = [
     makesSense: (state) => state !== "deleting",
     says: (container) => (container.state === "failed"
       ? "Starts the container again, from the newest base task definition."
-      : "Moves the container to the newest base task definition. If that changes anything, a new task takes the place of "
-        + "the one that runs, and OpenClaw is away while it starts."),
+      : "Moves the container to the newest base task definition. If that changes anything, a new task replaces the running "
+        + "one, and OpenClaw is not available while it starts."),
     fields: (container) => [checkbox("force", "Restart even if nothing changed", container.state === "failed")],
     body: (form) => ({ force: form.elements.force.checked }),
   },
@@ -20,7 +20,7 @@ export const ACTIONS = [
     path: "resize",
     name: "Resize",
     makesSense: (state) => state !== "deleting",
-    says: () => "Another size means a new task: OpenClaw is away while it starts. A stopped container stays stopped.",
+    says: () => "A new size needs a new task: OpenClaw is not available while it starts. A stopped container stays stopped.",
     fields: (container, sizes) => sizeFields(container.size, sizes),
     body: (form) => ({ cpu: Number(form.elements.cpu.value), memory_mib: Number(form.elements.memory_mib.value) }),
   },
@@ -29,33 +29,33 @@ export const ACTIONS = [
     name: "Stop",
     isGrave: true,
     makesSense: (state) => !["stopping", "stopped", "deleting"].includes(state),
-    says: () => "Takes the task away. The user's files and sign-in stay; nobody can use the container until it is started.",
+    says: () => "Stops the task. The user's files and sign-in stay; nobody can use the container until it is started.",
   },
   {
     path: "start",
     name: "Start",
     makesSense: (state) => ["stopping", "stopped"].includes(state),
-    says: () => "Brings the task back, with the user's files as they are.",
+    says: () => "Starts a task again, with the user's files as they are.",
   },
   {
     path: "cancel",
     name: "Cancel",
     isGrave: true,
     makesSense: (state) => state === "provisioning",
-    says: () => "Stops what is under way for this user, and the deployment in progress: ECS goes back to the one before it, or to "
-      + "no task where there is none.",
+    says: () => "Cancels this user's pending operations and the deployment in progress: ECS goes back to the deployment before it, "
+      + "or to no task if there is none.",
   },
 ];
 
 let sizes = [];
 
-/** Reads the sizes that there are; without them only the present one can be chosen. */
+/** Reads the list of sizes; without it only the current size can be chosen. */
 export async function loadSizes() {
   const response = await fetch(new URL("sizes.json", import.meta.url), { credentials: "omit" });
   if (response.ok) sizes = await response.json();
 }
 
-/** Asks, and does it. Answers `{status, body}`, or null when the operator left it. */
+/** Asks for confirmation, and sends the action. Returns `{status, body}`, or null when the operator does not confirm. */
 export function confirmAndDo(action, container) {
   const dialog = byId("confirm");
   const form = dialog.querySelector("form");
@@ -96,7 +96,7 @@ export function confirmAndDo(action, container) {
       resolve(answer);
     }, { signal: over.signal });
     dialog.showModal();
-    // The way out first: Enter must not do what was not read.
+    // Focus on a field or the way out: Enter must not confirm a text that was not read.
     (form.querySelector("select, input") ?? no).focus();
   });
 }
@@ -105,7 +105,7 @@ function checkbox(name, label, checked) {
   return h("label", { class: "check" }, h("input", { type: "checkbox", name, checked }), ` ${label}`);
 }
 
-/** CPU, and the memory that goes with it. */
+/** Fields for CPU and the memory sizes that it allows. */
 function sizeFields(current, all) {
   const known = all.length > 0 ? all : [current].filter(Boolean);
   const cpus = [...new Set(known.map((size) => size.cpu))];

@@ -1,10 +1,10 @@
-// The HTTP API as the page sees it: the token, problem documents, and server-sent events.
+// The page's client of the HTTP API: the token, problem documents, and server-sent events.
 
-/** The API's root. The page may be served below a prefix, so it is found from this file's own address. */
+/** The API's root, from this file's own address: the page may be served below a path prefix. */
 const ROOT = new URL("../", import.meta.url);
 const TOKEN = "openclaw-provisioner.token";
 
-/** Tells of `unauthorized` (the token is not accepted) and `forbidden` (it may not change anything). */
+/** Sends the events `unauthorized` (the token is not accepted) and `forbidden` (it may not change anything). */
 export const session = new EventTarget();
 
 let token = sessionStorage.getItem(TOKEN) ?? "";
@@ -21,7 +21,7 @@ export function forgetToken() {
   sessionStorage.removeItem(TOKEN);
 }
 
-/** What the service, or the way to it, answered instead of what was asked for. */
+/** An error from the service or from the network. */
 export class Problem extends Error {
   constructor(status, document) {
     super(document.detail ?? document.title);
@@ -62,7 +62,7 @@ async function send(method, path, { body, signal, headers = {} } = {}) {
   const document = await response.json().catch(() => ({}));
   const title = `The service answered ${response.status}`;
   const problem = new Problem(response.status, { title, ...document });
-  // An answer to a token that has been replaced meanwhile says nothing of the new one.
+  // If the token was replaced meanwhile, the answer says nothing about the new one.
   const told = sentWith === token ? { 401: "unauthorized", 403: "forbidden" }[response.status] : undefined;
   if (told) session.dispatchEvent(new CustomEvent(told, { detail: problem }));
   throw problem;
@@ -72,7 +72,7 @@ function unreachable(error) {
   return new Problem(0, { title: "The service did not answer", detail: error.message, retryable: true });
 }
 
-/** Sends a request; answers `{status, body}`. Throws a `Problem`, or AbortError once `signal` says so. */
+/** Sends a request; returns `{status, body}`. Throws a `Problem`, or AbortError when `signal` aborts. */
 export async function call(method, path, options) {
   const response = await send(method, path, options);
   try {
@@ -84,8 +84,8 @@ export async function call(method, path, options) {
 }
 
 /**
- * One connection's server-sent events, each `{type, id, data}`; null when the server has nothing more to tell (204).
- * EventSource would do it, but cannot send the token.
+ * The server-sent events of one connection, each `{type, id, data}`; null when the server has no more events (204).
+ * EventSource cannot send the token.
  */
 export async function events(path, { lastId, signal }) {
   const headers = { accept: "text/event-stream", ...(lastId && { "last-event-id": lastId }) };
@@ -115,7 +115,7 @@ async function* parse(chunks) {
   }
 }
 
-/** Not every browser lets one loop over a stream. */
+/** Loops over a stream; not every browser can do this itself. */
 async function* iterate(stream) {
   const reader = stream.getReader();
   try {

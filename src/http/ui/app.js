@@ -1,4 +1,4 @@
-// The page: signs in, loads the fleet, and puts its parts together.
+// The containers page: signs in, loads the fleet, and connects the parts of the page.
 
 import { hasToken, session } from "./api.js";
 import { loadSizes } from "./actions.js";
@@ -9,9 +9,9 @@ import { signIn } from "./sign_in.js";
 import { showSummary } from "./summary.js";
 import { Table } from "./table.js";
 
-/** How often the list is fetched while the page is looked at, in milliseconds. */
+/** How often the list is fetched while the page is visible, in milliseconds. */
 const LOAD_EVERY = 30_000;
-/** When a failure that may pass is tried again: what the API says in Retry-After, in milliseconds. */
+/** When a retryable failure is tried again: as the API's Retry-After, in milliseconds. */
 const TRY_AGAIN = 5_000;
 const THEME = "openclaw-provisioner.theme";
 
@@ -50,7 +50,7 @@ function show() {
     show();
   };
   const [states, versions] = [fleet.counts("state"), fleet.counts("version")];
-  // Where an operator looked the last time: a state keeps its place, however many there are.
+  // Each state keeps its place whatever the numbers, so that operators find it again.
   states.sort(([a], [b]) => Object.keys(STATES).indexOf(a) - Object.keys(STATES).indexOf(b));
   showSummary(byId("by-state"), "state", states, view.state, choose("state"));
   showSummary(byId("by-version"), "version", versions, view.version, choose("version"));
@@ -63,7 +63,7 @@ function show() {
   showEmpty(entries.length);
 }
 
-/** Says why there are no rows, and offers the user who was typed in: one just made is not in the list yet. */
+/** Says why there are no rows, and offers to look up the typed user: a new one is not in the list yet. */
 function showEmpty(rows) {
   const user = view.text.trim();
   const canOpen = /^[A-Za-z0-9_-]{1,64}$/.test(user);
@@ -72,7 +72,7 @@ function showEmpty(rows) {
     canOpen ? h("span", {}, " ", h("a", { href: `#/${user}` }, `Look up “${user}”`)) : null)]));
 }
 
-/** Fills a select without closing it under the operator's hand when nothing has changed. */
+/** Fills a select; leaves it alone if nothing has changed, so that it does not close while the operator uses it. */
 function options(select, values, chosen) {
   const wanted = ["", ...values];
   if (chosen && !wanted.includes(chosen)) wanted.push(chosen);
@@ -124,13 +124,13 @@ function showAge() {
   byId("age").textContent = `as of ${passed(snapshot.arrivedAt) + snapshot.age_seconds} s ago${unread}`;
 }
 
-/** The user in the address is the one who is shown, so that a link leads to one and Back closes it. */
+/** Shows the user in the address, so that links to a user work and Back closes the detail. */
 function route() {
   let user = null;
   try {
     user = location.hash.startsWith("#/") ? decodeURIComponent(location.hash.slice(2)) : null;
   } catch {
-    // An address that somebody cut off names nobody.
+    // A truncated address names no user.
   }
   table.mark(user);
   document.body.classList.toggle("has-detail", Boolean(user));

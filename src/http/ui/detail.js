@@ -1,16 +1,16 @@
-// One container: how far it is, why it failed, what it is, and what can be done to it.
+// The detail of one container: its progress, the reason of a failure, its properties, and the actions.
 
 import { ACTIONS, confirmAndDo } from "./actions.js";
 import { badge, h, printable, problemBox, revisionOf, sizeText } from "./dom.js";
 import { follow } from "./follow.js";
 
-/** The way up, in order, in words. */
+/** The phases of a start, in order, in words. */
 const PHASES = [
   ["queued", "Accepted"],
-  ["access_point", "Access point made"],
+  ["access_point", "Access point created"],
   ["task_definition", "Revision registered"],
   ["files_staged", "Sign-in staged"],
-  ["service", "Service made"],
+  ["service", "Service created"],
   ["task_pending", "Task starting"],
   ["task_running", "Task running"],
   ["healthy", "Task healthy"],
@@ -22,9 +22,9 @@ export class Detail {
   #parts;
   #following = null;
   #container = null;
-  /** The last phase that was seen on its way; null when it has only been seen at rest. */
+  /** The last phase seen during a start; null if no start was seen. */
   #phase = null;
-  /** The state in which an action left it, until another one; null when what is said stays. */
+  /** The state after an action: its message is removed when the state changes; null when the message stays. */
   #saidIn = null;
   #refusal = null;
   user = null;
@@ -36,7 +36,7 @@ export class Detail {
     root.addEventListener("keydown", (event) => { if (event.key === "Escape") hooks.closed(); });
   }
 
-  /** Shows a user and follows them until `close` or another one. */
+  /** Shows a user and follows them until `close` or until another user is opened. */
   open(user) {
     this.close();
     this.user = user;
@@ -57,7 +57,7 @@ export class Detail {
     this.#root.replaceChildren();
   }
 
-  /** Goes on with another token. */
+  /** Continues with a new token. */
   resume() {
     this.#refusal = null;
     if (this.user !== null) this.#follow();
@@ -118,14 +118,14 @@ export class Detail {
   }
 
   #see(container) {
-    // What an earlier event told of the way is no part of a look, and must not outlive it.
+    // Progress from an earlier event is not part of a look: remove it.
     if (container.percent === undefined) container = { ...container, percent: null, message: null };
     this.#container = container;
     this.#parts.trouble.replaceChildren();
     if (container.state === "provisioning") this.#phase = container.phase ?? this.#phase;
     else if (container.state === "running") this.#phase &&= "healthy";
     else if (container.state !== "failed") this.#phase = null;
-    // What was accepted is over once the container is in another state.
+    // The message of an action is over once the container is in another state.
     if (this.#saidIn !== null && container.state !== this.#saidIn) this.#parts.said.replaceChildren();
     this.#showState();
     this.#showProgress();
@@ -155,7 +155,7 @@ export class Detail {
     const { state, percent, message } = this.#container;
     const words = state === "provisioning" || state === "stopping" || state === "deleting"
       ? [message ?? "on its way", percent == null ? null : `${percent} %`].filter(Boolean).join(" – ") : "";
-    // Only what is new is read out.
+    // Screen readers read out only changes.
     if (this.#parts.words.textContent !== words) this.#parts.words.textContent = words;
     if (this.#phase === null) {
       this.#parts.progress.replaceChildren();
@@ -180,7 +180,7 @@ export class Detail {
     const { reason } = this.#container;
     const key = JSON.stringify(reason ?? null);
     const root = this.#parts.reason;
-    // An alert is read out again when it is made again.
+    // Screen readers read an alert out again when it is created again.
     if (root.dataset.key === key) return;
     root.dataset.key = key;
     if (!reason) {
@@ -238,7 +238,7 @@ export class Detail {
   }
 }
 
-/** Reasons after which a new task comes by itself. */
+/** Reasons after which ECS starts a new task by itself. */
 const NOBODYS_FAULT = ["stopped_by_user", "retired_by_aws"];
 
 function told(action, { status, body }) {

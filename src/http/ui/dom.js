@@ -1,8 +1,8 @@
-// Elements without markup: user ids, ECS's messages and images are other people's words.
+// Creates elements without markup: user ids, ECS's messages and images are texts that others wrote.
 
 export const byId = (id) => document.getElementById(id);
 
-/** Makes an element. A string among the children becomes text, never markup; null is left out. */
+/** Creates an element. A string among the children becomes text, never markup; null is left out. */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -18,12 +18,12 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Shows what would otherwise be invisible or turn the text around it: controls and bidirectional overrides. */
+/** Makes characters visible that are invisible or reverse the text: controls and bidirectional overrides. */
 export function printable(text) {
   return String(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, "\ufffd");
 }
 
-/** Each state with the sign that stands for it beside its colour, in the order in which they are counted. */
+/** Each state with its sign, which is shown beside its colour, in the order of the summary. */
 export const STATES = {
   running: "●",
   failed: "✕",
@@ -43,7 +43,7 @@ const numbers = new Intl.NumberFormat("en");
 
 export const count = (number) => numbers.format(number);
 
-/** `{cpu, memory_mib}` as people say it. */
+/** `{cpu, memory_mib}` in words. */
 export function sizeText(size) {
   if (!size) return "–";
   const gib = size.memory_mib / 1024;
@@ -53,7 +53,7 @@ export function sizeText(size) {
 /** `family:revision` of a task definition's ARN. */
 export const revisionOf = (arn) => (arn ? String(arn).split("/").pop() : "–");
 
-/** A problem document as a box: what happened, what to change, and what to quote when asking for help. */
+/** A problem document as a box: the error, its fix, and the code and request id to send when asking for help. */
 export function problemBox(problem) {
   const more = [problem.code, problem.requestId && `request ${problem.requestId}`].filter(Boolean).join(" · ");
   return h("div", { class: "notice bad" },
@@ -61,6 +61,6 @@ export function problemBox(problem) {
     problem.detail ? h("p", {}, printable(problem.detail)) : null,
     problem.field ? h("p", {}, "Field: ", h("code", {}, printable(problem.field))) : null,
     problem.fix ? h("p", {}, "Fix: ", printable(problem.fix)) : null,
-    problem.retryable ? h("p", {}, "It may pass: the same request can be sent again.") : null,
+    problem.retryable ? h("p", {}, "This may be temporary: the same request can be sent again.") : null,
     more ? h("p", { class: "muted small" }, printable(more)) : null);
 }

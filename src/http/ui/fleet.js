@@ -1,14 +1,14 @@
-// All containers, as the list last told: fetched page by page, then sorted and filtered here.
+// All containers, from the list: fetched page by page, then sorted and filtered here.
 
 import { call } from "./api.js";
 import { revisionOf } from "./dom.js";
 
-/** As many as the API gives at once. */
+/** The largest page of the API. */
 const PAGE = 1_000;
 
 export const NO_VERSION = "unknown";
 
-/** What the list says of one container, and what sorting and finding need of it. */
+/** The data of one container from the list, with the text that the filter searches. */
 function entryOf(raw) {
   const version = raw.openclaw_version ?? NO_VERSION;
   const reason = raw.reason_code ?? "";
@@ -38,10 +38,10 @@ const ORDERS = {
 export class Fleet {
   entries = new Map();
   snapshot = null;
-  /** What was seen of single containers, by user: newer than a snapshot that is older than it. */
+  /** Containers seen one by one, by user, each with its time: it counts while the snapshot is older. */
   #seen = new Map();
 
-  /** Fetches all pages; `isFresh` asks AWS again, too. What was there before stays until all of it has come. */
+  /** Fetches all pages; `isFresh` also asks AWS again. The old list stays until all pages have arrived. */
   async load({ signal, isFresh, onPage }) {
     const entries = new Map();
     let cursor = null;
@@ -58,7 +58,7 @@ export class Fleet {
     } while (cursor);
     this.entries = entries;
     this.snapshot = { ...snapshot, arrivedAt: Date.now() };
-    // By age, because the two clocks may differ. Its seconds are cut off, so a second may have to be added.
+    // From the age, because the two clocks may differ. Its seconds are rounded down, so one second is added.
     const takenAt = Date.now() - (snapshot.age_seconds + 1) * 1_000;
     for (const [user, { at, raw }] of this.#seen) {
       if (at > takenAt) this.entries.set(user, entryOf(raw));
@@ -66,7 +66,7 @@ export class Fleet {
     }
   }
 
-  /** Takes in a container as a look or an event told of it. */
+  /** Takes in a container from a look or an event. */
   see(container) {
     const { user_id, state, openclaw_version, base_task_definition, size, reason } = container;
     const raw = {
@@ -84,14 +84,14 @@ export class Fleet {
     this.entries.delete(user);
   }
 
-  /** How many there are of each value of `key`, the most frequent first. */
+  /** The number of containers for each value of `key`, the most frequent first. */
   counts(key) {
     const counts = new Map();
     for (const entry of this.entries.values()) counts.set(entry[key], (counts.get(entry[key]) ?? 0) + 1);
     return [...counts].sort(([a, m], [b, n]) => n - m || byText(a, b));
   }
 
-  /** Those that match all filters, in the order asked for; users decide among equals. */
+  /** The containers that match all filters, in the chosen order; equal ones are in the order of their users. */
   select({ text, state, version, sort, descending }) {
     const words = text.trim().toLowerCase().split(/\s+/).filter(Boolean);
     const found = [...this.entries.values()].filter((entry) =>

@@ -1,10 +1,10 @@
-// Following one container: the events while it is on its way, and a look now and then once it has arrived.
+// Follows one container: reads events while it changes, and looks at it from time to time when it does not.
 
 import { Problem, call, containerPath, events } from "./api.js";
 
 /**
- * How soon, and how seldom at last, a container at rest is looked at again, in milliseconds: soon after an action, because
- * what it set going need not show at once.
+ * The shortest and the longest time between two looks at a container that does not change, in milliseconds. Short after an
+ * action, because its effect may not show at once.
  */
 const [LOOK_FIRST, LOOK_MOST] = [2_000, 15_000];
 /** The shortest and the longest wait before a lost connection is opened again, in milliseconds. */
@@ -13,8 +13,8 @@ const [RETRY_FIRST, RETRY_MOST] = [1_000, 15_000];
 const MOVING = ["provisioning", "stopping", "deleting"];
 
 /**
- * Follows `user` until `signal`: `see(container)` with all of it, `progress(status)` with each event, `link(words)` with
- * how the connection is, `lose(problem)` when a look fails. Ends by itself only when asking again is of no use.
+ * Follows `user` until `signal` aborts. Calls `see(container)` after each look, `progress(status)` for each event, `link(words)`
+ * with the state of the connection, and `lose(problem)` when a look fails. Ends by itself only when a retry is useless.
  */
 export async function follow(user, signal, { see, progress, link, lose }) {
   let wait = RETRY_FIRST;
@@ -52,15 +52,15 @@ export async function follow(user, signal, { see, progress, link, lose }) {
         if (isDone) break;
       }
       if (isDone) {
-        // Not at once: should the two ways to look disagree, this would ask without end.
+        // Pause first: if events and look disagree, this would loop without pause.
         await pause(RETRY_FIRST, signal);
         continue;
       }
     } catch (error) {
       if (signal.aborted) return;
-      // A connection that breaks is nothing to report: it is opened again.
+      // A broken connection is not reported: it is opened again.
       if (error instanceof Problem) lose(error);
-      // A token that is not accepted, nobody to look at, no user id: asking again changes nothing.
+      // The token is not accepted, there is no container, or the user id is not valid: a retry is useless.
       if ([401, 403, 404, 422].includes(error.status)) return;
     }
     link(`connecting again in ${wait / 1000} s`);

@@ -1,5 +1,5 @@
-//! The pages for operators at `/ui/`: containers, and rollouts. They are static and open to everybody, because they hold nothing: what they
-//! show they ask of the API, with the token that the operator types in.
+//! The pages for operators at `/ui/`: containers, and rollouts. They are static and need no token, because they contain no data: they
+//! read everything from the API, with the token that the operator types in.
 
 use std::sync::LazyLock;
 
@@ -18,8 +18,8 @@ use openclaw::sha256_hex12;
 use super::{App, error};
 use crate::domain::{RawSize, Size};
 
-/// Only files of this origin run, look and are asked, and no text ever becomes markup: an id or a message of ECS that
-/// smuggles a script in meets a browser that does not run it.
+/// Scripts, styles and requests only of this origin, and no text ever becomes markup: if an id or a message of ECS contains
+/// a script, the browser does not run it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
      form-action 'none'; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
@@ -28,7 +28,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// The file at `/ui/` itself.
+/// The file served at `/ui/`.
 const INDEX: &str = "index.html";
 
 /// A file of the page.
@@ -74,13 +74,13 @@ impl Asset {
     }
 }
 
-/// Every Fargate size, so that the page need not know them as well.
+/// Every Fargate size, so that the page needs no list of its own.
 fn sizes() -> String {
     let sizes: Vec<RawSize> = Size::all().map(RawSize::from).collect();
     serde_json::to_string(&sizes).unwrap_or_default()
 }
 
-/// The page's routes. Addresses in it are relative, so it also works below a prefix of a proxy's.
+/// The page's routes. Addresses in it are relative, so it also works below a proxy's path prefix.
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/ui", get(|| async { (StatusCode::PERMANENT_REDIRECT, [(LOCATION, "ui/")]) }))
@@ -96,7 +96,7 @@ fn serve(name: &str, request: &HeaderMap) -> Response {
     let known = request.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     let is_known =
         known.is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == asset.etag));
-    // `no-cache`: kept, but asked about each time, so that an upgrade shows at once and all files are of one release.
+    // `no-cache`: kept, but revalidated each time, so that an upgrade is visible at once and all files are of one release.
     let caching = [(ETAG, asset.etag.as_str()), (CACHE_CONTROL, "no-cache")];
     if is_known {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
@@ -104,7 +104,7 @@ fn serve(name: &str, request: &HeaderMap) -> Response {
     (caching, [(CONTENT_TYPE, asset.content_type)], asset.body.as_str()).into_response()
 }
 
-/// With a policy of what the page may do.
+/// Adds the headers that limit what the page may do.
 pub(super) fn guarded_by(policy: &'static str, mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));

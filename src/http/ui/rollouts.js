@@ -1,10 +1,10 @@
-// The page of rollouts: which there are, how far one is, and what can be done with it.
+// The rollouts page: the list, the progress of one rollout, and the actions on it.
 
 import { Problem, call, events, hasToken } from "./api.js";
 import { byId, count, h, printable, problemBox } from "./dom.js";
 import { signIn } from "./sign_in.js";
 
-/** How often the list is fetched while the page is looked at, in milliseconds. */
+/** How often the list is fetched while the page is visible, in milliseconds. */
 const LOAD_EVERY = 15_000;
 /** The shortest and the longest wait before a lost connection is opened again, in milliseconds. */
 const [RETRY_FIRST, RETRY_MOST] = [1_000, 15_000];
@@ -17,40 +17,40 @@ const STATES = {
   rolled_back: "↩ rolled back",
 };
 
-/** Each action: what it says, and in which states the API allows it. */
+/** Each action: the text of its confirmation, and the states in which the API allows it. */
 const ACTIONS = [
   {
     path: "pause",
     name: "Pause",
     isAllowed: ({ state }) => state === "running",
-    says: "Begins with nobody more. Who is on the way is brought to an end.",
+    says: "Begins with no more users. Users who are being changed are finished.",
   },
   {
     path: "resume",
     name: "Resume",
     isAllowed: ({ state }) => state === "paused",
-    says: "Goes on. Users who have failed so far count no more.",
+    says: "Continues. Users who have failed so far no longer count.",
   },
   {
     path: "rollback",
     name: "Roll back",
     isGrave: true,
     isAllowed: ({ state, direction }) => state !== "rolled_back" && (direction === "forward" || !["running", "paused"].includes(state)),
-    says: "Takes whoever was moved back to what they had, in the same waves. Their containers are replaced once more.",
+    says: "Returns users who were moved to what they had, in the same waves. Their containers are replaced once more.",
   },
   {
     path: "abort",
     name: "Abort",
     isGrave: true,
     isAllowed: ({ state }) => ["running", "paused"].includes(state),
-    says: "Gives it up: whoever was moved stays where they are.",
+    says: "Ends the rollout: users who were moved stay where they are.",
   },
 ];
 
 const WAITS = {
   user: "a user to become ready",
   limit: "its turn: AWS's rate limits, files, or other work on a user",
-  soak: "the soak to be over",
+  soak: "the soak time to be over",
   window: "its maintenance window",
   resume: "somebody to resume it",
 };
@@ -69,7 +69,7 @@ function state(name) {
   return h("span", { class: `badge rollout-${name in STATES ? name : "aborted"}` }, STATES[name] ?? printable(name));
 }
 
-/** Users who are done, in a list; of one that ended long ago it may not be known. */
+/** The number of users who are done, for the list; it may be unknown for an old rollout. */
 function howFar(counts) {
   if (!counts) return "";
   const failed = counts.failed > 0 ? `, ${count(counts.failed)} failed` : "";
@@ -88,7 +88,7 @@ function showList() {
   if (rollouts.length + notUnderstood.length === 0) byId("list").replaceChildren(h("li", { class: "muted" }, "There are none."));
 }
 
-/** Seconds as people say them. */
+/** A duration in words. */
 function duration(seconds) {
   if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
   if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;
@@ -143,7 +143,7 @@ function waves(all) {
 function failures({ failed, skipped }) {
   const one = (failure) => h("div", { class: "notice bad failure" },
     h("strong", {}, printable(words(failure.code))),
-    ` ${count(failure.users)}, of whom ${count(failure.back)} are back on what they had`,
+    ` ${count(failure.users)}; ${count(failure.back)} of them are back on what they had`,
     h("ul", {}, failure.messages.map((message) => h("li", {}, printable(message)))));
   const left = Object.entries(skipped).map(([why, users]) => `${count(users)} ${words(why)}`).join(", ");
   return [

@@ -1,4 +1,4 @@
-// Signing in: the token that the operator types in, on every page.
+// Sign-in with the token that the operator types in, for every page.
 
 import { forgetToken, hasToken, session, useToken } from "./api.js";
 import { byId, problemBox } from "./dom.js";
@@ -11,7 +11,7 @@ function ask(problem) {
   byId("token").focus();
 }
 
-/** Asks for the token where none is known or the API does not take it. `begin` is called with one, and `again` before it after a new one. */
+/** Asks for the token if there is none or the API does not accept it. Calls `begin` once there is one; after a new one `again` first. */
 export function signIn({ begin, again = () => {} }) {
   byId("sign-in").addEventListener("cancel", (event) => event.preventDefault());
   byId("sign-in").querySelector("form").addEventListener("submit", (event) => {
@@ -28,7 +28,7 @@ export function signIn({ begin, again = () => {} }) {
   });
   byId("sign-out").addEventListener("click", () => {
     forgetToken();
-    // Nothing of what the token let one see stays.
+    // Nothing that the token made visible may stay.
     location.replace(location.pathname + location.search);
   });
   if (hasToken()) begin();

@@ -1,4 +1,4 @@
-// The fleet at a glance: a bar, and a button for each of its parts that filters by it.
+// The summary of the fleet: a bar, and a button for each of its parts that filters by it.
 
 import { STATES, count, h, printable } from "./dom.js";
 
@@ -6,8 +6,8 @@ import { STATES, count, h, printable } from "./dom.js";
 const MOST = 6;
 
 /**
- * Fills `root` with the parts `[[name, number], …]`; `chosen` is the one that is filtered by, `choose` is called with
- * another one, or with "" to show all.
+ * Fills `root` with the parts `[[name, number], …]`; `chosen` is the current filter, `choose` is called with another part,
+ * or with "" to show all.
  */
 export function showSummary(root, kind, parts, chosen, choose) {
   const total = parts.reduce((sum, [, number]) => sum + number, 0);
@@ -43,7 +43,7 @@ export function showSummary(root, kind, parts, chosen, choose) {
       h("span", { class: "muted share" }, share(left, total))));
   }
   const list = total ? h("ul", {}, items) : h("p", { class: "muted" }, "none");
-  // The button that was just pressed is made anew: whoever is on it stays on it.
+  // The buttons are created again, so the focus must move to the new one.
   const focused = root.contains(document.activeElement)
     ? [...root.querySelectorAll("button")].indexOf(document.activeElement) : -1;
   root.replaceChildren(bar, list);

@@ -1,11 +1,11 @@
-// The table of containers. Only the rows in sight are elements; the rest are the height of two spacers. The table has the
-// focus and names its active row, so that no focus is lost when a row goes out of sight.
+// The table of containers. Only the visible rows are elements; two spacers stand for the others. The table has the focus
+// and names its active row, so that no focus is lost when a row is no longer visible.
 
 import { badge, h, printable, sizeText } from "./dom.js";
 
 /** Height of a row in CSS pixels, as in style.css. */
 const ROW = 36;
-/** Rows kept ready above and below those in sight. */
+/** Rows kept ready above and below the visible ones. */
 const SPARE = 10;
 
 const COLUMNS = [
@@ -50,7 +50,7 @@ export class Table {
     });
   }
 
-  /** Shows these entries; the active row stays with its user, and the view where it is. */
+  /** Shows these entries; the active row stays with its user, and the scroll position stays. */
   show(entries, { sort, descending }) {
     const user = this.#rows[this.#active]?.user;
     this.#rows = entries;
@@ -82,7 +82,7 @@ export class Table {
     this.#scroller.scrollTop = 0;
   }
 
-  /** The rows to have ready. A first row in steps, so that scrolling seldom makes new ones. */
+  /** The rows to keep ready. The first row changes in steps, so that scrolling seldom creates new ones. */
   #range() {
     const inSight = Math.ceil(this.#scroller.clientHeight / ROW);
     const last = Math.max(0, this.#rows.length - inSight);
@@ -117,7 +117,7 @@ export class Table {
   }
 
   #key(event) {
-    // A heading's button has keys of its own.
+    // A heading's button has its own keys.
     if (event.target !== this.#table || event.ctrlKey || event.altKey || event.metaKey) return;
     const page = Math.max(1, Math.floor(this.#scroller.clientHeight / ROW) - 2);
     const last = this.#rows.length - 1;
@@ -144,7 +144,7 @@ export class Table {
     if (entry) this.#onOpen(entry.user);
   }
 
-  /** Scrolls the active row into sight, clear of the headings that stay at the top. */
+  /** Scrolls until the active row is visible and not behind the fixed headings. */
   #reveal() {
     const { scrollTop, clientHeight } = this.#scroller;
     const head = this.#table.tHead.offsetHeight;
