@@ -127,7 +127,7 @@ fn what_was_accepted_is_done_whoever_is_killed() {
 
 /// Nobody was answered, so nobody goes on; whoever starts next finds the revision by its labels.
 #[test]
-fn a_revision_is_taken_away_whose_process_was_killed_before_it_could_write_it_down() {
+fn a_revision_is_removed_whose_process_was_killed_before_it_could_record_it() {
     let root = tempfile::tempdir().unwrap();
     let world = World::new(EmulatorOptions::default());
     let replica = world.replica(root.path());
