@@ -1,4 +1,4 @@
-// What the images and compose.yaml say for other engines, and the task definitions for ECS, which ignores it: the same.
+// Images and compose.yaml (for other engines) must agree with the task definitions (for ECS, which ignores the images' settings).
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -7,7 +7,7 @@ import { containerOf, DEV, templates } from "./synth.ts";
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
 
-/** The one exec form of an instruction, with what it is continued on. */
+/** The one exec form of an instruction, with its continuation lines. */
 function words(dockerfile: string, instruction: string): string[] {
   const found = [...dockerfile.replaceAll("\\\n", "").matchAll(new RegExp(`^${instruction} .*?(\\[.*\\])$`, "gm"))];
   assert.equal(found.length, 1, instruction);
@@ -26,7 +26,7 @@ test("the service is started and checked as its image says", () => {
   const container = provisioner();
   assert.deepEqual(container["HealthCheck"]["Command"], ["CMD", ...words(dockerfile, "HEALTHCHECK")]);
   assert.deepEqual(words(dockerfile, "ENTRYPOINT").slice(0, 1), words(dockerfile, "HEALTHCHECK").slice(0, 1));
-  // A file system that this app has just made holds no id yet.
+  // A file system that this app has just created has no id in it yet.
   const command = [...words(dockerfile, "CMD"), "--initialize"];
   assert.deepEqual([container["EntryPoint"], container["Command"]], [undefined, command]);
   assert.equal(container["User"], /^USER (\S+)$/m.exec(dockerfile)?.[1]);
@@ -46,7 +46,7 @@ test("users' containers are started and checked as their image says", () => {
   assert.equal(container["User"], [...dockerfile.matchAll(/^USER (\S+)$/gm)].at(-1)?.[1]);
 });
 
-test("the service's root has the powers that compose.yaml leaves it", () => {
+test("the service's root has the same capabilities as in compose.yaml", () => {
   // Docker's default, and Fargate's (ECS API reference, KernelCapabilities), which lets none be added but SYS_PTRACE.
   const all =
     "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW SETFCAP SETGID SETPCAP SETUID SYS_CHROOT";
@@ -55,8 +55,8 @@ test("the service's root has the powers that compose.yaml leaves it", () => {
   assert.deepEqual([...kept, ...dropped].sort(), all.split(" "));
 });
 
-test("what is under way comes to a stop before ECS ends the service", () => {
+test("work under way can stop before ECS kills the service", () => {
   const [, grace] = /const GRACE: Duration = Duration::from_secs\((\d+)\)/.exec(read("src/cli/server.rs")) ?? [];
-  // What is written after the grace, traces among it, has 5 s.
+  // After the grace period, traces and other output have 5 s.
   assert.ok(provisioner()["StopTimeout"] >= Number(grace) + 5, grace);
 });

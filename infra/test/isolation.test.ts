@@ -48,7 +48,7 @@ function rules(template: Template): Rule[] {
     for (const rule of Object.values(resources(template, type)))
       found.push({ direction, group: name(rule["GroupId"]), peer: flat(peer(rule)), port: port(rule) });
   }
-  // What CDK writes for a group that lets nothing out.
+  // CDK's rule for a group without outgoing traffic.
   return found.filter((rule) => rule.peer !== "255.255.255.255/32");
 }
 
@@ -59,7 +59,7 @@ for (const context of [DEV, PROD]) {
   const found = rules(network);
   const listener = context === PROD ? "tcp:443" : "tcp:80";
 
-  test(`${context.env}: users' containers are let in on by the gateway's port, from the provisioner and the web application`, () => {
+  test(`${context.env}: only provisioner and web app reach gateways`, () => {
     assert.deepEqual(said(found.filter((rule) => rule.direction === "in" && rule.group === "Users")), [
       "Users Provisioner tcp:18789",
       "Users WebApp tcp:18789",
@@ -67,14 +67,14 @@ for (const context of [DEV, PROD]) {
     ]);
   });
 
-  test(`${context.env}: users' containers get out to HTTPS and to the file system`, () => {
+  test(`${context.env}: users' containers reach only HTTPS and the file system`, () => {
     assert.deepEqual(said(found.filter((rule) => rule.direction === "out" && rule.group === "Users")), [
       "Users 0.0.0.0/0 tcp:443",
       "Users FileSystem tcp:2049",
     ]);
   });
 
-  test(`${context.env}: nothing but the file system and AWS's endpoints lets users' containers in`, () => {
+  test(`${context.env}: only file system and AWS endpoints accept users' containers`, () => {
     const letting = found.filter(
       (rule) => rule.direction === "in" && (rule.peer === "Users" || rule.peer.includes("/")),
     );
@@ -84,7 +84,7 @@ for (const context of [DEV, PROD]) {
     ]);
   });
 
-  test(`${context.env}: the API is reached from the web application through the load balancer`, () => {
+  test(`${context.env}: the web application reaches the API by the load balancer`, () => {
     const of = (group: string) => said(found.filter((rule) => rule.direction === "in" && rule.group === group));
     assert.deepEqual(
       [of("LoadBalancer"), of("Provisioner")],
@@ -95,7 +95,7 @@ for (const context of [DEV, PROD]) {
     );
   });
 
-  test(`${context.env}: the group for the web application is told, lets nobody in, and out to these two alone`, () => {
+  test(`${context.env}: the web app's group is an output, and allows only these two`, () => {
     const [value] = Object.values(network.findOutputs("*")).filter((output) =>
       /GroupsWebApp/.test(flat(output["Value"])),
     );
@@ -109,11 +109,11 @@ for (const context of [DEV, PROD]) {
     assert.equal(`tcp:${port?.["Port"]}`, listener);
   });
 
-  test(`${context.env}: EC2 takes what is said of groups and rules`, () => {
+  test(`${context.env}: EC2 accepts the descriptions of groups and rules`, () => {
     const words = JSON.stringify(network.toJSON()).matchAll(/"(?:Group)?Description":("(?:[^"\\]|\\.)*")/g);
     const said = [...words].map(([, literal = ""]) => JSON.parse(literal) as string);
     assert.ok(said.length > 10, said.join());
-    // No apostrophes among others (EC2 API reference, CreateSecurityGroup and IpRange). cfn-lint does not look at rules.
+    // For example no apostrophes (EC2 API reference, CreateSecurityGroup and IpRange). cfn-lint does not check rules.
     assert.deepEqual(
       said.filter((text) => !/^[a-zA-Z0-9. _:/()#,@[\]+=&;{}!$*-]{1,255}$/.test(text)),
       [],
@@ -125,7 +125,7 @@ for (const context of [DEV, PROD]) {
     assert.deepEqual([...rules(fleet), ...rules(provisioner)], []);
   });
 
-  test(`${context.env}: the file system refuses mounts without TLS, and without an access point to everybody`, () => {
+  test(`${context.env}: no mount without TLS or without an access point`, () => {
     const statements = only(fleet, "AWS::EFS::FileSystem")["FileSystemPolicy"]["Statement"] as Json[];
     const client = ["ClientMount", "ClientWrite", "ClientRootAccess"].map((name) => `elasticfilesystem:${name}`);
     assert.ok(
@@ -148,14 +148,14 @@ for (const context of [DEV, PROD]) {
     const keys = statements.flatMap((one) =>
       Object.values((one["Condition"] ?? {}) as Json).flatMap((test) => Object.keys(test)),
     );
-    // What EFS enforces for NFS clients; any other key is as good as not there.
+    // The keys that EFS enforces for NFS clients; any other key has no effect.
     assert.ok(
       keys.every((key) => ["aws:SecureTransport", "elasticfilesystem:AccessPointArn"].includes(key)),
       keys.join(),
     );
   });
 
-  test(`${context.env}: users' task role mounts through access points, never the root, and can do nothing else`, () => {
+  test(`${context.env}: users' task role can only mount through access points`, () => {
     const statements = statementsOf(fleet, "UserRolesTask");
     const allowed = statements.filter((statement) => statement["Effect"] === "Allow");
     assert.deepEqual(
@@ -171,7 +171,7 @@ for (const context of [DEV, PROD]) {
     );
   });
 
-  test(`${context.env}: what starts users' containers pulls and logs, and reads the secrets below one prefix`, () => {
+  test(`${context.env}: the execution role pulls, logs and reads secrets of one prefix`, () => {
     const statements = statementsOf(fleet, "UserRolesExecution");
     assert.ok(statements.every((statement) => statement["Effect"] === "Allow"));
     assert.deepEqual(statements.flatMap((one) => asList<string>(one["Action"])).sort(), [
@@ -187,7 +187,7 @@ for (const context of [DEV, PROD]) {
     assert.match(flat(secrets?.["Resource"]), new RegExp(`:secret:openclaw/${context.env}/users/\\*$`));
   });
 
-  test(`${context.env}: no other stack gives users' roles anything`, () => {
+  test(`${context.env}: no other stack gives users' roles a permission`, () => {
     assert.ok(provisioner);
     for (const template of [network, provisioner, observability])
       assert.ok(
@@ -257,7 +257,7 @@ test("a shell in users' containers and models on Bedrock are allowed only where 
   assert.match(actions({ bedrock: "true" }), /bedrock:InvokeModel/);
 });
 
-test("roles are assumed by tasks of this account alone", () => {
+test("only tasks of this account can assume the roles", () => {
   const { fleet, provisioner } = templates(DEV);
   assert.ok(provisioner);
   const roles = [fleet, provisioner].flatMap((template) => Object.values(resources(template, "AWS::IAM::Role")));

@@ -1,4 +1,4 @@
-// The proof of least privilege: the provisioner's role allows what the Rust code can call, and nothing else.
+// Proves least privilege: the provisioner's role allows only what the Rust code can call.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -44,7 +44,7 @@ function allowing(action: string, context: Record<string, unknown> = DEV): { res
 const ecs = (rest: string) => `arn:{Partition}:ecs:{Region}:{AccountId}:${rest}`;
 const inCluster = { ArnEquals: { "ecs:cluster": ecs("cluster/openclaw-dev") } };
 
-test("only three statements are about every resource, and AWS has no narrower one for them", () => {
+test("only three statements are for every resource, where AWS allows nothing narrower", () => {
   const everywhere = statements(DEV)
     .filter((one) => asList(one["Resource"]).includes("*"))
     .flatMap((one) => asList<string>(one["Action"]));
@@ -58,7 +58,7 @@ test("only three statements are about every resource, and AWS has no narrower on
   assert.deepEqual(allowing("ecs:ListTasks").condition, inCluster);
 });
 
-test("only the quotas that limit how many users there can be are read", () => {
+test("only quotas that limit the number of users can be read", () => {
   const quota = (name: string) => `arn:{Partition}:servicequotas:{Region}:{AccountId}:${name}`;
   assert.deepEqual(allowing("servicequotas:GetServiceQuota"), {
     resources: [quota("fargate/L-3032A538"), quota("vpc/L-DF5E4CA3"), quota("ecs/L-9EF96962")],
@@ -66,21 +66,21 @@ test("only the quotas that limit how many users there can be are read", () => {
   });
 });
 
-test("definitions are registered in the user family alone, with a user's name on them", () => {
+test("definitions are registered only in the user family, with a user's tag", () => {
   assert.deepEqual(allowing("ecs:RegisterTaskDefinition"), {
     resources: [ecs("task-definition/openclaw-dev-user:*")],
     condition: { Null: { "aws:RequestTag/openclaw:user-id": "false" } },
   });
 });
 
-test("definitions are deleted in the user family alone", () => {
+test("definitions are deleted only in the user family", () => {
   assert.deepEqual(allowing("ecs:DeleteTaskDefinitions"), {
     resources: [ecs("task-definition/openclaw-dev-user:*")],
     condition: {},
   });
 });
 
-test("services are those of this environment, and run users' definitions alone", () => {
+test("services are only those of this environment, and run only users' definitions", () => {
   for (const [action, key] of [
     ["ecs:CreateService", "RequestTag"],
     ["ecs:UpdateService", "ResourceTag"],
@@ -111,7 +111,7 @@ test("the provisioner's own service is not among those that it may change", () =
 });
 
 /** Incident 9: PassRole was granted for one of the two roles only. */
-test("both roles are passed, to tasks alone", () => {
+test("both roles can be passed, only to tasks", () => {
   const { resources: passed, condition } = allowing("iam:PassRole");
   assert.deepEqual(condition, { StringEquals: { "iam:PassedToService": "ecs-tasks.amazonaws.com" } });
   assert.equal(passed.length, 2);
@@ -150,7 +150,7 @@ test("tags are only set on what is made", () => {
   });
 });
 
-test("access points of this environment are made and deleted, and the one on the root is none of them", () => {
+test("only this environment's access points are created and deleted, never the root's", () => {
   assert.deepEqual(allowing("elasticfilesystem:DeleteAccessPoint").condition, {
     StringEquals: { "aws:ResourceTag/openclaw:base-family": "openclaw-dev" },
   });
@@ -167,7 +167,7 @@ test("the root is mounted through its own access point", () => {
   assert.match(condition["ArnEquals"]["elasticfilesystem:AccessPointArn"], /FileSystemRoot/);
 });
 
-test("coordinates are read below the one path", () => {
+test("coordinates are read only below the one path", () => {
   assert.deepEqual(
     allowing("ssm:GetParametersByPath").resources,
     ["parameter/openclaw/dev", "parameter/openclaw/dev/*"].map((name) => ecs(name).replace(":ecs:", ":ssm:")),

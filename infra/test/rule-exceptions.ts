@@ -1,5 +1,5 @@
-// What the rules of cdk-nag find and we keep, with the reason. A finding that is not here fails the tests, and so does an
-// entry that nothing is found for. ENV stands for the environment.
+// Findings of cdk-nag that we accept, with the reason. A finding that is not here fails the tests, and so does an entry
+// without a finding. ENV stands for the environment.
 
 export const EXCEPTIONS: Readonly<Record<string, string>> = {
   "ECS4 at Fleet/Cluster/Resource":

@@ -1,4 +1,4 @@
-// The templates against cdk-nag's AWS Solutions rules; what they find and we keep stands in rule-exceptions.ts.
+// Checks the templates with cdk-nag's AWS Solutions rules; rule-exceptions.ts has the accepted findings.
 
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -17,7 +17,7 @@ interface Report {
   }[];
 }
 
-/** What the rules find: rule and construct, less the environment and the rest of the ARNs. */
+/** The findings: rule and construct, without the environment and the rest of the ARNs. */
 function findings(context: typeof DEV): string[] {
   const outdir = mkdtempSync(join(tmpdir(), "openclaw-rules-"));
   try {

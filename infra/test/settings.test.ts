@@ -4,7 +4,7 @@ import { InvalidSettings, parseSettings } from "../lib/settings.ts";
 import { imageFor, releaseOf } from "../lib/version-file.ts";
 import { DEV, PROD, TOKENS, VERSIONS } from "./synth.ts";
 
-/** What is said of a context, a line each. */
+/** The errors for a context, one line each. */
 function problems(context: Record<string, unknown>): string[] {
   try {
     parseSettings(context);
@@ -43,7 +43,7 @@ test("every other environment is strict", () => {
   assert.match(problems({ ...PROD, provisionerTag: "latest" }).join(), /^provisionerTag: latest can be pushed over/);
 });
 
-test("every mistake is named at once, with its key and the way out", () => {
+test("all mistakes are named at once, each with its key and its fix", () => {
   const found = problems({
     env: "Dev",
     natgateways: 1,
@@ -76,7 +76,7 @@ test("every mistake is named at once, with its key and the way out", () => {
   );
 });
 
-test("an existing VPC needs a subnet a zone, and takes no settings of a new one", () => {
+test("an existing VPC needs one subnet per zone, and accepts no settings of a new one", () => {
   const vpc = {
     env: "dev",
     vpcId: "vpc-0123456789abcdef0",
@@ -96,7 +96,7 @@ test("an existing VPC needs a subnet a zone, and takes no settings of a new one"
   );
 });
 
-test("the range of the VPC that is made is a private one that its subnets fit into", () => {
+test("the range of a new VPC is private, and its subnets fit into it", () => {
   const found = (vpcCidr: string, more: object = {}) => problems({ env: "dev", vpcCidr, ...more }).join();
   for (const fits of ["10.64.0.0/16", "10.0.128.0/17", "172.31.192.0/18", "192.168.0.0/16", "100.127.0.0/16"])
     assert.equal(found(fits), "", fits);
@@ -123,7 +123,7 @@ test("the range of the VPC that is made is a private one that its subnets fit in
   assert.match(found("10.64.0.0/16", existing), /^vpcCidr: belongs to a VPC that is made here/);
 });
 
-test("route tables go with a VPC that is there", () => {
+test("route tables need an existing VPC", () => {
   const tables = "rtb-0123456789abcdef0,rtb-0123456789abcdef1";
   assert.match(problems({ env: "dev", privateRouteTableIds: tables }).join(), /belongs to an existing VPC; set vpcId/);
   assert.match(problems({ env: "dev", privateRouteTableIds: "all" }).join(), /write ids like rtb-/);
@@ -137,7 +137,7 @@ test("the size is one of Fargate's", () => {
   );
 });
 
-test("a budget is an amount, and has somebody to be told", () => {
+test("a budget is an amount, and needs an address for its mails", () => {
   const found = (budgetUsd: string, more: object = { alarmEmail: "ops@example.com" }) =>
     problems({ env: "dev", budgetUsd, ...more }).join();
   assert.equal(found("500"), "");
@@ -146,7 +146,7 @@ test("a budget is an amount, and has somebody to be told", () => {
   assert.match(found("500", {}), /^budgetUsd: has nobody to be told; set alarmEmail/);
 });
 
-test("a shell in a container needs a root that can be written to", () => {
+test("ECS Exec in a container needs a writable root", () => {
   assert.match(problems({ env: "dev", executeCommand: "true" }).join(), /^executeCommand: .*; set readonlyRoot=false/);
   assert.deepEqual(problems({ env: "dev", executeCommand: "true", readonlyRoot: "false" }), []);
 });
@@ -169,7 +169,7 @@ test("the provisioner's tokens lie where no user's container can be given them",
   );
 });
 
-test("a placeholder falls back to upstream in dev and fails elsewhere, saying what to do", () => {
+test("with a placeholder dev runs upstream, and other environments fail with the fix", () => {
   const file = { ...VERSIONS, environments: { dev: { tag: "2026.9.6-bootstrap" }, prod: { tag: null } } };
   const dev = imageFor(file, "dev", false);
   assert.equal(dev.image, VERSIONS.upstream);

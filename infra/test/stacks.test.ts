@@ -1,11 +1,11 @@
-// What the stacks make, as far as something depends on it.
+// Tests of the resources in the stacks that something depends on.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Match } from "aws-cdk-lib/assertions";
 import { app, asList, containerOf, DEV, flat, only, PROD, resources, templates, type Json } from "./synth.ts";
 
-test("the base is bare, for Fargate, and mounts users' directories by IAM without an access point", () => {
+test("the base is for Fargate, and mounts with IAM and without an access point", () => {
   const base = only(templates(DEV).fleet, "AWS::ECS::TaskDefinition");
   assert.deepEqual(
     [base["Family"], base["RequiresCompatibilities"], base["NetworkMode"], base["Cpu"], base["Memory"]],
@@ -16,7 +16,7 @@ test("the base is bare, for Fargate, and mounts users' directories by IAM withou
   assert.deepEqual(efs, { AuthorizationConfig: { IAM: "ENABLED" }, TransitEncryption: "ENABLED" });
 });
 
-test("users' containers and the service run on the architecture that is asked for, and on x86_64 otherwise", () => {
+test("containers and the service run on the chosen architecture, by default x86_64", () => {
   const runsOn = (more: object) => {
     const { fleet, provisioner } = templates({ ...PROD, ...more });
     assert.ok(provisioner);
@@ -27,7 +27,7 @@ test("users' containers and the service run on the architecture that is asked fo
   assert.deepEqual(runsOn({ architecture: "arm64" }), [linux("ARM64"), linux("ARM64")]);
 });
 
-test("the base's container is not root, cannot write to its image, and says when it is healthy", () => {
+test("the base's container is not root, has a read-only image and a health check", () => {
   const container = containerOf(templates(DEV).fleet);
   assert.deepEqual(
     [
@@ -45,13 +45,13 @@ test("the base's container is not root, cannot write to its image, and says when
   );
   assert.equal(container["Secrets"], undefined);
   const mount = container["MountPoints"][0]["ContainerPath"] as string;
-  // One mount inside another depends on an order that nobody promises; the wrong one hides the user's directory.
+  // No mount inside another: the order of mounts is not guaranteed, and the wrong one hides the user's directory.
   for (const { ContainerPath: path } of container["LinuxParameters"]["Tmpfs"] as Json[]) {
     assert.ok(!`${mount}/`.startsWith(`${path}/`) && !path.startsWith(`${mount}/`), path);
   }
 });
 
-test("users' containers ask for isolation, and keep the role only where they call models with it", () => {
+test("containers ask for isolation, and keep the role only for Bedrock", () => {
   const asks = (more: object) => {
     const container = containerOf(templates({ ...DEV, ...more }).fleet);
     return [container["DockerLabels"]["openclaw.provisioner.isolation"], container["User"]];
@@ -61,17 +61,17 @@ test("users' containers ask for isolation, and keep the role only where they cal
   assert.deepEqual(asks({ bedrock: "true" }), ["with-role", "1000:1000"]);
 });
 
-test("a root that can be written to needs nothing beside it", () => {
+test("a writable root needs no other writable places", () => {
   const container = containerOf(templates({ ...DEV, readonlyRoot: "false" }).fleet);
   assert.deepEqual([container["ReadonlyRootFilesystem"], container["LinuxParameters"]["Tmpfs"]], [false, undefined]);
 });
 
-test("a built image is taken from ECR of the account", () => {
+test("a built image comes from the account's ECR", () => {
   const image = flat(containerOf(templates(PROD).fleet)["Image"]);
   assert.equal(image, "{AccountId}.dkr.ecr.{Region}.{URLSuffix}/openclaw-extended:2026.9.6-71624b4");
 });
 
-test("a user can be pinned to a built image where everybody else runs upstream's", () => {
+test("a user can be pinned to a built image while all others run upstream's", () => {
   const policies = Object.values(resources(templates(DEV).fleet, "AWS::IAM::Policy"));
   const pull = policies
     .flatMap((policy) => policy["PolicyDocument"]["Statement"] as Json[])
@@ -93,7 +93,7 @@ test("the file system is encrypted, and has a mount target in each zone", () => 
   templates(DEV).fleet.resourceCountIs("AWS::EFS::MountTarget", 2);
 });
 
-test("files and logs outlive their stacks in prod, and nothing is left of dev or of a deployment that failed", () => {
+test("prod keeps files and logs of its stacks, dev and failed deployments keep nothing", () => {
   for (const [context, deletion, replacement] of [
     [DEV, "Delete", "Delete"],
     [PROD, "RetainExceptOnCreate", "Retain"],
@@ -109,14 +109,14 @@ test("files and logs outlive their stacks in prod, and nothing is left of dev or
   }
 });
 
-test("a base that another one takes the place of stays ACTIVE, for whoever is promoted on it", () => {
+test("a base that is replaced stays ACTIVE, because it may be promoted", () => {
   for (const context of [DEV, PROD]) {
     const [base] = Object.values(templates(context).fleet.findResources("AWS::ECS::TaskDefinition"));
     assert.equal(base?.["UpdateReplacePolicy"], "Retain");
   }
 });
 
-test("stacks of prod cannot be deleted by a slip, and the load balancer does not keep a failed one", () => {
+test("prod's stacks are protected from deletion, and a failed deployment can be undone", () => {
   const { images: _, ...stacks } = app(PROD);
   assert.deepEqual(
     Object.values(stacks).map((stack) => stack.terminationProtection),
@@ -129,7 +129,7 @@ test("stacks of prod cannot be deleted by a slip, and the load balancer does not
   assert.ok(!attributes.includes("deletion_protection.enabled=true"), attributes.join());
 });
 
-test("an existing VPC is used, and none made", () => {
+test("an existing VPC is used, and none is created", () => {
   const { network, fleet } = templates({
     ...DEV,
     vpcId: "vpc-0123456789abcdef0",
@@ -144,7 +144,7 @@ test("an existing VPC is used, and none made", () => {
   });
 });
 
-test("the VPC that is made has the range that is asked for, and tells what a peering is made with", () => {
+test("a new VPC has the chosen range, and outputs what a peering needs", () => {
   const { network } = templates({ ...DEV, vpcCidr: "10.65.0.0/18" });
   assert.equal(only(network, "AWS::EC2::VPC")["CidrBlock"], "10.65.0.0/18");
   assert.equal(only(templates(DEV).network, "AWS::EC2::VPC")["CidrBlock"], "10.64.0.0/16");
@@ -152,11 +152,11 @@ test("the VPC that is made has the range that is asked for, and tells what a pee
   assert.deepEqual(ranges.sort(), ["10.65.0.0/24", "10.65.1.0/24", "10.65.16.0/20", "10.65.32.0/20"]);
   const told = network.findOutputs("*");
   assert.ok(told["VpcId"]);
-  // One route table a private subnet: a way back has to be in each.
+  // One route table for each private subnet: each needs the route back.
   assert.equal(flat(told["PrivateRouteTables"]?.["Value"]).split(",").length, 2);
 });
 
-test("layers of images come past NAT in a VPC that is made, and in one that is there where route tables are named", () => {
+test("image layers bypass NAT in a new VPC, and in an existing one with route tables", () => {
   const vpc = {
     ...DEV,
     vpcId: "vpc-0123456789abcdef0",
@@ -174,7 +174,7 @@ test("layers of images come past NAT in a VPC that is made, and in one that is t
   ]);
 });
 
-test("interface endpoints are made where they are asked for", () => {
+test("interface endpoints are created if the settings ask for them", () => {
   const count = (context: object) =>
     Object.values(resources(templates(context as typeof DEV).network, "AWS::EC2::VPCEndpoint")).filter(
       (one) => one["VpcEndpointType"] === "Interface",
@@ -182,7 +182,7 @@ test("interface endpoints are made where they are asked for", () => {
   assert.deepEqual([count(DEV), count(PROD), count({ ...DEV, interfaceEndpoints: "true" })], [0, 7, 7]);
 });
 
-test("the provisioner runs as two replicas behind an internal load balancer that waits for long polls", () => {
+test("two replicas run behind an internal load balancer that waits for long polls", () => {
   const { provisioner } = templates(DEV);
   assert.ok(provisioner);
   provisioner.hasResourceProperties("AWS::ECS::Service", {
@@ -204,13 +204,13 @@ test("the provisioner runs as two replicas behind an internal load balancer that
   });
 });
 
-test("with a certificate, the load balancer's own name is no URL to call", () => {
+test("with a certificate, the load balancer's own name is not the API's URL", () => {
   const outputs = (context: typeof DEV) => Object.keys(templates(context).provisioner?.findOutputs("*") ?? {});
   assert.ok(outputs(DEV).includes("ApiUrl") && !outputs(DEV).includes("LoadBalancerDnsName"));
   assert.ok(outputs(PROD).includes("LoadBalancerDnsName") && !outputs(PROD).includes("ApiUrl"));
 });
 
-test("tokens reach the provisioner as a secret, and it mounts the root of the file system", () => {
+test("the provisioner gets its tokens as a secret, and mounts the file system's root", () => {
   const { provisioner } = templates(PROD);
   assert.ok(provisioner);
   const task = only(provisioner, "AWS::ECS::TaskDefinition");
@@ -246,7 +246,7 @@ test("without a tag the provisioner's service is left out, and the fleet says so
   );
 });
 
-test("task states and services' troubles are kept for 90 days, and let in by their rules", () => {
+test("task states and service events are kept for 90 days, written only by their rules", () => {
   const { observability } = templates(DEV);
   observability.hasResourceProperties("AWS::Logs::LogGroup", {
     LogGroupName: "/aws/events/openclaw-dev-tasks",
@@ -266,7 +266,7 @@ test("task states and services' troubles are kept for 90 days, and let in by the
   observability.resourceCountIs("AWS::Lambda::Function", 0);
 });
 
-test("every alarm is told of where an address is given, and says nothing elsewhere", () => {
+test("alarms send mail only if an address is given", () => {
   const alarms = (context: typeof DEV) =>
     Object.values(resources(templates(context).observability, "AWS::CloudWatch::Alarm"));
   const names = (context: typeof DEV) =>
@@ -294,7 +294,7 @@ test("every alarm is told of where an address is given, and says nothing elsewhe
   assert.ok(alarms(DEV).every((alarm) => alarm["AlarmActions"] === undefined));
 });
 
-test("replicas share AWS's limits, those of a deployment included", () => {
+test("replicas share AWS's limits, also during a deployment", () => {
   const { provisioner } = templates(DEV);
   assert.ok(provisioner);
   const service = only(provisioner, "AWS::ECS::Service");
@@ -305,7 +305,7 @@ test("replicas share AWS's limits, those of a deployment included", () => {
   assert.deepEqual([service["DesiredCount"], atOnce, share?.["Value"]], [2, 3, "3"]);
 });
 
-test("a budget tells the alarms' address, where one is given", () => {
+test("a budget sends mail to the alarms' address, if one is given", () => {
   const budget = (more: object) =>
     Object.values(resources(templates({ ...DEV, ...more }).observability, "AWS::Budgets::Budget"));
   assert.deepEqual(budget({}), []);
@@ -325,7 +325,7 @@ test("a budget tells the alarms' address, where one is given", () => {
   );
 });
 
-test("image tags cannot be pushed over", () => {
+test("image tags cannot be overwritten", () => {
   const found = Object.values(resources(templates(DEV).images, "AWS::ECR::Repository"));
   assert.deepEqual(
     found.map((one) => [one["RepositoryName"], one["ImageTagMutability"]]),

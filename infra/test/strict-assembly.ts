@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { App } from "aws-cdk-lib";
 import { app, PROD } from "./synth.ts";
 
-// The flags that a deployment has.
+// The feature flags of a deployment.
 const { context } = JSON.parse(readFileSync(new URL("../cdk.json", import.meta.url), "utf8"));
 const [, , outdir] = process.argv;
 if (outdir === undefined) throw new Error("usage: strict-assembly.ts DIRECTORY");

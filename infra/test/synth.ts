@@ -32,7 +32,7 @@ export function app(context: Readonly<Record<string, unknown>>, into = new App()
 
 const made = new Map<string, ReturnType<typeof synthesized>>();
 
-/** The parts of a deployment as templates, each made once. */
+/** The parts of a deployment as templates, each synthesized once. */
 export function templates(context: Readonly<Record<string, unknown>>) {
   const key = JSON.stringify(context);
   const found = made.get(key) ?? synthesized(context);
@@ -60,7 +60,7 @@ export function resources(template: Template, type: string): Record<string, Json
   );
 }
 
-/** What the one role whose logical id begins so may do, wherever in the template that stands. */
+/** The permissions of the one role whose logical id has this prefix, from the whole template. */
 export function statementsOf(template: Template, role: string): Json[] {
   const [[id, properties] = ["", {} as Json], ...others] = Object.entries(resources(template, "AWS::IAM::Role")).filter(
     ([id]) => id.startsWith(role),

@@ -67,7 +67,7 @@ fn a_delete_is_finished_by_another_replica_when_its_own_is_killed_or_stopped() {
 }
 
 #[test]
-fn a_provision_that_waits_for_a_delete_is_finished_by_another_replica_with_its_sign_in() {
+fn another_replica_finishes_a_provision_that_waits_for_a_delete_with_its_sign_in() {
     let (world, root) = (world(14), tempfile::tempdir().unwrap());
     let (first, second) = (world.replica(root.path()), world.replica(root.path()));
     running(&first);

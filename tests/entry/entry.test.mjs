@@ -12,7 +12,7 @@ test("the command runs after the import, with its arguments as they are", async 
   assert.deepEqual([ran.code, ran.out, world.order().imported_by], [0, "<a b><*><>", "2026.9.6"]);
 });
 
-test("the command replaces the shell, so that it gets the signals and its code is the container's", async (t) => {
+test("the command replaces the shell, so signals and exit code are the container's", async (t) => {
   const world = new World(t);
   assert.equal((await world.entry(["sh", "-c", "exit 41"])).code, 41);
   const child = world.start(["/bin/sh", path.join(world.state, ".provisioner/entry.sh"), "sh", "-c", "echo $$"]);
@@ -31,7 +31,7 @@ test("without arguments the gateway starts as upstream's image starts it", async
   assert.deepEqual([ran.code, ran.out], [0, "openclaw gateway --allow-unconfigured\n"]);
 });
 
-test("arguments that are no command are OpenClaw's", async (t) => {
+test("arguments that are no command are passed to OpenClaw", async (t) => {
   const world = new World(t);
   assert.equal((await world.entry(["gateway", "--bind", "lan"])).out, "openclaw gateway --bind lan\n");
   assert.equal((await world.entry(["--version"])).out, "OpenClaw 2026.9.6 (abcdef0)\n");

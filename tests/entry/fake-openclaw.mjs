@@ -1,5 +1,5 @@
-// A release's CLI as far as the import uses it: it behaves as 2026.6.35 – 9.6 were seen to, at their worst. A test copies
-// it to `<image>/openclaw.mjs`. What goes wrong is asked for by FAKE_DOCTOR.
+// A fake of a release's CLI, as far as the import uses it: it behaves as 2026.6.35 – 9.6 at their worst. A test copies
+// it to `<image>/openclaw.mjs`. FAKE_DOCTOR selects failures.
 
 import { createHash } from "node:crypto";
 import fs from "node:fs";
@@ -49,7 +49,7 @@ function save({ seen, ...store }, unfinished = false) {
   db.close();
 }
 
-/** The import and all that runs in the "container", as when Fargate's patience ends. */
+/** Kills the import and everything in the "container", as Fargate does after the stop timeout. */
 function dieHere(point) {
   if (mishap !== `killed ${point}`) return;
   process.kill(process.ppid, "SIGKILL");

@@ -13,7 +13,7 @@ function jwt(claims) {
   return ["{}", JSON.stringify(claims), "s"].map((part) => Buffer.from(part).toString("base64url")).join(".");
 }
 
-/** A profile whose tokens say this of whose it is. */
+/** A profile whose tokens have these claims about account and person. */
 function of(name, { account_ids: accounts = [], account_user_id, user_id, subject, email }, iat = 1_000) {
   const [written, claimed] = accounts;
   const auth = { chatgpt_account_id: claimed, chatgpt_account_user_id: account_user_id, chatgpt_user_id: user_id };
@@ -32,7 +32,7 @@ function asides(world) {
 }
 
 for (const [at, { a, b, same }] of JSON.parse(fs.readFileSync(fixture, "utf8")).cases.entries()) {
-  test(`whose a stored sign-in is, case ${at + 1}`, needs, async (t) => {
+  test(`the owner of a stored sign-in, case ${at + 1}`, needs, async (t) => {
     const world = new World(t);
     world.stage(pending(world, "ann", a, 1_000));
     assert.equal((await world.import()).code, 0);
@@ -45,7 +45,7 @@ for (const [at, { a, b, same }] of JSON.parse(fs.readFileSync(fixture, "utf8")).
   });
 }
 
-test("a fresher sign-in of the same account stays in the store, and the receipt says so, but not by force", needs, async (t) => {
+test("a fresher sign-in of the account stays in the store, except with force", needs, async (t) => {
   for (const force of [undefined, true]) {
     const world = new World(t);
     const team = { account_ids: ["team"], user_id: "u1" };
@@ -64,7 +64,7 @@ test("a fresher sign-in of the same account stays in the store, and the receipt 
   }
 });
 
-test("another account's profiles in the file are imported beside ours, and kept where ours takes their name", needs, async (t) => {
+test("profiles of other accounts are imported too, and kept if ours takes their name", needs, async (t) => {
   const world = new World(t);
   world.stageProfiles({
     "openai-codex:default": of("home", { account_ids: ["home"] }), "openai-codex:work": of("work", { account_ids: ["work"] }),
@@ -77,7 +77,7 @@ test("another account's profiles in the file are imported beside ours, and kept 
   assert.match(ran.err, /kept at \.provisioner\/aside\/[0-9a-f]{12}\.json/);
 });
 
-test("a profile that the store has another token of is kept, unless it is an older one", needs, async (t) => {
+test("a profile with another token than the store's is kept, unless it is older", needs, async (t) => {
   const world = new World(t);
   const work = { account_ids: ["work"] };
   world.stageProfiles({ "openai:work": of("first", work, 1_000) });
@@ -99,7 +99,7 @@ test("a profile names the account that its token claims before anything may refr
   const expected = { "openai:default": "claimed", "openai-codex:work": "claimed", "anthropic:default": undefined };
   assert.equal((await world.import()).code, 0);
   assert.deepEqual(accounts(), expected);
-  // As a provisioner before this one imported it, also where the release stays or is followed by another.
+  // As an earlier provisioner imported it, both with the same release and with a later one.
   for (const release of ["2026.9.6", "2026.9.7"]) {
     world.release(release);
     const database = new sqlite.DatabaseSync(path.join(world.state, "state/openclaw.sqlite"));
@@ -111,7 +111,7 @@ test("a profile names the account that its token claims before anything may refr
   }
 });
 
-test("a store that cannot be read keeps no gateway from starting again", needs, async (t) => {
+test("a gateway restarts even if the store cannot be read", needs, async (t) => {
   const world = new World(t);
   world.stage(pending(world, "ann", { account_ids: ["acc"] }));
   assert.equal((await world.import()).code, 0);
@@ -120,7 +120,7 @@ test("a store that cannot be read keeps no gateway from starting again", needs, 
   assert.deepEqual([ran.code, ran.err.split("\n").length], [0, 2], ran.err);
 });
 
-test("how the sign-in before failed does not keep the new one waiting, under any name it has had", needs, async (t) => {
+test("a failure of the former sign-in does not delay the new one, under any name", needs, async (t) => {
   const world = new World(t);
   world.stage(pending(world, "ann", { account_ids: ["acc"] }));
   assert.equal((await world.import()).code, 0);
@@ -136,7 +136,7 @@ test("how the sign-in before failed does not keep the new one waiting, under any
   const { value_json: text } = after.prepare("SELECT value_json FROM config_machine_state WHERE state_key = 'authProfiles.state'").get();
   after.close();
   assert.deepEqual(JSON.parse(text).usageStats, { "openai:work": failed });
-  // Also where nothing is staged, and only a file is left.
+  // Also if nothing is staged, and only a file is left.
   const elder = database();
   const left = JSON.stringify({ ...usage, usageStats: { "openai:default": failed, "openai-codex:default": failed } });
   elder.prepare("UPDATE config_machine_state SET value_json = ? WHERE state_key = 'authProfiles.state'").run(left);
@@ -149,18 +149,18 @@ test("how the sign-in before failed does not keep the new one waiting, under any
   assert.deepEqual(JSON.parse(now).usageStats, { "openai:default": failed });
 });
 
-test("an API key that has the sign-in's id is called something else, and outlives a sign-out", needs, async (t) => {
+test("an API key with the sign-in's id gets another id, and stays after a sign-out", needs, async (t) => {
   const world = new World(t);
   const key = (word) => ({ type: "api_key", provider: "openai", key: `key-of-${word}` });
   const keys = () => Object.fromEntries(Object.entries(world.stored()).map(([id, one]) => [id, one.key ?? one.refresh]));
-  // In the store alone: a user's.
+  // A user's key, only in the store.
   world.stageProfiles({ "openai:default": key("store") });
   assert.equal((await world.import()).code, 0);
   assert.deepEqual(keys(), { "openai:default": "key-of-store" });
   world.stage({ version: 1, sign_out: true, profile_id: "openai:default" });
   assert.equal((await world.import()).code, 0);
   assert.deepEqual(keys(), { "openai:default": "key-of-store" });
-  // And another one in the file.
+  // And another key in the file.
   world.stageProfiles({ "openai:default": key("file") });
   world.stage(pending(world, "ann", { account_ids: ["acc"] }));
   const ran = await world.import();

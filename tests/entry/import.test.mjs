@@ -40,14 +40,14 @@ test("a restart after it starts neither the CLI nor a connection", async (t) => 
   assert.equal(JSON.stringify(world.order()), before);
 });
 
-test("nothing staged and nothing left by an older release is nothing to do, whatever the release", async (t) => {
+test("without staged sign-in or old state there is nothing to do, with any release", async (t) => {
   for (const version of ["2026.4.7", "2026.9.6"]) {
     const world = new World(t, version);
     assert.deepEqual([(await world.import({ FAKE_NETWORK: "dns" })).code, world.calls()], [0, []]);
   }
 });
 
-test("a new sign-in replaces the store's, whose token is then nowhere", async (t) => {
+test("a new sign-in replaces the store's, whose token is then gone everywhere", async (t) => {
   const world = await imported(t);
   world.stage(world.pending("cleo"));
   const ran = await world.import();
@@ -80,7 +80,7 @@ test("other providers' profiles are kept, and the same sign-in's older name is d
   assert.equal(fs.existsSync(sidecar), false);
 });
 
-test("a file that is no JSON does not keep a staged sign-in out", async (t) => {
+test("a file that is not JSON does not prevent the import of a staged sign-in", async (t) => {
   const world = new World(t);
   fs.writeFileSync(world.profiles, "{");
   world.stage(world.pending("ann"));
@@ -88,7 +88,7 @@ test("a file that is no JSON does not keep a staged sign-in out", async (t) => {
   assert.equal(world.stored()["openai:default"].refresh, "refresh-of-ann");
 });
 
-test("what an older release left is imported, though nothing is staged, and migrated again by the next release", async (t) => {
+test("old state is imported without a staged sign-in, and migrated by the next release", async (t) => {
   const world = new World(t, "2026.7.35");
   world.stageProfiles({ "openai-codex:default": profile("ann") });
   assert.equal((await world.import()).code, 0);
@@ -99,7 +99,7 @@ test("what an older release left is imported, though nothing is staged, and migr
   assert.deepEqual([(await world.import()).code, world.calls()], [0, []]);
 });
 
-test("another release than the receipt's is migrated, with egress, and the receipt names it", async (t) => {
+test("a release other than the receipt's migrates, with egress, and is in the receipt", async (t) => {
   const world = await imported(t, "ann", "2026.8.2");
   world.release("2026.9.6");
   const without = await world.import({ FAKE_NETWORK: "dns" });
@@ -121,7 +121,7 @@ test("an API key that an older release left needs no egress", async (t) => {
   assert.deepEqual([(await world.import({ FAKE_NETWORK: "dns" })).code, world.calls()], [0, [DOCTOR]]);
 });
 
-test("without egress a sign-in that is over is not shown to doctor, and the reason has a name", async (t) => {
+test("without egress doctor does not get an expired sign-in, and the reason is named", async (t) => {
   const world = new World(t);
   world.stage(world.pending("ben", { expires: HOUR_AGO }));
   const before = fs.readFileSync(world.signIn, "utf8");
@@ -135,13 +135,13 @@ test("without egress a sign-in that is over is not shown to doctor, and the reas
   }
 });
 
-test("any answer is egress, also a 403 that is no challenge", async (t) => {
+test("any answer proves egress, also a 403 that is no challenge", async (t) => {
   const world = new World(t);
   world.stage(world.pending("ann", { expires: Date.now() + 60_000 }));
   assert.deepEqual([(await world.import({ FAKE_NETWORK: "forbidden" })).code, world.calls()], [0, [GET, DOCTOR]]);
 });
 
-test("another sign-in in the store that could be refreshed asks for egress too", { skip: !sqlite && "needs node:sqlite" }, async (t) => {
+test("another refreshable sign-in in the store needs egress, too", { skip: !sqlite && "needs node:sqlite" }, async (t) => {
   const world = new World(t);
   world.stageProfiles({ "other:default": { ...profile("dan"), provider: "other" } });
   await world.import();
@@ -150,7 +150,7 @@ test("another sign-in in the store that could be refreshed asks for egress too",
   assert.deepEqual([(await world.import({ FAKE_NETWORK: "dns" })).code, world.calls()], [75, [GET, GET, GET]]);
 });
 
-test("a failing doctor fails the start and leaves all to be repeated", async (t) => {
+test("a failing doctor fails the start, and everything can be repeated", async (t) => {
   for (const mishap of ["fails", "leaves the file"]) {
     const world = new World(t);
     world.stage(world.pending("ann"));
@@ -162,7 +162,7 @@ test("a failing doctor fails the start and leaves all to be repeated", async (t)
   }
 });
 
-test("a doctor that finds the lease of a killed one is called again once that is over", async (t) => {
+test("a doctor that finds the lease of a killed one is called again after the lease", async (t) => {
   const world = new World(t);
   world.stage(world.pending("ann"));
   const ran = await world.import({ FAKE_DOCTOR: "waits for a lease" });
@@ -170,7 +170,7 @@ test("a doctor that finds the lease of a killed one is called again once that is
   assert.match(ran.err, /waiting for its lease/);
 });
 
-test("no token is printed, though doctor prints them", async (t) => {
+test("no token is printed, although doctor prints them", async (t) => {
   const world = new World(t);
   world.stage(world.pending("ann"));
   const { err } = await world.import({ FAKE_DOCTOR: "talks" });
@@ -244,7 +244,7 @@ test("a store that is not known is emptied by the release's own logout", async (
   }
 });
 
-test("a sign-in that comes after a start without one asks only those releases to log out that can", async (t) => {
+test("a sign-in after a start without one calls logout only on releases that have it", async (t) => {
   for (const [version, calls] of [["2026.7.35", [GET, DOCTOR]], ["2026.8.1", [GET, "models auth logout openai:default --yes", DOCTOR]]]) {
     const world = new World(t, version);
     fs.mkdirSync(path.join(world.state, "state"));
@@ -255,7 +255,7 @@ test("a sign-in that comes after a start without one asks only those releases to
   }
 });
 
-test("sign-in.json has to be a file, of a known version, that makes sense", async (t) => {
+test("sign-in.json has to be a valid file of a known version", async (t) => {
   const world = new World(t);
   const pending = world.pending("ann");
   for (const [text, words] of [["{", /no JSON/], ["null", /version undefined/], [{ ...pending, version: 2 }, /version 2/],
@@ -274,7 +274,7 @@ test("sign-in.json has to be a file, of a known version, that makes sense", asyn
   assert.deepEqual(world.calls(), []);
 });
 
-test("an image without OpenClaw is let through", { skip: fs.existsSync("/app/openclaw.mjs") }, async (t) => {
+test("an image without OpenClaw is accepted", { skip: fs.existsSync("/app/openclaw.mjs") }, async (t) => {
   const world = new World(t);
   fs.rmSync(path.join(world.image, "openclaw.mjs"));
   world.stage(world.pending("ann"));
@@ -293,7 +293,7 @@ test("a wrapper on PATH is asked for its release", async (t) => {
   assert.deepEqual([world.order().imported_by, world.calls()], ["2026.9.6", ["--version", DOCTOR]]);
 });
 
-/** Whatever was done before the kill, the next start ends as if nothing had happened. */
+/** Checks that after a kill at any moment the next start ends as if nothing had happened. */
 async function settles(world, name) {
   const ran = await world.import();
   assert.equal(ran.code, 0, ran.err);
@@ -308,7 +308,7 @@ async function settles(world, name) {
 }
 
 for (const [kind, options] of [["fresh", {}], ["one whose access token is over", { expires: HOUR_AGO }]]) {
-  test(`an import killed at any step is repeated to the same end: ${kind}`, async (t) => {
+  test(`an import killed at any step has the same result after a repeat: ${kind}`, async (t) => {
     for (let at = 0; ; at += 1) {
       const world = await imported(t);
       world.stage(world.pending("ben", options));
@@ -322,7 +322,7 @@ for (const [kind, options] of [["fresh", {}], ["one whose access token is over",
   });
 
   for (const point of ["before", "after the import", "after archiving"]) {
-    test(`a doctor that is killed ${point} is repeated to the same end: ${kind}`, async (t) => {
+    test(`a doctor killed ${point} has the same result after a repeat: ${kind}`, async (t) => {
       const world = await imported(t);
       world.stage(world.pending("ben", options));
       assert.equal((await world.import({ FAKE_DOCTOR: `killed ${point}` })).signal, "SIGKILL");

@@ -21,7 +21,7 @@ https.get = (url, _options, onResponse) => {
   return request;
 };
 
-// Nobody waits between two tries.
+// No waiting between two tries.
 const { setTimeout } = globalThis;
 if (process.argv[1]?.endsWith("import.mjs")) globalThis.setTimeout = (then, ms) => setTimeout(then, ms / 20);
 

@@ -37,13 +37,13 @@ test("conversations from before 2026.6 stay on OpenClaw's own runtime", async (t
   assert.equal(broken(), "{");
 });
 
-test("with the codex plugin baked in they are left to doctor, which gives them to the plugin", async (t) => {
+test("with the codex plugin in the image, doctor gives them to the plugin", async (t) => {
   const { world, after } = upgraded(t);
   assert.equal((await world.import({ OPENCLAW_CODEX_PLUGIN: "2026.9.6" })).code, 0);
   assert.deepEqual(after(), BEFORE);
 });
 
-test("the plugin of another release is none", async (t) => {
+test("the plugin of another release does not count", async (t) => {
   const { world, after } = upgraded(t);
   assert.equal((await world.import({ OPENCLAW_CODEX_PLUGIN: "2026.9.5" })).code, 0);
   assert.equal(after()["agent:main:main"].agentRuntimeOverride, "openclaw");

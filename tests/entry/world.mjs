@@ -1,4 +1,4 @@
-// One container: a state directory as the provisioner stages it, and an image with a fake OpenClaw.
+// One test container: a state directory as the provisioner stages it, and an image with a fake OpenClaw.
 
 import { spawn } from "node:child_process";
 import fs from "node:fs";
@@ -76,7 +76,7 @@ export class World {
     return row ? JSON.parse(row.value_json).profiles : {};
   }
 
-  /** The files below the state directory with this word in them. */
+  /** The files below the state directory that contain this word. */
   holders(word) {
     const names = fs.readdirSync(this.state, { recursive: true }).map((name) => path.join(this.state, name));
     return names.filter((name) => fs.statSync(name).isFile() && fs.readFileSync(name).includes(word))

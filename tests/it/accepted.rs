@@ -120,7 +120,7 @@ fn what_was_accepted_is_finished_also_where_the_lock_file_is_lost() {
 }
 
 #[test]
-fn a_provision_after_a_delete_is_finished_after_a_kill_with_the_sign_in_that_came_with_it() {
+fn a_provision_after_a_delete_is_finished_after_a_kill_with_its_own_sign_in() {
     killed(
         || async {
             let app = TestApp::with(draining()).await;
@@ -191,7 +191,7 @@ fn users_who_wait_for_their_turn_are_queued_with_their_place_and_made_after_a_ki
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_requests_that_contradict_each_other_the_last_that_was_accepted_is_what_there_is() {
+async fn the_last_accepted_request_wins_over_earlier_ones_that_contradict_it() {
     let last_deletes = [true, false];
     for last_deletes in last_deletes {
         let one = TestApp::with(draining()).await;
@@ -227,7 +227,7 @@ async fn of_requests_that_contradict_each_other_the_last_that_was_accepted_is_wh
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_only_another_request_can_mend_ends_with_its_reason_until_another_request_comes() {
+async fn work_that_only_another_request_can_repair_ends_and_shows_its_reason_until_then() {
     let app = TestApp::with(draining()).await;
     app.reconciler.pursue_in_background();
     running(&app, "alice").await;
@@ -322,7 +322,7 @@ async fn a_cancel_takes_back_what_was_accepted_whoever_is_at_it() {
 
 /// A resize that was accepted is stuck for want of a permission.
 #[tokio::test(start_paused = true)]
-async fn a_container_can_be_stopped_while_accepted_work_is_stuck_and_stays_stopped_when_that_is_done() {
+async fn a_container_stopped_while_accepted_work_is_stuck_stays_stopped_after_it() {
     let impatient = reconcile::Options { answer_within: Duration::from_secs(3), ..reconcile::Options::default() };
     let app = TestApp::with_both(Options::default(), impatient).await;
     running(&app, "alice").await;

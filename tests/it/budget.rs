@@ -97,7 +97,7 @@ async fn an_unchanged_user_costs_no_mutating_call() {
 
 /// Incident 34: an update was applied but never marked as such, so it ran again.
 #[tokio::test(start_paused = true)]
-async fn what_is_as_asked_for_already_costs_no_mutating_call_but_the_count_of_stop_and_start() {
+async fn a_request_that_changes_nothing_makes_no_mutating_call_except_stop_and_start() {
     let app = app().await;
     provisioned(&app, provision_body("alice")).await;
     let size = json!({"cpu": 1024, "memory_mib": 2048});

@@ -126,7 +126,7 @@ async fn a_sound_installation_passes_every_check_without_changing_anything_in_aw
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_one_is_to_aws_fails_without_valid_credentials_and_only_warns_where_sts_cannot_be_reached() {
+async fn aws_identity_fails_without_credentials_and_warns_when_sts_is_unreachable() {
     let app = TestApp::start().await;
     let told = examined(&app).await;
     assert_eq!(said(&told, "aws_identity"), "arn:aws:iam::123456789012:user/emulator in us-east-1");

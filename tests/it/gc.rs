@@ -80,7 +80,7 @@ async fn the_background_deletes_what_has_been_deregistered_for_a_day() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_left_of_users_without_a_container_goes_after_the_grace_and_their_files_never() {
+async fn left_over_resources_are_removed_after_the_grace_period_and_files_never() {
     let app = TestApp::start().await;
     // Made by a process that was killed before it made the service.
     let fault = FaultKind::Error { status: 400, code: "AccessDeniedException".into(), message: "no".into() };
@@ -113,7 +113,7 @@ async fn what_is_left_of_users_without_a_container_goes_after_the_grace_and_thei
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_who_came_back_a_moment_ago_keeps_everything_although_the_service_does_not_show() {
+async fn a_user_who_has_just_returned_keeps_everything_before_the_service_is_visible() {
     let mut options = EmulatorOptions::default();
     options.conduct.stale_reads = Some(StaleReads { seed: 1, up_to: Duration::from_secs(2) });
     let app = TestApp::with(options).await;

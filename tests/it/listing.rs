@@ -194,7 +194,7 @@ async fn bad_parameters_are_named_before_anything_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fleet_that_cannot_be_read_is_an_error_only_for_who_has_nothing_or_wants_it_fresh() {
+async fn an_unreadable_fleet_is_an_error_only_without_a_snapshot_or_for_a_fresh_list() {
     let app = TestApp::start().await;
     app.make_services(3);
     let refuse = || {

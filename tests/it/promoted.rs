@@ -89,7 +89,7 @@ async fn what_is_promoted_holds_on_every_replica_from_the_next_call_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn during_a_rollout_a_user_who_was_moved_stays_there_and_the_others_stay_where_they_are() {
+async fn during_a_rollout_moved_users_stay_on_the_new_base_and_others_on_the_old_one() {
     let app = TestApp::start().await;
     assert_eq!(promote(&app, "1").await.status, 200);
     for user in ["alice", "bob"] {

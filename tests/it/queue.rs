@@ -41,7 +41,7 @@ async fn metric(app: &TestApp, series: &str) -> f64 {
 const REGISTRATIONS: &str = r#"limiter_queue_depth{bucket="task-definition-write"}"#;
 
 #[tokio::test(start_paused = true)]
-async fn of_500_callers_at_the_documented_limits_each_gets_an_answer_or_is_refused_at_once_and_untouched() {
+async fn each_of_500_callers_gets_an_answer_or_is_refused_at_once_and_left_unchanged() {
     let app = TestApp::with(limited()).await;
     let users: Vec<String> = (0..500).map(|n| format!("user-{n}")).collect();
     let calls = join_all(users.iter().map(|user| timed(app.provision(user))));

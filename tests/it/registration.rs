@@ -38,7 +38,7 @@ async fn a_concurrent_registration_of_another_replica_is_waited_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn concurrent_registrations_that_never_end_are_told_to_the_caller_and_leave_nothing_behind() {
+async fn registrations_that_are_always_refused_give_an_error_and_leave_nothing_behind() {
     let app = TestApp::start().await;
     strike(&app, "RegisterTaskDefinition", 1_000, concurrent_attempts());
     let answer = app.provision("alice").await;

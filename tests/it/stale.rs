@@ -53,7 +53,7 @@ async fn what_was_just_made_is_there_for_whoever_asks() {
 
 /// The revision that is being deployed is newer than what an old reading names, and was taken for a left-over.
 #[tokio::test(start_paused = true)]
-async fn a_provision_right_after_a_resize_leaves_the_revision_alone_that_is_being_deployed() {
+async fn a_provision_right_after_a_resize_does_not_replace_the_revision_in_deployment() {
     for seed in SEEDS {
         let app = TestApp::with(stale(seed)).await;
         running(&app, "alice").await;

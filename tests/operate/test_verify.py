@@ -66,14 +66,14 @@ class Verify(unittest.TestCase):
         notes = [json.loads(line) for line in (self.place / "notes").read_text().splitlines()]
         return [note[2:] for note in notes if " ".join(note[:2]) == operation]
 
-    def test_each_check_says_yes_where_the_deployment_is_as_it_should_be_but_for_what_the_stand_in_cannot_show(self):
+    def test_each_check_says_yes_for_a_good_deployment_as_far_as_the_stand_in_can_show(self):
         done, told = self.verify("dev", "alice")
         # The one answer of describe-tasks is that of the refused mount.
         self.assertEqual({name for name, verdict in told.items() if verdict != "yes"}, {"health_check"}, done.stdout + done.stderr)
         self.assertEqual({*CHECKS, "mount_without_access_point", "task_events_are_kept", "mounts_are_in_cloudtrail", *ROOM},
                          told.keys() - {"health_check"})
 
-    def test_the_task_without_an_access_point_runs_nothing_of_the_users_and_is_deregistered(self):
+    def test_the_task_without_an_access_point_runs_no_user_code_and_is_deregistered(self):
         self.verify("dev", "alice")
         [registered] = self.calls("ecs register-task-definition")
         open_one = json.loads(registered[registered.index("--cli-input-json") + 1])

@@ -36,7 +36,7 @@ async function act(page, name) {
 const state = (page, name) => page.locator(`#rollout h2 .rollout-${name}`).waitFor();
 const buttons = (page) => page.locator("#rollout .buttons button").allTextContents();
 
-test("a rollout can be followed, paused and resumed, and one that fails shows the reason", async (t) => {
+test("a rollout is followed, paused and resumed, and a failing one shows the reason", async (t) => {
   t.after(() => server.behave("healthy"));
   const page = await newPage(browser);
   await page.goto(`${server.api}/ui/`);

@@ -105,7 +105,7 @@ test("from provision to running, a resize that fails with its reason, and the re
   await waitForState(page, "running");
 });
 
-test("a container that cannot be placed shows the reason, in the list and in the detail", async (t) => {
+test("a container that cannot be placed shows the reason, in list and detail", async (t) => {
   t.after(() => server.behave("healthy"));
   await server.behave("no-capacity");
   const page = await openSignedIn();
@@ -134,7 +134,7 @@ test("a deployment can be cancelled, and a confirmation can be closed", async (t
   await waitForState(page, "stopped");
 });
 
-test("a refusal names the field and the fix, and a read-only token gets a clear message", async () => {
+test("a refusal names field and fix, and a read-only token gets a clear message", async () => {
   await server.running("carol");
   const page = await openSignedIn({}, (page) => page.addInitScript(() => { location.hash = "#/carol"; }));
   await waitForState(page, "running");

@@ -19,7 +19,7 @@ fn calls(app: &TestApp) -> [usize; 4] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_costs_a_page_a_hundred_and_a_describe_ten_services_and_a_revision_is_read_once() {
+async fn a_list_costs_one_call_per_100_names_and_per_10_services_and_one_per_revision() {
     let app = TestApp::start().await;
     let made = app.make_services(250);
     assert_eq!(users(&list(&app, "limit=1000").await).len(), 250);
@@ -40,7 +40,7 @@ async fn a_list_costs_a_page_a_hundred_and_a_describe_ten_services_and_a_revisio
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_who_want_it_fresh_share_one_reading_and_no_other_follows_for_half_a_minute() {
+async fn a_hundred_fresh_lists_share_one_reading_and_the_next_one_is_30_seconds_later() {
     let app = TestApp::with(Options { per_call_delay: Duration::from_millis(50), ..Options::default() }).await;
     app.make_services(30);
     let lists = join_all((0..100).map(|_| list(&app, "fresh=true"))).await;

@@ -103,7 +103,7 @@ async fn outside_its_window_a_rollout_begins_with_nobody_and_says_when_it_goes_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_window_that_closes_lets_who_is_begun_with_come_to_an_end_and_a_rollback_waits_for_none() {
+async fn users_already_begun_finish_after_the_window_and_a_rollback_waits_for_no_window() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     let to = release(&app, "2026.4.25");

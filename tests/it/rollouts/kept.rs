@@ -80,7 +80,7 @@ async fn nothing_else_is_promoted_until_a_rollout_is_over() {
 
 /// A process that is killed after it has let go of what is promoted, and before it has written down that the rollout is over.
 #[tokio::test(start_paused = true)]
-async fn what_somebody_promotes_at_the_very_end_stays_although_the_runner_was_killed_there() {
+async fn a_promotion_made_at_the_very_end_stays_when_the_runner_is_killed_there() {
     let app = app().await;
     running(&app, &["alice"]).await;
     let (to, third) = (release(&app, "2026.4.25"), release(&app, "2026.4.26"));

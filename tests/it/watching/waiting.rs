@@ -158,7 +158,7 @@ async fn a_wait_never_ends_on_what_was_read_before_it_began() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_aws_that_does_not_answer_is_an_error_for_who_has_seen_nothing_and_a_pause_for_others() {
+async fn when_aws_does_not_answer_new_watchers_get_an_error_and_others_keep_waiting() {
     let app = TestApp::start().await;
     app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::Slow));
     app.provision("alice").await;
