@@ -15,7 +15,7 @@ skip() {
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then skip "no node or no npm here"; fi
 if ! cmp -s package-lock.json node_modules/installed-lock.json; then
     if ! log=$(npm ci --ignore-scripts --no-audit --no-fund 2>&1); then
-        # A lock file that does not go with package.json is ours to mend; a registry that cannot be reached is not.
+        # A lock file that does not match package.json is our error; an unreachable registry is not.
         ! grep -q EUSAGE <<<"$log" || { echo "$log"; exit 1; }
         skip "npm could not install what package-lock.json names"
     fi
@@ -45,7 +45,7 @@ if grep -q '"prod": *{ *"tag": *null' ../openclaw-version.json; then
 fi
 (cd cdk.out && echo "synthesized:" ./*.template.json)
 
-# What only strict environments have is linted as well, whether or not there is an image for one.
+# Lints also the parts that only strict environments have, whether or not there is an image for one.
 rm -rf strict.out
 node --import tsx test/strict-assembly.ts strict.out
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # usage: infra/operate.sh ENV COMMAND [ARGUMENT…]          infra/operate.sh prod status alice
 #
-# Runs a command of openclaw-provisioner where its settings and the file system are: in a task of its own, of the service's
-# own task definition. Prints what it printed and exits with its exit code; takes about a minute. Wants the AWS CLI with
-# rights to run that task and to read its log, and jq. ENV is the `env` that infra/ was deployed with.
+# Runs a command of openclaw-provisioner with the service's settings and file system: in a separate task with the service's
+# task definition. Prints the command's output and exits with its exit code; takes about a minute. Needs the AWS CLI with
+# rights to run that task and to read its log, and jq. ENV is the `env` with which infra/ was deployed.
 set -euo pipefail
 if [ $# -lt 2 ]; then
     sed -n '2,6s/^# \{0,1\}//p' "$0" >&2

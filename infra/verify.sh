@@ -17,7 +17,7 @@ told() { # NAME VERDICT [WORDS]
     printf '%-28s %-4s %s\n' "$1" "$2" "${3-}"
     [ "$2" != NO ] || failed=1
 }
-# shellcheck disable=SC2016  # The user's name goes in through --arg.
+# shellcheck disable=SC2016  # --arg passes the user's name.
 service=$("$(dirname "$0")/operate.sh" "$env" status "$user" --json | jq -r --arg user "$user" 'select(.user_id == $user) | .service')
 if [ -z "$service" ]; then
     echo "error: $user has no container in $env; provision one first (docs/operate.md, \"The first user\")" >&2
@@ -26,7 +26,7 @@ fi
 described=$(aws ecs describe-services --cluster "$cluster" --services "$service" --query 'services[0].[taskDefinition,networkConfiguration]' --output json)
 revision=$(jq -r '.[0]' <<<"$described") network=$(jq -c '.[1]' <<<"$described")
 definition=$(aws ecs describe-task-definition --task-definition "$revision" --query taskDefinition --output json)
-# The container that runs OpenClaw carries the user's name.
+# The container that runs OpenClaw has a label with the user's id.
 container=$(jq -c '.containerDefinitions[] | select(.dockerLabels["openclaw.provisioner.user-id"])' <<<"$definition")
 name=$(jq -r .name <<<"$container")
 
@@ -86,7 +86,7 @@ case $(jq -r .taskRoleArn <<<"$definition") in
     ;;
 esac
 
-# 2. What a user's process has, as the agent, behind the entry point of the user's own revision.
+# 2. The rights of a user's process: run as the agent, behind the entry point of the user's own revision.
 # shellcheck disable=SC2016  # All of it is for the container's shell.
 probe='
 say() { echo "VERIFY $1 $2"; }
@@ -117,7 +117,7 @@ said=$(lines "$task")
 for check in not_root no_capabilities no_new_privileges no_credentials_variable no_environment_shows_them metadata_does_not_show_them \
     directory_is_writable programs_run_from_tmp sigterm_arrives; do
     verdict=$(sed -n "s/^VERIFY $check //p" <<<"$said")
-    # Whatever kept it from being said, it was not seen.
+    # No line means no proof, whatever the cause.
     told "$check" "${verdict:-NO}" "$([ -n "$verdict" ] || echo "not said: ${task##*/}")"
 done
 
@@ -130,7 +130,7 @@ HEALTHY) told health_check yes ;;
 *) told health_check NO "the task of $user is ${health:-not there}" ;;
 esac
 
-# 4. What is kept of what happens: events of tasks, mounts in CloudTrail (which may take a quarter of an hour).
+# 4. Records of events: task events, mounts in CloudTrail (which may take a quarter of an hour).
 # shellcheck disable=SC2016  # The pattern is CloudWatch's.
 kept=$(aws logs filter-log-events --log-group-name "/aws/events/openclaw-$env-tasks" --start-time "$((($(date +%s) - 3600) * 1000))" \
     --filter-pattern '{ $.detail.lastStatus = "STOPPED" }' --max-items 1 --query 'length(events)' --output text)
@@ -144,7 +144,7 @@ case $mounts in
 *) told mounts_are_in_cloudtrail yes ;;
 esac
 
-# 5. Room to grow, in the whole account and Region. Each task takes an address of a subnet, and a network interface.
+# 5. Capacity left in the whole account and Region. Each task uses an address of a subnet, and a network interface.
 quota() { # SERVICE CODE: what is in force, or nothing
     aws service-quotas get-service-quota --service-code "$1" --quota-code "$2" --query Quota.Value --output text 2>/dev/null | sed 's/\.0*$//; /^None$/d' || true
 }

@@ -12,7 +12,7 @@ try {
   const settings = parseSettings(app.node.getAllContext());
   deployment(app, settings, imageFor(file, settings.env, settings.strict));
 } catch (error) {
-  // What is wrong with the input, without a stack trace.
+  // Errors in the input, without a stack trace.
   if (!(error instanceof InvalidSettings || error instanceof InvalidVersionFile)) throw error;
   console.error(error.message);
   process.exit(1);

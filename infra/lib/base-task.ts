@@ -1,5 +1,5 @@
-// The base task definition: what the provisioner clones for every user and never writes. `openclaw-provisioner doctor`
-// says what a base must have (src/domain/task_definition/judgement.rs).
+// The base task definition, which the provisioner clones for every user and never writes. `openclaw-provisioner doctor`
+// checks what a base must have (src/domain/task_definition/judgement.rs).
 
 import { CfnDeletionPolicy, Stack } from "aws-cdk-lib";
 import * as ecs from "aws-cdk-lib/aws-ecs";
@@ -28,7 +28,7 @@ export class BaseTask extends Construct {
     super(scope, id);
     const { settings, roles } = props;
     const base = new ecs.CfnTaskDefinition(this, "Base", {
-      // A family of its own, bare: users' revisions go to `<family>-user` (incident 1).
+      // Only the base is in this family: users' revisions go to `<family>-user` (incident 1).
       family: settings.name,
       requiresCompatibilities: ["FARGATE"],
       networkMode: "awsvpc",
@@ -56,10 +56,10 @@ export class BaseTask extends Construct {
           name: "openclaw",
           image: props.image,
           essential: true,
-          // Whom the agent runs as. The provisioner's clones start as root, and drop to this before anything of the user's runs.
+          // The agent's user. The provisioner's clones start as root, and drop to this user before anything of the tenant runs.
           user: OWNER,
           dockerLabels: { "openclaw.provisioner.isolation": settings.bedrock ? "with-role" : "without-role" },
-          // Upstream's own; named, because the entry script of releases with a store has to know what to run after it.
+          // As in upstream's image; set here, because the entry script of releases with a store has to know what to run after it.
           command: ["node", "openclaw.mjs", "gateway", "--allow-unconfigured"],
           environment: [{ name: "NODE_ENV", value: "production" }],
           portMappings: [{ containerPort: GATEWAY_PORT, protocol: "tcp" }],
@@ -74,7 +74,7 @@ export class BaseTask extends Construct {
           readonlyRootFilesystem: settings.readonlyRoot,
           linuxParameters: {
             initProcessEnabled: true,
-            // What the drop needs is kept in clones, which say the others by name; see src/domain/task_definition/isolation.rs.
+            // Clones keep the capabilities that the drop needs, and name the others; see src/domain/task_definition/isolation.rs.
             capabilities: { drop: ["ALL"] },
             ...(settings.readonlyRoot && { tmpfs: WRITABLE }),
           },
@@ -86,7 +86,7 @@ export class BaseTask extends Construct {
               "awslogs-group": props.logGroup.logGroupName,
               "awslogs-region": Stack.of(this).region,
               "awslogs-stream-prefix": "openclaw",
-              // A gateway must not stand still because its log does.
+              // A gateway must not block when its log does.
               mode: "non-blocking",
             },
           },
@@ -94,19 +94,19 @@ export class BaseTask extends Construct {
       ],
       tags: [{ key: "openclaw:role", value: "base" }],
     });
-    // The former revision stays ACTIVE when another one takes its place: it may be the one that is promoted, which new users get until
-    // a rollout is done (docs/rollouts.md).
+    // The former revision stays ACTIVE when it is replaced: it may be the promoted one, which new users get until a rollout is done
+    // (docs/rollouts.md).
     base.cfnOptions.updateReplacePolicy = CfnDeletionPolicy.RETAIN;
     base.cfnOptions.deletionPolicy = CfnDeletionPolicy.DELETE;
   }
 }
 
 /**
- * What is writable beside the user's directory; in the task's memory and gone with it, sizes in MiB. A volume would belong to
- * root, which the container is not. 2026.9.6 was run with a read-only root and these: with /tmp alone its doctor finds no
- * place for temporary files. Not the home as a whole: the user's directory is mounted in it, and were the memory mounted
- * after that, it would hide everything that the user has. `exec`, because Docker mounts memory noexec unless told, and agents run
- * what they build or fetch there.
+ * Writable places in addition to the user's directory; in the task's memory and lost with it, sizes in MiB. A volume would
+ * belong to root, and the container is not root. 2026.9.6 was run with a read-only root and these: with only /tmp its doctor finds
+ * no place for temporary files. Not the whole home: the user's directory is mounted in it, and if the memory were mounted
+ * after that, it would hide all the user's files. `exec`, because Docker mounts memory noexec by default, and agents run
+ * programs that they build or download there.
  */
 const WRITABLE = [
   { containerPath: "/tmp", size: 256, mountOptions: ["exec", "nosuid", "nodev", "mode=1777"] },
@@ -117,10 +117,10 @@ const WRITABLE = [
   })),
 ];
 
-/** A program for `node -e`: exits with 0 when the gateway answers. */
+/** A program for `node -e` that exits with 0 when the gateway answers. */
 function healthProbe(image: string): string {
   const [year, month] = releaseOf(image) ?? [9999, 0];
-  // Before 2026.5 its health path answers 500 or never: what is left is whether the port accepts.
+  // Before 2026.5 its health path answers 500 or never, so check only whether the port accepts.
   if (year < 2026 || (year === 2026 && month < 5)) {
     return `require("net").connect(${GATEWAY_PORT},"127.0.0.1",()=>process.exit(0)).on("error",()=>process.exit(1))`;
   }

@@ -9,7 +9,7 @@ import { ProvisionerStack } from "./provisioner.ts";
 import type { Settings } from "./settings.ts";
 import type { OpenClawImage } from "./version-file.ts";
 
-/** The stacks; the provisioner's own only where it was asked for. */
+/** The stacks; the provisioner's own only if the settings ask for it. */
 export interface Deployment {
   readonly images: ImagesStack;
   readonly network: NetworkStack;
@@ -18,14 +18,14 @@ export interface Deployment {
   readonly observability: ObservabilityStack;
 }
 
-/** Puts an environment together. No stack names an account or Region: they are those of whoever deploys. */
+/** Puts an environment together. No stack names an account or Region: CDK uses those of the deploying credentials. */
 export function deployment(app: App, settings: Settings, openclaw: OpenClawImage): Deployment {
   const suffix = settings.env.replace(/(^|-)([a-z0-9])/g, (_, _dash, letter: string) => letter.toUpperCase());
   const id = (part: string) => `OpenClaw${suffix}${part}`;
-  // Of the stack and not of the load balancer, whose own protection would also keep a first deployment that failed from
-  // being taken back.
+  // Protection of the stack and not of the load balancer: the latter would also prevent the rollback of a failed first
+  // deployment.
   const protect = { terminationProtection: settings.strict };
-  // Also where upstream stands in for it: users are pinned to what is tried out.
+  // Also if upstream is used in its place: single users are pinned to new images.
   const extendedRepository = repositoryOf(openclaw.extendedImage);
   const images = new ImagesStack(app, "OpenClawImages", { extendedRepository });
   const network = new NetworkStack(app, id("Network"), { settings, ...protect });

@@ -1,4 +1,4 @@
-// The file system that all users' directories are on, and who may mount what of it.
+// The file system of all users' directories, and who may mount which part of it.
 
 import { Stack } from "aws-cdk-lib";
 import type * as ec2 from "aws-cdk-lib/aws-ec2";
@@ -8,7 +8,7 @@ import { Construct } from "constructs";
 import { removalPolicy } from "./removal.ts";
 import type { Settings } from "./settings.ts";
 
-/** Everything that a client of the file system can be allowed. */
+/** All permissions that a client of the file system can have. */
 export const CLIENT_ACTIONS = ["ClientMount", "ClientWrite", "ClientRootAccess"].map(
   (name) => `elasticfilesystem:${name}`,
 );
@@ -41,7 +41,7 @@ export class FileSystem extends Construct {
       fileSystemPolicy: policy(props.userTaskRole),
       fileSystemTags: [{ key: "Name", value: settings.name }],
     });
-    // Losing it signs every user out and loses what they made.
+    // Without it all users are signed out and lose their work.
     fileSystem.applyRemovalPolicy(removalPolicy(settings));
     this.fileSystemId = fileSystem.ref;
     this.arn = arn("file-system", fileSystem.ref);
@@ -52,7 +52,7 @@ export class FileSystem extends Construct {
         securityGroups: [props.securityGroup.securityGroupId],
       });
     });
-    // Without a POSIX user, so that uid 0 stays uid 0: the provisioner gives files to their owners.
+    // Without a POSIX user, so that uid 0 stays uid 0: the provisioner sets the owners of files.
     const root = new efs.CfnAccessPoint(this, "Root", {
       fileSystemId: fileSystem.ref,
       rootDirectory: { path: "/" },
@@ -64,12 +64,12 @@ export class FileSystem extends Construct {
 }
 
 /**
- * The file-system policy. It only denies; what is allowed stands in the roles.
+ * The file-system policy. It only denies; the roles have the permissions.
  *
- * Nobody mounts without an access point, the provisioner neither: it has one of its own on the root. An exception for
+ * Nobody mounts without an access point, not even the provisioner: it has its own one on the root. An exception for
  * its role would need `aws:PrincipalArn`, and for NFS clients EFS enforces no condition keys but `aws:SecureTransport`,
  * `aws:SourceIp`, `elasticfilesystem:AccessPointArn` and `…:AccessedViaMountTarget` (EFS user guide, "Using IAM to control
- * access to file systems"). A key that is not there makes a negated condition true, and would shut the provisioner out.
+ * access to file systems"). A missing key makes a negated condition true, and would lock the provisioner out.
  */
 function policy(userTaskRole: iam.IRole): iam.PolicyDocument {
   const deny = (sid: string, principal: iam.IPrincipal, actions: string[], conditions?: Record<string, unknown>) =>

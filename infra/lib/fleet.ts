@@ -1,5 +1,5 @@
-// What users' containers are made of: cluster, file system, roles, log group, base task definition, and the parameters
-// that tell the provisioner where all that is.
+// The resources for users' containers: cluster, file system, roles, log group, base task definition, and the parameters
+// from which the provisioner reads their names.
 
 import { Stack, type StackProps } from "aws-cdk-lib";
 import * as ecs from "aws-cdk-lib/aws-ecs";
@@ -16,7 +16,7 @@ import { UserRoles } from "./user-roles.ts";
 export interface FleetProps extends StackProps {
   readonly settings: Settings;
   readonly network: NetworkStack;
-  /** Image of users' containers; without a registry it is in ECR here. */
+  /** Image of users' containers; without a registry it is in this account's ECR. */
   readonly image: string;
   /** Repository of the extended image in ECR of this account; undefined when it is in another registry. */
   readonly extendedRepository: string | undefined;
@@ -26,7 +26,7 @@ export class FleetStack extends Stack {
   readonly cluster: ecs.Cluster;
   readonly fileSystem: FileSystem;
   readonly roles: UserRoles;
-  /** What users' containers write. */
+  /** The logs of users' containers. */
   readonly logGroup: logs.LogGroup;
   readonly extendedRepository: string | undefined;
 

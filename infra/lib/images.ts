@@ -1,5 +1,5 @@
-// The image repositories. One pair an account and Region, whatever environments it has: what was tried in dev is what
-// prod runs, by tag.
+// The image repositories. One pair for each account and Region, whatever environments it has: prod runs the same image by tag
+// that was tried in dev.
 
 import { Duration, RemovalPolicy, Stack, type StackProps } from "aws-cdk-lib";
 import * as ecr from "aws-cdk-lib/aws-ecr";
@@ -20,7 +20,7 @@ export class ImagesStack extends Stack {
       if (name === undefined) continue;
       new ecr.Repository(this, name, {
         repositoryName: name,
-        // A tag that can be pushed over is no pin.
+        // A tag that can be overwritten is no pin.
         imageTagMutability: ecr.TagMutability.IMMUTABLE,
         imageScanOnPush: true,
         lifecycleRules: [
@@ -30,7 +30,7 @@ export class ImagesStack extends Stack {
             maxImageAge: Duration.days(14),
           },
         ],
-        // A running task pulls its image again whenever it is replaced.
+        // Every replacement of a task pulls the image again.
         removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
       });
     }

@@ -1,4 +1,4 @@
-// The network: a VPC of its own or one that is there, and who may talk to whom in it.
+// The network: a new or an existing VPC, and its security groups.
 
 import { CfnOutput, Stack, type StackProps } from "aws-cdk-lib";
 import * as ec2 from "aws-cdk-lib/aws-ec2";
@@ -14,9 +14,9 @@ export interface NetworkProps extends StackProps {
 
 export class NetworkStack extends Stack {
   readonly vpc: ec2.IVpc;
-  /** One private subnet a zone: users' containers, the provisioner and the mount targets. */
+  /** One private subnet for each zone: for users' containers, the provisioner and the mount targets. */
   readonly subnets: readonly ec2.ISubnet[];
-  /** The NAT gateways that are made here. */
+  /** The NAT gateways created here. */
   readonly natGatewayIds: readonly string[];
   readonly groups: SecurityGroups;
 
@@ -24,7 +24,7 @@ export class NetworkStack extends Stack {
     super(scope, id, props);
     const { settings } = props;
     if (settings.existingVpc) {
-      // By attributes and not by look-up: a synth asks AWS nothing, and gives the same template everywhere.
+      // From attributes and not by look-up: a synth makes no AWS calls, and gives the same template everywhere.
       const { vpcId, availabilityZones, privateSubnetIds, privateRouteTableIds } = settings.existingVpc;
       this.vpc = ec2.Vpc.fromVpcAttributes(this, "Vpc", {
         vpcId,
@@ -50,9 +50,9 @@ export class NetworkStack extends Stack {
       maxAzs: 2,
       natGateways: settings.natGateways,
       subnetConfiguration: [
-        // For the NAT gateways alone.
+        // Only for the NAT gateways.
         { name: "public", subnetType: ec2.SubnetType.PUBLIC, cidrMask: 24, mapPublicIpOnLaunch: false },
-        // An address a container: 4,091 in each of two zones, the quota of services in a cluster being 5,000.
+        // One address for each container: 4,091 in each of two zones; the quota of services in a cluster is 5,000.
         { name: "private", subnetType: ec2.SubnetType.PRIVATE_WITH_EGRESS, cidrMask: 20 },
       ],
     });
@@ -60,16 +60,16 @@ export class NetworkStack extends Stack {
     const made = vpc.node.findAll().filter((one) => one instanceof ec2.CfnNatGateway);
     this.natGatewayIds = made.map((gateway) => gateway.ref);
     this.subnets = vpc.privateSubnets;
-    // What a peering is made with (README.md, "Another VPC").
+    // For a peering (README.md, "Another VPC").
     new CfnOutput(this, "VpcId", { value: vpc.vpcId });
     new CfnOutput(this, "PrivateRouteTables", {
       value: vpc.privateSubnets.map((subnet) => subnet.routeTable.routeTableId).join(","),
     });
     this.groups = new SecurityGroups(this, "Groups", { vpc, settings, endpoints: settings.interfaceEndpoints });
-    // Costs nothing, and image layers then come past the NAT gateway.
+    // Free, and image layers then bypass the NAT gateway.
     vpc.addGatewayEndpoint("S3", { service: ec2.GatewayVpcEndpointAwsService.S3 });
     if (this.groups.endpoints) this.interfaceEndpoints(vpc, this.groups.endpoints);
-    // A container that tries its neighbours is seen here: what a security group refused.
+    // Connections refused by a security group, so that a container that tries to reach its neighbours is visible.
     vpc.addFlowLog("Refused", {
       trafficType: ec2.FlowLogTrafficType.REJECT,
       destination: ec2.FlowLogDestination.toCloudWatchLogs(
@@ -82,7 +82,7 @@ export class NetworkStack extends Stack {
     });
   }
 
-  /** What starting a task and the provisioner call, without the way over the NAT gateway. */
+  /** Endpoints for the calls of task starts and of the provisioner, which then bypass the NAT gateway. */
   private interfaceEndpoints(vpc: ec2.Vpc, group: ec2.ISecurityGroup) {
     const { ECR, ECR_DOCKER, CLOUDWATCH_LOGS, SECRETS_MANAGER, SSM, ECS, ELASTIC_FILESYSTEM } =
       ec2.InterfaceVpcEndpointAwsService;

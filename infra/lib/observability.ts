@@ -1,5 +1,5 @@
-// What CloudWatch alone can see: tasks that stop, the load balancer, the file system, and refusals in the provisioner's
-// log. What /metrics says has its rules in infra/observability.
+// Alarms for what only CloudWatch can see: tasks that stop, the load balancer, the file system, and refusals in the
+// provisioner's log. The rules for /metrics are in infra/observability.
 
 import { Duration, Stack, type StackProps } from "aws-cdk-lib";
 import * as budgets from "aws-cdk-lib/aws-budgets";
@@ -24,7 +24,7 @@ export interface ObservabilityProps extends StackProps {
   readonly provisioner?: ProvisionerStack | undefined;
 }
 
-/** Why tasks stop, by the words that ECS uses (ECS developer guide, "Stopped task error messages"). */
+/** Reasons why tasks stop, by ECS's messages (ECS developer guide, "Stopped task error messages"). */
 const STOPS = {
   ImagePullFailed: ['$.detail.stoppedReason = "*CannotPull*"', "An image cannot be pulled"],
   ResourcesFailed: [
@@ -52,15 +52,15 @@ export class ObservabilityStack extends Stack {
     if (props.provisioner) this.service(props.provisioner);
   }
 
-  /** ECS forgets a stopped task after an hour (incident 21); this remembers it for 90 days. */
+  /** Keeps stopped tasks for 90 days: ECS forgets them after an hour (incident 21). */
   private taskEvents(fleet: FleetStack) {
     const group = new logs.LogGroup(this, "TaskEvents", {
-      // EventBridge delivers to groups of this prefix.
+      // EventBridge delivers only to groups with this prefix.
       logGroupName: `/aws/events/openclaw-${this.settings.env}-tasks`,
       retention: logs.RetentionDays.THREE_MONTHS,
       removalPolicy: removalPolicy(this.settings),
     });
-    // By hand: the CDK's own target for log groups would bring a Lambda function to make this policy.
+    // Low-level: the CDK's own target for log groups would add a Lambda function to create this policy.
     const rule = new events.CfnRule(this, "TaskStates", {
       description: `${this.settings.name}: task states`,
       eventPattern: {
@@ -72,7 +72,7 @@ export class ObservabilityStack extends Stack {
         { id: "log", arn: `arn:${this.partition}:logs:${this.region}:${this.account}:log-group:${group.logGroupName}` },
       ],
     });
-    // What ECS could not even start is no task state: no room, no vCPU left, a network that is not right.
+    // A task that ECS could not even start has no task state: no capacity, no vCPU left, a wrong network.
     const troubles = new events.CfnRule(this, "ServiceTroubles", {
       description: `${this.settings.name}: warnings and errors of services`,
       eventPattern: {
@@ -95,7 +95,7 @@ export class ObservabilityStack extends Stack {
       policyDocument: this.toJsonString({
         Version: "2012-10-17",
         Statement: [
-          // Only what is written names the rule (EventBridge user guide, "CloudWatch Logs permissions").
+          // Only PutLogEvents has the rule's ARN (EventBridge user guide, "CloudWatch Logs permissions").
           { ...delivers, Action: "logs:CreateLogStream" },
           { ...delivers, Action: "logs:PutLogEvents", Condition: { ArnEquals: { "aws:SourceArn": rules } } },
         ],
@@ -137,13 +137,13 @@ export class ObservabilityStack extends Stack {
     }
   }
 
-  /** What has no limit and is paid by the byte: nothing else stops a user who writes, prints or sends without end. */
+  /** Alarms for what has no limit and is paid by the byte: nothing else stops a user who writes, prints or sends without end. */
   private bills({ fleet, network }: ObservabilityProps) {
     const anHour = (namespace: string, metricName: string, dimensionsMap: Record<string, string>) =>
       new cloudwatch.Metric({ namespace, metricName, dimensionsMap, statistic: "Sum", period: Duration.hours(1) });
     const { fileSystemId } = fleet.fileSystem;
     const gib = 1024 ** 3;
-    // About 6 USD an hour with elastic throughput, were all of it written.
+    // About 6 USD an hour with elastic throughput, if all of it is written.
     const metered = anHour("AWS/EFS", "MeteredIOBytes", { FileSystemId: fileSystemId });
     this.alarm("FileSystemBytes", "The file system moves 100 GiB an hour", metered, {
       threshold: 100 * gib,
@@ -207,7 +207,7 @@ export class ObservabilityStack extends Stack {
       loadBalancer.metrics.httpCodeElb(elb.HttpCodeElb.ELB_5XX_COUNT, { period: Duration.minutes(5) }),
       { threshold: 10, periods: 1 },
     );
-    // The service's log is flat JSON; this is a permission that its role lacks, or one that a user's task lacks.
+    // The service's log is flat JSON; this code means that its role, or a user's task, lacks a permission.
     const denied = this.count(logGroup, "AccessDenied", '{ $.aws_code = "AccessDenied*" }');
     this.alarm("AccessDenied", "AWS refuses the provisioner a call that it needs", denied, {
       threshold: 1,
@@ -215,7 +215,7 @@ export class ObservabilityStack extends Stack {
     });
   }
 
-  /** Lines of a log group that match, as a metric. */
+  /** A metric that counts the matching lines of a log group. */
   private count(logGroup: logs.ILogGroup, metricName: string, pattern: string): cloudwatch.Metric {
     const metricNamespace = `OpenClaw/${this.settings.env}`;
     new logs.CfnMetricFilter(this, `${metricName}Filter`, {

@@ -1,5 +1,5 @@
-// What the provisioner may do in AWS: the table of docs/own-infrastructure.md ("IAM of this
-// service"), a statement a row. A test compares the actions with infra/aws-actions.json, which is made from the Rust source.
+// The provisioner's permissions in AWS: the table of docs/own-infrastructure.md ("IAM of this
+// service"), one statement for each row. A test compares the actions with infra/aws-actions.json, which is made from the Rust source.
 
 import type { Stack } from "aws-cdk-lib";
 import * as iam from "aws-cdk-lib/aws-iam";
@@ -10,7 +10,7 @@ import type { UserRoles } from "./user-roles.ts";
 export interface PolicyProps {
   readonly settings: Settings;
   readonly fileSystem: FileSystem;
-  /** Where users' containers are put. */
+  /** The subnets of users' containers. */
   readonly subnetIds: readonly string[];
   readonly roles: UserRoles;
   /** Repository of users' images in ECR of this account; undefined when they come from elsewhere. */
@@ -18,9 +18,9 @@ export interface PolicyProps {
 }
 
 /**
- * The statements. A condition is set only where the service authorization reference names its key for that action: one
- * that AWS does not fill in would refuse every call. That leaves `ecs:cluster` off CreateService, UpdateService and the
- * two of service deployments, whose resources name the cluster already.
+ * The statements. A condition is set only if the service authorization reference has its key for that action: a key
+ * that AWS does not fill in would refuse every call. So CreateService, UpdateService and the two actions of service
+ * deployments have no `ecs:cluster`; their resources already name the cluster.
  */
 export function provisionerStatements(stack: Stack, props: PolicyProps): iam.PolicyStatement[] {
   const { settings, fileSystem, roles, subnetIds } = props;
@@ -44,8 +44,8 @@ export function provisionerStatements(stack: Stack, props: PolicyProps): iam.Pol
   const tagged = (key: "RequestTag" | "ResourceTag") =>
     Object.fromEntries(Object.entries(ours).map(([name, value]) => [`aws:${key}/${name}`, value]));
 
-  // Whoever has the role must not put containers where they are reached from outside, or open a shell in them. A request that
-  // names none of it lets the keys out; ids or ARNs of subnets, and how a flag is spelt, is not documented.
+  // With the role nobody can put containers where they are reachable from outside, or open a shell in them. A request without
+  // these parameters has no such keys; whether subnets are ids or ARNs, and how a flag is spelled, is not documented.
   const placed = {
     "ForAllValues:StringLike": { "ecs:subnet": subnetIds.map((id) => `*${id}`) },
     BoolIfExists: { "ecs:auto-assign-public-ip": "false" },
@@ -69,7 +69,7 @@ export function provisionerStatements(stack: Stack, props: PolicyProps): iam.Pol
     allow("DeleteUserDefinitions", ["ecs:DeleteTaskDefinitions"], [userDefinitions]),
     allow("MakeServices", ["ecs:CreateService"], [services], {
       StringEquals: tagged("RequestTag"),
-      // Only users' definitions run, so only what is cloned from the base. Not there when a call names none.
+      // Only users' definitions run, so only clones of the base. The key is missing when a call names no definition.
       ArnLikeIfExists: { "ecs:task-definition": userDefinitions },
       ...placed,
     }),
@@ -99,7 +99,7 @@ export function provisionerStatements(stack: Stack, props: PolicyProps): iam.Pol
       StringEquals: { "elasticfilesystem:CreateAction": "CreateAccessPoint" },
     }),
     allow("DescribeAccessPoints", ["elasticfilesystem:DescribeAccessPoints"], [fileSystem.arn, accessPoints]),
-    // The tag keeps the root's own access point out.
+    // The root's access point does not have the tag.
     allow("DeleteAccessPoints", ["elasticfilesystem:DeleteAccessPoint"], [accessPoints], {
       StringEquals: tagged("ResourceTag"),
     }),

@@ -30,7 +30,7 @@ export interface ProvisionerProps extends StackProps {
 
 /** Replicas of the service. */
 const REPLICAS = 2;
-/** How many there may be while they are replaced, in percent of these. */
+/** Most replicas while they are replaced, in percent of `REPLICAS`. */
 const MAX_PERCENT = 150;
 
 export class ProvisionerStack extends Stack {
@@ -43,7 +43,7 @@ export class ProvisionerStack extends Stack {
     const { settings, network } = props;
     this.logGroup = new logs.LogGroup(this, "Log", {
       logGroupName: `/openclaw/${settings.env}/provisioner`,
-      // The audit trail is in it.
+      // It contains the audit trail.
       retention: logs.RetentionDays.THREE_MONTHS,
       removalPolicy: removalPolicy(settings),
     });
@@ -52,7 +52,7 @@ export class ProvisionerStack extends Stack {
       vpcSubnets: { subnets: [...network.subnets] },
       internetFacing: false,
       securityGroup: network.groups.loadBalancer,
-      // `…/wait` answers after 60 s at most, `…/events` says something every 10 s.
+      // `…/wait` answers after 60 s at most, `…/events` sends something every 10 s.
       idleTimeout: Duration.seconds(75),
       dropInvalidHeaderFields: true,
     });
@@ -61,7 +61,7 @@ export class ProvisionerStack extends Stack {
       port: API_PORT,
       protocol: elb.ApplicationProtocol.HTTP,
       targetType: elb.TargetType.IP,
-      // A stream ends when its replica is told to stop, so nothing is gained by waiting for longer.
+      // A stream ends when its replica gets SIGTERM, so a longer wait has no use.
       deregistrationDelay: Duration.seconds(30),
       healthCheck: {
         path: "/readyz",
@@ -73,7 +73,7 @@ export class ProvisionerStack extends Stack {
     });
     const { certificateArn } = props.provisioner;
     this.loadBalancer.addListener("Listener", {
-      // Closed to all but the web application's security groups, see security-groups.ts.
+      // Only the web application's security groups have access, see security-groups.ts.
       open: false,
       port: network.groups.listenerPort,
       defaultTargetGroups: [this.targets],
@@ -87,13 +87,13 @@ export class ProvisionerStack extends Stack {
     });
     const service = new ecs.FargateService(this, "Service", {
       cluster: props.fleet.cluster,
-      // Not `openclaw-…`: the provisioner may change services of that name, and is none of its own users.
+      // Not `openclaw-…`: the provisioner may change services with that prefix, and must not change itself.
       serviceName: "provisioner",
       taskDefinition: this.task(props),
       desiredCount: REPLICAS,
-      // Two while they are replaced. ECS also replaces what the load balancer finds unhealthy, and with this much room it
-      // waits for the replacement to be healthy before it stops the other (ECS developer guide, "Service definition
-      // parameters"): a file system that hangs fails /readyz of all replicas, and ends none.
+      // At least two while they are replaced. ECS also replaces tasks that the load balancer finds unhealthy, and with these
+      // limits it waits for a healthy replacement before it stops the other (ECS developer guide, "Service definition
+      // parameters"): a hanging file system fails /readyz of all replicas, but stops none.
       minHealthyPercent: 100,
       maxHealthyPercent: MAX_PERCENT,
       circuitBreaker: { enable: true, rollback: true },
@@ -106,7 +106,7 @@ export class ProvisionerStack extends Stack {
       enableExecuteCommand: false,
     });
     service.attachToApplicationTargetGroup(this.targets);
-    // No certificate is for the load balancer's own name: whoever has one has a name of theirs that leads to it.
+    // No certificate has the load balancer's own name: its owner has another name that points to it.
     const { loadBalancerDnsName } = this.loadBalancer;
     if (certificateArn === undefined) new CfnOutput(this, "ApiUrl", { value: `http://${loadBalancerDnsName}` });
     else new CfnOutput(this, "LoadBalancerDnsName", { value: loadBalancerDnsName });
@@ -157,8 +157,8 @@ export class ProvisionerStack extends Stack {
       // The image's entry point is the binary. A task whose file system cannot be mounted does not start, so a root
       // without an identity is a new file system.
       command: ["serve", "--initialize"],
-      // Root, because the file server lets nobody else give files to 1000:1000, and it judges by the number that it is
-      // sent: a capability of another user means nothing to it.
+      // Root, because the file server lets nobody else set the owner 1000:1000, and it decides by the uid that it
+      // receives: a capability of another user has no effect there.
       user: "0:0",
       readonlyRootFilesystem: true,
       linuxParameters: this.rootWithoutPowers(),
@@ -168,7 +168,7 @@ export class ProvisionerStack extends Stack {
         PROVISIONER_OWNER: OWNER,
         PROVISIONER_LISTEN: `0.0.0.0:${API_PORT}`,
         PROVISIONER_GATEWAY_PROBE: "http",
-        // AWS's limits are the account's. While they are replaced there are more of them.
+        // AWS's limits are for the account, and there are more replicas while they are replaced.
         PROVISIONER_REPLICAS: String(Math.floor((REPLICAS * MAX_PERCENT) / 100)),
         PROVISIONER_ENABLE_EXECUTE_COMMAND: String(settings.executeCommand),
         ...(roles.boundary && {
@@ -186,7 +186,7 @@ export class ProvisionerStack extends Stack {
         retries: 3,
         startPeriod: Duration.seconds(60),
       },
-      // SIGTERM lets work under way come to a stop for up to 25 s.
+      // After SIGTERM, work under way has up to 25 s to stop.
       stopTimeout: Duration.seconds(40),
       logging: ecs.LogDrivers.awsLogs({ logGroup: this.logGroup, streamPrefix: "provisioner" }),
     });
@@ -194,7 +194,7 @@ export class ProvisionerStack extends Stack {
     return task;
   }
 
-  /** Of the capabilities that a container's root has, only those for other people's files are left. */
+  /** Root with only the capabilities for other users' files. */
   private rootWithoutPowers(): ecs.LinuxParameters {
     const parameters = new ecs.LinuxParameters(this, "Linux", { initProcessEnabled: true });
     parameters.dropCapabilities(

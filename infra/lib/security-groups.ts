@@ -1,4 +1,4 @@
-// Who may talk to whom. Every rule of the deployment is in this file, so that what is not here is closed.
+// All security-group rules of the deployment. What is not in this file is closed.
 
 import { CfnOutput } from "aws-cdk-lib";
 import * as ec2 from "aws-cdk-lib/aws-ec2";
@@ -43,8 +43,8 @@ export class SecurityGroups extends Construct {
       to.addIngressRule(from, ec2.Port.tcp(port), why);
     };
 
-    // No rule lets a user's container in from another one: there is no ingress from `users`, and none from a range of
-    // addresses. DNS needs none: security groups do not filter the VPC's resolver, nor the task metadata endpoint
+    // No user's container can reach another one: there is no ingress from `users`, and none from a range of
+    // addresses. DNS needs no rule: security groups do not filter the VPC's resolver, nor the task metadata endpoint
     // (VPC user guide, "Control traffic to your AWS resources using security groups").
     users.addEgressRule(ec2.Peer.anyIpv4(), ec2.Port.tcp(HTTPS), "ChatGPT, providers, registries, AWS");
     allow(users, fileSystem, NFS, "directory of the user");
@@ -55,8 +55,8 @@ export class SecurityGroups extends Construct {
     allow(loadBalancer, provisioner, API_PORT, "API and its health");
 
     this.listenerPort = props.settings.provisioner?.certificateArn === undefined ? HTTP : HTTPS;
-    // Made here, because in a VPC that is made here there is no group yet that the web application could have. It is one
-    // more beside its own.
+    // Created here, because a new VPC has no group yet for the web application. The web application has it in addition to
+    // its own.
     const webApp = group("WebApp", "Web application, which calls the API and the gateways of users");
     allow(webApp, loadBalancer, this.listenerPort, "the web application");
     allow(webApp, users, GATEWAY_PORT, "the web application");
@@ -72,7 +72,7 @@ export class SecurityGroups extends Construct {
       }
       this.endpoints = endpoints;
     }
-    // Handed out as they are: a construct that is given one of these adds no rule of its own.
+    // Immutable: a construct that gets one of these adds no rule of its own.
     const fixed = (name: string, made: ec2.SecurityGroup) =>
       ec2.SecurityGroup.fromSecurityGroupId(this, `${name}Fixed`, made.securityGroupId, { mutable: false });
     this.users = fixed("Users", users);

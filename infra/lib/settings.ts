@@ -1,26 +1,26 @@
-// Every setting of the deployment: read from CDK context (`-c env=dev`), checked here and nowhere else.
+// Every setting of the deployment: read from CDK context (`-c env=dev`), checked only here.
 
-/** A deployment, checked. */
+/** The checked settings of a deployment. */
 export interface Settings {
   /** Name of the environment, as in openclaw-version.json. */
   readonly env: string;
-  /** Whether what is lax for a try-out (`dev`) is refused. Every environment but `dev` is strict. */
+  /** Whether relaxed settings for a try-out (`dev`) are refused. Every environment except `dev` is strict. */
   readonly strict: boolean;
   /** `openclaw-<env>`: name of the cluster and of the base family. */
   readonly name: string;
-  /** Where the coordinates are published, `/openclaw/<env>`. */
+  /** SSM path of the coordinates, `/openclaw/<env>`. */
   readonly ssmPath: string;
-  /** A VPC that is there already; without it one is made. */
+  /** An existing VPC; without it a new one is created. */
   readonly existingVpc?: ExistingVpc;
-  /** Addresses of the VPC that is made, a /16 to /18. */
+  /** Addresses of a new VPC, a /16 to /18. */
   readonly vpcCidr: string;
-  /** NAT gateways of the VPC that is made, 1 to 2: about 32 USD a month each, and the traffic. */
+  /** NAT gateways of a new VPC, 1 to 2: about 32 USD a month each, and the traffic. */
   readonly natGateways: number;
-  /** Whether the VPC that is made gets interface endpoints: about 7 USD a month each in each of two zones. */
+  /** Whether a new VPC gets interface endpoints: about 7 USD a month each in each of two zones. */
   readonly interfaceEndpoints: boolean;
-  /** CPU units and MiB of a user's container that asks for no size. */
+  /** Default size of a user's container, in CPU units and MiB. */
   readonly size: { readonly cpu: number; readonly memoryMib: number };
-  /** What users' containers and the service run on; both images have to be there for it. */
+  /** CPU architecture of users' containers and the service; both images must exist for it. */
   readonly architecture: "x86_64" | "arm64";
   /** Whether users' containers cannot write to their image. */
   readonly readonlyRoot: boolean;
@@ -36,34 +36,34 @@ export interface Settings {
   readonly userRolesPath: string;
   /** Groups that reach the API and users' gateways, beside the one that is made for the web application. */
   readonly webAppSecurityGroupIds: readonly string[];
-  /** Gets the alarms. */
+  /** Mail address for alarms. */
   readonly alarmEmail?: string;
-  /** What the account may cost a month, in USD, before the alarms' address is told; without it there is no budget. */
+  /** Monthly cost of the account in USD above which the alarms' address gets a mail; without it there is no budget. */
   readonly budgetUsd?: number;
-  /** The provisioner's own service; without it only what it works on is deployed. */
+  /** The provisioner's own service; without it only its surroundings are deployed. */
   readonly provisioner?: ProvisionerSettings;
 }
 
-/** Network that somebody else deploys. */
+/** A network that is deployed elsewhere. */
 export interface ExistingVpc {
   readonly vpcId: string;
   readonly availabilityZones: readonly string[];
   readonly privateSubnetIds: readonly string[];
-  /** Route tables of these subnets that get the gateway endpoint of S3; none where the VPC has one, or is to have none. */
+  /** Route tables of these subnets that get the gateway endpoint of S3; empty if the VPC has one, or shall have none. */
   readonly privateRouteTableIds: readonly string[];
 }
 
-/** What the provisioner's service cannot do without. */
+/** The settings of the provisioner's service. */
 export interface ProvisionerSettings {
   /** Tag of its image in the repository `openclaw-provisioner`. */
   readonly tag: string;
-  /** Secret with its bearer tokens, a line each. */
+  /** Secret with its bearer tokens, one a line. */
   readonly tokensSecretArn: string;
   /** Certificate of its load balancer; without one it speaks plain HTTP. */
   readonly certificateArn?: string;
 }
 
-/** Settings that are missing or wrong, all of them at once. */
+/** The error of missing or wrong settings; it names all of them. */
 export class InvalidSettings extends Error {
   constructor(problems: readonly string[]) {
     super(`settings (cdk -c key=value):\n${problems.map((problem) => `  ${problem}`).join("\n")}`);
@@ -71,7 +71,7 @@ export class InvalidSettings extends Error {
   }
 }
 
-/** The keys that are ours; any other without a colon, slash or dash is a slip of the pen. */
+/** Our keys; any other without a colon, slash or dash is treated as a typing error. */
 export const KEYS = [
   "env",
   "vpcCidr",
@@ -121,7 +121,7 @@ const MEMORY: Readonly<Record<number, readonly [number, number, number]>> = {
 };
 
 /**
- * Reads the settings out of CDK context.
+ * Reads the settings from CDK context.
  *
  * @throws InvalidSettings naming every key that is missing or wrong, and what to write.
  */
@@ -209,7 +209,7 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
     if (privateSubnetIds.length === 1 && text("provisionerTag") !== undefined) {
       wrong("privateSubnetIds", "1 of them", "give 2 at least: the provisioner's load balancer wants two zones");
     }
-    // EFS takes one mount target in a zone; a second subnet there would have none of its own, and needs none.
+    // EFS allows one mount target for each zone; a second subnet there would have none, and needs none.
     if (new Set(availabilityZones).size !== availabilityZones.length) {
       wrong("availabilityZones", "a zone is there twice", "give one subnet of each zone");
     }
@@ -258,7 +258,7 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
   const readonlyRoot = flag("readonlyRoot", true);
   const executeCommand = flag("executeCommand", false);
   if (executeCommand && readonlyRoot) {
-    // The agent of ECS Exec writes beside the programs (ECS developer guide, "Considerations for using ECS Exec").
+    // The agent of ECS Exec writes to the image's file system (ECS developer guide, "Considerations for using ECS Exec").
     wrong(
       "executeCommand",
       "does not go with a root that is read-only",
@@ -331,7 +331,7 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
   };
 }
 
-/** What is wrong with the range of a VPC; undefined when it can be made. */
+/** The problem with the range of a VPC; undefined if it is valid. */
 function rangeProblem(cidr: string): string | undefined {
   const parts = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\/(\d{1,2})$/.exec(cidr)?.slice(1).map(Number);
   if (parts === undefined || parts.slice(0, 4).some((part) => part > 255)) return "is no range of IPv4 addresses";
@@ -339,7 +339,7 @@ function rangeProblem(cidr: string): string | undefined {
   // Two private subnets of a /20 and two public ones of a /24; "between a /28 and /16" (VPC user guide, "VPC CIDR blocks").
   if (length < 16 || length > 18) return "is too small or too large for the subnets";
   if (fourth !== 0 || third % 2 ** (24 - length) !== 0) return "does not begin where a range of its size begins";
-  // RFC 1918 and RFC 6598. Addresses that belong to somebody else would be out of reach from within.
+  // RFC 1918 and RFC 6598. Public addresses of others would be unreachable from within.
   const isPrivate =
     first === 10 ||
     (first === 172 && second >= 16 && second < 32) ||

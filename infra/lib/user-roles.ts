@@ -14,9 +14,9 @@ export interface UserRolesProps {
 }
 
 export class UserRoles extends Construct {
-  /** What a user's container can do in AWS, and what the file system is mounted with. */
+  /** The permissions of a user's container in AWS; also used to mount the file system. */
   readonly task: iam.Role;
-  /** What ECS does for the container: images, logs, secrets. The container cannot use it. */
+  /** The permissions with which ECS starts the container: images, logs, secrets. The container cannot use it. */
   readonly execution: iam.Role;
   /** The most that a role of a user's own can do; undefined where there are none. */
   boundary: iam.ManagedPolicy | undefined;
@@ -26,7 +26,7 @@ export class UserRoles extends Construct {
     super(scope, id);
     this.settings = props.settings;
     const { account, region, partition } = Stack.of(this);
-    // Tasks of this account and no others: the confused deputy (ECS developer guide, "Task IAM role").
+    // Only tasks of this account, against the confused-deputy problem (ECS developer guide, "Task IAM role").
     const assumedBy = new iam.ServicePrincipal("ecs-tasks.amazonaws.com", {
       conditions: {
         StringEquals: { "aws:SourceAccount": account },
@@ -117,7 +117,7 @@ export class UserRoles extends Construct {
       new iam.PolicyStatement({
         sid: "UsersSecrets",
         actions: ["secretsmanager:GetSecretValue"],
-        // A caller of the API names the secret: what lies elsewhere must not end up in a container.
+        // Callers of the API name the secret: no secret with another name may reach a container.
         resources: [
           stack.formatArn({
             service: "secretsmanager",
@@ -142,5 +142,5 @@ export class UserRoles extends Construct {
   }
 }
 
-/** Names of the secrets that users' containers may be given begin so. */
+/** Prefix of the names of secrets that users' containers may get. */
 export const userSecrets = (settings: Settings) => `openclaw/${settings.env}/users/`;

@@ -1,15 +1,15 @@
 // openclaw-version.json: which OpenClaw image an environment runs. `openclaw-provisioner doctor --offline` checks the
-// file as a whole; here is only what a deployment has to decide.
+// whole file; this module has only what a deployment needs.
 
 import { readFileSync } from "node:fs";
 
 /** The image of users' containers. */
 export interface OpenClawImage {
-  /** `registry/repository:tag`; without a registry it is in ECR of the account that is deployed to. */
+  /** `registry/repository:tag`; without a registry it is in the ECR of the account of the deployment. */
   readonly image: string;
   /** The extended image, without a tag. */
   readonly extendedImage: string;
-  /** Why upstream stands in for the extended image, if it does. */
+  /** Why upstream is used in place of the extended image, if it is. */
   readonly fallback?: string;
 }
 
@@ -19,7 +19,7 @@ interface VersionFile {
   readonly environments: Readonly<Record<string, { readonly tag: string | null }>>;
 }
 
-/** The file does not say what to deploy. */
+/** The error of a file that does not say what to deploy. */
 export class InvalidVersionFile extends Error {
   constructor(problem: string) {
     super(`openclaw-version.json: ${problem}`);

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Checks the alert rules with promtool, and runs their tests. Where there is no promtool, Debian's is unpacked below
-# target/, without installing Prometheus itself; where that cannot be had either, it says so and passes.
+# Checks the alert rules with promtool, and runs their tests. Without promtool, unpacks Debian's below target/, without
+# installing Prometheus itself; if that is not possible, prints a warning and passes.
 set -euo pipefail
 cd "$(dirname "$0")"
 unpacked=${CARGO_TARGET_DIR:-$PWD/../../target}/promtool
 
-# Each command is chained: `set -e` does not hold in what an `if` asks.
+# Each command is chained: `set -e` has no effect in the condition of an `if`.
 unpack() (
     download="apt-get download -qq -o APT::Sandbox::User=root prometheus"
     rm -rf "$unpacked" && mkdir -p "$unpacked" && cd "$unpacked" &&

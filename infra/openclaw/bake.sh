@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the build puts into the image beside Debian's packages. As root, in OpenClaw's directory.
+# Puts plugins and programs other than Debian's packages into the image. Runs as root, in OpenClaw's directory.
 #   bake.sh release
 #   bake.sh plugins [NAME@VERSION SHA256]…
 #   bake.sh codex VERSION SHA256_AMD64 SHA256_ARM64    VERSION may be empty
@@ -10,21 +10,21 @@ fail() {
     exit 1
 }
 
-# fetch NAME@VERSION SHA256 DIRECTORY: the package as DIRECTORY/package.tgz, if it is the one that is meant.
+# fetch NAME@VERSION SHA256 DIRECTORY: downloads the package to DIRECTORY/package.tgz, and checks its sum.
 fetch() {
     file=$(cd "$3" && npm pack --loglevel=error "$1")
     mv "$3/$file" "$3/package.tgz"
     echo "$2  $3/package.tgz" | sha256sum --check --quiet || fail "$1 is not what was pinned"
 }
 
-# Beside upstream's own, where OpenClaw trusts them like those and never touches them: what it installs itself goes into
-# the user's directory.
+# Installs a plugin beside upstream's own, where OpenClaw trusts it and never changes it: OpenClaw installs plugins into the
+# user's directory.
 plugin() {
     work=$(mktemp -d)
     fetch "$1" "$2" "$work"
     name=${1%@*}
     echo '{"private": true}' >"$work/package.json"
-    # As OpenClaw itself installs plugins: no scripts, and `openclaw`, their peer, is the one that is here.
+    # As OpenClaw itself installs plugins: without scripts, and with the installed `openclaw` as their peer.
     npm install --prefix "$work" --omit=dev --omit=peer --legacy-peer-deps --ignore-scripts --no-audit --no-fund "$work/package.tgz"
     id=$(node -p 'require(process.argv[1]).id' "$work/node_modules/$name/openclaw.plugin.json")
     place=dist/extensions/$id
@@ -32,7 +32,7 @@ plugin() {
     mv "$work/node_modules/$name" "$place"
     mkdir -p "$place/node_modules"
     cp -a --no-clobber "$work/node_modules/." "$place/node_modules/"
-    # OpenClaw wants a plugin's files to belong to the owner of its own.
+    # OpenClaw requires that a plugin's files have the same owner as its own.
     chown -R --reference=dist "$place"
     # first-start.sh turns them on.
     echo "$id" >>baked-plugins

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Starts the gateway as the first container of a user does, over an empty directory with the baked plugins turned on. Fails
-# unless it answers, has installed nothing there, and can load the plugins: one that is configured and not there is fetched at
-# the start. Run without a network, by the image's user, in OpenClaw's directory.
+# Starts the gateway as the first container of a user does, with an empty directory and the baked plugins turned on. Fails
+# unless it answers, has installed nothing there, and can load the plugins: a configured plugin that is missing would be downloaded
+# at the start. Runs without a network, as the image's user, in OpenClaw's directory.
 set -eu
 seconds=${1:-300}
 port=${OPENCLAW_GATEWAY_PORT:-18789}
 
-# What drops root's rights before anything of a user's runs; BusyBox has another program of that name.
+# The program that drops root's rights before anything of a user runs; BusyBox has another program with this name.
 /usr/bin/setpriv --version 2>/dev/null | grep -q util-linux || {
     echo "no /usr/bin/setpriv of util-linux in this image, with which isolated containers start" >&2
     exit 1
@@ -34,7 +34,7 @@ fail() {
     exit 1
 }
 
-# Each look takes a second at most, and there is one a second.
+# Each check takes a second at most, and there is one a second.
 # shellcheck disable=SC2016  # It is Node that fills in the port.
 until node -e 'fetch(`http://127.0.0.1:${process.argv[1]}/healthz`, {signal: AbortSignal.timeout(1000)}).then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))' "$port"; do
     kill -0 "$gateway" 2>/dev/null || fail "the gateway ended"
