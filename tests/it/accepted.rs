@@ -1,5 +1,5 @@
-//! 202 means that it will happen: work that was accepted is finished by whichever replica is there, told on the way, and ended
-//! with its reason where only another request can mend it.
+//! 202 means that it will happen: any replica finishes accepted work, answers show it meanwhile, and it ends with its reason if
+//! only another request can repair it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::harness::{Answer, TestApp, auth, provision_body};
 use crate::interruptions::slow;
 
 const PENDING: &str = ".provisioner/pending";
-/// More than anything here takes.
+/// Longer than anything here takes.
 const LONG_SECONDS: u64 = 300;
 
 /// A deleted service drains for half a minute.
@@ -33,7 +33,7 @@ fn told(answer: &Answer) -> (u16, &str) {
 fn pending_files(app: &TestApp) -> Vec<String> {
     let names = std::fs::read_dir(app.path(PENDING)).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    // What a holder is asked for is no work.
+    // A request to the lock's holder is not accepted work.
     let mut names: Vec<String> = names.filter(|name| !name.ends_with(".ask")).collect();
     names.sort();
     names
@@ -53,7 +53,7 @@ fn process() -> Runtime {
     Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
 }
 
-/// Does `before` in a process that is killed then, and `after` in another one that was told nothing.
+/// Does `before` in a process that is then killed, and `after` in another one that knows nothing of it.
 fn killed<F: Future<Output = TestApp>, G: Future<Output = ()>>(
     before: impl FnOnce() -> F,
     after: impl FnOnce(TestApp) -> G,
@@ -65,7 +65,7 @@ fn killed<F: Future<Output = TestApp>, G: Future<Output = ()>>(
     });
     drop(first);
     process().block_on(async {
-        // The emulator's clock goes on from where the first process's stood.
+        // The emulator's clock continues at the time of the first process.
         tokio::time::advance(lived).await;
         let other = dead.replica().await;
         drop(dead);
@@ -84,7 +84,7 @@ fn a_delete_that_was_accepted_is_finished_after_a_kill_and_nothing_is_sent_again
             app
         },
         |other| async move {
-            // Nobody is at it, and it is told all the same.
+            // Nobody works on it, but the answer shows it.
             let shown = other.get("/containers/alice").await;
             assert_eq!(told(&shown), (200, "deleting"), "{}", shown.body);
             assert_eq!(shown.body["accepted"]["operation"], "delete", "{}", shown.body);
@@ -98,7 +98,7 @@ fn a_delete_that_was_accepted_is_finished_after_a_kill_and_nothing_is_sent_again
     );
 }
 
-/// An operator removed it, say.
+/// For example because an operator removed it.
 #[test]
 fn what_was_accepted_is_finished_also_where_the_lock_file_is_lost() {
     killed(
@@ -152,7 +152,7 @@ fn a_provision_after_a_delete_is_finished_after_a_kill_with_its_own_sign_in() {
     );
 }
 
-/// What waits for AWS's rate limits for longer than a caller does is accepted, and has a phase and a place.
+/// Work that waits for AWS's rate limits for longer than its caller is accepted, and has a phase and a place.
 #[test]
 fn users_who_wait_for_their_turn_are_queued_with_their_place_and_made_after_a_kill() {
     const USERS: usize = 60;
@@ -281,7 +281,7 @@ async fn who_is_being_deleted_is_in_the_list_of_every_replica() {
     }
 }
 
-/// The lock is let go at once, and another replica goes on.
+/// The lock is released at once, and another replica continues.
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_is_drained_hands_its_accepted_work_over_at_once() {
     let app = TestApp::with(draining()).await;
@@ -314,13 +314,13 @@ async fn a_cancel_takes_back_what_was_accepted_whoever_is_at_it() {
         other.reconciler.pursue_in_background();
         other.pass_seconds(LONG_SECONDS).await;
         assert_eq!((other.access_points().len(), pending_files(&other)), (1, vec![]), "nothing of it went on");
-        // And what comes later is not concerned.
+        // Later requests are not affected.
         let again = other.post("/provision", provision_body("alice")).await;
         assert!((200..300).contains(&again.status), "{}", again.body);
     }
 }
 
-/// A resize that was accepted is stuck for want of a permission.
+/// An accepted resize is stuck because of a missing permission.
 #[tokio::test(start_paused = true)]
 async fn a_container_stopped_while_accepted_work_is_stuck_stays_stopped_after_it() {
     let impatient = reconcile::Options { answer_within: Duration::from_secs(3), ..reconcile::Options::default() };
@@ -365,8 +365,8 @@ async fn who_follows_a_user_sees_what_was_accepted_before_there_is_a_service() {
     assert_eq!((waited.status, &waited.body["state"]), (200, &json!("running")), "{}", waited.body);
 }
 
-/// A user is resized in strict order; the process is killed when ECS has stopped the task, and nobody was answered. The container
-/// stayed stopped until somebody asked for something. Found by the search in `src/reconcile/model`.
+/// A user is resized in strict order; the process is killed when ECS has stopped the task, and the caller got no answer. The
+/// container stayed stopped until the next request. Found by the search in `src/reconcile/model`.
 #[test]
 fn a_replacement_in_strict_order_goes_on_whoever_is_killed_when_the_task_is_stopped() {
     killed(

@@ -1,4 +1,4 @@
-//! Which file may know of what. Reads the source, so that a wrong import fails a test and not a review.
+//! Which file may import what. Reads the source, so that a wrong import fails a test and not a review.
 
 mod circles;
 mod paths;
@@ -69,12 +69,12 @@ pub const LAYERS: [(&str, &[&str]); 18] = [
     ("egress", &[]),
 ];
 
-/// The one file that names the emulator, a crate of its own.
+/// The only file that names the emulator, a separate crate.
 const STARTS_THE_EMULATOR: &str = "cli/dev.rs";
 
 const SDK: [&str; 3] = ["aws_sdk_", "aws_config", "aws_smithy_"];
 
-/// What a pure file must not name: whatever waits, talks, reads the clock or touches a file.
+/// What a pure file must not name: anything that waits, uses the network, reads the clock or touches a file.
 const IMPURE: [&str; 14] = [
     "tokio",
     "tokio_util",
@@ -92,7 +92,7 @@ const IMPURE: [&str; 14] = [
     "fastrand",
 ];
 
-/// What the file at `path` beneath src/ does that it must not, one line each.
+/// The violations in the file at `path` beneath src/, one line each.
 fn violations(path: &str, text: &str) -> Vec<String> {
     let layer = path.split(['/', '.']).next().unwrap();
     if layer == "lib" {
@@ -130,7 +130,7 @@ fn is_pure(path: &str) -> bool {
     path.starts_with("domain/") || path.ends_with("/plan.rs") || path.contains("/plan/")
 }
 
-/// Whether a path names the module or something in it; `aws_` stands for every crate that begins so.
+/// Whether a path names the module or something in it; `aws_` stands for every crate with this prefix.
 fn is_within(name: &str, module: &str) -> bool {
     match name.strip_prefix(module) {
         Some(rest) => module.ends_with('_') || rest.is_empty() || rest.starts_with("::"),
@@ -138,13 +138,13 @@ fn is_within(name: &str, module: &str) -> bool {
     }
 }
 
-/// The layer that a path leads to, if it leads to one of ours.
+/// The layer to which a path leads, if it is one of ours.
 fn layer_of(path: &str, name: &str) -> Option<&'static str> {
     let parts: Vec<&str> = name.split("::").collect();
     let supers = parts.iter().take_while(|part| **part == "super").count();
     let in_crate = match parts[0] {
         "crate" | "openclaw_provisioner" => parts.get(1),
-        // As many steps up as lead out of the file's own layer.
+        // Enough steps up to leave the file's own layer.
         "super" if supers >= depth(path) => parts.get(supers),
         _ => None,
     };
@@ -199,7 +199,7 @@ fn no_modules_import_one_another() {
     }
 }
 
-/// Which crates may be asked is for Cargo to say; that the standard library is not asked either, for this.
+/// Cargo limits the crates that it uses; this test checks that it is pure with the standard library, too.
 #[test]
 fn the_crate_of_what_is_known_of_openclaw_is_pure() {
     let sources = rust_files_beneath("crates/openclaw/src");
@@ -212,7 +212,7 @@ fn the_crate_of_what_is_known_of_openclaw_is_pure() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// The checker finds what is planted, however it is written.
+/// The checker finds planted violations, however they are written.
 #[test]
 fn a_planted_violation_is_found() {
     let planted = [
@@ -248,7 +248,7 @@ fn a_planted_violation_is_found() {
     }
 }
 
-/// The checker is not fooled by words that are no code, and lets through what is allowed.
+/// The checker ignores words that are not code, and accepts what is allowed.
 #[test]
 fn what_is_allowed_or_no_code_is_not_complained_about() {
     let allowed = [

@@ -1,5 +1,5 @@
 //! Which AWS actions the service can call. `infra/aws-actions.json` is made from `src/aws/` here, and a test of the
-//! infrastructure holds the role to it: what the code does not call, the role does not allow.
+//! infrastructure compares the role with it: the role allows only what the code calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,7 +22,7 @@ const SERVICES: [(&str, &str); 7] = [
     ("sts", "sts"),
 ];
 
-/// What only `dev seed` calls, on an emulator: the production build has it not (feature `emulator`).
+/// The calls of `dev seed`, on an emulator: the production build does not have them (feature `emulator`).
 const NOT_IN_PRODUCTION: &str = "seed.rs";
 
 /// AWS checks these beside the action that is called (service authorization reference): who registers a definition hands
@@ -35,14 +35,14 @@ const BESIDE: [(&str, &str); 5] = [
     ("iam:CreateRole", "iam:TagRole"),
 ];
 
-/// The mount of the file system's root, where files are given to their owners.
+/// The mount of the file system's root, where the owners of files are set.
 const MOUNT: [&str; 3] =
     ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientRootAccess", "elasticfilesystem:ClientWrite"];
 
 /// Allowed to everybody (IAM user guide, GetCallerIdentity).
 const NEEDS_NO_PERMISSION: [&str; 1] = ["sts:GetCallerIdentity"];
 
-/// A file below `src/aws/` that calls AWS: the service that it is about, and its text without tests and comments.
+/// The files below `src/aws/` that call AWS: the service of each, and its text without tests and comments.
 fn calling_files() -> Vec<(&'static str, String)> {
     let files = rust_files().into_iter().filter_map(|(path, text)| {
         let file = path.strip_prefix("aws/")?;
@@ -53,7 +53,7 @@ fn calling_files() -> Vec<(&'static str, String)> {
     files.collect()
 }
 
-/// The text up to the tests, without comments and white space, so that a call that is broken over lines is one.
+/// The text up to the tests, without comments and white space, so that a call over several lines is found.
 fn code_of(text: &str) -> String {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
     let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -81,7 +81,7 @@ fn named(service: &str, code: &str) -> BTreeSet<String> {
     named.map(str::to_owned).collect()
 }
 
-/// Every action, with the reason that it is on the list.
+/// Every action, with the reason why it is on the list.
 fn actions() -> BTreeMap<String, String> {
     let mut actions: BTreeMap<String, String> = calling_files()
         .iter()
@@ -111,8 +111,8 @@ fn the_list_of_actions_is_what_the_code_can_call() {
     assert_eq!(found, wanted, "{FILE} is not what the code calls; make it anew with UPDATE_AWS_ACTIONS=1");
 }
 
-/// The calls are found by the name `client`; the names in errors are a second way to the same list, so a call that is
-/// written in another way is missed by both only if it also has no error.
+/// The calls are found by the name `client`; the names in errors are a second way to the same list. So a call written
+/// in another way is missed only if it also has no error.
 #[test]
 fn every_call_names_its_action_in_its_errors() {
     let (mut calls, mut names) = (BTreeSet::new(), BTreeSet::new());
@@ -124,7 +124,7 @@ fn every_call_names_its_action_in_its_errors() {
     assert_eq!(calls, names);
 }
 
-/// A client of another service, or one in another file, has to be told of in `SERVICES`; the SDK stays in `src/aws/`
+/// A client of another service, or one in another file, has to be added to `SERVICES`; the SDK stays in `src/aws/`
 /// (architecture.rs).
 #[test]
 fn every_client_is_in_a_file_that_is_read_here() {
@@ -146,7 +146,7 @@ fn the_document_lists_the_same_actions() {
     let mut listed = BTreeSet::new();
     for row in section.lines().filter(|line| line.starts_with("| `")) {
         let mut prefix = "";
-        // What is in brackets are remarks.
+        // Text in brackets is a remark.
         let cell = row.split('|').nth(1).unwrap().split('(').next().unwrap();
         for word in cell.split('`').skip(1).step_by(2) {
             let name = word.rsplit_once(':').map_or(word, |(service, name)| {

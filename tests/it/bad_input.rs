@@ -1,5 +1,5 @@
-//! Wrong requests: refused by field and fix, before AWS is called, before a file is written, and without a word of
-//! what was sent in secret.
+//! Wrong requests: refused with field and fix, before AWS is called, before a file is written, and without quoting
+//! secrets of the request.
 
 mod auth;
 mod fields;
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::harness::{Answer, TestApp, provision_body};
 
-/// Stands for every secret that is sent along, and is looked for in every answer.
+/// Stands for every secret in a request; no answer may contain it.
 const SENTINEL: &str = "SENTINEL-SECRET";
 
-/// A provision request that is right but for `change`, with the sentinel in its refresh token.
+/// A provision request that is valid except for `change`, with the sentinel as its refresh token.
 fn request(change: impl FnOnce(&mut Value)) -> String {
     let mut body = provision_body("alice");
     body["auth"]["tokens"]["refresh_token"] = SENTINEL.into();
@@ -22,7 +22,7 @@ fn request(change: impl FnOnce(&mut Value)) -> String {
     body.to_string()
 }
 
-/// Sends what has to be refused, and checks what all refusals have in common.
+/// Sends a request that has to be refused, and checks what all refusals have in common.
 async fn refusal(app: &TestApp, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
     let before = app.files();
     app.emulator.clear_calls();

@@ -1,4 +1,4 @@
-//! Bases as people have them: OpenClaw beside other containers, mounted anywhere, on another port.
+//! Real bases: OpenClaw beside other containers, mounted anywhere, on another port.
 
 use aws_emulator::{Behaviour, Options as EmulatorOptions};
 use openclaw_provisioner::domain::{LABEL_ROLE, ROLE_OPENCLAW};
@@ -29,7 +29,7 @@ fn registered(app: &TestApp, name: &str) -> Value {
     containers.iter().find(|container| container["name"] == name).unwrap().clone()
 }
 
-/// Status, code, field and words of a refusal; and that nothing was registered for it.
+/// Status, code, field and detail of a refusal; checks that nothing was registered.
 async fn refused(app: &TestApp, path: &str, body: Value) -> (u16, String, String, String) {
     let before = app.user_revisions();
     let Answer { status, body, .. } = app.post(path, body).await;
@@ -46,7 +46,7 @@ fn with_variables(variables: Value) -> Value {
 
 const INIT: &str = "init";
 
-/// An init container before OpenClaw, over the same directory, and a log router before both.
+/// An init container before OpenClaw, with the same directory, and a log router before both.
 fn init_and_router_first(base: &mut Value) {
     containers(base)[0]["dependsOn"] = json!([{"containerName": INIT, "condition": "SUCCESS"}]);
     let init = json!({
@@ -74,7 +74,7 @@ async fn pin_variables_and_labels_follow_openclaw_past_init_container_and_log_ro
     assert_eq!(openclaw["dockerLabels"]["openclaw.provisioner.user-id"], "alice");
     let seen = app.get("/containers/alice").await.body;
     assert_eq!((&seen["state"], &seen["image"]), (&json!("running"), &openclaw["image"]), "{seen}");
-    // Read back from wherever the labels are.
+    // Read from the container that has the labels.
     let unchanged = app.provision("alice").await;
     assert_eq!(unchanged.status, 200, "{}", unchanged.body);
     let listed = app.get("/containers").await.body;
@@ -155,7 +155,7 @@ async fn the_mount_decides_where_openclaw_looks() {
     assert!(words.contains("/elsewhere") && words.contains("/home/node/.openclaw"), "{words}");
 }
 
-/// As templates of hosters have it.
+/// As in hosters' templates.
 #[tokio::test(start_paused = true)]
 async fn a_workspace_that_the_base_names_is_left_to_it() {
     let app = TestApp::start().await;
@@ -167,7 +167,7 @@ async fn a_workspace_that_the_base_names_is_left_to_it() {
     assert!(!app.file("users/alice/openclaw.json").contains("workspace"));
 }
 
-/// Whoever mounts at a home's own `.openclaw` has the workspace there anyway.
+/// A mount at a home's own `.openclaw` contains the workspace anyway.
 #[tokio::test(start_paused = true)]
 async fn a_workspace_is_named_only_where_it_would_be_lost() {
     let app = TestApp::start().await;
@@ -234,7 +234,7 @@ async fn the_port_is_the_one_that_the_gateway_listens_on() {
     app.post("/containers/alice/redeploy", json!({})).await;
     app.pass_seconds(5).await;
     assert_eq!(port(&app).await, 18789);
-    // The user's own doing, until the next call merges it away.
+    // The user changed it, until the next call merges our value.
     std::fs::write(app.path("users/alice/openclaw.json"), "{gateway: {port: 4000}}").unwrap();
     assert_eq!(port(&app).await, 4000);
 }
@@ -244,7 +244,7 @@ async fn the_probe_asks_the_port_that_the_definition_names() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let open = listener.local_addr().unwrap().port();
     let emulator = EmulatorOptions { task_address: Some([127, 0, 0, 1].into()), ..EmulatorOptions::default() };
-    // Nothing listens where nothing is named.
+    // Nothing listens on the default port.
     let gateway_probe = GatewayProbe { kind: ProbeKind::Tcp, port: 1, ..GatewayProbe::default() };
     let app = TestApp::with_both(emulator, Options { gateway_probe, ..Options::default() }).await;
     app.provision("alice").await;

@@ -1,4 +1,4 @@
-//! What an operation costs in AWS calls and in round trips that wait for one another.
+//! The cost of operations in AWS calls and in sequential round trips.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ async fn app() -> TestApp {
     TestApp::with(Options { per_call_delay: Duration::from_millis(20), ..fresh_reads() }).await
 }
 
-/// The calls of one request, sorted, because concurrent ones have no order; the round trips; whether any can change
-/// something.
+/// The calls of one request, sorted, because concurrent ones have no order; the round trips; whether any call can
+/// change something.
 #[derive(Debug, PartialEq)]
 struct Cost {
     calls: Vec<String>,
@@ -154,7 +154,7 @@ async fn a_resize_costs_one_registration_and_one_update() {
         "ecs:ListTaskDefinitions",
         "ecs:RegisterTaskDefinition",
         "ecs:UpdateService",
-        // Running tasks; then, because the old one is on its way out, stopped ones, for a reason.
+        // Running tasks; then, because the old one is stopping, stopped ones, for the reason.
         "ecs:ListTasks",
         "ecs:DescribeTasks",
         "ecs:ListTasks",

@@ -1,4 +1,4 @@
-//! `GET /fleet/capacity`: quotas, what is used of them, and what is left.
+//! `GET /fleet/capacity`: quotas, and how much of each is used and left.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{CLUSTER, READ_TOKEN, TestApp, fresh_reads};
 
 async fn app() -> TestApp {
-    // Each look is to show what was done before it.
+    // Each look must show the changes before it.
     TestApp::with(fresh_reads()).await
 }
 
@@ -39,7 +39,7 @@ async fn what_is_used_is_counted_where_aws_counts_it() {
     app.pass_seconds(60).await;
     app.post("/containers/bob/stop", json!({})).await;
     app.pass_seconds(60).await;
-    // Somebody else's service counts, too: 0.5 vCPU.
+    // A service of others counts, too: 0.5 vCPU.
     app.make_services(1);
     app.pass_seconds(60).await;
     let lines: Vec<String> = capacity(&app).await["quotas"].as_array().unwrap().iter().map(Value::to_string).collect();
@@ -97,7 +97,7 @@ async fn aws_that_never_answers_holds_the_caller_no_longer_than_clients_wait() {
     assert!(seen["quotas"].as_array().unwrap().iter().all(|quota| quota["used"].is_null()), "{seen}");
 }
 
-/// 130 tasks are on two pages, and beyond the default it is not known what is left.
+/// 130 tasks are on two pages, and above the default it is unknown how much is left.
 #[tokio::test(start_paused = true)]
 async fn many_tasks_are_read_a_hundred_at_a_time_and_once_a_minute() {
     let app = app().await;
@@ -109,7 +109,7 @@ async fn many_tasks_are_read_a_hundred_at_a_time_and_once_a_minute() {
     let vcpu = of(&seen, "fargate_vcpu");
     assert_eq!((&vcpu["used"], &vcpu["left"]), (&json!(65.0), &Value::Null));
     assert_eq!(of(&seen, "network_interfaces")["used"], json!(130.0));
-    // Once for what runs on Fargate, and once for all that has an interface.
+    // Once for tasks on Fargate, and once for all tasks with an interface.
     assert_eq!((app.count("ListTasks"), app.count("DescribeTasks")), (4, 2));
     app.pass_seconds(59).await;
     assert_eq!((&capacity(&app).await["age_seconds"], app.count("ListTasks")), (&json!(59), 4));

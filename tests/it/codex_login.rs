@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::harness::{BASE, CLUSTER, TestApp, fresh_reads};
 
-/// An app whose AWS answers on a socket, too.
+/// An app whose emulator also answers on a socket.
 struct Served {
     app: TestApp,
     endpoint: String,
@@ -19,7 +19,7 @@ struct Served {
 impl Served {
     /// With a user whose container runs.
     async fn with(user: &str) -> Self {
-        // Each of what it says is of one moment.
+        // Fresh reads, so that all its answers are of one moment.
         let app = TestApp::with(fresh_reads()).await;
         app.provision(user).await;
         app.pass_seconds(3).await;
@@ -81,11 +81,11 @@ fn service_name(user: &str) -> String {
     UserId::parse(user).unwrap().service_name()
 }
 
-/// What is run before anything of the user's.
+/// The words that run before anything of the user.
 const DROP: &str = "/usr/bin/env -u AWS_CONTAINER_CREDENTIALS_RELATIVE_URI /usr/bin/setpriv --reuid=1000 --regid=1000 \
      --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs --";
 
-/// A directory with an `aws` that prints its arguments, one a line, and ends with 7.
+/// A directory with an `aws` that prints its arguments, one a line, and exits with 7.
 fn with_an_aws_that_echoes() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let aws = directory.path().join("aws");
@@ -99,7 +99,7 @@ async fn the_command_names_the_running_task_and_its_codex_home() {
     let served = Served::with("alice").await;
     served.enable_exec("alice", true).await;
     let task = served.task("alice");
-    // The drop first: what the user has configured must not run as root.
+    // The drop first: configuration of the user must not run as root.
     let inner = format!("{DROP} env CODEX_HOME=/home/node/.openclaw/codex codex login --device-auth");
     assert_eq!(
         served.told(&["--user", "alice"]).await,
@@ -118,7 +118,7 @@ async fn the_command_names_the_running_task_and_its_codex_home() {
     );
 }
 
-/// A path that a shell would take apart comes to the AWS CLI in one piece, printed and pasted or run.
+/// A path that a shell would split reaches the AWS CLI in one piece, pasted or run.
 #[tokio::test(start_paused = true)]
 async fn what_is_printed_and_what_is_run_are_the_same_words() {
     let served = Served::with("bob").await;

@@ -11,10 +11,10 @@ use tokio::net::TcpListener;
 
 use crate::harness::{BASE, CLUSTER, TestApp, auth};
 
-/// A refresh token that must be seen nowhere but in the user's files.
+/// A refresh token that must appear only in the user's files.
 const REFRESH_TOKEN: &str = "rt_that_nobody_may_see";
 
-/// The command line beside an emulator that listens.
+/// The command line with a listening emulator.
 struct Terminal {
     app: TestApp,
     endpoint: String,
@@ -38,7 +38,7 @@ impl Terminal {
         self.run_on(line, auth("acc_1", REFRESH_TOKEN, 1_770_000_000).to_string()).await
     }
 
-    /// With what is to be read from standard input.
+    /// As `run`, with this standard input.
     async fn run_on(&self, line: &str, input: String) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw-provisioner"));
         command.env_clear().args(line.split(' '));
@@ -88,7 +88,7 @@ async fn what_the_fleet_costs_and_what_there_is_room_for_is_told() {
     let terminal = Terminal::open().await;
     assert_eq!(terminal.says("provision alice --auth-file - --wait").await.0, 0);
     terminal.app.register_base(|base| base["runtimePlatform"]["cpuArchitecture"] = json!("ARM64"));
-    // Both are to be rendered from it.
+    // Both have to be rendered from it.
     terminal.app.emulator.settle();
     for user in ["bob", "carol"] {
         assert_eq!(terminal.says(&format!("provision {user} --auth-file - --wait")).await.0, 0);
@@ -135,7 +135,7 @@ async fn a_user_lives_from_provision_to_delete_on_the_command_line() {
     assert_eq!(terminal.json("credentials show alice").await["present"], true);
     let (code, said) = terminal.says("wait alice --timeout-seconds 0").await;
     assert!(code == 4 && said.contains("stopped"), "{said}");
-    // A terminal's command ends when the work has ended.
+    // A command ends when the work has ended.
     let (code, said) = terminal.says("delete alice --purge").await;
     assert!(code == 0 && said.contains("deleted"), "{said}");
     assert!(!terminal.app.path("users/alice").exists() && terminal.app.access_points().is_empty());
@@ -172,14 +172,14 @@ async fn several_users_are_one_job_with_one_exit_code() {
     for user in ["alice", "bob"] {
         assert_eq!(terminal.json(&format!("status {user}")).await["size"]["cpu"], 1024);
     }
-    // Safe to run again; and a user who is not there is a wrong list, of whom nobody is touched.
+    // Safe to run again; and with an unknown user the list is wrong, and no user is changed.
     assert_eq!(terminal.says(resize).await.0, 0);
     let (code, said) = terminal.says("redeploy alice nobody").await;
     assert!(code == 2 && said.contains("there is no container of nobody"), "{code} {said}");
     let (code, said) = terminal.says("redeploy --users - --force").await;
     assert!(code == 2 && said.contains("line 1"), "{code} {said}");
 
-    // A list of one is a job as well; and who is named and left out was not done.
+    // A list of one is also a job; and a named user who is left out counts as a failure.
     let resize = "--cpu 512 --memory-mib 2048 --timeout-seconds 60 --json";
     let output = terminal.run_on(&format!("resize --users - {resize}"), "alice\n".into()).await;
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -191,7 +191,7 @@ async fn several_users_are_one_job_with_one_exit_code() {
     assert_eq!(told["progress"]["skipped"], json!({"unchanged": 1, "excluded": 1}), "{told}");
 }
 
-/// `healthcheck` beside a service that answers so; without one when there is no answer.
+/// `healthcheck` against a service that gives this answer, or never answers.
 async fn healthcheck(answer: Option<&'static str>, arguments: &[&str]) -> (i32, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -202,7 +202,7 @@ async fn healthcheck(answer: Option<&'static str>, arguments: &[&str]) -> (i32, 
         let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
         match answer {
             Some(answer) => stream.write_all(answer.as_bytes()).await.unwrap(),
-            // Until the other side has had enough.
+            // Until the other side gives up.
             None => drop(stream.read(&mut [0]).await),
         }
         asked
@@ -242,7 +242,7 @@ async fn a_health_check_of_the_real_service_passes_and_of_nothing_fails() {
     assert!(code == 1 && said.contains("cannot be reached"), "{code} {said}");
 }
 
-/// Waiting belongs to the command: what comes of it is its answer, and meanwhile it says what it waits for.
+/// The command itself waits: it prints progress meanwhile, and the final result as its answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_takes_long_tells_how_far_it_is_and_how_it_ended() {
     let pace = Pace { stopping: Duration::from_secs(5), ..Pace::default() };
@@ -254,7 +254,7 @@ async fn a_change_that_takes_long_tells_how_far_it_is_and_how_it_ended() {
     let service = app.get("/containers/alice").await.body["service"].clone();
     app.aws("ecs", "DeleteService", json!({"cluster": CLUSTER, "service": service, "force": true}));
     app.emulator.settle();
-    // The name cannot be used before the last task is gone.
+    // The name cannot be used again before the last task is gone.
     let (code, said) = terminal.says("provision alice --auth-file - --wait").await;
     assert!(code == 0 && said.contains("the service is being deleted …") && said.contains("running"), "{code} {said}");
 
@@ -283,12 +283,12 @@ async fn the_list_says_why_a_container_failed() {
     let (code, said) = terminal.says("provision alice --auth-file - --wait").await;
     assert!(code == 1 && said.contains("image_pull"), "{said}");
     let (code, said) = terminal.says("list").await;
-    // The second, as soon as the tasks were looked at.
+    // `image_pull` as soon as the tasks were looked at.
     let is_told = ["circuit_breaker", "image_pull"].iter().any(|reason| said.contains(reason));
     assert!(code == 0 && is_told, "{said}");
 }
 
-/// There is no task then, and the state is no failure yet.
+/// Then there is no task, and the state is not a failure yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_cannot_be_placed_says_why_on_the_command_line() {
     let terminal = Terminal::open().await;

@@ -35,7 +35,7 @@ async fn a_hundred_concurrent_provisions_of_one_user_make_one_of_everything() {
     assert_one_of_everything(&app);
 }
 
-/// Incident 31, with the two calls at two replicas, which only the file system keeps apart.
+/// Incident 31, with the two calls at two replicas, which only the file system synchronizes.
 #[tokio::test(start_paused = true)]
 async fn concurrent_provisions_at_two_replicas_make_one_of_everything() {
     let one = TestApp::with(slow()).await;
@@ -48,7 +48,7 @@ async fn concurrent_provisions_at_two_replicas_make_one_of_everything() {
     assert_one_of_everything(&one);
 }
 
-/// Incident 28, at its worst: of many sign-ins that arrive at once, the freshest stays, whoever comes last.
+/// Incident 28, at its worst: of many sign-ins that arrive at once, the freshest stays, whatever the order.
 #[tokio::test(start_paused = true)]
 async fn of_concurrent_sign_ins_at_two_replicas_the_freshest_stays() {
     let one = TestApp::with(slow()).await;
@@ -63,14 +63,14 @@ async fn of_concurrent_sign_ins_at_two_replicas_the_freshest_stays() {
     assert_eq!(stored["tokens"]["refresh_token"], "rt_9");
 }
 
-/// aws-facts §1: the account's rates hold for everybody; staying below them is ours to do.
+/// aws-facts §1: the account's rates are shared; this service has to stay below them.
 #[tokio::test(start_paused = true)]
 async fn fifty_users_at_once_are_all_made_within_the_accounts_rates() {
     let app = TestApp::with(Options { enforce_rate_limits: true, ..slow() }).await;
     let users: Vec<String> = (0..50).map(|n| format!("user-{n}")).collect();
     let answers = join_all(users.iter().map(|user| app.provision(user))).await;
-    // The account registers 20 at once and then one a second: whoever is further back than the 25 s that a caller is
-    // kept waiting hears that it goes on, and it does.
+    // The account registers 20 at once and then one a second: a caller whose turn is later than its 25 s of waiting gets
+    // 202, and the work goes on.
     for (user, answer) in users.iter().zip(&answers) {
         let said = (answer.status, &answer.body["state"], &answer.body["ready"]);
         assert!([201, 202].contains(&said.0), "{user}: {}", answer.body);
@@ -80,7 +80,7 @@ async fn fifty_users_at_once_are_all_made_within_the_accounts_rates() {
     app.pass_seconds(20).await;
     let calls = app.emulator.calls();
     let throttled = calls.iter().filter(|call| call.code.as_deref() == Some("ThrottlingException")).count();
-    // Our bucket is refilled on its own beat, AWS's from its first call: a token may come up to one refill too early.
+    // Our bucket is refilled on its own clock, AWS's from its first call: a token may come up to one refill too early.
     assert!(throttled <= 1, "{throttled} calls were throttled, though nobody else draws from the account's buckets");
     let registrations: Vec<_> = calls.iter().filter(|call| call.action == "RegisterTaskDefinition").collect();
     let at_once = |at| registrations.iter().filter(|call| call.started <= at && at < call.finished).count();
@@ -95,7 +95,7 @@ async fn fifty_users_at_once_are_all_made_within_the_accounts_rates() {
     }
 }
 
-/// Two replicas do not share a bucket, so AWS throttles them; callers still see none of it.
+/// Two replicas do not share a bucket, so AWS throttles them; callers do not notice it.
 #[tokio::test(start_paused = true)]
 async fn throttling_between_two_replicas_is_not_the_callers_affair() {
     let one = TestApp::with(Options { enforce_rate_limits: true, ..slow() }).await;
@@ -146,8 +146,8 @@ async fn concurrent_changes_of_one_user_are_all_in_the_end_result() {
     }
 }
 
-/// The changes came one after the other: no mutating call overlaps any other call of another request. With one user,
-/// what mutates comes in sequence.
+/// Checks that the changes came one after the other: no mutating call overlaps a call of another request. With one user,
+/// mutating calls come in sequence.
 fn assert_never_at_once(app: &TestApp) {
     let calls = app.emulator.calls();
     let mutating: Vec<_> = calls.iter().filter(|call| call.mutating).collect();
@@ -155,7 +155,7 @@ fn assert_never_at_once(app: &TestApp) {
     assert!(mutating.windows(2).all(|pair| pair[0].finished <= pair[1].started), "{mutating:?}");
 }
 
-/// Incident 33 for one field of the spec: of two concurrent resizes one is the last, and it is in force whole.
+/// Incident 33 for one field of the spec: of two concurrent resizes the last one is in force, whole.
 #[tokio::test(start_paused = true)]
 async fn of_two_concurrent_resizes_one_is_in_force_whole() {
     let one = TestApp::with(slow()).await;
@@ -172,7 +172,7 @@ async fn of_two_concurrent_resizes_one_is_in_force_whole() {
     assert!(sizes.contains(&shown), "{shown}");
 }
 
-/// Provision and delete of one user at once: whichever comes last is what there is.
+/// Provision and delete of one user at once: the last one counts.
 #[tokio::test(start_paused = true)]
 async fn a_provision_that_meets_a_delete_leaves_all_or_nothing() {
     let one = TestApp::with(slow()).await;
@@ -202,7 +202,7 @@ async fn a_provision_that_meets_a_delete_leaves_all_or_nothing() {
 #[tokio::test(start_paused = true)]
 async fn the_failures_of_one_user_disturb_nobody_else() {
     let app = TestApp::with(slow()).await;
-    // Whatever alice's calls touch fails; carol's container crashes for ever; everybody else is asked for beside it.
+    // All of alice's calls fail; carol's container crashes for ever; requests for all others come at the same time.
     let crashing = app.provision("carol").await.body["service"].clone();
     app.emulator.set_behaviour(crashing.as_str().unwrap(), Some(Behaviour::Crash));
     let kind = FaultKind::Error { status: 400, code: "ClientException".into(), message: "by a test".into() };
@@ -221,7 +221,7 @@ async fn the_failures_of_one_user_disturb_nobody_else() {
     assert_eq!(app.provision(failed[0]).await.status, 201);
 }
 
-/// A call that hangs for one user keeps no other user waiting.
+/// A call that hangs for one user delays no other user.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_hangs_holds_nobody_else_up() {
     let app = TestApp::with(slow()).await;

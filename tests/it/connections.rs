@@ -1,4 +1,4 @@
-//! Clients that do not go on, and more of them than there are descriptors for.
+//! Slow clients, and more clients than there are descriptors for.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::harness::{TOKEN, TestApp, provision_body};
 
 /// Longer than anything here may take.
 const LONG: Duration = Duration::from_secs(30);
-/// Longer than any test waits: only what is tested ends a connection.
+/// Longer than any test waits: only the tested limit ends a connection.
 const NEVER: Duration = Duration::from_secs(3_600);
 const PATIENT: Limits = Limits { connections: 64, head: NEVER, body: NEVER, idle: NEVER, write: NEVER };
 const SOON: Duration = Duration::from_millis(100);
@@ -40,7 +40,7 @@ impl Served {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// A connection on which this was sent.
+    /// A connection on which this text was sent.
     async fn sent(&self, text: &str) -> TcpStream {
         let mut stream = self.connect().await;
         stream.write_all(text.as_bytes()).await.unwrap();
@@ -60,7 +60,7 @@ fn request(method: &str, path: &str, length: usize) -> String {
     )
 }
 
-/// All that still comes on a connection which the other side ends: status, `Connection`, and body.
+/// The rest of a connection that the other side ends: status, `Connection`, and body.
 async fn to_the_end(mut stream: TcpStream) -> Option<(u16, bool, Value)> {
     let mut text = String::new();
     timeout(LONG, stream.read_to_string(&mut text)).await.expect("the connection ends").unwrap();
@@ -81,7 +81,7 @@ async fn a_head_that_never_ends_is_408_and_a_connection_that_says_nothing_just_e
     assert_eq!(problem["request_id"].as_str().map(str::len), Some(32));
     assert_eq!(to_the_end(served.connect().await).await, None);
 
-    // The head of a second request is waited for no longer than that of the first, once it has begun.
+    // The head of a second request has the same limit as that of the first, once it has begun.
     let mut again = served.sent("GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n").await;
     let mut first = [0; 12];
     again.read_exact(&mut first).await.unwrap();
@@ -116,7 +116,7 @@ async fn an_idle_connection_ends_and_one_whose_client_takes_nothing() {
     let mut idle = idle;
     timeout(LONG, idle.read_to_string(&mut text)).await.expect("it ends").unwrap();
     assert!(text.starts_with("HTTP/1.1 404"), "{text}");
-    // More than the buffers of both sides hold; it is not read until the other side is gone.
+    // More than the buffers of both sides hold; the client reads nothing until the other side is gone.
     let deaf = served.sent("GET /much HTTP/1.1\r\nHost: here\r\n\r\n").await;
     served.stopped().await;
     drop(deaf);
@@ -143,7 +143,7 @@ async fn a_stop_waits_for_answers_and_for_nothing_else() {
     entered.notified().await;
 
     served.stop.send_replace(true);
-    // What has asked for nothing is let go while an answer is still being made.
+    // Connections without a request are closed while another one still waits for its answer.
     assert_eq!(to_the_end(silent).await, None);
     assert_eq!(to_the_end(half_open).await, None);
     assert!(timeout(LONG, kept.read_to_end(&mut Vec::new())).await.is_ok(), "an idle one, too");
@@ -168,7 +168,7 @@ async fn beyond_the_bound_everything_is_refused_at_once_and_health_is_answered()
     let (status, closes, problem) = ask("/containers").await.unwrap();
     assert_eq!((status, closes, &problem["code"]), (503, true, &json!("too_many_connections")), "{problem}");
     assert_eq!((&problem["retryable"], problem["request_id"].as_str().map(str::len)), (&json!(true), Some(32)));
-    // Each that asks nothing is there for a moment, and takes the place of another.
+    // Each silent connection stays for a moment, and replaces another one.
     let mut silent = Vec::new();
     for _ in 0..200 {
         silent.push(served.connect().await);
@@ -176,7 +176,7 @@ async fn beyond_the_bound_everything_is_refused_at_once_and_health_is_answered()
     assert_eq!(ask("/healthz").await, Some((200, true, json!({"status": "live"}))));
 
     drop((held, silent));
-    // Their ends are noticed soon.
+    // The server notices soon that they ended.
     let answered = async {
         loop {
             let mut stream = served.sent("GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n").await;

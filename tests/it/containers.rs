@@ -24,26 +24,26 @@ async fn running(app: &TestApp, user: &str) {
     assert_eq!(state(app, user).await, "running");
 }
 
-/// What the API says of a user who is there.
+/// The API's answer for an existing user.
 async fn seen(app: &TestApp, user: &str) -> Value {
     let Answer { status, body, .. } = app.get(&format!("/containers/{user}")).await;
     assert_eq!(status, 200, "{body}");
     body
 }
 
-/// The state that the API says, or the code of the problem.
+/// The state in the API's answer, or the code of the problem.
 async fn state(app: &TestApp, user: &str) -> String {
     let Answer { body, .. } = app.get(&format!("/containers/{user}")).await;
     body["state"].as_str().or(body["code"].as_str()).unwrap_or_default().to_owned()
 }
 
-/// The user's service as AWS shows it.
+/// The user's service in AWS.
 async fn service(app: &TestApp, user: &str) -> Value {
     let name = seen(app, user).await["service"].clone();
     app.aws("ecs", "DescribeServices", json!({"cluster": CLUSTER, "services": [name]}))["services"][0].clone()
 }
 
-/// ARNs of the tasks of a user that run or are about to.
+/// ARNs of the tasks of a user that run or are starting.
 async fn tasks(app: &TestApp, user: &str) -> Vec<String> {
     let name = seen(app, user).await["service"].clone();
     let listed = app.aws("ecs", "ListTasks", json!({"cluster": CLUSTER, "serviceName": name}));
@@ -61,7 +61,7 @@ fn requests(app: &TestApp, action: &str) -> Vec<Value> {
     app.emulator.calls().into_iter().filter(|call| call.action == action).map(|call| call.request).collect()
 }
 
-/// Makes the next call of an action fail once, without effect, with an error that nobody retries.
+/// Makes the next call of an action fail once, without effect, with an error that is not retried.
 fn refuse_once(app: &TestApp, action: &str, code: &str, message: &str) {
     let (code, message) = (code.to_owned(), message.to_owned());
     let kind = FaultKind::Error { status: 400, code, message };

@@ -1,4 +1,4 @@
-//! Users are signed in where the release that they run looks for it, through every change of release.
+//! Sign-ins are staged where the user's release looks for them, through every change of release.
 
 mod lifecycle;
 mod store;
@@ -50,7 +50,7 @@ fn codes(body: &Value) -> Vec<&str> {
     body["warnings"].as_array().unwrap().iter().map(|warning| warning["code"].as_str().unwrap()).collect()
 }
 
-/// What the container does with the profile: in place.
+/// Rotates the profile in place, as the container does.
 fn rotate_profile(app: &TestApp, issued_at: i64) {
     let mut profiles = file(app, PROFILES);
     for profile in profiles["profiles"].as_object_mut().unwrap().values_mut() {
@@ -60,7 +60,7 @@ fn rotate_profile(app: &TestApp, issued_at: i64) {
     std::fs::write(app.path(PROFILES), profiles.to_string()).unwrap();
 }
 
-/// What the entry script does: the sign-in is in the store, and the file becomes a receipt.
+/// Acts as the entry script: the sign-in is in the store, and the file becomes a receipt.
 fn import(app: &TestApp, release: &str) {
     let mut file = file(app, HAND_OVER);
     file.as_object_mut().unwrap().remove("profile").unwrap();
@@ -144,7 +144,7 @@ async fn the_entry_script_runs_before_whatever_the_base_runs() {
         (json!([]), json!(["gateway", "run"]), json!(["gateway", "run"])),
         (json!(["tini", "--"]), json!(["openclaw", "gateway"]), json!(["tini", "--", "openclaw", "gateway"])),
     ] {
-        // The image's own entry point stays where the base names none, unless it is OpenClaw itself.
+        // The image's own entry point stays if the base names none, unless it is OpenClaw itself.
         let keeps_entry_point = entry == json!([]) && command != json!(["gateway", "run"]);
         let app = TestApp::start().await;
         app.register_base(base(entry, command));
@@ -157,7 +157,7 @@ async fn the_entry_script_runs_before_whatever_the_base_runs() {
         for name in ["entry.sh", "import.mjs"] {
             assert!(app.file(&format!("users/alice/.provisioner/{name}")).starts_with(['#', '/']));
         }
-        // A release that needs none of it gets the base as it is.
+        // A release that needs no entry script gets the base unchanged.
         app.post("/containers/alice/redeploy", json!({"image": "o:2026.4.21"})).await;
         let text = app.newest_definition()["containerDefinitions"][0].to_string();
         assert!(!text.contains("entry.sh"), "{text}");
@@ -187,7 +187,7 @@ async fn a_user_who_is_redeployed_resized_and_provisioned_again_stays_signed_in(
 
     app.post("/containers/alice/redeploy", json!({"image": "o:2026.9.6"})).await;
     assert_eq!(refresh_tokens(&app), [json!(""), json!(null), rotated.clone()]);
-    // Nothing of it was imported yet: the way back is open.
+    // Nothing was imported yet, so the user can go back.
     app.post("/containers/alice/redeploy", json!({"image": "o:2026.5.7"})).await;
     assert_eq!(refresh_tokens(&app), [json!(""), rotated, json!(null)]);
 }
@@ -208,7 +208,7 @@ async fn nothing_is_moved_for_a_release_that_is_never_deployed() {
             assert_eq!(refresh_tokens(&app), before);
         }
     }
-    // Moved for an update that AWS then refused: the next call of any kind puts it back.
+    // Moved for an update that AWS then refused: the next call of any kind moves it back.
     app.post("/containers/alice/start", json!({})).await;
     assert_eq!(refresh_tokens(&app), before);
 }

@@ -18,14 +18,14 @@ async fn provision(app: &TestApp, auth: Value) -> Answer {
     answer
 }
 
-/// What became of the sign-in that was sent: outcome, reason, and the refresh token that is in the file now.
+/// The result of sending a sign-in: outcome, reason, and the refresh token now in the file.
 fn outcome(app: &TestApp, answer: &Answer) -> [Value; 3] {
     let file: Value = serde_json::from_str(&app.file(AUTH_JSON)).unwrap();
     let [credentials, reason] = ["credentials", "credentials_reason"].map(|member| answer.body[member].clone());
     [credentials, reason, file["tokens"]["refresh_token"].clone()]
 }
 
-/// What the running container does: it spends the refresh token and writes the next one.
+/// Acts as the running container: uses the refresh token and writes the next one.
 fn rotate(app: &TestApp, refresh_token: &str, last_refresh: &str) {
     let mut file = auth("acc_1", refresh_token, ISSUED + 3600);
     file["last_refresh"] = json!(last_refresh);
@@ -136,7 +136,7 @@ async fn a_file_that_signs_nobody_in_is_healed_by_the_next_provision() {
     ] {
         provision(&app, auth("acc_1", "rt_1", ISSUED)).await;
         std::fs::write(app.path(AUTH_JSON), content).unwrap();
-        // Older than what was there before: nothing is left that could be fresher.
+        // Older than the former one: nothing fresher is left.
         let answer = provision(&app, auth("acc_1", "rt_1", ISSUED)).await;
         assert_eq!(outcome(&app, &answer), ["written", reason, "rt_1"], "{content:?}");
     }
@@ -148,7 +148,7 @@ async fn a_file_that_signs_nobody_in_is_healed_by_the_next_provision() {
 #[tokio::test(start_paused = true)]
 async fn the_file_is_there_before_the_service_is_created() {
     let app = TestApp::start().await;
-    // An empty file is read again after a pause before it is replaced: AWS answers long before the files are ready.
+    // An empty file is read again after a pause before it is replaced, so AWS answers long before the files are ready.
     std::fs::create_dir_all(app.path("users/alice/codex")).unwrap();
     std::fs::write(app.path(AUTH_JSON), "").unwrap();
     let kind = FaultKind::Hang;
@@ -177,7 +177,7 @@ async fn no_service_is_created_for_files_that_cannot_be_written() {
     for action in ["ecs:CreateService", "ecs:UpdateService"] {
         assert!(!calls.contains(&action.to_owned()), "{calls:?}");
     }
-    // It was registered beside the staging, and nothing runs it.
+    // It was registered during the staging, and nothing runs it.
     assert!(app.user_revisions().is_empty());
     std::fs::remove_file(app.path("users")).unwrap();
     let unmounted = app.provision("alice").await;

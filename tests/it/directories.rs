@@ -1,4 +1,4 @@
-//! What users' directories hold: in the answer for one user, in the list, and in metrics.
+//! Sizes of users' directories: in the answer for one user, in the list, and in metrics.
 
 use std::fs;
 use std::time::Duration;
@@ -49,7 +49,7 @@ async fn what_directories_hold_is_told_of_each_user_and_of_all_of_them() {
     let bytes = |body: &Value| body["directory"]["bytes"].as_u64().unwrap();
     assert!(bytes(&alice) < DIRECTORY_SOFT_LIMIT && bytes(&bob) >= 2 * DIRECTORY_SOFT_LIMIT, "{alice} {bob}");
     assert_eq!((&bob["directory"]["complete"], &bob["state"]), (&json!(true), &json!("running")));
-    // Its users are told about nothing else.
+    // The warning is only for users above the limit.
     let above = "directory_above_soft_limit";
     assert_eq!((warnings(&alice).contains(&above), warnings(&bob).contains(&above)), (false, true));
 
@@ -58,7 +58,7 @@ async fn what_directories_hold_is_told_of_each_user_and_of_all_of_them() {
     assert_eq!(of_list, [&alice["directory"], &bob["directory"]]);
     let sum = json!({"bytes": bytes(&alice) + bytes(&bob), "users": 2, "incomplete": 0});
     assert_eq!(list["directories"], sum);
-    // The sum is that of all, whoever is on the page.
+    // The sum is for all users, not only for those on the page.
     assert_eq!(app.get("/containers?limit=1").await.body["directories"], sum);
 
     let metrics = app.get("/metrics").await.text;
@@ -74,7 +74,7 @@ async fn what_directories_hold_is_told_of_each_user_and_of_all_of_them() {
     assert!(!metrics.contains("bob"), "{metrics}");
 }
 
-/// What stays after `data=keep` is on the bill as well.
+/// Files that stay after `data=keep` cost money, too.
 #[tokio::test(start_paused = true)]
 async fn directories_without_a_container_are_in_the_sum() {
     let app = TestApp::start().await;

@@ -1,4 +1,4 @@
-//! `doctor`: every check in every way that it can come out, over the embedded emulator.
+//! `doctor`: every check with every possible result, over the embedded emulator.
 
 mod bases;
 mod command;
@@ -20,7 +20,7 @@ const REGISTRY: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
 
 /// A doctor with every setting of the app given as a variable, after `change`.
 fn doctor_with(app: &TestApp, change: impl FnOnce(&mut Doctor)) -> Doctor {
-    // What is wrong has been so for a while.
+    // All changes happened a while ago.
     app.emulator.settle();
     let mut doctor = Doctor {
         coordinates: CoordinatesArgs {
@@ -45,7 +45,7 @@ async fn examined(app: &TestApp) -> Vec<Check> {
     doctor_with(app, |_| {}).examine().await
 }
 
-/// Verdict and finding of every check of that name.
+/// Verdict and finding of every check with this name.
 fn of(checks: &[Check], name: &str) -> Vec<(Verdict, Option<&'static str>)> {
     let named: Vec<&Check> = checks.iter().filter(|check| check.name == name).collect();
     assert!(!named.is_empty(), "no check is called {name}: {checks:?}");
@@ -57,7 +57,7 @@ fn of(checks: &[Check], name: &str) -> Vec<(Verdict, Option<&'static str>)> {
     named.iter().map(|check| (check.verdict, check.finding)).collect()
 }
 
-/// What the checks of that name say, fixes included.
+/// The messages of the checks with this name, and their fixes.
 fn said(checks: &[Check], name: &str) -> String {
     let of_name = checks.iter().filter(|check| check.name == name);
     let lines: Vec<String> = of_name
@@ -68,7 +68,7 @@ fn said(checks: &[Check], name: &str) -> String {
     lines.join("\n")
 }
 
-/// The next calls of `action` fail so.
+/// Makes the next calls of `action` fail in this way.
 fn strike(app: &TestApp, action: &str, kind: FaultKind) {
     app.emulator.inject(Fault { service: None, action: action.into(), skip: 0, times: usize::MAX, kind });
 }
@@ -260,7 +260,7 @@ async fn the_file_system_has_to_take_files_of_their_owner() {
     let other = told(&|doctor| doctor.coordinates.file_system_id = Some("fs-other".into())).await;
     assert_eq!(other.0, [fail("other_file_system")], "{}", other.1);
     assert!(other.1.contains("fs-other") && other.1.contains(&app.file_system_id), "{}", other.1);
-    // Whoever runs the tests can give files to themselves; others are root's to give to.
+    // Any user can own the files that they create; only root can set another owner.
     let own = std::fs::metadata(app.path("")).unwrap();
     let mut owner: OwnerArg = "1:1".parse().unwrap();
     let to_others = told(&|doctor| doctor.owner = owner).await;

@@ -1,4 +1,4 @@
-//! That the documents are true where a program can tell: links lead somewhere, and the runbook knows what can go wrong.
+//! Checks of the documents that a program can make: links work, and the runbook has all alerts, reasons and errors.
 
 mod citations;
 
@@ -23,7 +23,7 @@ fn documents() -> Vec<PathBuf> {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            // What is built or installed, whatever it is called.
+            // Directories with built or installed files.
             let foreign = name.starts_with('.') || ["target", "node_modules", "cdk.out"].contains(&name);
             if path.is_dir() && !foreign {
                 ahead.push(path);
@@ -54,7 +54,7 @@ fn headings(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// What a heading is called in a link, as code forges make it.
+/// The anchor of a heading in a link, as code forges make it.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|letter| letter.is_alphanumeric() || [' ', '-', '_'].contains(letter));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
@@ -62,7 +62,7 @@ fn anchor(heading: &str) -> String {
 
 /// The targets of `[text](target)`, without those in code spans.
 fn links(text: &str) -> Vec<String> {
-    // A code span and a link can both go over the end of a line.
+    // Code spans and links can both continue on the next line.
     let text = prose(text).collect::<Vec<_>>().join("\n");
     let without_code: String = text.split('`').step_by(2).collect::<Vec<_>>().join("code");
     let targets = without_code.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()));
@@ -136,7 +136,7 @@ fn alarms() -> BTreeSet<String> {
     named.chain(keys).map(str::to_owned).collect()
 }
 
-/// All codes, from the list that serde makes of the enum: one that is added cannot be forgotten here.
+/// All codes, from serde's list of the enum: a new code cannot be forgotten here.
 fn reason_codes() -> BTreeSet<String> {
     let refusal = serde_json::from_str::<ReasonCode>("\"no such code\"").unwrap_err().to_string();
     let (_, expected) = refusal.split_once("expected one of").unwrap();
@@ -194,7 +194,7 @@ fn the_table_of_settings_has_every_variable_of_serve_and_no_other() {
     let variables = serve.get_arguments().filter_map(|argument| argument.get_env());
     let mut wanted: BTreeSet<String> = variables.map(|name| name.to_str().unwrap().to_owned()).collect();
     assert!(wanted.len() > 20, "{wanted:?}");
-    // Not among its arguments: everybody may read a command line; and OpenTelemetry's own name.
+    // These are not arguments: other users can read a command line, and the second is OpenTelemetry's own name.
     wanted.extend(["PROVISIONER_TOKENS", "OTEL_EXPORTER_OTLP_ENDPOINT"].map(str::to_owned));
     let text = read("docs/settings.md");
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
@@ -209,9 +209,9 @@ fn the_readme_fits_on_a_few_pages_and_begins_with_its_title() {
     assert!(text.lines().count() <= 180, "{} lines; longer matters go into docs/", text.lines().count());
 }
 
-/// The cost of `infra/` is told with the prices that `cost` reckons with.
+/// The document uses the same prices for `infra/` as `cost`.
 #[test]
-fn what_infra_costs_is_told_with_the_prices_that_are_known() {
+fn the_document_on_costs_uses_the_built_in_prices() {
     let prices: serde_json::Value = serde_json::from_str(&read("src/domain/prices.json")).unwrap();
     let region = &prices["regions"]["us-east-1"];
     let text = read("infra/README.md");

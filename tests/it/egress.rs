@@ -1,4 +1,4 @@
-//! The way out to ChatGPT: every way in which it can be blocked, from servers on loopback.
+//! The network path to ChatGPT: every way in which it can be blocked, with servers on loopback.
 
 mod server;
 
@@ -15,7 +15,7 @@ const CHALLENGE: &str = "HTTP/1.1 403 Forbidden\r\nserver: cloudflare\r\ncf-miti
 const UNAUTHORIZED: &str = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n";
 
 const AMPLE: Duration = Duration::from_secs(20);
-/// For a stage that is to run out; the ones before it have to fit in, too.
+/// The limit for a stage that shall time out; the stages before it have to fit in, too.
 const SHORT: Duration = Duration::from_secs(1);
 
 async fn find(authority: &Authority, port: u16, per_stage: Duration) -> Finding {

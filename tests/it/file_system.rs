@@ -1,4 +1,4 @@
-//! Which file system is mounted: told by its root, by the settings, and by SSM while the process runs.
+//! Which file system is mounted, according to its root, the settings, and SSM while the process runs.
 
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::harness::TestApp;
 
-/// A `serve` that is to refuse its root, over no AWS: all settings are variables.
+/// A `serve` that has to refuse its root, without AWS: all settings are variables.
 fn serve(root: &std::path::Path, id: &str, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw-provisioner"));
     command.arg("serve").args(more).env_clear();
@@ -37,7 +37,7 @@ fn serve(root: &std::path::Path, id: &str, more: &[&str]) -> Output {
 fn a_root_that_is_not_the_file_system_of_the_settings_is_refused_and_stays_as_it_is() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().to_str().unwrap();
-    // As a bare mount point looks, and as one that was served before its file system had an id.
+    // Like a bare mount point, and like one that was used before its file system had an id.
     let bare = serve(root.path(), "fs-mine", &[]);
     let said = String::from_utf8_lossy(&bare.stderr).into_owned();
     assert!(

@@ -25,7 +25,7 @@ fn write(app: &TestApp, text: &str) {
     std::fs::write(app.path(OPENCLAW_JSON), text).unwrap();
 }
 
-/// A running user whose token the base brings.
+/// A running user whose token the base sets.
 async fn running_with_token_of_environment() -> TestApp {
     let app = TestApp::start().await;
     app.register_base(|base| {
@@ -42,7 +42,7 @@ fn problem(answer: &Answer) -> (u16, &str, &str) {
     (answer.status, answer.body["code"].as_str().unwrap(), answer.body["detail"].as_str().unwrap())
 }
 
-/// The addresses of the tasks that run, as AWS tells them.
+/// The addresses of the running tasks in AWS.
 fn addresses(app: &TestApp) -> Vec<Value> {
     let tasks = app.aws("ecs", "ListTasks", json!({"cluster": crate::harness::CLUSTER}))["taskArns"].clone();
     if tasks == json!([]) {
@@ -147,7 +147,7 @@ async fn a_file_that_cannot_be_edited_is_said_to_be_why() {
     assert_eq!(problem(&app.get(GATEWAY).await).1, "files_unreadable");
 }
 
-/// Incident 22: ECS calls the container healthy, and nothing answers behind it.
+/// Incident 22: ECS reports a healthy container, and its gateway does not answer.
 #[tokio::test(start_paused = true)]
 async fn a_container_whose_gateway_does_not_answer_is_not_ready() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();

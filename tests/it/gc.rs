@@ -1,4 +1,4 @@
-//! Clean-up: what belongs to nobody is found, and removed when it has been so for long enough; nothing else ever is.
+//! Clean-up: finds what belongs to no user, and removes it after the grace period; removes nothing else.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::harness::{BASE, CLUSTER, TestApp, USER_FAMILY};
 const HOUR: u64 = 3600;
 
 async fn gc_at(app: &TestApp, applies: bool, hours: i64) -> Vec<String> {
-    // What was done a moment ago shows.
+    // Recent changes are visible then.
     app.pass_seconds(10).await;
     let now = Timestamp::now() + SignedDuration::from_hours(hours);
     let found = app.reconciler.gc(Gc { applies, grace: Duration::from_secs(24 * HOUR), now }).await.unwrap();
@@ -21,7 +21,7 @@ async fn gc_at(app: &TestApp, applies: bool, hours: i64) -> Vec<String> {
     found.iter().map(|left| format!("{} {} {}", left.kind, name(&left.id), left.fate.name())).collect()
 }
 
-/// Everything in the account and on the files that is some user's.
+/// The number of users' resources in the account and of users' files.
 fn there(app: &TestApp) -> (usize, usize, usize, usize) {
     let revisions = |status: &str| {
         let wanted = json!({"familyPrefix": USER_FAMILY, "status": status, "maxResults": 100});
@@ -82,7 +82,7 @@ async fn the_background_deletes_what_has_been_deregistered_for_a_day() {
 #[tokio::test(start_paused = true)]
 async fn left_over_resources_are_removed_after_the_grace_period_and_files_never() {
     let app = TestApp::start().await;
-    // Made by a process that was killed before it made the service.
+    // Created by a process that was killed before it created the service.
     let fault = FaultKind::Error { status: 400, code: "AccessDeniedException".into(), message: "no".into() };
     app.emulator.inject(Fault {
         service: Some("ecs".into()),
@@ -98,7 +98,7 @@ async fn left_over_resources_are_removed_after_the_grace_period_and_files_never(
     let first = gc_at(&app, true, 0).await;
     assert!(first.contains(&"access_point alice waits".to_owned()), "{first:?}");
     assert!(first.iter().all(|left| left.ends_with(" waits")), "{first:?}");
-    // The grace is counted from when it was first seen, not from when the second one looks.
+    // The grace period counts from the first time that it was seen.
     let second = gc_at(&app, true, 23).await;
     assert!(second.iter().all(|left| left.ends_with(" waits")), "{second:?}");
     let third = gc_at(&app, true, 25).await;
@@ -165,7 +165,7 @@ async fn what_does_not_carry_our_marks_is_never_touched() {
         app.aws("efs", "CreateAccessPoint", point);
     };
     point("one", "/shared", json!([]));
-    // Another environment's on the same file system, and one that only looks like a user's.
+    // One of another environment on the same file system, and one that only looks like a user's.
     let tags = |family: &str| json!([{"Key": TAG_USER, "Value": "zoe"}, {"Key": TAG_BASE_FAMILY, "Value": family}]);
     point("two", "/users/zoe", tags("openclaw-prod"));
     point("three", "/users/other", tags(BASE));
@@ -183,7 +183,7 @@ async fn what_does_not_carry_our_marks_is_never_touched() {
     assert_eq!(app.get("/containers/alice").await.body["state"], "running");
 }
 
-/// Another environment has its own file system, and may share the cluster and the name of the family: its users have everything there.
+/// Another environment has its own file system, and may share the cluster and the name of the family: its users' files are there.
 #[tokio::test(start_paused = true)]
 async fn services_and_revisions_of_another_environment_are_left_alone() {
     let app = TestApp::start().await;
@@ -228,7 +228,7 @@ async fn services_and_revisions_of_another_environment_are_left_alone() {
     assert_eq!((after.0, after.3), (before.0, before.3));
 }
 
-/// One thing that cannot be removed keeps nothing else from being removed, and is told in its place.
+/// If one thing cannot be removed, the others are, and the output shows it.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_removed_is_told_and_the_rest_goes() {
     let app = TestApp::start().await;

@@ -1,5 +1,5 @@
-//! What was begun and not answered with success: it goes on by itself, and nothing is taken for gone that only does not show yet.
-//! Each was found by the search in `src/reconcile/model`, which told the sequence that stands with it.
+//! Work that began without a success answer: it continues by itself, and nothing is treated as gone that is only not visible yet.
+//! The search in `src/reconcile/model` found each case, with the sequence described at its test.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn stale(seed: u64) -> TestApp {
     TestApp::with(Options { conduct: Conduct { stale_reads, ..Conduct::default() }, ..Options::default() }).await
 }
 
-/// Every answer to that action is lost, its effect is not, until faults are cleared.
+/// Loses every answer to this action, but not its effect, until faults are cleared.
 fn lose_answers(app: &TestApp, action: &str) {
     let (action, kind) = (action.into(), FaultKind::DropAfter);
     app.emulator.inject(Fault { service: None, action, skip: 0, times: 1000, kind });
@@ -78,8 +78,8 @@ async fn a_delete_that_fails_half_way_goes_on_by_itself() {
     }
 }
 
-/// A user is deleted in one replica; a resize in another one reads the service of before, registers a revision, is refused by
-/// ECS, and forgets the user with the revision.
+/// A user is deleted in one replica; a resize in another one reads the old service, registers a revision, is refused by
+/// ECS, and forgets the user together with the revision.
 #[tokio::test(start_paused = true)]
 async fn a_change_that_comes_after_a_delete_leaves_no_revision() {
     for seed in SEEDS {

@@ -1,4 +1,4 @@
-//! An app around the embedded emulator: no socket, no process, and tokio's clock, which tests pause and push on.
+//! An app with the embedded emulator: no socket, no process, and tokio's clock, which tests pause and advance.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use tower::ServiceExt;
 pub const CLUSTER: &str = "openclaw-dev";
 pub const BASE: &str = "openclaw-dev";
 pub const USER_FAMILY: &str = "openclaw-dev-user";
-/// Bytes of a user's directory above which it is warned of.
+/// Size of a user's directory in bytes above which there is a warning.
 pub const DIRECTORY_SOFT_LIMIT: u64 = 1 << 20;
 /// Where users' roles are, where they have any.
 pub const ROLES_PATH: &str = "/openclaw/dev/users/";
@@ -49,7 +49,7 @@ pub struct TestApp {
     pub capacity: Capacity,
     pub storage: Storage,
     pub rollouts: Rollouts,
-    /// The adapters that the replica calls AWS through.
+    /// The adapters with which the replica calls AWS.
     pub sdk: Aws,
     pub coordinates: watch::Sender<Coordinates>,
     pub freshness: watch::Sender<Freshness>,
@@ -61,7 +61,7 @@ pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Value,
-    /// The body as it came.
+    /// The raw body.
     pub text: String,
 }
 
@@ -85,7 +85,7 @@ impl TestApp {
         Self::with_all(emulator, options, fleet::Options::default()).await
     }
 
-    /// A replica that looks at the fleet in its own way.
+    /// A replica with its own options for the fleet.
     pub async fn with_fleet(emulator: EmulatorOptions, fleet: fleet::Options) -> Self {
         Self::with_all(emulator, Options::default(), fleet).await
     }
@@ -94,7 +94,7 @@ impl TestApp {
         Self::in_directory(tempfile::tempdir().unwrap(), emulator, options, fleet).await
     }
 
-    /// A replica whose EFS root is that directory.
+    /// A replica whose EFS root is this directory.
     pub async fn in_directory(
         root: TempDir,
         emulator: EmulatorOptions,
@@ -107,7 +107,7 @@ impl TestApp {
         let file_system_id = made["FileSystemId"].as_str().unwrap().to_owned();
         let app = Self::over(emulator, file_system_id, Arc::new(root), options, fleet).await;
         app.register_base(|_| {});
-        // All of that was made long before anybody asks for anything.
+        // The seed was created long before the first request.
         app.emulator.settle();
         app
     }
@@ -171,7 +171,7 @@ impl TestApp {
         identify(&files, &file_system_id, Initialize::IfMissing).await.unwrap();
         let ledger: Arc<dyn Ledger> = Arc::new(FileLedger::new(files.clone(), metrics.clone()));
         let staging = Staging::open(&files, owner).await.unwrap().with_file_system(&file_system_id);
-        // Nobody measures before a test asks for it.
+        // No measuring before a test asks for it.
         let limited = storage::Options { soft_limit: Some(DIRECTORY_SOFT_LIMIT), ..storage::Options::default() };
         let storage = Storage::new(staging.clone(), ledger.clone(), limited, metrics.clone());
         let reconciler =
@@ -221,7 +221,7 @@ impl TestApp {
         registered["taskDefinition"]["taskDefinitionArn"].as_str().unwrap().to_owned()
     }
 
-    /// Any request; `headers` replace the default ones of the same name, an empty value leaves one out.
+    /// Sends any request; `headers` replace default ones with the same name, an empty value removes one.
     pub async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         let authorization = format!("Bearer {TOKEN}");
@@ -237,7 +237,7 @@ impl TestApp {
         Answer { status: parts.status.as_u16(), headers: parts.headers, body, text }
     }
 
-    /// A response whose body is still to come.
+    /// Sends a request; the body of the response is still unread.
     pub async fn send(&self, request: Request<Body>) -> Response<Body> {
         self.router.clone().oneshot(request).await.unwrap()
     }
@@ -268,7 +268,7 @@ impl TestApp {
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
 
-    /// What AWS holds, without going through the service.
+    /// Calls the emulated AWS directly, not through the service.
     pub fn aws(&self, service: &str, action: &str, input: Value) -> Value {
         self.emulator.call(service, action, input).unwrap()
     }
@@ -307,7 +307,7 @@ impl TestApp {
         self.emulator.calls().iter().filter(|call| call.action == action).count()
     }
 
-    /// Services of that many users, made in AWS without going through the service: with the base itself for a revision.
+    /// Creates services of this many users directly in AWS, with the base itself as their revision.
     pub fn make_services(&self, users: usize) -> Vec<UserId> {
         let users: Vec<UserId> = (0..users).map(|n| UserId::parse(&format!("user-{n:04}")).unwrap()).collect();
         for user in &users {
@@ -337,7 +337,7 @@ impl TestApp {
                     directories.push(path.clone());
                     found.push((path, Vec::new()));
                 } else {
-                    // A lock file says who held it last; what else is in it is compared by what it leads to.
+                    // A lock file names its last holder, so it is not compared; its effects are.
                     let is_lock = path.extension().is_some_and(|extension| extension == "lock");
                     let content = if is_lock { Vec::new() } else { std::fs::read(&path).unwrap() };
                     found.push((path, content));
@@ -353,14 +353,14 @@ impl TestApp {
     }
 }
 
-/// For tests of what each call costs, or of what shows at each moment: every read shows what was accepted.
+/// Options for tests that count calls or check single moments: every read shows all accepted changes.
 pub fn fresh_reads() -> EmulatorOptions {
     let mut options = EmulatorOptions::default();
     (options.conduct.stale_reads, options.conduct.late_roles) = (None, None);
     options
 }
 
-/// Reads may be two seconds old, unless a test chooses that itself; `STALE_READS_SEED` draws other ages.
+/// Makes reads up to two seconds old, unless a test sets this itself; `STALE_READS_SEED` gives other ages.
 fn stale(mut options: EmulatorOptions) -> EmulatorOptions {
     if let Ok(seed) = std::env::var("STALE_READS_SEED")
         && options.conduct.stale_reads == Some(StaleReads::default())
@@ -381,7 +381,7 @@ pub fn provision_body(user_id: &str) -> Value {
     json!({"user_id": user_id, "auth": auth("acc_1", "rt_1", 1_770_000_000)})
 }
 
-/// A well-formed sign-in that is nobody's, issued at `issued_at` seconds of the Unix epoch.
+/// A well-formed sign-in of no real account, issued at `issued_at` seconds of the Unix epoch.
 pub fn auth(account: &str, refresh_token: &str, issued_at: i64) -> Value {
     let jwt = jwt(account, issued_at);
     json!({
@@ -394,7 +394,7 @@ pub fn jwt(account: &str, issued_at: i64) -> String {
     use base64::Engine;
     let encode = |value: Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = json!({
-        // A hundred years: no answer of today's is about a token that is over.
+        // A hundred years, so that the token never expires in a test.
         "iat": issued_at, "exp": issued_at + 3_153_600_000,
         "https://api.openai.com/auth": {"chatgpt_account_id": account}
     });

@@ -1,4 +1,4 @@
-//! What the Dockerfiles say and other files say, too.
+//! Facts in the Dockerfiles that must agree with other files.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// What follows `start` on the one line that begins so.
+/// The rest of the one line that begins with `start`.
 fn line<'a>(text: &'a str, start: &str) -> &'a str {
     let mut found = text.lines().filter_map(|line| line.trim_start().strip_prefix(start));
     let rest = found.next().unwrap_or_else(|| panic!("no line begins with {start}"));
@@ -41,7 +41,7 @@ fn the_service_is_built_with_the_rust_that_it_asks_for_and_without_the_emulator(
     assert_eq!(line(&dockerfile, "ARG FEATURES="), "");
 }
 
-/// A tag moves, and a digest does not (style: pinned by both).
+/// A tag can move, a digest cannot, so images are pinned by both.
 #[test]
 fn the_base_images_of_the_service_are_pinned_by_tag_and_digest() {
     let dockerfile = read("Dockerfile");

@@ -1,5 +1,5 @@
-//! Every operation, disturbed at every single AWS call that it makes: failed, cut off, cancelled, killed. Whatever
-//! happens, repeating the request at another replica ends where the undisturbed request ends.
+//! Every operation, disturbed at every single AWS call: failed, cut off, cancelled, killed. Whatever happens, repeating
+//! the request at another replica has the same result as the undisturbed request.
 
 mod cancelled;
 mod faults;
@@ -18,12 +18,12 @@ use aws_emulator::Options;
 pub const USER: &str = "alice";
 const REPOSITORY: &str = "openclaw";
 const IMAGE: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com/openclaw:2026.4.25";
-/// Reads of one kind that are disturbed, the first ones.
+/// How many reads of one kind are disturbed; the first ones.
 const READS_DISTURBED: usize = 3;
-/// More than any operation needs in simulated time, its waits and retries included.
+/// Longer than any operation takes in simulated time, with its waits and retries.
 const LONG_SECONDS: u64 = 120;
 
-/// What is asked for, and in which state of the user.
+/// The operation, and the state of the user before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     ProvisionNew,
@@ -45,7 +45,7 @@ pub enum Operation {
 use Operation::*;
 
 impl Operation {
-    /// An app in which the operation is what happens next.
+    /// An app that is ready for the operation.
     pub async fn prepared(self, options: Options) -> TestApp {
         let app = TestApp::with(options).await;
         app.aws("ecr", "CreateRepository", json!({"repositoryName": REPOSITORY}));
@@ -105,8 +105,8 @@ impl Operation {
         matches!(self, DeleteKeepingFiles | DeletePurgingFiles | DeleteWithRole)
     }
 
-    /// A revision that was registered just before the interruption belongs to nothing yet, and a revision that was to
-    /// be retired may stay: one more than undisturbed, and never two.
+    /// How many more revisions there may be than undisturbed: one that was registered just before the interruption, or
+    /// one that was not deregistered yet, but never both.
     pub fn revisions_in_flight(self) -> usize {
         match self {
             ProvisionNew | SwitchToKey | SwitchToChatgpt | Resize | RedeployNewBase | ProvisionNewWithRole
@@ -163,7 +163,7 @@ fn base_round(app: &TestApp, round: &str) {
     });
 }
 
-/// Whether the caller is told, honestly, to try again.
+/// Whether the answer is an error that may be retried.
 pub fn is_retryable(answer: &Answer) -> bool {
     answer.status >= 400 && answer.body["retryable"] == json!(true) && answer.header("retry-after").is_some()
 }
@@ -176,7 +176,7 @@ pub struct NthCall {
     pub occurrence: usize,
 }
 
-/// How an operation goes when nothing disturbs it.
+/// An operation without disturbance.
 pub struct Undisturbed {
     pub calls: Vec<NthCall>,
     pub world: world::World,
@@ -207,7 +207,7 @@ impl Undisturbed {
     }
 }
 
-/// Compares the end with the undisturbed one, then deletes the user and looks for what is left behind.
+/// Compares the result with the undisturbed one, then deletes the user and checks that nothing is left.
 pub async fn assert_ends_as_undisturbed(
     operation: Operation,
     undisturbed: &Undisturbed,

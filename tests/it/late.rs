@@ -1,4 +1,4 @@
-//! A change that is on its way to ECS when its lock is lost, and arrives after what the next holder did.
+//! A change that was sent to ECS before its lock was lost, and arrives after the change of the next holder.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::harness::TestApp;
 
-/// Far longer than a look at the lock counts.
+/// Far longer than a check of the lock is valid.
 const LATE: Duration = Duration::from_secs(20);
 
-/// A request that is sent to one replica, which loses its lock while ECS is about to take the change in; `next` is done by another.
+/// Sends a request to one replica, which loses its lock while its change is on the way to ECS; another replica does `next`.
 async fn overtaken(first: (&str, Value), next: (&str, Value)) -> TestApp {
     let app = TestApp::start().await;
     assert_eq!(app.provision("alice").await.status, 201);
@@ -27,7 +27,7 @@ async fn overtaken(first: (&str, Value), next: (&str, Value)) -> TestApp {
         while app.count("UpdateService") == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // As when the lease of its mount is lost: the name leads to another file from now on.
+        // As after a lost lease of its mount: the name leads to another file from now on.
         std::fs::remove_file(app.path(".provisioner/locks/alice.lock")).unwrap();
         let answer = other.post(&format!("/containers/alice/{}", next.0), next.1).await;
         assert!(matches!(answer.status, 200 | 202), "{}", answer.body);
@@ -49,7 +49,7 @@ async fn a_size_that_arrives_late_does_not_undo_the_one_that_was_accepted_after_
     let app = overtaken(("resize", size(1024)), ("resize", size(2048))).await;
     let shown = app.get("/containers/alice").await.body;
     assert_eq!((&shown["size"]["cpu"], &shown["state"]), (&json!(2048), &json!("running")), "{shown}");
-    // What was put back is what the next change begins with.
+    // The next change begins with the restored value.
     assert_eq!(app.post("/containers/alice/redeploy", json!({})).await.status, 200);
     app.pass_seconds(60).await;
     assert_eq!(app.get("/containers/alice").await.body["size"]["cpu"], json!(2048));

@@ -1,4 +1,4 @@
-//! What is left of a user in the account: nothing after a purge, and nothing that nobody remembers for long.
+//! Leftovers of users in the account: none after a purge, and forgotten ones only for a short time.
 
 use aws_emulator::{Fault, FaultKind};
 use jiff::{SignedDuration, Timestamp};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{TestApp, USER_FAMILY};
 
-/// Every revision of the user family with one of these statuses, oldest first.
+/// Every revision of the user family with this status, oldest first.
 fn revisions(app: &TestApp, status: &str) -> Vec<String> {
     let wanted = json!({"familyPrefix": USER_FAMILY, "status": status, "maxResults": 100});
     let listed = app.aws("ecs", "ListTaskDefinitions", wanted);
@@ -34,7 +34,7 @@ async fn purge(app: &TestApp, user: &str) {
     panic!("{user} is still there");
 }
 
-/// What a user had for variables and secrets stood in the account for ever.
+/// A user's variables and the names of secrets stayed in the account for ever.
 #[tokio::test(start_paused = true)]
 async fn a_purge_deletes_the_definitions_of_its_user_and_of_nobody_else() {
     let app = TestApp::start().await;
@@ -51,7 +51,7 @@ async fn a_purge_deletes_the_definitions_of_its_user_and_of_nobody_else() {
     assert_eq!(sizes, [10, 3]);
 }
 
-/// Between the two, who comes back is new, and who is deleted again is not there.
+/// Between the two deletes, a user who returns is new, and another delete finds no container.
 #[tokio::test(start_paused = true)]
 async fn a_purge_deletes_the_definitions_of_a_user_whose_files_were_kept_first() {
     let app = TestApp::start().await;
@@ -73,7 +73,7 @@ async fn a_purge_deletes_the_definitions_of_a_user_whose_files_were_kept_first()
     }
 }
 
-/// A revision that ECS went back from is on no chain of labels.
+/// A rolled-back revision is on no chain of labels.
 #[tokio::test(start_paused = true)]
 async fn a_purge_deletes_what_was_rolled_back_too() {
     let app = TestApp::start().await;
@@ -87,7 +87,7 @@ async fn a_purge_deletes_what_was_rolled_back_too() {
     assert_eq!((revisions(&app, "INACTIVE"), app.user_revisions()), (vec![], vec![]));
 }
 
-/// Before the permission is there, the rest of a purge is done all the same, and what is missing is said.
+/// Without the permission the rest of a purge is done, and the answer names what is missing.
 #[tokio::test(start_paused = true)]
 async fn a_purge_that_may_not_delete_definitions_says_so_after_everything_else() {
     let app = TestApp::start().await;
@@ -104,7 +104,7 @@ async fn a_purge_that_may_not_delete_definitions_says_so_after_everything_else()
     assert_eq!(revisions(&app, "INACTIVE"), Vec::<String>::new());
 }
 
-/// Registers what a killed process would have, and lost before it was written down.
+/// Registers a revision as a process that was killed before it could write it down.
 fn lose(app: &TestApp, change: impl FnOnce(&mut Value)) -> String {
     let mut definition = app.newest_definition();
     let members = definition.as_object_mut().unwrap();
@@ -134,13 +134,13 @@ async fn revisions_that_nobody_remembers_are_found_by_their_labels_after_a_while
     resized(&app, "alice", 1).await;
     let of_alice = app.user_revisions();
     let lost = lose(&app, |_| {});
-    // Somebody's who has nothing else, and never will be told of.
+    // One of a user who has nothing else and is never named again.
     let label = |definition: &mut Value| {
         let text = definition["containerDefinitions"].to_string().replace("\"alice\"", "\"zoe\"");
         definition["containerDefinitions"] = serde_json::from_str(&text).unwrap();
     };
     let of_zoe = lose(&app, label);
-    // And one that no label tells of.
+    // And one without labels.
     let foreign = lose(&app, |definition| {
         definition["containerDefinitions"][0].as_object_mut().unwrap().remove("dockerLabels");
     });
@@ -154,7 +154,7 @@ async fn revisions_that_nobody_remembers_are_found_by_their_labels_after_a_while
     assert_eq!(app.calls(), ["ecs:ListTaskDefinitions"; 2], "what is in order, or waits, is looked at once");
 }
 
-/// Whoever works on the user may be about to run it.
+/// An operation on the user may be about to run it.
 #[tokio::test(start_paused = true)]
 async fn a_sweep_leaves_users_alone_who_are_worked_on() {
     let app = TestApp::start().await;
@@ -171,6 +171,6 @@ async fn a_sweep_leaves_users_alone_who_are_worked_on() {
     let (_, deregistered) = tokio::join!(work, look);
     assert_eq!(deregistered, 0);
     assert!(app.user_revisions().contains(&lost));
-    // It is not forgotten, whatever page comes next.
+    // The sweep does not forget it, whatever page comes next.
     assert_eq!(app.reconciler.sweep(&mut sweep, in_two_hours()).await.unwrap(), 1);
 }

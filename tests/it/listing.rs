@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, BASE, CLUSTER, TestApp, fresh_reads, provision_body};
 
-/// The list, and nothing but the list.
+/// The list, which must be a success.
 async fn list(app: &TestApp, query: &str) -> Value {
     let Answer { status, body, .. } = app.get(&format!("/containers?{query}")).await;
     assert_eq!(status, 200, "{body}");
@@ -41,7 +41,7 @@ async fn six_states(app: &TestApp) {
     // Both take a little longer than the list.
     app.post("/containers/stopping/stop", json!({})).await;
     app.delete("/containers/deleting").await;
-    // Not ours, whatever their names say.
+    // Not ours, in spite of their names.
     let network = json!({"awsvpcConfiguration": {"subnets": ["subnet-1"]}});
     for name in ["openclaw-provisioner", "openclaw-alice-2bd806c97f0e", "another"] {
         let service = json!({"cluster": CLUSTER, "serviceName": name, "taskDefinition": BASE, "desiredCount": 0,
@@ -69,13 +69,13 @@ async fn every_container_is_listed_by_user_id_with_what_its_service_and_its_revi
     "#);
     assert_eq!(list["next_cursor"], Value::Null);
     assert_eq!(list["snapshot"]["unread_definitions"], 0);
-    // A look at each of them says the same, but for a task that has left the counts and is still going down.
+    // A look at each of them gives the same state, except for a task that no longer counts but is still stopping.
     for entry in list["containers"].as_array().unwrap() {
         let user = entry["user_id"].as_str().unwrap();
         let look = app.get(&format!("/containers/{user}")).await.body;
         match user {
             "stopping" => assert_eq!((&look["state"], &entry["state"]), (&json!("stopping"), &json!("stopped"))),
-            // Its definition is nobody's business any more.
+            // Its definition no longer matters.
             "deleting" => assert_eq!(look["state"], entry["state"]),
             _ => {
                 let of = |body: &Value| ["state", "openclaw_version", "size"].map(|member| body[member].clone());
@@ -126,7 +126,7 @@ async fn a_fleet_that_changes_between_pages_moves_nobody_from_one_page_to_anothe
         pages += 1;
         let Some(cursor) = page["next_cursor"].as_str() else { break };
         query = format!("limit=25&fresh=true&cursor={cursor}");
-        // One that was listed goes, and so does one that was not, the very last user of the page among them.
+        // Deletes listed users, among them the last one of the page, and one that was not listed yet.
         for gone in [users(&page)[0], users(&page).last().unwrap(), &format!("user-{:04}", 119 - pages)] {
             let name = openclaw_provisioner::domain::UserId::parse(gone).unwrap().service_name();
             let input = json!({"cluster": CLUSTER, "service": name, "force": true});
@@ -205,7 +205,7 @@ async fn an_unreadable_fleet_is_an_error_only_without_a_snapshot_or_for_a_fresh_
     refuse();
     let denied = (500, "aws_access_denied".to_owned());
     assert_eq!(told(app.get("/containers").await), denied);
-    // Who comes right after is not let through to AWS, where it would only fail again.
+    // The next caller gets the same error without a call to AWS, which would only fail again.
     assert_eq!(told(app.get("/containers").await), denied);
     assert_eq!(app.count("ListServices"), 1);
     app.pass_seconds(6).await;
@@ -237,7 +237,7 @@ async fn every_snapshot_is_in_the_metrics_and_tells_who_is_stuck() {
     // It was seen five minutes before the second snapshot, and its deployment may be older than that.
     assert!(oldest >= 300, "{oldest}");
     seen.sort();
-    // The one that was on its way to be stopped is, and the one that was being deleted is gone.
+    // The stopping one is stopped now, and the deleted one is gone.
     insta::assert_snapshot!(seen.join("\n"), @r#"
     containers{state="deleting"} 0
     containers{state="failed"} 1

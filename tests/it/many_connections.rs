@@ -1,4 +1,4 @@
-//! Two thousand watchers are two thousand connections, beside the files and the connections of everybody else.
+//! Two thousand watchers need two thousand connections, in addition to files and other connections.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,7 +7,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 use tempfile::TempDir;
 
-/// `dev` as a process that may have few open files unless it takes more. Killed when it is dropped.
+/// `dev` as a process with a low soft limit of open files. Killed when it is dropped.
 struct Server {
     process: Child,
     address: String,
@@ -53,7 +53,7 @@ impl Server {
         Self { process, address, _log: log, _directory: directory }
     }
 
-    /// A file of the kernel's about the process.
+    /// Reads a file in /proc about the process.
     fn told(&self, file: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{file}", self.process.id())).unwrap()
     }
@@ -97,7 +97,7 @@ fn a_connection_costs_little_memory() {
     assert!(each < 64, "{each} KiB for each of {} connections", idle.len());
 }
 
-/// The health check replaces a task that does not answer: more connections than descriptors must not look like that.
+/// ECS replaces a task that fails its health check: too many connections must not cause that.
 #[test]
 fn more_connections_than_descriptors_leave_enough_for_the_health_check_and_for_work() {
     let server = Server::limited_by("ulimit -n 200");

@@ -1,4 +1,4 @@
-//! What `/metrics` shows, and that dashboard and alerts ask for nothing else.
+//! The metrics at `/metrics`, and that dashboard and alerts use only these.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::harness::{READ_TOKEN, TOKEN, TestApp, auth, fresh_reads};
 
 const PREFIX: &str = "openclaw_provisioner_";
 
-/// The value of a series, `None` when it is not there.
+/// The value of a series, `None` if it does not exist.
 fn value(text: &str, series: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(PREFIX)?.strip_prefix(series)?.strip_prefix(' '))?;
     Some(line.parse().unwrap())
@@ -178,7 +178,7 @@ fn a_quota_of_which_it_is_not_known_what_is_left_shows_nothing() {
     assert_eq!(shown(of_vcpu(Some(7.0), LimitSource::DocumentedDefault)), [None, None], "more is in force");
 }
 
-/// The first look for metrics is after a minute, and the next ones every five.
+/// Quotas are read for metrics after a minute, and then every five minutes.
 #[tokio::test(start_paused = true)]
 async fn quotas_are_looked_at_in_the_background() {
     let app = TestApp::with(fresh_reads()).await;
@@ -195,7 +195,7 @@ async fn quotas_are_looked_at_in_the_background() {
     background.abort();
 }
 
-/// Everything that can be measured, measured once.
+/// Metrics in which every series has one event.
 fn all() -> Metrics {
     let metrics = Metrics::default();
     metrics.operation("provision", "created", "none");
@@ -214,7 +214,7 @@ fn all() -> Metrics {
     metrics
 }
 
-/// The names of all series, and the words of HELP by the name of the metric.
+/// The names of all series, and the HELP texts by the name of the metric.
 fn registry() -> (BTreeSet<String>, Vec<(String, String)>) {
     let text = all().encode();
     let series = text.lines().filter(|line| !line.starts_with('#'));
@@ -223,7 +223,7 @@ fn registry() -> (BTreeSet<String>, Vec<(String, String)>) {
     (series, help.map(|(name, words)| (name.to_owned(), words.to_owned())).collect())
 }
 
-/// Every name in a text that begins as ours do.
+/// Every name in a text with our prefix.
 fn names_in(text: &str) -> BTreeSet<String> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let words = text.split(|c| !word(c));
@@ -261,7 +261,7 @@ fn dashboard_alerts_and_document_name_metrics_that_there_are_and_leave_none_out(
         let unknown: Vec<_> = asked.iter().filter(|name| !series.contains(*name)).collect();
         assert!(unknown.is_empty(), "{file} asks for {unknown:?}, which is not measured");
     }
-    // In words a histogram goes by its own name.
+    // Documents name a histogram without its suffixes.
     let unknown = |name: &&String| !series.contains(*name) && help.iter().all(|(metric, _)| metric != *name);
     assert_eq!(
         names_in(&document).iter().find(unknown),

@@ -1,4 +1,4 @@
-//! The OpenAPI document and its page. `tests/openapi` holds the running service to the document, `tests/ui` looks at the
+//! The OpenAPI document and its page. `tests/openapi` compares the running service with the document, `tests/ui` opens the
 //! page in a browser.
 
 use std::collections::BTreeSet;
@@ -88,7 +88,7 @@ async fn every_code_that_is_answered_is_documented_with_its_status() {
         .flat_map(|(_, _, operation)| operation["responses"].as_object().unwrap().values())
         .filter_map(|response| response["description"].as_str())
         .collect();
-    // Not of an operation: of an address that is none.
+    // Not errors of an operation, but of an unknown address.
     let of_no_operation = ["no_such_route", "method_not_allowed"];
     for code in all.iter().map(|code| code.as_str().unwrap()) {
         assert!(said.contains(&format!("`{code}`: ")) || of_no_operation.contains(&code), "{code}");

@@ -1,4 +1,4 @@
-//! Revisions that nothing runs: each is deregistered, or a delete could never find it.
+//! Revisions that nothing runs: each is deregistered, because a delete could never find it.
 
 use aws_emulator::{Fault, FaultKind};
 use serde_json::json;
@@ -32,7 +32,7 @@ async fn a_revision_whose_service_was_refused_does_not_stay_registered() {
     assert_eq!((answer.status, app.user_revisions().len()), (201, 1));
 }
 
-/// A lost answer leaves it open whether a service runs the revision: it stays, and the next call finds the service.
+/// After a lost answer it is not known whether a service runs the revision: it stays, and the next call finds the service.
 #[tokio::test(start_paused = true)]
 async fn a_revision_that_a_service_may_be_running_is_left_alone() {
     let app = TestApp::start().await;
@@ -41,14 +41,14 @@ async fn a_revision_that_a_service_may_be_running_is_left_alone() {
     assert_eq!((lost.status, &lost.body["code"]), (503, &json!("aws_unavailable")));
     app.emulator.clear_faults();
     let found = app.provision("alice").await;
-    // 201 where the service did not show yet: the same CreateService again finds it.
+    // 201 if the service was not visible yet: the same CreateService finds it.
     assert!([200, 201, 202].contains(&found.status), "{}", found.body);
     assert_eq!((app.user_revisions().len(), app.services().len()), (1, 1));
     assert_eq!(service(&app, &found)["taskDefinition"], json!(app.user_revisions()[0]));
 }
 
-/// However often a change is repeated with nobody knowing whether it took effect, one revision is under way; and those of
-/// other changes are remembered, and gone with the first that succeeds.
+/// However often a change with unknown effect is repeated, there is one revision for it; revisions of other changes are
+/// remembered, and removed with the first change that succeeds.
 #[tokio::test(start_paused = true)]
 async fn repeated_changes_that_get_no_answer_leave_one_revision_in_flight() {
     let app = TestApp::start().await;
@@ -61,7 +61,7 @@ async fn repeated_changes_that_get_no_answer_leave_one_revision_in_flight() {
         assert_eq!(app.user_revisions().len(), registered, "{memory_mib}");
     }
     app.emulator.clear_faults();
-    // Another replica knows as much: what is remembered is on the file system.
+    // Another replica knows the same, from the file system.
     let other = app.replica().await;
     let answer = other.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": 4096})).await;
     assert_eq!((answer.status, app.user_revisions().len()), (202, 2), "{}", answer.body);
@@ -76,7 +76,7 @@ async fn revisions_of_an_earlier_life_are_found_by_the_delete_after_it() {
     app.pass_seconds(5).await;
     app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": 4096})).await;
     app.pass_seconds(10).await;
-    // As after a kill: the service is gone, and nothing else.
+    // As after a kill: only the service is gone.
     let name = app.get("/containers/alice").await.body["service"].clone();
     app.aws("ecs", "DeleteService", json!({"cluster": CLUSTER, "service": name, "force": true}));
     app.pass_seconds(10).await;
@@ -102,7 +102,7 @@ async fn of_many_changes_only_the_revisions_that_a_rollback_needs_stay_registere
     assert_eq!((kept.len(), json!(kept[1])), (2, service(&app, &made)["taskDefinition"].clone()));
 }
 
-/// A revision that never came up is no use to anybody once the next one is deployed.
+/// A revision that never started is useless once the next one is deployed.
 #[tokio::test(start_paused = true)]
 async fn a_revision_that_was_rolled_back_is_deregistered_with_the_next_change() {
     let app = TestApp::start().await;
@@ -111,7 +111,7 @@ async fn a_revision_that_was_rolled_back_is_deregistered_with_the_next_change() 
     let good = service(&app, &made)["taskDefinition"].clone();
     app.post("/containers/alice/redeploy", json!({"image": "example.com/openclaw:sim-crash"})).await;
     let bad = service(&app, &made)["taskDefinition"].clone();
-    // Until the breaker has gone back, and no further: ECS forgets the failed deployment when the old one is steady.
+    // Only until the circuit breaker has gone back: ECS forgets the failed deployment when the old one is steady.
     for _ in 0..600 {
         app.pass_millis(100).await;
         if service(&app, &made)["taskDefinition"] == good {

@@ -1,4 +1,4 @@
-//! The planner, driven through a model of AWS from any state to any target, through any interruption.
+//! Runs the planner over a model of AWS, from any state to any target, with any interruption.
 
 mod arbitrary;
 mod world;
@@ -12,22 +12,22 @@ use proptest::sample::select;
 use arbitrary::{disturbance, scenario, target, world};
 use world::{Taken, World, base, user};
 
-/// More steps than the longest way takes: 4 revisions to deregister and follow, the rest, and every disturbance.
+/// More steps than the longest run takes: 4 revisions to deregister and follow, the rest, and every disturbance.
 const MOST_STEPS: usize = 60;
 
-/// What happens instead of, or before, the next step.
+/// A disturbance in place of the next step, or before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Disturbance {
     None,
-    /// The process dies before the step; another call begins anew.
+    /// The process dies before the step; another call starts again.
     DiesBefore,
-    /// The process dies after the step had its effect; another call begins anew.
+    /// The process dies after the step took effect; another call starts again.
     DiesAfter,
-    /// The step meets a conflict that is gone when one looks again.
+    /// The step meets a conflict that is gone at the next look.
     Conflict,
-    /// Somebody deletes the service.
+    /// Another party deletes the service.
     SomebodyDeletes,
-    /// Somebody deregisters the newest revision.
+    /// Another party deregisters the newest revision.
     SomebodyDeregisters,
     /// Infrastructure deploys another base.
     AnotherBase,
@@ -53,7 +53,7 @@ enum End {
     Refused(Refusal),
 }
 
-/// One call, or as many as its deaths make of it.
+/// One call, or several if the process dies.
 struct Run<'a> {
     world: &'a mut World,
     target: &'a Target,
@@ -113,8 +113,8 @@ impl Run<'_> {
         panic!("no end after {:?}", self.steps);
     }
 
-    /// Only for a service that drains, or for a task that has not ended. Right after the desired count was sent, nobody has
-    /// looked for tasks yet.
+    /// Whether waiting is right: only for a draining service, or for a task that has not ended. Right after the desired count
+    /// was sent, tasks were not read yet.
     fn may_wait(&self, observed: &openclaw_provisioner::reconcile::Observed) -> bool {
         let Some(service) = &observed.service else { return false };
         match service.status {
@@ -127,7 +127,7 @@ impl Run<'_> {
         }
     }
 
-    /// The lock file goes where nothing is left.
+    /// Removes the lock file if nothing is left.
     fn end(&mut self, end: End) -> End {
         if end == End::Refused(Refusal::NotFound) && self.world.is_gone() && self.world.revisions.is_empty()
             || end == End::Converged && matches!(self.target, Target::Absent { .. })
@@ -153,7 +153,7 @@ impl Run<'_> {
         }
     }
 
-    /// What no plan may ever hold.
+    /// Fails on a step that no plan may ever contain.
     fn judge(&self, step: &Step, observed: &openclaw_provisioner::reconcile::Observed, restarted: bool) {
         let status = observed.service.as_ref().map(|it| it.status);
         let (present, keeps_definition, keeps_count) = match self.target {
@@ -188,7 +188,7 @@ impl Run<'_> {
                 assert!(task_definition.is_some() || desired.is_some() || *restart, "an update of nothing");
                 assert!(!(*restart && restarted), "restarted again in one call");
             }
-            // What is newer than what runs, and is what was asked for, was asked for once.
+            // A revision newer than the running one that matches the target must be used, not deregistered.
             Step::DeregisterRevision(arn) if present => {
                 let current = observed.current.as_ref().unwrap();
                 assert!(!keeps_definition && is_newer_revision(arn, &current.arn), "{step:?} beside {}", current.arn);
@@ -225,7 +225,7 @@ fn patch_of(target: &Target) -> SpecPatch {
     }
 }
 
-/// Whether the world is what the target says. `before`: the world at the start, when nobody else changed it since.
+/// Checks that the world matches the target. `before`: the world at the start, if nobody else has changed it since.
 fn assert_reached(world: &World, target: &Target, before: Option<&World>) {
     let Target::Present { definition, desired, .. } = target else {
         assert!(world.is_gone(), "{:?}", world.service);
@@ -265,7 +265,7 @@ fn assert_reached(world: &World, target: &Target, before: Option<&World>) {
     }
 }
 
-/// Whether a refusal is right in this world.
+/// Checks that a refusal is right in this world.
 fn assert_right(refusal: &Refusal, world: &World, target: &Target, was_new: bool) {
     match refusal {
         Refusal::NotFound => match target {
@@ -312,8 +312,7 @@ fn what_is_asked_for_is_done_although_what_ran_before_was_given_up_while_its_rol
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: Option::None, ..ProptestConfig::default() })]
 
-    /// Whatever happened on the way, the next call that nothing disturbs reaches the target, and after it there is
-    /// nothing left to do.
+    /// Whatever happened before, the next undisturbed call reaches the target, and after it there is nothing left to do.
     #[test]
     fn every_target_is_reached_through_any_interruption(Scenario { world: before, target, script } in scenario()) {
         let mut world = before.clone();
@@ -332,7 +331,7 @@ proptest! {
                 let (again, steps) = undisturbed(&mut world, &target);
                 match target {
                     Target::Absent { .. } => prop_assert_eq!(again, End::Refused(Refusal::NotFound)),
-                    // Asked for twice, a restart is done twice; and where nothing runs, never.
+                    // Each request for a restart restarts; without a running task none does.
                     Target::Present { restart: true, .. } => {
                         let restarts = usize::from(world.service.as_ref().unwrap().desired > 0);
                         let mut expected = vec!["update_service"; restarts];
@@ -342,7 +341,7 @@ proptest! {
                         prop_assert_eq!((again, steps), (End::Converged, expected));
                     }
                     Target::Present { restart: false, definition, desired, .. } => {
-                        // A count that is asked for is sent however often it is asked for.
+                        // A requested count is sent for each request.
                         let sends = definition == Definition::Keep && desired != Desired::Unchanged;
                         prop_assert_eq!((again, steps), (End::Converged, vec!["update_service"; usize::from(sends)]));
                         let unlocked = World { lock_file: true, ..converged };
@@ -353,7 +352,7 @@ proptest! {
         }
     }
 
-    /// One call that dies or meets conflicts, but is alone, needs no other call after it: it ends at its target.
+    /// One call alone, which meets conflicts, needs no other call after it: it reaches its target.
     #[test]
     fn a_call_that_is_alone_ends_at_its_target(
         before in world(),
@@ -373,7 +372,7 @@ proptest! {
         }
     }
 
-    /// A user who keeps their files keeps them, whatever is asked for but a purge.
+    /// Users keep their files through every request except a purge.
     #[test]
     fn only_a_purge_removes_files(
         before in world(),
@@ -385,10 +384,10 @@ proptest! {
         prop_assert!(world.files || !before.files);
     }
 
-    /// A refusal has changed nothing but the access point, which the next call finds again.
+    /// A refusal has changed nothing except the access point, which the next call finds again.
     #[test]
     fn what_is_refused_at_once_has_changed_nothing(before in world(), target in target()) {
-        // Before it can say anything, a provision waits for a draining service, and both wait for the last task.
+        // A provision first waits for a draining service, and both wait for the last task.
         prop_assume!(before.status() != Some(ServiceStatus::Draining) || !target.may_create());
         prop_assume!(before.status() != Some(ServiceStatus::Inactive) || !before.has_tasks());
         let mut world = before.clone();
