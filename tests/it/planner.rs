@@ -188,7 +188,7 @@ impl Run<'_> {
                 assert!(task_definition.is_some() || desired.is_some() || *restart, "an update of nothing");
                 assert!(!(*restart && restarted), "restarted again in one call");
             }
-            // A revision newer than the running one that matches the target must be used, not deregistered.
+            // Only a revision newer than the current one may be deregistered, and only if the definition changes.
             Step::DeregisterRevision(arn) if present => {
                 let current = observed.current.as_ref().unwrap();
                 assert!(!keeps_definition && is_newer_revision(arn, &current.arn), "{step:?} beside {}", current.arn);
@@ -352,7 +352,7 @@ proptest! {
         }
     }
 
-    /// One call alone, which meets conflicts, needs no other call after it: it reaches its target.
+    /// One call without other callers, which dies or meets conflicts, needs no later call: it reaches its target.
     #[test]
     fn a_call_that_is_alone_ends_at_its_target(
         before in world(),

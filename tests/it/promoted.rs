@@ -1,11 +1,11 @@
-//! The base that is promoted: who gets it, who keeps theirs, and what is said where it cannot be used.
+//! The promoted base: which users get it, which keep theirs, and the error if it cannot be used.
 
 use openclaw_provisioner::domain::{Promotion, UnderWay};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, BASE, READ_TOKEN, TestApp};
 
-/// Another revision of the base, which runs that release.
+/// Registers another revision of the base, which runs this release.
 fn release(app: &TestApp, release: &str) -> String {
     let arn = app.register_base(|base| {
         base["containerDefinitions"][0]["image"] = json!(format!("ghcr.io/openclaw/openclaw:{release}"));
@@ -62,7 +62,7 @@ async fn a_new_base_reaches_new_users_once_it_is_promoted_and_others_by_a_redepl
     assert_eq!(app.post("/containers/alice/redeploy", json!({})).await.status, 202);
     app.pass_seconds(6).await;
     assert_eq!(base_of(&app, "alice").await, "2");
-    // The snapshot that was taken for the first answer counts as fresh until then.
+    // Until then the snapshot of the first answer counts as fresh.
     app.pass_seconds(31).await;
     let users = app.get("/containers?fresh=true").await.body;
     app.pass_seconds(6).await;
@@ -74,7 +74,7 @@ async fn a_new_base_reaches_new_users_once_it_is_promoted_and_others_by_a_redepl
     );
 }
 
-/// What the issue of a fleet that followed by accident was about: a replica that has cached it.
+/// A replica that cached the promotion would move users by accident.
 #[tokio::test(start_paused = true)]
 async fn what_is_promoted_holds_on_every_replica_from_the_next_call_on() {
     let app = TestApp::start().await;
@@ -134,7 +134,7 @@ async fn a_promoted_base_that_cannot_be_used_is_an_error_and_never_the_newest_in
     assert!(text("detail").contains(&format!("{BASE}:2")) && text("detail").contains("INACTIVE"), "{}", refused.body);
     assert!(text("fix").contains("promote --follow"), "{}", refused.body);
     assert_eq!(app.services().len(), 1);
-    // Who has a base of their own needs no other.
+    // A user with a base needs no other.
     assert_eq!(app.provision("alice").await.status, 200);
     for wrong in ["9", "2"] {
         let refused = promote(&app, wrong).await;
@@ -149,7 +149,7 @@ async fn a_promoted_base_that_cannot_be_used_is_an_error_and_never_the_newest_in
     assert_eq!(app.provision("carol").await.status, 201);
 }
 
-/// Infrastructure replaces the base by deregistering the former one: that is no reason to move anybody.
+/// Infrastructure replaces the base by deregistering the former one: this must not move users.
 #[tokio::test(start_paused = true)]
 async fn a_user_keeps_a_base_that_was_deregistered() {
     let app = TestApp::start().await;

@@ -1,4 +1,4 @@
-//! Users of another provider than ChatGPT: what each needs, and what a change of provider leaves of the one before.
+//! Users of providers other than ChatGPT: what each needs, and what a change of provider removes.
 
 mod changing;
 mod openclaw_version;
@@ -29,7 +29,7 @@ fn base(app: &TestApp, image: &str) {
     app.register_base(|base| base["containerDefinitions"][0]["image"] = json!(image));
 }
 
-/// What each provider is provisioned with, the sign-in or the key included.
+/// The provision request of each provider, with its sign-in or key.
 fn request(provider: &str) -> Value {
     let mut body = json!({"user_id": "alice", "provider": provider});
     match provider {
@@ -57,7 +57,7 @@ fn file(app: &TestApp, path: &str) -> Value {
     }
 }
 
-/// Files with the sign-in in them.
+/// Files that contain the sign-in.
 fn with_tokens(app: &TestApp) -> Vec<String> {
     let files = app.files().into_iter();
     let found = files.filter(|(_, bytes)| String::from_utf8_lossy(bytes).contains(&jwt("acc_1", ISSUED)));
@@ -119,7 +119,7 @@ async fn a_new_user_of_each_provider_gets_what_it_needs_and_no_sign_in_within_th
         assert_eq!(model(&app), expected, "{image}");
         assert_eq!(secrets(&app), request(provider).get("secrets").cloned().unwrap_or_else(|| json!({})));
         assert_eq!(with_tokens(&app), Vec::<String>::new());
-        // Codex wants the directory to be there.
+        // Codex needs the directory.
         assert!(app.path("users/alice/codex").is_dir());
         let definition = app.newest_definition();
         assert_eq!(variable(&definition, "CODEX_HOME"), ["/home/node/.openclaw/codex"]);
@@ -150,7 +150,7 @@ async fn resized_redeployed_stopped_and_started_the_provider_and_its_key_stay() 
             ("stop", json!({})),
             ("start", json!({})),
         ] {
-            // The container, or its tenant, signed in by itself meanwhile.
+            // The container, or its tenant, has signed in meanwhile.
             std::fs::write(app.path(CODEX), auth("acc_1", "rt_own", ISSUED).to_string()).unwrap();
             let answer = app.post(&format!("/containers/alice/{action}"), body).await;
             assert_eq!((answer.status, &answer.body["provider"]), (202, &json!(provider)), "{action}: {}", answer.body);
@@ -168,7 +168,7 @@ async fn resized_redeployed_stopped_and_started_the_provider_and_its_key_stay() 
     }
 }
 
-/// What the tenant broke is no reason to refuse an operator's change.
+/// Files that the tenant broke must not block an operator's change.
 #[tokio::test(start_paused = true)]
 async fn profiles_that_cannot_be_read_are_moved_aside() {
     let app = with_base("o:2026.5.7").await;

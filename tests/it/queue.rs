@@ -1,4 +1,4 @@
-//! More is asked for than AWS's rate limits let through: who waits, who is refused, and who goes first.
+//! More requests than AWS's rate limits allow: which wait, which are refused, and which go first.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn limited() -> EmulatorOptions {
     EmulatorOptions { enforce_rate_limits: true, ..slow() }
 }
 
-/// As many as may wait for that many seconds.
+/// Options with a queue of this many seconds.
 fn queue_of(seconds: u64) -> Options {
     Options { max_queue: Duration::from_secs(seconds), ..Options::default() }
 }
@@ -31,7 +31,7 @@ async fn timed(answer: impl Future<Output = Answer>) -> (Answer, Duration) {
     (answer, start.elapsed())
 }
 
-/// What `/metrics` says of a series; 0 where it is not there yet.
+/// The value of a series at `/metrics`; 0 if it does not exist yet.
 async fn metric(app: &TestApp, series: &str) -> f64 {
     let text = app.raw("GET", "/metrics", &[], Body::empty()).await.text;
     let found = text.lines().find_map(|line| line.strip_prefix(&format!("openclaw_provisioner_{series} ")));
@@ -60,7 +60,7 @@ async fn each_of_500_callers_gets_an_answer_or_is_refused_at_once_and_left_uncha
         assert_eq!((&answer.body["code"], &answer.body["retryable"]), (&json!("queue_full"), &json!(true)));
         let position = answer.body["position"].as_u64().unwrap();
         let retry_after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
-        // One a second: whoever is number 61 has 61 s to wait.
+        // One a second: number 61 waits for 61 s.
         assert_eq!((position, retry_after), (61, 61), "{}", answer.body);
         assert!(*took < Duration::from_secs(1), "refused at once: {took:?}");
         for left in [format!("users/{user}"), format!(".provisioner/locks/{user}")] {
@@ -69,7 +69,7 @@ async fn each_of_500_callers_gets_an_answer_or_is_refused_at_once_and_left_uncha
     }
     let let_in = answers.iter().filter(|(answer, _)| !refused(answer)).count();
     assert_eq!(let_in, 80, "a burst of twenty, and one a second for a minute");
-    // And those who were told that it goes on have their container when they were told it would be.
+    // And callers with 202 have their containers in time.
     app.pass_seconds(62).await;
     assert_eq!((app.services().len(), app.user_revisions().len(), app.access_points().len()), (80, 80, 80));
     assert_eq!(metric(&app, REGISTRATIONS).await, 0.0);
@@ -133,12 +133,12 @@ async fn nothing_waits_for_its_turn_beyond_the_deadline_of_its_operation() {
         let failed = r#"operations_total{kind="provision",outcome="failed",reason="deadline_exceeded"}"#;
         metric(&app, failed).await as usize
     };
-    // What was staged for them is taken away first.
+    // Their staged files are removed first.
     while late().await < 100 - registered {
         app.pass_millis(100).await;
     }
     assert_eq!(late().await, 100 - registered);
-    // Everybody was told that it goes on, and it does, in another turn.
+    // All got 202, and the work continues in another turn.
     app.pass_seconds(300).await;
     assert_eq!((app.services().len(), app.user_revisions().len()), (100, 100));
 }
@@ -170,7 +170,7 @@ async fn registrations_go_side_by_side_as_far_as_ecs_takes_them() {
         assert_eq!((app.services().len(), app.user_revisions().len()), (20, 20));
         let calls = app.emulator.calls();
         let refused = calls.iter().filter(|call| call.code.as_deref() == Some("ClientException")).count();
-        // Four less one or two at first; then a smaller window, and a second try now and then.
+        // Of four at first all but one or two; then a smaller window, with a retry now and then.
         assert!(refused <= 8, "{refused} refused with {most} at once");
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /readyz?verbose`: what an operator sees of what the settings point at.
+//! `GET /readyz?verbose`: checks of the resources in the settings, for operators.
 
 use aws_emulator::{Fault, FaultKind, Options};
 use serde_json::{Value, json};
@@ -112,7 +112,7 @@ async fn many_who_ask_at_once_cost_one_look() {
     assert_eq!(lookups(&app), 1);
 }
 
-/// Probes come without a token, and from anywhere: what they are told names no account, role or path.
+/// Probes come without a token, and from anywhere: the answer names no account, role or path.
 #[tokio::test(start_paused = true)]
 async fn without_a_token_it_says_what_is_wrong_and_not_why() {
     let app = TestApp::start().await;

@@ -1,4 +1,4 @@
-//! Registering a revision: what is tried again, what is not, and what is recognized instead.
+//! Registering a revision: which failures are retried, which are not, and which revisions are recognized.
 
 use aws_emulator::{Fault, FaultKind};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ fn registrations(app: &TestApp) -> usize {
     app.calls().iter().filter(|call| *call == REGISTER).count()
 }
 
-/// What ECS answers when two replicas register in one family at once (aws-facts §1).
+/// ECS's error when two replicas register in one family at once (aws-facts §1).
 fn concurrent_attempts() -> FaultKind {
     error(400, "ClientException", "Too many concurrent attempts to create a new revision of the specified family")
 }
@@ -49,7 +49,7 @@ async fn registrations_that_are_always_refused_give_an_error_and_leave_nothing_b
     assert_eq!((app.user_revisions().len(), app.access_points().len()), (1, 1));
 }
 
-/// aws-facts §1: permanent on this call, yet the SDK takes it for throttling.
+/// aws-facts §1: permanent on this call, but the SDK treats it as throttling.
 #[tokio::test(start_paused = true)]
 async fn a_used_up_quota_is_answered_at_once_and_after_one_call() {
     let app = TestApp::start().await;
@@ -104,7 +104,7 @@ async fn a_registration_that_was_cut_off_before_its_effect_is_repeated() {
     assert_eq!((registrations(&app), app.user_revisions().len()), (3, 1));
 }
 
-/// The newest revision of the family is somebody else's: it must not be taken for the lost one.
+/// The newest revision of the family belongs to another user: it must not be used as the lost one.
 #[tokio::test(start_paused = true)]
 async fn another_users_revision_is_never_taken_for_the_lost_one() {
     let app = TestApp::start().await;
@@ -116,7 +116,7 @@ async fn another_users_revision_is_never_taken_for_the_lost_one() {
     assert_eq!(&app.get("/containers/alice").await.body["task_definition"], alices);
 }
 
-/// A revision of an earlier try of the same user, with another size, is not what was asked for now.
+/// A revision of an earlier request of the same user, with another size, does not match this request.
 #[tokio::test(start_paused = true)]
 async fn an_older_revision_of_the_user_is_never_taken_for_the_lost_one() {
     let app = TestApp::start().await;
@@ -129,7 +129,7 @@ async fn an_older_revision_of_the_user_is_never_taken_for_the_lost_one() {
     assert_eq!((registrations(&app), app.user_revisions().len()), (2, 2));
 }
 
-/// A few of one replica go side by side, whatever the number of users.
+/// One replica sends a few at the same time, whatever the number of users.
 #[tokio::test(start_paused = true)]
 async fn registrations_of_one_replica_go_side_by_side_and_never_too_many() {
     let app = TestApp::with(crate::interruptions::slow()).await;
@@ -144,7 +144,7 @@ async fn registrations_of_one_replica_go_side_by_side_and_never_too_many() {
     assert!((4..=5).contains(&most.unwrap()), "{made:?}");
 }
 
-/// Side by side with others', a lost registration is not the family's newest.
+/// With concurrent registrations of others, the lost one is not the family's newest.
 #[tokio::test(start_paused = true)]
 async fn a_lost_registration_is_found_among_those_of_others() {
     for lost in 0..10 {
@@ -158,7 +158,7 @@ async fn a_lost_registration_is_found_among_those_of_others() {
     }
 }
 
-/// OpenClaw after a container that has no labels, and after one whose labels are the same for everybody.
+/// OpenClaw after a container without labels, or after one whose labels are the same for all users.
 fn openclaw_second(labels: Option<Value>) -> impl FnOnce(&mut Value) {
     move |base| {
         let mut router = json!({"name": "router", "image": "example/router:1", "essential": true});

@@ -36,7 +36,7 @@ fn alive(app: &TestApp) -> usize {
     tasks.as_array().unwrap().iter().filter(|task| task["lastStatus"] != "STOPPED").count()
 }
 
-/// The most tasks that were alive at a time, from the request to well after it.
+/// The largest number of tasks alive at the same time, from the request to well after it.
 async fn most_alive(app: &TestApp, path: &str, body: Value) -> usize {
     let watch = async {
         let mut most = 0;
@@ -89,12 +89,12 @@ async fn in_strict_order_there_is_never_more_than_one_task() {
         by_request.post("/containers/alice/stop", json!({})).await;
         assert_eq!(most_alive(&by_request, "/containers/alice/start", order.clone()).await, most, "{order}");
     }
-    // And the other way round.
+    // And the request can override a strict setting.
     let body = json!({"cpu": 1024, "memory_mib": 4096, "rollout_order": "stop_first"});
     assert_eq!(most_alive(&by_setting, "/containers/alice/resize", body).await, 2);
 }
 
-/// Between the two, the container is stopped, and not because anybody asked for that.
+/// During the replacement the container is stopped, although no caller asked for that.
 #[tokio::test(start_paused = true)]
 async fn whoever_comes_after_an_interrupted_replacement_starts_the_container_again() {
     let next = [("redeploy", json!({})), ("resize", json!({"cpu": 512, "memory_mib": 4096})), ("start", json!({}))];
@@ -113,7 +113,7 @@ async fn whoever_comes_after_an_interrupted_replacement_starts_the_container_aga
     }
 }
 
-/// Who was stopped stays stopped.
+/// A stopped container stays stopped.
 #[tokio::test(start_paused = true)]
 async fn a_stopped_container_stays_stopped_through_a_replacement_in_strict_order() {
     let app = app(RolloutOrder::Strict).await;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, BASE, READ_TOKEN, TestApp, USER_FAMILY};
 
-/// An app whose runner runs.
+/// An app with a running runner.
 async fn app() -> TestApp {
     let app = TestApp::with(EmulatorOptions::default()).await;
     app.rollouts.run_in_background();
@@ -31,7 +31,7 @@ async fn running(app: &TestApp, users: &[&str]) {
     app.pass_seconds(8).await;
 }
 
-/// Another revision of the base, which runs that release; its number.
+/// Registers another revision of the base, which runs this release; returns its number.
 fn release(app: &TestApp, release: &str) -> String {
     let arn = app.register_base(|base| {
         base["containerDefinitions"][0]["image"] = json!(format!("ghcr.io/openclaw/openclaw:{release}"));
@@ -51,7 +51,7 @@ async fn shown(app: &TestApp, id: &str) -> Value {
     body
 }
 
-/// Lets time pass until the rollout is in that state.
+/// Lets time pass until the rollout is in this state.
 async fn until(app: &TestApp, id: &str, state: &str) -> Value {
     for _ in 0..600 {
         let body = shown(app, id).await;
@@ -67,7 +67,7 @@ async fn act(app: &TestApp, id: &str, action: &str) -> Answer {
     app.post(&format!("/rollouts/{id}/{action}"), json!({})).await
 }
 
-/// The number of the base that the user is on, and their state.
+/// The number of the user's base, and their state.
 async fn of(app: &TestApp, user: &str) -> (String, String) {
     let body = app.get(&format!("/containers/{user}")).await.body;
     let base = body["base_task_definition"].as_str().unwrap_or_else(|| panic!("{body}"));
@@ -82,7 +82,7 @@ async fn promoted(app: &TestApp) -> Value {
     app.get("/fleet/base").await.body["promoted"].clone()
 }
 
-/// Tasks that ECS has started for the user so far.
+/// Number of tasks that ECS has started for the user so far.
 fn starts(app: &TestApp, user: &str) -> usize {
     let name = openclaw_provisioner::domain::UserId::parse(user).unwrap().service_name();
     app.emulator
@@ -109,7 +109,7 @@ async fn a_good_base_takes_everybody_along_in_waves_and_is_promoted_at_the_end()
     let strategy = json!({"canary_users": ["bob"], "waves": ["50%"], "soak_seconds": 5});
     let id = start(&app, json!({"change": {"base_revision": to}, "strategy": strategy})).await;
     assert_eq!(promoted(&app).await["rollout_id"], json!(id));
-    // New users get the base of before, and are taken along all the same.
+    // New users get the former base, and are moved later.
     app.pass_seconds(6).await;
     assert_eq!(app.provision("late").await.status, 201);
     let done = until(&app, &id, "done").await;
@@ -153,7 +153,7 @@ async fn a_base_that_does_not_start_costs_its_canary_and_nobody_else() {
         assert_eq!(of(&app, user).await.0, "1", "{user}");
     }
     assert_eq!((starts(&app, "bob"), starts(&app, "carol")), (0, 0));
-    // Nobody follows by accident meanwhile, and a sign-in does not try it again.
+    // No user moves by accident meanwhile, and a sign-in does not try the base again.
     assert_eq!(app.provision("bob").await.status, 200);
     assert_eq!(
         app.provision("alice").await.body["base_task_definition"],
@@ -219,7 +219,7 @@ async fn a_dry_run_says_who_is_in_which_wave_and_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn what_is_wrong_with_a_rollout_is_said_by_field() {
     let app = TestApp::start().await;
-    // Nobody has a base yet.
+    // No user has a base yet.
     let answer = app.post("/rollouts", json!({"change": {"base_revision": "newest"}})).await;
     assert_eq!((answer.status, &answer.body["field"]), (422, &json!("select")), "{}", answer.body);
     running(&app, &["alice"]).await;

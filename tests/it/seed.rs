@@ -34,7 +34,7 @@ async fn a_second_seed_finds_the_file_system_of_the_first() {
     let file_system = |printed: String| serde_json::from_str::<Value>(&printed).unwrap()["file_system_id"].clone();
     let first = file_system(seed(&endpoint, &["--json"]).await);
     assert_eq!(file_system(seed(&endpoint, &["--json"]).await), first);
-    // As moto refuses: without the id.
+    // As moto refuses it: without the id.
     app.emulator.inject(Fault {
         service: Some("elasticfilesystem".into()),
         action: "CreateFileSystem".into(),
@@ -54,7 +54,7 @@ async fn what_a_seed_prints_starts_the_service_as_pasted() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: SocketAddr = free.local_addr().unwrap();
     drop(free);
-    // `exec`, so that what is killed in the end is the service and not a shell before it.
+    // `exec`, so that the test kills the service and not a shell.
     let script =
         script.trim_end().rsplit_once('\n').map(|(settings, serve)| format!("set -eu\n{settings}\nexec {serve}"));
     let mut command = Command::new("sh");

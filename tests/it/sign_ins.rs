@@ -1,5 +1,4 @@
-//! Sign-ins as people have them: several accounts and persons, files of every Codex release, and what the user set
-//! themselves.
+//! Real sign-ins: several accounts and persons, files of every Codex release, and the user's own settings.
 
 mod accounts;
 mod configuration;

@@ -1,5 +1,5 @@
-//! Reads that are older than what was accepted last: what is decided, and what is said, follows what is true. Each with three
-//! seeds, which draw how late a read sees.
+//! Reads that are older than the last accepted change: decisions and answers follow the true state. Each test runs with three
+//! seeds, which choose how old the reads are.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn stale(seed: u64) -> Options {
     Options { conduct: Conduct { stale_reads, ..Conduct::default() }, ..Options::default() }
 }
 
-/// The service as it is, which no read of the app has to show.
+/// The true service, which the app's reads may not show yet.
 fn truth(app: &TestApp) -> Value {
     let arns = app.services();
     assert_eq!(arns.len(), 1, "{arns:?}");
@@ -51,7 +51,7 @@ async fn what_was_just_made_is_there_for_whoever_asks() {
     }
 }
 
-/// The revision that is being deployed is newer than what an old reading names, and was taken for a left-over.
+/// The revision in deployment is newer than the one in an old reading, and was treated as a leftover.
 #[tokio::test(start_paused = true)]
 async fn a_provision_right_after_a_resize_does_not_replace_the_revision_in_deployment() {
     for seed in SEEDS {
@@ -87,7 +87,7 @@ async fn a_redeploy_right_after_a_resize_keeps_its_size() {
     }
 }
 
-/// Desired 1 was read, from before the stop, and nothing was sent.
+/// The old reading said desired 1, from before the stop, and nothing was sent.
 #[tokio::test(start_paused = true)]
 async fn a_start_or_a_provision_right_after_a_stop_starts() {
     for seed in SEEDS {
@@ -105,7 +105,7 @@ async fn a_start_or_a_provision_right_after_a_stop_starts() {
     }
 }
 
-/// Looked for too early, a task that was just started shows nowhere.
+/// A task that was just started is not visible yet.
 #[tokio::test(start_paused = true)]
 async fn a_delete_right_after_a_start_takes_nothing_away_under_the_task() {
     for seed in SEEDS {
@@ -136,7 +136,7 @@ async fn a_delete_right_after_a_start_takes_nothing_away_under_the_task() {
     }
 }
 
-/// The deleted service still shows as ACTIVE, and nothing on file says otherwise: the delete took that with it.
+/// The deleted service still shows as ACTIVE, and no file says otherwise: the delete has removed the user's file.
 #[tokio::test(start_paused = true)]
 async fn who_comes_back_right_after_a_delete_gets_a_container_of_their_own() {
     for seed in SEEDS {
@@ -164,7 +164,7 @@ async fn who_comes_back_right_after_a_delete_gets_a_container_of_their_own() {
     }
 }
 
-/// What somebody else changes is seen, once everything of ours has had the time to show.
+/// A change from outside is seen, once enough time has passed since our own last change.
 #[tokio::test(start_paused = true)]
 async fn what_an_operator_changed_by_hand_is_believed() {
     for seed in SEEDS {
@@ -179,14 +179,14 @@ async fn what_an_operator_changed_by_hand_is_believed() {
     }
 }
 
-/// Creating an access point was the only way to find the one that there is.
+/// Creating an access point used to be the only way to find the existing one.
 #[tokio::test(start_paused = true)]
 async fn a_delete_needs_no_access_point_to_be_created() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     let service = truth(&app)["serviceArn"].clone();
     app.aws("ecs", "DeleteService", json!({"cluster": CLUSTER, "service": service, "force": true}));
-    // As after an hour or so: ECS has forgotten the service, and with it what named the access point.
+    // As after an hour: ECS has forgotten the service and the revisions that named the access point.
     for revision in app.user_revisions() {
         app.aws("ecs", "DeregisterTaskDefinition", json!({"taskDefinition": revision}));
         app.aws("ecs", "DeleteTaskDefinitions", json!({"taskDefinitions": [revision]}));

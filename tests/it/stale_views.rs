@@ -1,4 +1,4 @@
-//! What is said and rendered right after a change, on reads that may be from before it. Each with three seeds.
+//! Answers and renders right after a change, with reads that may be from before it. Each test runs with three seeds.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn running(app: &TestApp, user: &str) {
     assert_eq!(app.get(&format!("/containers/{user}")).await.body["state"], "running");
 }
 
-/// The image of the revision that the user's service was told to run.
+/// The image of the revision in the user's service.
 fn image(app: &TestApp, user: &str) -> Value {
     let arns = app.services();
     let arn = arns.iter().find(|arn| arn.as_str().unwrap().contains(&format!("openclaw-{user}-"))).unwrap();
@@ -38,7 +38,7 @@ fn register(app: &TestApp, number: u32) -> String {
     app.register_base(|base| base["containerDefinitions"][0]["image"] = json!(release(number)))
 }
 
-/// The bare family was answered with the base of before, which was rendered and reported as a success.
+/// ECS returned the old base for the bare family; it was rendered and reported as a success.
 #[tokio::test(start_paused = true)]
 async fn a_redeploy_right_after_a_new_base_renders_from_that() {
     for seed in SEEDS {
@@ -67,7 +67,7 @@ async fn who_is_new_right_after_a_new_base_gets_that() {
     }
 }
 
-/// It went to the base of before, by that name, and everybody after it.
+/// "newest" promoted the old base, and all users followed it.
 #[tokio::test(start_paused = true)]
 async fn the_newest_base_that_is_promoted_right_after_it_was_registered_is_that() {
     for seed in SEEDS {
@@ -83,7 +83,7 @@ async fn the_newest_base_that_is_promoted_right_after_it_was_registered_is_that(
     }
 }
 
-/// Whoever takes a base back by deregistering it means it, also where it was seen, and where a user runs it.
+/// A deregistered base must not be used, even if this process has seen it or a user runs it.
 #[tokio::test(start_paused = true)]
 async fn a_base_that_was_deregistered_is_not_rendered_from() {
     for seed in SEEDS {
@@ -103,7 +103,7 @@ async fn a_base_that_was_deregistered_is_not_rendered_from() {
     }
 }
 
-/// It waits for nothing, an old reading of the delete before it least of all.
+/// It waits for nothing, in particular not for an old reading of the delete before it.
 #[tokio::test(start_paused = true)]
 async fn a_forced_delete_right_after_a_delete_is_done_at_once() {
     for seed in SEEDS {
@@ -134,8 +134,8 @@ async fn a_deployment_that_was_just_begun_is_cancelled_by_either_replica() {
     }
 }
 
-/// A reading of before the deployment names the former revision as well, and one of before ECS went back names the other one: the
-/// sign-in was put where a release looks for it that does not come.
+/// A reading from before the deployment also names the former revision, and one from before ECS went back names the other one: the
+/// sign-in was put in the place of a release that never runs.
 #[tokio::test(start_paused = true)]
 async fn a_cancel_puts_the_sign_in_where_the_release_that_comes_back_looks_for_it() {
     for seed in SEEDS {
@@ -156,7 +156,7 @@ async fn a_cancel_puts_the_sign_in_where_the_release_that_comes_back_looks_for_i
     }
 }
 
-/// What this replica has done shows in its list, whatever ECS says a moment later.
+/// This replica's changes are in its list, whatever ECS returns a moment later.
 #[tokio::test(start_paused = true)]
 async fn the_list_shows_what_was_just_done() {
     for seed in SEEDS {

@@ -1,4 +1,4 @@
-//! Logs and traces of the real binary: what a line says, where spans go, and what neither ever shows.
+//! Logs and traces of the real binary: the content of a line, the export of spans, and what neither ever shows.
 
 mod server;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::auth;
 use server::{Dev, Receiver};
 
-/// The lines of a log that say this.
+/// The lines of a log with this message.
 fn lines<'a>(log: &'a [Value], message: &str) -> Vec<&'a Value> {
     log.iter().filter(|line| line["message"] == message).collect()
 }
@@ -23,7 +23,7 @@ fn provision(user_id: &str) -> Value {
 async fn a_provision_is_told_from_the_request_to_each_aws_call_in_flat_lines_and_in_spans() {
     let receiver = Receiver::start(Some(StatusCode::OK)).await;
     let dev = Dev::start(&receiver.url, &[("PROVISIONER_LOG", "info,openclaw_provisioner::aws=debug")]).await;
-    // Ids are bytes in a span, and these are words.
+    // Ids are bytes in a span; these bytes are readable words.
     let (trace, parent) = ("the-callers-own-", "its-span");
     let hex = |words: &str| words.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
     let traceparent = format!("00-{}-{}-01", hex(trace), hex(parent));
@@ -102,7 +102,7 @@ async fn the_audit_says_who_did_what_to_whom_and_what_became_of_it_whatever_the_
             seen("after")
         ));
     }
-    // Whether the task runs or is gone by then is the emulator's affair.
+    // The emulator decides whether the task still runs by then.
     let settled =
         [("running 1", "up 1"), ("provisioning 1", "up 1"), ("stopping 0", "down 0"), ("stopped 0", "down 0")];
     let told = settled.iter().fold(told.join("\n"), |told, (state, either)| told.replace(state, either));
@@ -130,7 +130,7 @@ async fn neither_logs_nor_metrics_nor_spans_show_a_token_or_a_secret_at_any_leve
     newer["auth"] = newest.clone();
     let (status, answer) = dev.request("POST", "/provision", &[], &newer).await;
     assert!(answer.contains(r#""credentials":"written""#), "{status} {answer}");
-    // What is refused is not shown either.
+    // A refused body is not shown either.
     let bad = json!({"auth": {"tokens": {"refresh_token": "rt_bad_secret_words"}}, "nonsense_secret_words": 1});
     dev.request("PUT", "/containers/alice/credentials", &[], &bad).await;
     dev.request("GET", "/containers/alice", &[("authorization", "Bearer wrong_secret_words")], &Value::Null).await;
@@ -179,7 +179,7 @@ async fn a_receiver_that_never_answers_keeps_neither_a_caller_nor_the_end_waitin
     assert_eq!(dev.request("GET", "/healthz", &[], &Value::Null).await.0, 200);
     receiver.wait_for(1).await;
     assert_eq!(dev.request("POST", "/provision", &[], &provision("alice")).await.0, 201);
-    // The process ends by itself and well; nextest would end the test if it did not.
+    // The process ends by itself and without error; otherwise nextest would end the test.
     let log = dev.stop().await;
     assert!(lines(&log, "audit").len() == 1, "{log:#?}");
 }

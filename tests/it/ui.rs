@@ -1,4 +1,4 @@
-//! The operators' page as it is served. `tests/ui` drives it in a browser.
+//! How the operators' page is served. `tests/ui` tests it in a browser.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ async fn file(app: &TestApp, path: &str) -> Answer {
     app.raw("GET", path, &[("authorization", "")], Body::empty()).await
 }
 
-/// What stands between `before` and the next quotation mark, wherever it does.
+/// Every text between `before` and the next quotation mark.
 fn quoted(text: &str, before: &str) -> BTreeSet<String> {
     text.split(before).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
 }

@@ -1,4 +1,4 @@
-//! AWS as it is: slow, late and vague. Each test is about one way in which it is, and what comes of it for a user.
+//! Unkind behaviour of AWS: slow, late and vague. Each test is about one such behaviour and its effect on a user.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn slow_to_stop() -> Options {
     Options { pace: Pace { stopping: Duration::from_secs(30), ..Pace::default() }, ..Options::default() }
 }
 
-/// A task that stops lives on for its `stopTimeout`, and writes into the directory until it ends.
+/// A stopping task lives on for its `stopTimeout`, and writes into the directory until it ends.
 #[tokio::test(start_paused = true)]
 async fn a_delete_takes_nothing_away_under_a_task_that_is_still_stopping() {
     let app = TestApp::with(slow_to_stop()).await;
@@ -58,7 +58,7 @@ async fn a_delete_takes_nothing_away_under_a_task_that_is_still_stopping() {
     assert_eq!(code(&app.get("/containers/alice").await), (404, "container_not_found"));
 }
 
-/// Somebody else deleted the service: its name is free while its last task is still stopping.
+/// The service was deleted outside this service: its name is free while its last task is still stopping.
 #[tokio::test(start_paused = true)]
 async fn a_provision_after_a_delete_starts_nothing_beside_the_last_task() {
     let app = TestApp::with(slow_to_stop()).await;
@@ -79,7 +79,7 @@ async fn a_provision_after_a_delete_starts_nothing_beside_the_last_task() {
     assert_eq!(app.get("/containers/alice").await.body["state"], "running");
 }
 
-/// The token finds the access point that is going; a task that mounts it never starts.
+/// The token finds the access point that is being deleted; a task that mounts it never starts.
 #[tokio::test(start_paused = true)]
 async fn an_access_point_that_is_being_deleted_is_waited_for() {
     let pace = Pace { deleting: Duration::from_secs(5), ..Pace::default() };
@@ -119,7 +119,7 @@ async fn a_moment_without_a_base_is_waited_out() {
     };
     let (answer, ()) = tokio::join!(app.provision("alice"), replace);
     assert_eq!(answer.status, 201, "{}", answer.body);
-    // One that stays away is an error as before.
+    // A base that stays away is an error as before.
     for arn in app.aws("ecs", "ListTaskDefinitions", json!({"familyPrefix": "openclaw-dev"}))["taskDefinitionArns"]
         .as_array()
         .unwrap()
@@ -153,7 +153,7 @@ async fn a_cancel_answers_when_the_service_names_what_it_goes_back_to() {
     assert_eq!(app.get("/containers/alice/gateway").await.body["ready"], true);
 }
 
-/// Asked again it would be the same; and without it, nobody knows whether the service is on its way back already.
+/// A retry would give the same error; and without the list it is unknown whether the service is already going back.
 #[tokio::test(start_paused = true)]
 async fn a_cancel_says_so_where_the_endpoint_cannot_list_deployments() {
     let unimplemented = [
@@ -176,7 +176,7 @@ async fn a_cancel_says_so_where_the_endpoint_cannot_list_deployments() {
     }
 }
 
-/// No task ever exists, so only the service's events tell.
+/// No task ever exists, so only the service's events have the reason.
 #[tokio::test(start_paused = true)]
 async fn a_container_that_cannot_be_placed_says_why_wherever_it_is_looked_at() {
     for (behaviour, expected) in [(Behaviour::NoCapacity, "no_capacity"), (Behaviour::VcpuLimit, "vcpu_quota")] {
@@ -198,7 +198,7 @@ async fn a_container_that_cannot_be_placed_says_why_wherever_it_is_looked_at() {
         assert_eq!((&body["state"], &body["reason"]["code"]), (&json!("failed"), &json!(expected)), "{body}");
         let listed = app.get("/containers?state=failed&fresh=true").await.body["containers"].clone();
         assert_eq!(listed[0]["reason_code"], expected, "{listed}");
-        // With room again, the same call mends it.
+        // With capacity again, the same call repairs it.
         app.emulator.set_behaviour(USER_FAMILY, None);
         assert_eq!(app.provision("alice").await.status, 202);
         app.pass_seconds(5).await;
@@ -222,7 +222,7 @@ async fn a_task_that_an_operator_stopped_is_no_crash() {
     assert_eq!((&body["state"], &body["reason"]), (&json!("running"), &Value::Null), "{body}");
 }
 
-/// An endpoint that says this to everybody and closes; `None` closes without a word.
+/// An endpoint that sends this answer to everybody and closes; `None` closes without an answer.
 async fn endpoint(answer: Option<&'static str>) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -238,7 +238,7 @@ async fn endpoint(answer: Option<&'static str>) -> String {
     url
 }
 
-/// "It may have taken effect" is for where that is so.
+/// "It may have taken effect" must be said only if that is true.
 #[tokio::test]
 async fn what_went_wrong_on_the_way_to_aws_is_told_apart() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,4 @@
-//! `openclaw-provisioner version check`: what is known of a release before it is pinned.
+//! `openclaw-provisioner version check`: prints what is known of a release before it is pinned.
 
 use std::process::{Command, Output};
 

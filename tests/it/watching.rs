@@ -22,7 +22,7 @@ struct Event {
 }
 
 impl Event {
-    /// In one line: what a progress bar shows.
+    /// The event in one line, with the values of a progress bar.
     fn line(&self) -> String {
         let text = |member: &str| match &self.data[member] {
             Value::Null => "-".to_owned(),
@@ -89,7 +89,7 @@ async fn follow(app: &TestApp, user: &str, last_id: Option<&str>) -> Result<Stre
         return Err(response.status().as_u16());
     }
     assert_eq!(response.headers()["content-type"], "text/event-stream");
-    // A proxy that compresses, and nginx, hold nothing back.
+    // Compressing proxies and nginx must not hold events back.
     assert_eq!(response.headers()["cache-control"], "no-cache, no-transform");
     assert_eq!(response.headers()["x-accel-buffering"], "no");
     Ok(Stream { body: response.into_body().into_data_stream(), rest: String::new(), comments: 0 })

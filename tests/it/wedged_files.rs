@@ -1,4 +1,4 @@
-//! Incident 22: the file system does not answer any more (NFS wedge). What ECS says can be told all the same.
+//! Incident 22: the file system does not answer any more (NFS wedge). ECS's state can still be shown.
 
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::harness::TestApp;
 /// Longer than anything here may take.
 const LONG: Duration = Duration::from_secs(30);
 
-/// Every file operation from now on hangs, as on a wedged mount, until the answer is dropped: the one thread for them is
-/// taken.
+/// Makes every file operation hang, as on a wedged mount, until the result is dropped: it occupies the one thread for file
+/// operations.
 async fn wedge() -> Sender<()> {
     let (mend, mended) = channel::<()>();
     let (begun, begins) = oneshot::channel();

@@ -1,4 +1,4 @@
-//! Which modules that stand side by side import one another, however far around.
+//! Circles of imports among modules of the same level, direct or indirect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ fn modules(files: &[(String, String)]) -> BTreeMap<Module, &str> {
     files.iter().filter_map(|file| Some((of(file)?, file.1.split("#[cfg(test)]\nmod tests {").next()?))).collect()
 }
 
-/// The module that a path in `from` leads to or into.
+/// The module to which a path in `from` leads.
 fn led_to(from: &Module, path: &str, all: &BTreeMap<Module, &str>) -> Option<Module> {
     let mut parts = path.split("::").peekable();
     let mut at = match parts.next()? {
@@ -45,14 +45,14 @@ fn led_to(from: &Module, path: &str, all: &BTreeMap<Module, &str>) -> Option<Mod
     Some(at)
 }
 
-/// Each circle, as the modules on it.
+/// Each circle, as its list of modules.
 pub fn circles(files: &[(String, String)]) -> Vec<String> {
     let all = modules(files);
     let mut imports: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
     for (from, text) in &all {
         for to in paths_in(text).iter().filter_map(|path| led_to(from, path, &all)) {
             let shared = from.iter().zip(&to).take_while(|(one, other)| one == other).count();
-            // Not between a module and what it is made of.
+            // Not between a module and its own parts.
             if shared < from.len() && shared < to.len() {
                 imports.entry(from[..=shared].to_vec()).or_default().insert(to[..=shared].to_vec());
             }

@@ -1,4 +1,4 @@
-//! The paths in a piece of Rust source: `use` trees taken apart, and whatever else is written with `::`, also in a macro.
+//! The paths in Rust source: the paths of `use` trees, and every other path with `::`, also in a macro.
 
 use std::iter::Peekable;
 use std::str::FromStr;
@@ -6,14 +6,14 @@ use std::str::FromStr;
 use proc_macro2::token_stream::IntoIter;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// Every path, each whole; a lone identifier counts too. Comments, strings and characters hold none.
+/// Every whole path; a lone identifier counts, too. Comments, strings and characters contain none.
 pub fn paths_in(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     walk(None, TokenStream::from_str(source).unwrap(), &mut found);
     found
 }
 
-/// All paths of `tokens`, which stand in the braces of a `use` tree after `prefix`.
+/// All paths of `tokens`, which are in the braces of a `use` tree after `prefix`.
 fn walk(prefix: Option<&str>, tokens: TokenStream, found: &mut Vec<String>) {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {

@@ -33,7 +33,7 @@ async fn an_auth_that_is_no_sign_in_is_refused() {
         request(|body| body["auth"]["auth_mode"] = json!("ChatGPT")),
         request(|body| body["auth"]["auth_mode"] = json!(["chatgpt"])),
         request(|body| body["auth"]["OPENAI_API_KEY"] = json!(SENTINEL)),
-        // As the Codex CLI wrote it before there was an `auth_mode`, and where it would use the key.
+        // As old Codex CLIs wrote it without `auth_mode`, with a key that the CLI would use.
         request(|body| {
             let auth = body["auth"].as_object_mut().unwrap();
             auth.remove("auth_mode");
@@ -57,7 +57,7 @@ async fn an_auth_that_is_no_sign_in_is_refused() {
     "#);
 }
 
-/// Codex and tools around it add members; a misspelt token is still a missing one.
+/// Codex and its tools add members, so unknown ones are accepted; but a misspelled token counts as missing.
 #[tokio::test(start_paused = true)]
 async fn a_token_under_another_name_is_missing() {
     let app = TestApp::start().await;
@@ -77,7 +77,7 @@ async fn a_token_that_is_missing_is_named() {
         without_token("refresh_token"),
         with_token("access_token", Value::Null),
         with_token("refresh_token", Value::Null),
-        // Nothing says whose it is or when it was issued: neither token is a JWT that does.
+        // Neither token is a JWT, so account and issue time are unknown.
         request(|body| {
             body["auth"]["tokens"] = json!({"access_token": SENTINEL, "refresh_token": SENTINEL});
         }),

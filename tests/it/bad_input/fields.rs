@@ -1,4 +1,4 @@
-//! Fields of the request bodies, beside `auth`.
+//! Fields of the request bodies, except `auth`.
 
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{refusal, refused};
 use crate::harness::TestApp;
 
-/// Every route with a user id in it, and a body that is right for it.
+/// Every route with a user id, and a valid body for it.
 fn routes() -> [(&'static str, &'static str, String); 6] {
     [
         ("GET", "", String::new()),

@@ -1,4 +1,4 @@
-//! What is wrong before any field is read: the caller, the route, the encoding, the size.
+//! Errors found before any field is read: the caller, the route, the encoding, the size.
 
 use axum::body::Body;
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ async fn a_caller_without_an_accepted_token_is_told_how_to_send_one_and_nothing_
             ("POST", "/containers/alice/start"),
             ("POST", "/containers/alice/stop"),
         ] {
-            // A body that is wrong too: nobody learns about fields before saying who they are.
+            // The body is wrong, too: callers without a token must learn nothing about fields.
             let answer = refusal(&app, method, path, &[("authorization", authorization)], SENTINEL).await;
             let said = (answer.status, &answer.body["code"], &answer.body["detail"], &answer.body["field"]);
             let expected = (401, &json!("unauthorized"), &json!(detail), &Value::Null);

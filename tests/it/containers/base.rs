@@ -1,4 +1,4 @@
-//! A base that cannot be cloned: the caller is told that it is not their fault, the operator what to mend.
+//! A base that cannot be cloned: the answer says that it is not the caller's fault, and what the operator has to repair.
 
 use openclaw_provisioner::domain::BaseFamily;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{mutations, requests, running, seen, state, told};
 use crate::harness::{Answer, BASE, TestApp, provision_body};
 
-/// What every call that needs the base must answer, and that it changed nothing but files and the access point.
+/// Checks the answer of every call that needs the base, and that only files and the access point were changed.
 async fn refused_by_all(app: &TestApp, words: &[&str]) {
     app.emulator.clear_calls();
     let calls: [(&str, Value); 3] = [
@@ -89,7 +89,7 @@ async fn what_needs_no_base_works_without_one() {
     assert_eq!(app.services(), Vec::<Value>::new());
 }
 
-/// Incident 2: the base ARN was read once at start-up. The same for the family that infrastructure publishes.
+/// Incident 2: the base ARN was read once at start-up. This tests the same for the family that infrastructure publishes.
 #[tokio::test(start_paused = true)]
 async fn coordinates_that_changed_hold_from_the_next_call_on() {
     let app = TestApp::start().await;

@@ -17,7 +17,7 @@ async fn a_first_deployment_that_does_not_come_up_is_scaled_to_zero() {
     assert_eq!((answer.status, &answer.body["cancelled"]), (202, &cancelled), "{}", answer.body);
     app.pass_seconds(60).await;
     assert_eq!((state(&app, "alice").await.as_str(), tasks(&app, "alice").await.len()), ("stopped", 0));
-    // Nothing is lost: it starts as if it had been stopped.
+    // Nothing is lost: it starts like a stopped container.
     app.emulator.set_behaviour(&name, None);
     assert_eq!(app.provision("alice").await.status, 202);
     app.pass_seconds(5).await;
@@ -32,14 +32,14 @@ async fn a_deployment_over_a_steady_one_goes_back_to_it() {
     let image = json!("ghcr.io/openclaw/openclaw:2026.4.25-sim-slow");
     assert_eq!(app.post("/containers/alice/redeploy", json!({ "image": image })).await.status, 202);
     app.pass_seconds(5).await;
-    // Sent again, because the answer was lost or a button pressed twice, it does not stop what comes back.
+    // A second cancel, after a lost answer or a double click, does not stop the rollback.
     for round in 0..2 {
         let is_over = |service: &Value| service["deployments"][0]["rolloutState"] == "COMPLETED";
         let was_over = is_over(&service(&app, "alice").await);
         let answer = app.post("/containers/alice/cancel", json!({})).await;
         let deployment = &answer.body["cancelled"]["deployment"];
         match is_over(&service(&app, "alice").await) {
-            // It came back while the first one was answered.
+            // The rollback was done when the first one was answered.
             true if was_over && round == 1 => assert_eq!((answer.status, deployment), (200, &Value::Null)),
             true if round == 1 => {}
             _ => assert_eq!((answer.status, deployment), (202, &json!("rolled_back")), "{}", answer.body),
@@ -84,7 +84,7 @@ async fn where_nothing_is_under_way_nothing_is_cancelled() {
     assert_eq!(state(&app, "alice").await, "running");
 }
 
-/// A cancel that answers while the next step is yet to come would say "no container" of one that is about to be made.
+/// A cancel that answers before the next step would say "no container" for one that is about to be created.
 #[tokio::test(start_paused = true)]
 async fn nothing_of_what_was_cancelled_comes_after_the_answer() {
     let undisturbed = TestApp::start().await;
@@ -104,7 +104,7 @@ async fn nothing_of_what_was_cancelled_comes_after_the_answer() {
         assert_eq!(app.services().len(), services, "call {nth}: {}", cancel.body);
         match cancel.status {
             404 => assert_eq!((told(&provision), services, revisions), ((409, "cancelled"), 0, 0), "call {nth}"),
-            // The last step was being taken.
+            // It arrived during the last step.
             202 => assert_eq!((provision.status, state(&app, "alice").await.as_str()), (201, "stopped"), "call {nth}"),
             _ => panic!("call {nth}: {}", cancel.body),
         }
@@ -150,7 +150,7 @@ async fn work_in_another_replica_is_stopped_before_its_next_step() {
     assert_eq!(app.access_points(), left, "nothing of it came after the answer");
 }
 
-/// It is stopped, or undone where it was done before it could be.
+/// The work is stopped, or undone if it was done before it could be stopped.
 #[tokio::test(start_paused = true)]
 async fn what_another_replica_is_about_to_make_does_not_come_after_the_answer() {
     let app = TestApp::with(slow()).await;

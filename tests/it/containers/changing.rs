@@ -8,7 +8,7 @@ use crate::harness::{BASE, CLUSTER, TestApp, USER_FAMILY, provision_body, variab
 const PIN: &str = "ghcr.io/openclaw/openclaw:2026.4.25";
 const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:openai";
 
-/// A running user with everything that a resize ever lost.
+/// A running user with every setting that a resize ever lost.
 async fn running_with_everything(app: &TestApp) {
     let mut body = provision_body("alice");
     body["image"] = json!(PIN);
@@ -19,7 +19,7 @@ async fn running_with_everything(app: &TestApp) {
     app.pass_seconds(3).await;
 }
 
-/// What of the user's own stands in a definition.
+/// The user's own settings in a definition.
 fn own(definition: &Value) -> Value {
     let container = &definition["containerDefinitions"][0];
     json!({
@@ -155,7 +155,7 @@ async fn a_redeploy_with_nothing_new_is_200_and_restarts_nobody() {
     running(&app, "alice").await;
     let task = tasks(&app, "alice").await;
     app.emulator.clear_calls();
-    // Registered again, but the same: no reason to restart anybody.
+    // Registered again with the same content: no restart.
     app.register_base(|_| {});
     for body in ["", "{}", "{\"force\": false}"] {
         let answer = app.raw("POST", "/containers/alice/redeploy", &[], body).await;
@@ -235,7 +235,7 @@ async fn after_a_change_the_old_tasks_health_counts_for_nothing() {
         let said = [&answer.body["state"], &answer.body["ready"]];
         assert_eq!(said, [&json!("provisioning"), &json!(false)], "{path}");
         let body = seen(&app, "alice").await;
-        // A look that waits until the change shows may find the new task up.
+        // A look that waits until the change is visible may already find the new task running.
         if service(&app, "alice").await["deployments"][0]["runningCount"] == 0 {
             assert_eq!([&body["state"], &body["ready"]], [&json!("provisioning"), &json!(false)], "{path}");
         }
@@ -244,8 +244,8 @@ async fn after_a_change_the_old_tasks_health_counts_for_nothing() {
     }
 }
 
-/// Incident 15 where the revision stays the same: only the deployment tells the old task from the new one. Stop and
-/// start keep the deployment, so a task that they bring counts.
+/// Incident 15 with an unchanged revision: only the deployment distinguishes the old task from the new one. Stop and
+/// start keep the deployment, so their task counts.
 #[tokio::test(start_paused = true)]
 async fn after_a_forced_redeploy_the_old_tasks_health_counts_for_nothing() {
     let app = TestApp::start().await;
@@ -270,7 +270,7 @@ async fn after_a_forced_redeploy_the_old_tasks_health_counts_for_nothing() {
     }
 }
 
-/// Only the revision before is kept, which the circuit breaker goes back to.
+/// Only the revision before is kept, because the circuit breaker goes back to it.
 #[tokio::test(start_paused = true)]
 async fn many_changes_leave_two_revisions() {
     let app = TestApp::start().await;

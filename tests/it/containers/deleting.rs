@@ -31,7 +31,7 @@ async fn a_delete_removes_everything_but_the_files_and_is_404_once_it_has() {
     assert_eq!(answers.last(), Some(&(404, Value::Null)), "{answers:?}");
     assert_eq!((left(&app), state(&app, "alice").await.as_str()), ((0, 0, 0), "container_not_found"));
     assert_eq!(app.file("users/alice/codex/auth.json"), auth);
-    // What a purge deletes stays remembered until then.
+    // Until the purge, the lock file remembers what to delete.
     let remembered = || std::fs::read_dir(app.path(".provisioner/locks")).unwrap().count();
     assert_eq!(remembered(), 1);
     assert!(app.delete("/containers/alice?data=purge").await.status < 300);
@@ -133,7 +133,7 @@ async fn who_comes_back_while_the_old_service_drains_is_202_and_comes_up() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     let service = app.services()[0].clone();
-    // By hand, so that no other call of this service is at work on the user.
+    // Directly in AWS, so that no other call of this service works on the user.
     app.aws("ecs", "DeleteService", json!({"cluster": CLUSTER, "service": service, "force": true}));
     app.emulator.settle();
     let answer = app.provision("alice").await;
@@ -144,7 +144,7 @@ async fn who_comes_back_while_the_old_service_drains_is_202_and_comes_up() {
     assert_eq!(left(&app).0, 1);
 }
 
-/// Incident 10, with the delete still at work.
+/// Incident 10, while the delete is still under way.
 #[tokio::test(start_paused = true)]
 async fn who_comes_back_while_the_delete_is_at_work_is_provisioned_after_it() {
     let app = TestApp::start().await;
@@ -175,7 +175,7 @@ fn fault(app: &TestApp, service: &str, action: &str) {
     app.emulator.inject(Fault { service: Some(service.into()), action: action.into(), skip: 0, times: 1_000, kind });
 }
 
-/// Stuck has an exit: a service that drains for ever keeps nobody from going.
+/// A forced delete also works for a service that drains for ever.
 #[tokio::test(start_paused = true)]
 async fn a_forced_delete_does_not_wait_for_a_draining_service() {
     let app = TestApp::start().await;
@@ -189,7 +189,7 @@ async fn a_forced_delete_does_not_wait_for_a_draining_service() {
     };
     let answer = app.delete("/containers/alice?data=purge&force=true").await;
     assert_eq!((answer.status, &answer.body["not_removed"]), (202, &Value::Null), "{}", answer.body);
-    // It is INACTIVE, and nobody's, once its task is stopping.
+    // It is INACTIVE, and no longer the user's, once its task is stopping.
     let now = state(&app, "alice").await;
     assert!(now == "deleting" || now == "container_not_found" && status() == "INACTIVE", "{now}, {}", status());
     assert_eq!((left(&app), app.path("users/alice").exists()), ((0, 0, 0), false));
@@ -213,14 +213,14 @@ async fn a_forced_delete_goes_on_past_what_it_cannot_remove_and_says_what_that_i
     assert!(!answer.body.to_string().contains(id.as_str().unwrap()), "{not_removed:?}");
     assert!(not_removed[1]["error"].as_str().is_some_and(|error| error.contains("AccessDenied")), "{not_removed:?}");
     assert_eq!((left(&app), app.path("users/alice").exists()), ((0, 1, 1), false));
-    // It is remembered: once it can be removed, the next call does.
+    // It is remembered, and the next call removes it once that is possible.
     app.emulator.clear_faults();
     app.pass_seconds(10).await;
     assert_eq!(app.delete("/containers/alice").await.status, 202);
     assert_eq!((left(&app), told(&app.delete("/containers/alice").await)), ((0, 0, 0), (404, "container_not_found")));
 }
 
-/// While the file system does not answer, what runs can still be stopped and removed; what is left is said, and done later.
+/// While the file system does not answer, a container can still be stopped and removed; the answer names the rest, which is done later.
 #[tokio::test(start_paused = true)]
 async fn what_runs_is_stopped_and_removed_although_no_file_can_be_locked() {
     let app = TestApp::start().await;

@@ -1,4 +1,4 @@
-//! Tasks that do not start: what the API says of them, and how they come up again.
+//! Tasks that do not start: the API's answers, and how they start again.
 
 use aws_emulator::{Behaviour, Fault, FaultKind};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{mutations, seen, service, state, tasks};
 use crate::harness::TestApp;
 
-/// Provisions a user whose tasks behave so, until ECS gives up, and returns what the API says then.
+/// Provisions a user whose tasks behave like this, waits until ECS gives up, and returns the API's answer.
 async fn given_up(app: &TestApp, user: &str, behaviour: Behaviour) -> Value {
     let name = app.provision(user).await.body["service"].as_str().unwrap().to_owned();
     app.emulator.set_behaviour(&name, Some(behaviour));
@@ -53,7 +53,7 @@ async fn while_ecs_still_tries_the_state_is_provisioning_with_the_last_reason() 
     assert_eq!((&body["state"], &body["reason"]["code"]), (&json!("provisioning"), &json!("image_pull")), "{body}");
 }
 
-/// Incident 15, and a breaker that goes back: the old revision's health is not what was asked for.
+/// Incident 15, with a circuit breaker that goes back: the health of the old revision does not count.
 #[tokio::test(start_paused = true)]
 async fn a_revision_that_does_not_start_is_failed_and_the_one_before_comes_back() {
     let app = TestApp::start().await;
@@ -72,14 +72,14 @@ async fn a_revision_that_does_not_start_is_failed_and_the_one_before_comes_back(
     assert_eq!([&body["reason"]["message"], &body["reason"]["exit_code"]], [&json!(message), &json!(1)]);
     app.pass_seconds(10).await;
     assert_eq!((&service(&app, "alice").await["taskDefinition"], tasks(&app, "alice").await.len()), (&first, 1));
-    // Steady is not what was asked for; the container serves its user all the same.
+    // The service is steady, but not as requested; the container still serves its user.
     let body = seen(&app, "alice").await;
     assert_eq!((&body["state"], &body["ready"]), (&json!("failed"), &json!(false)), "{body}");
     assert_eq!([&body["reason"]["code"], &body["reason"]["message"]], [&json!("rolled_back"), &json!(message)]);
     assert_eq!(app.get("/containers/alice/gateway").await.body["ready"], true);
 }
 
-/// What was asked for again is what runs: the revision that failed is nobody's wish any more.
+/// A request for the running state makes the failed revision obsolete.
 #[tokio::test(start_paused = true)]
 async fn a_container_that_was_rolled_back_runs_again_once_what_it_runs_is_asked_for() {
     let app = TestApp::start().await;
@@ -93,7 +93,7 @@ async fn a_container_that_was_rolled_back_runs_again_once_what_it_runs_is_asked_
     assert_eq!((state(&app, "alice").await, app.user_revisions().len()), ("running".to_owned(), 1));
 }
 
-/// A kill between registering and deploying leaves a newer revision too, and nothing went back from it.
+/// A kill between registering and deploying also leaves a newer revision, but that is no rollback.
 #[tokio::test(start_paused = true)]
 async fn a_newer_revision_that_was_never_deployed_is_no_rollback() {
     let app = TestApp::start().await;
@@ -161,12 +161,12 @@ async fn hours_later_a_failed_container_is_still_failed_with_a_reason() {
     assert_eq!(body["reason"]["message"], "ECS deployment circuit breaker: tasks failed to start.");
 }
 
-/// Incident 21 once more: what a converge or a sweep noted while ECS still knew, is told when ECS has forgotten.
+/// Incident 21 again: a reason noted by a converge or a sweep is shown after ECS has forgotten it.
 #[tokio::test(start_paused = true)]
 async fn what_was_noted_in_time_explains_a_container_for_which_ecs_has_no_task_any_more() {
     let app = TestApp::start().await;
     given_up(&app, "alice", Behaviour::Oom).await;
-    // The sweep.
+    // The sweep notes it.
     assert_eq!(app.get("/containers?fresh=true").await.status, 200);
     app.pass_millis(100).await;
     let before = seen(&app, "alice").await["reason"].clone();
@@ -179,7 +179,7 @@ async fn what_was_noted_in_time_explains_a_container_for_which_ecs_has_no_task_a
     assert_eq!(app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": 4096})).await.status, 202);
     app.pass_seconds(4 * 3600).await;
     assert_eq!(seen(&app, "alice").await["reason"]["code"], "circuit_breaker");
-    // And it goes with the user.
+    // And it is removed with the user.
     assert_eq!(app.delete("/containers/alice").await.status, 202);
     app.pass_seconds(60).await;
     let left = app.files().into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "stop"));
@@ -211,7 +211,7 @@ async fn an_endpoint_that_knows_no_threshold_gets_a_service_without_one() {
     app.emulator.inject(refusal("UpdateService"));
     assert_eq!(app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": 4096})).await.status, 202);
     assert_eq!(sent("UpdateService"), [true, false]);
-    // What starts no deployment has none to configure.
+    // A call that starts no deployment has none to configure.
     app.post("/containers/alice/stop", json!({})).await;
     assert_eq!(sent("UpdateService")[2..], [false]);
 }

@@ -62,7 +62,7 @@ async fn a_missing_image_of_a_redeploy_leaves_the_container_alone() {
     assert_eq!((answer.status, &answer.body["code"]), (422, &json!("image_not_found")));
     assert_eq!(super::service(&app, "alice").await, before);
     push(&app, "openclaw-extended", "2026.4.25");
-    // That it was missing is not remembered.
+    // The miss is not cached.
     let answer =
         app.post("/containers/alice/redeploy", json!({"image": image("openclaw-extended", "2026.4.25")})).await;
     assert_eq!(answer.status, 202, "{}", answer.body);

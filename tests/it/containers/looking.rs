@@ -106,7 +106,7 @@ async fn every_replica_says_the_same() {
     let other = app.replica().await;
     assert_eq!(super::seen(&other, "alice").await, super::seen(&app, "alice").await);
     other.post("/containers/alice/stop", json!({})).await;
-    // A look that waits until the stop shows may find it over.
+    // A look that waits until the stop is visible may find it done.
     let now = state(&app, "alice").await;
     assert!(["stopping", "stopped"].contains(&now.as_str()), "{now}");
 }

@@ -1,4 +1,4 @@
-//! What a new user is given, in full.
+//! Everything that is created for a new user.
 
 use serde_json::{Value, json};
 

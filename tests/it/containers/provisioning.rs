@@ -25,8 +25,8 @@ async fn provisioning_again_changes_nothing_and_says_how_far_it_is() {
     }
 }
 
-/// Incidents 4 and 5, by way of provision: a caller that provisions at every sign-in, with nothing but the sign-in,
-/// takes nothing away that was set before.
+/// Incidents 4 and 5, with provision: a caller that provisions at every sign-in, and sends only the sign-in,
+/// removes nothing that was set before.
 #[tokio::test(start_paused = true)]
 async fn what_a_later_provision_leaves_out_stays() {
     let app = TestApp::start().await;
@@ -161,7 +161,7 @@ async fn one_users_failure_is_nobody_elses() {
     running(&app, "dave").await;
 }
 
-/// A replica that goes down takes nothing new, and says that another one will.
+/// A replica that shuts down accepts no new work, and refers to another one.
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_is_going_down_says_so_and_another_one_takes_over() {
     let app = TestApp::start().await;

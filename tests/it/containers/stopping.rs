@@ -19,7 +19,7 @@ async fn a_stop_is_202_then_stopped_then_200() {
     app.emulator.clear_calls();
     let again = app.raw("POST", "/containers/alice/stop", &[("content-type", "")], "").await;
     assert_eq!((again.status, &again.body["state"]), (200, &json!("stopped")));
-    // Sent all the same: the count that was read may be an old one.
+    // Sent anyway: the count that was read may be old.
     assert_eq!(mutations(&app), ["ecs:UpdateService"]);
     assert_eq!(requests(&app, "UpdateService")[0]["desiredCount"], 0);
     assert_eq!(tasks(&app, "alice").await, Vec::<String>::new());

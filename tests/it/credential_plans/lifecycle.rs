@@ -1,4 +1,4 @@
-//! A user's sign-in by itself: put, show, repair, remove.
+//! The calls for a user's sign-in: put, show, repair, remove.
 
 use super::*;
 use crate::harness::READ_TOKEN;
@@ -40,7 +40,7 @@ async fn a_sign_in_is_put_kept_and_forced() {
     assert!(!app.path("users/nobody").exists());
 }
 
-/// The gateway's token is made once, and the entries follow the release; what the user wrote stays, comments too.
+/// The gateway's token is created once, and our entries follow the release; the user's text stays, comments included.
 #[tokio::test(start_paused = true)]
 async fn openclaw_json_is_merged_and_follows_the_release() {
     let app = running("o:2026.4.21").await;

@@ -1,4 +1,4 @@
-//! Releases that import the sign-in into a store of their own.
+//! Releases that import the sign-in into their own store.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn restarts(app: &TestApp) -> usize {
     app.calls().iter().filter(|call| *call == "ecs:UpdateService").count()
 }
 
-/// Incident 28, where the rotated token is out of sight: the receipt tells what is older.
+/// Incident 28, when the rotated token is not visible: the receipt shows which is older.
 #[tokio::test(start_paused = true)]
 async fn a_sign_in_that_was_imported_is_not_imported_again() {
     let app = imported().await;
@@ -29,7 +29,7 @@ async fn a_sign_in_that_was_imported_is_not_imported_again() {
     assert_eq!(file(&app, HAND_OVER)["imported_by"], "2026.9.6");
 }
 
-/// Its store is read at the start of a task alone.
+/// The store is read only at the start of a task.
 #[tokio::test(start_paused = true)]
 async fn a_newer_sign_in_waits_to_be_imported_and_the_container_starts_again() {
     let app = imported().await;
@@ -37,7 +37,7 @@ async fn a_newer_sign_in_waits_to_be_imported_and_the_container_starts_again() {
     assert_eq!((newer.status, &newer.body["credentials"]), (202, &json!("written")), "{}", newer.body);
     assert_eq!((refresh_tokens(&app)[2].clone(), restarts(&app)), (json!(format!("rt_{NEW}")), 1));
     assert_eq!(app.get(CREDENTIALS).await.body["waits_for_start"], true);
-    // While it starts, the same sign-in is no reason to start it once more.
+    // While it starts, the same sign-in does not restart it again.
     app.post("/provision", signed_in_at(NEW)).await;
     assert_eq!(restarts(&app), 1);
     import(&app, "2026.9.6");
@@ -67,7 +67,7 @@ async fn a_sign_in_that_a_release_cannot_read_is_said_and_the_next_one_mends_it(
     assert_eq!(refresh_tokens(&app), [json!(""), json!(format!("rt_{NEW}")), json!(null)]);
 }
 
-/// With the plugin of its release, `codex/auth.json` is the one rotating file; what the store holds stays in use.
+/// With the plugin of its release, `codex/auth.json` is the one rotating file; the store's sign-in stays in use until then.
 #[tokio::test(start_paused = true)]
 async fn the_plugin_takes_over_with_the_next_sign_in_and_not_before() {
     let app = imported().await;

@@ -1,4 +1,4 @@
-//! Bases that infrastructure should not deploy.
+//! Faulty bases.
 
 use serde_json::{Value, json};
 

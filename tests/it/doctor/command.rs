@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::publish;
 use crate::harness::{BASE, CLUSTER, TestApp};
 
-/// Runs `doctor` with these variables alone, in an empty directory.
+/// Runs `doctor` with only these variables, in an empty directory.
 async fn doctor(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw-provisioner"));
@@ -17,7 +17,7 @@ async fn doctor(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
-/// An app whose AWS answers on a socket, with its coordinates published; and its address.
+/// An app with published coordinates whose emulator answers on a socket; and its address.
 async fn served() -> (TestApp, String) {
     let app = TestApp::start().await;
     for (name, value) in [
@@ -54,7 +54,7 @@ async fn told(app: &TestApp, endpoint: &str, arguments: &[&str]) -> (Option<i32>
     assert_eq!(String::from_utf8_lossy(&stderr), "");
     let text = String::from_utf8(stdout).unwrap();
     assert!(!text.contains("sentinel"), "{text}");
-    // What differs from run to run.
+    // Replaces what differs from run to run.
     let text = text.replace(root.to_str().unwrap().trim_end_matches('/'), "<root>");
     (status.code(), text.replace("<root>/", "<root>").replace(&app.file_system_id, "<file system>"))
 }

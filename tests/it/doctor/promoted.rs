@@ -1,4 +1,4 @@
-//! The base that is promoted, as `doctor` sees it.
+//! `doctor`'s check of the promoted base.
 
 use serde_json::{Value, json};
 

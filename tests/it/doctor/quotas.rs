@@ -1,4 +1,4 @@
-//! Quotas of the account, as `doctor` sees them.
+//! `doctor`'s check of the account's quotas.
 
 use openclaw_provisioner::doctor::Check;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ async fn planned(app: &TestApp, users: u32) -> Vec<Check> {
 async fn a_plan_that_does_not_fit_what_is_in_force_fails_and_says_how_to_ask_for_more() {
     let app = TestApp::start().await;
     assert_eq!(of(&planned(&app, 5_000).await, "quotas"), [PASS]);
-    // Of 0.5 vCPU each; 4,000 are in force.
+    // 0.5 vCPU each; 4,000 are in force.
     let told = planned(&app, 8_001).await;
     assert_eq!(of(&told, "quotas"), [fail("quota_below_plan"), fail("quota_below_plan")]);
     let said = said(&told, "quotas");
@@ -49,7 +49,7 @@ async fn what_cannot_be_counted_or_is_not_known_is_said() {
     assert_eq!(of(&told, "quotas"), [warn("quota_unknown"), warn("quota_unknown")]);
     assert!(said(&told, "quotas").contains("Fargate vCPU could not be counted"), "{told:?}");
     app.emulator.clear_faults();
-    // What is not for Fargate needs no size.
+    // A definition that is not for Fargate needs no size.
     app.register_base(|base| {
         base["requiresCompatibilities"] = json!(["EC2"]);
         base["cpu"] = Value::Null;

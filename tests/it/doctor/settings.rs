@@ -7,7 +7,7 @@ use openclaw_provisioner::doctor::Check;
 use super::{PASS, SKIP, doctor_with, fail, of, publish, refusal, said, strike, warn};
 use crate::harness::{BASE, CLUSTER, TestApp};
 
-/// What is found with SSM as the only source.
+/// The checks with SSM as the only source.
 async fn from_ssm(app: &TestApp) -> Vec<Check> {
     let coordinates = CoordinatesArgs { ssm_path: Some("/openclaw/test".into()), ..CoordinatesArgs::default() };
     doctor_with(app, |doctor| doctor.coordinates = coordinates).examine().await
@@ -72,7 +72,7 @@ async fn without_settings_everything_that_needs_one_is_skipped_with_its_name() {
     assert_eq!(of(&told, "settings"), [fail("no_settings")]);
 }
 
-/// A coordinate is no secret, but whoever publishes one as a SecureString has said that it is.
+/// Coordinates are no secrets, but one published as a SecureString is treated as a secret.
 #[tokio::test(start_paused = true)]
 async fn no_value_of_a_secure_string_is_ever_said() {
     let app = TestApp::start().await;

@@ -1,4 +1,4 @@
-//! That what comments cite is in this repository: incidents, facts and decisions by number.
+//! Checks that everything cited in comments exists in this repository: incidents, facts and decisions by number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,7 +26,7 @@ fn texts() -> Vec<(String, String)> {
     found
 }
 
-/// The text as one line, without what begins comments: a citation may go over the end of a line.
+/// The text as one line, without comment marks: a citation may continue on the next line.
 fn unwrapped(text: &str) -> String {
     let bare = text.lines().map(|line| line.trim().trim_start_matches(['/', '!', '*', '#']).trim());
     bare.collect::<Vec<_>>().join(" ")
@@ -58,7 +58,7 @@ fn incidents_in(text: &str) -> BTreeSet<u32> {
     lists.flat_map(|list| numbers(list, "").0).collect()
 }
 
-/// The sections of facts that a text cites, by page, and what of it has a `§` and is no citation.
+/// The sections of facts that a text cites, by page, and every `§` that is no citation.
 fn sections_in(text: &str) -> (BTreeSet<(String, u32)>, Vec<String>) {
     let text = unwrapped(text);
     let (mut found, mut unclear) = (BTreeSet::new(), Vec::new());
@@ -77,7 +77,7 @@ fn sections_in(text: &str) -> (BTreeSet<(String, u32)>, Vec<String>) {
     (found, unclear)
 }
 
-/// The incidents that there are, by number.
+/// All incidents, by number.
 fn incidents() -> BTreeSet<u32> {
     let text = read("docs/incidents.md");
     let numbered = text.lines().filter_map(|line| line.split_once(". ")?.0.parse::<u32>().ok());

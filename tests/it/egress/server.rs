@@ -1,4 +1,4 @@
-//! Servers on loopback that answer as the outside world does at its worst.
+//! Servers on loopback that behave like broken or hostile servers outside.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -14,13 +14,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate authority that nobody knows, made for one test.
+/// An unknown certificate authority, made for one test.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     directory: TempDir,
 }
 
-/// What a certificate is like.
+/// The kind of a certificate.
 #[derive(Clone, Copy)]
 pub enum Certificate {
     Good,
@@ -33,13 +33,13 @@ pub enum Certificate {
 pub enum Behaviour {
     /// Closes it at once.
     Close,
-    /// Takes it and says nothing.
+    /// Accepts it and sends nothing.
     Silence,
     /// Answers without TLS.
     Plain(&'static str),
     /// Answers with TLS; an empty answer closes the connection.
     Tls(Certificate, &'static str),
-    /// Shakes hands, reads the request and says nothing.
+    /// Does the TLS handshake, reads the request and sends nothing.
     TlsSilence,
 }
 
@@ -107,7 +107,7 @@ impl Authority {
     }
 }
 
-/// What the other side makes of it is what is tested, so failures here are none.
+/// Answers a connection. The test checks the other side, so failures here are ignored.
 async fn answer(mut stream: TcpStream, acceptor: TlsAcceptor, behaviour: Behaviour, seen: Arc<Mutex<Vec<String>>>) {
     let said = match behaviour {
         Behaviour::Close => return,

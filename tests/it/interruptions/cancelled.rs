@@ -15,7 +15,7 @@ pub fn slow() -> Options {
     Options { per_call_delay: CALL, ..Options::default() }
 }
 
-/// The request is dropped while its `nth` call is under way. It goes on without its caller, to the same end, and
+/// Drops the request while its `nth` call is under way. The work continues without its caller, with the same result, and
 /// nothing has to be repeated.
 async fn cancel_at_every_call(operation: Operation) {
     let undisturbed = Undisturbed::of(operation).await;

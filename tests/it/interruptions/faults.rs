@@ -5,14 +5,14 @@ use aws_emulator::{Fault, FaultKind, Options};
 use super::Operation::{self, *};
 use super::{LONG_SECONDS, NthCall, Undisturbed, assert_ends_as_undisturbed, is_retryable};
 
-/// Struck until the faults are cleared: more often than everybody retries.
+/// A fault until the faults are cleared: more often than any caller retries.
 const STUCK: usize = 1_000;
 
 fn error(status: u16, code: &str) -> FaultKind {
     FaultKind::Error { status, code: code.into(), message: "by a test".into() }
 }
 
-/// A failure before the effect, and three kinds of not knowing.
+/// A failure before the effect, and failures with an unknown effect.
 fn kinds() -> [FaultKind; 5] {
     let after = FaultKind::ErrorAfter { status: 500, code: "ServerException".into(), message: "by a test".into() };
     [
@@ -56,7 +56,7 @@ async fn disturb_every_call(operation: Operation, times: usize) {
 
 macro_rules! at_every_call {
     ($($name:ident: $operation:ident;)*) => {
-        /// One failure of any call is healed before the caller sees it.
+        /// One failure of any call is repaired before the caller sees it.
         mod a_call_that_fails_once_is_not_noticed_by {
             use super::*;
             $(

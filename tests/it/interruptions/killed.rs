@@ -13,7 +13,7 @@ use super::cancelled::{CALL, slow};
 use super::{NthCall, Undisturbed, assert_ends_as_undisturbed};
 use crate::harness::TestApp;
 
-/// What of the calls beside the killed one has still happened.
+/// Which calls concurrent with the killed one still took effect.
 #[derive(Debug, Clone, Copy)]
 enum Beside {
     /// None of them: they are under way as well.
@@ -52,7 +52,7 @@ fn killed(operation: Operation, call: &NthCall, beside: Beside) -> (TestApp, Dur
             tokio::time::sleep(CALL / 10).await;
         }
         if let Beside::Everything = beside {
-            // Far below the SDK's patience with the call that hangs.
+            // Far below the SDK's timeout for the hanging call.
             tokio::time::sleep(CALL * 5).await;
         }
         (app, request, born.elapsed())
@@ -71,7 +71,7 @@ fn kill_at_every_call(operation: Operation) {
         for beside in [Beside::Nothing, Beside::Everything] {
             let (dead, lived) = killed(operation, call, beside);
             process().block_on(async {
-                // The emulator's clock goes on from where the first process's stood.
+                // The emulator's clock continues at the time of the first process.
                 tokio::time::advance(lived).await;
                 let other = dead.replica().await;
                 drop(dead);

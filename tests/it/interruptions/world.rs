@@ -1,18 +1,18 @@
-//! Everything that is left of a user in AWS and on the file system, in a form in which two ends can be compared.
+//! The state of a user in AWS and on the file system, in a form that can be compared.
 
 use serde_json::{Value, json};
 
 use super::{USER, without};
 use crate::harness::{CLUSTER, ROLES_PATH, TestApp, USER_FAMILY};
 
-/// Ids and revision numbers are left out, because every run has its own; everything else is in here.
+/// The state of a user without ids and revision numbers, which differ in every run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct World {
     /// How the API answers: status, state and readiness.
     pub shown: Value,
     /// The services that are not INACTIVE.
     pub services: Vec<Value>,
-    /// What the service runs, then the revisions before it.
+    /// The service's revision, then the revisions before it.
     pub chain: Vec<Value>,
     pub access_points: Vec<Value>,
     /// Roles of users' own.
@@ -23,12 +23,12 @@ pub struct World {
     pub model: Value,
     pub lock_files: Vec<String>,
     pub active_revisions: usize,
-    /// Deployments that the service ever had: a forced one shows nowhere else.
+    /// Number of deployments that the service ever had: only this shows a forced one.
     pub deployments: usize,
 }
 
 impl World {
-    /// After a delete that purges.
+    /// The state after a purge.
     pub fn nothing() -> Self {
         Self {
             shown: json!([404, null, null]),
@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    /// Panics with what differs, and with nothing else: a whole world is some hundred lines.
+    /// Panics with only the differences: a whole world has hundreds of lines.
     pub fn assert_is(&self, expected: &Self, context: &str) {
         if self == expected {
             return;
@@ -91,7 +91,8 @@ impl World {
         panic!("{context}\n--- only here\n{}\n--- missing\n{}", only_in(&ours, &theirs), only_in(&theirs, &ours));
     }
 
-    /// How many revisions and deployments there are depends on the moment of the interruption; the caller judges it.
+    /// The state without counts: the number of revisions and deployments depends on the moment of the interruption, and the
+    /// caller checks it.
     pub fn without_counts(&self) -> Self {
         Self { active_revisions: 0, deployments: 0, ..self.clone() }
     }
@@ -134,7 +135,7 @@ fn chain(app: &TestApp, newest: &str, access_points: &[&str]) -> Vec<Value> {
         assert!(!chain.is_empty() || definition["status"] == "ACTIVE", "the service runs {definition}");
         let labels = &mut definition["containerDefinitions"][0]["dockerLabels"];
         next = labels.as_object_mut().unwrap().remove("openclaw.provisioner.previous").map(|arn| text(&arn));
-        // Every run has an access point of its own, and the digest covers its id.
+        // Every run has its own access point, and the digest includes its id.
         labels.as_object_mut().unwrap().remove("openclaw.provisioner.access-point");
         let digest = labels.as_object_mut().unwrap().remove("openclaw.provisioner.digest");
         assert_eq!(digest.map(|digest| text(&digest).len()), Some(64));

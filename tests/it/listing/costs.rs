@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{list, users};
 use crate::harness::{BASE, CLUSTER, TestApp};
 
-/// Calls since the log was cleared: pages, services, definitions, and whatever else there was.
+/// Calls since the log was cleared: pages, services, definitions, and others.
 fn calls(app: &TestApp) -> [usize; 4] {
     let named = ["ListServices", "DescribeServices", "DescribeTaskDefinition"].map(|action| app.count(action));
     let [pages, services, definitions] = named;
@@ -29,7 +29,7 @@ async fn a_list_costs_one_call_per_100_names_and_per_10_services_and_one_per_rev
         list(&app, "limit=1000").await;
     }
     assert_eq!(calls(&app), [0; 4], "the snapshot answers");
-    // A new revision for one of them is all that there is to read again.
+    // Only the new revision of one user has to be read.
     app.register_base(|_| {});
     let update = json!({"cluster": CLUSTER, "service": made[7].service_name(), "taskDefinition": BASE});
     app.aws("ecs", "UpdateService", update);
@@ -71,7 +71,7 @@ async fn the_fleet_is_read_in_the_background_every_five_minutes() {
     assert_eq!(calls(&app), [0; 4]);
 }
 
-/// A caller is not kept for longer than clients wait, and the reading goes on without it.
+/// A caller gets an answer before clients give up, and the reading goes on.
 #[tokio::test(start_paused = true)]
 async fn a_list_that_takes_too_long_says_when_to_ask_again() {
     let app = TestApp::with(Options { per_call_delay: Duration::from_secs(1), ..Options::default() }).await;
@@ -84,7 +84,7 @@ async fn a_list_that_takes_too_long_says_when_to_ask_again() {
     assert_eq!(app.count("ListServices"), 3, "it was not begun anew");
 }
 
-/// Reading a large fleet for the first time takes as long as it takes; a call for one user does not wait for it.
+/// The first reading of a large fleet may take long; a call for one user does not wait for it.
 #[tokio::test(start_paused = true)]
 async fn a_first_reading_keeps_nobody_waiting_and_is_never_throttled() {
     let app = TestApp::with(Options { enforce_rate_limits: true, ..Options::default() }).await;

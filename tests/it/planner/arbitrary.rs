@@ -1,4 +1,4 @@
-//! Arbitrary users, targets and misfortunes.
+//! Arbitrary users, targets and disturbances.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ fn image() -> impl Strategy<Value = ImageRef> {
     select(vec!["ghcr.io/openclaw/openclaw:2026.5.7", ecr]).prop_map(|text| ImageRef::parse(text, "image").unwrap())
 }
 
-/// One of few names, so that a variable and a secret sometimes want the same.
+/// One of few names, so that a variable and a secret sometimes have the same.
 fn name() -> impl Strategy<Value = BTreeMap<String, String>> {
     select(vec!["A", "B"]).prop_map(|name| {
         BTreeMap::from([(name.to_owned(), "arn:aws:ssm:us-east-1:123456789012:parameter/x".to_owned())])
@@ -34,7 +34,7 @@ fn secrets() -> impl Strategy<Value = Secrets> {
     prop_oneof![name(), key].prop_map(|raw| Secrets::parse(raw).unwrap())
 }
 
-/// A provider, and whether a sign-in comes along; mostly as a web app provisions.
+/// A provider, and whether the request has a sign-in; mostly as a web app provisions.
 fn sign_in() -> impl Strategy<Value = (Option<Provider>, bool)> {
     let usual =
         select(vec![(Option::None, true), (Some(Provider::Bedrock), false), (Some(Provider::OpenaiKey), false)]);
@@ -80,7 +80,7 @@ pub fn disturbance() -> impl Strategy<Value = Disturbance> {
 }
 
 prop_compose! {
-    /// Any state of a user, also such as only a crash, another writer or an older release leaves behind.
+    /// Any state of a user, also states that only a crash, another writer or an older release leaves behind.
     pub fn world()(
         status in select(vec![Option::None, Some(ServiceStatus::Active), Some(ServiceStatus::Active), Some(ServiceStatus::Draining), Some(ServiceStatus::Inactive)]),
         base_number in 1..3u32,
@@ -120,7 +120,7 @@ prop_compose! {
             world.noted = active.collect();
         }
         if status == ServiceStatus::Inactive && !lock_file {
-            // A delete takes the lock file last: where there is none, it has deleted everything else before.
+            // A delete removes the lock file last: without one, everything else was deleted before.
             (1..=world.revisions.len()).for_each(|number| world.set_active(number, false));
             (world.access_point, world.role) = (Option::None, Option::None);
         }

@@ -1,5 +1,5 @@
 //! A model of AWS and the file system, as small as the planner's view of them: one user's service, revisions, access
-//! point and files. It does what a step says and judges nothing but what AWS itself would refuse.
+//! point and files. It executes steps, and refuses only what AWS itself would refuse.
 
 use std::collections::BTreeSet;
 
@@ -39,12 +39,12 @@ pub struct World {
     pub service: Option<Service>,
     /// Registered revisions; number n is at n - 1.
     pub revisions: Vec<Value>,
-    /// What the lock file remembers.
+    /// The revisions in the lock file.
     pub noted: BTreeSet<String>,
     pub access_point: Option<String>,
     pub files: bool,
     pub lock_file: bool,
-    /// What the lock file says of an interrupted replacement.
+    /// The interrupted replacement in the lock file.
     pub resume: Option<u32>,
     /// Whether users get roles of their own.
     pub gives_roles: bool,
@@ -52,7 +52,7 @@ pub struct World {
     pub role: Option<Option<String>>,
 }
 
-/// A failing case is read by people: whole definitions would hide what matters.
+/// Short output for failing cases: whole definitions would hide what matters.
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { base, service, revisions, noted: _, access_point, files, lock_file, resume, gives_roles, role } =
@@ -73,7 +73,7 @@ impl fmt::Debug for World {
     }
 }
 
-/// How AWS took a step.
+/// AWS's response to a step.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken {
     Folded,
@@ -116,7 +116,7 @@ impl World {
         self.access_point.get_or_insert_with(|| ACCESS_POINT.to_owned()).clone()
     }
 
-    /// Registers what renders from that base and spec, after the newest revision. `legacy`: without an access point.
+    /// Registers the definition rendered from this base and spec, after the newest revision. `legacy`: without an access point.
     pub fn add_revision(&mut self, base_number: u32, spec: &Spec, active: bool, legacy: bool) {
         let previous = (!self.revisions.is_empty()).then(|| Self::arn(self.revisions.len()));
         let rendered =
@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// What is asked of tasks, where that is what the next step hangs on.
+    /// Whether there are live tasks, if the next step depends on that.
     fn has_live_tasks(&self, target: &Target) -> Option<bool> {
         let service = self.service.as_ref()?;
         let asks = match (target, service.status) {
@@ -204,7 +204,7 @@ impl World {
         self.service.as_ref().is_some_and(|service| service.running + service.pending > 0)
     }
 
-    /// The same again after a conflict or a wait; what was done stays known.
+    /// The observation after a conflict or a wait; it keeps what was done before.
     pub fn observe_again(&mut self, target: &Target, before: Observed) -> Observed {
         let now = self.observe(target, false);
         Observed {
@@ -219,7 +219,7 @@ impl World {
         }
     }
 
-    /// Takes the step as AWS would, and folds the answer in as the executor does.
+    /// Executes the step as AWS would, and adds the answer to the observation as the executor does.
     pub fn take(&mut self, step: Step, observed: &mut Observed) -> Taken {
         match step {
             Step::EnsureAccessPoint => observed.access_point_id = Some(self.make_access_point()),
@@ -350,7 +350,7 @@ impl World {
     pub fn pass_time(&mut self) {
         let Some(service) = &mut self.service else { return };
         match service.status {
-            // INACTIVE already while its last task is stopping.
+            // Already INACTIVE while its last task is stopping.
             ServiceStatus::Draining => service.status = ServiceStatus::Inactive,
             ServiceStatus::Inactive => (service.running, service.pending) = (0, 0),
             ServiceStatus::Active => {
@@ -377,7 +377,7 @@ pub fn service(desired: u32) -> Service {
     }
 }
 
-/// The service with a new deployment of that revision, as the only one.
+/// The service with only a new deployment of this revision.
 pub fn deployed(service: Service, task_definition: String) -> Service {
     let deployment = Deployment {
         id: "ecs-svc/1".into(),

@@ -1,4 +1,4 @@
-//! From one provider to another.
+//! Changes from one provider to another.
 
 use aws_emulator::{Fault, FaultKind};
 
@@ -7,7 +7,7 @@ use super::*;
 const GPT_5_5: &str = "openai/gpt-5.5 on openclaw";
 const ON_BEDROCK: &str = "amazon-bedrock/global.anthropic.claude-opus-4-6-v1";
 
-/// What the entry script does with what is handed over.
+/// Acts as the entry script: imports the staged sign-in.
 fn import(app: &TestApp) {
     let mut file = file(app, HAND_OVER);
     file.as_object_mut().unwrap().remove("profile").unwrap();
@@ -71,14 +71,14 @@ async fn what_the_user_wrote_into_openclaw_json_stays_through_all_providers() {
         assert!(app.file(OPENCLAW_JSON).contains("  // mine\n  \"channels\": {},"), "{provider}");
     }
     assert!(!app.file(OPENCLAW_JSON).contains("amazon-bedrock"));
-    // A model of the user's own is no provider's to change.
+    // No provider changes a model that the user chose.
     std::fs::write(app.path(OPENCLAW_JSON), commented.replace("\"openai/gpt-5.5\"", "\"openai/gpt-9\"")).unwrap();
     provisioned(&app, "anthropic_key").await;
     let kept = app.file(OPENCLAW_JSON);
     assert!(kept.contains("\"openai/gpt-9\"") && !kept.contains("anthropic"), "{kept}");
 }
 
-/// Only the container can take a sign-in out of its store; the order waits for it, and the next sign-in replaces it.
+/// Only the container can remove a sign-in from its store; the order waits for the container, and the next sign-in replaces the order.
 #[tokio::test(start_paused = true)]
 async fn a_store_is_told_to_forget_the_sign_in_and_to_import_the_next() {
     let app = with_base("o:2026.9.6").await;
@@ -89,7 +89,7 @@ async fn a_store_is_told_to_forget_the_sign_in_and_to_import_the_next() {
     app.emulator.clear_calls();
     app.post("/provision", json!({"user_id": "alice"})).await;
     assert_eq!(app.calls().iter().filter(|call| *call == "ecs:UpdateService").count(), 0, "told once");
-    // The very sign-in that was there before.
+    // The same sign-in as before.
     provisioned(&app, "chatgpt").await;
     assert_eq!(file(&app, HAND_OVER)["profile"]["refresh"], "rt_1");
 }
@@ -120,7 +120,7 @@ async fn the_credentials_of_another_provider_are_shown_and_removed_but_not_put()
     assert_eq!(with_tokens(&app), Vec::<String>::new());
 }
 
-/// Refused by AWS, the change is made by the next provision; until then the service runs what it ran.
+/// If AWS refuses the change, the next provision makes it; until then the service runs as before.
 #[tokio::test(start_paused = true)]
 async fn a_change_that_fails_at_any_step_is_healed_by_the_next_provision() {
     for (action, moved) in [("RegisterTaskDefinition", false), ("UpdateService", true)] {

@@ -1,4 +1,4 @@
-//! `openclaw_version`: the release of an image whose tag does not say it.
+//! `openclaw_version`: the release of an image whose tag does not name it.
 
 use super::*;
 
@@ -32,7 +32,7 @@ async fn the_release_that_is_named_is_planned_for_and_kept_until_the_image_is_an
     assert_eq!((&other.body["openclaw_version"], codes(&other.body)), (&json!(null), vec!["release_unknown"]));
     let both = redeployed(&app, json!({"image": "o:mine", "openclaw_version": "2026.5.7"})).await;
     assert_eq!((&both.body["openclaw_version"], codes(&both.body)), (&json!("2026.5.7"), vec![]));
-    // A tag that says it knows better.
+    // A tag with a release has priority.
     let by_tag = redeployed(&app, json!({"image": "o:2026.9.6", "openclaw_version": "2026.5.7"})).await;
     assert_eq!(by_tag.body["openclaw_version"], "2026.9.6");
 }

@@ -1,8 +1,8 @@
-//! Requests that no provider goes with.
+//! Requests that fit no provider.
 
 use super::*;
 
-/// What is refused, and why; it must have made and changed nothing, and repeat no key.
+/// The refusal of a request; checks that nothing was created or changed, and that no key is repeated.
 async fn refused(app: &TestApp, body: Value) -> String {
     let before = (app.files(), app.access_points(), app.user_revisions(), app.services());
     let Answer { status, body, .. } = app.post("/provision", body).await;
@@ -60,7 +60,7 @@ async fn a_new_user_is_refused_without_what_the_provider_needs_and_nothing_is_ma
     "#);
 }
 
-/// A web app sends the sign-in with every provision: that must not take away the key that an operator gave.
+/// A web app sends the sign-in with every provision: that must not remove a key that an operator set.
 #[tokio::test(start_paused = true)]
 async fn a_provider_is_changed_by_name_alone() {
     let app = with_base("o:2026.4.21").await;
@@ -81,7 +81,7 @@ async fn a_provider_is_changed_by_name_alone() {
     assert_eq!(secrets(&app), request("openai_key")["secrets"]);
 }
 
-/// A user who was deleted is a new one, whatever is left in their directory.
+/// A deleted user counts as new, whatever is left in their directory.
 #[tokio::test(start_paused = true)]
 async fn a_user_who_comes_back_says_the_provider_again() {
     let app = with_base("o:2026.4.21").await;

@@ -1,4 +1,4 @@
-//! Whom a rollout takes along, and when it begins with them.
+//! Which users a rollout changes, and when it begins with them.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ async fn one_variable_is_set_and_taken_back_beside_what_each_user_has() {
     }
 }
 
-/// A window that opens in so many minutes, for as many; by the clock of the rollouts.
+/// A window that opens in `opens_in` minutes for `minutes`, by the rollouts' clock.
 fn window(app: &TestApp, opens_in: i64, minutes: i64) -> Value {
     let at = |minutes: i64| {
         let at = Timestamp::from_millisecond(app.rollouts.now() + minutes * 60_000).unwrap();
@@ -107,7 +107,7 @@ async fn users_already_begun_finish_after_the_window_and_a_rollback_waits_for_no
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     let to = release(&app, "2026.4.25");
-    // Open now, and closed before the first one has soaked.
+    // Open now, and closed before the first user's soak time is over.
     let strategy = json!({"soak_seconds": 300, "window": window(&app, -10, 12)});
     let id = start(&app, json!({"change": {"base_revision": to}, "strategy": strategy})).await;
     app.pass_seconds(600).await;
@@ -120,7 +120,7 @@ async fn users_already_begun_finish_after_the_window_and_a_rollback_waits_for_no
     assert_eq!(back["progress"]["users"]["done"], 1, "{back}");
 }
 
-/// Or everybody would go at once, behind a gate with nobody in it.
+/// Otherwise all users would be changed at once, after an empty canary wave.
 #[tokio::test(start_paused = true)]
 async fn a_canary_has_to_be_one_of_those_who_are_taken_along() {
     let app = app().await;

@@ -1,4 +1,4 @@
-//! Following a rollout through its events.
+//! Events of a rollout.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{act, app, release, running, start, until};
 use crate::harness::{READ_TOKEN, TestApp};
 
-/// A stream of events, as its reader takes it in.
+/// A stream of events, with its reader.
 struct Stream {
     body: axum::body::BodyDataStream,
     text: String,
@@ -87,7 +87,7 @@ async fn a_pause_is_told_within_seconds_and_the_stream_stays() {
     act(&app, &id, "pause").await;
     let (_, _, paused) = stream.next().await.unwrap();
     assert_eq!((&paused["state"], &paused["progress"]["waits_for"]), (&json!("paused"), &json!("resume")));
-    // Who comes back with what it has hears what is new.
+    // A client that reconnects with its last id gets the new event.
     let (_, _, mut again) = follow(&app, &id, Some(&last)).await;
     assert_eq!(again.next().await.unwrap().2["state"], "paused");
     act(&app, &id, "abort").await;

@@ -1,4 +1,4 @@
-//! What a rollout waits for, and whom it leaves out.
+//! What a rollout waits for, and which users it leaves out.
 
 use aws_emulator::Behaviour;
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ async fn an_image_is_pinned_for_a_list_of_users_and_taken_back() {
     assert_eq!(of(&app, "alice").await, at("1", "running"));
 }
 
-/// What came after the rollout is not its to take back.
+/// A rollback must not undo later changes.
 #[tokio::test(start_paused = true)]
 async fn a_rollback_leaves_alone_who_has_been_given_something_else_since() {
     let app = app().await;

@@ -1,4 +1,4 @@
-//! What is kept of rollouts: those of another version, and what a rollback of an old one may change.
+//! Stored rollouts: those of another version, and what a rollback of an old one may change.
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ async fn a_rollback_of_an_old_rollout_overrides_no_later_promotion() {
     let third = release(&app, "2026.4.26");
     let id = done(&app, &to).await;
     assert_eq!(promoted(&app).await["revision"], format!("{BASE}:{to}"));
-    // The same base, and another one in between: it is somebody's own decision now.
+    // The same base again, after another one: now it is an operator's own decision.
     promote(&app, &third).await;
     promote(&app, &to).await;
     act(&app, &id, "rollback").await;
@@ -43,13 +43,13 @@ async fn a_rollback_promotes_what_was_before_only_what_its_own_end_has_promoted(
     act(&app, &id, "rollback").await;
     until(&app, &id, "rolled_back").await;
     assert_eq!(promoted(&app).await["revision"], format!("{BASE}:1"));
-    // Promoted by hand, also where it is promoted already.
+    // Promoted by hand, although it was already promoted.
     let id = done(&app, &to).await;
     promote(&app, &to).await;
     act(&app, &id, "rollback").await;
     until(&app, &id, "rolled_back").await;
     assert_eq!(promoted(&app).await["revision"], format!("{BASE}:{to}"));
-    // Nobody is to be promoted any more.
+    // Now no base is promoted.
     let id = done(&app, &to).await;
     assert_eq!(app.delete("/fleet/base").await.status, 200);
     act(&app, &id, "rollback").await;
@@ -57,7 +57,7 @@ async fn a_rollback_promotes_what_was_before_only_what_its_own_end_has_promoted(
     assert_eq!(promoted(&app).await, Value::Null);
 }
 
-/// At its end it waits for who has come meanwhile, with its base promoted: what somebody promotes then would be overridden.
+/// At its end a rollout has promoted its base and still moves new users: another promotion then would be overridden.
 #[tokio::test(start_paused = true)]
 async fn nothing_else_is_promoted_until_a_rollout_is_over() {
     let app = app().await;
@@ -78,7 +78,7 @@ async fn nothing_else_is_promoted_until_a_rollout_is_over() {
     assert_eq!((&promoted["revision"], &promoted["rollout_id"]), (&json!(third), &Value::Null));
 }
 
-/// A process that is killed after it has let go of what is promoted, and before it has written down that the rollout is over.
+/// The process is killed after it has released the promotion, and before it has written that the rollout is over.
 #[tokio::test(start_paused = true)]
 async fn a_promotion_made_at_the_very_end_stays_when_the_runner_is_killed_there() {
     let app = app().await;
@@ -111,7 +111,7 @@ async fn a_rollout_of_a_later_version_is_shown_and_left_alone() {
     assert_eq!((answer.status, &answer.body["code"]), (500, &json!("rollout_not_understood")));
     let answer = act(&app, &id, "rollback").await;
     assert_eq!((answer.status, &answer.body["code"]), (500, &json!("rollout_not_understood")));
-    // It is over. One that may go on is in the way of another.
+    // It is over. A rollout that may continue would block another one.
     let body = json!({"change": {"restart": true}, "dry_run": false});
     let other = start(&app, body.clone()).await;
     until(&app, &other, "done").await;

@@ -1,4 +1,4 @@
-//! What a dry run says, and a start that is held to it.
+//! The answer of a dry run, and a start with its plan.
 
 use serde_json::{Value, json};
 
@@ -76,7 +76,7 @@ async fn what_has_changed_since_the_plan_is_refused_and_nothing_is_begun() {
         let answer = app.post("/rollouts", held.clone()).await;
         assert_eq!((answer.status, &answer.body["code"]), (409, &json!("rollout_plan_changed")), "{what}");
     };
-    // A base more, somebody more, and another value that is not shown.
+    // Another base, another user, and another hidden value.
     release(&app, "2026.4.26");
     refused("base").await;
     let request = json!({"change": {"base_revision": "2"}});

@@ -1,5 +1,5 @@
-//! What a process that is killed has registered. A replica is a tokio runtime here: dropping it ends every task wherever it stands and
-//! closes every file, as the kernel does with a killed process.
+//! Revisions registered by a process that is killed. A replica is a tokio runtime here: dropping it ends every task and closes
+//! every file, as the kernel does with a killed process.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ fn process() -> Runtime {
     Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
 }
 
-/// Kills the process of a rollout when its first registration has taken effect, and is not answered.
+/// Kills the process of a rollout after its first registration took effect, before its answer.
 fn killed_after_registration() -> (TestApp, String, Duration) {
     let process = process();
     let left = process.block_on(async {
         let born = Instant::now();
-        // So long that it is killed before it can ask what became of its registration.
+        // Long enough to kill it before it can check its registration.
         let app = TestApp::with(Options { per_call_delay: Duration::from_millis(200), ..Options::default() }).await;
         app.rollouts.run_in_background();
         running(&app, &["alice", "bob"]).await;
@@ -43,13 +43,13 @@ fn killed_after_registration() -> (TestApp, String, Duration) {
 fn what_a_killed_process_has_registered_is_run_and_nothing_is_registered_twice() {
     let (dead, id, lived) = killed_after_registration();
     process().block_on(async {
-        // The emulator's clock goes on from where the first process's stood.
+        // The emulator's clock continues at the time of the first process.
         tokio::time::advance(lived).await;
         let other = dead.replica().await;
         other.rollouts.run_in_background();
         until(&other, &id, "done").await;
         assert_eq!((of(&other, "alice").await.0, of(&other, "bob").await.0), ("2".to_owned(), "2".to_owned()));
-        // Of two users, before and after it.
+        // The revisions of two users, before and after the change.
         let revisions = other.user_revisions();
         assert_eq!((revisions.len(), other.count("RegisterTaskDefinition")), (4, 1), "{revisions:?}");
     });

@@ -1,4 +1,4 @@
-//! A rollout, and replicas that come and go.
+//! A rollout while replicas start and stop.
 
 use serde_json::json;
 
@@ -16,7 +16,7 @@ async fn another_replica_goes_on_where_one_stopped_and_restarts_nobody_twice() {
     let mut runner = None;
     for _ in 0..8 {
         app.pass_seconds(4).await;
-        // The one before is dropped with whatever it was at.
+        // The former replica is dropped in the middle of its work.
         app.rollouts.shut_down();
         let next = app.replica().await;
         next.rollouts.run_in_background();

@@ -1,4 +1,4 @@
-//! What is shown of rollouts, and what is refused of them.
+//! Answers about rollouts, and refused requests.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn the_list_says_how_many_users_are_how_far_of_each_rollout() {
     assert_eq!(counts(&app).await, aborted, "also once its runner has seen it");
 }
 
-/// Nobody looks at them any more, so they do not soak for ever.
+/// Nothing watches these users any more, so they must not soak for ever.
 #[tokio::test(start_paused = true)]
 async fn of_a_rollback_that_is_given_up_nobody_stays_on_the_way() {
     let app = app().await;
@@ -62,7 +62,7 @@ async fn of_a_rollback_that_is_given_up_nobody_stays_on_the_way() {
     assert_eq!((number, &progress["percent"], &progress["wave"]), (2, &json!(100), &Value::Null), "{body}");
     let users = app.get(&format!("/rollouts/{id}/users")).await.body;
     assert_eq!(users["users"][0]["outcome"], "skipped", "{users}");
-    // It can still be taken back: who was moved is known.
+    // A rollback is still possible: the moved users are known.
     act(&app, &id, "rollback").await;
     let back = until(&app, &id, "rolled_back").await;
     assert_eq!(back["progress"]["users"]["done"], 2, "{back}");

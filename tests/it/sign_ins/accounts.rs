@@ -1,4 +1,4 @@
-//! Whose sign-in it is.
+//! The identity of sign-ins: accounts and persons.
 
 use super::*;
 
@@ -28,7 +28,7 @@ async fn what_is_sent_is_compared_with_its_own_account() {
         assert_eq!(outcome(&answer), ["kept_fresher", "stored_issued_later"]);
         assert_eq!(in_profiles(&app), both);
     }
-    // The other account, when it is what the caller has: it takes over, and nothing is lost.
+    // If the caller sends the other account, it takes over, and nothing is lost.
     let other = provision(&app, auth("rt_other_1", "other", ISSUED)).await;
     assert_eq!(outcome(&other), ["kept_fresher", "stored_issued_later"]);
     assert_eq!(
@@ -36,7 +36,7 @@ async fn what_is_sent_is_compared_with_its_own_account() {
         (json!({"openai-codex:default": "rt_other"}), vec!["rt_2".to_owned()])
     );
     assert_eq!(codes(&other.body), ["sign_in_set_aside"]);
-    // And back again: what was moved aside is the fresher one.
+    // And back again: the sign-in that was moved aside is fresher.
     let back = provision(&app, auth("rt_1", "home", ISSUED)).await;
     assert_eq!(outcome(&back), ["kept_fresher", "stored_issued_later"]);
     assert_eq!(
@@ -111,7 +111,7 @@ async fn members_of_one_team_are_not_one_person() {
         (in_profiles(&app), aside(&app)),
         (json!({"openai-codex:default": "rt_bob"}), vec!["rt_ada".to_owned()])
     );
-    // One whose token does not say contradicts nobody, and it is not certain that it makes the other one useless.
+    // A token without a person contradicts nobody, and it is not certain that it makes the other one useless.
     let silent = provision(&app, auth("rt_silent", "team", LATER)).await;
     assert_eq!(outcome(&silent), ["written", "issued_later"]);
     assert_eq!(aside(&app), ["rt_ada", "rt_bob"]);
@@ -128,7 +128,7 @@ async fn a_new_sign_in_gets_a_clean_slate_and_the_others_keep_theirs() {
     write(&app, PROFILES, &profiles);
     let order = json!({"openai-codex": ["openai-codex:other"], "anthropic": ["anthropic:default"]});
     write(&app, STATE, &json!({"version": 1, "usageStats": usage, "order": order, "lastGood": {}}));
-    // The same sign-in again is no new one: it failed, and stays so.
+    // The same sign-in again is not new: its failure stays.
     let same = provision(&app, auth("rt_1", "home", ISSUED)).await;
     assert_eq!((outcome(&same)[0], file(&app, STATE)["usageStats"].clone()), ("kept_fresher", usage));
     assert_eq!(codes(&same.body), ["auth_order_changed"]);
@@ -152,7 +152,7 @@ async fn repairing_keeps_another_accounts_sign_in_where_it_is_found_again() {
     write_profiles(&app, two(profile("rt_2", "home", ROTATED), profile("rt_third", "third", ROTATED)));
     let repaired = app.post("/containers/alice/credentials/repair", json!({})).await.body;
     assert_eq!(repaired["moved"].as_array().unwrap().len(), 1, "{repaired}");
-    // What this release wants there is in its place: the account's own, without a token to spend.
+    // In its place is the file that this release needs: of the user's account, without a refresh token.
     let codex = &file(&app, CODEX)["tokens"];
     assert_eq!((&codex["account_id"], &codex["refresh_token"]), (&json!("home"), &json!("")));
     assert_eq!(aside(&app), ["rt_other_2"]);
@@ -162,7 +162,7 @@ async fn repairing_keeps_another_accounts_sign_in_where_it_is_found_again() {
     assert_eq!(in_profiles(&app)["openai-codex:default"], "rt_other_2");
 }
 
-/// A change of provider takes the staged sign-in away, and what the user added stays theirs.
+/// A change of provider removes the staged sign-in, but nothing that the user added.
 #[tokio::test(start_paused = true)]
 async fn another_provider_takes_only_the_staged_account_away() {
     let app = with_base("o:2026.5.7").await;

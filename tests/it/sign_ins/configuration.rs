@@ -1,4 +1,4 @@
-//! What users configure themselves, beside the staged sign-in.
+//! Users' own configuration, in addition to the staged sign-in.
 
 use super::*;
 

@@ -51,7 +51,7 @@ async fn a_stored_sign_in_that_codex_reads_is_no_unreadable_one() {
     }
 }
 
-/// Codex refuses such a file, and its refresh token is the live one all the same: the file is made good, and kept.
+/// Codex refuses such a file, but its refresh token is the live one: the file is repaired, and kept.
 #[tokio::test(start_paused = true)]
 async fn a_stored_sign_in_that_codex_refuses_for_its_time_is_made_good() {
     let app = with_base("o:2026.4.21").await;

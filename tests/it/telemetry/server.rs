@@ -63,7 +63,7 @@ impl Dev {
         let address = spawn_blocking(move || {
             let says = |line: String| Some(line.split_once("API http://")?.1.split(' ').next()?.to_owned());
             let address = banner.by_ref().map_while(Result::ok).find_map(says).expect("it says where it listens");
-            // It goes on printing, into a pipe that somebody has to empty.
+            // It continues to print into a pipe, which must be emptied.
             thread::spawn(move || banner.for_each(drop));
             address
         });
@@ -71,7 +71,7 @@ impl Dev {
         Self { token, address, process, log, _directory: directory }
     }
 
-    /// What it says when it does not start.
+    /// The error when it does not start.
     pub async fn refused(endpoint: &str) -> String {
         let mut command = command(endpoint, &tempfile::tempdir().unwrap(), "token");
         let output = spawn_blocking(move || command.output().unwrap()).await.unwrap();
@@ -79,7 +79,7 @@ impl Dev {
         String::from_utf8(output.stderr).unwrap()
     }
 
-    /// One request; a body of null is none.
+    /// Sends one request; a null body means none.
     pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> (u16, String) {
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
         if headers.iter().all(|(name, _)| *name != "authorization") {
@@ -98,7 +98,7 @@ impl Dev {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
-    /// Ends it as ECS does, and answers its log.
+    /// Ends it as ECS does, and returns its log.
     pub async fn stop(mut self) -> Vec<Value> {
         kill_process(Pid::from_child(&self.process.0), Signal::TERM).unwrap();
         let ended = spawn_blocking(move || (self.process.0.wait().unwrap(), self.log.join().unwrap()));
@@ -108,7 +108,7 @@ impl Dev {
     }
 }
 
-/// Takes exports and keeps them.
+/// A receiver that keeps all exports.
 pub struct Receiver {
     pub url: String,
     got: Arc<Mutex<Vec<u8>>>,
@@ -119,7 +119,7 @@ pub struct Receiver {
 type Shared = (Arc<Mutex<Vec<u8>>>, watch::Sender<usize>, watch::Receiver<Option<StatusCode>>);
 
 impl Receiver {
-    /// One that answers so, or never.
+    /// Starts a receiver that answers with this status, or never.
     pub async fn start(answer: Option<StatusCode>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -130,17 +130,17 @@ impl Receiver {
         Self { url, got, count, answer: sender }
     }
 
-    /// From now on it answers so.
+    /// Sets the status of its answers from now on.
     pub fn answer(&self, status: StatusCode) {
         self.answer.send_replace(Some(status));
     }
 
-    /// Waits until at least so many exports have come.
+    /// Waits until at least this many exports have arrived.
     pub async fn wait_for(&self, exports: usize) {
         self.count.subscribe().wait_for(|count| *count >= exports).await.unwrap();
     }
 
-    /// Everything that came; words in protobuf are plain.
+    /// Everything that arrived; words are readable in protobuf.
     pub fn received(&self) -> String {
         String::from_utf8_lossy(&self.got.lock().unwrap()).into_owned()
     }

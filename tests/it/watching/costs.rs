@@ -1,4 +1,4 @@
-//! What watching costs in AWS calls.
+//! The cost of watching in AWS calls.
 
 use openclaw_provisioner::domain::State;
 use openclaw_provisioner::fleet::{Sight, Watch};
@@ -51,7 +51,7 @@ async fn a_thousand_watchers_of_a_thousand_users_cost_a_hundred_describe_service
     for watch in &mut watches {
         until(watch, State::Running).await;
     }
-    // Each cycle is as long as the rate limits make it, and a user's own call has its token at once all the while.
+    // The rate limits decide the length of a cycle, and a user's own call always gets its token at once.
     for [services, tasks, lists] in calls_a_cycle(&app, &mut watches, 3).await {
         assert!((1..=100).contains(&services), "{services} DescribeServices");
         assert!((1..=10).contains(&tasks), "{tasks} DescribeTasks");
@@ -82,7 +82,7 @@ async fn a_change_is_listed_once_for_all_who_watch_and_then_only_described() {
     }
     // Running ones and stopped ones, when the desired count changed and perhaps when the running one did.
     assert!((2..=4).contains(&app.count("ListTasks")), "{:?}", app.calls());
-    // What is stopped and still is costs no look at tasks at all.
+    // A container that stays stopped needs no task calls at all.
     assert_eq!(calls_a_cycle(&app, &mut watches, 3).await, vec![[1, 0, 0]; 3]);
 }
 

@@ -38,7 +38,7 @@ async fn a_stream_ends_when_the_container_is_stopped_failed_or_deleted() {
     app.emulator.set_behaviour(USER_FAMILY, Some(Behaviour::PullError));
     app.provision("bob").await;
     let failed = follow(&app, "bob", None).await.unwrap().all().await;
-    // How often it is seen on its way is chance.
+    // The number of readings on the way is chance.
     told.push(lines(&failed[failed.len() - 2..]));
     let reason = failed.iter().rev().find(|event| event.name == "status").unwrap().data["reason"].clone();
     assert_eq!((&reason["code"], reason["message"].is_string()), (&json!("image_pull"), true), "{reason}");
@@ -70,7 +70,7 @@ async fn who_has_no_container_is_404_and_who_had_one_is_told_that_it_is_gone() {
     assert_eq!(follow(&app, "alice", Some(&events[0].id)).await.err(), Some(204));
 }
 
-/// The ids say what was seen, not how much: they mean the same to every replica, where both read the same.
+/// The ids depend on the content, not on a count: they are the same on every replica that reads the same.
 #[tokio::test(start_paused = true)]
 async fn who_comes_back_to_another_replica_hears_what_is_new_and_nothing_twice() {
     let app = TestApp::with(fresh_reads()).await;
@@ -85,7 +85,7 @@ async fn who_comes_back_to_another_replica_hears_what_is_new_and_nothing_twice()
     assert_eq!(whole[0], first);
     assert!(again.iter().all(|event| event.id != first.id), "{}", lines(&again));
     assert_eq!(again.last(), whole.last());
-    // In the last state, `done` is all that is left to say; and who has heard that has heard everything.
+    // After the last status only `done` is left; a client that has `done` has everything.
     let [.., last, done] = whole.as_slice() else { panic!("{}", lines(&whole)) };
     let rest = follow(&other, "alice", Some(&last.id)).await.unwrap().all().await;
     assert_eq!(rest, std::slice::from_ref(done));

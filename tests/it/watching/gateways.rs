@@ -1,4 +1,4 @@
-//! Watched gateways are asked beside the readings: one that is silent delays the report on nobody else.
+//! Watched gateways are probed beside the readings: a silent one delays no other user's report.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::harness::TestApp;
 
-/// A gateway that takes the first connection and never answers, and answers all after it. Tells when the first has come.
+/// A gateway that accepts the first connection and never answers it, and answers all later ones. Signals when the first arrived.
 async fn gateway() -> (u16, oneshot::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -25,15 +25,15 @@ async fn gateway() -> (u16, oneshot::Receiver<()>) {
             let (mut stream, _) = listener.accept().await.unwrap();
             let _asked = stream.read(&mut [0; 1024]).await.unwrap();
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.unwrap();
-            // Open for as long as anybody is answered.
+            // Stays open while others are answered.
             let _ = &silent;
         }
     });
     (port, first)
 }
 
-/// In real time, because what is waited for is a socket. Were bob's report behind alice's gateway, it would come after ten
-/// minutes, and the test with it.
+/// In real time, because it waits for a socket. If bob's report had to wait for alice's gateway, it would come after ten
+/// minutes, and so would the end of the test.
 #[tokio::test]
 async fn a_gateway_that_never_answers_delays_the_report_on_nobody_else() {
     let (port, first) = gateway().await;

@@ -1,4 +1,4 @@
-//! Over real connections, in real time: what a client that goes away leaves behind.
+//! Real connections, in real time: what remains after a client has gone.
 
 use std::future::IntoFuture;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::harness::{TOKEN, TestApp, USER_FAMILY};
 
-/// Sends a request; the response is still to be read.
+/// Sends a request; the response is still unread.
 async fn request(address: SocketAddr, path: &str) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("GET {path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
@@ -20,7 +20,7 @@ async fn request(address: SocketAddr, path: &str) -> BufReader<TcpStream> {
     BufReader::new(stream)
 }
 
-/// Reads on to a line that begins so.
+/// Reads until a line that begins with `start`.
 async fn line_of(reader: &mut BufReader<TcpStream>, start: &str) -> String {
     loop {
         let mut line = String::new();
@@ -31,7 +31,7 @@ async fn line_of(reader: &mut BufReader<TcpStream>, start: &str) -> String {
     }
 }
 
-/// Until that many watch.
+/// Waits until there are this many watchers.
 async fn watched_by(app: &TestApp, count: usize) {
     let reached = async {
         while app.fleet.watchers.count() != count {
@@ -64,7 +64,7 @@ async fn a_client_that_goes_away_frees_its_slot_and_ends_the_polling() {
     watched_by(&app, 1).await;
     drop(waiter);
     watched_by(&app, 0).await;
-    // The reading under way may end; after that, nobody asks AWS.
+    // The reading under way may end; after that, there are no AWS calls.
     let mut calls = usize::MAX;
     while calls != app.emulator.calls().len() {
         calls = app.emulator.calls().len();

@@ -22,7 +22,7 @@ async fn a_wait_ends_when_the_container_runs_and_says_so_in_full() {
         "ready": true, "reason": null,
     });
     assert_eq!((answer.status, answer.body), (200, expected));
-    // Who asks for what is so already has the answer at once.
+    // If the container is already in the state, the answer comes at once.
     let start = Instant::now();
     assert_eq!(wait(&app, "alice", "state=running&timeout_seconds=60").await, (200, "running".into()));
     assert_eq!(start.elapsed().as_secs(), 0);
@@ -51,7 +51,7 @@ async fn a_wait_that_is_over_answers_408_with_the_status_as_it_is() {
     assert_eq!(wait(&app, "alice", "timeout_seconds=0&state=provisioning").await, (200, "provisioning".into()));
 }
 
-/// Generic HTTP clients repeat a 408 by themselves.
+/// Some HTTP clients retry a 408 by themselves.
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_is_over_is_200_for_who_asks_for_that_and_says_whether_it_is_reached() {
     let app = TestApp::start().await;
@@ -68,7 +68,7 @@ async fn a_wait_that_is_over_is_200_for_who_asks_for_that_and_says_whether_it_is
     assert_eq!(ask("alice", "timeout_seconds=2&on_timeout=408").await, (408, json!("provisioning"), json!(null)));
     app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::PullError));
     app.provision("bob").await;
-    // Over, and not reached: the state says which.
+    // Final, but not reached: the state shows it.
     assert_eq!(ask("bob", "timeout_seconds=60&on_timeout=200").await, is("failed", false));
     assert_eq!(ask("nobody", "timeout_seconds=2&on_timeout=200").await.0, 404);
 }
@@ -81,11 +81,11 @@ async fn who_waits_for_a_container_that_failed_is_told_at_once() {
     let answer = app.get("/containers/alice/wait?timeout_seconds=60").await;
     let said = (answer.status, &answer.body["state"], &answer.body["reason"]["code"], &answer.body["percent"]);
     assert_eq!(said, (200, &json!("failed"), &json!("image_pull"), &json!(null)), "{}", answer.body);
-    // Only running is out of its reach: who waits for it to be stopped goes on waiting.
+    // Only `running` is impossible: a wait for `stopped` goes on.
     assert_eq!(wait(&app, "alice", "state=stopped&timeout_seconds=10").await, (408, "failed".into()));
 }
 
-/// Whatever a look at the user tells, who waits is told: also what DescribeServices has forgotten.
+/// A wait shows everything that a look shows, also what DescribeServices has forgotten.
 #[tokio::test(start_paused = true)]
 async fn a_container_that_ecs_took_back_to_its_former_revision_is_not_one_that_runs() {
     let app = TestApp::start().await;
@@ -103,7 +103,7 @@ async fn a_container_that_ecs_took_back_to_its_former_revision_is_not_one_that_r
     assert_eq!(waited["reason"]["code"], "rolled_back", "{waited}");
 }
 
-/// Incident 22: healthy to ECS, and nobody is served.
+/// Incident 22: healthy in ECS, but its gateway does not answer.
 #[tokio::test(start_paused = true)]
 async fn a_container_whose_gateway_does_not_answer_is_asked_again_in_every_cycle() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -149,7 +149,7 @@ async fn a_wait_never_ends_on_what_was_read_before_it_began() {
     let mut other = app.fleet.watchers.watch(alice).unwrap();
     for (change, before) in [("stop", "running"), ("start", "stopped")] {
         wait(&app, "alice", &format!("state={before}")).await;
-        // The other watcher has just been told, so nothing is due for two seconds.
+        // The other watcher has just got a report, so the next one is two seconds away.
         other.next().await.unwrap();
         app.post(&format!("/containers/alice/{change}"), json!({})).await;
         let (status, state) = wait(&app, "alice", &format!("state={before}&timeout_seconds=0")).await;
