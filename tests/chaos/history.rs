@@ -1,4 +1,4 @@
-//! Two replicas, many callers, and a history that must be explained by one order of all operations of a user.
+//! Two replicas, many callers, and a history: one order of all operations of a user must explain it.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -13,17 +13,17 @@ use crate::setting;
 use crate::world::{Replica, World};
 
 const USERS: u64 = 10;
-/// Callers of one user at a time, who do not know of each other.
+/// Independent callers for one user at the same time.
 const CALLERS: u64 = 3;
 
-/// Fargate's sizes, CPU units and MiB, enough that a size says who wrote it.
+/// Fargate's sizes, CPU units and MiB: enough sizes that each identifies its writer.
 fn sizes() -> Vec<(u32, u32)> {
     let steps = |cpu: u32, from: u32, to: u32| (from..=to).step_by(1024).map(move |memory| (cpu, memory));
     let sizes = steps(512, 1024, 4096).chain(steps(1024, 2048, 8192)).chain(steps(2048, 4096, 16384));
     sizes.collect()
 }
 
-/// What was done to the register that a user's size is.
+/// An operation on a user's size, which acts as a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     Wrote((u32, u32)),
@@ -34,12 +34,12 @@ enum What {
 struct Done {
     what: What,
     began: Duration,
-    /// `None`: no success was answered, so that it may have an effect at any later time, or never.
+    /// `None`: there was no success answer, so that it may take effect at any later time, or never.
     ended: Option<Duration>,
 }
 
-/// Whether one order of the operations, each between its beginning and its end, explains what was read. Searches depth first
-/// over which are done, as Wing and Gong do, and visits no state twice, as Lowe does.
+/// Whether one order of the operations, each between its beginning and its end, explains all reads. Searches depth first
+/// over the sets of done operations, as Wing and Gong do, and visits no state twice, as Lowe does.
 fn is_linearizable(history: &[Done], first: (u32, u32)) -> bool {
     let mut seen: HashSet<(Vec<u64>, (u32, u32))> = HashSet::new();
     let mut stack = vec![(vec![0_u64; history.len().div_ceil(64)], first)];
@@ -52,7 +52,7 @@ fn is_linearizable(history: &[Done], first: (u32, u32)) -> bool {
         if !seen.insert((done.clone(), size)) {
             continue;
         }
-        // Whoever began after another one had ended comes after it.
+        // An operation that began after another one had ended comes after it.
         let first_end = open.iter().filter_map(|n| history[*n].ended).min().unwrap_or(Duration::MAX);
         for n in open.into_iter().filter(|n| history[*n].began <= first_end) {
             let next = match history[n].what {
@@ -77,7 +77,7 @@ fn act(replica: &Replica, user: &str, random: &mut fastrand::Rng, start: Instant
     let began = start.elapsed();
     if random.bool() {
         let answer = replica.get(&format!("/containers/{user}"));
-        // A read that fails says nothing.
+        // A failed read gives no information.
         let read = (answer.status == 200).then(|| size_of(&answer.body)).flatten()?;
         return Some(Done { what: What::Read(read), began, ended: Some(start.elapsed()) });
     }

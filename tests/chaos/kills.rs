@@ -1,4 +1,4 @@
-//! One of two replicas is killed, or told to end, at a random instant. Nothing is sent again.
+//! One of two replicas gets SIGKILL or SIGTERM at a random moment. Nothing is sent again.
 
 use std::thread;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::state::State;
 use crate::verdict::{PATIENCE, Table, Wrong, settle};
 use crate::world::World;
 
-/// An AWS call takes so long, so that there is something to be killed in.
+/// Duration of an AWS call: long enough for a kill during it.
 const CALL: Duration = Duration::from_millis(10);
-/// Users that are changed in turn.
+/// Users, who are changed in turn.
 const USERS: u64 = 5;
 
-/// What the caller wants of a user.
+/// The desired state of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
     exists: bool,
@@ -60,7 +60,7 @@ impl Wanted {
         }
     }
 
-    /// As much of it as there is.
+    /// The part of it that a state shows.
     fn of(state: &State) -> Self {
         let token = state.files.get("codex/auth.json").and_then(Option::as_deref);
         let sign_in = token.and_then(|token| token.strip_prefix("rt_")?.parse().ok()).unwrap_or_default();
@@ -103,7 +103,7 @@ fn what_was_accepted_is_done_whoever_is_killed() {
         let is_success = answer.as_ref().is_some_and(|answer| (200..300).contains(&answer.status));
         let told = answer.map_or("no answer".to_owned(), |answer| answer.status.to_string());
         let look = || State::of(&world.aws, root.path(), &user);
-        // A delete that nobody was answered may have ended anywhere between.
+        // A delete without an answer may have stopped anywhere in between.
         let is_between = |state: &State| {
             !next.exists && (state.service.is_none() || Wanted { runs: false, ..wanted[n].clone() }.is(state))
         };
@@ -125,7 +125,7 @@ fn what_was_accepted_is_done_whoever_is_killed() {
     table.assert_all_zero();
 }
 
-/// Nobody was answered, so nobody goes on; whoever starts next finds the revision by its labels.
+/// The caller got no answer, so no replica continues; the next process that starts finds the revision by its labels.
 #[test]
 fn a_revision_is_removed_whose_process_was_killed_before_it_could_record_it() {
     let root = tempfile::tempdir().unwrap();
@@ -135,7 +135,7 @@ fn a_revision_is_removed_whose_process_was_killed_before_it_could_record_it() {
     let nothing = Wanted { exists: false, runs: false, cpu: 0, sign_in: 0 };
     let (made, provision) = nothing.next(&mut fastrand::Rng::new(), "alice", 1);
     assert_eq!(ask(&provision).unwrap().status, 201);
-    // Sent, and taking effect after the process has gone.
+    // Sent, and takes effect after the process is gone.
     let kind = FaultKind::Late(Duration::from_secs(1));
     let action = "RegisterTaskDefinition";
     world.aws.emulator.clear_calls();

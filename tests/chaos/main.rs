@@ -1,9 +1,9 @@
-//! The service as a process, with AWS behind a proxy that spoils chosen calls, killed at random, two replicas at a time. After
-//! each disturbance nothing is sent again: what was accepted has to come about by itself, and what was not must leave nothing.
+//! The service as a process, with AWS behind a proxy that damages chosen calls, killed at random, with two replicas. After
+//! each fault nothing is sent again: accepted work has to finish by itself, and other work must leave nothing behind.
 //!
 //! `cargo nextest run --profile chaos --test chaos` prints the tables. By hand: `CHAOS_ROUNDS` kills (40), `CHAOS_SEED`,
-//! `CHAOS_OPERATIONS` of two replicas (2000), `CHAOS_OPERATION`, the name of the only one whose calls are disturbed, and `CHAOS_EVERY`,
-//! one of how many of these disturbances is made (1). A rollout has `CHAOS_USERS` users (24) and `CHAOS_KILLS` kills (12).
+//! `CHAOS_OPERATIONS` of two replicas (2000), `CHAOS_OPERATION`, the only operation whose calls are damaged, and `CHAOS_EVERY`:
+//! with n, one in n faults is made (1). A rollout has `CHAOS_USERS` users (24) and `CHAOS_KILLS` kills (12).
 #![cfg(unix)]
 #![allow(unreachable_pub, reason = "in a test binary every module is private, and `pub` says who may use what")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests, too")]

@@ -1,4 +1,4 @@
-//! Each changing operation, each AWS call in it, each trouble with that call.
+//! Each changing operation, each of its AWS calls, each fault of that call.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
@@ -15,7 +15,7 @@ use crate::state::State;
 use crate::verdict::{Table, Wrong, settle};
 use crate::world::{Replica, World};
 
-/// Worlds that are disturbed side by side.
+/// Number of worlds that are tested at the same time.
 const WORKERS: usize = 6;
 
 /// A request that changes something.
@@ -65,7 +65,7 @@ impl Operation {
         }
     }
 
-    /// What has to be before.
+    /// Prepares the state before the operation.
     fn prepare(self, replica: &Replica, user: &str) {
         if self == Self::Provision {
             return;
@@ -131,7 +131,7 @@ impl Place {
         State::of(&self.world.aws, self.root.path(), user)
     }
 
-    /// Waits until nothing is left to do, and says what there is then.
+    /// Waits until nothing is left to do, and returns the state.
     fn quiet(&self, user: &str) -> State {
         let mut before = self.state(user);
         let mut same = 0;
@@ -145,7 +145,7 @@ impl Place {
     }
 }
 
-/// An operation that nothing disturbs.
+/// An operation without a fault.
 #[derive(Clone)]
 struct Undisturbed {
     operation: Operation,
@@ -161,7 +161,7 @@ fn undisturbed(place: &Place, operation: Operation) -> Undisturbed {
     let before = place.quiet(&user);
     place.proxy.arm(None);
     done(&place.replica, &operation.request(&user));
-    // The last task stops before the service goes.
+    // The last task stops before the service is removed.
     while matches!(operation, Operation::Delete | Operation::Purge) && place.state(&user).services > 0 {
         thread::sleep(std::time::Duration::from_millis(100));
     }
@@ -182,7 +182,7 @@ fn scenarios(all: &[Undisturbed]) -> VecDeque<Scenario> {
     let mut scenarios = VecDeque::new();
     for of in all {
         for (action, times) in &of.calls {
-            // The second and third call of a kind may be another one's; more are the same in a loop.
+            // The second and third call of a kind may have another purpose; more are repetitions in a loop.
             for skip in 0..*times.min(&2) {
                 for trouble in Trouble::ALL {
                     let is_read =
@@ -192,7 +192,7 @@ fn scenarios(all: &[Undisturbed]) -> VecDeque<Scenario> {
                     }
                     let plan = |times| Plan { action: action.clone(), skip, times, trouble };
                     scenarios.push_back(Scenario { of: of.clone(), plan: plan(1) });
-                    // Until the caller has an answer.
+                    // Every call, until the caller has an answer.
                     if matches!(trouble, Trouble::ErrorBefore | Trouble::ResetAfter) && skip == 0 {
                         scenarios.push_back(Scenario { of: of.clone(), plan: plan(1000) });
                     }
@@ -203,7 +203,7 @@ fn scenarios(all: &[Undisturbed]) -> VecDeque<Scenario> {
     scenarios
 }
 
-/// `None` where the call was not made this time.
+/// Runs a scenario; `None` if the call was not made this time.
 fn disturb(place: &Place, number: usize, Scenario { of, plan }: &Scenario) -> Option<Result<(), (Wrong, String)>> {
     let user = format!("user-{number}");
     of.operation.prepare(&place.replica, &user);
@@ -224,7 +224,7 @@ fn disturb(place: &Place, number: usize, Scenario { of, plan }: &Scenario) -> Op
     let mut allowed = vec![of.after.clone()];
     if !is_success {
         allowed.push(of.before.clone());
-        // A delete stops the container first, and says of what it could not finish that it has to be called again.
+        // A delete stops the container first; if it could not finish, its answer says that it has to be called again.
         if matches!(of.operation, Operation::Delete | Operation::Purge) {
             let mut stopped = of.before.clone();
             stopped.service.as_mut().unwrap().0 = 0;
@@ -239,7 +239,7 @@ fn disturb(place: &Place, number: usize, Scenario { of, plan }: &Scenario) -> Op
     Some(ended.map_err(told))
 }
 
-/// The end of what a replica logged of a user.
+/// The last lines of a replica's log about a user.
 fn said_of(log: &str, user: &str) -> String {
     let quoted = format!("\"{user}\"");
     let lines: Vec<&str> = log.lines().filter(|line| line.contains(&quoted)).collect();
@@ -250,7 +250,7 @@ fn wrong(allowed: &[State], now: &State) -> Option<Wrong> {
     if allowed.contains(now) {
         return None;
     }
-    // What was not accepted may have left files that the next request for the user finds: each as before or as after.
+    // Work that was not accepted may have left files for the next request: each as before or as after.
     if let [after, before, ..] = allowed
         && (State { files: before.files.clone(), ..now.clone() }) == *before
         && before.files.keys().all(|name| now.files.contains_key(name))
@@ -275,7 +275,7 @@ fn each_call_of_each_operation_in_each_trouble() {
     let chosen =
         Operation::ALL.iter().filter(|operation| chosen.as_deref().is_none_or(|name| name == operation.name()));
     let all: Vec<Undisturbed> = chosen.map(|operation| undisturbed(&first, *operation)).collect();
-    // One of so many, beginning with another one for each seed.
+    // One in `every`, beginning with a different one for each seed.
     let (every, seed) = (setting("CHAOS_EVERY", 1), setting("CHAOS_SEED", 1));
     let is_chosen = |number: usize| u64::try_from(number).unwrap() % every == seed % every;
     let chosen = scenarios(&all).into_iter().enumerate().filter(|(number, _)| is_chosen(*number));

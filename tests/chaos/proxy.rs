@@ -1,4 +1,4 @@
-//! A proxy between a replica and AWS that spoils a chosen call.
+//! A proxy between a replica and AWS that damages a chosen call.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -6,22 +6,22 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-/// What happens to a call.
+/// The fault of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
     /// 500, without an effect.
     ErrorBefore,
     /// The connection is reset, without an effect.
     ResetBefore,
-    /// The connection is reset when the effect is there.
+    /// The connection is reset after the effect.
     ResetAfter,
     /// `ThrottlingException`, without an effect.
     Throttled,
     /// Never answered, without an effect.
     Stalled,
-    /// The answer ends in the middle of its body; the effect is there.
+    /// The answer stops in the middle of its body, after the effect.
     Truncated,
-    /// A read is answered as it was before the operation began.
+    /// A read gets the answer from before the operation.
     Stale,
 }
 
@@ -49,13 +49,13 @@ impl Trouble {
     }
 }
 
-/// Which calls are spoiled.
+/// Which calls are damaged.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub action: String,
-    /// Calls of that action that pass before.
+    /// Number of calls of this action that pass first.
     pub skip: usize,
-    /// Calls that are spoiled after that.
+    /// Number of calls that are damaged after that.
     pub times: usize,
     pub trouble: Trouble,
 }
@@ -65,7 +65,7 @@ struct State {
     plan: Option<Plan>,
     struck: usize,
     calls: Vec<String>,
-    /// The answers of reads by what was asked, as they were when the plan was made.
+    /// The answers of reads at the time when the plan was made, by request.
     before: HashMap<(String, Vec<u8>), Vec<u8>>,
     now: HashMap<(String, Vec<u8>), Vec<u8>>,
 }
@@ -93,14 +93,14 @@ impl Proxy {
         self.state.lock().unwrap()
     }
 
-    /// Begins to count calls anew, and to spoil them if there is a plan.
+    /// Starts counting calls again, and damages them if there is a plan.
     pub fn arm(&self, plan: Option<Plan>) {
         let mut state = self.state();
         let before = state.now.clone();
         *state = State { plan, before, now: before_or_empty(&state.now), ..State::default() };
     }
 
-    /// Spoils nothing any more. How many calls were spoiled.
+    /// Ends the damage. Returns how many calls were damaged.
     pub fn disarm(&self) -> usize {
         let mut state = self.state();
         state.plan = None;
@@ -114,7 +114,7 @@ impl Proxy {
 }
 
 fn before_or_empty(now: &HashMap<(String, Vec<u8>), Vec<u8>>) -> HashMap<(String, Vec<u8>), Vec<u8>> {
-    // Enough for what an operation reads again; it does not grow with the number of scenarios.
+    // Enough for the repeated reads of an operation; it does not grow with the number of scenarios.
     if now.len() > 500 { HashMap::new() } else { now.clone() }
 }
 
@@ -149,7 +149,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
         .map(|(_, value)| value.trim())
 }
 
-/// The name of the action: ECS and SSM say it in a header, EFS by method and path.
+/// The name of the action: in a header for ECS and SSM, from method and path for EFS.
 fn action(request: &Message) -> String {
     if let Some(target) = header(&request.head, "x-amz-target") {
         return target.rsplit('.').next().unwrap_or(target).to_owned();
@@ -173,7 +173,7 @@ fn pass(client: &TcpStream, aws: SocketAddr, state: &Mutex<State>) {
     let mut stream = client.try_clone().unwrap();
     let Some(request) = read(&mut stream) else { return };
     let action = action(&request);
-    // With the path, where EFS says what it is asked for.
+    // With the path, which contains the parameters of EFS.
     let asked = request.head.lines().next().unwrap_or_default();
     let key = (format!("{action} {asked}"), request.body.clone());
     let (trouble, stale) = {
@@ -185,7 +185,7 @@ fn pass(client: &TcpStream, aws: SocketAddr, state: &Mutex<State>) {
                 plan.skip -= 1;
                 return None;
             }
-            // What was not asked before cannot be answered from before.
+            // Without an earlier answer there is no old one.
             let can = plan.trouble != Trouble::Stale || stale.is_some();
             (plan.times > 0 && can).then(|| {
                 plan.times -= 1;
@@ -199,7 +199,7 @@ fn pass(client: &TcpStream, aws: SocketAddr, state: &Mutex<State>) {
         Some(Trouble::ErrorBefore) => return say(&mut stream, 500, "ServerException", "made up"),
         Some(Trouble::Throttled) => return say(&mut stream, 400, "ThrottlingException", "Rate exceeded"),
         Some(Trouble::ResetBefore) => return drop(client.shutdown(Shutdown::Both)),
-        // Until whoever waits for it goes away.
+        // Until the client gives up.
         Some(Trouble::Stalled) => return while stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {},
         Some(Trouble::Stale) => return drop(stream.write_all(&stale.unwrap_or_default())),
         Some(Trouble::ResetAfter | Trouble::Truncated) | None => {}
@@ -219,7 +219,7 @@ fn pass(client: &TcpStream, aws: SocketAddr, state: &Mutex<State>) {
     drop(client.shutdown(Shutdown::Both));
 }
 
-/// Asks AWS through a connection of its own.
+/// Asks AWS over a separate connection.
 fn ask(aws: SocketAddr, request: &Message) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect(aws).ok()?;
     let head_ends = request.bytes.len() - request.body.len();

@@ -1,5 +1,5 @@
-//! A rollout over two replicas, of which one after the other is killed: a bad base that pauses at its canary, a rollback, and a good
-//! one that ends, while users go on being provisioned beside it.
+//! A rollout with two replicas, which are killed in turn: a bad base that pauses at its canary, a rollback, and a good
+//! base that ends, while other users are provisioned.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -14,9 +14,9 @@ use crate::harness::{BASE, CLUSTER, USER_FAMILY, auth};
 use crate::setting;
 use crate::world::{Replica, World};
 
-/// An AWS call takes so long, so that there is something to be killed in.
+/// Duration of an AWS call: long enough for a kill during it.
 const CALL: Duration = Duration::from_millis(5);
-/// Longer than any part of it takes, beside a second for each user.
+/// Longer than any part of it takes, plus a second for each user.
 const LONG: Duration = Duration::from_secs(240);
 
 fn provision(user: &str) -> Value {
@@ -36,7 +36,7 @@ struct Two<'a> {
 }
 
 impl Two<'_> {
-    /// Kills one of them at a random instant, and starts another in its place; a provision goes on at the other one.
+    /// Kills one of them at a random moment, and starts another in its place; the other one provisions a user meanwhile.
     fn disturb(&mut self) {
         thread::sleep(Duration::from_millis(self.random.u64(100..700)));
         if self.kills_left == 0 {
@@ -63,7 +63,7 @@ impl Two<'_> {
         answer.body
     }
 
-    /// Disturbs them until the rollout is in that state.
+    /// Kills replicas until the rollout is in this state.
     fn until(&mut self, id: &str, state: &str) -> Value {
         let began = Instant::now();
         loop {
@@ -91,7 +91,7 @@ fn a_rollout_goes_on_whichever_replica_is_killed_and_moves_nobody_twice() {
     let patience = LONG + Duration::from_secs(users);
     let mut two = Two { world: &world, root: root.path(), replicas, patience, kills_left: kills, random, newcomers: 0 };
     two.ask("PUT", "/fleet/base", &json!({"revision": "1"}));
-    // Another release in each, so that each renders to something else.
+    // A different release in each, so that each renders differently.
     let release = |release: &str| {
         world.aws.register_base(|base| {
             base["containerDefinitions"][0]["image"] = json!(format!("ghcr.io/openclaw/openclaw:{release}"));
@@ -137,7 +137,7 @@ fn a_rollout_goes_on_whichever_replica_is_killed_and_moves_nobody_twice() {
         let mut once = deployed.clone();
         once.dedup();
         assert_eq!(once.len(), 1, "{user} was moved to {deployed:?}");
-        // Where its release looks for it.
+        // The places where a release looks for it.
         let places = ["codex/auth.json", "agents/main/agent/auth-profiles.json"];
         let is_signed_in = places.iter().any(|place| {
             let file = root.path().join("users").join(user).join(place);
@@ -148,7 +148,7 @@ fn a_rollout_goes_on_whichever_replica_is_killed_and_moves_nobody_twice() {
     println!("{users} users, {} killed, {} provisioned beside it", kills - two.kills_left, newcomers.len());
 }
 
-/// Revisions of users, deregistered ones too, by their user and by what they were rendered to.
+/// Revisions of users, also deregistered ones, by user and rendered content.
 fn registered(world: &World) -> BTreeMap<(String, String), Vec<String>> {
     let mut found: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for status in ["ACTIVE", "INACTIVE"] {
@@ -174,7 +174,7 @@ fn registered(world: &World) -> BTreeMap<(String, String), Vec<String>> {
     found
 }
 
-/// How many of these users are on which number of the base, as ECS has it.
+/// The number of these users on each base, according to ECS.
 fn bases(world: &World, users: &[String]) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     for user in users {

@@ -1,4 +1,4 @@
-//! What there is of a user: in AWS, in their directory, and beside it.
+//! The state of a user: in AWS, in their directory, and in our own files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,13 +13,13 @@ pub struct State {
     /// Desired count, CPU, memory and image; `None` without an active service.
     pub service: Option<(u64, String, String, String)>,
     pub services: usize,
-    /// Revisions, and access points, that neither the service nor the user's lock file leads to.
+    /// Number of revisions and access points that neither the service nor the user's lock file names.
     pub orphans: usize,
-    /// Whether there is one access point more than a user has.
+    /// Whether there is more than one access point.
     pub has_two_access_points: bool,
     /// Each file with the refresh token in it, if there is one.
     pub files: BTreeMap<String, Option<String>>,
-    /// What is written down of work that is accepted and not done.
+    /// Files of accepted work that is not done.
     pub pending: Vec<String>,
 }
 
@@ -69,14 +69,14 @@ impl State {
     }
 }
 
-/// A label of whichever container has it.
+/// A label, from the container that has it.
 fn label(aws: &TestApp, arn: &str, name: &str) -> Option<String> {
     let found = aws.aws("ecs", "DescribeTaskDefinition", json!({"taskDefinition": arn}));
     let containers = found["taskDefinition"]["containerDefinitions"].as_array().unwrap();
     containers.iter().find_map(|container| Some(container["dockerLabels"][name].as_str()?.to_owned()))
 }
 
-/// The revision that one goes back to.
+/// The revision before this one.
 fn previous(aws: &TestApp, arn: &str) -> Option<String> {
     label(aws, arn, LABEL_PREVIOUS)
 }
@@ -95,7 +95,7 @@ fn pages(aws: &TestApp, service: &str, action: &str, member: &str, input: &Value
     }
 }
 
-/// What is written down of work for the user that was accepted and is not done. What a holder is asked for is no work.
+/// Files of the user's accepted work that is not done. A request to the lock's holder is not work.
 fn pending(root: &Path, user: &str) -> Vec<String> {
     let names = std::fs::read_dir(root.join(".provisioner/pending")).into_iter().flatten().flatten();
     let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());

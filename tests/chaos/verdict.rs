@@ -1,31 +1,31 @@
-//! What came of a disturbance, counted.
+//! Results of faults, and their counts.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::state::State;
 
-/// What is wrong with the end of a scenario.
+/// What can be wrong at the end of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wrong {
     /// Accepted work is not done in time.
     Stuck,
-    /// What was answered with success is not so.
+    /// A reported success is not true.
     Lost,
     /// Something is left that nothing refers to.
     Orphaned,
-    /// Something is there twice.
+    /// Something exists twice.
     Duplicated,
-    /// The answer itself is wrong: a refusal of what is right.
+    /// The answer itself is wrong: a correct request was refused.
     Answer,
 }
 
-/// Longest time until what was accepted is done: a sweep, an attempt that stalls, and the work.
+/// Longest time until accepted work is done: a sweep, an attempt that stalls, and the work.
 pub const PATIENCE: Duration = Duration::from_secs(45);
-/// Longest time until a revision is gone whose process was killed before it could be written down.
+/// Longest time until a revision is removed whose process was killed before it could record it.
 const SWEPT_WITHIN: Duration = Duration::from_secs(150);
 
-/// Waits until nothing is wrong with what there is of a user any more, and says what is where it does not become so.
+/// Waits until a user's state is right; otherwise returns what is wrong.
 pub fn settle(look: impl Fn() -> State, judge: impl Fn(&State) -> Option<Wrong>) -> Result<(), Box<(Wrong, State)>> {
     let start = Instant::now();
     let mut since: Option<Instant> = None;
@@ -33,7 +33,7 @@ pub fn settle(look: impl Fn() -> State, judge: impl Fn(&State) -> Option<Wrong>)
         let now = look();
         let wrong = if !now.pending.is_empty() { Some(Wrong::Stuck) } else { judge(&now) };
         let Some(wrong) = wrong else {
-            // It stays so: nothing goes on with what was refused.
+            // The state stays right: no refused work continues.
             if since.get_or_insert_with(Instant::now).elapsed() > Duration::from_millis(300) {
                 return Ok(());
             }
@@ -49,7 +49,7 @@ pub fn settle(look: impl Fn() -> State, judge: impl Fn(&State) -> Option<Wrong>)
     }
 }
 
-/// Counts by what was disturbed, printed as the table of `docs/chaos.md`.
+/// Counts by kind of fault, printed as the table of `docs/chaos.md`.
 #[derive(Default)]
 pub struct Table {
     rows: BTreeMap<String, (u64, BTreeMap<Wrong, u64>)>,

@@ -1,5 +1,5 @@
-//! Accepted work over real processes: one is killed or stopped after its 202, and the other one finishes without anything sent
-//! again. The files are in a plain directory, whose locks the kernel takes from who is killed.
+//! Accepted work with real processes: one is killed or stopped after its 202, and the other one finishes the work without a new
+//! request. The files are in a plain directory; the kernel releases the locks of a killed process.
 
 use std::path::Path;
 use std::thread;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::harness::{auth, provision_body};
 use crate::world::{LONG, Replica, World};
 
-/// The tasks of a deleted service take so long to stop.
+/// A world in which the tasks of a deleted service take this long to stop.
 fn world(stopping_seconds: u64) -> World {
     let pace = Pace { stopping: Duration::from_secs(stopping_seconds), ..Pace::default() };
     World::new(EmulatorOptions { pace, ..EmulatorOptions::default() })
@@ -27,13 +27,13 @@ fn running(replica: &Replica) {
 fn names(root: &Path) -> Vec<String> {
     let names = std::fs::read_dir(root.join(".provisioner/pending")).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    // What a holder is asked for is no work.
+    // A request to the lock's holder is not accepted work.
     let mut names: Vec<String> = names.filter(|name| !name.ends_with(".ask")).collect();
     names.sort();
     names
 }
 
-/// Polls until it is so.
+/// Polls until the condition is true.
 fn eventually(what: &str, replica: &Replica, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() {

@@ -1,4 +1,4 @@
-//! Calls that fail from the n-th on, for every n: nothing is lost, the answer is true, and what was registered is
+//! File calls that fail from the n-th on, for every n: nothing is lost, the answer is true, and registered revisions are
 //! remembered or gone.
 
 use std::fs;
@@ -16,12 +16,12 @@ use crate::fuse::{Failure, Group, Kind, Mount};
 use crate::harness::{Answer, CLUSTER, TestApp, auth};
 use crate::mount;
 
-/// What a caller may be told: try again, or let an operator mend it. Never that it went well.
+/// The allowed answers: retry, or an operator has to repair it. Never a success.
 fn expected(errno: Errno) -> &'static [u16] {
     if errno == Errno::ROFS { &[500, 503] } else { &[503] }
 }
 
-/// All that somebody waits for. What becomes of a file that was closed is not told to anybody.
+/// All kinds with a waiting caller. Nobody waits for the result of a close.
 fn kinds() -> impl Iterator<Item = Kind> {
     Kind::ALL.iter().copied().filter(|kind| kind.group() != Group::End)
 }
@@ -31,7 +31,7 @@ async fn app(efs: &Mount) -> TestApp {
     TestApp::in_directory(root, EmulatorOptions::default(), Options::default(), fleet::Options::default()).await
 }
 
-/// Revisions that were registered for the user and are not deregistered.
+/// The user's registered revisions that are not deregistered.
 fn registered(app: &TestApp, user: &str) -> Vec<String> {
     let mut found = app.user_revisions();
     found.retain(|arn| {
@@ -42,14 +42,14 @@ fn registered(app: &TestApp, user: &str) -> Vec<String> {
     found
 }
 
-/// What the user's service runs.
+/// The revision of the user's service.
 fn running(app: &TestApp, user: &str) -> Option<String> {
     let service = UserId::parse(user).unwrap().service_name();
     let described = app.aws("ecs", "DescribeServices", json!({"cluster": CLUSTER, "services": [service]}));
     described["services"][0]["taskDefinition"].as_str().map(str::to_owned)
 }
 
-/// Nothing is registered for the user that neither their service names nor anything remembers.
+/// Checks that each of the user's revisions is named by their service or remembered.
 fn assert_remembered(app: &TestApp, user: &str, context: &str) {
     let running = running(app, user);
     for arn in registered(app, user) {
@@ -59,14 +59,14 @@ fn assert_remembered(app: &TestApp, user: &str, context: &str) {
     }
 }
 
-/// The refresh token in a sign-in on disk, which is whole if there is one.
+/// The refresh token in the sign-in on disk; checks that the file is whole if it exists.
 fn refresh_token(app: &TestApp, user: &str, context: &str) -> Option<String> {
     let text = fs::read_to_string(app.path(&format!("users/{user}/codex/auth.json"))).ok()?;
     let parsed: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{context}: {error} in {text:?}"));
     Some(parsed["tokens"]["refresh_token"].as_str().unwrap().to_owned())
 }
 
-/// Every file beneath has its whole content or is not there, and no other name of ours is left once all went well.
+/// Checks that every file below is whole or missing, and that after a success no temporary file is left.
 fn assert_no_leftovers(directory: &Path, context: &str) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -93,7 +93,7 @@ async fn new_users(errno: Errno) {
     let Some(efs) = mount(backing.path()) else { return };
     let first = app(&efs).await;
     for n in 1.. {
-        // With tokens of its own: more revisions are registered than the limits let through at once.
+        // A new replica with new tokens: more revisions are registered than the limits allow at once.
         let app = first.replica().await;
         let (user, context) = (format!("user-{n}"), format!("{errno} from call {n} on"));
         efs.take_counts();
@@ -123,7 +123,7 @@ async fn new_users(errno: Errno) {
     }
 }
 
-/// A user who signs in anew, with calls failing from each one on.
+/// A user who signs in again, with calls failing from each one on.
 async fn users_who_sign_in_anew(errno: Errno) {
     let backing = tempfile::tempdir().unwrap();
     let Some(efs) = mount(backing.path()) else { return };

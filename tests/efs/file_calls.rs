@@ -1,5 +1,5 @@
-//! What an operation costs in calls of the file system, counted where EFS would count them: what the kernel answers by
-//! itself is free, and so is closing.
+//! The cost of operations in file-system calls, counted as EFS would count them: answers from the kernel's cache are
+//! free, and so is closing.
 
 use std::collections::BTreeMap;
 
@@ -47,9 +47,9 @@ fn release(app: &TestApp, release: &str) {
 
 #[tokio::test]
 async fn a_new_user_costs_few_calls() {
-    // One release of each plan: a sign-in in codex/auth.json alone, in profiles, and in a store that the entry script fills.
-    // One file after the other, each with a sync of its directory, they took 77, 112 and 134 calls. One look says
-    // which base is promoted. That a registration is begun is in the write that says whose the lock is.
+    // One release of each plan: a sign-in only in codex/auth.json, in profiles, and in a store that the entry script fills.
+    // When files were written one by one, each with a sync of its directory, this took 77, 112 and 134 calls. One call reads
+    // the promoted base. The write that names the lock's holder also says that a registration has begun.
     let budgets = [
         ("2026.4.15", Cost { all: 33, changes: 16, syncs: 8 }),
         ("2026.4.25", Cost { all: 50, changes: 26, syncs: 12 }),

@@ -1,4 +1,4 @@
-//! The file system in miniature does what tests rely on.
+//! Tests of the test file system itself: it does what other tests rely on.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -31,7 +31,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A process that reads a file, and waits for it as long as that takes.
+/// A process that reads a file, and waits without limit.
 fn reader(path: &Path) -> Child {
     Command::new("cat").arg(path).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
@@ -97,8 +97,8 @@ fn a_call_takes_as_long_as_it_was_told_to() {
     efs.set_latencies(BTreeMap::from([(Kind::Mkdir, 200)]));
     let start = Instant::now();
     let made: Vec<_> = (0..4).map(|n| efs.path().join(n.to_string())).collect();
-    // Beside one another: each waits for itself alone. In directories of their own, because the kernel lets one call at
-    // a time change a directory.
+    // At the same time: each waits only for itself. In separate directories, because the kernel allows only one change of
+    // a directory at a time.
     made.iter().for_each(|path| fs::create_dir(path).unwrap());
     assert!(start.elapsed() >= Duration::from_millis(800));
     let start = Instant::now();
@@ -256,7 +256,7 @@ fn a_lost_lock_can_be_taken_by_another_mount_and_its_holder_is_not_told() {
     assert_eq!(other.lose_locks(), 0);
     try_lock(&theirs).unwrap();
     rustix::io::pwrite(&ours, b"still mine", 0).unwrap();
-    // Nor is what the other one holds taken away by letting go of what was lost.
+    // Releasing the lost lock does not release the other one's lock.
     flock(&ours, FlockOperation::Unlock).unwrap();
     assert_eq!(try_lock(&ours), Err(Errno::WOULDBLOCK));
 }
@@ -279,7 +279,7 @@ fn a_name_is_believed_for_a_while_and_opening_it_asks_the_server() {
     fs::remove_file(&there).unwrap();
     assert!(fs::metadata(&here).is_ok(), "still believed");
     assert_eq!(fs::read(&here).unwrap_err().kind(), ErrorKind::NotFound);
-    // That there is none is believed as well, until one makes it oneself.
+    // A missing file is cached, too, until the client creates it itself.
     fs::write(other.path().join("later"), "").unwrap();
     assert!(!one.path().join("later").exists());
     let made = File::options().write(true).create_new(true).open(one.path().join("later"));

@@ -1,4 +1,4 @@
-//! A mount that hangs: what needs no files goes on, nothing piles up, and it ends when it is told to.
+//! A hanging mount: work without files goes on, nothing accumulates, and the process ends on SIGTERM.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,17 +13,17 @@ use crate::harness::{TOKEN, provision_body};
 use crate::mount;
 use crate::world::{Answer, LONG, Replica, World};
 
-/// More threads than this are not bounded by anything that this service decides.
+/// Most threads; more would mean that the service does not limit them.
 const THREADS: usize = 256;
 
-/// How long an answer may take that needs no files. A second, where this has the machine for itself:
+/// How long an answer without files may take. One second if the tests have the machine for themselves:
 /// `PROVISIONER_TESTS_STRICT=1`.
 fn soon() -> Duration {
     let is_strict = std::env::var("PROVISIONER_TESTS_STRICT").is_ok_and(|value| value == "1");
     Duration::from_secs(if is_strict { 1 } else { 10 })
 }
 
-/// Users of whom all requests are.
+/// The users of all requests.
 const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
 fn with_users(efs: &Mount) -> (World, Replica) {
@@ -39,7 +39,7 @@ fn with_users(efs: &Mount) -> (World, Replica) {
     (world, replica)
 }
 
-/// Requests of every kind, none of which is waited for.
+/// Sends requests of every kind without waiting for their answers.
 fn every_kind(replica: &Replica, times: usize) -> Vec<(String, TcpStream)> {
     let size = json!({"cpu": 1024, "memory_mib": 2048});
     let of_user = |n: usize| {
@@ -76,12 +76,12 @@ fn every_kind(replica: &Replica, times: usize) -> Vec<(String, TcpStream)> {
     (0..).flat_map(of_user).take(times).map(send).collect()
 }
 
-/// What needs no files is answered soon, whatever hangs.
+/// Checks that requests without files are answered soon, whatever hangs.
 fn assert_goes_on(replica: &Replica) {
     let paths = ["/healthz", "/containers/alice", "/containers/bob/wait?timeout_seconds=0", "/containers", "/metrics"];
     for path in paths {
         let answer = replica.ask("GET", path, &Value::Null, soon());
-        // A wait that ends before the container is as it was waited for is 408.
+        // A wait that times out is 408.
         let is_answered = matches!(&answer, Some(Answer { status: 200, .. }))
             || path.contains("wait") && matches!(&answer, Some(Answer { status: 408, .. }));
         assert!(is_answered, "{path}: {answer:?}\n{}", replica.log());
@@ -90,8 +90,8 @@ fn assert_goes_on(replica: &Replica) {
     assert!(threads < THREADS, "{threads} threads");
 }
 
-/// Waits until what the requests ask of AWS is answered: a thousand of them are work for two cores, which is not what is in
-/// question here.
+/// Waits until the AWS calls of the requests are answered: a thousand of them keep two cores busy, and this test is not about
+/// speed.
 fn settle(world: &World) {
     let (start, mut before) = (Instant::now(), 0);
     loop {
@@ -104,7 +104,7 @@ fn settle(world: &World) {
     }
 }
 
-/// Whoever waits is answered in the end, one way or the other.
+/// Checks that every waiting request gets some answer in the end.
 fn assert_all_answered(waiting: Vec<(String, TcpStream)>) {
     for (request, mut stream) in waiting {
         stream.set_read_timeout(Some(LONG)).unwrap();
@@ -147,7 +147,7 @@ fn with_a_hung_mount_and_1000_requests_other_work_goes_on_and_the_process_ends()
     drop(waiting);
 }
 
-/// Letting go of a lock hung the threads that serve everybody.
+/// Releasing a lock blocked the threads that serve all requests.
 #[test]
 fn one_kind_of_call_that_hangs_stops_nothing_that_can_do_without() {
     let backing = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A replica that was stopped for longer than its lease, while another one did what the user wanted next.
+//! A replica that was stopped for longer than its lease, while another one did the user's next request.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,14 +12,14 @@ use crate::harness::{CLUSTER, provision_body};
 use crate::mount;
 use crate::world::{LONG, Replica, World};
 
-/// An AWS call takes so long, so that a replica can be stopped between two.
+/// Duration of an AWS call: long enough to stop a replica between two calls.
 const CALL: Duration = Duration::from_millis(50);
-/// Until readings show all that was accepted.
+/// Time until readings show all accepted changes.
 const SETTLES: Duration = Duration::from_secs(5);
-/// Users that are resized at a time.
+/// Users that are resized at the same time.
 const AT_A_TIME: usize = 20;
 
-/// By hand: `PROVISIONER_TESTS_ROUNDS=200 PROVISIONER_TESTS_AWAY_SECONDS=30`.
+/// A number for runs by hand: `PROVISIONER_TESTS_ROUNDS=200 PROVISIONER_TESTS_AWAY_SECONDS=30`.
 fn by_hand(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |number| number.parse().unwrap())
 }
@@ -28,7 +28,7 @@ fn rounds() -> usize {
     by_hand("PROVISIONER_TESTS_ROUNDS", AT_A_TIME)
 }
 
-/// How long it is stopped. A look at the lock counts for 5 s, and the lease of a real mount lasts far longer.
+/// How long it is stopped. A check of the lock is valid for 5 s, and the lease of a real mount lasts far longer.
 fn away() -> Duration {
     Duration::from_secs(by_hand("PROVISIONER_TESTS_AWAY_SECONDS", 6) as u64)
 }
@@ -59,7 +59,7 @@ fn an_update_is_never_lost_to_a_replica_that_was_stopped_for_longer_than_its_lea
         world.emulator.clear_calls();
         thread::scope(|scope| {
             let first: Vec<_> = users.iter().map(|user| scope.spawn(|| resize(&stopped, user, 1024))).collect();
-            // Who has looked at a service has its user's lock. From there on at another place each time.
+            // After DescribeServices a replica holds the user's lock. From there on, stop at a different point each time.
             let has_looked = |call: &&Call| call.action == "DescribeServices";
             while world.emulator.calls().iter().filter(has_looked).count() < AT_A_TIME {
                 thread::sleep(Duration::from_millis(1));
@@ -74,7 +74,7 @@ fn an_update_is_never_lost_to_a_replica_that_was_stopped_for_longer_than_its_lea
         });
     }
     assert!(overtaken > 0, "no lock was lost, so nothing was shown");
-    // What was on its way when it was stopped left afterwards, and is looked for once readings show it.
+    // Changes under way when it was stopped were sent afterwards, and are checked once readings show them.
     thread::sleep(SETTLES);
     let is_lost = |user: &str| {
         let start = Instant::now();

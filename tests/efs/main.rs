@@ -1,6 +1,6 @@
-//! The service over a file system that behaves like EFS on a bad day: [`fuse`] makes one, the rest tests on it.
+//! The service over a file system that behaves like a failing EFS: [`fuse`] provides one, the other modules test with it.
 //!
-//! Where there is no FUSE, `fuse_is_here` says so, and every other test passes without having tested anything.
+//! Without FUSE, `fuse_is_here` says so, and every other test passes without testing anything.
 #![cfg(target_os = "linux")]
 #![allow(unreachable_pub, reason = "in a test binary every module is private, and `pub` says who may use what")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests, too")]
@@ -23,15 +23,15 @@ use std::time::Duration;
 
 use fuse::{Mount, missing};
 
-/// How long an NFS client believes what it looked up, with its default `acregmin`.
+/// How long an NFS client caches attributes, with its default `acregmin`.
 const BELIEVED: Duration = Duration::from_secs(3);
 
-/// A mount of `backing`, as a container would have it; `None` where there is no FUSE.
+/// A mount of `backing`, as in a container; `None` without FUSE.
 fn mount(backing: &Path) -> Option<Mount> {
     mount_believing(backing, BELIEVED)
 }
 
-/// A mount whose names and attributes are believed for so long.
+/// A mount whose names and attributes are cached for this long.
 fn mount_believing(backing: &Path, cached_for: Duration) -> Option<Mount> {
     match missing() {
         None => Some(Mount::new(backing, cached_for, &["--exact", "is_started_anew_to_serve", "--ignored"])),
@@ -42,14 +42,14 @@ fn mount_believing(backing: &Path, cached_for: Duration) -> Option<Mount> {
     }
 }
 
-/// The server of every mount here is this very test, started once more.
+/// This test is started again as the server of every mount.
 #[test]
 #[ignore = "nothing to test; mounts start it"]
 fn is_started_anew_to_serve() {
     fuse::serve_if_asked();
 }
 
-/// Shown by nextest even where it passes (.config/nextest.toml).
+/// nextest shows its output even if it passes (.config/nextest.toml).
 #[test]
 fn fuse_is_here() {
     if let Some(why) = missing() {

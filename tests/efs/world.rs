@@ -1,5 +1,5 @@
-//! AWS in this process, and replicas of the service as processes of their own: one that hangs can be killed, and one that
-//! is stopped stays stopped as a whole.
+//! AWS in this process, and replicas of the service as separate processes: a hanging one can be killed, and a stopped one
+//! stops as a whole.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -20,17 +20,17 @@ use tokio::runtime::Runtime;
 
 use crate::harness::{BASE, CLUSTER, TOKEN, TestApp};
 
-/// Longer than anything may take that is waited for.
+/// Longer than anything that a test waits for.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// As many AWS calls as the service takes to be allowed.
+/// Rate limits of the service that never limit a test.
 const LIMITS: &str = "task-definition-write=1000/1000,task-definition-read=1000/1000,service-write=1000/1000,\
                       service-read=1000/1000,task-read=1000/1000,service-deployment-read=1000/1000";
 
 /// AWS, with a base registered.
 pub struct World {
     pub emulator: Emulator,
-    /// A replica in this process over files of its own: it is asked for what AWS holds.
+    /// A replica in this process with its own files, for questions about AWS.
     pub aws: TestApp,
     address: SocketAddr,
     _runtime: Runtime,
@@ -52,7 +52,7 @@ impl World {
     }
 
     #[allow(dead_code, reason = "what measures uses it")]
-    /// An AWS call through a connection of its own, as whoever has no SDK would make it.
+    /// Makes an AWS call over a separate connection, without the SDK.
     pub fn call_aws(&self, service: &str, action: &str, input: &Value) {
         let target = format!("AmazonEC2ContainerServiceV20141113.{action}");
         assert_eq!(service, "ecs");
@@ -61,13 +61,13 @@ impl World {
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
 
-    /// A replica over the file system that is mounted there.
+    /// A replica with the file system mounted at `root`.
     pub fn replica(&self, root: &Path) -> Replica {
         self.replica_of(env!("CARGO_BIN_EXE_openclaw-provisioner").as_ref(), root)
     }
 
     #[allow(dead_code, reason = "what disturbs it uses it")]
-    /// Where AWS answers.
+    /// The address of AWS.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -96,7 +96,7 @@ impl World {
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("PROVISIONER_INITIALIZE", "true")
             .env("PROVISIONER_LOG_FORMAT", "json")
-            // What waits here is to wait for files.
+            // Nothing may wait here except for files.
             .env("PROVISIONER_RATE_LIMITS", LIMITS)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -123,7 +123,7 @@ pub struct Replica {
     directory: TempDir,
 }
 
-/// What it answered.
+/// An answer of a replica.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -133,13 +133,13 @@ pub struct Answer {
 }
 
 impl Replica {
-    /// A request, answered within `patience`; `None` when it was not.
+    /// Sends a request; `None` if there is no answer within `patience`.
     pub fn ask(&self, method: &str, path: &str, body: &Value, patience: Duration) -> Option<Answer> {
         let headers = format!("authorization: Bearer {TOKEN}\r\ncontent-type: application/json\r\n");
         request(&self.address, method, path, &headers, body, patience)
     }
 
-    /// A request that is answered sooner or later.
+    /// Sends a request and waits for its answer.
     pub fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
         self.ask(method, path, body, LONG).unwrap_or_else(|| panic!("{method} {path}: no answer\n{}", self.log()))
     }
@@ -156,7 +156,7 @@ impl Replica {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
-    /// Stops it as ECS does. How long it took; panics when it took longer than `patience`.
+    /// Stops it as ECS does. Returns how long that took; panics if longer than `patience`.
     pub fn stop(mut self, patience: Duration) -> Duration {
         let start = Instant::now();
         self.signal(Signal::TERM);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $group:ident $(, $opcode:literal)+;)*) => {
-        /// What a call does. The numbers are FUSE's opcodes.
+        /// The kind of a call. The numbers are FUSE's opcodes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum Kind {
@@ -20,7 +20,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// `None` for what nobody waits for and for what is about the connection itself.
+            /// The kind of an opcode; `None` for calls without a waiting caller and for those about the connection itself.
             pub const fn of(opcode: u32) -> Option<Self> {
                 match opcode {
                     $($($opcode)|+ => Some(Self::$kind),)*
@@ -33,7 +33,7 @@ macro_rules! kinds {
 
 kinds! {
     Lookup = Look, 1;
-    /// `stat` of what is known by name or open, unless the kernel still believes what it was told last.
+    /// `stat` of a known or open file, unless the kernel still has the last answer in its cache.
     Getattr = Look, 3;
     Readlink = Look, 5;
     Open = Look, 14;
@@ -63,8 +63,8 @@ kinds! {
 }
 
 impl Kind {
-    /// The name that a request looks up or makes, with the directory that it is in. A header of 40 bytes comes first, then
-    /// a structure of the kind's own (linux/fuse.h).
+    /// The name that a request looks up or creates, with its directory. A header of 40 bytes comes first, then the
+    /// structure of this kind (linux/fuse.h).
     pub(super) fn name_in(self, message: &[u8]) -> Option<(u64, Vec<u8>)> {
         let number = |at: usize| Some(u64::from_ne_bytes(message.get(at..at + 8)?.try_into().ok()?));
         let name = |at: usize, nth: usize| Some(message.get(at..)?.split(|byte| *byte == 0).nth(nth)?.to_vec());
@@ -85,7 +85,7 @@ impl Kind {
     }
 }
 
-/// Kinds that cost alike.
+/// Groups of kinds with the same cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     /// Changes nothing.

@@ -1,4 +1,4 @@
-//! A mount, for the process that tests on it.
+//! The test's side of a mount.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -15,14 +15,14 @@ use super::kind::{Group, Kind};
 use super::rules::Failure;
 use super::server::{FUSERMOUNT, Order, Reply, SERVE, Served, unmount};
 
-/// A mount of a backing directory. Dropping it ends it, whatever hangs on it.
+/// A mount of a backing directory. Dropping it ends it, whatever calls hang.
 pub struct Mount {
     server: Child,
     orders: Mutex<BufReader<UnixStream>>,
     mountpoint: TempDir,
 }
 
-/// Why there can be no mount on this machine; `None` when there can.
+/// Why this machine cannot mount; `None` if it can.
 pub fn missing() -> Option<String> {
     if let Err(error) = std::fs::File::options().read(true).write(true).open("/dev/fuse") {
         return Some(format!("/dev/fuse: {error}"));
@@ -34,8 +34,8 @@ pub fn missing() -> Option<String> {
 }
 
 impl Mount {
-    /// Mounts `backing`; the kernel believes names and attributes for `cached_for`. `arguments` make this executable
-    /// come to [`super::serve_if_asked`].
+    /// Mounts `backing`; the kernel caches names and attributes for `cached_for`. `arguments` make this executable
+    /// call [`super::serve_if_asked`].
     pub fn new(backing: &Path, cached_for: Duration, arguments: &[&str]) -> Self {
         remove_leftovers();
         let mountpoint = tempfile::tempdir().unwrap();
@@ -63,14 +63,14 @@ impl Mount {
         self.mountpoint.path()
     }
 
-    /// From now on each call takes so many milliseconds; others take no time of their own.
+    /// Sets the milliseconds of each kind of call from now on; other kinds take no extra time.
     pub fn set_latencies(&self, latencies: BTreeMap<Kind, u64>) {
         self.tell(&Order::Latencies(latencies));
     }
 
     #[allow(dead_code, reason = "what measures uses it")]
-    /// What is said of EFS: 1 ms for what only looks, 8 ms for what changes a name or an attribute, 10 ms for a sync. A
-    /// write costs nothing by itself: NFS sends it with the sync.
+    /// Sets latencies as reported for EFS: 1 ms for a read of names or attributes, 8 ms for a change of one, 10 ms for a
+    /// sync. A write costs nothing by itself: NFS sends it with the sync.
     pub fn be_as_slow_as_efs(&self) {
         let of = |kind: Kind| match kind.group() {
             Group::Look | Group::Lock => 1,
@@ -82,17 +82,17 @@ impl Mount {
         self.set_latencies(Kind::ALL.iter().map(|kind| (*kind, of(*kind))).collect());
     }
 
-    /// Calls of these kinds hang until the next order of this kind, those under way excepted.
+    /// Makes new calls of these kinds hang until the next call of this function; calls under way go on.
     pub fn hang(&self, kinds: impl IntoIterator<Item = Kind>) {
         self.tell(&Order::Hang(kinds.into_iter().collect()));
     }
 
-    /// Every call hangs.
+    /// Makes every call hang.
     pub fn hang_all(&self) {
         self.hang(Kind::ALL.iter().copied());
     }
 
-    /// Nothing hangs any more; what did goes on, in order.
+    /// Ends all hanging; the hanging calls go on, in order.
     pub fn come_back(&self) {
         self.tell(&Order::Hang(BTreeSet::new()));
     }
@@ -106,12 +106,12 @@ impl Mount {
         self.tell(&Order::Mend);
     }
 
-    /// All locks that were taken through this mount are free, and their holders are not told. Returns how many.
+    /// Releases all locks that were taken through this mount, without notice to their holders. Returns how many.
     pub fn lose_locks(&self) -> usize {
         self.number(&Order::LoseLocks)
     }
 
-    /// How many calls hang now.
+    /// Number of calls that hang now.
     pub fn held(&self) -> usize {
         self.number(&Order::Held)
     }
@@ -124,7 +124,7 @@ impl Mount {
         }
     }
 
-    /// Kills the server, as if the machine on the other side were gone for good: the kernel fails every call.
+    /// Kills the server, as if the file server were gone for ever: the kernel fails every call.
     pub fn kill(&mut self) {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
@@ -159,14 +159,14 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // In this order: what hangs is failed by the kernel, and the mount of a dead server can always be taken away.
+        // In this order: the kernel fails hanging calls, and the mount of a dead server can always be removed.
         let _dead = self.server.kill();
         let _gone = self.server.wait();
         unmount(self.mountpoint.path());
     }
 }
 
-/// Takes away what a killed run left: mounts whose server is dead.
+/// Removes leftovers of killed runs: mounts whose server is dead.
 fn remove_leftovers() {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     for line in mounts.lines() {

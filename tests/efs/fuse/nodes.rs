@@ -1,4 +1,4 @@
-//! The files that the kernel knows, each held by a descriptor, whatever its name is by now.
+//! The files that the kernel knows, each held by a descriptor, whatever its current name.
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,14 +11,14 @@ use rustix::io::Errno;
 
 pub(super) struct Nodes {
     known: HashMap<u64, Node>,
-    /// The kernel calls the root 1, whatever it is beneath.
+    /// The inode of the root, which the kernel calls 1.
     root: u64,
 }
 
 struct Node {
     fd: Arc<OwnedFd>,
     lookups: u64,
-    /// Removed by this very client. NFS keeps such a file for whoever has it open.
+    /// Removed by this client. NFS keeps such a file while it is open.
     removed_here: bool,
 }
 
@@ -36,7 +36,7 @@ impl Nodes {
         known.map(|node| node.fd.clone()).ok_or(Errno::STALE)
     }
 
-    /// Finds a name, and remembers what it stands for until the kernel forgets it.
+    /// Finds a name, and remembers its file until the kernel forgets it.
     pub(super) fn look_up(&mut self, parent: INodeNo, name: &std::ffi::OsStr) -> Result<FileAttr, Errno> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.get(parent)?, name, flags, Mode::empty())?;
@@ -58,11 +58,11 @@ impl Nodes {
     pub(super) fn stat(&self, node: INodeNo) -> Result<FileAttr, Errno> {
         let stat = rustix::fs::fstat(&*self.get(node)?)?;
         let removed_here = self.known.get(&node.0).is_some_and(|node| node.removed_here);
-        // Removed by another replica, it is gone for those who have it open, too.
+        // A file that another replica removed is gone even while it is open.
         if stat.st_nlink == 0 && !removed_here { Err(Errno::STALE) } else { Ok(attributes(&stat)) }
     }
 
-    /// Says that this client removes a name.
+    /// Records that this client removes a name.
     pub(super) fn removes(&mut self, parent: INodeNo, name: &std::ffi::OsStr) {
         let Ok(parent) = self.get(parent) else { return };
         let Ok(stat) = rustix::fs::statat(&parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) else { return };
@@ -72,7 +72,7 @@ impl Nodes {
     }
 }
 
-/// The path by which this process can open or change what a descriptor stands for.
+/// The path with which this process can open or change the file of a descriptor.
 pub(super) fn path_of(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
@@ -108,7 +108,7 @@ pub(super) fn attributes(stat: &Stat) -> FileAttr {
     }
 }
 
-/// What says that a name stands for nothing.
+/// The attributes that mean that a name does not exist.
 pub(super) fn nothing() -> FileAttr {
     FileAttr {
         ino: INodeNo(0),

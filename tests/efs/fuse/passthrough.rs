@@ -1,6 +1,6 @@
 //! The file system itself: every call is made on the backing directory.
 //!
-//! Nothing is synced: what a crash of the machine would lose is not in question, only what a process does.
+//! Nothing is synced: the tests are about processes, not about crashes of the machine.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -27,10 +27,10 @@ use super::wire::LARGEST_WRITE;
 const UNLOCK: i32 = 2;
 const SHARED: i32 = 0;
 
-/// What is shared with whoever gives orders.
+/// The file system, shared with the reader of orders.
 #[derive(Clone)]
 pub(super) struct Passthrough {
-    /// How long the kernel believes a name or an attribute.
+    /// How long the kernel caches a name or an attribute.
     cached_for: Duration,
     state: Arc<Mutex<State>>,
 }
@@ -52,7 +52,7 @@ impl Passthrough {
         Ok(Self { cached_for, state: Arc::new(Mutex::new(state)) })
     }
 
-    /// The server takes every lock back, as after a lease that ran out, and says nothing. Returns how many.
+    /// Releases every lock on the server, as after an expired lease, without notice. Returns how many.
     pub(super) fn lose_locks(&self) -> usize {
         let mut lost = 0;
         for open in self.state().open.values_mut() {
@@ -76,7 +76,7 @@ impl Passthrough {
         }
     }
 
-    /// Makes something by `make`, then looks its name up.
+    /// Creates something with `make`, then looks its name up.
     fn made(
         &self,
         parent: INodeNo,
@@ -104,7 +104,7 @@ impl State {
     }
 
     fn open_node(&self, node: INodeNo, flags: OFlags) -> Result<OwnedFd, Errno> {
-        // Opening asks the server: what it removed is no more, however long its name is still believed.
+        // Opening asks the server: a removed file is gone, even while its name is still cached.
         self.nodes.stat(node)?;
         rustix::fs::open(path_of(&*self.nodes.get(node)?), flags | OFlags::CLOEXEC, Mode::empty())
     }
@@ -121,7 +121,7 @@ fn empty(reply: ReplyEmpty, done: rustix::io::Result<()>) {
     }
 }
 
-/// What of `open`'s flags is about the file itself.
+/// The flags of `open` that concern the file itself.
 fn flags_of(flags: i32) -> OFlags {
     let own = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::NOCTTY;
     OFlags::from_bits_retain(flags.cast_unsigned()) - own
@@ -135,8 +135,8 @@ impl Filesystem for Passthrough {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let unsupported = || io::Error::from(io::ErrorKind::Unsupported);
         config.add_capabilities(InitFlags::FUSE_FLOCK_LOCKS).map_err(|_| unsupported())?;
-        // Changing an owner takes set-user-id away here, too; else the kernel looks whether there is one first, and counts
-        // that as a call.
+        // Changing an owner clears set-user-id here, too; otherwise the kernel first checks for it, which would count as a
+        // call.
         config.add_capabilities(InitFlags::FUSE_HANDLE_KILLPRIV).map_err(|_| unsupported())?;
         config.set_max_write(LARGEST_WRITE).map_err(|_| unsupported())?;
         let _less_is_fine = config.set_max_readahead(LARGEST_WRITE);
@@ -145,7 +145,7 @@ impl Filesystem for Passthrough {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match self.state().nodes.look_up(parent, name) {
-            // That there is none is believed as long as that there is one.
+            // A missing name is cached as long as an existing one.
             Err(Errno::NOENT) if !self.cached_for.is_zero() => {
                 reply.entry(&self.cached_for, &nothing(), Generation(0));
             }
@@ -280,7 +280,7 @@ impl Filesystem for Passthrough {
         match state.open_node(node, flags_of(flags.0)) {
             Ok(fd) => {
                 let open = Open::File { file: Arc::new(File::from(fd)), locked: false };
-                // Content is read anew by who opens a file: what was cached before is not believed.
+                // Each open reads the content again, not from the cache.
                 reply.opened(state.keep(open), FopenFlags::empty());
             }
             Err(errno) => reply.error(fuse(errno)),
@@ -357,7 +357,7 @@ impl Filesystem for Passthrough {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        // Its lock goes with it.
+        // This also releases its lock.
         drop(self.state().open.remove(&handle.0));
         reply.ok();
     }
@@ -408,7 +408,7 @@ impl Filesystem for Passthrough {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        // EFS has as much as one wants.
+        // EFS has no limit of space.
         reply.statfs(1 << 40, 1 << 40, 1 << 40, 1 << 30, 1 << 30, 1 << 20, 255, 1 << 20);
     }
 
@@ -424,7 +424,7 @@ impl Filesystem for Passthrough {
         _: u32,
         reply: ReplyLock,
     ) {
-        // `flock` has no question like this one, and POSIX locks stay within the kernel.
+        // `flock` has no such query, and POSIX locks stay within the kernel.
         reply.error(fuse(Errno::NOSYS));
     }
 

@@ -1,4 +1,4 @@
-//! What a mount was told to do with calls, and how many there were.
+//! The rules of a mount for its calls, and the counts of calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,14 +10,14 @@ use super::kind::Kind;
 /// How long each kind of call takes, in milliseconds.
 pub(super) type Latencies = BTreeMap<Kind, u64>;
 
-/// An error that calls are answered with.
+/// A rule that fails calls with an error.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
-    /// Which calls count.
+    /// The kinds of calls that count.
     pub kinds: BTreeSet<Kind>,
-    /// How many of them still go well.
+    /// How many of them still succeed.
     pub after: u64,
-    /// How many of them fail; then all go well again.
+    /// How many of them fail; then all succeed again.
     pub times: u64,
     pub errno: i32,
 }
@@ -28,13 +28,13 @@ impl Failure {
         Self { kinds: kinds.into_iter().collect(), after: n - 1, times: u64::MAX, errno: errno.raw_os_error() }
     }
 
-    /// The n-th call of these kinds alone, counted from 1.
+    /// Only the n-th call of these kinds, counted from 1.
     pub fn only_nth(kinds: impl IntoIterator<Item = Kind>, n: u64, errno: rustix::io::Errno) -> Self {
         Self { times: 1, ..Self::from_nth(kinds, n, errno) }
     }
 }
 
-/// What is in force.
+/// The rules in force.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
     pub(super) latencies: Latencies,
@@ -66,7 +66,7 @@ impl Rules {
         std::mem::take(&mut self.counts)
     }
 
-    /// Counts one less.
+    /// Reduces the count by one.
     pub(super) fn forgive(&mut self, kind: Kind) {
         if let Some(count) = self.counts.get_mut(&kind) {
             *count = count.saturating_sub(1);

@@ -1,4 +1,4 @@
-//! The process that holds a mount, and what it can be told.
+//! The server process of a mount, and its orders.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -20,11 +20,11 @@ use super::passthrough::Passthrough;
 use super::rules::{Failure, Latencies};
 use super::wire::Wire;
 
-/// Where a process finds what it is to serve; in the environment, because a test's arguments are the test harness's.
+/// The variable that says what a process has to serve; not an argument, because the test harness uses those.
 pub(super) const SERVE: &str = "PROVISIONER_TEST_EFS";
 pub(super) const FUSERMOUNT: &str = "fusermount3";
 
-/// What a server is to serve.
+/// What a server has to serve.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Served {
     pub(super) backing: PathBuf,
@@ -32,12 +32,12 @@ pub(super) struct Served {
     pub(super) cached_millis: u64,
 }
 
-/// An order, a line of JSON each.
+/// An order; each is one line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Order {
     Latencies(Latencies),
-    /// Exactly these kinds hang from now on.
+    /// From now on exactly these kinds hang.
     Hang(BTreeSet<Kind>),
     Fail(Failure),
     /// No call fails any more.
@@ -48,7 +48,7 @@ pub(super) enum Order {
     Held,
 }
 
-/// The answer to an order, or that the mount is there.
+/// The answer to an order, or the message that the mount is ready.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reply {
@@ -58,7 +58,7 @@ pub(super) enum Reply {
     NotMounted(String),
 }
 
-/// Serves a mount, if this process was started for that, and then ends it.
+/// Serves a mount, if this process was started for that, and then exits.
 pub fn serve_if_asked() {
     if let Some(served) = std::env::var_os(SERVE) {
         let served: Served = serde_json::from_str(served.to_str().unwrap()).unwrap();
@@ -72,7 +72,7 @@ fn serve(served: &Served) {
     let mut answers = orders.try_clone().unwrap();
     let mut answer = |reply: &Reply| {
         let line = serde_json::to_string(reply).unwrap();
-        // Whoever gave the order may be gone, which the next line says.
+        // The test may be gone; the next read will show that.
         let _gone = writeln!(answers, "{line}");
     };
     let device = match mount(&served.mountpoint) {
@@ -87,7 +87,7 @@ fn serve(served: &Served) {
         let Ok(line) = line else { break };
         answer(&obey(&wire, &passthrough, serde_json::from_str(&line).unwrap()));
     }
-    // Told by nobody any more. What waits for an answer gets an error when this process ends.
+    // No more orders. Waiting calls get an error when this process ends.
     unmount(&served.mountpoint);
 }
 
@@ -119,8 +119,8 @@ fn start(device: OwnedFd, passthrough: Passthrough) -> Arc<Wire> {
     wire
 }
 
-/// Mounts, and returns what the kernel's requests are read from. By fusermount3, which a user who is not root may use; it
-/// sends the descriptor through a socket.
+/// Mounts, and returns the descriptor of the kernel's requests. Uses fusermount3, which needs no root; it sends the
+/// descriptor through a socket.
 fn mount(mountpoint: &Path) -> Result<OwnedFd, String> {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mounted = Command::new(FUSERMOUNT)
@@ -146,7 +146,7 @@ fn mount(mountpoint: &Path) -> Result<OwnedFd, String> {
     sent.next().and_then(|mut descriptors| descriptors.next()).ok_or_else(|| "no descriptor was sent".to_owned())
 }
 
-/// Takes the mount away at once, whoever uses it; also one whose server is dead.
+/// Removes the mount at once, even if it is in use or its server is dead.
 pub(super) fn unmount(mountpoint: &Path) {
     let _not_mounted_any_more =
         Command::new(FUSERMOUNT).args(["-u", "-q", "-z", "--"]).arg(mountpoint).stdin(Stdio::null()).output();

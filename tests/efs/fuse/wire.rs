@@ -1,4 +1,4 @@
-//! Between the kernel and the passthrough: every request passes here, and is delayed, held or refused as the rules say.
+//! Between the kernel and the passthrough: every request passes here, and is delayed, held or refused according to the rules.
 //!
 //! A request is a message that begins with its length, its opcode, an id and, later, the thread that waits for it; an
 //! answer begins with its length, a negative errno and the id (linux/fuse.h: `fuse_in_header`, `fuse_out_header`).
@@ -15,13 +15,13 @@ use super::rules::{Rules, Verdict};
 
 /// The largest read and write: with their headers they fit into one message of a socket.
 pub(super) const LARGEST_WRITE: u32 = 128 * 1024;
-/// The kernel refuses to be read with less than a request may have.
+/// Buffer for a request: the kernel refuses reads that are smaller than the largest request.
 const BUFFER: usize = LARGEST_WRITE as usize + 64 * 1024;
 const INTERRUPT: u32 = 36;
-/// How often it is looked whether a thread that hangs was killed.
+/// How often it checks whether a hanging thread was killed.
 const KILLS_EVERY: Duration = Duration::from_millis(10);
 
-/// The wire: `device` is /dev/fuse, `inner` the socket that the passthrough reads and writes in its stead.
+/// The wire: `device` is /dev/fuse, `inner` the socket that the passthrough uses in its place.
 pub(super) struct Wire {
     device: OwnedFd,
     inner: OwnedFd,
@@ -33,7 +33,7 @@ struct State {
     rules: Rules,
     /// The name that each thread looked up last, with the directory.
     looked_up: BTreeMap<u32, (u64, Vec<u8>)>,
-    /// Requests that hang, by their number of arrival.
+    /// Hanging requests, in the order of their arrival.
     held: BTreeMap<u64, Request>,
     arrived: u64,
 }
@@ -72,7 +72,7 @@ impl Wire {
         change(&mut self.state().rules)
     }
 
-    /// Passes on what hung and hangs no longer, in the order in which it came.
+    /// Passes on requests that no longer hang, in the order of their arrival.
     pub(super) fn let_go(&self) {
         let State { rules, held, .. } = &mut *self.state();
         for (_, request) in held.extract_if(.., |_, request| !rules.hanging.contains(&request.kind)) {
@@ -101,8 +101,8 @@ impl Wire {
             };
             let opcode = u32_at(message, 4);
             let Some(kind) = Kind::of(opcode) else {
-                // A signal came while a thread waits. Like NFS, nothing but a kill ends the wait, and that is looked for
-                // all the time.
+                // A thread got a signal while it waits. As with NFS, only a kill ends the wait, and a separate loop checks
+                // for that.
                 if opcode != INTERRUPT {
                     self.pass(message);
                 }
@@ -118,7 +118,7 @@ impl Wire {
         if request.kind == Kind::Lookup {
             looked_up.extend(name.map(|name| (request.thread, name)));
         } else if looked_up.remove(&request.thread).is_some_and(|before| Some(before) == name) {
-            // The kernel looks a name up before it makes it, or renames something to it, and the client of NFS does not
+            // The kernel looks a name up before it creates it or renames to it; an NFS client does not
             // (fs/nfs/dir.c, nfs_lookup).
             rules.forgive(Kind::Lookup);
         }
@@ -165,12 +165,12 @@ impl Wire {
     }
 
     fn answer(&self, message: &[u8]) {
-        // ENOENT: nobody waits for it any more. ENODEV: unmounted meanwhile.
+        // ENOENT: no caller waits any more. ENODEV: unmounted meanwhile.
         let _nobody_waits = rustix::io::write(&self.device, message);
     }
 }
 
-/// Whether a SIGKILL waits for the thread, or it is gone.
+/// Whether the thread has a pending SIGKILL, or is gone.
 fn was_killed(thread: u32) -> bool {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{thread}/status")) else { return true };
     let pending = |line: &str| {
