@@ -100,7 +100,7 @@ fn a_delete_that_was_accepted_is_finished_after_a_kill_and_nothing_is_sent_again
 
 /// For example because an operator removed it.
 #[test]
-fn what_was_accepted_is_finished_also_where_the_lock_file_is_lost() {
+fn accepted_work_is_finished_even_if_the_lock_file_is_lost() {
     killed(
         || async {
             let app = TestApp::with(draining()).await;
@@ -154,7 +154,7 @@ fn a_provision_after_a_delete_is_finished_after_a_kill_with_its_own_sign_in() {
 
 /// Work that waits for AWS's rate limits for longer than its caller is accepted, and has a phase and a place.
 #[test]
-fn users_who_wait_for_their_turn_are_queued_with_their_place_and_made_after_a_kill() {
+fn users_who_wait_for_their_turn_show_their_place_and_are_created_after_a_kill() {
     const USERS: usize = 60;
     let users = || (0..USERS).map(|n| format!("user-{n:02}")).collect::<Vec<_>>();
     killed(
@@ -261,7 +261,7 @@ async fn work_that_only_another_request_can_repair_ends_and_shows_its_reason_unt
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_being_deleted_is_in_the_list_of_every_replica() {
+async fn a_user_who_is_being_deleted_is_in_the_list_of_every_replica() {
     let app = TestApp::with(draining()).await;
     running(&app, "alice").await;
     running(&app, "bob").await;
@@ -298,7 +298,7 @@ async fn a_replica_that_is_drained_hands_its_accepted_work_over_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_takes_back_what_was_accepted_whoever_is_at_it() {
+async fn a_cancel_revokes_accepted_work_in_every_replica() {
     for is_at_it in [true, false] {
         let app = Arc::new(TestApp::with(draining()).await);
         running(&app, "alice").await;
@@ -356,7 +356,7 @@ async fn a_container_stopped_while_accepted_work_is_stuck_stays_stopped_after_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_follows_a_user_sees_what_was_accepted_before_there_is_a_service() {
+async fn a_follower_sees_accepted_work_before_there_is_a_service() {
     let app = TestApp::with(draining()).await;
     running(&app, "alice").await;
     assert_eq!(app.delete("/containers/alice").await.status, 202);
@@ -368,7 +368,7 @@ async fn who_follows_a_user_sees_what_was_accepted_before_there_is_a_service() {
 /// A user is resized in strict order; the process is killed when ECS has stopped the task, and the caller got no answer. The
 /// container stayed stopped until the next request. Found by the search in `src/reconcile/model`.
 #[test]
-fn a_replacement_in_strict_order_goes_on_whoever_is_killed_when_the_task_is_stopped() {
+fn a_strict_replacement_goes_on_after_a_kill_while_the_task_is_stopped() {
     killed(
         || async {
             let app = TestApp::with(slow()).await;

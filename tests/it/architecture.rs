@@ -201,7 +201,7 @@ fn no_modules_import_one_another() {
 
 /// Cargo limits the crates that it uses; this test checks that it is pure with the standard library, too.
 #[test]
-fn the_crate_of_what_is_known_of_openclaw_is_pure() {
+fn the_openclaw_crate_is_pure() {
     let sources = rust_files_beneath("crates/openclaw/src");
     assert!(sources.iter().any(|(path, _)| path == "table.rs"));
     let found: Vec<String> = sources
@@ -250,7 +250,7 @@ fn a_planted_violation_is_found() {
 
 /// The checker ignores words that are not code, and accepts what is allowed.
 #[test]
-fn what_is_allowed_or_no_code_is_not_complained_about() {
+fn allowed_paths_and_text_outside_code_are_accepted() {
     let allowed = [
         (
             "domain/size.rs",

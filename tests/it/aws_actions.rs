@@ -98,7 +98,7 @@ fn actions() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_list_of_actions_is_what_the_code_can_call() {
+fn the_list_of_actions_matches_the_calls_in_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);
     let wanted = json!({
         "about": "Made from src/aws/ by tests/it/aws_actions.rs: UPDATE_AWS_ACTIONS=1 cargo test --test it aws_actions",

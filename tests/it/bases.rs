@@ -82,7 +82,7 @@ async fn pin_variables_and_labels_follow_openclaw_past_init_container_and_log_ro
 }
 
 #[tokio::test(start_paused = true)]
-async fn why_a_container_stopped_is_told_of_openclaw_wherever_it_stands() {
+async fn the_reason_of_a_stop_is_that_of_openclaws_container_at_any_position() {
     let app = TestApp::start().await;
     app.register_base(init_and_router_first);
     let service = running(&app).await["service"].as_str().unwrap().to_owned();
@@ -99,7 +99,7 @@ async fn why_a_container_stopped_is_told_of_openclaw_wherever_it_stands() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_base_that_does_not_tell_which_container_is_openclaw_is_refused_until_it_does() {
+async fn a_base_is_refused_until_it_says_which_container_is_openclaw() {
     let app = TestApp::start().await;
     let two = |base: &mut Value| {
         containers(base)[0].as_object_mut().unwrap().remove("dockerLabels");
@@ -157,7 +157,7 @@ async fn the_mount_decides_where_openclaw_looks() {
 
 /// As in hosters' templates.
 #[tokio::test(start_paused = true)]
-async fn a_workspace_that_the_base_names_is_left_to_it() {
+async fn a_workspace_in_the_base_is_not_changed() {
     let app = TestApp::start().await;
     app.register_base(|base| {
         containers(base)[0]["mountPoints"][0]["containerPath"] = json!("/data");
@@ -211,7 +211,7 @@ async fn a_resize_gives_openclaw_what_is_added_and_refuses_what_does_not_fit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_port_is_the_one_that_the_gateway_listens_on() {
+async fn the_answer_has_the_port_on_which_the_gateway_listens() {
     let app = TestApp::start().await;
     let port = async |app: &TestApp| app.get("/containers/alice/gateway").await.body["port"].clone();
     app.register_base(|base| {
@@ -279,7 +279,7 @@ async fn a_volume_that_shows_every_users_files_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pin_to_another_registry_goes_without_the_bases_credentials() {
+async fn a_pin_to_another_registry_does_not_use_the_bases_credentials() {
     let app = TestApp::start().await;
     app.register_base(|base| {
         containers(base)[0]["image"] = json!("registry.example.com/openclaw:2026.9.6");
@@ -293,7 +293,7 @@ async fn a_pin_to_another_registry_goes_without_the_bases_credentials() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revision_says_whose_it_is_and_of_which_base() {
+async fn a_revision_names_its_user_and_its_base() {
     let app = TestApp::start().await;
     running(&app).await;
     let input = json!({"taskDefinition": "openclaw-dev-user", "include": ["TAGS"]});

@@ -121,7 +121,7 @@ async fn a_request_that_changes_nothing_makes_no_mutating_call_except_stop_and_s
 
 /// Incident 17: reading restarted what an administrator had stopped.
 #[tokio::test(start_paused = true)]
-async fn looking_costs_no_mutating_call_whatever_there_is_to_see() {
+async fn looking_never_makes_a_mutating_call() {
     let app = app().await;
     provisioned(&app, provision_body("alice")).await;
     for stopped in [false, true] {

@@ -29,7 +29,7 @@ fn refuse(app: &TestApp, action: &str, code: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_used_is_counted_where_aws_counts_it() {
+async fn usage_is_counted_where_aws_counts_it() {
     let app = app().await;
     for user in ["alice", "bob", "carol"] {
         assert_eq!(app.provision(user).await.status, 201);
@@ -53,7 +53,7 @@ async fn what_is_used_is_counted_where_aws_counts_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_read_is_said_and_never_made_up() {
+async fn values_that_cannot_be_read_are_reported_and_never_invented() {
     let app = app().await;
     app.provision("alice").await;
     app.pass_seconds(60).await;
@@ -77,7 +77,7 @@ async fn what_cannot_be_read_is_said_and_never_made_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quota_that_aws_has_no_value_of_is_the_default_without_a_problem() {
+async fn a_quota_without_a_value_in_aws_has_the_default_and_no_problem() {
     let app = app().await;
     refuse(&app, "GetServiceQuota", "NoSuchResourceException");
     let seen = capacity(&app).await;
@@ -87,7 +87,7 @@ async fn a_quota_that_aws_has_no_value_of_is_the_default_without_a_problem() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn aws_that_never_answers_holds_the_caller_no_longer_than_clients_wait() {
+async fn when_aws_never_answers_the_caller_gets_an_answer_before_clients_give_up() {
     let app = app().await;
     let kind = FaultKind::Hang;
     app.emulator.inject(Fault { service: None, action: "*".into(), skip: 0, times: usize::MAX, kind });
@@ -121,7 +121,7 @@ async fn many_tasks_are_read_a_hundred_at_a_time_and_once_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_may_read_may_see_it_and_nobody_else() {
+async fn the_scope_read_is_needed_and_enough() {
     let app = app().await;
     let with = async |token: &str| app.raw("GET", "/fleet/capacity", &[("authorization", token)], "").await.status;
     assert_eq!(with(&format!("Bearer {READ_TOKEN}")).await, 200);

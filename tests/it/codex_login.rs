@@ -120,7 +120,7 @@ async fn the_command_names_the_running_task_and_its_codex_home() {
 
 /// A path that a shell would split reaches the AWS CLI in one piece, pasted or run.
 #[tokio::test(start_paused = true)]
-async fn what_is_printed_and_what_is_run_are_the_same_words() {
+async fn the_printed_and_the_run_command_have_the_same_words() {
     let served = Served::with("bob").await;
     served.app.register_base(|base| {
         base["containerDefinitions"][0]["mountPoints"][0]["containerPath"] = json!("/mnt/it's $HOME");
@@ -177,7 +177,7 @@ async fn each_error_names_its_fix() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn settings_that_are_missing_are_named_and_a_bad_user_is_wrong_usage() {
+async fn missing_settings_are_named_and_a_bad_user_is_wrong_usage() {
     let served = Served::with("dave").await;
     let missing = served.refused(&["--user", "dave", "--cluster", ""]).await;
     assert!(missing.contains("PROVISIONER_CLUSTER"), "{missing}");

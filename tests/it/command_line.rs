@@ -84,7 +84,7 @@ impl Terminal {
 
 /// 0.5 vCPU and 2 GiB on x86_64 in us-east-1, the whole month: 21.26 USD; on arm64 17.02.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_fleet_costs_and_what_there_is_room_for_is_told() {
+async fn costs_and_capacity_of_the_fleet_are_shown() {
     let terminal = Terminal::open().await;
     assert_eq!(terminal.says("provision alice --auth-file - --wait").await.0, 0);
     terminal.app.register_base(|base| base["runtimePlatform"]["cpuArchitecture"] = json!("ARM64"));
@@ -143,7 +143,7 @@ async fn a_user_lives_from_provision_to_delete_on_the_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_said_with_the_fix_and_an_exit_code() {
+async fn errors_have_a_fix_and_an_exit_code() {
     let terminal = Terminal::open().await;
     for (line, code, words) in [
         ("status alice", 3, "there is no container of this user"),
@@ -244,7 +244,7 @@ async fn a_health_check_of_the_real_service_passes_and_of_nothing_fails() {
 
 /// The command itself waits: it prints progress meanwhile, and the final result as its answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_takes_long_tells_how_far_it_is_and_how_it_ended() {
+async fn a_long_change_shows_its_progress_and_its_result() {
     let pace = Pace { stopping: Duration::from_secs(5), ..Pace::default() };
     // DRAINING for as long as the task is stopping, so that there is time to see it.
     let conduct = Conduct { inactive_while_stopping: false, ..Conduct::default() };
@@ -266,7 +266,7 @@ async fn a_change_that_takes_long_tells_how_far_it_is_and_how_it_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forced_delete_that_left_something_has_failed() {
+async fn a_forced_delete_that_leaves_something_has_failed() {
     let terminal = Terminal::open().await;
     assert_eq!(terminal.says("provision alice --auth-file - --wait").await.0, 0);
     let kind = FaultKind::Error { status: 400, code: "AccessDeniedException".into(), message: "no".into() };
@@ -277,7 +277,7 @@ async fn a_forced_delete_that_left_something_has_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_list_says_why_a_container_failed() {
+async fn the_list_shows_why_a_container_failed() {
     let terminal = Terminal::open().await;
     terminal.app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::PullError));
     let (code, said) = terminal.says("provision alice --auth-file - --wait").await;

@@ -50,7 +50,7 @@ async fn concurrent_provisions_at_two_replicas_make_one_of_everything() {
 
 /// Incident 28, at its worst: of many sign-ins that arrive at once, the freshest stays, whatever the order.
 #[tokio::test(start_paused = true)]
-async fn of_concurrent_sign_ins_at_two_replicas_the_freshest_stays() {
+async fn the_freshest_of_concurrent_sign_ins_at_two_replicas_stays() {
     let one = TestApp::with(slow()).await;
     let two = one.replica().await;
     let sign_in = |n: i64| {
@@ -97,7 +97,7 @@ async fn fifty_users_at_once_are_all_made_within_the_accounts_rates() {
 
 /// Two replicas do not share a bucket, so AWS throttles them; callers do not notice it.
 #[tokio::test(start_paused = true)]
-async fn throttling_between_two_replicas_is_not_the_callers_affair() {
+async fn callers_do_not_notice_throttling_between_two_replicas() {
     let one = TestApp::with(Options { enforce_rate_limits: true, ..slow() }).await;
     let two = one.replica().await;
     let users: Vec<String> = (0..30).map(|n| format!("user-{n}")).collect();
@@ -157,7 +157,7 @@ fn assert_never_at_once(app: &TestApp) {
 
 /// Incident 33 for one field of the spec: of two concurrent resizes the last one is in force, whole.
 #[tokio::test(start_paused = true)]
-async fn of_two_concurrent_resizes_one_is_in_force_whole() {
+async fn one_of_two_concurrent_resizes_is_in_force_as_a_whole() {
     let one = TestApp::with(slow()).await;
     let two = one.replica().await;
     assert_eq!(one.provision("alice").await.status, 201);
@@ -200,7 +200,7 @@ async fn a_provision_that_meets_a_delete_leaves_all_or_nothing() {
 
 /// Incident 35: one user's failed start tore down a client shared by all the others.
 #[tokio::test(start_paused = true)]
-async fn the_failures_of_one_user_disturb_nobody_else() {
+async fn failures_of_one_user_do_not_affect_others() {
     let app = TestApp::with(slow()).await;
     // All of alice's calls fail; carol's container crashes for ever; requests for all others come at the same time.
     let crashing = app.provision("carol").await.body["service"].clone();
@@ -223,7 +223,7 @@ async fn the_failures_of_one_user_disturb_nobody_else() {
 
 /// A call that hangs for one user delays no other user.
 #[tokio::test(start_paused = true)]
-async fn a_call_that_hangs_holds_nobody_else_up() {
+async fn a_hanging_call_delays_no_other_user() {
     let app = TestApp::with(slow()).await;
     let action = "CreateService".into();
     app.emulator.inject(Fault { service: None, action, skip: 0, times: 1_000, kind: FaultKind::Hang });

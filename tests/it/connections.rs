@@ -71,7 +71,7 @@ async fn to_the_end(mut stream: TcpStream) -> Option<(u16, bool, Value)> {
 }
 
 #[tokio::test]
-async fn a_head_that_never_ends_is_408_and_a_connection_that_says_nothing_just_ends() {
+async fn an_endless_head_is_408_and_a_silent_connection_just_ends() {
     let app = TestApp::start().await;
     let served = Served::with(app.router.clone(), Limits { head: SOON, ..PATIENT }).await;
     let half_open = served.sent("GET /healthz HTTP/1.1\r\nHost: he").await;
@@ -108,7 +108,7 @@ async fn a_body_that_trickles_is_408_and_nothing_is_done() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_ends_and_one_whose_client_takes_nothing() {
+async fn idle_connections_end_and_so_do_those_whose_client_reads_nothing() {
     let router = Router::new().route("/much", get(|| async { "much".repeat(16 << 20) }));
     let served = Served::with(router, Limits { idle: SOON, write: SOON, ..PATIENT }).await;
     let idle = served.sent("GET /nothing HTTP/1.1\r\nHost: here\r\n\r\n").await;
@@ -155,7 +155,7 @@ async fn a_stop_waits_for_answers_and_for_nothing_else() {
 }
 
 #[tokio::test]
-async fn beyond_the_bound_everything_is_refused_at_once_and_health_is_answered() {
+async fn above_the_limit_requests_are_refused_at_once_and_health_is_answered() {
     let app = TestApp::start().await;
     let served = Served::with(app.router.clone(), Limits { connections: 2, ..PATIENT }).await;
     let ask = async |path: &str| to_the_end(served.sent(&request("GET", path, 0)).await).await;

@@ -91,7 +91,7 @@ async fn a_new_user_is_staged_as_the_release_of_the_base_needs_it_within_the_bud
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answer_says_which_release_was_taken_for_granted() {
+async fn the_answer_shows_the_assumed_release() {
     let app = with_base("o:latest").await;
     let unknown = app.provision("alice").await;
     assert_eq!(codes(&unknown.body), ["release_unknown"]);
@@ -127,7 +127,7 @@ async fn a_release_that_is_too_old_is_refused_before_anything_is_touched() {
 
 /// The import does not depend on how the base's command is written.
 #[tokio::test(start_paused = true)]
-async fn the_entry_script_runs_before_whatever_the_base_runs() {
+async fn the_entry_script_runs_before_the_bases_command() {
     let script = json!(["/bin/sh", "/home/node/.openclaw/.provisioner/entry.sh"]);
     let base = |entry: Value, command: Value| {
         move |base: &mut Value| {
@@ -194,7 +194,7 @@ async fn a_user_who_is_redeployed_resized_and_provisioned_again_stays_signed_in(
 
 /// A request that is refused after the release was chosen leaves the sign-in where the running release looks for it.
 #[tokio::test(start_paused = true)]
-async fn nothing_is_moved_for_a_release_that_is_never_deployed() {
+async fn no_sign_in_is_moved_for_a_release_that_is_never_deployed() {
     let app = with_base("o:2026.5.7").await;
     app.post("/provision", signed_in_at(OLD)).await;
     app.pass_seconds(3).await;

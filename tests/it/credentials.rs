@@ -48,7 +48,7 @@ async fn a_new_users_file_is_what_codex_reads() {
 
 /// Incident 24: owner flipped between uid 0 and 1000 and left unreadable files.
 #[tokio::test(start_paused = true)]
-async fn files_are_the_containers_own_and_nobody_elses_to_read() {
+async fn files_belong_to_the_container_and_nobody_else_can_read_them() {
     let app = TestApp::start().await;
     let root = rustix::process::geteuid().is_root();
     for again in 0..3 {
@@ -72,7 +72,7 @@ async fn files_are_the_containers_own_and_nobody_elses_to_read() {
 
 /// Incident 28: re-provisioning wrote an older refresh token over one that the running container had already rotated.
 #[tokio::test(start_paused = true)]
-async fn a_rotated_sign_in_outlives_every_re_sent_one() {
+async fn a_rotated_sign_in_stays_when_older_ones_are_sent_again() {
     let app = TestApp::start().await;
     let sent = auth("acc_1", "rt_1", ISSUED);
     provision(&app, sent.clone()).await;
@@ -90,7 +90,7 @@ async fn a_rotated_sign_in_outlives_every_re_sent_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_very_same_sign_in_is_not_written_again() {
+async fn the_same_sign_in_is_not_written_again() {
     let app = TestApp::start().await;
     provision(&app, auth("acc_1", "rt_1", ISSUED)).await;
     let before = std::fs::metadata(app.path(AUTH_JSON)).unwrap();
@@ -123,7 +123,7 @@ async fn a_sign_in_to_another_account_replaces_the_stored_one_however_old_it_is(
 
 /// Incident 26: a crash between truncate and write left a 0-byte auth.json; every provider lost its sign-in.
 #[tokio::test(start_paused = true)]
-async fn a_file_that_signs_nobody_in_is_healed_by_the_next_provision() {
+async fn an_unusable_file_is_repaired_by_the_next_provision() {
     let app = TestApp::start().await;
     for (content, reason) in [
         ("", "empty"),
@@ -211,7 +211,7 @@ async fn no_other_change_touches_the_sign_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_answer_and_no_request_to_aws_holds_a_token() {
+async fn no_answer_and_no_request_to_aws_contains_a_token() {
     let app = TestApp::start().await;
     let sent = auth("acc_1", "SENTINEL-SECRET", ISSUED);
     let access_token = sent["tokens"]["access_token"].as_str().unwrap().to_owned();

@@ -27,7 +27,7 @@ fn warnings(body: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_said_of_directories_that_nobody_has_measured() {
+async fn directories_without_a_measurement_are_left_out() {
     let app = TestApp::start().await;
     app.provision("alice").await;
     assert_eq!(app.get("/containers/alice").await.body.get("directory"), None);
@@ -36,7 +36,7 @@ async fn nothing_is_said_of_directories_that_nobody_has_measured() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_directories_hold_is_told_of_each_user_and_of_all_of_them() {
+async fn the_sizes_of_directories_are_shown_for_each_user_and_in_total() {
     let app = TestApp::start().await;
     for user in ["alice", "bob"] {
         app.provision(user).await;
@@ -94,7 +94,7 @@ async fn directories_without_a_container_are_in_the_sum() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purge_ends_what_is_known_of_a_directory() {
+async fn a_purge_removes_the_size_of_the_directory() {
     let app = TestApp::start().await;
     app.provision("alice").await;
     app.pass_seconds(60).await;

@@ -89,7 +89,7 @@ const fn fail(finding: &'static str) -> (Verdict, Option<&'static str>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sound_installation_passes_every_check_without_changing_anything_in_aws() {
+async fn a_good_installation_passes_every_check_without_changing_anything_in_aws() {
     let app = TestApp::start().await;
     push(&app, "openclaw", "2026.4.21");
     app.register_base(|base| {
@@ -146,7 +146,7 @@ async fn aws_identity_fails_without_credentials_and_warns_when_sts_is_unreachabl
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_is_compared_with_the_date_of_the_answer_also_of_a_refusal() {
+async fn the_clock_is_compared_with_the_date_of_aws_answers_also_of_errors() {
     for (ahead, outcome) in [(0, PASS), (150, warn("clock_off")), (-150, warn("clock_off")), (-290, fail("clock_off"))]
     {
         let app = TestApp::with(Options { clock_ahead_seconds: ahead, ..Options::default() }).await;
@@ -164,7 +164,7 @@ async fn a_clock_is_compared_with_the_date_of_the_answer_also_of_a_refusal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cluster_has_to_be_there_and_active_and_may_be_closed_to_this_service() {
+async fn the_cluster_must_exist_and_be_active_and_missing_permission_is_a_warning() {
     let app = TestApp::start().await;
     assert_eq!(of(&examined(&app).await, "cluster"), [PASS]);
     strike(&app, "DescribeClusters", refusal("AccessDeniedException"));
@@ -182,7 +182,7 @@ async fn a_cluster_has_to_be_there_and_active_and_may_be_closed_to_this_service(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_aws_never_answers_fails_at_its_deadline_and_the_rest_is_still_said() {
+async fn a_check_without_an_answer_fails_at_its_deadline_and_others_are_reported() {
     let app = TestApp::start().await;
     for action in ["DescribeClusters", "DescribeTaskDefinition"] {
         strike(&app, action, FaultKind::Hang);
@@ -195,7 +195,7 @@ async fn what_aws_never_answers_fails_at_its_deadline_and_the_rest_is_still_said
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_is_looked_up_where_that_is_possible() {
+async fn an_image_is_looked_up_if_that_is_possible() {
     let app = TestApp::start().await;
     assert_eq!(of(&examined(&app).await, "image"), [SKIP], "ghcr.io is not asked");
     let image = |image: &str| {
@@ -223,7 +223,7 @@ async fn an_image_is_looked_up_where_that_is_possible() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn subnets_and_security_groups_have_to_be_ids_and_no_more_than_ecs_takes() {
+async fn subnets_and_security_groups_must_be_ids_and_within_the_limits_of_ecs() {
     let app = TestApp::start().await;
     let told = async |subnets: String, groups: &str| {
         let doctor = doctor_with(&app, |doctor| {
@@ -241,7 +241,7 @@ async fn subnets_and_security_groups_have_to_be_ids_and_no_more_than_ecs_takes()
 }
 
 #[tokio::test]
-async fn the_file_system_has_to_take_files_of_their_owner() {
+async fn the_file_system_must_allow_files_of_their_owner() {
     use std::os::unix::fs::MetadataExt;
     let app = TestApp::start().await;
     let told = async |change: &dyn Fn(&mut Doctor)| {

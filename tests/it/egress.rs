@@ -34,7 +34,7 @@ async fn answered(answer: &'static str) -> Finding {
 }
 
 #[tokio::test]
-async fn a_cloudflare_challenge_is_told_from_a_refusal_and_from_asking_for_a_sign_in() {
+async fn a_cloudflare_challenge_differs_from_a_refusal_and_from_a_401() {
     let challenged = answered(CHALLENGE).await;
     assert_eq!(challenged, Finding::Challenged { status: 403 });
     assert!(!challenged.is_good());
@@ -80,7 +80,7 @@ async fn a_certificate_is_untrusted_or_expired_or_for_another_name() {
 }
 
 #[tokio::test]
-async fn a_server_that_speaks_no_tls_or_no_http_is_told_as_such() {
+async fn a_server_without_tls_or_without_http_is_reported_as_such() {
     assert_eq!(found(Behaviour::Close, AMPLE).await, Finding::Tls(TlsFailure::Closed));
     let plain = found(Behaviour::Plain("HTTP/1.1 400 Bad Request\r\n\r\n"), AMPLE).await;
     assert!(matches!(plain, Finding::Tls(TlsFailure::Other { .. })), "{plain:?}");
@@ -95,7 +95,7 @@ async fn a_server_that_never_answers_is_given_up_at_its_stage() {
 }
 
 #[tokio::test]
-async fn a_closed_port_and_an_unknown_name_are_told_before_any_tls() {
+async fn a_closed_port_and_an_unknown_name_are_reported_before_tls() {
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let refused = Finding::Connect { to: vec![closed.ip()], failure: ConnectFailure::Refused };
     let authority = Authority::new();
@@ -131,7 +131,7 @@ async fn doctor(arguments: Vec<String>) -> Output {
 }
 
 #[tokio::test]
-async fn doctor_tells_a_challenge_without_any_settings_and_fails() {
+async fn doctor_reports_a_challenge_without_settings_and_fails() {
     let authority = Authority::new();
     let challenged = authority.serve(Behaviour::Tls(Certificate::Good, CHALLENGE)).await;
     let asking = authority.serve(Behaviour::Tls(Certificate::Good, UNAUTHORIZED)).await;

@@ -57,7 +57,7 @@ fn addresses(app: &TestApp) -> Vec<Value> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_is_where_its_task_runs_and_only_who_may_provision_sees_its_token() {
+async fn a_gateway_has_its_tasks_address_and_only_the_scope_provision_sees_its_token() {
     let app = running().await;
     let answer = app.get(GATEWAY).await;
     assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")));
@@ -118,7 +118,7 @@ async fn a_stopped_container_gets_its_new_token_when_it_starts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_of_the_environment_is_neither_told_nor_changed() {
+async fn a_token_in_the_environment_is_neither_shown_nor_changed() {
     let app = running_with_token_of_environment().await;
     let shown = app.get(GATEWAY).await.body;
     assert_eq!(json!([shown["token"], shown["token_source"], shown["ready"]]), json!([null, "environment", true]));
@@ -131,7 +131,7 @@ async fn a_token_of_the_environment_is_neither_told_nor_changed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_cannot_be_edited_is_said_to_be_why() {
+async fn an_error_names_a_file_that_cannot_be_edited() {
     let app = running().await;
     for (text, why) in [("{{{", "not JSON5"), ("{gateway: {auth: {token: '${T}'}}}", "kept elsewhere")] {
         write(&app, text);

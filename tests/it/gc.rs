@@ -42,7 +42,7 @@ async fn resized(app: &TestApp, user: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_users_who_are_there_only_deregistered_revisions_go_and_only_after_the_grace() {
+async fn existing_users_lose_only_deregistered_revisions_after_the_grace_period() {
     let app = TestApp::start().await;
     resized(&app, "alice").await;
     resized(&app, "bob").await;
@@ -133,7 +133,7 @@ async fn a_user_who_has_just_returned_keeps_everything_before_the_service_is_vis
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_whose_user_has_nothing_else_is_told_and_goes_after_the_grace() {
+async fn a_service_without_other_resources_is_listed_and_removed_after_the_grace() {
     let app = TestApp::start().await;
     resized(&app, "alice").await;
     resized(&app, "bob").await;
@@ -150,7 +150,7 @@ async fn a_service_whose_user_has_nothing_else_is_told_and_goes_after_the_grace(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_carry_our_marks_is_never_touched() {
+async fn resources_without_our_labels_are_never_changed() {
     let app = TestApp::start().await;
     resized(&app, "alice").await;
     let service = json!({
@@ -230,7 +230,7 @@ async fn services_and_revisions_of_another_environment_are_left_alone() {
 
 /// If one thing cannot be removed, the others are, and the output shows it.
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_removed_is_told_and_the_rest_goes() {
+async fn resources_that_cannot_be_removed_are_reported_and_the_rest_is_removed() {
     let app = TestApp::start().await;
     for user in ["alice", "bob", "carol"] {
         resized(&app, user).await;

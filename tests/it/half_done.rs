@@ -24,7 +24,7 @@ fn lose_answers(app: &TestApp, action: &str) {
 /// A user is provisioned, and the answer of CreateService is lost; a delete reads that there is no service yet, deregisters the
 /// revision that is being deployed, purges the files under its task, and says that it is done.
 #[tokio::test(start_paused = true)]
-async fn a_delete_does_not_take_a_service_for_gone_that_was_made_a_moment_ago() {
+async fn a_delete_sees_a_service_that_was_created_a_moment_ago() {
     for seed in SEEDS {
         let app = stale(seed).await;
         lose_answers(&app, "CreateService");
@@ -42,7 +42,7 @@ async fn a_delete_does_not_take_a_service_for_gone_that_was_made_a_moment_ago() 
 /// A user is provisioned, and the answer of CreateService is lost; they are provisioned again, which finds the service and
 /// changes nothing; a stop reads that there is none yet.
 #[tokio::test(start_paused = true)]
-async fn what_one_request_has_found_is_there_for_the_next_one() {
+async fn the_next_request_sees_what_one_request_has_found() {
     for seed in SEEDS {
         let app = stale(seed).await;
         lose_answers(&app, "CreateService");
@@ -81,7 +81,7 @@ async fn a_delete_that_fails_half_way_goes_on_by_itself() {
 /// A user is deleted in one replica; a resize in another one reads the old service, registers a revision, is refused by
 /// ECS, and forgets the user together with the revision.
 #[tokio::test(start_paused = true)]
-async fn a_change_that_comes_after_a_delete_leaves_no_revision() {
+async fn a_change_after_a_delete_leaves_no_revision() {
     for seed in SEEDS {
         let app = stale(seed).await;
         assert_eq!(app.provision("alice").await.status, 201);

@@ -45,7 +45,7 @@ fn size(cpu: u32) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_size_that_arrives_late_does_not_undo_the_one_that_was_accepted_after_it() {
+async fn a_late_resize_does_not_undo_a_later_accepted_one() {
     let app = overtaken(("resize", size(1024)), ("resize", size(2048))).await;
     let shown = app.get("/containers/alice").await.body;
     assert_eq!((&shown["size"]["cpu"], &shown["state"]), (&json!(2048), &json!("running")), "{shown}");
@@ -56,14 +56,14 @@ async fn a_size_that_arrives_late_does_not_undo_the_one_that_was_accepted_after_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_that_arrives_late_does_not_stop_who_was_started_after_it() {
+async fn a_late_stop_does_not_stop_a_container_that_was_started_after_it() {
     let app = overtaken(("stop", json!({})), ("start", json!({}))).await;
     let shown = app.get("/containers/alice").await.body;
     assert_eq!(shown["state"], json!("running"), "{shown}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_deleted_meanwhile_stays_deleted() {
+async fn a_container_that_another_replica_deleted_meanwhile_stays_deleted() {
     let app = TestApp::start().await;
     assert_eq!(app.provision("alice").await.status, 201);
     app.pass_seconds(60).await;

@@ -75,7 +75,7 @@ async fn a_purge_deletes_the_definitions_of_a_user_whose_files_were_kept_first()
 
 /// A rolled-back revision is on no chain of labels.
 #[tokio::test(start_paused = true)]
-async fn a_purge_deletes_what_was_rolled_back_too() {
+async fn a_purge_also_deletes_rolled_back_revisions() {
     let app = TestApp::start().await;
     resized(&app, "alice", 1).await;
     app.post("/containers/alice/redeploy", json!({"image": "example.com/openclaw:sim-crash"})).await;
@@ -129,7 +129,7 @@ fn in_two_hours() -> Timestamp {
 }
 
 #[tokio::test(start_paused = true)]
-async fn revisions_that_nobody_remembers_are_found_by_their_labels_after_a_while() {
+async fn forgotten_revisions_are_found_by_their_labels_after_a_while() {
     let app = TestApp::start().await;
     resized(&app, "alice", 1).await;
     let of_alice = app.user_revisions();
@@ -156,7 +156,7 @@ async fn revisions_that_nobody_remembers_are_found_by_their_labels_after_a_while
 
 /// An operation on the user may be about to run it.
 #[tokio::test(start_paused = true)]
-async fn a_sweep_leaves_users_alone_who_are_worked_on() {
+async fn a_sweep_skips_users_with_an_operation_under_way() {
     let app = TestApp::start().await;
     resized(&app, "alice", 1).await;
     let lost = lose(&app, |_| {});

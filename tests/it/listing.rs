@@ -111,7 +111,7 @@ async fn filters_leave_the_others_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fleet_that_changes_between_pages_moves_nobody_from_one_page_to_another() {
+async fn changes_between_pages_move_no_user_to_another_page() {
     let app = TestApp::start().await;
     let made = app.make_services(120);
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
@@ -156,7 +156,7 @@ async fn a_limit_that_ends_with_the_list_has_no_page_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bad_parameters_are_named_before_anything_is_asked() {
+async fn bad_parameters_are_named_before_any_aws_call() {
     let app = TestApp::start().await;
     let mut said = Vec::new();
     for query in [
@@ -218,7 +218,7 @@ async fn an_unreadable_fleet_is_an_error_only_without_a_snapshot_or_for_a_fresh_
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_snapshot_is_in_the_metrics_and_tells_who_is_stuck() {
+async fn every_snapshot_updates_the_metrics_and_shows_stuck_containers() {
     let app = TestApp::start().await;
     let gauges = async || {
         let text = app.get("/metrics").await.text;

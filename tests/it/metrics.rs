@@ -164,7 +164,7 @@ fn of_vcpu(used: Option<f64>, limit_from: LimitSource) -> QuotaUse {
 }
 
 #[test]
-fn a_quota_of_which_it_is_not_known_what_is_left_shows_nothing() {
+fn a_quota_with_an_unknown_rest_has_no_series() {
     let metrics = Metrics::default();
     let shown = |of: QuotaUse| {
         metrics.quotas(&[of]);
@@ -248,7 +248,7 @@ fn every_series_has_a_metric_with_words_that_help() {
 }
 
 #[test]
-fn dashboard_alerts_and_document_name_metrics_that_there_are_and_leave_none_out() {
+fn dashboard_alerts_and_document_name_exactly_the_existing_metrics() {
     let (series, help) = registry();
     let (dashboard, document) = (observability("dashboard.json"), observability("../../docs/observability.md"));
     for (file, text) in [
@@ -276,7 +276,7 @@ fn dashboard_alerts_and_document_name_metrics_that_there_are_and_leave_none_out(
 }
 
 #[test]
-fn every_panel_has_a_title_words_an_expression_and_a_place_of_its_own() {
+fn every_panel_has_a_title_a_description_an_expression_and_its_own_place() {
     let dashboard: Value = serde_json::from_str(&observability("dashboard.json")).unwrap();
     let mut taken = BTreeSet::new();
     for panel in dashboard["panels"].as_array().unwrap() {

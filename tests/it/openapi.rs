@@ -34,7 +34,7 @@ async fn the_document_is_served_without_a_token_and_lists_what_docs_api_lists() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_scope_in_the_document_is_the_one_that_is_asked_for() {
+async fn the_scope_in_the_document_is_the_one_that_the_route_needs() {
     let app = TestApp::start().await;
     let document = open(&app, "/openapi.json").await.body;
     let mut scopes = BTreeSet::new();
@@ -59,7 +59,7 @@ async fn the_scope_in_the_document_is_the_one_that_is_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_reason_code_is_explained_and_every_problem_says_when_to_come_back() {
+async fn every_reason_code_is_explained_and_retryable_problems_have_retry_after() {
     let app = TestApp::start().await;
     let document = open(&app, "/openapi.json").await.body;
     let codes = &document["components"]["schemas"]["ReasonCode"];
@@ -80,7 +80,7 @@ async fn every_reason_code_is_explained_and_every_problem_says_when_to_come_back
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_code_that_is_answered_is_documented_with_its_status() {
+async fn every_error_code_is_documented_with_its_status() {
     let app = TestApp::start().await;
     let document = open(&app, "/openapi.json").await.body;
     let all = document["components"]["schemas"]["Code"]["enum"].as_array().unwrap();
@@ -96,7 +96,7 @@ async fn every_code_that_is_answered_is_documented_with_its_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_page_has_all_that_it_names_in_the_binary() {
+async fn all_files_of_the_page_are_in_the_binary() {
     let app = TestApp::start().await;
     let moved = open(&app, "/docs").await;
     assert_eq!((moved.status, moved.header("location")), (308, Some("docs/")));

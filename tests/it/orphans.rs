@@ -19,7 +19,7 @@ fn service(app: &TestApp, answer: &Answer) -> serde_json::Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revision_whose_service_was_refused_does_not_stay_registered() {
+async fn a_revision_is_deregistered_if_its_service_was_refused() {
     let app = TestApp::start().await;
     strike(&app, "CreateService", refusal());
     for _ in 0..3 {
@@ -70,7 +70,7 @@ async fn repeated_changes_that_get_no_answer_leave_one_revision_in_flight() {
 
 /// A delete that is cut short and followed by a new start, not by another delete, hides the old chain of revisions.
 #[tokio::test(start_paused = true)]
-async fn revisions_of_an_earlier_life_are_found_by_the_delete_after_it() {
+async fn a_delete_finds_revisions_from_before_the_last_start() {
     let app = TestApp::start().await;
     app.provision("alice").await;
     app.pass_seconds(5).await;
@@ -89,7 +89,7 @@ async fn revisions_of_an_earlier_life_are_found_by_the_delete_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_many_changes_only_the_revisions_that_a_rollback_needs_stay_registered() {
+async fn after_many_changes_only_revisions_for_a_rollback_stay_registered() {
     let app = TestApp::start().await;
     let made = app.provision("alice").await;
     app.pass_seconds(5).await;

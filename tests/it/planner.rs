@@ -386,7 +386,7 @@ proptest! {
 
     /// A refusal has changed nothing except the access point, which the next call finds again.
     #[test]
-    fn what_is_refused_at_once_has_changed_nothing(before in world(), target in target()) {
+    fn a_request_that_is_refused_at_once_changes_nothing(before in world(), target in target()) {
         // A provision first waits for a draining service, and both wait for the last task.
         prop_assume!(before.status() != Some(ServiceStatus::Draining) || !target.may_create());
         prop_assume!(before.status() != Some(ServiceStatus::Inactive) || !before.has_tasks());

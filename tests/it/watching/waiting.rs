@@ -182,7 +182,7 @@ async fn when_aws_does_not_answer_new_watchers_get_an_error_and_others_keep_wait
 }
 
 #[tokio::test(start_paused = true)]
-async fn bad_parameters_are_named_before_anything_is_asked() {
+async fn bad_parameters_are_named_before_any_aws_call() {
     let app = TestApp::start().await;
     let mut said = Vec::new();
     for path in [
