@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_promotion_everybody_follows_the_newest() {
+    fn without_a_promotion_all_users_follow_the_newest_base() {
         for choice in [BaseChoice::Kept, BaseChoice::Promoted] {
             assert_eq!(choice.source(None, Some("base:7"), "base"), BaseSource::Newest);
             assert!(!choice.hangs_on_own(None));

@@ -31,7 +31,7 @@ async fn provisioned(app: &TestApp, user: &str) -> Answer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_promotion_everybody_follows_the_newest() {
+async fn without_a_promotion_all_users_follow_the_newest_base() {
     let app = TestApp::start().await;
     provisioned(&app, "alice").await;
     let newest = release(&app, "2026.5.4");
@@ -42,7 +42,7 @@ async fn without_a_promotion_everybody_follows_the_newest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_base_reaches_new_users_once_it_is_promoted_and_others_by_a_redeploy_alone() {
+async fn new_users_get_a_promoted_base_and_others_only_by_a_redeploy() {
     let app = TestApp::start().await;
     provisioned(&app, "alice").await;
     assert_eq!(promote(&app, "1").await.status, 200);
@@ -76,7 +76,7 @@ async fn a_new_base_reaches_new_users_once_it_is_promoted_and_others_by_a_redepl
 
 /// A replica that cached the promotion would move users by accident.
 #[tokio::test(start_paused = true)]
-async fn what_is_promoted_holds_on_every_replica_from_the_next_call_on() {
+async fn a_promotion_takes_effect_on_every_replica_with_the_next_call() {
     let app = TestApp::start().await;
     let other = app.replica().await;
     release(&app, "2026.5.4");
@@ -121,7 +121,7 @@ async fn during_a_rollout_moved_users_stay_on_the_new_base_and_others_on_the_old
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_promoted_base_that_cannot_be_used_is_an_error_and_never_the_newest_instead() {
+async fn an_unusable_promoted_base_is_an_error_and_not_replaced_by_the_newest() {
     let app = TestApp::start().await;
     provisioned(&app, "alice").await;
     release(&app, "2026.5.4");

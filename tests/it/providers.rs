@@ -137,7 +137,7 @@ async fn a_new_user_of_each_provider_gets_what_it_needs_and_no_sign_in_within_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn resized_redeployed_stopped_and_started_the_provider_and_its_key_stay() {
+async fn the_provider_and_its_key_stay_through_resize_redeploy_stop_and_start() {
     for provider in ["openai_key", "anthropic_key", "bedrock"] {
         let app = with_base("o:2026.4.21").await;
         provisioned(&app, provider).await;

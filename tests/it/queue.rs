@@ -96,7 +96,7 @@ async fn many_requests_for_one_user_count_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_needs_nothing_of_aws_and_who_looks_are_served_while_the_queue_is_full() {
+async fn looks_and_unchanged_users_are_served_while_the_queue_is_full() {
     let app = TestApp::with_both(limited(), queue_of(2)).await;
     assert_eq!(app.provision("alice").await.status, 201);
     app.pass_seconds(30).await;
@@ -119,7 +119,7 @@ async fn who_needs_nothing_of_aws_and_who_looks_are_served_while_the_queue_is_fu
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_waits_for_its_turn_beyond_the_deadline_of_its_operation() {
+async fn no_call_waits_longer_than_the_deadline_of_its_operation() {
     let options = Options { deadline: Duration::from_secs(30), ..queue_of(600) };
     let app = TestApp::with_both(limited(), options).await;
     let answers = join_all((0..100).map(|n| provision(&app, n))).await;
@@ -144,7 +144,7 @@ async fn nothing_waits_for_its_turn_beyond_the_deadline_of_its_operation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deleting_many_users_keeps_nobody_from_signing_up() {
+async fn deleting_many_users_does_not_block_new_users() {
     let app = TestApp::with(limited()).await;
     let users: Vec<String> = (0..60).map(|n| format!("user-{n}")).collect();
     join_all(users.iter().map(|user| app.provision(user))).await;
@@ -162,7 +162,7 @@ async fn deleting_many_users_keeps_nobody_from_signing_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn registrations_go_side_by_side_as_far_as_ecs_takes_them() {
+async fn registrations_run_concurrently_as_far_as_ecs_accepts_them() {
     for most in [1, 2, 3, 8] {
         let app = TestApp::with(EmulatorOptions { most_registrations_at_once: Some(most), ..slow() }).await;
         let answers = join_all((0..20).map(|n| provision(&app, n))).await;

@@ -35,7 +35,7 @@ async fn without_a_token_only_the_plain_form_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_settings_point_at_is_added_with_the_age_of_the_settings() {
+async fn verbose_adds_checks_of_the_resources_and_the_age_of_the_settings() {
     let app = TestApp::start().await;
     app.pass_seconds(12).await;
     let answer = verbose(&app).await;
@@ -59,7 +59,7 @@ async fn what_the_settings_point_at_is_added_with_the_age_of_the_settings() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_it_finds_changes_nothing_about_being_ready() {
+async fn its_findings_do_not_change_readiness() {
     let app = TestApp::start().await;
     app.aws("ecs", "DeleteCluster", json!({"cluster": CLUSTER}));
     app.register_base(|base| base["containerDefinitions"][0]["healthCheck"] = Value::Null);
@@ -88,7 +88,7 @@ async fn whatever_it_finds_changes_nothing_about_being_ready() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_looks_once_in_30_s_and_anew_when_the_settings_change() {
+async fn it_checks_once_in_30_s_and_again_when_the_settings_change() {
     let app = TestApp::start().await;
     for _ in 0..3 {
         verbose(&app).await;
@@ -104,7 +104,7 @@ async fn it_looks_once_in_30_s_and_anew_when_the_settings_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_who_ask_at_once_cost_one_look() {
+async fn many_concurrent_requests_cost_one_check() {
     let app =
         TestApp::with(Options { per_call_delay: std::time::Duration::from_millis(50), ..Options::default() }).await;
     let asked = futures_util::future::join_all((0..20).map(|_| verbose(&app))).await;
@@ -114,7 +114,7 @@ async fn many_who_ask_at_once_cost_one_look() {
 
 /// Probes come without a token, and from anywhere: the answer names no account, role or path.
 #[tokio::test(start_paused = true)]
-async fn without_a_token_it_says_what_is_wrong_and_not_why() {
+async fn without_a_token_it_says_what_is_wrong_but_not_why() {
     let app = TestApp::start().await;
     let denied = "AccessDenied: arn:aws:iam::123456789012:role/x may not ssm:GetParametersByPath /openclaw/dev";
     app.freshness.send_modify(|fresh| fresh.error = Some(denied.into()));

@@ -106,7 +106,7 @@ async fn a_registration_that_was_cut_off_before_its_effect_is_repeated() {
 
 /// The newest revision of the family belongs to another user: it must not be used as the lost one.
 #[tokio::test(start_paused = true)]
-async fn another_users_revision_is_never_taken_for_the_lost_one() {
+async fn another_users_revision_is_never_used_as_the_lost_one() {
     let app = TestApp::start().await;
     assert_created(&app.provision("bob").await);
     strike(&app, "RegisterTaskDefinition", 1, FaultKind::DropBefore);
@@ -118,7 +118,7 @@ async fn another_users_revision_is_never_taken_for_the_lost_one() {
 
 /// A revision of an earlier request of the same user, with another size, does not match this request.
 #[tokio::test(start_paused = true)]
-async fn an_older_revision_of_the_user_is_never_taken_for_the_lost_one() {
+async fn an_older_revision_of_the_user_is_never_used_as_the_lost_one() {
     let app = TestApp::start().await;
     assert_created(&app.provision("alice").await);
     app.emulator.clear_calls();
@@ -131,7 +131,7 @@ async fn an_older_revision_of_the_user_is_never_taken_for_the_lost_one() {
 
 /// One replica sends a few at the same time, whatever the number of users.
 #[tokio::test(start_paused = true)]
-async fn registrations_of_one_replica_go_side_by_side_and_never_too_many() {
+async fn registrations_of_one_replica_run_concurrently_within_a_limit() {
     let app = TestApp::with(crate::interruptions::slow()).await;
     let users: Vec<String> = (0..10).map(|n| format!("user-{n}")).collect();
     let answers = futures_util::future::join_all(users.iter().map(|user| app.provision(user))).await;
@@ -170,7 +170,7 @@ fn openclaw_second(labels: Option<Value>) -> impl FnOnce(&mut Value) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_registration_is_recognized_by_the_labels_of_whichever_container_has_them() {
+async fn a_lost_registration_is_recognized_by_labels_of_any_container() {
     for labels in [None, Some(json!({})), Some(json!({"team": "chat"}))] {
         let app = TestApp::start().await;
         app.register_base(openclaw_second(labels.clone()));
@@ -201,7 +201,7 @@ async fn a_refused_registration_of_a_new_user_leaves_none_of_their_files() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_registration_leaves_the_files_of_a_user_who_had_some() {
+async fn a_refused_registration_keeps_the_files_of_an_existing_user() {
     let app = TestApp::start().await;
     std::fs::create_dir_all(app.path("users/alice/notes")).unwrap();
     std::fs::write(app.path("users/alice/notes/today"), "kept").unwrap();

@@ -96,7 +96,7 @@ async fn in_strict_order_there_is_never_more_than_one_task() {
 
 /// During the replacement the container is stopped, although no caller asked for that.
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_after_an_interrupted_replacement_starts_the_container_again() {
+async fn the_next_request_after_an_interrupted_replacement_starts_the_container() {
     let next = [("redeploy", json!({})), ("resize", json!({"cpu": 512, "memory_mib": 4096})), ("start", json!({}))];
     for (path, body) in next {
         let app = app(RolloutOrder::Strict).await;

@@ -97,7 +97,7 @@ fn starts(app: &TestApp, user: &str) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_good_base_takes_everybody_along_in_waves_and_is_promoted_at_the_end() {
+async fn a_good_base_moves_all_users_in_waves_and_is_promoted_at_the_end() {
     let app = app().await;
     let users = ["alice", "bob", "carol", "dave", "erin"];
     running(&app, &users).await;
@@ -133,7 +133,7 @@ async fn a_good_base_takes_everybody_along_in_waves_and_is_promoted_at_the_end()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_base_that_does_not_start_costs_its_canary_and_nobody_else() {
+async fn a_base_that_does_not_start_harms_only_its_canary() {
     let app = app().await;
     let users = ["alice", "bob", "carol"];
     running(&app, &users).await;
@@ -167,7 +167,7 @@ async fn a_base_that_does_not_start_costs_its_canary_and_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rollback_brings_everybody_back_to_the_revision_that_they_had() {
+async fn a_rollback_returns_all_users_to_their_former_revision() {
     let app = app().await;
     let users = ["alice", "bob", "carol"];
     running(&app, &users).await;
@@ -198,7 +198,7 @@ async fn a_rollback_brings_everybody_back_to_the_revision_that_they_had() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dry_run_says_who_is_in_which_wave_and_changes_nothing() {
+async fn a_dry_run_shows_the_users_of_each_wave_and_changes_nothing() {
     let app = app().await;
     running(&app, &["alice", "bob", "carol", "dave", "erin"]).await;
     let to = release(&app, "2026.4.25");
@@ -217,7 +217,7 @@ async fn a_dry_run_says_who_is_in_which_wave_and_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_wrong_with_a_rollout_is_said_by_field() {
+async fn errors_in_a_rollout_name_the_field() {
     let app = TestApp::start().await;
     // No user has a base yet.
     let answer = app.post("/rollouts", json!({"change": {"base_revision": "newest"}})).await;
@@ -256,7 +256,7 @@ async fn what_is_wrong_with_a_rollout_is_said_by_field() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_a_release_without_a_way_back_a_rollout_names_who_would_have_none() {
+async fn a_rollout_to_a_release_without_a_way_back_names_the_users() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     app.get("/containers?fresh=true").await;

@@ -47,7 +47,7 @@ async fn a_second_seed_finds_the_file_system_of_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_seed_prints_starts_the_service_as_pasted() {
+async fn the_printed_commands_of_a_seed_start_the_service() {
     let (_app, endpoint) = emulator().await;
     let script = seed(&endpoint, &[]).await;
     let directory = tempfile::tempdir().unwrap();

@@ -40,7 +40,7 @@ fn deployed(app: &TestApp) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_just_made_is_there_for_whoever_asks() {
+async fn a_new_container_is_visible_to_every_request() {
     for seed in SEEDS {
         let app = TestApp::with(stale(seed)).await;
         for user in ["a", "b", "c", "d", "e", "f"] {
@@ -89,7 +89,7 @@ async fn a_redeploy_right_after_a_resize_keeps_its_size() {
 
 /// The old reading said desired 1, from before the stop, and nothing was sent.
 #[tokio::test(start_paused = true)]
-async fn a_start_or_a_provision_right_after_a_stop_starts() {
+async fn a_start_or_a_provision_right_after_a_stop_starts_the_container() {
     for seed in SEEDS {
         let app = TestApp::with(stale(seed)).await;
         running(&app, "alice").await;
@@ -107,7 +107,7 @@ async fn a_start_or_a_provision_right_after_a_stop_starts() {
 
 /// A task that was just started is not visible yet.
 #[tokio::test(start_paused = true)]
-async fn a_delete_right_after_a_start_takes_nothing_away_under_the_task() {
+async fn a_delete_right_after_a_start_removes_nothing_that_the_task_uses() {
     for seed in SEEDS {
         let app = TestApp::with(stale(seed)).await;
         running(&app, "alice").await;
@@ -138,7 +138,7 @@ async fn a_delete_right_after_a_start_takes_nothing_away_under_the_task() {
 
 /// The deleted service still shows as ACTIVE, and no file says otherwise: the delete has removed the user's file.
 #[tokio::test(start_paused = true)]
-async fn who_comes_back_right_after_a_delete_gets_a_container_of_their_own() {
+async fn a_user_who_returns_right_after_a_delete_gets_a_new_container() {
     for seed in SEEDS {
         let app = TestApp::with(stale(seed)).await;
         running(&app, "alice").await;
@@ -166,7 +166,7 @@ async fn who_comes_back_right_after_a_delete_gets_a_container_of_their_own() {
 
 /// A change from outside is seen, once enough time has passed since our own last change.
 #[tokio::test(start_paused = true)]
-async fn what_an_operator_changed_by_hand_is_believed() {
+async fn a_change_by_an_operator_in_aws_is_accepted() {
     for seed in SEEDS {
         let app = TestApp::with(stale(seed)).await;
         running(&app, "alice").await;

@@ -40,7 +40,7 @@ fn register(app: &TestApp, number: u32) -> String {
 
 /// ECS returned the old base for the bare family; it was rendered and reported as a success.
 #[tokio::test(start_paused = true)]
-async fn a_redeploy_right_after_a_new_base_renders_from_that() {
+async fn a_redeploy_right_after_a_new_base_uses_it() {
     for seed in SEEDS {
         let app = stale(seed).await;
         running(&app, "alice").await;
@@ -55,7 +55,7 @@ async fn a_redeploy_right_after_a_new_base_renders_from_that() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_new_right_after_a_new_base_gets_that() {
+async fn a_new_user_right_after_a_new_base_gets_it() {
     for seed in SEEDS {
         let app = stale(seed).await;
         for number in [22, 23, 24] {
@@ -69,7 +69,7 @@ async fn who_is_new_right_after_a_new_base_gets_that() {
 
 /// "newest" promoted the old base, and all users followed it.
 #[tokio::test(start_paused = true)]
-async fn the_newest_base_that_is_promoted_right_after_it_was_registered_is_that() {
+async fn promoting_newest_right_after_a_registration_promotes_the_new_base() {
     for seed in SEEDS {
         let app = stale(seed).await;
         for number in 22..30 {
@@ -137,7 +137,7 @@ async fn a_deployment_that_was_just_begun_is_cancelled_by_either_replica() {
 /// A reading from before the deployment also names the former revision, and one from before ECS went back names the other one: the
 /// sign-in was put in the place of a release that never runs.
 #[tokio::test(start_paused = true)]
-async fn a_cancel_puts_the_sign_in_where_the_release_that_comes_back_looks_for_it() {
+async fn a_cancel_puts_the_sign_in_where_the_former_release_looks_for_it() {
     for seed in SEEDS {
         let app = stale(seed).await;
         running(&app, "alice").await;
@@ -158,7 +158,7 @@ async fn a_cancel_puts_the_sign_in_where_the_release_that_comes_back_looks_for_i
 
 /// This replica's changes are in its list, whatever ECS returns a moment later.
 #[tokio::test(start_paused = true)]
-async fn the_list_shows_what_was_just_done() {
+async fn the_list_shows_recent_changes_of_this_replica() {
     for seed in SEEDS {
         let app = stale(seed).await;
         for user in ["a", "b", "c"] {

@@ -20,7 +20,7 @@ fn provision(user_id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_provision_is_told_from_the_request_to_each_aws_call_in_flat_lines_and_in_spans() {
+async fn a_provision_is_logged_and_traced_from_the_request_to_each_aws_call() {
     let receiver = Receiver::start(Some(StatusCode::OK)).await;
     let dev = Dev::start(&receiver.url, &[("PROVISIONER_LOG", "info,openclaw_provisioner::aws=debug")]).await;
     // Ids are bytes in a span; these bytes are readable words.
@@ -67,7 +67,7 @@ async fn a_provision_is_told_from_the_request_to_each_aws_call_in_flat_lines_and
 }
 
 #[tokio::test]
-async fn the_audit_says_who_did_what_to_whom_and_what_became_of_it_whatever_the_log_shows() {
+async fn the_audit_has_caller_operation_user_and_outcome_whatever_the_log_level() {
     let dev = Dev::start("", &[("PROVISIONER_LOG", "error")]).await;
     let headers = [("x-request-id", "r-18")];
     assert_eq!(dev.request("POST", "/provision", &headers, &provision("alice")).await.0, 201);
@@ -157,7 +157,7 @@ async fn neither_logs_nor_metrics_nor_spans_show_a_token_or_a_secret_at_any_leve
 }
 
 #[tokio::test]
-async fn a_receiver_that_refuses_costs_one_line() {
+async fn a_receiver_that_refuses_is_logged_once() {
     let receiver = Receiver::start(Some(StatusCode::BAD_REQUEST)).await;
     let dev = Dev::start(&receiver.url, &[("OTEL_BSP_SCHEDULE_DELAY", "20")]).await;
     for exports in 1..=3 {
@@ -173,7 +173,7 @@ async fn a_receiver_that_refuses_costs_one_line() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_never_answers_keeps_neither_a_caller_nor_the_end_waiting() {
+async fn a_receiver_that_never_answers_delays_neither_callers_nor_the_shutdown() {
     let receiver = Receiver::start(None).await;
     let dev = Dev::start(&receiver.url, &[("OTEL_BSP_SCHEDULE_DELAY", "20")]).await;
     assert_eq!(dev.request("GET", "/healthz", &[], &Value::Null).await.0, 200);
@@ -185,7 +185,7 @@ async fn a_receiver_that_never_answers_keeps_neither_a_caller_nor_the_end_waitin
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_none_is_told_at_the_start() {
+async fn an_invalid_endpoint_is_an_error_at_the_start() {
     let output = Dev::refused("not a url").await;
     assert!(output.contains("OTEL_EXPORTER_OTLP"), "{output}");
 }

@@ -60,7 +60,7 @@ async fn every_file_that_the_page_names_is_served_with_its_type_and_under_the_po
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_page_may_load_nothing_from_elsewhere_and_may_not_be_framed() {
+async fn the_page_can_load_nothing_from_elsewhere_and_cannot_be_framed() {
     let app = TestApp::start().await;
     let index = file(&app, "/ui/").await;
     assert_eq!((index.status, index.header("content-type")), (200, Some("text/html; charset=utf-8")));
@@ -76,7 +76,7 @@ async fn the_page_may_load_nothing_from_elsewhere_and_may_not_be_framed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_browser_that_has_a_file_is_told_so_by_its_tag() {
+async fn a_browser_with_a_current_file_gets_304() {
     let app = TestApp::start().await;
     let tag = file(&app, "/ui/app.js").await.header("etag").unwrap().to_owned();
     let other = file(&app, "/ui/style.css").await.header("etag").unwrap().to_owned();
@@ -90,7 +90,7 @@ async fn a_browser_that_has_a_file_is_told_so_by_its_tag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_page_has_one_address_and_nothing_else_lies_below_it() {
+async fn the_page_has_one_address_and_nothing_else_is_below_it() {
     let app = TestApp::start().await;
     let bare = file(&app, "/ui").await;
     assert_eq!((bare.status, bare.header("location")), (308, Some("ui/")));

@@ -41,7 +41,7 @@ fn slow_to_stop() -> Options {
 
 /// A stopping task lives on for its `stopTimeout`, and writes into the directory until it ends.
 #[tokio::test(start_paused = true)]
-async fn a_delete_takes_nothing_away_under_a_task_that_is_still_stopping() {
+async fn a_delete_removes_nothing_that_a_stopping_task_still_uses() {
     let app = TestApp::with(slow_to_stop()).await;
     running(&app, "alice").await;
     let answer = app.delete("/containers/alice?data=purge").await;
@@ -81,7 +81,7 @@ async fn a_provision_after_a_delete_starts_nothing_beside_the_last_task() {
 
 /// The token finds the access point that is being deleted; a task that mounts it never starts.
 #[tokio::test(start_paused = true)]
-async fn an_access_point_that_is_being_deleted_is_waited_for() {
+async fn a_provision_waits_for_an_access_point_that_is_being_deleted() {
     let pace = Pace { deleting: Duration::from_secs(5), ..Pace::default() };
     let app = TestApp::with(Options { pace, ..Options::default() }).await;
     running(&app, "alice").await;
@@ -98,7 +98,7 @@ async fn an_access_point_that_is_being_deleted_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_service_of_a_fresh_account_is_tried_again() {
+async fn the_first_service_of_a_new_account_is_retried() {
     let conduct = Conduct { fresh_account: true, ..Conduct::default() };
     let app = TestApp::with(Options { conduct, ..Options::default() }).await;
     running(&app, "alice").await;
@@ -108,7 +108,7 @@ async fn the_first_service_of_a_fresh_account_is_tried_again() {
 
 /// Infrastructure replaces the base: it deregisters one revision, then registers the next.
 #[tokio::test(start_paused = true)]
-async fn a_moment_without_a_base_is_waited_out() {
+async fn a_provision_waits_out_a_moment_without_a_base() {
     let app = TestApp::start().await;
     let base =
         app.aws("ecs", "ListTaskDefinitions", json!({"familyPrefix": "openclaw-dev"}))["taskDefinitionArns"][0].clone();
@@ -178,7 +178,7 @@ async fn a_cancel_says_so_where_the_endpoint_cannot_list_deployments() {
 
 /// No task ever exists, so only the service's events have the reason.
 #[tokio::test(start_paused = true)]
-async fn a_container_that_cannot_be_placed_says_why_wherever_it_is_looked_at() {
+async fn the_reason_of_a_placement_failure_is_shown_in_every_answer() {
     for (behaviour, expected) in [(Behaviour::NoCapacity, "no_capacity"), (Behaviour::VcpuLimit, "vcpu_quota")] {
         let app = TestApp::start().await;
         app.emulator.set_behaviour(USER_FAMILY, Some(behaviour));
@@ -207,7 +207,7 @@ async fn a_container_that_cannot_be_placed_says_why_wherever_it_is_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_an_operator_stopped_is_no_crash() {
+async fn a_task_stopped_by_an_operator_is_not_a_crash() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     let task = app.aws("ecs", "ListTasks", json!({"cluster": CLUSTER}))["taskArns"][0].clone();
@@ -240,7 +240,7 @@ async fn endpoint(answer: Option<&'static str>) -> String {
 
 /// "It may have taken effect" must be said only if that is true.
 #[tokio::test]
-async fn what_went_wrong_on_the_way_to_aws_is_told_apart() {
+async fn errors_on_the_way_to_aws_are_distinguished() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let closed = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);

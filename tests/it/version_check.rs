@@ -23,7 +23,7 @@ fn warnings(release: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_release_that_is_shipped_is_proved_and_warns_of_nothing() {
+fn the_pinned_release_is_proved_and_has_no_warnings() {
     let output = version_check(&[]);
     let words = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && words.contains("pinned by openclaw-version.json"), "{words}");

@@ -80,7 +80,7 @@ pub fn circles(files: &[(String, String)]) -> Vec<String> {
 }
 
 #[test]
-fn a_circle_is_found_however_far_around_it_goes() {
+fn indirect_circles_are_found() {
     let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
     let files = [
         file("one/mod.rs", "mod a; mod b; mod c; use a::A;"),

@@ -18,7 +18,7 @@ fn without_token(name: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_auth_that_is_no_sign_in_is_refused() {
+async fn an_auth_that_is_not_a_sign_in_is_refused() {
     let app = TestApp::start().await;
     let bodies = [
         with_auth(json!(SENTINEL)),
@@ -117,7 +117,7 @@ async fn a_token_that_would_fail_in_the_container_is_refused_here() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_id_token_that_is_no_jwt_and_a_time_that_is_none_are_refused() {
+async fn an_id_token_that_is_not_a_jwt_and_an_invalid_time_are_refused() {
     let app = TestApp::start().await;
     let times = [json!(SENTINEL), json!("2026-04-25"), json!("2026-04-25T10:00:00"), json!(1_770_000_000), json!([])];
     let times = times.map(|time| request(|body| body["auth"]["last_refresh"] = time));

@@ -6,7 +6,7 @@ use super::{SENTINEL, refusals, request};
 use crate::harness::TestApp;
 
 #[tokio::test(start_paused = true)]
-async fn a_field_that_is_not_known_is_named_and_so_are_those_that_are() {
+async fn an_unknown_field_is_named_with_the_known_ones() {
     let app = TestApp::start().await;
     let bodies = [
         request(|body| body["usr_id"] = json!("alice")),
@@ -128,7 +128,7 @@ async fn a_body_that_is_no_object_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_id_in_the_body_is_of_the_documented_alphabet_or_refused() {
+async fn a_user_id_in_the_body_with_other_characters_is_refused() {
     let app = TestApp::start().await;
     let long = "x".repeat(65);
     for id in ["", &long, "..", "a/b", "a\\b", "a\0b", ".hidden", "Zoë", "a b", "a\nb", "a.b", "%2e%2e", "ＡＢ"] {
@@ -140,7 +140,7 @@ async fn a_user_id_in_the_body_is_of_the_documented_alphabet_or_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_size_that_fargate_does_not_have_is_answered_with_those_it_has() {
+async fn an_unknown_size_is_refused_with_the_list_of_valid_ones() {
     let app = TestApp::start().await;
     let sizes = [(512, 512), (256, 4096), (1024, 2500), (32768, 65536), (300, 512), (0, 0)];
     let size = |(cpu, memory_mib): (u32, u32)| json!({"cpu": cpu, "memory_mib": memory_mib});
@@ -186,7 +186,7 @@ async fn a_secret_in_place_of_its_arn_is_refused_and_not_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_that_no_environment_can_hold_or_that_are_ours_are_refused() {
+async fn invalid_and_reserved_names_of_variables_are_refused() {
     let app = TestApp::start().await;
     let arn = "arn:aws:ssm:us-east-1:123456789012:parameter/p";
     let bodies = [

@@ -7,7 +7,7 @@ use super::{SENTINEL, refusal, refusals, refused, request};
 use crate::harness::{READ_TOKEN, TOKEN, TestApp};
 
 #[tokio::test(start_paused = true)]
-async fn a_body_over_256_kib_is_refused_and_one_of_that_size_is_read() {
+async fn a_body_over_256_kib_is_refused_and_one_of_256_kib_is_read() {
     let app = TestApp::start().await;
     let padded = |bytes: usize| {
         let start = request(|body| body["padding"] = json!(""));
@@ -74,7 +74,7 @@ async fn a_field_that_is_given_twice_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_without_an_accepted_token_is_told_how_to_send_one_and_nothing_else() {
+async fn a_caller_without_a_valid_token_only_learns_how_to_send_one() {
     let app = TestApp::start().await;
     let (basic, almost, longer) = (format!("Basic {TOKEN}"), &TOKEN[..TOKEN.len() - 1], format!("Bearer {TOKEN}x"));
     let almost = format!("Bearer {almost}");
@@ -112,7 +112,7 @@ async fn a_caller_without_an_accepted_token_is_told_how_to_send_one_and_nothing_
 
 /// Incident 32: a personal user passed the organisation-admin check and could patch anybody's container.
 #[tokio::test(start_paused = true)]
-async fn a_token_that_may_only_look_changes_nothing() {
+async fn a_read_only_token_changes_nothing() {
     let app = TestApp::start().await;
     app.provision("alice").await;
     app.pass_seconds(3).await;
@@ -159,7 +159,7 @@ async fn a_route_or_method_that_is_not_there_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_callers_request_id_is_taken_over_when_it_is_a_sane_one() {
+async fn a_valid_request_id_of_the_caller_is_used() {
     let app = TestApp::start().await;
     let longest = "x".repeat(128);
     for id in ["abc-123", "Root=1-67891233-abcdef012345678912345678", "a/b+c==:d.e_f", &longest] {

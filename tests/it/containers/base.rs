@@ -75,7 +75,7 @@ async fn a_base_family_that_is_not_there_is_named_with_its_setting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_needs_no_base_works_without_one() {
+async fn calls_that_need_no_base_work_without_one() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     app.aws("ecs", "DeregisterTaskDefinition", json!({"taskDefinition": format!("{BASE}:1")}));
@@ -91,7 +91,7 @@ async fn what_needs_no_base_works_without_one() {
 
 /// Incident 2: the base ARN was read once at start-up. This tests the same for the family that infrastructure publishes.
 #[tokio::test(start_paused = true)]
-async fn coordinates_that_changed_hold_from_the_next_call_on() {
+async fn changed_coordinates_take_effect_with_the_next_call() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     let other = app.register_base(|base| {
@@ -108,7 +108,7 @@ async fn coordinates_that_changed_hold_from_the_next_call_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_ssm_is_away_the_last_good_coordinates_hold_and_readiness_says_so() {
+async fn while_ssm_fails_the_last_good_coordinates_are_used_and_readiness_warns() {
     let app = TestApp::start().await;
     app.freshness.send_modify(|freshness| freshness.error = Some("SSM did not answer".into()));
     app.pass_seconds(90).await;

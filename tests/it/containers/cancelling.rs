@@ -54,7 +54,7 @@ async fn a_deployment_over_a_steady_one_goes_back_to_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_waits_for_a_drain_is_told_and_waits_no_more() {
+async fn a_call_that_waits_for_a_drain_is_cancelled_at_once() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     app.delete("/containers/alice").await;
@@ -74,7 +74,7 @@ async fn a_call_that_waits_for_a_drain_is_told_and_waits_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_nothing_is_under_way_nothing_is_cancelled() {
+async fn without_work_under_way_nothing_is_cancelled() {
     let app = TestApp::start().await;
     assert_eq!(told(&app.post("/containers/alice/cancel", json!({})).await), (404, "container_not_found"));
     running(&app, "alice").await;
@@ -86,7 +86,7 @@ async fn where_nothing_is_under_way_nothing_is_cancelled() {
 
 /// A cancel that answers before the next step would say "no container" for one that is about to be created.
 #[tokio::test(start_paused = true)]
-async fn nothing_of_what_was_cancelled_comes_after_the_answer() {
+async fn cancelled_work_does_nothing_after_the_answer() {
     let undisturbed = TestApp::start().await;
     undisturbed.provision("alice").await;
     for nth in 1..=undisturbed.calls().len() {
@@ -152,7 +152,7 @@ async fn work_in_another_replica_is_stopped_before_its_next_step() {
 
 /// The work is stopped, or undone if it was done before it could be stopped.
 #[tokio::test(start_paused = true)]
-async fn what_another_replica_is_about_to_make_does_not_come_after_the_answer() {
+async fn another_replica_creates_nothing_after_the_answer() {
     let app = TestApp::with(slow()).await;
     let other = app.replica().await;
     let cancel = async {

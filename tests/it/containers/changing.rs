@@ -50,7 +50,7 @@ async fn a_resize_is_202_then_running_at_the_new_size_then_200() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_no_container_has_none_to_change() {
+async fn changes_of_a_user_without_a_container_are_404() {
     let app = TestApp::start().await;
     for (path, body) in [
         ("/containers/alice/resize", json!({"cpu": 1024, "memory_mib": 8192})),
@@ -70,7 +70,7 @@ async fn who_has_no_container_has_none_to_change() {
 /// Incident 4: resize re-registered without CODEX_HOME, and the user lost their sign-in; the same path dropped their
 /// provider secrets. Incident 5: an image pin was silently reset to the base image by a resize.
 #[tokio::test(start_paused = true)]
-async fn what_is_the_users_own_survives_every_change() {
+async fn the_users_own_settings_survive_every_change() {
     let app = TestApp::start().await;
     running_with_everything(&app).await;
     let first = own(&app.newest_definition());
@@ -101,7 +101,7 @@ async fn what_is_the_users_own_survives_every_change() {
 
 /// Incident 3: resize cloned the user's *previous* revision and perpetuated its drift.
 #[tokio::test(start_paused = true)]
-async fn what_a_revision_drifted_to_ends_with_the_next_change() {
+async fn drift_of_a_revision_ends_with_the_next_change() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     let mut drifted = app.newest_definition();
@@ -150,7 +150,7 @@ async fn a_redeploy_takes_the_newest_base_without_a_restart_of_this_service() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_redeploy_with_nothing_new_is_200_and_restarts_nobody() {
+async fn a_redeploy_with_nothing_new_is_200_and_restarts_nothing() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     let task = tasks(&app, "alice").await;
@@ -227,7 +227,7 @@ async fn the_base_family_is_never_written() {
 /// Incidents 14 and 15: restart, resize and redeploy started no watcher, and status stayed stale; the old task's
 /// health was taken for the new deployment's.
 #[tokio::test(start_paused = true)]
-async fn after_a_change_the_old_tasks_health_counts_for_nothing() {
+async fn after_a_change_the_old_tasks_health_does_not_count() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     for (path, body) in [("resize", json!({"cpu": 1024, "memory_mib": 2048})), ("redeploy", json!({"image": PIN}))] {
@@ -247,7 +247,7 @@ async fn after_a_change_the_old_tasks_health_counts_for_nothing() {
 /// Incident 15 with an unchanged revision: only the deployment distinguishes the old task from the new one. Stop and
 /// start keep the deployment, so their task counts.
 #[tokio::test(start_paused = true)]
-async fn after_a_forced_redeploy_the_old_tasks_health_counts_for_nothing() {
+async fn after_a_forced_redeploy_the_old_tasks_health_does_not_count() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     for _ in 0..2 {

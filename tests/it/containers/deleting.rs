@@ -12,7 +12,7 @@ fn left(app: &TestApp) -> (usize, usize, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_removes_everything_but_the_files_and_is_404_once_it_has() {
+async fn a_delete_removes_everything_except_the_files_and_is_then_404() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     for memory_mib in [3072, 4096] {
@@ -40,7 +40,7 @@ async fn a_delete_removes_everything_but_the_files_and_is_404_once_it_has() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_goes_on_to_its_end_after_its_answer() {
+async fn a_delete_finishes_after_its_answer() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     assert_eq!(app.delete("/containers/alice?data=purge").await.status, 202);
@@ -65,7 +65,7 @@ async fn files_that_were_kept_can_be_purged_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_never_was_is_404_and_nothing_is_made_or_deleted() {
+async fn an_unknown_user_is_404_and_nothing_is_created_or_deleted() {
     let app = TestApp::start().await;
     for path in ["/containers/alice", "/containers/alice?data=purge"] {
         assert_eq!(told(&app.delete(path).await), (404, "container_not_found"), "{path}");
@@ -76,7 +76,7 @@ async fn who_never_was_is_404_and_nothing_is_made_or_deleted() {
 
 /// Incident 19: a service already gone ended the clean-up early and left the access point.
 #[tokio::test(start_paused = true)]
-async fn a_service_that_is_gone_already_is_no_reason_to_leave_the_rest() {
+async fn the_rest_is_deleted_even_if_the_service_is_already_gone() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     app.post("/containers/alice/resize", json!({"cpu": 512, "memory_mib": 4096})).await;
@@ -91,7 +91,7 @@ async fn a_service_that_is_gone_already_is_no_reason_to_leave_the_rest() {
 
 /// Incident 19: a failed teardown lost the record.
 #[tokio::test(start_paused = true)]
-async fn a_delete_that_failed_half_way_goes_on_where_it_stopped() {
+async fn a_delete_that_failed_half_way_continues_where_it_stopped() {
     for action in ["DeleteService", "DeregisterTaskDefinition", "DeleteAccessPoint"] {
         let app = TestApp::start().await;
         running(&app, "alice").await;
@@ -107,7 +107,7 @@ async fn a_delete_that_failed_half_way_goes_on_where_it_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_who_comes_back_is_new_and_keeps_the_files() {
+async fn a_user_who_returns_is_new_and_keeps_the_files() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     let first = app.access_points();
@@ -129,7 +129,7 @@ async fn a_user_who_comes_back_is_new_and_keeps_the_files() {
 
 /// Incident 10: re-provisioning while the old one was DRAINING failed.
 #[tokio::test(start_paused = true)]
-async fn who_comes_back_while_the_old_service_drains_is_202_and_comes_up() {
+async fn a_user_who_returns_while_the_old_service_drains_gets_202_and_a_container() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     let service = app.services()[0].clone();
@@ -146,7 +146,7 @@ async fn who_comes_back_while_the_old_service_drains_is_202_and_comes_up() {
 
 /// Incident 10, while the delete is still under way.
 #[tokio::test(start_paused = true)]
-async fn who_comes_back_while_the_delete_is_at_work_is_provisioned_after_it() {
+async fn a_user_who_returns_during_a_delete_is_provisioned_after_it() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     assert_eq!(app.delete("/containers/alice").await.status, 202);
@@ -157,7 +157,7 @@ async fn who_comes_back_while_the_delete_is_at_work_is_provisioned_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_touches_nobody_else() {
+async fn a_delete_changes_no_other_user() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     running(&app, "bob").await;
@@ -198,7 +198,7 @@ async fn a_forced_delete_does_not_wait_for_a_draining_service() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forced_delete_goes_on_past_what_it_cannot_remove_and_says_what_that_is() {
+async fn a_forced_delete_skips_and_lists_what_it_cannot_remove() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     fault(&app, "ecs", "DeregisterTaskDefinition");
@@ -222,7 +222,7 @@ async fn a_forced_delete_goes_on_past_what_it_cannot_remove_and_says_what_that_i
 
 /// While the file system does not answer, a container can still be stopped and removed; the answer names the rest, which is done later.
 #[tokio::test(start_paused = true)]
-async fn what_runs_is_stopped_and_removed_although_no_file_can_be_locked() {
+async fn a_container_is_stopped_and_removed_although_no_file_can_be_locked() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     let (locks, away) = (app.path(".provisioner/locks"), app.path(".provisioner/away"));

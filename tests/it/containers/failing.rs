@@ -44,7 +44,7 @@ async fn a_container_that_does_not_start_says_why_and_what_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_ecs_still_tries_the_state_is_provisioning_with_the_last_reason() {
+async fn while_ecs_retries_the_state_is_provisioning_with_the_last_reason() {
     let app = TestApp::start().await;
     let name = app.provision("alice").await.body["service"].as_str().unwrap().to_owned();
     app.emulator.set_behaviour(&name, Some(Behaviour::PullError));
@@ -81,7 +81,7 @@ async fn a_revision_that_does_not_start_is_failed_and_the_one_before_comes_back(
 
 /// A request for the running state makes the failed revision obsolete.
 #[tokio::test(start_paused = true)]
-async fn a_container_that_was_rolled_back_runs_again_once_what_it_runs_is_asked_for() {
+async fn a_rolled_back_container_is_running_once_its_current_state_is_requested() {
     let app = TestApp::start().await;
     super::running(&app, "alice").await;
     let image = json!("ghcr.io/openclaw/openclaw:2026.4.25-sim-crash");
@@ -95,7 +95,7 @@ async fn a_container_that_was_rolled_back_runs_again_once_what_it_runs_is_asked_
 
 /// A kill between registering and deploying also leaves a newer revision, but that is no rollback.
 #[tokio::test(start_paused = true)]
-async fn a_newer_revision_that_was_never_deployed_is_no_rollback() {
+async fn a_newer_revision_that_was_never_deployed_is_not_a_rollback() {
     let app = TestApp::start().await;
     super::running(&app, "alice").await;
     let (service, action) = (Some("ecs".into()), "UpdateService".into());
@@ -107,7 +107,7 @@ async fn a_newer_revision_that_was_never_deployed_is_no_rollback() {
 
 /// Incident 16: after the circuit breaker tripped, retry only waited.
 #[tokio::test(start_paused = true)]
-async fn a_redeploy_with_what_was_wrong_mended_comes_up() {
+async fn a_redeploy_after_the_fix_starts_the_container() {
     let app = TestApp::start().await;
     let image = json!("ghcr.io/openclaw/openclaw:2026.4.25-sim-pull-error");
     let mut body = crate::harness::provision_body("alice");
@@ -122,7 +122,7 @@ async fn a_redeploy_with_what_was_wrong_mended_comes_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_short_of_memory_comes_up_when_it_is_resized() {
+async fn a_container_without_enough_memory_starts_after_a_resize() {
     let app = TestApp::start().await;
     let body = given_up(&app, "alice", Behaviour::Oom).await;
     assert_eq!(body["reason"]["code"], "out_of_memory");
@@ -163,7 +163,7 @@ async fn hours_later_a_failed_container_is_still_failed_with_a_reason() {
 
 /// Incident 21 again: a reason noted by a converge or a sweep is shown after ECS has forgotten it.
 #[tokio::test(start_paused = true)]
-async fn what_was_noted_in_time_explains_a_container_for_which_ecs_has_no_task_any_more() {
+async fn a_noted_reason_explains_a_failure_after_ecs_has_forgotten_the_task() {
     let app = TestApp::start().await;
     given_up(&app, "alice", Behaviour::Oom).await;
     // The sweep notes it.
@@ -188,7 +188,7 @@ async fn what_was_noted_in_time_explains_a_container_for_which_ecs_has_no_task_a
 
 /// Emulators and endpoints that are older than `thresholdConfiguration` may refuse a request that has it.
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_knows_no_threshold_gets_a_service_without_one() {
+async fn an_endpoint_without_thresholds_gets_a_service_without_one() {
     let app = TestApp::start().await;
     let refusal = |action: &str| Fault {
         service: None,

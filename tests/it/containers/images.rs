@@ -128,7 +128,7 @@ async fn other_registries_are_not_looked_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_may_not_look_goes_on_unchecked() {
+async fn without_permission_to_look_an_image_is_not_checked() {
     let app = TestApp::start().await;
     super::refuse_once(&app, "DescribeImages", "AccessDeniedException", "not authorized");
     let answer = provision_pinned(&app, "alice", &image("openclaw-extended", "2026.4.25")).await;

@@ -61,7 +61,7 @@ async fn a_stopped_container_that_is_polled_all_day_stays_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_was_never_provisioned_is_404_and_leaves_no_trace() {
+async fn an_unknown_user_is_404_and_leaves_no_trace() {
     let app = TestApp::start().await;
     let before = app.files();
     let answer = app.get("/containers/alice").await;
@@ -100,7 +100,7 @@ async fn tasks_are_listed_by_service_alone() {
 
 /// Nothing is cached that AWS can answer: a replica that was just started knows every user.
 #[tokio::test(start_paused = true)]
-async fn every_replica_says_the_same() {
+async fn every_replica_gives_the_same_answer() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     let other = app.replica().await;

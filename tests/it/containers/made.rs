@@ -8,7 +8,7 @@ use crate::harness::{BASE, TestApp, provision_body};
 const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:openai";
 
 #[tokio::test(start_paused = true)]
-async fn a_new_user_is_answered_201_with_the_whole_picture_after_six_calls() {
+async fn a_new_user_gets_201_with_the_whole_state_after_six_calls() {
     let app = TestApp::start().await;
     let answer = app.provision("alice").await;
     assert_eq!((answer.status, answer.header("location")), (201, Some("/containers/alice")));
@@ -120,7 +120,7 @@ async fn the_service_never_has_two_tasks_and_is_found_by_its_tags() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_definition_is_the_base_with_what_is_the_users_own() {
+async fn the_definition_is_the_base_with_the_users_own_settings() {
     let app = TestApp::start().await;
     let mut body = provision_body("alice");
     body["size"] = json!({"cpu": 1024, "memory_mib": 4096});
@@ -320,7 +320,7 @@ async fn the_definition_is_the_base_with_what_is_the_users_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_access_point_is_the_users_own_directory_as_the_containers_user() {
+async fn the_access_point_has_the_users_directory_and_the_containers_user() {
     let app = TestApp::start().await;
     app.provision("alice").await;
     let access_point = app.access_points()[0].clone();

@@ -10,7 +10,7 @@ use crate::harness::{BASE, CLUSTER, TestApp, provision_body, variable};
 const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:openai";
 
 #[tokio::test(start_paused = true)]
-async fn provisioning_again_changes_nothing_and_says_how_far_it_is() {
+async fn provisioning_again_changes_nothing_and_shows_the_progress() {
     let app = TestApp::start().await;
     let first = app.provision("alice").await.body;
     app.emulator.clear_calls();
@@ -28,7 +28,7 @@ async fn provisioning_again_changes_nothing_and_says_how_far_it_is() {
 /// Incidents 4 and 5, with provision: a caller that provisions at every sign-in, and sends only the sign-in,
 /// removes nothing that was set before.
 #[tokio::test(start_paused = true)]
-async fn what_a_later_provision_leaves_out_stays() {
+async fn fields_that_a_later_provision_leaves_out_stay() {
     let app = TestApp::start().await;
     let mut body = provision_body("alice");
     body["size"] = json!({"cpu": 1024, "memory_mib": 4096});
@@ -82,7 +82,7 @@ async fn codex_home_follows_the_mount_of_the_base() {
 
 /// Incident 10: CreateService collided with an existing service.
 #[tokio::test(start_paused = true)]
-async fn a_service_that_appeared_meanwhile_is_taken_over() {
+async fn a_service_that_appeared_meanwhile_is_used() {
     let app = TestApp::start().await;
     let message = "Creation of service was not idempotent.";
     refuse_once(&app, "CreateService", "InvalidParameterException", message);
@@ -95,7 +95,7 @@ async fn a_service_that_appeared_meanwhile_is_taken_over() {
 
 /// Incident 10: the service of that name was not made by this product.
 #[tokio::test(start_paused = true)]
-async fn a_service_that_somebody_else_made_is_left_alone() {
+async fn a_service_of_another_product_is_not_changed() {
     let app = TestApp::start().await;
     let name = app.provision("alice").await.body["service"].clone();
     app.delete("/containers/alice").await;
@@ -147,7 +147,7 @@ async fn a_retry_finds_the_access_point_of_the_failed_attempt() {
 
 /// Incident 35: one user's failed start tore down a client shared by all the others.
 #[tokio::test(start_paused = true)]
-async fn one_users_failure_is_nobody_elses() {
+async fn one_users_failure_does_not_affect_others() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     let task = tasks(&app, "alice").await;
@@ -163,7 +163,7 @@ async fn one_users_failure_is_nobody_elses() {
 
 /// A replica that shuts down accepts no new work, and refers to another one.
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_is_going_down_says_so_and_another_one_takes_over() {
+async fn a_replica_that_shuts_down_says_so_and_another_one_takes_over() {
     let app = TestApp::start().await;
     app.reconciler.shut_down().await;
     let answer = app.provision("alice").await;

@@ -83,7 +83,7 @@ async fn a_stopped_container_stays_stopped_through_every_change() {
 
 /// Incident 16: after the circuit breaker tripped (desired 1, running 0), retry only waited.
 #[tokio::test(start_paused = true)]
-async fn a_start_and_a_provision_restart_what_ecs_has_given_up() {
+async fn a_start_and_a_provision_restart_a_container_that_ecs_gave_up() {
     let app = TestApp::start().await;
     for (user, retry, body) in [
         ("alice", "/containers/alice/start".to_owned(), json!({})),

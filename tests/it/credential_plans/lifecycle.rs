@@ -63,7 +63,7 @@ async fn openclaw_json_is_merged_and_follows_the_release() {
 
 /// No token, whatever is on disk.
 #[tokio::test(start_paused = true)]
-async fn what_is_shown_tells_everything_but_tokens() {
+async fn the_answer_shows_everything_except_tokens() {
     let app = running("o:2026.5.7").await;
     std::fs::write(app.path("users/alice/agents/main/agent/auth-profiles.json.1.bak"), app.file(PROFILES)).unwrap();
     std::fs::create_dir_all(app.path("users/alice/agents/main/agent/codex-home")).unwrap();
@@ -93,7 +93,7 @@ async fn what_is_shown_tells_everything_but_tokens() {
 
 /// Incident 30: a stale credential elsewhere in the user's directory outranked the freshly staged one.
 #[tokio::test(start_paused = true)]
-async fn repairing_moves_what_shadows_aside_and_deletes_nothing() {
+async fn repairing_moves_shadowing_files_aside_and_deletes_nothing() {
     let app = running("o:2026.5.7").await;
     let live = app.file(PROFILES);
     let nested = "users/alice/agents/main/agent/codex-home/auth.json";
@@ -115,7 +115,7 @@ async fn repairing_moves_what_shadows_aside_and_deletes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn profiles_that_cannot_be_read_keep_a_sign_out_from_lying() {
+async fn a_sign_out_is_refused_if_profiles_cannot_be_read() {
     let app = running("o:2026.5.7").await;
     std::fs::write(app.path(PROFILES), "{\"profiles\": {\"anthropic:default\"").unwrap();
     let refused = app.delete(CREDENTIALS).await;
@@ -126,7 +126,7 @@ async fn profiles_that_cannot_be_read_keep_a_sign_out_from_lying() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn removing_takes_the_sign_in_and_leaves_other_providers() {
+async fn removing_deletes_the_sign_in_and_keeps_other_providers() {
     let app = running("o:2026.5.7").await;
     let mut profiles = file(&app, PROFILES);
     profiles["profiles"]["anthropic:default"] = json!({"type": "api_key", "provider": "anthropic", "key": "k"});

@@ -31,7 +31,7 @@ async fn a_sign_in_that_was_imported_is_not_imported_again() {
 
 /// The store is read only at the start of a task.
 #[tokio::test(start_paused = true)]
-async fn a_newer_sign_in_waits_to_be_imported_and_the_container_starts_again() {
+async fn a_newer_sign_in_waits_for_its_import_and_the_container_restarts() {
     let app = imported().await;
     let newer = app.post("/provision", signed_in_at(NEW)).await;
     assert_eq!((newer.status, &newer.body["credentials"]), (202, &json!("written")), "{}", newer.body);
@@ -57,7 +57,7 @@ async fn a_stopped_container_is_not_started_for_a_sign_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sign_in_that_a_release_cannot_read_is_said_and_the_next_one_mends_it() {
+async fn an_unreadable_sign_in_is_reported_and_the_next_one_repairs_it() {
     let app = imported().await;
     let down = app.post("/containers/alice/redeploy", json!({"image": "o:2026.5.7"})).await;
     assert_eq!(codes(&down.body), ["sign_in_not_carried_over"]);
@@ -85,7 +85,7 @@ async fn the_plugin_takes_over_with_the_next_sign_in_and_not_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn signing_out_has_the_container_forget_what_only_it_can_reach() {
+async fn signing_out_makes_the_container_forget_the_sign_in_in_its_store() {
     let app = imported().await;
     let answer = app.delete(CREDENTIALS).await;
     assert_eq!((answer.status, restarts(&app)), (204, 1));
