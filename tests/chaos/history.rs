@@ -91,7 +91,7 @@ fn act(replica: &Replica, user: &str, random: &mut fastrand::Rng, start: Instant
 }
 
 #[test]
-fn two_replicas_are_as_one_to_many_callers() {
+fn two_replicas_act_as_one_for_many_callers() {
     let (operations, seed) = (setting("CHAOS_OPERATIONS", 2000), setting("CHAOS_SEED", 1));
     let root = tempfile::tempdir().unwrap();
     let delay = Duration::from_millis(5);
@@ -142,7 +142,7 @@ fn two_replicas_are_as_one_to_many_callers() {
 }
 
 #[test]
-fn a_history_that_no_order_explains_is_found() {
+fn a_history_without_a_valid_order_is_detected() {
     let at = |began: u64, ended: u64| (Duration::from_millis(began), Some(Duration::from_millis(ended)));
     let done = |what, (began, ended)| Done { what, began, ended };
     let (small, large) = ((512, 1024), (1024, 2048));

@@ -77,7 +77,7 @@ impl Wanted {
 }
 
 #[test]
-fn what_was_accepted_is_done_whoever_is_killed() {
+fn accepted_work_is_done_whichever_replica_is_killed() {
     let (rounds, seed) = (setting("CHAOS_ROUNDS", 40), setting("CHAOS_SEED", 1));
     let mut random = fastrand::Rng::with_seed(seed);
     let root = tempfile::tempdir().unwrap();

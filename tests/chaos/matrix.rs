@@ -269,7 +269,7 @@ fn wrong(allowed: &[State], now: &State) -> Option<Wrong> {
 }
 
 #[test]
-fn each_call_of_each_operation_in_each_trouble() {
+fn each_call_of_each_operation_survives_each_fault() {
     let first = Place::new();
     let chosen = std::env::var("CHAOS_OPERATION").ok();
     let chosen =

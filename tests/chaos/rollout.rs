@@ -78,7 +78,7 @@ impl Two<'_> {
 }
 
 #[test]
-fn a_rollout_goes_on_whichever_replica_is_killed_and_moves_nobody_twice() {
+fn a_rollout_continues_whichever_replica_is_killed_and_moves_no_user_twice() {
     let (users, kills, seed) = (setting("CHAOS_USERS", 24), setting("CHAOS_KILLS", 12), setting("CHAOS_SEED", 1));
     let root = tempfile::tempdir().unwrap();
     let world = World::new(EmulatorOptions { per_call_delay: CALL, ..EmulatorOptions::default() });

@@ -45,7 +45,7 @@ fn try_lock(file: &File) -> Result<(), Errno> {
 }
 
 #[test]
-fn what_is_done_through_a_mount_is_done_to_the_backing_directory() {
+fn changes_through_a_mount_reach_the_backing_directory() {
     let backing = tempdir().unwrap();
     let Some(efs) = mount(backing.path()) else { return };
     let (here, there) = (efs.path(), backing.path());
@@ -91,7 +91,7 @@ fn calls_are_counted_by_kind() {
 }
 
 #[test]
-fn a_call_takes_as_long_as_it_was_told_to() {
+fn a_call_takes_as_long_as_configured() {
     let backing = tempdir().unwrap();
     let Some(efs) = mount(backing.path()) else { return };
     efs.set_latencies(BTreeMap::from([(Kind::Mkdir, 200)]));
@@ -109,7 +109,7 @@ fn a_call_takes_as_long_as_it_was_told_to() {
 }
 
 #[test]
-fn a_call_that_hangs_goes_on_when_the_file_system_comes_back() {
+fn a_hanging_call_continues_when_the_file_system_comes_back() {
     let backing = tempdir().unwrap();
     fs::write(backing.path().join("file"), "text").unwrap();
     let Some(efs) = mount(backing.path()) else { return };
@@ -141,7 +141,7 @@ fn one_kind_can_hang_while_others_go_on() {
 
 /// As on an NFS mount that is `hard`; otherwise no process over it could ever end.
 #[test]
-fn a_kill_ends_a_call_that_hangs_and_no_other_signal_does() {
+fn only_a_kill_ends_a_hanging_call() {
     let backing = tempdir().unwrap();
     fs::write(backing.path().join("file"), "text").unwrap();
     let Some(efs) = mount(backing.path()) else { return };
@@ -161,7 +161,7 @@ fn a_kill_ends_a_call_that_hangs_and_no_other_signal_does() {
 }
 
 #[test]
-fn dropping_a_mount_ends_it_whatever_hangs_on_it() {
+fn dropping_a_mount_ends_it_even_with_hanging_calls() {
     let backing = tempdir().unwrap();
     fs::write(backing.path().join("file"), "text").unwrap();
     let Some(efs) = mount(backing.path()) else { return };
@@ -204,7 +204,7 @@ fn assert_not_mounted(mountpoint: &Path) {
 }
 
 #[test]
-fn calls_fail_from_the_nth_on_until_it_is_mended() {
+fn calls_fail_from_the_nth_on_until_the_fault_is_removed() {
     let backing = tempdir().unwrap();
     let Some(efs) = mount(backing.path()) else { return };
     for errno in [Errno::IO, Errno::STALE, Errno::NOSPC, Errno::ROFS, Errno::DQUOT] {
@@ -224,7 +224,7 @@ fn calls_fail_from_the_nth_on_until_it_is_mended() {
 }
 
 #[test]
-fn locks_of_two_mounts_exclude_one_another() {
+fn locks_of_two_mounts_exclude_each_other() {
     let backing = tempdir().unwrap();
     fs::write(backing.path().join("lock"), "").unwrap();
     let Some((one, other)) = two_mounts(backing.path()) else { return };
@@ -246,7 +246,7 @@ fn locks_of_two_mounts_exclude_one_another() {
 }
 
 #[test]
-fn a_lost_lock_can_be_taken_by_another_mount_and_its_holder_is_not_told() {
+fn another_mount_can_take_a_lost_lock_without_notice_to_its_holder() {
     let backing = tempdir().unwrap();
     fs::write(backing.path().join("lock"), "").unwrap();
     let Some((one, other)) = two_mounts(backing.path()) else { return };
@@ -262,7 +262,7 @@ fn a_lost_lock_can_be_taken_by_another_mount_and_its_holder_is_not_told() {
 }
 
 #[test]
-fn a_name_is_believed_for_a_while_and_opening_it_asks_the_server() {
+fn a_name_is_cached_for_a_while_and_opening_it_asks_the_server() {
     let backing = tempdir().unwrap();
     let Some(one) = mount_believing(backing.path(), Duration::from_secs(3600)) else { return };
     let Some(other) = mount(backing.path()) else { return };
@@ -287,7 +287,7 @@ fn a_name_is_believed_for_a_while_and_opening_it_asks_the_server() {
 }
 
 #[test]
-fn what_another_replica_removed_is_stale_and_what_one_removed_oneself_is_not() {
+fn a_file_removed_by_another_replica_is_stale_and_an_own_one_is_not() {
     let backing = tempdir().unwrap();
     let Some(one) = mount_believing(backing.path(), Duration::ZERO) else { return };
     let Some(other) = mount(backing.path()) else { return };

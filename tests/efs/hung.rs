@@ -149,7 +149,7 @@ fn with_a_hung_mount_and_1000_requests_other_work_goes_on_and_the_process_ends()
 
 /// Releasing a lock blocked the threads that serve all requests.
 #[test]
-fn one_kind_of_call_that_hangs_stops_nothing_that_can_do_without() {
+fn one_hanging_kind_of_call_does_not_stop_work_that_does_not_need_it() {
     let backing = tempfile::tempdir().unwrap();
     let Some(efs) = mount(backing.path()) else { return };
     let (world, replica) = with_users(&efs);

@@ -34,7 +34,7 @@ fn mount(backing: &Path) -> Option<Mount> {
 /// A mount whose names and attributes are cached for this long.
 fn mount_believing(backing: &Path, cached_for: Duration) -> Option<Mount> {
     match missing() {
-        None => Some(Mount::new(backing, cached_for, &["--exact", "is_started_anew_to_serve", "--ignored"])),
+        None => Some(Mount::new(backing, cached_for, &["--exact", "is_started_again_to_serve", "--ignored"])),
         Some(why) => {
             eprintln!("!!!!!!!! SKIPPED: {why}");
             None
@@ -45,7 +45,7 @@ fn mount_believing(backing: &Path, cached_for: Duration) -> Option<Mount> {
 /// This test is started again as the server of every mount.
 #[test]
 #[ignore = "nothing to test; mounts start it"]
-fn is_started_anew_to_serve() {
+fn is_started_again_to_serve() {
     fuse::serve_if_asked();
 }
 

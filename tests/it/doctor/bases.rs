@@ -8,7 +8,7 @@ use crate::harness::{BASE, TestApp};
 type Change = fn(&mut Value);
 
 #[tokio::test(start_paused = true)]
-async fn each_fault_of_a_base_is_found() {
+async fn every_fault_of_a_base_is_found() {
     let app = TestApp::start().await;
     let first: fn(&mut Value) -> &mut Value = |base| &mut base["containerDefinitions"][0];
     let failures: [(Change, &'static str); 7] = [
@@ -84,7 +84,7 @@ async fn several_faults_are_found_at_once_failures_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn settings_for_the_whole_fleet_count_for_the_base() {
+async fn settings_for_the_whole_fleet_apply_to_the_base() {
     let app = TestApp::start().await;
     app.register_base(|base| base["containerDefinitions"][0]["image"] = json!("openclaw:main"));
     let doctor = doctor_with(&app, |doctor| {
@@ -100,7 +100,7 @@ async fn settings_for_the_whole_fleet_count_for_the_base() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_base_that_is_not_there_or_not_shown_is_told_as_such() {
+async fn a_missing_base_and_a_missing_permission_are_reported_as_such() {
     let app = TestApp::start().await;
     strike(&app, "DescribeTaskDefinition", refusal("AccessDeniedException"));
     assert_eq!(of(&examined(&app).await, "base_family"), [fail("aws_denied")]);

@@ -60,7 +60,7 @@ async fn told(app: &TestApp, endpoint: &str, arguments: &[&str]) -> (Option<i32>
 }
 
 #[tokio::test]
-async fn people_get_a_line_a_check_and_what_to_do_about_it() {
+async fn text_output_has_one_line_for_each_check_and_its_fix() {
     let (app, endpoint) = served().await;
     app.register_base(|base| {
         base["containerDefinitions"][0]["healthCheck"] = Value::Null;
@@ -92,7 +92,7 @@ async fn people_get_a_line_a_check_and_what_to_do_about_it() {
 }
 
 #[tokio::test]
-async fn machines_get_one_json_object() {
+async fn json_output_is_one_object() {
     let (app, endpoint) = served().await;
     app.register_base(|base| base["containerDefinitions"][0]["user"] = json!("1001:1000"));
     let (code, text) = told(&app, &endpoint, &["--json"]).await;
@@ -208,7 +208,7 @@ async fn settings_without_a_region_fail_with_the_variable() {
 }
 
 #[tokio::test]
-async fn offline_looks_at_the_version_file_alone() {
+async fn offline_checks_only_the_version_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
     std::fs::write(&file, include_str!("../../../openclaw-version.json")).unwrap();

@@ -11,7 +11,7 @@ fn promoted(app: &TestApp, revision: &str, at: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_promoted_base_that_cannot_be_rendered_from_fails_and_says_what_to_do() {
+async fn an_unusable_promoted_base_fails_with_the_fix() {
     let app = TestApp::start().await;
     app.register_base(|base| base["containerDefinitions"][0]["mountPoints"] = json!([]));
     app.register_base(|_| {});
@@ -33,7 +33,7 @@ async fn a_promoted_base_that_cannot_be_rendered_from_fails_and_says_what_to_do(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_promoted_base_is_forgotten_when_another_one_has_been_the_newest_for_long() {
+async fn a_warning_says_when_a_promoted_base_has_long_been_behind_the_newest() {
     let app = TestApp::start().await;
     promoted(&app, &format!("{BASE}:1"), "2026-01-01T10:00:00Z");
     assert_eq!(of(&examined(&app).await, "promoted_base"), [PASS], "it is the newest");

@@ -12,7 +12,7 @@ async fn planned(app: &TestApp, users: u32) -> Vec<Check> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plan_that_does_not_fit_what_is_in_force_fails_and_says_how_to_ask_for_more() {
+async fn a_plan_above_the_quotas_fails_and_says_how_to_ask_for_more() {
     let app = TestApp::start().await;
     assert_eq!(of(&planned(&app, 5_000).await, "quotas"), [PASS]);
     // 0.5 vCPU each; 4,000 are in force.
@@ -42,7 +42,7 @@ async fn a_default_that_may_have_been_raised_only_warns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_counted_or_is_not_known_is_said() {
+async fn numbers_that_cannot_be_counted_or_are_unknown_are_reported() {
     let app = TestApp::start().await;
     strike(&app, "ListTasks", refusal("AccessDeniedException"));
     let told = examined(&app).await;

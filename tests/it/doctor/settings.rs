@@ -14,7 +14,7 @@ async fn from_ssm(app: &TestApp) -> Vec<Check> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_published_is_named_and_what_is_known_is_looked_at() {
+async fn missing_parameters_are_named_and_known_ones_are_checked() {
     let app = TestApp::start().await;
     let told = from_ssm(&app).await;
     assert_eq!(of(&told, "ssm_parameters"), [warn("nothing_published")]);
@@ -37,7 +37,7 @@ async fn what_is_not_published_is_named_and_what_is_known_is_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_ssm_refuses_or_is_silent_what_the_environment_says_is_looked_at() {
+async fn while_ssm_fails_settings_of_the_environment_are_checked() {
     let app = TestApp::start().await;
     let doctor = doctor_with(&app, |doctor| doctor.coordinates.ssm_path = Some("/openclaw/test".into()));
     for (kind, finding) in [
@@ -74,7 +74,7 @@ async fn without_settings_everything_that_needs_one_is_skipped_with_its_name() {
 
 /// Coordinates are no secrets, but one published as a SecureString is treated as a secret.
 #[tokio::test(start_paused = true)]
-async fn no_value_of_a_secure_string_is_ever_said() {
+async fn no_value_of_a_secure_string_is_ever_printed() {
     let app = TestApp::start().await;
     let everything = |checks: &[Check]| serde_json::to_string(checks).unwrap();
     for (name, value) in [
@@ -109,7 +109,7 @@ async fn no_value_of_a_secure_string_is_ever_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_file_is_read_and_no_token_said() {
+async fn a_token_file_is_read_and_no_token_is_printed() {
     let app = TestApp::start().await;
     let file = tempfile::NamedTempFile::new().unwrap();
     let told = async |path: std::path::PathBuf| {
@@ -130,7 +130,7 @@ async fn a_token_file_is_read_and_no_token_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_in_the_variable_are_as_good_as_a_file_and_both_are_too_many() {
+async fn tokens_come_from_the_variable_or_a_file_but_not_both() {
     let app = TestApp::start().await;
     let lines = Some("web:provision:sentinel-of-sixteen\n".to_owned());
     for (file, outcome, words) in [

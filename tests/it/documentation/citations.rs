@@ -115,7 +115,7 @@ fn every_cited_incident_and_fact_is_in_the_documents() {
 }
 
 #[test]
-fn every_decision_that_is_named_is_recorded_and_listed() {
+fn every_named_decision_is_recorded_and_listed() {
     let directory = root().join("docs/decisions");
     let names: Vec<PathBuf> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     let names =
@@ -180,7 +180,7 @@ fn citations_are_found_as_they_are_written() {
 
 /// The rooms that `docs/architecture.md` lists, and what each may import.
 #[test]
-fn the_architecture_page_lists_the_rooms_and_imports_that_the_code_is_held_to() {
+fn the_architecture_page_lists_the_rooms_and_imports_that_the_test_enforces() {
     let text = read("docs/architecture.md");
     let (_, table) = text.split_once("| room | what it holds | may import |\n").unwrap();
     let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));

@@ -73,7 +73,7 @@ async fn the_fleet_is_read_in_the_background_every_five_minutes() {
 
 /// A caller gets an answer before clients give up, and the reading goes on.
 #[tokio::test(start_paused = true)]
-async fn a_list_that_takes_too_long_says_when_to_ask_again() {
+async fn a_list_that_takes_too_long_has_retry_after() {
     let app = TestApp::with(Options { per_call_delay: Duration::from_secs(1), ..Options::default() }).await;
     app.make_services(300);
     let answer = app.get("/containers").await;
@@ -86,7 +86,7 @@ async fn a_list_that_takes_too_long_says_when_to_ask_again() {
 
 /// The first reading of a large fleet may take long; a call for one user does not wait for it.
 #[tokio::test(start_paused = true)]
-async fn a_first_reading_keeps_nobody_waiting_and_is_never_throttled() {
+async fn a_first_reading_delays_no_other_call_and_is_never_throttled() {
     let app = TestApp::with(Options { enforce_rate_limits: true, ..Options::default() }).await;
     app.make_services(900);
     app.fleet.roster.refresh_in_background();

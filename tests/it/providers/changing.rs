@@ -16,7 +16,7 @@ fn import(app: &TestApp) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_change_of_provider_leaves_nothing_of_the_one_before() {
+async fn a_change_of_provider_removes_everything_of_the_former_one() {
     for (image, places, chatgpt, openai) in [
         (
             "o:2026.4.21",
@@ -61,7 +61,7 @@ async fn each_change_of_provider_leaves_nothing_of_the_one_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_user_wrote_into_openclaw_json_stays_through_all_providers() {
+async fn the_users_entries_in_openclaw_json_stay_through_all_providers() {
     let app = with_base("o:2026.9.6").await;
     provisioned(&app, "chatgpt").await;
     let commented = app.file(OPENCLAW_JSON).replacen('{', "{\n  // mine\n  \"channels\": {},", 1);
@@ -80,7 +80,7 @@ async fn what_the_user_wrote_into_openclaw_json_stays_through_all_providers() {
 
 /// Only the container can remove a sign-in from its store; the order waits for the container, and the next sign-in replaces the order.
 #[tokio::test(start_paused = true)]
-async fn a_store_is_told_to_forget_the_sign_in_and_to_import_the_next() {
+async fn a_store_gets_orders_to_forget_the_sign_in_and_to_import_the_next() {
     let app = with_base("o:2026.9.6").await;
     provisioned(&app, "chatgpt").await;
     import(&app);
@@ -95,7 +95,7 @@ async fn a_store_is_told_to_forget_the_sign_in_and_to_import_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_credentials_of_another_provider_are_shown_and_removed_but_not_put() {
+async fn credentials_of_another_provider_can_be_shown_and_removed_but_not_put() {
     let app = with_base("o:2026.5.7").await;
     provisioned(&app, "chatgpt").await;
     let shown = app.get(CREDENTIALS).await.body;
@@ -122,7 +122,7 @@ async fn the_credentials_of_another_provider_are_shown_and_removed_but_not_put()
 
 /// If AWS refuses the change, the next provision makes it; until then the service runs as before.
 #[tokio::test(start_paused = true)]
-async fn a_change_that_fails_at_any_step_is_healed_by_the_next_provision() {
+async fn a_change_that_fails_at_any_step_is_finished_by_the_next_provision() {
     for (action, moved) in [("RegisterTaskDefinition", false), ("UpdateService", true)] {
         let app = with_base("o:2026.4.21").await;
         provisioned(&app, "chatgpt").await;

@@ -10,7 +10,7 @@ async fn redeployed(app: &TestApp, body: Value) -> Answer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_release_that_is_named_is_planned_for_and_kept_until_the_image_is_another() {
+async fn a_named_release_is_used_and_kept_until_the_image_changes() {
     let app = with_base("o:2026.4.21").await;
     let mut body = request("chatgpt");
     body["image"] = json!("o:mine");
@@ -38,7 +38,7 @@ async fn the_release_that_is_named_is_planned_for_and_kept_until_the_image_is_an
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_that_is_none_or_too_old_is_refused_by_name() {
+async fn an_invalid_or_too_old_release_is_refused_by_name() {
     let app = with_base("o:latest").await;
     for version in ["2026.4.6", "latest", "", "2026", "2026.4.x"] {
         let mut body = request("chatgpt");

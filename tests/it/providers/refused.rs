@@ -26,7 +26,7 @@ fn with(provider: &str, change: impl FnOnce(&mut Value)) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_user_is_refused_without_what_the_provider_needs_and_nothing_is_made() {
+async fn a_new_user_without_the_providers_needs_is_refused_and_nothing_is_created() {
     let app = with_base("o:2026.4.21").await;
     let bodies = [
         json!({"user_id": "alice"}),
@@ -62,7 +62,7 @@ async fn a_new_user_is_refused_without_what_the_provider_needs_and_nothing_is_ma
 
 /// A web app sends the sign-in with every provision: that must not remove a key that an operator set.
 #[tokio::test(start_paused = true)]
-async fn a_provider_is_changed_by_name_alone() {
+async fn a_provider_is_changed_only_by_name() {
     let app = with_base("o:2026.4.21").await;
     provisioned(&app, "openai_key").await;
     let sign_in = auth("acc_1", "rt_1", ISSUED);
@@ -83,7 +83,7 @@ async fn a_provider_is_changed_by_name_alone() {
 
 /// A deleted user counts as new, whatever is left in their directory.
 #[tokio::test(start_paused = true)]
-async fn a_user_who_comes_back_says_the_provider_again() {
+async fn a_user_who_returns_needs_the_provider_again() {
     let app = with_base("o:2026.4.21").await;
     provisioned(&app, "bedrock").await;
     assert_eq!(app.delete("/containers/alice?data=keep").await.status, 202);

@@ -41,7 +41,7 @@ async fn users_are_chosen_by_state_and_by_label() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_variable_is_set_and_taken_back_beside_what_each_user_has() {
+async fn one_variable_is_set_and_rolled_back_and_the_users_others_stay() {
     let app = app().await;
     running(&app, &["alice"]).await;
     let mut body = crate::harness::provision_body("bob");
@@ -84,7 +84,7 @@ fn window(app: &TestApp, opens_in: i64, minutes: i64) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn outside_its_window_a_rollout_begins_with_nobody_and_says_when_it_goes_on() {
+async fn outside_its_window_a_rollout_begins_no_user_and_shows_when_it_continues() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     let to = release(&app, "2026.4.25");
@@ -122,7 +122,7 @@ async fn users_already_begun_finish_after_the_window_and_a_rollback_waits_for_no
 
 /// Otherwise all users would be changed at once, after an empty canary wave.
 #[tokio::test(start_paused = true)]
-async fn a_canary_has_to_be_one_of_those_who_are_taken_along() {
+async fn a_canary_must_be_one_of_the_selected_users() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     for (select, canary) in [(json!({}), "boob"), (json!({"users": ["bob"]}), "alice")] {

@@ -44,7 +44,7 @@ impl Stream {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rollout_is_followed_to_its_end_and_who_comes_back_hears_nothing_twice() {
+async fn a_rollout_is_followed_to_its_end_and_a_client_gets_no_event_twice() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     let to = release(&app, "2026.4.25");
@@ -74,7 +74,7 @@ async fn a_rollout_is_followed_to_its_end_and_who_comes_back_hears_nothing_twice
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_is_told_within_seconds_and_the_stream_stays() {
+async fn a_pause_is_sent_within_seconds_and_the_stream_stays_open() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     let to = release(&app, "2026.4.25");

@@ -11,7 +11,7 @@ async fn figures(app: &TestApp, id: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_begins_with_nobody_more_and_a_resume_goes_on() {
+async fn a_pause_begins_no_more_users_and_a_resume_continues() {
     let app = app().await;
     let users = ["alice", "bob", "carol"];
     running(&app, &users).await;
@@ -36,7 +36,7 @@ async fn a_pause_begins_with_nobody_more_and_a_resume_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_who_does_not_stay_ready_for_the_soak_is_not_done() {
+async fn a_user_who_does_not_stay_ready_for_the_soak_time_is_not_done() {
     let app = app().await;
     running(&app, &["alice"]).await;
     let service = app.get("/containers/alice").await.body["service"].as_str().unwrap().to_owned();
@@ -54,7 +54,7 @@ async fn a_user_who_does_not_stay_ready_for_the_soak_is_not_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_excluded_stopped_or_gone_is_left_out_and_said() {
+async fn excluded_stopped_and_deleted_users_are_left_out_with_a_reason() {
     let app = app().await;
     running(&app, &["alice", "bob", "carol"]).await;
     let mut body = crate::harness::provision_body("alice");
@@ -70,7 +70,7 @@ async fn who_is_excluded_stopped_or_gone_is_left_out_and_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_is_pinned_for_a_list_of_users_and_taken_back() {
+async fn an_image_is_pinned_for_a_list_of_users_and_rolled_back() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     let image = "ghcr.io/openclaw/openclaw:2026.4.25";
@@ -89,7 +89,7 @@ async fn an_image_is_pinned_for_a_list_of_users_and_taken_back() {
 
 /// A rollback must not undo later changes.
 #[tokio::test(start_paused = true)]
-async fn a_rollback_leaves_alone_who_has_been_given_something_else_since() {
+async fn a_rollback_does_not_change_users_who_were_changed_since() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     let (image, other) = ("ghcr.io/openclaw/openclaw:2026.4.25", "ghcr.io/openclaw/openclaw:2026.4.26");
@@ -105,7 +105,7 @@ async fn a_rollback_leaves_alone_who_has_been_given_something_else_since() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_rollout_goes_on_at_a_time() {
+async fn only_one_rollout_runs_at_a_time() {
     let app = app().await;
     running(&app, &["alice"]).await;
     let body = json!({"change": {"restart": true}, "strategy": {"soak_seconds": 60}});

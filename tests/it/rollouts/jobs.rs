@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{app, release, running, start, until};
 
 #[tokio::test(start_paused = true)]
-async fn a_redeploy_of_several_users_leaves_alone_who_has_it_already() {
+async fn a_redeploy_of_several_users_does_not_change_users_who_have_it_already() {
     let app = app().await;
     running(&app, &["alice", "bob", "carol"]).await;
     release(&app, "2026.4.25");
@@ -27,7 +27,7 @@ async fn a_redeploy_of_several_users_leaves_alone_who_has_it_already() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resize_of_several_users_tries_everybody_and_says_who_failed() {
+async fn a_resize_of_several_users_tries_all_and_names_those_who_failed() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     let strategy = json!({"canaries": 0, "soak_seconds": 0, "max_failures": "100%"});

@@ -17,7 +17,7 @@ async fn done(app: &TestApp, to: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rollback_of_an_old_rollout_overrides_no_later_promotion() {
+async fn a_rollback_of_an_old_rollout_keeps_a_later_promotion() {
     let app = app().await;
     running(&app, &["alice"]).await;
     let to = release(&app, "2026.4.25");
@@ -35,7 +35,7 @@ async fn a_rollback_of_an_old_rollout_overrides_no_later_promotion() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rollback_promotes_what_was_before_only_what_its_own_end_has_promoted() {
+async fn a_rollback_restores_the_promotion_only_if_its_rollout_has_changed_it() {
     let app = app().await;
     running(&app, &["alice"]).await;
     let to = release(&app, "2026.4.25");
@@ -96,7 +96,7 @@ async fn a_promotion_made_at_the_very_end_stays_when_the_runner_is_killed_there(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rollout_of_a_later_version_is_shown_and_left_alone() {
+async fn a_rollout_of_a_later_version_is_listed_and_not_changed() {
     let app = app().await;
     running(&app, &["alice"]).await;
     let to = release(&app, "2026.4.25");

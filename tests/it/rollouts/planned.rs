@@ -20,7 +20,7 @@ fn image_of(release: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dry_run_says_what_changes_for_whom_and_that_is_what_then_happens() {
+async fn a_dry_run_shows_the_changes_of_each_user_and_the_start_makes_them() {
     let app = app().await;
     running(&app, &["alice", "bob", "carol"]).await;
     let mut body = crate::harness::provision_body("dave");
@@ -62,7 +62,7 @@ async fn a_dry_run_says_what_changes_for_whom_and_that_is_what_then_happens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_changed_since_the_plan_is_refused_and_nothing_is_begun() {
+async fn a_start_after_a_change_since_the_plan_is_refused_and_begins_nothing() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     release(&app, "2026.4.25");
@@ -100,7 +100,7 @@ async fn what_has_changed_since_the_plan_is_refused_and_nothing_is_begun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_base_that_renders_to_the_same_costs_no_registration() {
+async fn a_base_that_renders_the_same_needs_no_registration() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     app.register_base(|_| {});
@@ -118,7 +118,7 @@ async fn a_base_that_renders_to_the_same_costs_no_registration() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_would_be_refused_is_named_before_anything_is_begun() {
+async fn users_who_would_be_refused_are_named_before_anything_begins() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     let mut body = crate::harness::provision_body("carol");

@@ -40,7 +40,7 @@ fn killed_after_registration() -> (TestApp, String, Duration) {
 }
 
 #[test]
-fn what_a_killed_process_has_registered_is_run_and_nothing_is_registered_twice() {
+fn revisions_of_a_killed_process_are_used_and_none_is_registered_twice() {
     let (dead, id, lived) = killed_after_registration();
     process().block_on(async {
         // The emulator's clock continues at the time of the first process.
@@ -56,7 +56,7 @@ fn what_a_killed_process_has_registered_is_run_and_nothing_is_registered_twice()
 }
 
 #[test]
-fn a_purge_takes_along_what_a_killed_process_has_registered() {
+fn a_purge_deletes_revisions_of_a_killed_process() {
     let (dead, _, lived) = killed_after_registration();
     process().block_on(async {
         tokio::time::advance(lived).await;

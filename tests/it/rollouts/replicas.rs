@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{app, at, of, release, running, shown, start, starts, until};
 
 #[tokio::test(start_paused = true)]
-async fn another_replica_goes_on_where_one_stopped_and_restarts_nobody_twice() {
+async fn another_replica_continues_a_rollout_and_restarts_no_user_twice() {
     let app = app().await;
     let users = ["alice", "bob", "carol", "dave", "erin", "frank"];
     running(&app, &users).await;
@@ -34,7 +34,7 @@ async fn another_replica_goes_on_where_one_stopped_and_restarts_nobody_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_replica_tells_the_same_of_a_rollout_and_a_torn_line_is_none() {
+async fn every_replica_shows_the_same_rollout_and_ignores_a_torn_line() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     let to = release(&app, "2026.4.25");

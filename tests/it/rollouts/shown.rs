@@ -15,7 +15,7 @@ async fn counts(app: &TestApp) -> Vec<(Value, Value)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_list_says_how_many_users_are_how_far_of_each_rollout() {
+async fn the_list_shows_counts_of_users_by_progress_for_each_rollout() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     let to = release(&app, "2026.4.25");
@@ -42,7 +42,7 @@ async fn the_list_says_how_many_users_are_how_far_of_each_rollout() {
 
 /// Nothing watches these users any more, so they must not soak for ever.
 #[tokio::test(start_paused = true)]
-async fn of_a_rollback_that_is_given_up_nobody_stays_on_the_way() {
+async fn after_an_aborted_rollback_no_user_stays_on_the_way() {
     let app = app().await;
     running(&app, &["alice", "bob"]).await;
     let to = release(&app, "2026.4.25");
@@ -69,7 +69,7 @@ async fn of_a_rollback_that_is_given_up_nobody_stays_on_the_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_nobodys_container_runs_a_rollout_goes_at_full_width() {
+async fn if_no_container_runs_a_rollout_changes_all_users_at_once() {
     let app =
         TestApp::with(EmulatorOptions { per_call_delay: Duration::from_secs(1), ..EmulatorOptions::default() }).await;
     app.rollouts.run_in_background();
@@ -96,7 +96,7 @@ async fn where_nobodys_container_runs_a_rollout_goes_at_full_width() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_says_nothing_in_a_strategy_is_refused_with_the_field_and_the_fix() {
+async fn empty_values_in_a_strategy_are_refused_with_the_field_and_the_fix() {
     let app = TestApp::start().await;
     running(&app, &["alice"]).await;
     let hours = |from: &str, to: &str| json!({"window": {"from": from, "to": to}});

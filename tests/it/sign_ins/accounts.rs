@@ -8,7 +8,7 @@ fn two(home: Value, other: Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_account_outlives_a_newer_sign_in_of_the_first() {
+async fn a_second_account_stays_after_a_newer_sign_in_of_the_first() {
     let app = with_base("o:2026.5.7").await;
     provision(&app, auth("rt_1", "home", ISSUED)).await;
     write_profiles(&app, two(profile("rt_2", "home", ROTATED), profile("rt_other", "other", ROTATED - 1)));
@@ -18,7 +18,7 @@ async fn a_second_account_outlives_a_newer_sign_in_of_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_sent_is_compared_with_its_own_account() {
+async fn a_sign_in_is_compared_only_with_its_own_account() {
     let app = with_base("o:2026.5.7").await;
     let sent = auth("rt_1", "home", ISSUED);
     provision(&app, sent.clone()).await;
@@ -46,7 +46,7 @@ async fn what_is_sent_is_compared_with_its_own_account() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_release_hands_our_own_account_over_and_leaves_the_other() {
+async fn a_change_of_release_moves_our_account_and_keeps_the_other() {
     let app = with_base("o:2026.5.7").await;
     provision(&app, auth("rt_1", "home", ISSUED)).await;
     write_profiles(&app, two(profile("rt_2", "home", ROTATED), profile("rt_other", "other", LATER)));
@@ -70,7 +70,7 @@ async fn a_change_of_release_hands_our_own_account_over_and_leaves_the_other() {
 
 /// Release 5.7 writes the token's claim over the account id when it refreshes.
 #[tokio::test(start_paused = true)]
-async fn an_account_id_unlike_the_claim_is_the_same_account_and_is_said_at_the_first_call() {
+async fn an_account_id_unlike_the_claim_is_the_same_account_and_gives_a_warning() {
     for image in ["o:2026.4.21", "o:2026.5.7", "o:2026.6.1"] {
         let app = with_base(image).await;
         let mut sent = auth("rt_1", "account-1", ISSUED);
@@ -118,7 +118,7 @@ async fn members_of_one_team_are_not_one_person() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_sign_in_gets_a_clean_slate_and_the_others_keep_theirs() {
+async fn a_new_sign_in_resets_its_failures_and_others_keep_theirs() {
     let app = with_base("o:2026.5.7").await;
     provision(&app, auth("rt_1", "home", ISSUED)).await;
     let failed = json!({"errorCount": 4, "disabledUntil": 4_102_444_800_000_i64, "disabledReason": "auth_permanent"});
@@ -145,7 +145,7 @@ async fn a_new_sign_in_gets_a_clean_slate_and_the_others_keep_theirs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn repairing_keeps_another_accounts_sign_in_where_it_is_found_again() {
+async fn repairing_keeps_another_accounts_sign_in() {
     let app = with_base("o:2026.5.7").await;
     provision(&app, auth("rt_1", "home", ISSUED)).await;
     write(&app, CODEX, &auth("rt_other_2", "other", ROTATED));
@@ -164,7 +164,7 @@ async fn repairing_keeps_another_accounts_sign_in_where_it_is_found_again() {
 
 /// A change of provider removes the staged sign-in, but nothing that the user added.
 #[tokio::test(start_paused = true)]
-async fn another_provider_takes_only_the_staged_account_away() {
+async fn another_provider_removes_only_the_staged_account() {
     let app = with_base("o:2026.5.7").await;
     provision(&app, auth("rt_1", "home", ISSUED)).await;
     write_profiles(&app, two(profile("rt_2", "home", ROTATED), profile("rt_other", "other", LATER)));
@@ -176,7 +176,7 @@ async fn another_provider_takes_only_the_staged_account_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_key_that_has_the_sign_ins_id_is_called_something_else_and_that_is_said() {
+async fn an_api_key_with_the_sign_ins_id_is_renamed_with_a_warning() {
     for (image, authority) in [("o:2026.6.1", PROFILES), ("o:2026.9.6", HAND_OVER)] {
         let app = with_base(image).await;
         let key = json!({"type": "api_key", "provider": "openai", "key": "sk-theirs"});
@@ -193,7 +193,7 @@ async fn an_api_key_that_has_the_sign_ins_id_is_called_something_else_and_that_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_key_in_codex_auth_json_is_moved_aside_and_that_is_said() {
+async fn an_api_key_in_codex_auth_json_is_moved_aside_with_a_warning() {
     let with_tokens = |mut auth: Value| {
         auth["OPENAI_API_KEY"] = json!("sk-theirs");
         auth

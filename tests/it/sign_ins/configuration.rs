@@ -35,7 +35,7 @@ async fn a_gateway_that_would_not_start_is_changed_and_each_value_is_named_once(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_password_of_the_users_is_kept_and_no_token_is_answered_for_it() {
+async fn the_users_password_is_kept_and_the_answer_has_no_token() {
     let gateway = json!({"auth": {"mode": "password", "password": "theirs"}});
     let (app, body) = with_configuration("o:2026.9.6", json!({"gateway": gateway})).await;
     assert_eq!(codes(&body), ["openclaw_json_kept"]);
@@ -48,7 +48,7 @@ async fn a_password_of_the_users_is_kept_and_no_token_is_answered_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_of_profiles_that_leaves_the_staged_one_out_gets_it_in_front() {
+async fn an_order_of_profiles_without_the_staged_one_gets_it_first() {
     let order = json!({"auth": {"order": {"openai-codex": ["openai-codex:other"]}}});
     let (app, body) = with_configuration("o:2026.5.7", order).await;
     assert_eq!(codes(&body), ["auth_order_changed"]);
@@ -58,7 +58,7 @@ async fn an_order_of_profiles_that_leaves_the_staged_one_out_gets_it_in_front() 
 
 /// Seen on 2026.5.7: an agent without a sign-in of its own uses that of `main`.
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_answers_with_a_sign_in_of_its_own_is_said_in_the_very_answer() {
+async fn an_agent_with_its_own_sign_in_gives_a_warning_in_the_answer() {
     let agents = json!({"agents": {"list": [{"id": "main"}, {"id": "work", "default": true}]}});
     let (app, body) = with_configuration("o:2026.5.7", agents.clone()).await;
     assert_eq!(codes(&body), Vec::<&str>::new());

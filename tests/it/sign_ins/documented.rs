@@ -3,7 +3,7 @@
 use openclaw::Warning;
 
 #[test]
-fn every_warning_has_its_row_and_every_row_its_warning() {
+fn every_warning_has_a_row_and_every_row_a_warning() {
     let text = include_str!("../../../docs/sign-in.md");
     let (_, table) = text.split_once("## Warnings").unwrap();
     let mut documented: Vec<&str> = table

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn an_auth_json_of_any_codex_release_is_staged_as_it_is() {
+async fn an_auth_json_of_any_codex_release_is_staged_unchanged() {
     let app = with_base("o:2026.4.21").await;
     for mode in [None, Some(Value::Null), Some(json!("chatgpt"))] {
         let mut sent = auth("rt_1", "home", ISSUED);
@@ -30,7 +30,7 @@ async fn an_auth_json_of_any_codex_release_is_staged_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stored_sign_in_that_codex_reads_is_no_unreadable_one() {
+async fn a_stored_sign_in_that_codex_can_read_is_not_unreadable() {
     for time in [
         "2026-09-21T14:13:20Z",
         "2026-09-21 14:13:20.551234+00:00",
@@ -53,7 +53,7 @@ async fn a_stored_sign_in_that_codex_reads_is_no_unreadable_one() {
 
 /// Codex refuses such a file, but its refresh token is the live one: the file is repaired, and kept.
 #[tokio::test(start_paused = true)]
-async fn a_stored_sign_in_that_codex_refuses_for_its_time_is_made_good() {
+async fn a_stored_sign_in_with_a_time_that_codex_refuses_is_repaired() {
     let app = with_base("o:2026.4.21").await;
     let sent = auth("rt_1", "home", ISSUED);
     provision(&app, sent.clone()).await;
@@ -70,7 +70,7 @@ async fn a_stored_sign_in_that_codex_refuses_for_its_time_is_made_good() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_encoding_is_named_as_that() {
+async fn a_file_in_another_encoding_is_refused_with_its_name() {
     let app = TestApp::start().await;
     let body = json!({"user_id": "alice"}).to_string();
     let utf_16 = |bytes: fn(u16) -> [u8; 2]| body.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
@@ -86,7 +86,7 @@ async fn another_encoding_is_named_as_that() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_without_the_claim_that_openclaw_needs_is_said() {
+async fn a_token_without_the_claim_that_openclaw_needs_gives_a_warning() {
     let app = with_base("o:2026.9.6").await;
     let mut sent = auth("rt_1", "home", ISSUED);
     let payload = json!({"iat": ISSUED, "exp": 4_102_444_800_i64});
@@ -97,7 +97,7 @@ async fn a_token_without_the_claim_that_openclaw_needs_is_said() {
 
 /// The user's own settings of the Codex CLI, shown and staged.
 #[tokio::test(start_paused = true)]
-async fn a_codex_config_that_turns_the_file_off_is_said_wherever_the_sign_in_is() {
+async fn a_codex_config_that_ignores_the_file_gives_a_warning_with_every_layout() {
     let app = with_base("o:2026.4.21").await;
     let sent = auth("rt_1", "home", ISSUED);
     provision(&app, sent.clone()).await;

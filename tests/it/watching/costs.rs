@@ -30,7 +30,7 @@ async fn calls_a_cycle(app: &TestApp, watches: &mut [Watch], cycles: usize) -> V
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_watchers_of_one_user_cost_one_call_of_a_kind_a_cycle() {
+async fn a_thousand_watchers_of_one_user_cost_one_call_of_each_kind_per_cycle() {
     let app = TestApp::start().await;
     let user = app.make_services(1).remove(0);
     app.pass_seconds(5).await;
@@ -43,7 +43,7 @@ async fn a_thousand_watchers_of_one_user_cost_one_call_of_a_kind_a_cycle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_watchers_of_a_thousand_users_cost_a_hundred_describe_services_a_cycle() {
+async fn a_thousand_users_with_watchers_cost_100_describe_services_calls_per_cycle() {
     let app = TestApp::with(aws_emulator::Options { enforce_rate_limits: true, ..Default::default() }).await;
     let users = app.make_services(1000);
     app.pass_seconds(5).await;
@@ -65,7 +65,7 @@ async fn a_thousand_watchers_of_a_thousand_users_cost_a_hundred_describe_service
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_is_listed_once_for_all_who_watch_and_then_only_described() {
+async fn tasks_of_a_changed_service_are_listed_once_for_all_watchers() {
     let app = TestApp::start().await;
     let user = app.make_services(1).remove(0);
     app.pass_seconds(5).await;
@@ -87,7 +87,7 @@ async fn a_change_is_listed_once_for_all_who_watch_and_then_only_described() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_read_while_nobody_watches() {
+async fn nothing_is_read_without_watchers() {
     let app = TestApp::start().await;
     let user = app.make_services(1).remove(0);
     app.pass_seconds(60).await;

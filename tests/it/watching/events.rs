@@ -62,7 +62,7 @@ async fn a_stream_ends_when_the_container_is_stopped_failed_or_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_no_container_is_404_and_who_had_one_is_told_that_it_is_gone() {
+async fn without_a_container_events_are_404_and_after_a_delete_they_say_deleted() {
     let app = TestApp::start().await;
     assert_eq!(follow(&app, "alice", None).await.err(), Some(404));
     let events = follow(&app, "alice", Some("0123456789ab")).await.unwrap().all().await;
@@ -72,7 +72,7 @@ async fn who_has_no_container_is_404_and_who_had_one_is_told_that_it_is_gone() {
 
 /// The ids depend on the content, not on a count: they are the same on every replica that reads the same.
 #[tokio::test(start_paused = true)]
-async fn who_comes_back_to_another_replica_hears_what_is_new_and_nothing_twice() {
+async fn a_client_that_changes_the_replica_gets_new_events_and_none_twice() {
     let app = TestApp::with(fresh_reads()).await;
     let other = app.replica().await;
     app.provision("alice").await;
@@ -112,7 +112,7 @@ async fn an_unchanged_status_is_not_repeated_and_a_comment_keeps_the_stream_aliv
 }
 
 #[tokio::test(start_paused = true)]
-async fn going_down_ends_a_stream_without_done_so_that_the_client_comes_back() {
+async fn a_shutdown_ends_a_stream_without_done_so_that_the_client_reconnects() {
     let app = TestApp::start().await;
     app.emulator.set_behaviour(USER_FAMILY, Some(Behaviour::Slow));
     app.provision("alice").await;

@@ -35,7 +35,7 @@ async fn gateway() -> (u16, oneshot::Receiver<()>) {
 /// In real time, because it waits for a socket. If bob's report had to wait for alice's gateway, it would come after ten
 /// minutes, and so would the end of the test.
 #[tokio::test]
-async fn a_gateway_that_never_answers_delays_the_report_on_nobody_else() {
+async fn a_gateway_that_never_answers_delays_no_other_users_report() {
     let (port, first) = gateway().await;
     let timeout = Duration::from_secs(600);
     let gateway_probe = GatewayProbe { kind: ProbeKind::Http, port, timeout };

@@ -42,7 +42,7 @@ async fn watched_by(app: &TestApp, count: usize) {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_frees_its_slot_and_ends_the_polling() {
+async fn a_client_that_disconnects_frees_its_slot_and_ends_the_polling() {
     let options = Options { watch_every: Duration::from_millis(20), max_watchers: 2, ..Options::default() };
     let app = TestApp::with_fleet(EmulatorOptions::default(), options).await;
     app.emulator.set_behaviour(USER_FAMILY, Some(Behaviour::Slow));
@@ -76,7 +76,7 @@ async fn a_client_that_goes_away_frees_its_slot_and_ends_the_polling() {
 }
 
 #[tokio::test]
-async fn streams_do_not_keep_a_server_from_going_down() {
+async fn streams_do_not_prevent_a_shutdown() {
     let app = TestApp::start().await;
     app.emulator.set_behaviour(USER_FAMILY, Some(Behaviour::Slow));
     app.provision("alice").await;

@@ -36,7 +36,7 @@ async fn a_wait_ends_when_the_container_runs_and_says_so_in_full() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_is_over_answers_408_with_the_status_as_it_is() {
+async fn a_wait_that_times_out_answers_408_with_the_current_status() {
     let app = TestApp::start().await;
     app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::Slow));
     app.provision("alice").await;
@@ -53,7 +53,7 @@ async fn a_wait_that_is_over_answers_408_with_the_status_as_it_is() {
 
 /// Some HTTP clients retry a 408 by themselves.
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_is_over_is_200_for_who_asks_for_that_and_says_whether_it_is_reached() {
+async fn a_wait_that_times_out_is_200_on_request_and_says_whether_it_is_reached() {
     let app = TestApp::start().await;
     app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::Slow));
     app.provision("alice").await;
@@ -74,7 +74,7 @@ async fn a_wait_that_is_over_is_200_for_who_asks_for_that_and_says_whether_it_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_container_that_failed_is_told_at_once() {
+async fn a_wait_for_a_failed_container_returns_at_once() {
     let app = TestApp::start().await;
     app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::PullError));
     app.provision("alice").await;
@@ -87,7 +87,7 @@ async fn who_waits_for_a_container_that_failed_is_told_at_once() {
 
 /// A wait shows everything that a look shows, also what DescribeServices has forgotten.
 #[tokio::test(start_paused = true)]
-async fn a_container_that_ecs_took_back_to_its_former_revision_is_not_one_that_runs() {
+async fn a_rolled_back_container_does_not_count_as_running() {
     let app = TestApp::start().await;
     app.provision("alice").await;
     assert_eq!(wait(&app, "alice", "").await, (200, "running".into()));
@@ -105,7 +105,7 @@ async fn a_container_that_ecs_took_back_to_its_former_revision_is_not_one_that_r
 
 /// Incident 22: healthy in ECS, but its gateway does not answer.
 #[tokio::test(start_paused = true)]
-async fn a_container_whose_gateway_does_not_answer_is_asked_again_in_every_cycle() {
+async fn a_gateway_that_does_not_answer_is_probed_again_in_every_cycle() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -141,7 +141,7 @@ async fn a_user_without_a_container_is_404_and_only_after_a_second_look() {
 
 /// The poller may have read the container just before the caller changed it.
 #[tokio::test(start_paused = true)]
-async fn a_wait_never_ends_on_what_was_read_before_it_began() {
+async fn a_wait_never_ends_with_a_reading_from_before_it_began() {
     let app = TestApp::start().await;
     app.provision("alice").await;
     wait(&app, "alice", "").await;
@@ -216,7 +216,7 @@ async fn bad_parameters_are_named_before_any_aws_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_watchers_than_slots_are_told_when_to_come_back() {
+async fn more_watchers_than_slots_get_retry_after() {
     let app = TestApp::with_fleet(Default::default(), Options { max_watchers: 1, ..Options::default() }).await;
     app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::Slow));
     app.provision("alice").await;
@@ -232,7 +232,7 @@ async fn more_watchers_than_slots_are_told_when_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn going_down_ends_every_wait() {
+async fn a_shutdown_ends_every_wait() {
     let app = TestApp::start().await;
     app.emulator.set_behaviour(crate::harness::USER_FAMILY, Some(Behaviour::Slow));
     app.provision("alice").await;
