@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # For scripts that test the real binary against a server: source it at the root of the repository. It sets `binary` (built
-# if need be), `venv` and `work`, a directory; what is started here ends with the script, and `work` goes with it.
+# if needed), `venv` and `work`, a directory. When the script ends, servers that it started end and `work` is removed.
 binary=${PROVISIONER_BINARY:-}
 if [ -z "$binary" ]; then
     cargo build --quiet
@@ -21,7 +21,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Waits until `$@` succeeds; says what the server said where that does not come.
+# Waits until `$@` succeeds; if it never does, prints the server's output.
 await() {
     for _ in $(seq 150); do
         if "$@"; then return 0; fi
@@ -33,7 +33,7 @@ await() {
     return 1
 }
 
-# Prints port 4566, unless something listens there already, which is not ours to talk to: then a free one.
+# Prints port 4566, or a free port if something listens there already: that is not ours.
 free_port() {
     "$venv/bin/python" - <<'PY'
 import socket

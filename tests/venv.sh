@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the directory of a Python virtual environment that has what a file pins (tests/smoke/requirements.txt, unless
-# another one is named), and makes it first if need be. It lies below target/, one for each content of that file and each Python.
+# Prints the directory of a Python virtual environment with the packages that a file pins (tests/smoke/requirements.txt, or the
+# named file), and makes it first if needed. It is below target/, one for each content of that file and each Python.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}

@@ -1,9 +1,9 @@
-"""Runs what compose.yaml says, without Docker: the services of the profile `moto` in the order of their dependencies, each
-with its own entry point, command, environment, volumes and configs, then provisions a user through what came up.
+"""Runs compose.yaml without Docker: starts the services of the profile `moto` in the order of their dependencies, each
+with its own entry point, command, environment, volumes and configs, then provisions a user through them.
 
-Instead of images there are the binary and this Python environment, which has moto; instead of a network of their own the
-services have free ports on loopback. So it proves that commands, environment, files and order fit together, and not that
-the images exist or have those programs, nor anything of the profile `localstack` but its form.
+The binary and this Python environment, which has moto, replace the images; free ports on loopback replace the services'
+network. So it proves that commands, environment, files and order fit together. It does not prove that the images exist or
+have those programs; of the profile `localstack` it checks only the form.
 """
 
 import argparse
@@ -30,7 +30,7 @@ STARTS_WITHIN_SECONDS = 60
 
 
 class Broken(Exception):
-    """What of compose.yaml does not hold."""
+    """A check of compose.yaml that failed."""
 
 
 def expect(holds, otherwise):
@@ -44,7 +44,7 @@ def interpolated(text):
 
 
 def form(compose):
-    """What holds for every service, run or not."""
+    """Checks what holds for every service, whether it runs here or not."""
     locked = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "tests/smoke/requirements.txt").read_text(), re.MULTILINE))
     for name, service in compose["services"].items():
         for port in service.get("ports", []):
@@ -55,7 +55,7 @@ def form(compose):
             expect(image == f"moto:{locked['moto']}", f"{name}: {image}, and moto {locked['moto']} is what is tested")
         for other in service.get("depends_on", {}):
             expect(other in compose["services"], f"{name}: depends on {other}, which is not there")
-    # Whatever needs one emulator is there with either.
+    # A service that needs an emulator is in both profiles.
     users = {name for name, service in compose["services"].items() if set(service["profiles"]) == {PROFILE, ANOTHER}}
     expect(users == {"seed", "network", "provisioner"}, f"the services of both profiles are {users}")
 
@@ -82,7 +82,7 @@ def free_port():
 
 
 class Machine:
-    """Where the services run: what a name in compose.yaml is here."""
+    """The machine on which the services run; maps names in compose.yaml to local ones."""
 
     def __init__(self, compose, binary, work):
         self.services = {name: one for name, one in compose["services"].items() if PROFILE in one["profiles"]}
@@ -115,13 +115,13 @@ class Machine:
         return value
 
     def command(self, service):
-        """Entry point and command. Our own image's entry point is the binary."""
+        """Entry point and command. The entry point of our own image is the binary."""
         words = [self.here(word) for word in [*service.get("entrypoint", [self.binary]), *service.get("command", [])]]
         return [self.programs.get(words[0], words[0]), *words[1:]]
 
     def environment(self, service):
         ours = {name: self.here(interpolated(str(value))) for name, value in service.get("environment", {}).items()}
-        # Only root may give files away.
+        # Only root may change the owner of files.
         root = {} if os.geteuid() == 0 else {"PROVISIONER_OWNER": "-"}
         return {"PATH": os.environ["PATH"], **root, **ours}
 
@@ -204,7 +204,7 @@ def ask(machine, method, path, body=None, token="only-on-this-machine"):
 
 
 def use(machine):
-    """One user, from provision to delete, through what compose.yaml publishes."""
+    """Provisions and deletes one user through the API that compose.yaml publishes."""
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
                for part in ({"alg": "none"}, {"iat": 1770000000, "exp": 4102444800})]
     auth = {"auth_mode": "chatgpt", "tokens": {"access_token": ".".join([*encoded, "c2ln"]), "refresh_token": "rt", "account_id": "acc"}}

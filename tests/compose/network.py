@@ -1,4 +1,4 @@
-"""Publishes a subnet and a security group that exist on the endpoint, over the ones that `dev seed` made up."""
+"""Publishes a subnet and a security group that exist on the endpoint, in place of those that `dev seed` invented."""
 
 import boto3
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# compose.yaml without Docker: against the schema of the Compose specification, then its commands by hand (by_hand.py).
+# Checks compose.yaml without Docker: against the schema of the Compose specification, then runs its commands (by_hand.py).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/servers.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What can be checked of the images without an engine and in seconds: hadolint; the scripts of the OpenClaw image, over fakes;
-# and the service's build stage: its COPY lines and the command that makes its empty program, then a type check in nothing
-# but that. So a file that the build reads and .dockerignore keeps out fails here, and not in the image's build.
+# Checks of the images that need no engine and take seconds: hadolint; the scripts of the OpenClaw image, over fakes;
+# and the service's build stage: its COPY lines and the command that makes its empty program, then a type check with only
+# those files. So a file that the build reads and .dockerignore keeps out fails here, not in the image's build.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -19,7 +19,7 @@ context=$target/docker-context
 rm -rf "$context"
 mkdir -p "$context"
 
-# What COPY does with one source: the content of a directory, or a file.
+# Does what COPY does with one source: copies the content of a directory, or a file.
 copy() {
     grep -qxF -e "!$1" -e "!${1%%/*}" .dockerignore || { echo "Dockerfile copies $1, which .dockerignore keeps out" >&2; return 1; }
     if [ -d "$1" ]; then
@@ -39,7 +39,7 @@ while read -r instruction words; do
     esac
 done < <(grep -E '^(COPY [^-]|RUN mkdir )' Dockerfile)
 find "$context/src" "$context/crates" -name '*.rs' -exec touch {} +
-# It shares what is built of dependencies. Cargo names what it builds by the path within the workspace, so the crate that both workspaces
-# have would be taken for built here, although the sources are others: a setting that is different keeps them apart.
+# The check shares the built dependencies. Cargo names build results by the path within the workspace, so it would take the crate that
+# both workspaces have for already built, although the sources differ: a different setting keeps the two apart.
 cargo check --frozen --no-default-features --manifest-path "$context/Cargo.toml" --target-dir "$target" \
     --config 'profile.dev.package.openclaw.codegen-units=15'

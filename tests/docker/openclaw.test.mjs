@@ -1,4 +1,4 @@
-// The scripts of infra/openclaw without OpenClaw, npm and an image: that a build fails when it should.
+// Tests the scripts of infra/openclaw without OpenClaw, npm and an image: a build fails when it should.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -11,7 +11,7 @@ import { test } from "node:test";
 
 const SCRIPTS = path.resolve(import.meta.dirname ?? ".", "../../infra/openclaw");
 
-/** A directory as OpenClaw's is in the image; `gateway` is what its command does. */
+/** A directory like OpenClaw's in the image; `gateway` is the source of its command. */
 async function world(t, gateway = "") {
   const app = fs.mkdtempSync(path.join(os.tmpdir(), "openclaw-image-"));
   t.after(() => fs.rmSync(app, { recursive: true }));
@@ -39,7 +39,7 @@ const installs = (name) => fs.mkdirSync(process.env.HOME + "/.openclaw/" + name,
 http.createServer((request, response) => response.end("{}")).listen(process.env.OPENCLAW_GATEWAY_PORT, "127.0.0.1");
 `;
 
-test("a release that answers and installs nothing becomes an image, and is stopped", async (t) => {
+test("a release that answers and installs nothing passes, and its gateway is stopped", async (t) => {
   const { app, run } = await world(t, `${ANSWERS} fs.writeFileSync("pid", String(process.pid)); installs("workspace");`);
   const { code, said } = run("first-start.sh", []);
   assert.deepEqual([code, said], [0, "the gateway answers, and has installed nothing\n"]);
@@ -47,7 +47,7 @@ test("a release that answers and installs nothing becomes an image, and is stopp
 });
 
 for (const place of ["npm/projects", "plugin-runtime-deps", "extensions/a/node_modules"]) {
-  test(`a release that installs into ${place} does not`, async (t) => {
+  test(`a release that installs into ${place} fails`, async (t) => {
     const { run } = await world(t, `${ANSWERS} installs(${JSON.stringify(place)});`);
     const { code, said } = run("first-start.sh", []);
     assert.ok(code === 1 && said.includes("it installed /") && said.includes("the gateway's own words"), said);
@@ -68,7 +68,7 @@ test("a baked plugin is turned on, and has to load", async (t) => {
   }
 });
 
-test("nor does one that ends or never answers", async (t) => {
+test("a release whose gateway ends or never answers fails", async (t) => {
   const ends = await world(t, "console.log('no way'); process.exit(78);");
   assert.match(ends.run("first-start.sh", []).said, /the gateway ended; it said:\nno way/);
   const silent = await world(t, "setInterval(() => {}, 1000);");
@@ -76,7 +76,7 @@ test("nor does one that ends or never answers", async (t) => {
   assert.ok(code === 1 && said.includes("has not answered in time"), said);
 });
 
-// `npm pack` gives a file of these bytes, and `npm install` what the registry would.
+// A fake npm: `pack` makes a file with these bytes, `install` the directories that the registry's package would make.
 const NPM = `#!/bin/sh
 case $1 in
 pack) printf package >a.tgz && echo a.tgz ;;
@@ -106,7 +106,7 @@ test("a plugin is baked in beside upstream's, with its dependencies beneath it",
   assert.ok(code === 1 && said.includes("baked in already"), said);
 });
 
-test("a package that is not the pinned one, or is not pinned, is not baked in", async (t) => {
+test("a package that differs from its pin, or has none, is not baked in", async (t) => {
   const { bake, baked } = await withNpm(t);
   for (const [args, words] of [
     [["@a/plugin@1.0.0", SUM.replace(/./g, "0")], "@a/plugin@1.0.0 is not what was pinned"],

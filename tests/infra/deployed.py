@@ -21,7 +21,7 @@ ACCOUNT = "123456789012"
 NAMES = ["OpenClawImages", "OpenClawDevNetwork", "OpenClawDevFleet", "OpenClawDevProvisioner", "OpenClawDevObservability"]
 FLEET, PROVISIONER = NAMES[2], NAMES[3]
 README = pathlib.Path("infra/README.md")
-# What a container's root has where nothing is dropped (Docker's default, which Fargate's is).
+# The capabilities of a container's root if none are dropped (Docker's default, which Fargate has too).
 CAPABILITIES = {"CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
                 "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"}
 
@@ -40,7 +40,7 @@ class Deployed:
         self.server = None
 
     def deploys(self):
-        # `cdk bootstrap` leaves it; the templates ask for it.
+        # `cdk bootstrap` writes this parameter; the templates ask for it.
         self.client("ssm").put_parameter(Name="/cdk-bootstrap/hnb659fds/version", Value="30", Type="String")
         for name in NAMES:
             made, of = self.stacks.deploy(name)
@@ -88,7 +88,7 @@ class Deployed:
             environment["PROVISIONER_OWNER"] = "-"
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PROVISIONER_")} | environment
         dropped = set(container["LinuxParameters"]["Capabilities"]["Drop"])
-        self.checks.equal("nothing is dropped that a container does not have", sorted(dropped - CAPABILITIES), [])
+        self.checks.equal("it drops only capabilities that a container has", sorted(dropped - CAPABILITIES), [])
         os.environ.clear()
         os.environ.update(self.environment)
         self.server = Server(self.limited(CAPABILITIES - dropped), {}, self.work / "serve.log")
@@ -136,13 +136,13 @@ class Deployed:
         # The drop, by the image's programs, then the entry script, then the base's command.
         drop = ["/usr/bin/env", "-u", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/usr/bin/setpriv", "--reuid=1000", "--regid=1000",
                 "--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--"]
-        self.checks.equal("the clone starts as root, and drops that first", (container["user"], container["entryPoint"]), ("0:0", drop))
+        self.checks.equal("the clone starts as root, and drops its rights first", (container["user"], container["entryPoint"]), ("0:0", drop))
         kept, dropped = {"SETUID", "SETGID", "SETPCAP", "KILL"}, container["linuxParameters"].pop("capabilities")
         self.checks.that("it drops ten of Docker's capabilities by name, and adds none",
                          len(dropped["drop"]) == 10 and not kept & set(dropped["drop"]) and not dropped.get("add"), dropped)
         linux = {name: value for name, value in of_base["linuxParameters"].items() if name != "capabilities"}
         self.checks.equal("the clone has the base's other parameters of Linux", container["linuxParameters"], linux)
-        self.checks.equal("the clone's health check drops first", container["healthCheck"],
+        self.checks.equal("the clone's health check drops its rights first", container["healthCheck"],
                           of_base["healthCheck"] | {"command": ["CMD", *drop, *of_base["healthCheck"]["command"][1:]]})
         self.checks.equal("the clone starts with the entry script", container["command"],
                           (["/bin/sh", "/home/node/.openclaw/.provisioner/entry.sh", *of_base["command"]]))
@@ -166,7 +166,7 @@ class Deployed:
             answer = self.call("DELETE", "/containers/alice?data=purge")
             if answer.status == 404:
                 break
-        self.checks.equal("delete goes on to 404", answer.status, 404)
+        self.checks.equal("delete continues to 404", answer.status, 404)
         self.checks.that("no file is left", not (self.efs_root / "users/alice").exists())
         if self.roles_path:
             self.checks.equal("no role is left", self.client("iam").list_roles(PathPrefix=self.roles_path)["Roles"], [])
@@ -193,7 +193,7 @@ class Deployed:
 
 
 def main():
-    # boto3 tells when it will no longer take this Python.
+    # boto3 warns when it will stop supporting this Python.
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("--binary", "--endpoint", "--work", "--assembly"):
@@ -201,8 +201,8 @@ def main():
     deployed = Deployed(parser.parse_args())
     try:
         deployed.everything()
-    except Exception as error:  # Whatever it is, the summary and the log come after it.
-        deployed.checks.that("the run came to its end", False, f"{type(error).__name__}: {error}")
+    except Exception as error:  # Print the summary and the log after any error.
+        deployed.checks.that("the run finished", False, f"{type(error).__name__}: {error}")
     finally:
         if deployed.server:
             deployed.server.stop()

@@ -1,5 +1,5 @@
-"""Holds the synthesized IAM policies to the service authorization reference, as policy_sentry ships it: that actions exist,
-that each can be given its resource, and that AWS fills in the condition keys. A statement that is wrong in one of these
+"""Checks the synthesized IAM policies against the service authorization reference, as policy_sentry ships it: that actions exist,
+that each accepts its resource, and that AWS sets the condition keys. A statement that is wrong in one of these
 looks strict and refuses everything, which shows only in an account.
 
     policies.py infra/cdk.out [more assemblies]
@@ -14,12 +14,12 @@ from policy_sentry.querying.actions import get_action_data
 
 # Findings that stay, with the reason.
 EXCEPTIONS = {}
-# Keys that are about the caller, the request or its connection: every request has them (IAM user guide, global condition keys).
+# Keys about the caller, the request or its connection: every request has them (IAM user guide, global condition keys).
 GLOBAL_KEYS = {"aws:SecureTransport", "aws:SourceAccount", "aws:SourceArn", "aws:SourceIp", "aws:PrincipalArn"}
 
 
 def flat(value):
-    """Text of a template's value; what is only known at deployment becomes a word that fits anywhere."""
+    """Text of a template's value; a value known only at deployment becomes a word that fits anywhere."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
@@ -31,7 +31,7 @@ def flat(value):
         if "Fn::GetAtt" in value and value["Fn::GetAtt"][1] == "Arn":
             return {"role": "arn:aws:iam::123456789012:role/x"}.get(kind(value["Fn::GetAtt"][0]), "arn:any")
     name = json.dumps(value)
-    # A value of another stack: its export says what it is.
+    # A value of another stack: the name of its export says what it is.
     if "ImportValue" in name and "Arn" in name:
         return "arn:aws:iam::123456789012:role/x" if "UserRoles" in name else "arn:any"
     return "x"
@@ -46,7 +46,7 @@ def listed(value):
 
 
 def statements(template):
-    """Every statement of a template's policies for actions, with where it stands."""
+    """Every statement of a template's policies for actions, with its resource."""
     for logical_id, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
         documents = {"AWS::IAM::Policy": properties.get("PolicyDocument"), "AWS::IAM::ManagedPolicy": properties.get("PolicyDocument"),
@@ -91,7 +91,7 @@ def problems(action, statement, about_itself):
                 yield f"{action} has no condition key {key}"
 
 
-# Each is wrong in one way; a check that finds them no longer must not pass.
+# Each is wrong in one way; a check that does not find them must not pass.
 SERVICE = "arn:aws:ecs:us-east-1:123456789012:service/openclaw-dev/openclaw-*"
 PLANTED = [
     {"Action": "ecs:StopAllServices", "Resource": "*"},

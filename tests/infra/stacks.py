@@ -1,13 +1,13 @@
-"""Synthesized stacks on an emulator's CloudFormation, as far as it goes; what it loses is told."""
+"""Synthesized stacks on an emulator's CloudFormation; records the resources that the emulator does not make."""
 
 import json
 import re
 
-# Where moto 5.2 stumbles over a template that AWS takes, and what is left out for it.
+# Members that moto 5.2 fails on and AWS accepts; they are left out for moto.
 ADAPTATIONS = {
     "AWS::SSM::Parameter": ("Tags", "a map of tags, as CloudFormation has it there, ends in an error"),
 }
-# Attributes that moto does not know; an output of one ends in an error.
+# Attributes that moto does not know; an output that uses one fails.
 UNKNOWN_ATTRIBUTES = ["TargetGroupFullName", "LoadBalancerFullName"]
 
 
@@ -22,7 +22,7 @@ class Stacks:
         self.not_made = set()
 
     def deploy(self, name):
-        """Creates a stack; what it has, and what the emulator passed over, is remembered."""
+        """Creates a stack; remembers the resources that the emulator made and left out."""
         template = json.loads((self.assembly / f"{name}.template.json").read_text())
         self.templates[name] = template
         self.client.create_stack(StackName=name, TemplateBody=json.dumps(adapted(template)), Capabilities=["CAPABILITY_IAM"])
@@ -74,7 +74,7 @@ def adapted(template):
 def request(properties):
     """Properties of AWS::ECS::TaskDefinition as the request of RegisterTaskDefinition: other capitals, same words."""
     def lower(name):
-        # `EFSVolumeConfiguration`, `FilesystemId` and `IAM` are the ones that differ in more than the first letter.
+        # Only `EFSVolumeConfiguration`, `FilesystemId` and `IAM` differ in more than the first letter.
         special = {"EFSVolumeConfiguration": "efsVolumeConfiguration", "FilesystemId": "fileSystemId", "IAM": "iam"}
         return special.get(name) or re.sub(r"^[A-Z]+(?![a-z])|^[A-Z]", lambda found: found[0].lower(), name)
 

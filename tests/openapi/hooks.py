@@ -1,4 +1,4 @@
-"""What a schema cannot say: what a ChatGPT token looks like."""
+"""Formats that a schema cannot describe, such as a ChatGPT token."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ schemathesis.openapi.format("cursor", cursors)
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Waits a second where a wait would last up to a minute."""
+    """Shortens a wait of up to a minute to one second."""
     query = case.query or {}
     seconds = str(query.get("timeout_seconds", 30))
     if case.operation.path.endswith("/wait") and seconds.isdecimal() and 1 < int(seconds) <= 60:
@@ -38,7 +38,7 @@ def before_call(context, case, kwargs):
 
 
 def known(user):
-    """One of few users in place of most valid ids: an id that nobody has leads no further than 404."""
+    """Replaces most valid ids by one of a few users: an unknown id only gets 404."""
     if not isinstance(user, str) or not re.fullmatch("[A-Za-z0-9_-]{1,64}", user):
         return user
     choice = zlib.crc32(user.encode()) % 4

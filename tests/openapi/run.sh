@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Holds the real binary to its own OpenAPI document: schemathesis sends what the document allows and what it forbids, and
-# checks each answer against it. Arguments go to `schemathesis run`.
+# Checks the real binary against its own OpenAPI document: schemathesis sends requests that the document allows and forbids,
+# and checks each answer against it. Arguments go to `schemathesis run`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -12,7 +12,7 @@ export TOKEN=token-of-a-developer PYTHONPATH=$PWD/tests/openapi PYTHONDONTWRITEB
 export PROVISIONER_RATE_LIMITS=task-definition-write=1000/1000,service-write=1000/1000
 PROVISIONER_LOG=${PROVISIONER_LOG:-error} start_dev --token "$TOKEN"
 
-# It keeps what it found in the directory where it runs.
+# schemathesis keeps its findings in the directory where it runs.
 cd "$work"
 code=0
 "$bin/schemathesis" --config-file "$configuration" run "$api/openapi.json" --checks all --no-color "$@" || code=$?

@@ -1,4 +1,4 @@
-"""infra/operate.sh over a stand-in for the AWS CLI, which notes its arguments and answers what a file says."""
+"""infra/operate.sh with a stand-in for the AWS CLI, which records its arguments and answers from a file."""
 
 import json
 import os
@@ -45,7 +45,7 @@ class Operate(unittest.TestCase):
         calls = [json.loads(line) for line in (self.place / "notes").read_text().splitlines()]
         return {" ".join(call[:2]): dict(zip(call[2::2], call[3::2])) for call in calls if "--start-from-head" not in call}
 
-    def test_a_command_runs_in_the_services_network_and_its_words_come_through_unchanged(self):
+    def test_a_command_runs_in_the_services_network_with_its_words_unchanged(self):
         done = self.operate("prod", "redeploy", "alice", "--image", "x:1 2", "--json", "it's")
         self.assertEqual((done.returncode, done.stdout), (0, "alice  running\ntwo words\n"), done.stderr)
         run = self.calls()["ecs run-task"]
@@ -58,7 +58,7 @@ class Operate(unittest.TestCase):
         self.answers["ecs describe-tasks"] = json.dumps([3, "Essential container in task exited"])
         self.assertEqual(self.operate("prod", "status", "nobody").returncode, 3)
 
-    def test_a_task_that_never_ran_says_why(self):
+    def test_the_error_says_why_a_task_never_ran(self):
         self.answers["ecs describe-tasks"] = json.dumps([None, "CannotPullContainerError: not found"])
         done = self.operate("prod", "status", "alice")
         self.assertEqual(done.returncode, 1)
@@ -71,7 +71,7 @@ class Operate(unittest.TestCase):
         self.assertIn("openclaw-prod has no service", done.stderr)
         self.assertNotIn("ecs run-task", self.calls())
 
-    def test_usage_is_said_where_words_are_missing(self):
+    def test_missing_words_print_the_usage(self):
         done = self.operate("prod")
         self.assertEqual(done.returncode, 2)
         self.assertIn("usage: infra/operate.sh ENV COMMAND", done.stderr)

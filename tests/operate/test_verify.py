@@ -1,4 +1,4 @@
-"""infra/verify.sh over a stand-in for the AWS CLI, which answers what a deployment would."""
+"""infra/verify.sh with a stand-in for the AWS CLI, which answers like a deployment."""
 
 import json
 import os
@@ -66,9 +66,9 @@ class Verify(unittest.TestCase):
         notes = [json.loads(line) for line in (self.place / "notes").read_text().splitlines()]
         return [note[2:] for note in notes if " ".join(note[:2]) == operation]
 
-    def test_each_check_says_yes_for_a_good_deployment_as_far_as_the_stand_in_can_show(self):
+    def test_each_check_that_the_stand_in_can_show_says_yes_for_a_good_deployment(self):
         done, told = self.verify("dev", "alice")
-        # The one answer of describe-tasks is that of the refused mount.
+        # The stand-in has one answer for describe-tasks: that of the refused mount.
         self.assertEqual({name for name, verdict in told.items() if verdict != "yes"}, {"health_check"}, done.stdout + done.stderr)
         self.assertEqual({*CHECKS, "mount_without_access_point", "task_events_are_kept", "mounts_are_in_cloudtrail", *ROOM},
                          told.keys() - {"health_check"})
@@ -130,12 +130,12 @@ class Verify(unittest.TestCase):
         self.answers["ecs describe-task-definition"] = json.dumps(definition)
         self.assertEqual(self.verify("dev", "alice")[1]["isolated"], "NO")
 
-    def test_what_cannot_be_known_yet_is_no_failure_of_its_own(self):
+    def test_a_check_that_cannot_know_yet_does_not_fail(self):
         self.answers |= {"cloudtrail lookup-events": "0", "service-quotas get-service-quota": ""}
         told = self.verify("dev", "alice")[1]
         self.assertEqual((told["mounts_are_in_cloudtrail"], told["fargate_vcpus"]), ("????", "????"))
 
-    def test_what_is_used_up_is_a_failure(self):
+    def test_a_quota_that_is_used_up_is_a_failure(self):
         for answer in [{"ec2 describe-subnets": json.dumps([["subnet-1", 40], ["subnet-2", 0]])},
                        {"ec2 describe-network-interfaces": "6"}, {"iam get-account-summary": "1000\t1000"}]:
             with self.subTest(answer):
@@ -145,13 +145,13 @@ class Verify(unittest.TestCase):
                 self.assertEqual((done.returncode, [told[name] for name in ROOM].count("NO")), (1, 1), done.stdout)
                 self.answers = before
 
-    def test_room_that_cannot_be_read_is_said_and_is_no_failure(self):
+    def test_a_quota_that_cannot_be_read_is_reported_and_does_not_fail(self):
         self.answers |= {"ec2 describe-subnets": "", "ec2 describe-network-interfaces": "", "iam get-account-summary": "",
                          "service-quotas get-service-quota": ""}
         told = self.verify("dev", "alice")[1]
         self.assertEqual([told[name] for name in ROOM], ["????"] * 4)
 
-    def test_a_user_who_is_not_there_starts_nothing(self):
+    def test_a_user_who_does_not_exist_starts_nothing(self):
         self.status = {}
         done, _ = self.verify("dev", "alice")
         self.assertEqual(done.returncode, 2)

@@ -1,4 +1,4 @@
-"""What the emulator holds, seen through boto3 and not through the service under test."""
+"""Reads what the emulator holds through boto3, not through the service under test."""
 
 import os
 
@@ -14,7 +14,7 @@ CREDENTIALS = {
 }
 CLUSTER = "openclaw-dev"
 BASE_FAMILY = "openclaw-dev"
-# Members of RegisterTaskDefinition; the rest of what DescribeTaskDefinition answers is AWS's own.
+# Members of RegisterTaskDefinition; AWS adds the other members of DescribeTaskDefinition's answer.
 INPUT_MEMBERS = {
     "family", "taskRoleArn", "executionRoleArn", "networkMode", "containerDefinitions", "volumes",
     "placementConstraints", "requiresCompatibilities", "cpu", "memory", "pidMode", "ipcMode", "proxyConfiguration",
@@ -36,7 +36,7 @@ class Cloud:
         self.sts = client("sts")
 
     def network(self):
-        """A subnet and a security group that exist, where the endpoint has EC2; None where it has not."""
+        """A subnet and a security group that exist, or None if the endpoint has no EC2."""
         try:
             subnets = self.ec2.describe_subnets()["Subnets"]
             if not subnets:
@@ -62,7 +62,7 @@ class Cloud:
         return len(set(made)) == 1
 
     def service(self, name):
-        """The service, with tags; None when there is none, or only the memory of one."""
+        """The service, with tags; None if there is none, or only an INACTIVE one."""
         found = self.ecs.describe_services(cluster=CLUSTER, services=[name], include=["TAGS"])["services"]
         return next((service for service in found if service["status"] != "INACTIVE"), None)
 
@@ -70,7 +70,7 @@ class Cloud:
         return bool(self.ecs.list_tasks(cluster=CLUSTER, serviceName=name)["taskArns"])
 
     def checks_health(self, name):
-        """Whether any task of a service has a verdict of its health check, which every user's container has."""
+        """Whether any task of a service has a result of its health check; every user's container has a check."""
         tasks = self.ecs.list_tasks(cluster=CLUSTER, serviceName=name)["taskArns"]
         found = self.ecs.describe_tasks(cluster=CLUSTER, tasks=tasks)["tasks"] if tasks else []
         return any(task.get("healthStatus", "UNKNOWN") != "UNKNOWN" for task in found)
@@ -88,7 +88,7 @@ class Cloud:
         return [point for point in found if point["RootDirectory"]["Path"] == path]
 
     def deploy_base(self, image, variable):
-        """A new revision of the base, as infrastructure would deploy it. Returns its ARN."""
+        """Registers a new revision of the base, as infrastructure would deploy it. Returns its ARN."""
         before, tags = self.definition(BASE_FAMILY)
         request = {name: value for name, value in before.items() if name in INPUT_MEMBERS and value not in ([], None)}
         container = request["containerDefinitions"][0]

@@ -1,4 +1,4 @@
-"""A proxy before the emulator that can hold one AWS call, so that a process can be killed at a known point of it."""
+"""A proxy before the emulator that can hold one AWS call, so that a test can kill a process at a known point."""
 
 import http.client
 import threading
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 class Gate:
-    """Passes everything on, except for the one call it is told to hold."""
+    """Passes everything on, except for the one call that it should hold."""
 
     def __init__(self, endpoint):
         self.upstream = urlsplit(endpoint)

@@ -46,7 +46,7 @@ class Checks:
 
 
 def jwt(issued_at):
-    """A token that parses and is nobody's."""
+    """A token that parses and belongs to nobody."""
     claims = {"iat": issued_at, "exp": 4102444800, "https://api.openai.com/auth": {"chatgpt_account_id": "acc_smoke"}}
     parts = [json.dumps(part).encode() for part in ({"alg": "none"}, claims)]
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in [*parts, b"signature"])
@@ -59,8 +59,8 @@ def sign_in(refresh_token, issued_at=1770000000):
 
 
 def seed(binary, endpoint, network):
-    """What infrastructure would have deployed."""
-    # A release that rotates its sign-in in a file, so that the file can be looked at.
+    """Makes what infrastructure would have deployed."""
+    # This release rotates its sign-in in a file, so that the test can read the file.
     command = [binary, "dev", "seed", "--endpoint", endpoint, "--openclaw-version", "2026.4.21", "--json"]
     if network:
         command += ["--subnets", network[0], "--security-groups", network[1]]
@@ -83,7 +83,7 @@ class Smoke:
         self.efs_root.mkdir()
         network = self.cloud.network()
         seed(options.binary, options.endpoint, network)
-        # A second one is as good, and finds what the first made.
+        # A second seed works as well, and finds what the first made.
         self.seeded = seed(options.binary, options.endpoint, network)
         self.file_system = self.seeded["file_system_id"]
         self.gate = Gate(options.endpoint)
@@ -119,7 +119,7 @@ class Smoke:
         return self.call("POST", "/provision", {"user_id": user, "auth": auth, **more})
 
     def until(self, user, state, seconds=30):
-        """Polls until a container is in `state`; the last answer in any case."""
+        """Polls until a container is in `state` or the time is over; returns the last answer."""
         deadline = time.monotonic() + seconds
         while True:
             answer = self.call("GET", f"/containers/{user}")
@@ -144,7 +144,7 @@ class Smoke:
     def access_points(self, user):
         return self.cloud.access_points(self.file_system, f"/users/{user}")
 
-    # The scenario, in the order in which it runs.
+    # The steps of the scenario, in order.
 
     def the_door(self):
         ready = call(self.server, "GET", "/readyz", None)
@@ -161,7 +161,7 @@ class Smoke:
         self.checks.that("provision answers 201 with the way to look", answer.status == 201
                          and answer.headers["Location"] == f"/containers/{user}", answer)
         if answer.status != 201:
-            raise RuntimeError("there is nothing to go on with")
+            raise RuntimeError("the scenario cannot continue without a user")
         service = self.cloud.service(answer.body["service"])
         self.checks.that("the service exists, wanted once", service is not None and service["desiredCount"] == 1, service)
         self.checks.equal("the service runs the revision that the answer named",
@@ -188,7 +188,7 @@ class Smoke:
         self.checks.equal("the staged sign-in is the one that was sent", content["tokens"]["refresh_token"], "rt_first")
 
     def definition_is_whole(self, user, body):
-        """What holds for every revision of a user, whatever was asked for."""
+        """Checks what holds for every revision of a user, for any request."""
         definition, tags = self.cloud.definition(body["task_definition"])
         container = definition["containerDefinitions"][0]
         self.checks.equal("the revision is of the user family", definition["family"], f"{BASE_FAMILY}-user")
@@ -239,7 +239,7 @@ class Smoke:
 
     def resizes(self, user):
         wrong = self.call("POST", f"/containers/{user}/resize", {"cpu": 256, "memory_mib": 16384})
-        self.checks.equal("a size that Fargate has not is refused", (wrong.status, wrong.body["code"]), (422, "invalid_field"))
+        self.checks.equal("a size that Fargate does not have is refused", (wrong.status, wrong.body["code"]), (422, "invalid_field"))
         answer = self.call("POST", f"/containers/{user}/resize", {"cpu": 1024, "memory_mib": 4096})
         self.checks.equal("resize answers 202", answer.status, 202)
         self.definition_is_whole(user, answer.body)
@@ -251,7 +251,7 @@ class Smoke:
     def redeploys(self, user):
         missing = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/smoke-{self.run}:2026.4.20-abc1234"
         refused = self.call("POST", f"/containers/{user}/redeploy", {"image": missing})
-        self.checks.equal("an image that ECR has not is refused", (refused.status, refused.body.get("code")), (422, "image_not_found"))
+        self.checks.equal("an image that ECR does not have is refused", (refused.status, refused.body.get("code")), (422, "image_not_found"))
         base = self.cloud.deploy_base(NEXT_BASE_IMAGE, ("SMOKE", self.run))
         pinned = self.call("POST", f"/containers/{user}/redeploy", {"image": PINNED_IMAGE})
         self.checks.equal("redeploy answers 202", pinned.status, 202)
@@ -260,10 +260,10 @@ class Smoke:
         self.checks.equal("the size outlives a redeploy", pinned.body["size"], {"cpu": 1024, "memory_mib": 4096})
         definition = self.definition_is_whole(user, pinned.body)
         environment = {entry["name"]: entry["value"] for entry in definition["containerDefinitions"][0]["environment"]}
-        self.checks.equal("what the new base brings and what the user had are both there",
+        self.checks.equal("the new base's variable and the user's are both there",
                           (environment.get("SMOKE"), environment.get("TZ")), (self.run, "Europe/Zurich"))
         kept = self.provision(user)
-        self.checks.equal("a provision takes no pin away", kept.body["image"], PINNED_IMAGE)
+        self.checks.equal("a provision removes no pin", kept.body["image"], PINNED_IMAGE)
         unpinned = self.call("POST", f"/containers/{user}/redeploy", {"image": None})
         self.checks.equal("image null goes back to the base's image", (unpinned.status, unpinned.body["image"]), (202, NEXT_BASE_IMAGE))
         forced = self.call("POST", f"/containers/{user}/redeploy", {"force": True})
@@ -380,8 +380,8 @@ def main():
     smoke = Smoke(parser.parse_args())
     try:
         smoke.everything()
-    except Exception as error:  # Whatever it is, the summary and the log come after it.
-        smoke.checks.that("the run came to its end", False, f"{type(error).__name__}: {error}")
+    except Exception as error:  # Print the summary and the log after any error.
+        smoke.checks.that("the run finished", False, f"{type(error).__name__}: {error}")
     finally:
         smoke.close()
     checks = smoke.checks

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# README.md's tour, word for word and in order, against `dev` of the real binary: its commands have to succeed, and what
-# they print has to be what README.md shows (tour.py). `aws` is the AWS CLI that requirements.txt pins.
+# Runs README.md's tour, word for word and in order, against `dev` of the real binary: its commands have to succeed and
+# print what README.md shows (tour.py). `aws` is the AWS CLI that requirements.txt pins.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/servers.sh

@@ -32,11 +32,11 @@ def blocks(text):
 
 
 def script(commands, options):
-    """One session of a shell for all blocks, as a reader has it."""
+    """One session of a shell for all blocks, like a reader's."""
     def address(url):
         return url.removeprefix("http://")
 
-    # The reader's `cargo run` builds; here that is done.
+    # The reader's `cargo run` builds; here the binary is already built.
     parts = ['cargo() { [ "$1 $2 $3" = "run -q --" ] || { echo "cargo $*: not in the tour" >&2; return 1; }; shift 3; "$BINARY" "$@"; }']
     for text in commands:
         text = text.replace("127.0.0.1:8080", address(options.api)).replace("127.0.0.1:4566", address(options.emulator))
@@ -45,7 +45,7 @@ def script(commands, options):
 
 
 def pattern(shown):
-    """What is shown, without white space; an ellipsis stands for anything."""
+    """A pattern of the shown output, without white space; an ellipsis matches anything."""
     bare = re.sub(r"\s", "", shown)
     return re.compile(".*?".join(re.escape(part) for part in bare.split("…")), re.DOTALL)
 
@@ -60,7 +60,7 @@ def main():
         "PATH": f"{options.tools}:{os.environ['PATH']}",
         "HOME": options.work,
         "BINARY": options.binary,
-        # Not what this machine is set up with.
+        # Ignore this machine's own AWS settings.
         "AWS_CONFIG_FILE": "/dev/null",
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         "AWS_EC2_METADATA_DISABLED": "true",
