@@ -1,8 +1,8 @@
 """One user's directory from release to release, by the image that `redeploy` pins: signed in at every step?
 
-The sign-in that is provisioned has an access token that is over, so the first release has to rotate it, and all others
-live on what it got. Where the service says that a release cannot have the sign-in, a new one is sent, as its caller
-would, and the step says so.
+The provisioned sign-in has an expired access token, so the first release has to rotate it, and all others use the result.
+If the service says that a release cannot have the sign-in, the harness sends a new one, as a caller would, and the step
+says so.
 """
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
-"""What is proved for a release, step by step, over what the real provisioner staged.
+"""The proofs for a release, step by step, over the files that the real provisioner staged.
 
-Two users. `ann` comes with a sign-in that is good for days; `ben` with one whose access token is over, as after a
-holiday: only his refresh token still counts.
+There are two users. `ann` comes with a sign-in that is good for days; `ben` with one whose access token has expired, as
+after a holiday: only his refresh token is still valid.
 
     ann  provisioned → the container's start, with the import where there is one → config validate → a turn → SIGTERM
          provisioned again with the same sign-in, another container over the same directory → a turn
@@ -53,7 +53,7 @@ class Proof:
                 report["config"] = self.validated(container)
             self.gateway(container, "gateway")
             if definition.has_entry_script:
-                # Not sooner: the entry point has to find the directory as it was staged.
+                # Not earlier: the entry point has to find the directory as it was staged.
                 report["config"] = self.validated(container)
             report["import"] = self.imported(container)
             imports = self.imports()
@@ -117,7 +117,7 @@ class Proof:
             container.stop_gateway()
 
     def signs_in_anew(self, directory: Path) -> None:
-        """What a caller does who was told that the sign-in is over."""
+        """Does what a caller does after the answer that the sign-in is over."""
         report = self.report
         self.world.revoke("ben")
         status, again = self.provisioner.provision("ben", signin.fresh("cleo", age_seconds=0))
@@ -143,7 +143,7 @@ class Proof:
         if answer.get("warnings"):
             self.report.figures["warnings"] = answer["warnings"]
         if "auth_profile_secret_key_missing" in json.dumps(answer.get("warnings")):
-            # What the warning asks its caller for. The container finds a random value of this name, the same each time.
+            # The warning asks the caller for this secret. The container gets a random value for it, the same each time.
             self.provisioner.provision(user, auth, {"OPENCLAW_AUTH_PROFILE_SECRET_KEY": SECRET_ARN})
             self.report.remarks.append("with OPENCLAW_AUTH_PROFILE_SECRET_KEY as a secret of the caller's, as the answer asks")
         container = self.provisioner.await_running(user)
@@ -180,7 +180,7 @@ class Proof:
         return yes(", ".join(plain))
 
     def imported(self, container: Container) -> Finding:
-        """What the entry point left: a receipt of this release, and no file that is still to be imported."""
+        """Checks that the entry point left a receipt of this release, and no file that is still to be imported."""
         if self.number < (2026, 6, 5):
             return NOTHING_TO_DO
         if (container.directory / "agents/main/agent/auth-profiles.json").exists():
@@ -194,7 +194,7 @@ class Proof:
         return yes(f"by the container's entry point: {'; '.join(self.provisioner_words()[-1:])}")
 
     def imports(self) -> int:
-        """How often an entry point has called doctor, by what containers said so far."""
+        """How often an entry point has called doctor, by the containers' output so far."""
         return sum(" was imported by " in line or " brought up to date by " in line for line in self.provisioner_words())
 
     def provisioner_words(self) -> list[str]:
@@ -231,7 +231,7 @@ class Proof:
         return sum(line["kind"] == "refresh" and line["granted"] for line in self.world.lines())
 
     def no_stale_copy(self, directory: Path, spent: str, live: str) -> Finding:
-        """Incident 29: a place that still holds a spent refresh token is a sign-out to come."""
+        """Incident 29: a place that still holds a spent refresh token will sign the user out."""
         holds: dict[str, list[str]] = {"live": [], "spent": []}
         for path in sorted(directory.rglob("*")):
             if not path.is_file() or path.is_symlink() or "node_modules" in path.parts:
@@ -249,7 +249,7 @@ class Proof:
         return no(f"spent in {', '.join(holds['spent'])}; {where}") if holds["spent"] else yes(where)
 
     def require(self, check: str, finding: Finding) -> Finding:
-        """Without this one, nothing after it means anything."""
+        """Stops the scenario if this check fails: the later checks depend on it."""
         self.report.findings.setdefault(check, finding)
         if not finding:
             self.report.findings[check] = finding

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# What the image itself says; a task definition that names its own wins.
+# The image's own values; those of a task definition replace them.
 IMAGE_ENTRY_POINT = ["docker-entrypoint.sh"]
 IMAGE_COMMAND = ["node", "openclaw.mjs", "gateway", "--allow-unconfigured"]
 IMAGE_WORKING_DIRECTORY = "/app"
@@ -27,24 +27,24 @@ IMAGE_ENVIRONMENT = {
     "HOME": "/home/node",
     "NODE_ENV": "production",
 }
-# The only variable that is the harness's own: Node does not read the system's certificates.
-# What ECS puts into every container of a task with a role. The path is the secret that the agent must not get.
+# ECS sets this variable in every container of a task with a role. The path is the secret that the agent must not get.
 ENDPOINT = "169.254.170.2"
 CREDENTIALS = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 # Docker's defaults, which Fargate gives a container that starts as root, before what the definition drops.
 CAPABILITIES = ["AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
                 "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"]
+# The only variable that the harness adds: Node does not read the system's certificates.
 HARNESS_ENVIRONMENT = {"NODE_EXTRA_CA_CERTS": "/etc/ssl/certs/ca-certificates.crt"}
 PORT = 18789
 NSENTER, CHROOT = shutil.which("nsenter") or "nsenter", shutil.which("chroot") or "chroot"
-# In the container, where the system's is.
+# The path in the container, the same as on the host.
 PYTHON = "/usr/bin/python3"
 START_SECONDS = 120
 
 
 @dataclass
 class Definition:
-    """What matters here of a registered task definition."""
+    """The members of a registered task definition that this harness uses."""
 
     environment: dict[str, str]
     secrets: dict[str, str]
@@ -70,7 +70,7 @@ class Definition:
 
     @property
     def is_isolated(self) -> bool:
-        """Whether what starts as root takes the path and its own rights away first, by programs of the image."""
+        """Whether the container starts as root and first drops the path and its rights, with programs of the image."""
         return self.starts_as_root and self.entry_point[:3] == ["/usr/bin/env", "-u", CREDENTIALS] and (
             self.entry_point[3] == "/usr/bin/setpriv" and self.entry_point[-1] == "--")
 
@@ -118,7 +118,7 @@ class Definition:
 
 @dataclass
 class World:
-    """What all containers of one release share: the release, the stand-in's certificate and its memory, and our patience."""
+    """What all containers of one release share: the release, the stand-in's certificate and journal, and our patience."""
 
     node: Path
     modules: Path
@@ -136,7 +136,7 @@ class World:
         return [json.loads(line) for line in self.journal.read_text().splitlines()]
 
     def revoke(self, name: str) -> None:
-        """From the next container's start on, no token that came of this sign-in counts."""
+        """Makes all tokens of this sign-in invalid, from the next container's start on."""
         with self.journal.open("a") as journal:
             journal.write(json.dumps({"kind": "revoke", "name": name}) + "\n")
 
@@ -175,7 +175,7 @@ class Container:
         self.process = subprocess.Popen(
             ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private",
              sys.executable, str(HERE / "container_init.py"), json.dumps(spec)],
-            # As process 1 of a container has them.
+            # The variables that process 1 of a container has.
             env=os.environ | self.role, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
         said = self.process.stdout.readline().strip() if ready else ""
@@ -195,14 +195,14 @@ class Container:
     def environment(self) -> dict[str, str]:
         secrets = {name: self.world.secrets.setdefault(arn, os.urandom(24).hex())
                    for name, arn in self.definition.secrets.items()}
-        # Docker takes the home from /etc/passwd, of the user that the container starts as.
+        # Docker takes the home of the user that the container starts as from /etc/passwd.
         home = {"HOME": "/root"} if self.definition.starts_as_root else {}
         return IMAGE_ENVIRONMENT | home | self.definition.environment | secrets | HARNESS_ENVIRONMENT | self.role
 
     def start(self, command: list[str], user: str | None = None, **options: object) -> subprocess.Popen:
-        """Starts a command as the runtime would: by the definition's user or this one, with its capabilities and variables.
+        """Starts a command as the runtime would: as the definition's user or this one, with its capabilities and variables.
 
-        The variables are not on the way in arguments, which everybody in the container could read.
+        The variables are not passed as arguments, which everybody in the container could read.
         """
         user = user or self.definition.user
         as_user, limited = [f"--userspec={user}", "--groups="], []
@@ -214,7 +214,7 @@ class Container:
         return subprocess.Popen([*entering, *command], env=self.environment(), stdin=subprocess.DEVNULL, **options)
 
     def run(self, command: list[str], timeout: float = 240, user: str | None = None) -> Ran:
-        """A command beside the gateway, by the agent as what it starts itself is; or as it is, by this user."""
+        """Runs a command beside the gateway: as the agent, behind the drop; or as this user, without it."""
         started = time.monotonic()
         before = self.definition.entry_point if self.definition.starts_as_root and user is None else []
         process = self.start([*before, *command], user, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
@@ -235,7 +235,7 @@ class Container:
         return self.run(["node", "/app/openclaw.mjs", *arguments], timeout)
 
     def start_gateway(self) -> None:
-        """What the container runs: the definition's entry point, if any, and its command."""
+        """Starts what the container runs: the definition's entry point, if any, and its command."""
         with self.log.open("a") as log:
             log.write(f"\n$ {' '.join(self.definition.start)}   (the container's start)\n")
             log.flush()
@@ -243,7 +243,7 @@ class Container:
             self.gateway = self.start([*init, *self.definition.start], stdout=log, stderr=subprocess.STDOUT)
 
     def await_gateway(self, seconds: float) -> dict:
-        """Until it listens: `{"seconds", "healthz", "readyz"}`; or `{"died": code}` or `{"silent": seconds}`."""
+        """Waits until it listens: `{"seconds", "healthz", "readyz"}`; or returns `{"died": code}` or `{"silent": seconds}`."""
         started = time.monotonic()
         while time.monotonic() - started < seconds:
             if self.gateway.poll() is not None:
@@ -275,7 +275,7 @@ class Container:
             return ""
 
     def stop_gateway(self, seconds: float = 60) -> float | None:
-        """SIGTERM, as Fargate sends it; the seconds until the end, or nothing when it has to be killed or has ended."""
+        """Sends SIGTERM, as Fargate does. Returns the seconds until the end, or None if it has to be killed or had ended."""
         if self.gateway is None or self.gateway.poll() is not None:
             return None
         started = time.monotonic()

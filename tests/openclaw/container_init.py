@@ -1,7 +1,7 @@
 """Process 1 of a container (see container.py): builds its file system, starts the stand-in, then waits to be killed.
 
 Runs as root in mount, network and process namespaces of its own. Reads one JSON object from its arguments and prints
-`up` when commands can be run. Only what a real container of the image has is there: the system and Node read-only, the
+`up` when commands can be run. It has only what a real container of the image has: the system and Node read-only, the
 release at /app, an empty home, the user's directory where the task definition mounts it, and no network but loopback.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 # The stand-in's address, on this namespace's own loopback. It must look public: OpenClaw refuses to send requests to
 # private and reserved addresses. Nothing can leave the namespace, so nothing reaches the address's real owner.
 ADDRESS = "104.18.32.115"
-# Where ECS has its task endpoints; see task_metadata.py.
+# The address of ECS's task endpoints; see task_metadata.py.
 TASK_ENDPOINT = "169.254.170.2"
 HOSTS = ["chatgpt.com", "auth.openai.com", "api.openai.com"]
 UID = GID = 1000
@@ -38,14 +38,14 @@ def bind(source: Path | str, target: Path, *, writable: bool = False) -> None:
 
 
 def release(modules: Path, app: Path) -> None:
-    """The release with its packages beneath it, as in the image; npm's local layout has them beside it.
+    """Mounts the release with its packages below it, as in the image; npm's local layout has them beside it.
 
-    It matters: some releases look for plugins' packages in the release's own node_modules only, and else install them.
+    Some releases look for plugins' packages only in the release's own node_modules, and install them if they are not there.
     """
     own = modules / "openclaw" / "node_modules"
     own.mkdir(exist_ok=True)
     bind(modules / "openclaw", app)
-    # Where it brought packages of its own, which outrank the common ones, those are found one step further up.
+    # If the release has packages of its own, which take precedence, Node finds the common ones one directory further up.
     bind(modules, app.parent / "node_modules" if any(own.iterdir()) else app / "node_modules")
 
 
@@ -70,7 +70,7 @@ def build(spec: dict) -> None:
     bind(spec["node"], local / "node")
     release(Path(spec["modules"]), root / "app")
     (local / "openclaw").symlink_to("/app/openclaw.mjs")
-    # As Node's image has one: it runs its arguments.
+    # Node's image has such a script: it runs its arguments.
     (local / "docker-entrypoint.sh").write_text('#!/bin/sh\necho "the image\'s entry point: $*" >&2\nexec "$@"\n')
     (local / "docker-entrypoint.sh").chmod(0o755)
     for name in ("npm", "npx", "pnpm"):
@@ -87,7 +87,7 @@ def build(spec: dict) -> None:
     for name in ("ld.so.cache", "alternatives"):
         if Path("/etc", name).exists():
             bind(Path("/etc", name), etc / name)
-    # Where Debian's images have theirs: the Codex client reads it. Node is told by NODE_EXTRA_CA_CERTS.
+    # The path of Debian's images, which the Codex client reads. Node uses NODE_EXTRA_CA_CERTS.
     (etc / "ssl/certs").mkdir(parents=True)
     (etc / "ssl/certs/ca-certificates.crt").write_text(Path(spec["authority"]).read_text())
 
@@ -99,7 +99,7 @@ def build(spec: dict) -> None:
     (root / "proc").mkdir()
     run("mount", "-t", "proc", "proc", str(root / "proc"))
 
-    # Everything outside the mounted directory is gone with the container, as on Fargate.
+    # Everything outside the mounted directory is lost with the container, as on Fargate.
     home = root / "home/node"
     home.mkdir(parents=True)
     os.chown(home, UID, GID)
@@ -107,10 +107,10 @@ def build(spec: dict) -> None:
         target = root / inside.lstrip("/")
         bind(host, target, writable=True)
     for inside, options in spec["tmpfs"]:
-        # Docker's defaults, which a definition's own options come after.
+        # Docker's defaults first, then the definition's own options.
         tmpfs(root / inside.lstrip("/"), f"noexec,nosuid,nodev,{options}")
     if not spec["tmpfs"]:
-        # Of the image's own file system.
+        # The image's own /tmp.
         tmpfs(root / "tmp", "mode=1777")
     if spec["read_only"]:
         for mounted in (root, root / "usr/local", root / "etc"):

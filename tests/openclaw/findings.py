@@ -1,4 +1,4 @@
-"""What is checked of a release, and what was found."""
+"""The checks of a release, and their results."""
 
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ CHECKS = {
     "isolated": "run as `infra/` runs it: a hostile program of the user's gets neither the path to the task role's credentials nor any right of root's, by none of the ways in `hostile.py`, not while health checks run, and not from the user's own entry script",
     "no_stale_copy": "after the rotation no file under the user's directory still holds the spent refresh token",
 }
-# What the whole scenario has beyond the quick one.
+# The checks that only the whole scenario has.
 SLOW = ["after", "new_sign_in"]
 
 

@@ -1,6 +1,6 @@
-"""A tenant's program that looks for the task role's credentials, in every way that it can think of.
+"""A tenant's program that looks for the task role's credentials, in every way that we know.
 
-Run in a container, by whoever the tenant's code is run by. It knows what everybody knows, the form of the path, and not the path.
+It runs in a container as the user that runs the tenant's code. It knows the form of the path, which is public, and not the path.
 Prints one JSON object: `{"found": {way: where}, "tried": [ways], "rights": {…}, "wrong": [rights that it should not have]}`.
 `hostile.py watch SECONDS` looks at processes that come and go instead, such as health checks, as fast as it can.
 """
@@ -106,7 +106,7 @@ def everything() -> None:
         for pid in processes():
             if pid == ME:
                 continue
-            # Where a stack may be, were its map readable; else near the top of the address space.
+            # Guess where a stack is: near the top of the address space.
             buffer = ctypes.create_string_buffer(1 << 16)
             for base in [0x7FFFFFFDE000 - (n << 16) for n in range(8)]:
                 local, remote = Vector(ctypes.addressof(buffer), 1 << 16), Vector(base, 1 << 16)
@@ -150,7 +150,7 @@ def everything() -> None:
     def signals_and_core_dumps():
         for pid in processes():
             if is_roots(pid):
-                # Whether it may, without doing it. SIGCONT alone goes to everybody of the same session, and harms nobody.
+                # Signal 0 checks the permission without a signal. Only SIGCONT is allowed to all of the same session, and it is harmless.
                 try:
                     os.kill(pid, 0)
                     found["signals_and_core_dumps"] = f"may signal process {pid} of root, {command_of(pid)}"
@@ -240,7 +240,7 @@ def everything() -> None:
 
 
 def is_roots(pid: int) -> bool:
-    # Not by the owner of its directory, which is root for one that cannot be dumped, whoever it runs as.
+    # Not by the owner of its directory: that is root for a process that cannot be dumped, whatever user it runs as.
     ids = re.search(rb"^Uid:(.*)$", read(f"/proc/{pid}/status"), re.M)
     return bool(ids) and b"0" in ids[1].split()
 
@@ -256,14 +256,14 @@ def rights() -> dict[str, str]:
 
 
 def wrong(rights: dict[str, str]) -> list[str]:
-    """What an agent should not have."""
+    """The rights that an agent should not have."""
     capabilities = [name for name in rights if name.startswith("Cap") and int(rights[name], 16)]
     ids = [name for name in ("Uid", "Gid") if len(set(rights[name].split())) != 1 or "0" in rights[name].split()]
     return capabilities + ids + ["Groups"] * bool(rights["Groups"]) + ["NoNewPrivs"] * (rights["NoNewPrivs"] != "1")
 
 
 def watch(seconds: float) -> None:
-    """Reads what new processes have in environment and command line, as long as they are there: they change a few times."""
+    """Reads environment and command line of new processes repeatedly while they run, since both change a few times."""
     tried.append("watch")
     until, known, seen = time.monotonic() + seconds, set(processes()), set()
     print("watching", flush=True)

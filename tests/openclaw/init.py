@@ -1,4 +1,4 @@
-"""What ECS puts before a container's command as process 1 with `initProcessEnabled`: passes signals on, collects orphans.
+"""Process 1 of a container with `initProcessEnabled`, like ECS's: passes signals on, collects orphans.
 
 Run inside the container with `python3 -c`, by the container's user and with its capabilities: without KILL root cannot pass
 SIGTERM on to a process of another user.

@@ -1,4 +1,4 @@
-"""Whether a hostile tenant gets at the task role's credentials, in a container that drops its rights; `hostile.py` is the tenant."""
+"""Checks whether a hostile tenant gets the task role's credentials, in a container that drops its rights; `hostile.py` is the tenant."""
 
 import json
 import os
@@ -14,14 +14,14 @@ CHECKS = 15
 
 
 def proved(container: Container) -> Finding:
-    """Beside a running gateway: every way, then again while health checks come and go; and that the program finds what is there."""
+    """Tries every way beside a running gateway, then again during health checks; checks that the program can find the credentials."""
     said = told(container.run([PYTHON, "-c", HOSTILE]).out)
     if missed := problems(said):
         return no(missed)
     watched = while_checked(container)
     if missed := problems(watched):
         return no(f"while health checks ran: {missed}")
-    # In the same container as the same user without the drop: a program that finds nothing there would prove nothing here.
+    # The same container and user without the drop: if the program finds nothing there, its result here proves nothing.
     control = told(container.run([PYTHON, "-c", HOSTILE], user=f"{container.definition.agent}:{container.definition.agent}").out)
     blind = [way for way in ("own_environment", "environment_of_others") if way not in control["found"]]
     if blind:
@@ -30,14 +30,14 @@ def proved(container: Container) -> Finding:
 
 
 def while_checked(container: Container) -> dict:
-    """What a program of the agent's sees of the health checks that the runtime starts as root."""
+    """What a program of the agent sees of the health checks that the runtime starts as root."""
     before = container.definition.entry_point
     watcher = container.start([*before, PYTHON, "-c", HOSTILE, "watch", "30"], stdout=subprocess.PIPE, text=True)
     watcher.stdout.readline()
     checks = [container.start(container.definition.health_check, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
               for _ in range(CHECKS) if not time.sleep(0.2)]
     ended = [check.wait(60) for check in checks]
-    # A release that answers its health path with an error fails the check in its own way; what env and setpriv fail with is theirs.
+    # A release that answers its health path with an error fails the check with its own code; env and setpriv fail with 125 or more.
     is_healthy = container.await_gateway(60).get("healthz") == "200"
     failed = [code for code in ended if code >= 125 or (code != 0 and is_healthy)]
     out, _ = watcher.communicate(timeout=120)
@@ -50,7 +50,7 @@ def while_checked(container: Container) -> dict:
 
 
 def of_own_files(world: World, definition: Definition, directory: Path, log: Path, before: Finding) -> Finding:
-    """Another start over the directory, whose entry script and import are the tenant's own: they run as the agent, too."""
+    """Starts the container again, with the tenant's own entry script and import: they must run as the agent, too."""
     scripts = [path for path in (directory / ".provisioner/entry.sh", directory / ".provisioner/import.mjs") if path.exists()]
     if not definition.has_entry_script:
         return before

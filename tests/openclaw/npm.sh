@@ -1,5 +1,5 @@
 #!/bin/sh
-# The container's npm: there is no registry, but `npm install NAME@RANGE…` gives what the release itself brought along.
+# The container's npm: there is no registry, but `npm install NAME@RANGE…` finds the packages that the release itself contains.
 # Releases of 2026.4.24 – 4.29 ask for their plugins' packages this way at each start. Anything else fails at once: a real
 # npm without a network would try for minutes, with the gateway waiting.
 here() {

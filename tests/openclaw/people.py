@@ -1,7 +1,7 @@
 """Situations of people's sign-ins and configurations: several accounts, a team, a cooldown, tailscale, another agent.
 
-What a user would do in the container is done here to their directory: a second account signed in, a profile that failed, an
-`openclaw.json` of their own. All else comes from the real provisioner.
+The harness changes the user's directory as a user would in the container: a second account signed in, a profile that failed,
+an `openclaw.json` of their own. Everything else comes from the real provisioner.
 """
 
 import json
@@ -19,8 +19,8 @@ from turns import Turn, refreshes, take_turn
 PROFILES = "agents/main/agent/auth-profiles.json"
 STATE = "agents/main/agent/auth-state.json"
 FAR = 4102444800000
-# Where releases with a store keep profiles, and what failed of them: file; table, key column and key of both; and of what
-# failed the value's column and the time's.
+# Where releases with a store keep profiles and their failures: file; table, key column and key of each; and the columns of
+# a failure's value and time.
 STATES = [
     ("agents/main/agent/openclaw-agent.sqlite", ("auth_profile_store", "store_key", "primary"),
      ("auth_profile_state", "state_key", "primary"), "state_json", "updated_at"),
@@ -48,7 +48,7 @@ def provider(proof: Proof) -> str:
 
 
 def write(directory: Path, definition: Definition, path: str, content: object) -> None:
-    """As the container's user would."""
+    """Writes a file as the container's user would."""
     uid = gid = definition.agent
     place = directory / path
     for parent in reversed([parent for parent in place.parents if not parent.exists()]):
@@ -65,7 +65,7 @@ def merge(directory: Path, definition: Definition, path: str, change: dict) -> N
 
 
 def holders(directory: Path, name: str) -> list[str]:
-    """The files with this very refresh token."""
+    """The files with exactly this refresh token."""
     token = signin.refresh_token(name).encode()
     files = [path for path in sorted(directory.rglob("*")) if path.is_file() and not path.is_symlink()]
     found = [path for path in files if any(rest[:1] not in (b".",) and not rest[:1].isalnum()
@@ -115,7 +115,7 @@ def two_accounts(proof: Proof) -> str:
     if took.bearers[-1] not in ("anna", "otto"):
         raise Missed(took.story())
     must_hold(directory, *([] if encrypted(proof) else ["anna", "otto"]))
-    # The other account, by a sign-in that is older than the one that is there.
+    # Now a sign-in of the other account that is older than the stored one.
     answer = again(proof, "ann", signin.fresh("otto", age_seconds=4000), "kept_fresher" if not in_store(proof) else "written")
     took = turn(proof, proof.definition_of(answer), directory)
     must_hold(directory, *([] if encrypted(proof) else ["anna"]))
@@ -148,7 +148,7 @@ def id_unlike_claim(proof: Proof) -> str:
     directory = proof.provisioner.user_directory("ben")
     before = len(proof.world.lines())
     first = turn(proof, definition, directory)
-    # An import may refresh what is over before there is a turn.
+    # An import may refresh an expired token before the turn.
     granted, refused = refreshes(proof.world.lines()[before:])
     if granted != ["ben"] or refused or first.bearers[-1] != "ben.r1":
         raise Missed(f"first turn: {first.story()}; in all {len(granted)} rotations, {len(refused)} refused")
@@ -184,7 +184,7 @@ def cooldown(proof: Proof) -> str:
     definition, directory = proof.provision("ann", signin.fresh("ann"))
     turn(proof, definition, directory)
     failed = {"errorCount": 4, "cooldownUntil": FAR, "disabledUntil": FAR, "disabledReason": "auth_permanent"}
-    # A store with an entry of the name before 2026.6 takes no import at all; no release writes one there.
+    # A store that has an entry with the name from before 2026.6 accepts no import at all; no release writes one there.
     ids = ["openai:default"] if in_store(proof) else ["openai-codex:default", "openai:default"]
     usage = {"usageStats": {id: failed for id in ids}}
     if in_store(proof):
@@ -203,9 +203,9 @@ def cooldown(proof: Proof) -> str:
 
 
 def mark(place: Path, profiles: tuple[str, str, str], state: tuple[str, str, str], value: str, time: str, usage: dict) -> bool:
-    """Whether it is the store that the release keeps profiles in, which says now that they failed.
+    """Marks the profiles as failed, and returns whether this is the store that the release keeps profiles in.
 
-    2026.8.1 and later leave the tables of releases before in place, empty, and refuse what is written there.
+    2026.8.1 and later keep the tables of earlier releases, empty, and refuse entries there.
     """
     if not place.exists():
         return False
@@ -232,7 +232,7 @@ def row_of(database: sqlite3.Connection, table: str, key: str, id: str, value: s
 CHOSEN = {"mode": "token", "token": "chosen-by-the-user"}
 PASSWORD = {"mode": "password", "password": "chosen-by-the-user"}
 PROXY = {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-user"}}
-# Sections `gateway` as users write them. What of them stays is for the tests of the merge; here each has to start.
+# Sections `gateway` as users write them. Tests of the merge check which parts stay; here each gateway has to start.
 GATEWAYS = {
     "serve": {"bind": "loopback", "tailscale": {"mode": "serve"}, "auth": CHOSEN},
     "funnel": {"tailscale": {"mode": "funnel"}, "auth": PASSWORD},
@@ -242,9 +242,9 @@ GATEWAYS = {
     "tailnet, another port": {"bind": "tailnet", "port": 19001, "auth": CHOSEN},
     "custom": {"bind": "custom", "customBindHost": "0.0.0.0"},
 }
-# Nothing of it has to change.
+# Sections that the service does not have to change.
 UNCHANGED = {"custom"}
-# Those that a turn is taken through.
+# Sections with which a turn is taken.
 TURNS = {"serve", "tailnet, another port"}
 
 
@@ -265,7 +265,7 @@ def tailscale(proof: Proof) -> str:
             ran = container.openclaw("config", "validate")
             if ran.code != 0:
                 raise Missed(f"{name}: {ran.last_words()}")
-            # It listens on the port that the API says, too.
+            # The gateway must listen on the port that the API names.
             if not proof.gateway(container):
                 raise Missed(f"{name}: {proof.why_no_gateway}")
             if name in TURNS:

@@ -1,4 +1,4 @@
-"""Waits until a gateway accepts a connection, then says what its two health endpoints answer: `probe.py PORT SECONDS`."""
+"""Waits until a gateway accepts a connection, then prints the answers of its two health endpoints: `probe.py PORT SECONDS`."""
 
 import http.client
 import json

@@ -27,7 +27,7 @@ class Provisioner:
         log = self.log.open("w")
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         for _ in range(600):
-            # The banner names the ports that were free.
+            # The banner names the free ports that it took.
             said = re.search(r"API (http://\S+)\s+AWS emulator (http://\S+)", self.log.read_text())
             if said:
                 self.api, self.emulator = said.groups()
@@ -67,7 +67,7 @@ class Provisioner:
         return self.call("GET", f"/containers/{user}/credentials")[1]["authority"]
 
     def gateway(self, user: str) -> dict:
-        """Where the API says that the gateway is."""
+        """The API's answer about the gateway's address."""
         return self.call("GET", f"/containers/{user}/gateway")[1]
 
     def gateway_token(self, user: str) -> str:
@@ -77,11 +77,11 @@ class Provisioner:
         return answer["token"]
 
     def definition(self, arn: str) -> Definition:
-        """What AWS holds, not what the provisioner says of it."""
+        """The definition that AWS holds, not the provisioner's answer about it."""
         return Definition.of(self.ecs("DescribeTaskDefinition", {"taskDefinition": arn})["taskDefinition"])
 
     def restrict(self, template: Path) -> None:
-        """Registers the base anew, with the root file system that infrastructure deploys: what is read-only and what is not."""
+        """Registers the base again, with the root file system that infrastructure deploys, and its read-only and writable parts."""
         base = self.ecs("DescribeTaskDefinition", {"taskDefinition": "openclaw-dev"})["taskDefinition"]
         resources = json.loads(template.read_text())["Resources"].values()
         [deployed] = [one["Properties"] for one in resources if one["Type"] == "AWS::ECS::TaskDefinition"]
@@ -93,7 +93,7 @@ class Provisioner:
         self.ecs("RegisterTaskDefinition", {name: base[name] for name in kept} | {"containerDefinitions": [restricted]})
 
     def rebase(self, change: Callable[[dict, dict], None]) -> None:
-        """Registers the base anew after a change to it and to its container."""
+        """Registers the base again after a change to it and to its container."""
         base = self.ecs("DescribeTaskDefinition", {"taskDefinition": "openclaw-dev"})["taskDefinition"]
         kept = ("family", "taskRoleArn", "executionRoleArn", "networkMode", "volumes", "requiresCompatibilities", "cpu",
                 "memory", "containerDefinitions")

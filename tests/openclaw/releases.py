@@ -17,7 +17,7 @@ OVERRIDES = {"linkedom": "0.18.12", "libsignal": "2.0.1"}
 
 
 class Unreachable(Exception):
-    """npm could not give what is not in the cache."""
+    """npm could not deliver a package that is not in the cache."""
 
 
 class Cache:
@@ -27,19 +27,19 @@ class Cache:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Two runs share a cache and never install into it at once."""
+        """Locks the cache: two runs share it and must not install into it at once."""
         with (self.path / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def node(self) -> Path:
         place = self.path / "node"
-        # The package's own install step links the binary, so it may run scripts; nothing else may.
+        # The package's own install step links the binary, so it may run scripts; other packages may not.
         self.install(place, NODE, {"private": True}, [])
         return (place / "node_modules/.bin/node").resolve()
 
     def release(self, version: str) -> tuple[Path, dict]:
-        """Its node_modules, and `{"mib", "seconds"}`: seconds are those of this run's download, or nothing."""
+        """A release's node_modules, and `{"mib", "install_seconds"}`: of this run's download, or None."""
         place = self.path / f"openclaw-{version}"
         seconds = self.install(place, f"openclaw@{version}", {"private": True, "overrides": OVERRIDES},
                                ["--ignore-scripts"])
@@ -47,12 +47,12 @@ class Cache:
         return place / "node_modules", {"mib": mib(place), "install_seconds": seconds}
 
     def finish(self, package: Path) -> None:
-        """From 2026.8 on a release finishes its installation at its first start, which an image has behind it."""
+        """From 2026.8 on a release finishes its installation at its first start, which happens in the image's build."""
         if not (package / ".openclaw-lifecycle-pending").exists():
             return
         with self.locked(), tempfile.TemporaryDirectory() as home:
             path = f"{self.path}/node/node_modules/.bin:{os.environ['PATH']}"
-            # With no configuration it says so and fails; by then it has finished.
+            # It fails because there is no configuration; by then it has finished the installation.
             subprocess.run(["node", "openclaw.mjs", "config", "validate"], cwd=package, stdin=subprocess.DEVNULL,
                            capture_output=True, timeout=300, env={"PATH": path, "HOME": home})
 

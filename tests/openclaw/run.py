@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Proves, with real OpenClaw releases from npm, that what the provisioner stages signs a user in. See README.md."""
+"""Proves, with real OpenClaw releases from npm, that the files that the provisioner stages sign a user in. See README.md."""
 
 import argparse
 import os
@@ -30,7 +30,7 @@ TOOLS = ["npm", "openssl", "unshare", "nsenter", "chroot", "mount", "ip"]
 
 def main() -> int:
     args = parse()
-    # Whoever ends this run, ends its containers and servers too.
+    # SIGTERM to this run ends its containers and servers too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if why := lacking():
         return skip(args, why)
@@ -68,7 +68,7 @@ class Run:
         try:
             report = self.in_a_place(release, prove)
         except Exception as error:
-            # One release's accident must not hide what the others showed.
+            # An error with one release must not hide the results of the others.
             accident = Finding("no", f"the harness failed: {type(error).__name__}: {error}")
             report = Report(release, {check: accident for check in checks(self.args.quick)})
         report.figures |= figures
@@ -102,7 +102,7 @@ class Run:
             print(f"{release:12} {name:24} {found[name].verdict:4} {found[name].note}")
             print("".join(f"  remark: {remark}\n" for remark in dict.fromkeys(remarks[-1] if remarks else [])), end="", flush=True)
             entry = table.situations(release, found, self.args.date, self.args.about)
-            # After each, for a run is long and may be ended.
+            # After each one, since a run is long and may be ended.
             if self.args.results:
                 table.write(self.args.results, situations=entry)
         self.counts["failed" if entry["unexplained"] else "passed" if all(found.values()) else "with a known limit"] += 1
@@ -159,9 +159,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="without the scenario's end: `after` and `new_sign_in`")
     parser.add_argument("--template", type=Path, help="synthesized template of infra's fleet: with its read-only root file system")
     parser.add_argument("--patience", type=int, default=World.patience,
-                        help="seconds that a gateway may take to listen, and a turn to be answered; more where much else runs")
-    parser.add_argument("--keep", action="store_true", help="keep users' directories and logs, and say where")
-    parser.add_argument("--require", action="store_true", help="fail where nothing can be run, rather than skip")
+                        help="seconds that a gateway may take to listen, and a turn to be answered; more on a busy machine")
+    parser.add_argument("--keep", action="store_true", help="keep users' directories and logs, and print their place")
+    parser.add_argument("--require", action="store_true", help="fail if nothing can be run, instead of skipping")
     parser.add_argument("--results", type=Path, help="merge the findings into this JSON file, and the same as .md beside it")
     parser.add_argument("--about", default="", help="which build was run, such as a commit; for --results")
     parser.add_argument("--date", default="", help="of this run, such as 2026-11-21; for --results")
@@ -176,7 +176,7 @@ def parse() -> argparse.Namespace:
 
 
 def lacking() -> str | None:
-    """What keeps containers from being made here."""
+    """Why containers cannot be made here, if they cannot."""
     tools = [tool for tool in TOOLS if not shutil.which(tool)]
     if tools:
         return f"needs {', '.join(tools)}"

@@ -1,8 +1,8 @@
-"""Sign-ins that are well-formed and nobody's: JWTs without a signature, for an account that does not exist.
+"""Sign-ins that are well-formed and belong to nobody: JWTs without a signature, for an account that does not exist.
 
-A sign-in has a *name*. Its tokens carry it, so that the stand-in can write down whose token it saw without ever
-writing a token: the access token of `ann` has `jti` `ann`, its refresh token is `rt-ann`, and what the stand-in gives
-out in exchange is called `ann.r1`, then `ann.r1.r2` and so on.
+A sign-in has a *name*. Its tokens carry it, so that the stand-in can record whose token it saw without
+writing a token: the access token of `ann` has `jti` `ann`, its refresh token is `rt-ann`, and the sign-in that the
+stand-in gives in exchange is called `ann.r1`, then `ann.r1.r2` and so on.
 """
 
 import base64
@@ -11,7 +11,7 @@ import time
 
 DAY = 86400
 ACCOUNT = "acc_harness"
-# Whose sign-ins are not of that account: by the beginning of their names, account and person. Two are of one team.
+# Sign-ins of other accounts, by the beginning of their names: account and person. Two are of one team.
 OWNERS = {"otto": ("acc_other", "user-otto"), "tea": ("acc_team", "user-tea"), "tom": ("acc_team", "user-tom")}
 AUTH_CLAIM = "https://api.openai.com/auth"
 PROFILE_CLAIM = "https://api.openai.com/profile"
@@ -30,13 +30,13 @@ def rfc3339(seconds: float) -> str:
 
 
 def owner(name: str) -> tuple[str, str]:
-    """Account and person of a sign-in, and of all that came of it."""
+    """Account and person of a sign-in, and of all sign-ins exchanged from it."""
     root = name.split(".")[0]
     return next((whose for start, whose in OWNERS.items() if root.startswith(start)), (ACCOUNT, "user-harness"))
 
 
 def email(name: str) -> str:
-    """Its person's: what a store that encrypts its tokens still shows of whose they are."""
+    """The person's address: a store that encrypts its tokens still shows it."""
     return f"{owner(name)[1]}@example.invalid"
 
 
@@ -63,7 +63,7 @@ def refresh_token(name: str) -> str:
 
 
 def sign_in(name: str, issued: int, expires: int) -> dict:
-    """The `auth` of a provision request: what `codex login` leaves in `auth.json`."""
+    """The `auth` of a provision request: the content of `auth.json` after `codex login`."""
     return {
         "auth_mode": "chatgpt",
         "tokens": {"access_token": access_token(name, issued, expires), "refresh_token": refresh_token(name),
@@ -73,13 +73,13 @@ def sign_in(name: str, issued: int, expires: int) -> dict:
 
 
 def fresh(name: str, age_seconds: int = 60) -> dict:
-    """Good for five days from when it was issued: an older one is over earlier."""
+    """A sign-in that is valid for five days from its issue: an older one expires earlier."""
     issued = int(time.time()) - age_seconds
     return sign_in(name, issued, issued + 5 * DAY)
 
 
 def expired(name: str) -> dict:
-    """Issued six days ago, over for an hour; only its refresh token still counts."""
+    """A sign-in issued six days ago and expired for an hour; only its refresh token is still valid."""
     now = int(time.time())
     return sign_in(name, now - 6 * DAY, now - 3600)
 
@@ -93,7 +93,7 @@ def profile(name: str, provider: str) -> dict:
 
 
 def name_of(token: str) -> str:
-    """Whose token it is; a token that is none of ours is not repeated."""
+    """The name of a token's sign-in; a token that is not ours is not repeated."""
     if token.startswith("rt-"):
         return token[3:]
     try:

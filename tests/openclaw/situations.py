@@ -1,7 +1,7 @@
 """Situations that people are in, each proved by itself on a release: the second table.
 
-A situation is a function over a `Proof` (its helpers, not its story) that returns one `Finding`; `SITUATIONS` says what each
-proves, and `situation(name)` registers the function. One without a function has no cell yet.
+A situation is a function over a `Proof` (its helpers, not its scenario) that returns one `Finding`; `SITUATIONS` says what each
+proves, and `situation(name)` registers the function. A situation without a function has no cell yet.
 """
 
 import shlex
@@ -55,7 +55,7 @@ def mount_at_data(proof: Proof) -> Finding:
                     if not proof.gateway(container):
                         return no(f"{path}, {name}, {round} container: {proof.why_no_gateway}")
                     turn = proof.turn(container)
-                    # The import may refresh what is over before there is a turn.
+                    # The import may refresh an expired token before the turn.
                     granted, refused = refreshes(proof.world.lines()[before:])
                     bearer, due = expected(name, round)
                     # A refreshed token is named after all rotations so far.
@@ -86,7 +86,7 @@ def other_port(proof: Proof) -> Finding:
         3000: lambda _, container: container["environment"].append({"name": "OPENCLAW_GATEWAY_PORT", "value": "3000"}),
     }
     for port, change in changes.items():
-        # From a base without the change before.
+        # Undo the previous change of the base first.
         proof.provisioner.rebase(lambda _, container: container.pop("command", None))
         proof.provisioner.rebase(change)
         user = f"ann{port}"

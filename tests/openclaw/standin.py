@@ -1,9 +1,9 @@
 """A stand-in for chatgpt.com, auth.openai.com and api.openai.com, over TLS, for one private network namespace.
 
-It answers every model request with the word in ANSWER and exchanges refresh tokens as the real one does: each counts
+It answers every model request with the word in ANSWER and exchanges refresh tokens as the real one does: each works
 once, a second use is refused with `refresh_token_reused`. Every request becomes one line of JSON in the journal, with
-the *names* of the tokens (see signin.py) and never a token. The journal is also its memory: a stand-in that is started
-again, for the container that replaces another one, still knows which tokens were spent.
+the *names* of the tokens (see signin.py) and never a token. The journal is also its memory: a stand-in that starts
+again, for the next container, still knows which tokens were spent.
 
     python3 standin.py --address IP --certificate PEM --key PEM --journal FILE
 """
@@ -23,14 +23,14 @@ ANSWER = "PONG"
 
 
 class Journal:
-    """The lines so far, and the tokens that they say were spent."""
+    """The lines so far, and the tokens that were spent by them."""
 
     def __init__(self, path: Path):
         self.path = path
         self.lock = threading.Lock()
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         self.spent = {line["refresh"] for line in lines if line["kind"] == "refresh"}
-        # Whoever signs out everywhere ends the tokens of a sign-in and of all that came of it; a harness writes that down.
+        # Signing out everywhere ends the tokens of a sign-in and of all exchanged from it; the harness writes such a line.
         self.revoked = {line["name"] for line in lines if line["kind"] == "revoke"}
         self.exchanged = sum(line["kind"] == "refresh" and line["granted"] for line in lines)
 
@@ -42,7 +42,7 @@ class Journal:
         return name.split(".")[0] in self.revoked
 
     def spend(self, refresh: str) -> int | None:
-        """The number of the exchange, or nothing when the token was spent or revoked before."""
+        """The number of the exchange, or None if the token was spent or revoked before."""
         with self.lock:
             if refresh in self.spent or self.revokes(refresh):
                 return None
@@ -60,7 +60,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.headers.get("upgrade"):
-            # Whoever would rather talk over a web socket falls back to plain HTTP.
+            # A client that prefers a web socket falls back to plain HTTP.
             self.note("upgrade")
             self.close_connection = True
             return self.answer(426, {"error": "no web sockets here"})
@@ -87,7 +87,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             form = json.loads(text)
         except ValueError:
             form = dict(urllib.parse.parse_qsl(text))
-        # Some releases send the word "undefined" where they lost the token: a name of its own, so that it shows.
+        # Some releases that lost the token send the word "undefined": it gets a name of its own, so that it shows.
         sent = str(form.get("refresh_token"))
         name = signin.name_of(sent) if sent.startswith("rt-") else f"({sent[:12]})"
         number = self.journal.spend(name) if sent.startswith("rt-") else None

@@ -1,4 +1,4 @@
-"""The findings as files: `docs/compatibility.json`, and `docs/compatibility.md`, which says the same to people.
+"""The findings as files: `docs/compatibility.json`, and `docs/compatibility.md`, which is the same for people to read.
 
     {"date": the newest run's, "checks": {check: what it says}, "releases": [RELEASE, …], "chains": [CHAIN, …],
      "situations": {situation: what it says}, "situation_runs": {release: {situation: RUN}}}
@@ -10,7 +10,7 @@
     CHAIN = {"date", "build", "steps": [{"release", "signed_in": "yes" | "anew" | "no", "note"}]}
 
 Oldest release first. `anew`: a new sign-in had to be sent, as the service said (chain.py).
-A reason that somebody understood stands for the bare finding. `docs/known-limits.json` has them:
+If somebody found the reason, it replaces the bare finding. `docs/known-limits.json` has the reasons:
 `{"limits": [{"from": release, "to": release, "checks": [those that miss], "reason": "…"}]}`, where checks may be situations.
 """
 
@@ -50,14 +50,14 @@ def situations(release: str, found: dict[str, Finding], date: str, build: str) -
 
 
 def reason(report: Report) -> str | None:
-    """Why not all checks are yes: what is known of this release, else what was seen."""
+    """Why not all checks are yes: this release's known limits, then the unexplained findings."""
     known = [limit["reason"] for limit in limits(report)]
     seen = [f"{check}: {finding.note}" for check, finding in unexplained(report).items() if finding != NOT_REACHED]
     return "; ".join(known + seen) or None
 
 
 def unexplained(report: Report) -> dict[str, Finding]:
-    """The checks that are not yes, and that nobody has understood."""
+    """The checks that are not yes and have no known reason."""
     known = {check for limit in limits(report) for check in limit["checks"]}
     return {check: finding for check, finding in report.findings.items() if not finding and check not in known}
 
@@ -77,7 +77,7 @@ def number(version: str) -> list[int]:
 
 
 def write(place: Path, releases: list[dict] = [], chain: dict | None = None, situations: dict | None = None) -> None:
-    """Puts these entries in place of elder ones of the same releases, and renders the file."""
+    """Replaces older entries of the same releases by these, and renders the file."""
     known = json.loads(place.read_text()) if place.exists() else {"releases": [], "chains": []}
     of = {entry["openclaw_version"]: entry for entry in [*known["releases"], *releases]}
     chains = {route(entry): entry for entry in [*known["chains"], *([chain] if chain else [])]}

@@ -1,6 +1,6 @@
-"""The task endpoints as ECS documents them, at 169.254.170.2: metadata v4 of the own task, and credentials for whoever has the path.
+"""The task endpoints as ECS documents them, at 169.254.170.2: metadata v4 of the own task, and credentials for anybody with the path.
 
-The documented answers, without a member that names the path (Amazon ECS developer guide, "Task metadata endpoint version 4" and
+They give the documented answers, without a member that names the path (Amazon ECS developer guide, "Task metadata endpoint version 4" and
 "Task IAM role"). The path is in the environment, as in a container.
 """
 

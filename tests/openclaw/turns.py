@@ -1,4 +1,4 @@
-"""One agent turn in a container, and what the stand-in saw of it."""
+"""One agent turn in a container, and the requests that the stand-in saw."""
 
 import json
 import re
@@ -10,9 +10,9 @@ from provisioner import Provisioner
 from standin import ANSWER
 
 CONNECTION_TRIES = 5
-# What the CLI says when its connection ended before it could ask.
+# The CLI's message if its connection ended before it could ask.
 NO_CONNECTION = re.compile(r"gateway connect failed|gateway closed \(|handshake.timeout", re.I)
-# What the CLI says when it runs nothing beside a gateway.
+# The CLI's message if it refuses to run beside a gateway.
 ALONE = re.compile(r"gateway is running for this state directory", re.I)
 
 
@@ -42,7 +42,7 @@ class Turn:
 
 
 def take_turn(container: Container, provisioner: Provisioner, remarks: list[str], agent: str = "main") -> Turn:
-    """One agent turn through the gateway; where the gateway takes none, in a process beside it."""
+    """Takes one agent turn through the gateway; if the gateway accepts none, in a process beside it."""
     before = len(container.world.lines())
     command = through_gateway(container, provisioner, agent)
     way, ran = "through the gateway", container.openclaw(*command, timeout=container.world.patience + 30)
@@ -55,7 +55,7 @@ def take_turn(container: Container, provisioner: Provisioner, remarks: list[str]
         remarks.append(f"a turn through the gateway did not reach the API: {ran.last_words(200)}")
         beside = container.openclaw("agent", "--local", "--agent", agent, "--message", f"say {ANSWER}", "--json",
                                     "--timeout", str(container.world.patience), timeout=container.world.patience + 30)
-        # 2026.9 runs nothing beside a gateway: then what the gateway said is why there was no turn.
+        # 2026.9 refuses to run beside a gateway: then the gateway's message is the reason for the missing turn.
         if not ALONE.search(beside.err + beside.out):
             way, ran = "beside the gateway, by `agent --local`", beside
     lines = asked(container, before)
@@ -71,19 +71,19 @@ def take_turn(container: Container, provisioner: Provisioner, remarks: list[str]
 
 def through_gateway(container: Container, provisioner: Provisioner, agent: str = "main") -> list[str]:
     parameters = {"message": f"say {ANSWER}", "agentId": agent, "idempotencyKey": str(uuid.uuid4())}
-    # As a web backend asks for it.
+    # The way a web backend asks for it.
     token = provisioner.gateway_token(container.directory.name)
     return ["gateway", "call", "agent", "--expect-final", "--json", "--timeout", str(container.world.patience * 1000),
             "--params", json.dumps(parameters), "--token", token]
 
 
 def asked(container: Container, since: int) -> list[dict]:
-    """What the stand-in was asked from that line of its journal on."""
+    """The requests in the stand-in's journal from that line on."""
     return [line for line in container.world.lines()[since:] if line["kind"] in ("turn", "refresh")]
 
 
 def refreshes(lines: list[dict]) -> tuple[list[str], list[str]]:
-    """Whose refresh tokens were exchanged, and whose refused."""
+    """The names of the refresh tokens that were exchanged, and that were refused."""
     asked_for = [line for line in lines if line["kind"] == "refresh"]
     return ([line["refresh"] for line in asked_for if line["granted"]],
             [line["refresh"] for line in asked_for if not line["granted"]])
