@@ -145,10 +145,10 @@ case $mounts in
 esac
 
 # 5. Capacity left in the whole account and Region. Each task uses an address of a subnet, and a network interface.
-quota() { # SERVICE CODE: what is in force, or nothing
+quota() { # SERVICE CODE: prints the quota in force, or nothing
     aws service-quotas get-service-quota --service-code "$1" --quota-code "$2" --query Quota.Value --output text 2>/dev/null | sed 's/\.0*$//; /^None$/d' || true
 }
-room() { # NAME USED LIMIT [WORDS]: used up is a NO, and what could not be read is said
+room() { # NAME USED LIMIT [WORDS]: NO if the quota is used up, ???? if it could not be read
     if [ -z "$2" ] || [ -z "$3" ]; then
         told "$1" '????' "${2:-unknown} of ${3:-unknown} used; not everything could be read"
     elif [ "$2" -ge "$3" ]; then

@@ -85,7 +85,7 @@ codes! {
         RolloutNotUnderstood: INTERNAL_SERVER_ERROR, "The rollout cannot be read by this version", None;
         /// The user's files could not be written; this may be temporary.
         FilesUnavailable: SERVICE_UNAVAILABLE, "The user's files could not be written", Some(10);
-        /// The user's files cannot be written until an operator mends the mount or the settings.
+        /// The user's files cannot be written until an operator corrects the mount or the settings.
         FilesMisconfigured: INTERNAL_SERVER_ERROR, "The user's files cannot be written", None;
         /// A file that the user wrote cannot be read, and would be lost.
         FilesUnreadable: CONFLICT, "A file of the user's own cannot be read", None;

@@ -24,7 +24,7 @@ use crate::metrics;
 const FILES_WITHIN: Duration = Duration::from_secs(3);
 
 /// Replaces the reason in answers to callers without a token that may read: the reason names paths, roles and the account.
-const ASK: &str = "a token that may read is told why";
+const ASK: &str = "ask with a token of scope read for the reason";
 
 /// The state that `/readyz` checks.
 #[derive(Debug, Clone)]

@@ -105,8 +105,8 @@ impl Operation {
         matches!(self, DeleteKeepingFiles | DeletePurgingFiles | DeleteWithRole)
     }
 
-    /// How many more revisions there may be than undisturbed: one that was registered just before the interruption, or
-    /// one that was not deregistered yet, but never both.
+    /// How many more revisions there may be than without an interruption: one registered just before it, or one not yet
+    /// deregistered, but never both.
     pub fn revisions_in_flight(self) -> usize {
         match self {
             ProvisionNew | SwitchToKey | SwitchToChatgpt | Resize | RedeployNewBase | ProvisionNewWithRole

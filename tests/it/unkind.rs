@@ -238,7 +238,7 @@ async fn endpoint(answer: Option<&'static str>) -> String {
     url
 }
 
-/// "It may have taken effect" must be said only if that is true.
+/// An answer may contain "It may have taken effect" only if that is true.
 #[tokio::test]
 async fn errors_on_the_way_to_aws_are_distinguished() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
