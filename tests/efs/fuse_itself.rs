@@ -124,7 +124,7 @@ fn a_hanging_call_continues_when_the_file_system_comes_back() {
 }
 
 #[test]
-fn one_kind_can_hang_while_others_go_on() {
+fn one_kind_of_call_can_hang_while_others_continue() {
     let backing = tempdir().unwrap();
     let Some(efs) = mount(backing.path()) else { return };
     efs.hang([Kind::Fsync]);

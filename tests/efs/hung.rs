@@ -115,7 +115,7 @@ fn assert_all_answered(waiting: Vec<(String, TcpStream)>) {
 }
 
 #[test]
-fn with_a_hung_mount_and_1000_requests_other_work_goes_on_and_the_process_ends() {
+fn with_a_hung_mount_and_1000_requests_other_work_continues_and_the_process_ends() {
     let backing = tempfile::tempdir().unwrap();
     let Some(efs) = mount(backing.path()) else { return };
     let (world, replica) = with_users(&efs);

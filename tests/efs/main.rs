@@ -54,6 +54,6 @@ fn is_started_again_to_serve() {
 fn fuse_is_here() {
     if let Some(why) = missing() {
         eprintln!("!!!!!!!! SKIPPED: no test of the `efs` binary tests anything here, because there is no FUSE: {why}");
-        assert_ne!(std::env::var("PROVISIONER_TESTS_NEED_FUSE").as_deref(), Ok("1"), "PROVISIONER_TESTS_NEED_FUSE requires FUSE");
+        assert_ne!(std::env::var("PROVISIONER_TESTS_NEED_FUSE").as_deref(), Ok("1"), "FUSE is required here");
     }
 }

@@ -368,7 +368,7 @@ async fn a_follower_sees_accepted_work_before_there_is_a_service() {
 /// A user is resized in strict order; the process is killed when ECS has stopped the task, and the caller got no answer. The
 /// container stayed stopped until the next request. Found by the search in `src/reconcile/model`.
 #[test]
-fn a_strict_replacement_goes_on_after_a_kill_while_the_task_is_stopped() {
+fn a_strict_replacement_continues_after_a_kill_while_the_task_is_stopped() {
     killed(
         || async {
             let app = TestApp::with(slow()).await;

@@ -127,7 +127,7 @@ fn every_call_names_its_action_in_its_errors() {
 /// A client of another service, or one in another file, has to be added to `SERVICES`; the SDK stays in `src/aws/`
 /// (architecture.rs).
 #[test]
-fn every_client_is_in_a_file_that_is_read_here() {
+fn every_aws_client_is_in_a_file_that_this_test_reads() {
     let clients: BTreeSet<String> = rust_files()
         .into_iter()
         .filter(|(path, text)| path.starts_with("aws/") && code_of(text).contains("::Client"))

@@ -114,7 +114,7 @@ async fn a_newer_sign_in_replaces_the_stored_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sign_in_to_another_account_replaces_the_stored_one_however_old_it_is() {
+async fn a_sign_in_to_another_account_replaces_the_stored_one_at_any_age() {
     let app = TestApp::start().await;
     provision(&app, auth("acc_1", "rt_1", ISSUED)).await;
     let answer = provision(&app, auth("acc_2", "rt_2", ISSUED - 1_000_000)).await;

@@ -70,7 +70,7 @@ fn links(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_link_between_documents_leads_to_a_file_and_a_heading_that_are_there() {
+fn every_link_between_documents_leads_to_a_file_and_a_heading_that_exist() {
     let documents = documents();
     let (mut broken, mut followed) = (Vec::new(), 0);
     for document in &documents {

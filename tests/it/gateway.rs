@@ -77,7 +77,7 @@ async fn a_gateway_has_its_tasks_address_and_only_the_scope_provision_sees_its_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_nothing_runs_there_is_no_host() {
+async fn the_gateway_has_no_host_while_no_container_runs() {
     let app = TestApp::with(fresh_reads()).await;
     app.provision("alice").await;
     let gateway = |body: Value| json!([body["host"], body["ready"], body["token"], body["token_source"]]);

@@ -42,7 +42,7 @@ async fn a_delete_sees_a_service_that_was_created_a_moment_ago() {
 /// A user is provisioned, and the answer of CreateService is lost; they are provisioned again, which finds the service and
 /// changes nothing; a stop reads that there is none yet.
 #[tokio::test(start_paused = true)]
-async fn the_next_request_sees_what_one_request_has_found() {
+async fn the_next_request_sees_the_service_that_one_request_found() {
     for seed in SEEDS {
         let app = stale(seed).await;
         lose_answers(&app, "CreateService");
@@ -62,7 +62,7 @@ async fn the_next_request_sees_what_one_request_has_found() {
 
 /// A delete sets the desired count to 0, and fails; the container stays stopped, and nobody goes on.
 #[tokio::test(start_paused = true)]
-async fn a_delete_that_fails_half_way_goes_on_by_itself() {
+async fn a_delete_that_fails_half_way_continues_by_itself() {
     for action in ["UpdateService", "DeleteService"] {
         let app = TestApp::start().await;
         assert_eq!(app.provision("alice").await.status, 201);

@@ -51,7 +51,7 @@ async fn six_states(app: &TestApp) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_container_is_listed_by_user_id_with_what_its_service_and_its_revision_say() {
+async fn every_container_is_listed_by_user_id_with_facts_of_service_and_revision() {
     let app = TestApp::with(EmulatorOptions { per_call_delay: Duration::from_millis(10), ..fresh_reads() }).await;
     six_states(&app).await;
     let first = list(&app, "").await;

@@ -70,7 +70,7 @@ impl Server {
 }
 
 #[test]
-fn a_server_takes_as_many_open_files_as_it_may_have() {
+fn a_server_raises_its_limit_of_open_files_to_the_maximum() {
     let limits = Server::start().told("limits");
     let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
     let [soft, hard, _unit] = open_files.split_whitespace().collect::<Vec<_>>().try_into().unwrap();

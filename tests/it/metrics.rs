@@ -70,7 +70,7 @@ async fn a_throttled_call_is_counted_each_time_and_its_operation_by_the_reason()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_not_answered_is_counted_as_such() {
+async fn a_call_without_an_answer_is_counted_with_the_code_no_answer() {
     let app = TestApp::start().await;
     app.provision("alice").await;
     let (service, kind) = (Some("ecs".to_owned()), FaultKind::DropBefore);

@@ -354,7 +354,7 @@ proptest! {
 
     /// One call without other callers, which dies or meets conflicts, needs no later call: it reaches its target.
     #[test]
-    fn a_call_that_is_alone_ends_at_its_target(
+    fn a_call_without_competitors_ends_at_its_target(
         before in world(),
         target in target(),
         script in proptest::collection::vec(select(vec![None, DiesBefore, DiesAfter, Conflict, Time]), 0..12),

@@ -131,7 +131,7 @@ async fn a_provision_waits_out_a_moment_without_a_base() {
 
 /// StopServiceDeployment answers before anything has moved.
 #[tokio::test(start_paused = true)]
-async fn a_cancel_answers_when_the_service_names_what_it_goes_back_to() {
+async fn a_cancel_answers_when_the_service_names_the_former_revision() {
     let pace = Pace { rollback: Duration::from_secs(8), ..Pace::default() };
     let app = TestApp::with(Options { pace, ..Options::default() }).await;
     running(&app, "alice").await;
@@ -155,7 +155,7 @@ async fn a_cancel_answers_when_the_service_names_what_it_goes_back_to() {
 
 /// A retry would give the same error; and without the list it is unknown whether the service is already going back.
 #[tokio::test(start_paused = true)]
-async fn a_cancel_says_so_where_the_endpoint_cannot_list_deployments() {
+async fn a_cancel_reports_an_endpoint_that_cannot_list_deployments() {
     let unimplemented = [
         (501, "NotImplementedException", "the emulator does not implement ecs:ListServiceDeployments"),
         (400, "UnknownOperationException", ""),

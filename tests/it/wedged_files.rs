@@ -28,7 +28,7 @@ async fn wedge() -> Sender<()> {
 }
 
 #[test]
-fn work_without_files_goes_on_and_other_work_continues_once_files_answer() {
+fn work_without_files_continues_and_other_work_resumes_once_files_answer() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
     runtime.block_on(async {
         let options = Options { lock_timeout: Duration::from_secs(1), ..Options::default() };

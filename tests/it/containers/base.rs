@@ -31,7 +31,7 @@ async fn refused_by_all(app: &TestApp, words: &[&str]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_base_without_a_usable_mount_is_refused_with_what_to_mend() {
+async fn a_base_without_a_usable_mount_is_refused_with_a_fix() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     let mount = |base: &mut Value, member: &str, value: Value| {

@@ -70,7 +70,7 @@ async fn an_unknown_user_is_404_and_leaves_no_trace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_says_whether_the_sign_in_is_there() {
+async fn a_status_says_whether_the_sign_in_is_there() {
     let app = TestApp::start().await;
     running(&app, "alice").await;
     let credentials = |body: &serde_json::Value| body["credentials"].clone();

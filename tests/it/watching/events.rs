@@ -10,7 +10,7 @@ use super::{follow, lines};
 use crate::harness::{TestApp, USER_FAMILY, fresh_reads};
 
 #[tokio::test(start_paused = true)]
-async fn a_new_container_is_followed_until_it_runs() {
+async fn a_new_container_is_watched_until_it_runs() {
     // Often enough to see every phase of the simulated task.
     let options = Options { watch_every: Duration::from_millis(100), ..Options::default() };
     let app = TestApp::with_fleet(fresh_reads(), options).await;
