@@ -149,7 +149,7 @@ impl Login {
         ]
     }
 
-    /// Replaces this process by the AWS CLI, which so has the terminal, the signals and the exit code. Returns only on failure,
+    /// Replaces this process by the AWS CLI, so that the CLI has the terminal, the signals and the exit code. Returns only on failure,
     /// with the reason.
     fn run(&self) -> anyhow::Error {
         let [program, arguments @ ..] = self.words();

@@ -110,7 +110,7 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     served
 }
 
-/// The emulator's conduct: as AWS, only faster.
+/// How the emulator behaves: like AWS, only faster.
 fn conduct(stale_up_to: Duration) -> Conduct {
     let stale_reads = StaleReads { seed: fastrand::u64(..), up_to: stale_up_to };
     let stale_reads = Some(stale_reads).filter(|_| !stale_up_to.is_zero());

@@ -53,8 +53,8 @@ pub(super) struct Registry {
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) reports: watch::Sender<Option<Report>>,
-    /// Number of watchers. The channel's own count is no use: a watch leaves the channel after it has released the registry, so
-    /// of two that leave together, each could take the other for one that stays.
+    /// Number of watchers. The channel's own count does not help: a watch leaves the channel after it has released the registry,
+    /// so if two leave together, each could count the other as still watching.
     pub(super) watchers: usize,
 }
 

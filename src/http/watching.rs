@@ -41,7 +41,7 @@ pub(super) struct StatusBody<'a> {
     state: ContainerState,
     #[schema(required)]
     phase: Option<Phase>,
-    /// Progress to the state that it goes to; null if it does not change.
+    /// Progress towards the state that it changes to; null if it does not change.
     #[schema(required, maximum = 100)]
     percent: Option<u8>,
     /// The same in words.
