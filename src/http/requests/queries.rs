@@ -36,7 +36,7 @@ pub(crate) struct ListQuery {
     #[serde(default, with = "query::optional", skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     pub(crate) limit: Option<Limit>,
-    /// The `next_cursor` of the page before, as it was there
+    /// The `next_cursor` of the page before, unchanged
     #[arg(skip)]
     #[serde(default, with = "query::optional", skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, format = "cursor")]
@@ -99,7 +99,7 @@ impl Cursor {
 
 impl query::Value for Cursor {
     fn expected() -> Cow<'static, str> {
-        "the next_cursor of an answer, as it was there".into()
+        "the next_cursor of an answer, unchanged".into()
     }
 
     fn parse(text: &str) -> Option<Self> {
