@@ -3,7 +3,7 @@
 # delete, and kill -9 in between. After each it checks what the emulator holds.
 #
 #   tests/smoke.sh                                      against moto, then ministack, started here; `tests/smoke.sh moto` for one
-#   SMOKE_ENDPOINT=http://127.0.0.1:4566 tests/smoke.sh against one that runs already: LocalStack, localemu (from PyPI), or our own `dev`
+#   SMOKE_ENDPOINT=http://127.0.0.1:4566 tests/smoke.sh against one that runs already: LocalStack, localemu (from PyPI), fakecloud (from crates.io), or our own `dev`
 #
 # Prints a line for each check and "N passed, N failed" at the end of each; exits with 1 if one failed.
 set -euo pipefail

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use aws_emulator::{Behaviour, Conduct, Fault, FaultKind, Options, Pace};
+use axum::http::HeaderMap;
+use axum::routing::post;
+use axum::{Json, Router};
 use openclaw_provisioner::aws::{self, Aws, ErrorKind, RateLimits};
 use openclaw_provisioner::metrics::Metrics;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::harness::{Answer, CLUSTER, TestApp, USER_FAMILY};
 
@@ -257,5 +261,32 @@ async fn errors_on_the_way_to_aws_are_distinguished() {
         let error = aws.ecs.describe_service("c", "s").await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (kind, true), "{error}");
         assert_eq!(error.to_string(), format!("ecs:DescribeServices failed: {words}"));
+    }
+}
+
+/// fakecloud, without a container runtime, lists a task that has ended as one that should run, for ever.
+#[tokio::test]
+async fn a_task_that_has_ended_is_not_waited_for_however_it_is_listed() {
+    async fn ecs(headers: HeaderMap, request: String) -> Json<Value> {
+        let request: Value = serde_json::from_str(&request).unwrap();
+        let statuses = |arn: &str| if arn.contains("new") { None } else { arn.rsplit('/').next().map(str::to_owned) };
+        let listed = request["serviceName"].as_str().unwrap_or_default();
+        Json(match (headers["x-amz-target"].to_str().unwrap().rsplit('.').next(), request["desiredStatus"].as_str()) {
+            (Some("ListTasks"), Some("RUNNING")) => json!({"taskArns": [format!("arn:task/{listed}")]}),
+            (Some("ListTasks"), _) => json!({"taskArns": []}),
+            _ => {
+                let arns = request["tasks"].as_array().unwrap().iter().filter_map(Value::as_str);
+                let tasks = arns.filter_map(|arn| Some(json!({"taskArn": arn, "lastStatus": statuses(arn)?})));
+                json!({"tasks": tasks.collect::<Vec<_>>(), "failures": []})
+            }
+        })
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, Router::new().route("/", post(ecs))).into_future());
+    let aws = Aws::new(&aws::for_endpoint(&url).await, &RateLimits::default(), &Metrics::default());
+    // One that DescribeTasks does not know yet has just started.
+    for (service, lives) in [("STOPPED", false), ("STOPPING", true), ("RUNNING", true), ("new", true)] {
+        assert_eq!(aws.ecs.has_live_tasks("c", service).await.unwrap(), lives, "{service}");
     }
 }

@@ -67,7 +67,10 @@ class Cloud:
         return next((service for service in found if service["status"] != "INACTIVE"), None)
 
     def has_tasks(self, name):
-        return bool(self.ecs.list_tasks(cluster=CLUSTER, serviceName=name)["taskArns"])
+        """Whether a task of a service has not ended: without a container runtime, fakecloud ends each at once and goes on listing it."""
+        tasks = self.ecs.list_tasks(cluster=CLUSTER, serviceName=name)["taskArns"]
+        found = self.ecs.describe_tasks(cluster=CLUSTER, tasks=tasks)["tasks"] if tasks else []
+        return any(task["lastStatus"] != "STOPPED" for task in found)
 
     def checks_health(self, name):
         """Whether any task of a service has a result of its health check; every user's container has a check."""

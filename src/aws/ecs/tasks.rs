@@ -39,8 +39,16 @@ impl Ecs {
     /// When the call fails, or the answer is not usable. A service that is gone has no tasks, which is not an error.
     pub async fn has_live_tasks(&self, cluster: &str, service: &str) -> Result<bool, AwsError> {
         self.turn(Bucket::TaskRead, "ecs:ListTasks").await?;
-        if !self.listed(cluster, service, ListedTasks::Running).await?.is_empty() {
-            return Ok(true);
+        let running = self.listed(cluster, service, ListedTasks::Running).await?;
+        if !running.is_empty() {
+            // It is listed as running for as long as it should run, also after it has ended. One that DescribeTasks does not know
+            // yet has just started.
+            self.turn(Bucket::TaskRead, "ecs:DescribeTasks").await?;
+            let listed = running.len();
+            let tasks = self.described_tasks(cluster, running).await?;
+            if tasks.iter().filter(|task| task.last_status == "STOPPED").count() < listed {
+                return Ok(true);
+            }
         }
         let mut page = None;
         loop {
