@@ -314,6 +314,11 @@ fn change(
     observed: &Observed,
 ) -> Result<Plan, Refusal> {
     let (Some(service), Some(current)) = (&observed.service, &observed.current) else { return Err(Refusal::NotFound) };
+    let wanted = match desired {
+        Desired::Running => 1,
+        Desired::Stopped => 0,
+        Desired::Unchanged => observed.resume.unwrap_or(service.desired),
+    };
     let task_definition = match definition {
         Definition::Keep => None,
         Definition::Render(patch) => {
@@ -332,6 +337,13 @@ fn change(
                     Some(_) => return Ok(Plan::WaitForDrain),
                     None => {}
                 }
+                // Somebody's hand may have undone the role, and another task does not start without it.
+                if (restart || service.is_stalled())
+                    && wanted > 0
+                    && let Some(role) = own_role(base, access_point_id, observed)
+                {
+                    return Ok(role);
+                }
                 None
             } else {
                 match ready(rendered, base, access_point_id, observed) {
@@ -340,11 +352,6 @@ fn change(
                 }
             }
         }
-    };
-    let wanted = match desired {
-        Desired::Running => 1,
-        Desired::Stopped => 0,
-        Desired::Unchanged => observed.resume.unwrap_or(service.desired),
     };
     // ECS starts nothing more for a deployment that the circuit breaker gave up (incident 16).
     let stuck = service.is_stalled() && wanted > 0;

@@ -132,7 +132,7 @@ pub(super) fn hint(code: ReasonCode, message: &str, exit_code: Option<i32>) -> &
             "create the role AWSServiceRoleForECS (aws iam create-service-linked-role --aws-service-name ecs.amazonaws.com), then redeploy"
         }
         ReasonCode::Other if is_role(message) => {
-            "check that the task role and the execution role of the base exist and trust ecs-tasks.amazonaws.com, then redeploy"
+            "check that the execution role of the base exists, and its task role unless users have their own, and trust ecs-tasks.amazonaws.com, then redeploy with force"
         }
         ReasonCode::Other if is_general(message) => {
             "read the stopped tasks in ECS and the container's log; ECS starts it again, with longer and longer pauses"

@@ -1,6 +1,9 @@
 //! A role follows its user.
 
+use aws_emulator::Behaviour;
+
 use super::*;
+use crate::harness::USER_FAMILY;
 
 /// The access point is another one then, and so is what the role mounts.
 #[tokio::test(start_paused = true)]
@@ -35,6 +38,32 @@ async fn a_role_and_a_policy_that_are_gone_come_back_with_the_next_change() {
     app.pass_seconds(90).await;
     assert_eq!((app.roles().len(), state(&app, "alice").await.as_str()), (1, "running"));
     assert_eq!(app.roles()[0]["Policy"], before[0]["Policy"]);
+}
+
+/// Nothing has to be registered for that.
+#[tokio::test(start_paused = true)]
+async fn a_role_that_is_gone_comes_back_with_a_forced_redeploy_and_for_a_container_that_was_given_up() {
+    for is_given_up in [false, true] {
+        let app = app().await;
+        if is_given_up {
+            app.emulator.set_behaviour(USER_FAMILY, Some(Behaviour::Crash));
+        }
+        assert_eq!(app.provision("alice").await.status, 202);
+        app.pass_seconds(180).await;
+        assert_eq!(state(&app, "alice").await, if is_given_up { "failed" } else { "running" });
+        let role = json!({"RoleName": name(&app, "alice"), "PolicyName": "openclaw-user"});
+        app.aws("iam", "DeleteRolePolicy", role.clone());
+        app.aws("iam", "DeleteRole", role);
+        app.emulator.set_behaviour(USER_FAMILY, None);
+        let answer = match is_given_up {
+            true => app.provision("alice").await,
+            false => app.post("/containers/alice/redeploy", json!({"force": true})).await,
+        };
+        assert!(answer.status < 300, "{}", answer.body);
+        app.pass_seconds(120).await;
+        assert_eq!((app.roles().len(), state(&app, "alice").await.as_str()), (1, "running"), "{is_given_up}");
+        assert_eq!(app.user_revisions().len(), 1);
+    }
 }
 
 /// A change costs three calls of IAM, and what changes nothing costs none.
