@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use openclaw::openclaw_json::{Entries, Surroundings};
 use openclaw::{CredentialPlan, Provider, Release};
 
-use super::Run;
+use super::run::{Did, Run};
 use crate::domain::service::ServiceStatus;
 use crate::domain::{CurrentDefinition, Rendered, with_causes};
 use crate::reconcile::error::ConvergeError;
@@ -30,7 +30,7 @@ impl Run<'_> {
         let registered = done.registered.as_ref().filter(|revision| Some(revision.arn.as_str()) == task_definition);
         let Some(revision) = registered.or(current.as_ref()) else { return Ok(()) };
         let (release, kind, around) = (revision.release.clone(), revision.spec.provider, revision.surroundings());
-        if self.staged.as_ref().is_some_and(|before| before.release == release && before.kind == kind) {
+        if self.did.staged.as_ref().is_some_and(|before| before.release == release && before.kind == kind) {
             return Ok(());
         }
         let (mut done, mut moved_aside) = (None::<StagingResult>, Vec::new());
@@ -47,12 +47,12 @@ impl Run<'_> {
         }
         let Some(mut result) = done else { return Ok(()) };
         // Placed for one release and then for another, the sign-in was written all the same.
-        if let Some(StagedSignIn { result: earlier, moved_aside: before, .. }) = self.staged.take() {
+        if let Some(StagedSignIn { result: earlier, moved_aside: before, .. }) = self.did.staged.take() {
             result.staged = earlier.staged;
             result.needs_start |= earlier.needs_start;
             moved_aside.splice(..0, before);
         }
-        self.staged = Some(StagedSignIn { release, kind, result, moved_aside });
+        self.did.staged = Some(StagedSignIn { release, kind, result, moved_aside });
         self.cross_off_changes().await;
         Ok(())
     }
@@ -103,7 +103,7 @@ impl Run<'_> {
     /// user who has no directory yet. A refused request leaves nothing, and what another revision would need is not touched.
     pub(super) async fn register_and_stage(&mut self, rendered: Rendered) -> Result<Taken, ConvergeError> {
         let staging = self.staging();
-        let Self { reconciler, at, user, changes, observed, staged: of_user, .. } = self;
+        let Self { reconciler, at, user, changes, observed, did: Did { staged: of_user, .. }, .. } = self;
         let sign_in = changes.first().unwrap_or(&SignInChange::None);
         let revision = CurrentDefinition::parse(&rendered.request, user)?;
         let (around, release, kind) = (revision.surroundings(), revision.release, revision.spec.provider);
@@ -138,7 +138,7 @@ impl Run<'_> {
 
     /// Whether what was staged needs a task to start, and none is about to.
     pub(super) fn needs_start(&self) -> bool {
-        let Some(StagedSignIn { result, .. }) = &self.staged else { return false };
+        let Some(StagedSignIn { result, .. }) = &self.did.staged else { return false };
         let Some(service) = self.observed.service.as_ref().filter(|service| service.desired > 0) else { return false };
         let waits_since = result.pending_since.map(Timestamp::as_second);
         let deployed = service.primary().and_then(|primary| primary.created_at_seconds);
@@ -148,7 +148,7 @@ impl Run<'_> {
     }
 
     pub(super) fn count_sign_in(&self) {
-        let Some(StagedSignIn { result, .. }) = &self.staged else { return };
+        let Some(StagedSignIn { result, .. }) = &self.did.staged else { return };
         for change in &self.changes {
             let outcome = match change {
                 SignInChange::None | SignInChange::RotateGatewayToken => None,
