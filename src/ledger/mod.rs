@@ -11,8 +11,10 @@
 //! holders only the later one passes `verify`, and that a reader sees either the old or the new content, always complete.
 
 mod file;
+mod file_hold;
 mod fleet_files;
 mod kept_files;
+mod lock_file;
 mod pending;
 mod pending_files;
 mod queue;

@@ -389,10 +389,11 @@ fn is_given_up(observed: &Observed) -> bool {
 }
 
 /// Whether what this converge had deployed was given up so often, or so long after the role was made, that it is not for the role.
+/// Never where a task was stopped for a replacement that has yet to start: the container would stay stopped.
 fn has_failed_by_itself(observed: &Observed) -> bool {
     let Done { deploys, needs_start, .. } = observed.done;
     let is_role = observed.is_role_young && deploys < MOST_DEPLOYS;
-    deploys > 0 && is_given_up(observed) && !is_role && !needs_start
+    deploys > 0 && is_given_up(observed) && !is_role && !needs_start && observed.resume.is_none()
 }
 
 /// Whether what ECS was told to run may still be given up because ECS does not see the user's role.

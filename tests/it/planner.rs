@@ -4,7 +4,7 @@ mod arbitrary;
 mod world;
 
 use openclaw_provisioner::domain::service::{Rollout, ServiceStatus, is_newer_revision};
-use openclaw_provisioner::domain::{Spec, SpecPatch, render};
+use openclaw_provisioner::domain::{RolloutOrder, Spec, SpecPatch, render};
 use openclaw_provisioner::reconcile::{Definition, Desired, IfMissing, Plan, Redeploy, Refusal, Step, Target, plan};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -306,6 +306,26 @@ fn what_is_asked_for_is_done_although_what_ran_before_was_given_up_while_its_rol
             let planned = plan(&user(), &target, &observed).unwrap();
             assert!(matches!(planned, Plan::Step(_)), "{target:?}, {is_role_young}: {planned:?}");
         }
+    }
+}
+
+/// ECS went back, the old task was stopped to try again in strict order, and meanwhile the role is young no more: what was stopped is
+/// started first.
+#[test]
+fn a_strict_replacement_that_has_stopped_the_task_never_ends_with_it_stopped() {
+    let mut world = World::empty(2);
+    world.gives_roles = true;
+    world.make_access_point();
+    world.add_revision(1, &Spec::default(), true, false);
+    world.add_revision(2, &Spec::default(), true, false);
+    world.service = Some(world::deployed(world::service(0), World::arn(1)));
+    let target = Target::redeploy(Redeploy::default()).in_order(Some(RolloutOrder::Strict));
+    for has_live_tasks in [true, false] {
+        let mut observed = world.observe(&target, false);
+        (observed.resume, observed.has_live_tasks, observed.is_settled) = (Some(1), Some(has_live_tasks), true);
+        (observed.done.deployed, observed.done.deploys) = (Some(world.definition(&World::arn(2))), 1);
+        let planned = plan(&user(), &target, &observed).unwrap();
+        assert_ne!(planned, Plan::Converged);
     }
 }
 

@@ -34,7 +34,7 @@ pub(in crate::reconcile) struct Unwritten {
 }
 
 impl Unwritten {
-    /// Remembers that the registration noted at `since` never began.
+    /// Remembers that nothing is left of the registration noted at `since`: it never began, or what it made is gone.
     pub(super) fn never_begun(&self, user: &UserId, since: i64) {
         self.never_begun.lock().unwrap_or_else(PoisonError::into_inner).insert(user.clone(), since);
     }
