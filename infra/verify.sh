@@ -61,7 +61,8 @@ refused() { # NAME DEFINITION WORDS: a task of it does not run, because the file
     aws ecs deregister-task-definition --task-definition "$verify" >/dev/null
     reason=$(jq -r '.[1] // ""' <<<"$ended")
     case $(jq -r '.[0] // "none"' <<<"$ended")$reason in
-    none*ResourceInitializationError*) told "$1" yes "refused: $reason" ;;
+    # The words of EFS's mount helper: with the same error ECS also says that an image, a secret or a log cannot be reached.
+    none*ResourceInitializationError*"access denied by server"*) told "$1" yes "refused: $reason" ;;
     none*) told "$1" '????' "it did not run, for another reason: $reason" ;;
     *) told "$1" NO "$3" ;;
     esac
@@ -79,9 +80,14 @@ case $(jq -r .taskRoleArn <<<"$definition") in
         [ "$state" != available ] || break
         sleep "${VERIFY_PAUSE:-5}"
     done
-    refused own_role_mounts_own_files_alone "$(jq -c --arg other "$other" \
-        '.volumes |= map(if .efsVolumeConfiguration then .efsVolumeConfiguration.authorizationConfig.accessPointId = $other else . end)' <<<"$open")" \
-        "it ran with another access point: EFS does not judge by the user's role, so turn userRoles off, and report it"
+    if [ "$state" = available ]; then
+        # That the role mounts the user's own files is seen by the next check, which runs the user's own revision.
+        refused own_role_mounts_own_files_alone "$(jq -c --arg other "$other" \
+            '.volumes |= map(if .efsVolumeConfiguration then .efsVolumeConfiguration.authorizationConfig.accessPointId = $other else . end)' <<<"$open")" \
+            "it ran with another access point: EFS does not judge by the user's role, so turn userRoles off, and report it"
+    else
+        told own_role_mounts_own_files_alone '????' "the access point made for this is $state and not available; run it again"
+    fi
     aws efs delete-access-point --access-point-id "$other"
     ;;
 esac

@@ -111,6 +111,15 @@ class Verify(unittest.TestCase):
         self.assertEqual(tried["volumes"][0]["efsVolumeConfiguration"]["authorizationConfig"], {"iam": "ENABLED", "accessPointId": "fsap-verify"})
         self.assertEqual(self.calls("efs delete-access-point"), [["--access-point-id", "fsap-verify"]])
 
+    def test_an_error_of_another_kind_is_not_taken_for_a_refusal_of_the_file_system(self):
+        self.own_role()
+        self.answers["ecs describe-tasks"] = json.dumps([None, "ResourceInitializationError: unable to pull secrets or registry auth"])
+        _, told = self.verify("dev", "alice")
+        self.assertEqual((told["mount_without_access_point"], told["own_role_mounts_own_files_alone"]), ("????", "????"))
+        self.answers["efs describe-access-points"] = "creating"
+        _, told = self.verify("dev", "alice")
+        self.assertEqual(told["own_role_mounts_own_files_alone"], "????")
+
     def test_a_users_own_role_that_mounts_anything_is_a_failure(self):
         self.own_role()
         self.answers["ecs describe-tasks"] = json.dumps([0, "Essential container in task exited"])

@@ -105,8 +105,16 @@ impl Reconciler {
                 }),
             }
         }
-        for (user, role) in self.left_over_roles(there, &mut found).await? {
-            left.entry(user).or_default().roles.push(role);
+        match self.left_over_roles(there, &mut found).await {
+            Ok(roles) => roles.into_iter().for_each(|(user, role)| left.entry(user).or_default().roles.push(role)),
+            // IAM is a service of its own: everything else is judged without it.
+            Err(error) => found.push(LeftOver {
+                kind: ROLE,
+                id: "-".to_owned(),
+                user: None,
+                why: "roles could not be read",
+                fate: Fate::Failed(with_causes(&error)),
+            }),
         }
         let locked: BTreeSet<UserId> = self.ledger.list().await?.into_iter().collect();
         for user in locked.iter().filter(|user| !there.users.contains_key(*user)) {
