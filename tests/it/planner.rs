@@ -289,7 +289,7 @@ fn assert_right(refusal: &Refusal, world: &World, target: &Target, was_new: bool
 
 /// It was given up for its role, or for itself: whatever is asked for now is no part of that.
 #[test]
-fn what_is_asked_for_is_done_although_what_ran_before_was_given_up_while_its_role_was_young() {
+fn a_new_request_is_done_although_ecs_gave_up_the_former_revision_of_a_young_role() {
     let mut world = World::empty(1);
     world.gives_roles = true;
     world.make_access_point();

@@ -81,7 +81,7 @@ fn fail(app: &TestApp, action: &str, code: &str, times: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_user_costs_two_calls_of_iam_in_the_order_in_which_nothing_runs_without_its_policy() {
+async fn a_new_user_costs_two_iam_calls_and_nothing_runs_before_the_policy() {
     let app = app().await;
     let answer = app.provision("alice").await;
     assert_eq!((answer.status, &answer.body["size"]["cpu"]), (202, &json!(512)), "{}", answer.body);

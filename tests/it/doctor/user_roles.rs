@@ -46,7 +46,7 @@ async fn a_permission_that_is_missing_is_named() {
 
 /// Nobody has the base's role then.
 #[tokio::test(start_paused = true)]
-async fn what_is_wrong_with_the_shared_role_is_not_said_of_a_base_that_nobody_runs_with_it() {
+async fn findings_about_the_shared_role_are_left_out_if_nobody_runs_with_it() {
     let app = TestApp::start().await;
     app.register_base(|base| {
         base["containerDefinitions"][0]["dockerLabels"] = json!({});

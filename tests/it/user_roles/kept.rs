@@ -42,7 +42,7 @@ async fn a_role_and_a_policy_that_are_gone_come_back_with_the_next_change() {
 
 /// Nothing has to be registered for that.
 #[tokio::test(start_paused = true)]
-async fn a_role_that_is_gone_comes_back_with_a_forced_redeploy_and_for_a_container_that_was_given_up() {
+async fn a_deleted_role_comes_back_with_a_forced_redeploy_and_for_a_failed_container() {
     for is_given_up in [false, true] {
         let app = app().await;
         if is_given_up {
