@@ -1,6 +1,6 @@
-//! IAM: roles of users' own. A global service whose control plane is in one Region: where it answers is for the SDK to know.
+//! IAM: one role per user. IAM is a global service with its control plane in one Region; the SDK knows the endpoint.
 //!
-//! Its limits are the account's, low and not documented, so that everything waits for its turn here, too.
+//! Its rate limits count for the whole account, are low and not documented, so every call takes a turn of the limiter.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use aws_sdk_iam::types::{Role as SdkRole, SummaryKeyType, Tag};
 
 use super::attempts::Attempts;
 use super::{AwsError, Bucket, Limiter};
-use crate::domain::tells_the_same;
+use crate::domain::has_tags;
 
 /// The one inline policy of a user's role.
 const POLICY: &str = "openclaw-user";
@@ -51,24 +51,24 @@ pub struct FoundRole {
     pub created_at_seconds: i64,
 }
 
-/// How a role came to be there.
+/// The result of [`Iam::ensure_role`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnsuredRole {
-    /// It was made.
+    /// The role was created.
     Made,
-    /// One of that name was there.
+    /// A role of that name exists.
     Found {
         /// When it was created, in seconds of the Unix epoch.
         created_at_seconds: i64,
     },
-    /// One of that name is there, and does not show yet, or was deleted a moment ago.
+    /// CreateRole says that the name is taken, and GetRole does not show the role: it is new, or was deleted a moment ago.
     NotSeen,
 }
 
-/// Roles of the account, whoever has made them.
+/// The number of roles in the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoleCount {
-    /// How many there are.
+    /// How many exist.
     pub used: u32,
     /// How many there may be.
     pub limit: u32,
@@ -80,10 +80,10 @@ impl Iam {
         Self { client: aws_sdk_iam::Client::from_conf(config), limiter }
     }
 
-    /// Creates a role, or finds the one that has its name.
+    /// Creates a role, or finds the existing one of that name.
     ///
     /// # Errors
-    /// Also when the one that was found has another path, boundary or other tags: it was not made for this user, and is left alone.
+    /// Also if the existing role has another path, boundary or other tags: it was not made for this user and is not changed.
     pub async fn ensure_role(&self, wanted: &Role) -> Result<EnsuredRole, AwsError> {
         const OPERATION: &str = "iam:CreateRole";
         let tags = wanted.tags.iter().filter_map(|(key, value)| Tag::builder().key(key).value(value).build().ok());
@@ -107,10 +107,10 @@ impl Iam {
         }
     }
 
-    /// The role of that name; `None` when there is none, or none that shows.
+    /// The role of that name; `None` if there is none, or if it is too new to show.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn find_role(&self, name: &str) -> Result<Option<FoundRole>, AwsError> {
         const OPERATION: &str = "iam:GetRole";
         self.turn(Bucket::RoleRead, OPERATION).await?;
@@ -124,10 +124,10 @@ impl Iam {
         }
     }
 
-    /// Gives a role its one inline policy, in place of the one that it had. `false`: there is no such role, or it does not show yet.
+    /// Writes the one inline policy of a role, replacing the former one. `false`: the role does not exist, or is too new to show.
     ///
     /// # Errors
-    /// Any other answer of AWS.
+    /// Any other error of AWS.
     pub async fn put_policy(&self, role: &str, document: &str) -> Result<bool, AwsError> {
         const OPERATION: &str = "iam:PutRolePolicy";
         self.turn(Bucket::RoleWrite, OPERATION).await?;
@@ -141,10 +141,10 @@ impl Iam {
         }
     }
 
-    /// Deletes a role and its policy; what is gone already is as good.
+    /// Deletes a role and its policy. A role that is already gone is a success.
     ///
     /// # Errors
-    /// Any other answer of AWS, such as that somebody has given the role other policies.
+    /// Any other error of AWS, for example if somebody has attached other policies to the role.
     pub async fn delete_role(&self, name: &str) -> Result<(), AwsError> {
         const OPERATION: &str = "iam:DeleteRole";
         // A role with a policy cannot be deleted.
@@ -167,10 +167,10 @@ impl Iam {
         }
     }
 
-    /// The names of the roles under a path. Their tags and boundaries are not in this answer (API reference, ListRoles).
+    /// The names of the roles under a path. ListRoles does not return tags and boundaries (API reference).
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn roles_under(&self, path: &str) -> Result<Vec<String>, AwsError> {
         const OPERATION: &str = "iam:ListRoles";
         let (mut names, mut marker) = (Vec::new(), None);
@@ -191,7 +191,7 @@ impl Iam {
     /// How many roles the account has, and may have.
     ///
     /// # Errors
-    /// AWS's answer, when it is not one.
+    /// When the call fails, or the answer is not usable.
     pub async fn count_roles(&self) -> Result<RoleCount, AwsError> {
         const OPERATION: &str = "iam:GetAccountSummary";
         self.turn(Bucket::RoleRead, OPERATION).await?;
@@ -213,13 +213,13 @@ impl Iam {
     }
 }
 
-/// A role that has a user's name and was not made for them is not given to them.
+/// Refuses a role that has the user's name and was not made for them.
 fn check(wanted: &Role, found: &FoundRole) -> Result<(), AwsError> {
     let differs = if found.path != wanted.path {
         "another path"
     } else if found.boundary.as_deref() != Some(&wanted.boundary) {
         "another permissions boundary"
-    } else if !tells_the_same(&found.tags, &wanted.tags) {
+    } else if !has_tags(&found.tags, &wanted.tags) {
         "other tags"
     } else {
         return Ok(());

@@ -40,7 +40,7 @@ pub use task_definition::{
     Severity, TAG_BASE_FAMILY, TAG_USER, ToldBy, WITH_ROLE, WITHOUT_ROLE, difference, release_of, render, user_family,
 };
 pub use user_id::UserId;
-pub use user_role::{RoleGrants, TAG_FILE_SYSTEM, UserRoles, is_own_role, region_of, tells_the_same};
+pub use user_role::{RoleGrants, TAG_FILE_SYSTEM, UserRoles, has_tags, is_own_role, region_of};
 pub use user_spec::{CODEX_HOME, Labels, Secrets, Spec, SpecPatch, Variables, is_secret_arn};
 pub use version_file::VersionFile;
 

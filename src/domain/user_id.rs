@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 const FIELD: &str = "user_id";
 const MAX_CHARACTERS: usize = 64;
-/// Characters of the id in a service name. ECS allows 255; 40 keep the name readable in a console column.
-const CHARACTERS_IN_SERVICE_NAME: usize = 40;
-/// Prefix of the name of every user's service.
-pub const SERVICE_PREFIX: &str = "openclaw-";
+/// Characters of the id in the names of services and roles. ECS allows 255 and IAM 64; 40 keep a name readable in a console column.
+const CHARACTERS_IN_NAME: usize = 40;
+/// Prefix of the name of every user's service and role.
+pub const NAME_PREFIX: &str = "openclaw-";
 const FIX: &str = "use 1 to 64 characters of A-Z, a-z, 0-9, _ and -";
 
 /// The id of one user: `[A-Za-z0-9_-]{1,64}`.
@@ -66,8 +66,13 @@ impl UserId {
 
     /// `openclaw-<at most 40 characters of the id>-<12 hex of the SHA-256 of the whole id>`: at most 62 characters.
     pub fn service_name(&self) -> String {
-        let start = self.0.get(..CHARACTERS_IN_SERVICE_NAME).unwrap_or(&self.0);
-        format!("{SERVICE_PREFIX}{start}-{}", sha256_hex12(self.0.as_bytes()))
+        self.short_name(&sha256_hex12(self.0.as_bytes()))
+    }
+
+    /// `openclaw-<at most 40 characters of the id>-<hash>`: readable, and with a hash of 12 characters at most 62 long.
+    pub(super) fn short_name(&self, hash: &str) -> String {
+        let start = self.0.get(..CHARACTERS_IN_NAME).unwrap_or(&self.0);
+        format!("{NAME_PREFIX}{start}-{hash}")
     }
 
     /// The access point's root directory, `/users/<id>`: two levels and at most 71 of the 100 characters allowed.

@@ -1,15 +1,13 @@
-//! Roles of users' own: what one is called, who may assume it, and what it may do.
+//! One IAM role per user: its name, its trust policy and its permissions.
 //!
-//! Without them every user's container has the task role of the base. With them a user's container has a role that mounts the file
-//! system through that user's access point alone, below a permissions boundary that infrastructure makes.
+//! Without these roles every user's container has the task role of the base. With them a user's container has a role that mounts the
+//! file system only through that user's access point, below a permissions boundary that infrastructure makes.
 
 use openclaw::{Invalid, sha256_hex12};
 use serde_json::json;
 
 use super::UserId;
 
-/// Characters of the id that are in the name of a role, as in the name of a service.
-const CHARACTERS_IN_NAME: usize = 40;
 /// The tag that names the file system which a role is for.
 pub const TAG_FILE_SYSTEM: &str = "openclaw:file-system";
 /// What users' containers mount with.
@@ -25,7 +23,7 @@ const EXEC: [&str; 4] = [
 const CALL_MODELS: [&str; 2] = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"];
 const LIST_MODELS: [&str; 2] = ["bedrock:ListFoundationModels", "bedrock:ListInferenceProfiles"];
 
-/// Where users' roles are, and whether users get them.
+/// The settings of users' roles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserRoles {
     is_given: bool,
@@ -36,7 +34,7 @@ pub struct UserRoles {
 }
 
 impl UserRoles {
-    /// Reads the settings. `is_given`: whether what is rendered has them; roles that there are go with their users all the same.
+    /// Reads the settings. `is_given`: whether new revisions name the user's role. Existing roles are deleted with their users in any case.
     ///
     /// # Errors
     /// Names the variable that is wrong.
@@ -70,19 +68,19 @@ impl UserRoles {
         }
     }
 
-    /// Whether users get roles of their own by what is rendered now.
+    /// Whether new revisions name the user's own role.
     #[must_use]
     pub const fn is_given(&self) -> bool {
         self.is_given
     }
 
-    /// The path that all of them are under, with a slash at both ends.
+    /// The path of all users' roles, with a slash at both ends.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// ARN of the permissions boundary of each of them.
+    /// ARN of the permissions boundary of every user's role.
     #[must_use]
     pub fn boundary(&self) -> &str {
         &self.boundary
@@ -101,7 +99,7 @@ impl UserRoles {
         role_name(&self.path, user, file_system_id)
     }
 
-    /// Who may assume a role: ECS, for tasks of this account in that Region and for nobody else (ECS developer guide, "Task IAM role").
+    /// The trust policy: only ECS may assume the role, for tasks of this account in that Region (ECS developer guide, "Task IAM role").
     #[must_use]
     pub fn trust_policy(&self, region: &str) -> String {
         let Self { partition, account, .. } = self;
@@ -120,7 +118,7 @@ impl UserRoles {
         .to_string()
     }
 
-    /// What a user's role may do; the boundary cuts off what it does not allow as well.
+    /// The inline policy of a user's role. The permissions boundary limits it further.
     #[must_use]
     pub fn policy(&self, grants: &RoleGrants, opens_shells: bool) -> String {
         let Self { partition, account, .. } = self;
@@ -150,7 +148,7 @@ impl UserRoles {
     }
 }
 
-/// What a user's role is to allow, beside what the settings say.
+/// The permissions of a user's role that depend on the user and the base.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleGrants {
     /// The Region of the file system.
@@ -159,19 +157,17 @@ pub struct RoleGrants {
     pub file_system_id: String,
     /// Ids of the access points: the user's own first, then those that the base mounts for everybody.
     pub access_points: Vec<String>,
-    /// Whether the base keeps the role for OpenClaw, which calls models with it.
+    /// Whether OpenClaw calls models with the role (Bedrock).
     pub calls_models: bool,
 }
 
 /// `openclaw-<at most 40 characters of the id>-<12 hex>`: at most 62 of the 64 characters of a role's name. The hex is of the path, the
 /// file system and the whole id: a name is unique in an account whatever the path and the Region, and has no case for IAM.
 fn role_name(path: &str, user: &UserId, file_system_id: &str) -> String {
-    let id = user.as_str();
-    let start = id.get(..CHARACTERS_IN_NAME).unwrap_or(id);
-    format!("openclaw-{start}-{}", sha256_hex12(format!("{path}|{file_system_id}|{id}").as_bytes()))
+    user.short_name(&sha256_hex12(format!("{path}|{file_system_id}|{user}").as_bytes()))
 }
 
-/// Whether a role is the one of that user on that file system, whatever path it is under.
+/// Whether an ARN is that of the user's role on that file system, under any path.
 #[must_use]
 pub fn is_own_role(arn: &str, user: &UserId, file_system_id: &str) -> bool {
     let Some((_, resource)) = arn.split_once(":role/") else { return false };
@@ -179,9 +175,9 @@ pub fn is_own_role(arn: &str, user: &UserId, file_system_id: &str) -> bool {
     name == role_name(&format!("/{path}/"), user, file_system_id)
 }
 
-/// Whether a role's tags are those of a user on that file system.
+/// Whether all wanted tags are among the found ones; `Name`, which people change, does not count.
 #[must_use]
-pub fn tells_the_same(found: &[(String, String)], wanted: &[(String, String)]) -> bool {
+pub fn has_tags(found: &[(String, String)], wanted: &[(String, String)]) -> bool {
     wanted.iter().filter(|(key, _)| key != "Name").all(|tag| found.contains(tag))
 }
 

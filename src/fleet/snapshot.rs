@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::definitions::{Definitions, Facts};
 use crate::aws::{AwsError, DESCRIBED_SERVICES, Ecs};
 use crate::domain::service::{Deployment, Rollout, Service};
-use crate::domain::user_id::SERVICE_PREFIX;
+use crate::domain::user_id::NAME_PREFIX;
 use crate::domain::{ReasonCode, State, TAG_USER, UserId, derive_status};
 use crate::reconcile::{Known, Reconciler};
 
@@ -127,7 +127,7 @@ impl Snapshot {
         let (mut names, mut page) = (BTreeSet::new(), None);
         loop {
             let listed = ecs.list_services(cluster, page).await?;
-            names.extend(listed.names.into_iter().filter(|name| name.starts_with(SERVICE_PREFIX)));
+            names.extend(listed.names.into_iter().filter(|name| name.starts_with(NAME_PREFIX)));
             page = listed.next;
             if page.is_none() {
                 break;

@@ -107,7 +107,7 @@ pub(super) async fn list(State(app): State<App>, query: query::Query<ListQuery>)
     let containers = page.containers.into_iter().map(|listed| ListedBody::new(listed, &sizes)).collect();
     let DirectorySizes { bytes, users, incomplete } = sizes.total();
     let directories = (users > 0).then_some(DirectoriesBody { bytes, users, incomplete });
-    let next_cursor = page.next.map(|last| query::Value::to_text(&Cursor(last)));
+    let next_cursor = page.next.map(|last| query::Parameter::to_text(&Cursor(last)));
     Ok(axum::Json(ListResponse { containers, next_cursor, snapshot, directories }).into_response())
 }
 

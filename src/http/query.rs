@@ -55,28 +55,28 @@ fn parse<T: DeserializeOwned + IntoParams>(uri: &Uri) -> Result<T, Problem> {
         .map_err(|error| refuse(&error.path().to_string(), "the value is not valid", &error.inner().to_string()))
 }
 
-/// The value of a parameter.
-pub(crate) trait Value: Sized {
-    /// What there may be, for whoever sent something else.
+/// The type of a query parameter.
+pub(crate) trait Parameter: Sized {
+    /// The allowed values, for an error message.
     fn expected() -> Cow<'static, str>;
 
-    /// Reads it.
+    /// Reads the text of the parameter; `None` if it is not allowed.
     fn parse(text: &str) -> Option<Self>;
 
-    /// The same as text.
+    /// The text of the parameter.
     fn to_text(&self) -> String;
 }
 
-/// For `#[serde(with)]`: a value that may be left out.
+/// For `#[serde(with)]`: a parameter that may be left out.
 pub(crate) mod optional {
-    use super::{Deserialize, Deserializer, Serializer, Value};
+    use super::{Deserialize, Deserializer, Parameter, Serializer};
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: Value>(deserializer: D) -> Result<Option<T>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: Parameter>(deserializer: D) -> Result<Option<T>, D::Error> {
         let text = String::deserialize(deserializer)?;
         super::read(&text).map(Some).map_err(serde::de::Error::custom)
     }
 
-    pub(crate) fn serialize<S: Serializer, T: Value>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer, T: Parameter>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
         match value {
             Some(value) => serializer.serialize_str(&value.to_text()),
             None => serializer.serialize_none(),
@@ -84,17 +84,17 @@ pub(crate) mod optional {
     }
 }
 
-/// Reads a value; the error says what there may be. For the command line, too.
-pub(crate) fn read<T: Value>(text: &str) -> Result<T, Cow<'static, str>> {
+/// Reads a parameter; the error lists the allowed values. The command line uses it, too.
+pub(crate) fn read<T: Parameter>(text: &str) -> Result<T, Cow<'static, str>> {
     T::parse(text).ok_or_else(T::expected)
 }
 
-/// A path with its query.
+/// Appends a query to a path.
 pub(crate) fn with_query(path: &str, query: &impl Serialize) -> anyhow::Result<String> {
     Ok(format!("{path}?{}", serde_urlencoded::to_string(query)?))
 }
 
-impl Value for State {
+impl Parameter for State {
     fn expected() -> Cow<'static, str> {
         format!("one of {}", Self::ALL.map(Self::name).join(", ")).into()
     }
@@ -108,7 +108,7 @@ impl Value for State {
     }
 }
 
-impl Value for bool {
+impl Parameter for bool {
     fn expected() -> Cow<'static, str> {
         "true or false".into()
     }
@@ -122,7 +122,7 @@ impl Value for bool {
     }
 }
 
-impl Value for OpenClawVersion {
+impl Parameter for OpenClawVersion {
     fn expected() -> Cow<'static, str> {
         "a release, such as 2026.4.25".into()
     }

@@ -1,4 +1,4 @@
-//! Steps that concern the role of a user's own.
+//! The steps that create, write and delete a user's own role.
 
 use jiff::Timestamp;
 
@@ -7,10 +7,10 @@ use super::execute::Taken;
 use super::plan::Observed;
 use super::{Reconciler, names};
 use crate::aws::{EnsuredRole, FoundRole, Role};
-use crate::domain::{Coordinates, RoleGrants, UserId, UserRoles, region_of, tells_the_same};
+use crate::domain::{Coordinates, RoleGrants, UserId, UserRoles, has_tags, region_of};
 
 impl Reconciler {
-    /// Makes the user's role, or finds it.
+    /// Creates the user's role, or finds it.
     pub(super) async fn ensure_role(
         &self,
         at: &Coordinates,
@@ -28,7 +28,7 @@ impl Reconciler {
         };
         match self.aws.iam.ensure_role(&wanted).await? {
             EnsuredRole::Made => observed.role_changed_at = Some(Timestamp::now().as_millisecond()),
-            // Whoever made it may not have had the answer.
+            // A process that was killed may have created it a moment ago.
             EnsuredRole::Found { created_at_seconds } if !runs_with_own(observed) => {
                 let (created_at, now) = (created_at_seconds.saturating_mul(1_000), Timestamp::now().as_millisecond());
                 let settled = i64::try_from(self.options.role_settles_after.as_millis()).unwrap_or(i64::MAX);
@@ -43,7 +43,7 @@ impl Reconciler {
         Ok(Taken::Folded)
     }
 
-    /// Has the user's role allow what it is to.
+    /// Writes the policy of the user's role.
     pub(super) async fn put_role_policy(
         &self,
         at: &Coordinates,
@@ -58,7 +58,7 @@ impl Reconciler {
             return Ok(Taken::Conflict("the user's role is gone, or does not show yet".into()));
         }
         let access_point_id = grants.access_points.first();
-        // The revision that runs was registered after its policy was in place.
+        // A running revision proves that ECS has seen a policy for its access point.
         let mounted = observed.current.as_ref().and_then(|current| current.access_point_id.as_ref());
         if !(runs_with_own(observed) && mounted == access_point_id) {
             observed.role_changed_at = Some(Timestamp::now().as_millisecond());
@@ -67,7 +67,7 @@ impl Reconciler {
         Ok(Taken::Folded)
     }
 
-    /// Deletes the user's role; one that is not theirs is left alone.
+    /// Deletes the user's role. A role of that name without the user's marks stays.
     pub(super) async fn delete_role(
         &self,
         at: &Coordinates,
@@ -77,7 +77,7 @@ impl Reconciler {
         let Some(roles) = &at.release.user_roles else { return Ok(Taken::Folded) };
         let name = roles.name(user, &at.file_system_id);
         match self.aws.iam.find_role(&name).await? {
-            // It was made or found here a moment ago, and does not show yet.
+            // This converge created it or found it a moment ago, and it is too new to show.
             None if observed.role_changed_at.is_some() => self.aws.iam.delete_role(&name).await?,
             None => {}
             Some(found) if is_of(roles, at, user, &found) => self.aws.iam.delete_role(&name).await?,
@@ -91,13 +91,13 @@ impl Reconciler {
     }
 }
 
-/// Whether the user runs with a role of their own, so that ECS has seen it.
+/// Whether the user's current revision has their own role, so that ECS has seen it.
 fn runs_with_own(observed: &Observed) -> bool {
     observed.current.as_ref().is_some_and(|current| current.has_own_role)
 }
 
-/// Whether a role carries the marks of the user, and is below the boundary.
+/// Whether a role has the path, boundary and tags that this service gives to the user's role.
 pub(super) fn is_of(roles: &UserRoles, at: &Coordinates, user: &UserId, found: &FoundRole) -> bool {
     let is_ours = found.path == roles.path() && found.boundary.as_deref() == Some(roles.boundary());
-    is_ours && tells_the_same(&found.tags, &names::role_tags(at, user))
+    is_ours && has_tags(&found.tags, &names::role_tags(at, user))
 }

@@ -16,13 +16,14 @@ mod sign_in;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::logs::LogFormat;
 use crate::domain::{RawSize, State, UserId};
-use crate::http::query::{Value as _, with_query};
+use crate::http::query::{Parameter as _, with_query};
 use crate::http::requests::{
     ChangeBody, Cursor, Data, DeleteQuery, Limit, ListQuery, NoFields, Object, OnTimeout, PromoteRequest,
     ProvisionRequest, RedeployRequest, ResizeRequest, Seconds, StartRequest, WaitQuery,
@@ -227,7 +228,10 @@ async fn all_containers(api: &Api, mut query: ListQuery) -> anyhow::Result<ApiRe
             (all, query.cursor) = (Vec::new(), None);
             continue;
         }
-        query.cursor = answer.body["next_cursor"].as_str().and_then(Cursor::parse);
+        // A cursor that is not understood is an error: without the rest, the list would look whole.
+        let next = answer.body["next_cursor"].as_str();
+        query.cursor =
+            next.map(|text| Cursor::parse(text).context("the list has a cursor of another version")).transpose()?;
         if query.cursor.is_none() {
             answer.body["containers"] = all.into();
             return Ok(answer);

@@ -51,7 +51,7 @@ pub(crate) struct ListQuery {
 #[derive(Debug, Clone)]
 pub(crate) struct BaseRevision(pub(crate) String);
 
-impl query::Value for BaseRevision {
+impl query::Parameter for BaseRevision {
     fn expected() -> Cow<'static, str> {
         "a base revision, such as openclaw-dev:42, or its number alone".into()
     }
@@ -74,7 +74,7 @@ impl Limit {
     pub(crate) const MAX: Self = Self(1_000);
 }
 
-impl query::Value for Limit {
+impl query::Parameter for Limit {
     fn expected() -> Cow<'static, str> {
         format!("a whole number from 1 to {}", Self::MAX.0).into()
     }
@@ -97,7 +97,7 @@ impl Cursor {
     const PREFIX: &'static str = "after:";
 }
 
-impl query::Value for Cursor {
+impl query::Parameter for Cursor {
     fn expected() -> Cow<'static, str> {
         "the next_cursor of an answer, unchanged".into()
     }
@@ -137,7 +137,7 @@ impl Seconds {
     const MAX: u64 = 60;
 }
 
-impl query::Value for Seconds {
+impl query::Parameter for Seconds {
     fn expected() -> Cow<'static, str> {
         format!("a whole number from 0 to {}", Self::MAX).into()
     }
@@ -162,7 +162,7 @@ pub(crate) enum OnTimeout {
     Ok,
 }
 
-impl query::Value for OnTimeout {
+impl query::Parameter for OnTimeout {
     fn expected() -> Cow<'static, str> {
         "200 or 408".into()
     }
@@ -206,7 +206,7 @@ pub(crate) enum Data {
     Purge,
 }
 
-impl query::Value for Data {
+impl query::Parameter for Data {
     fn expected() -> Cow<'static, str> {
         "leave it out to keep the user's files, or write data=purge to remove them".into()
     }

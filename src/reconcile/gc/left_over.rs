@@ -10,7 +10,7 @@ use openclaw::sha256_hex12;
 use super::{Fate, Gc, LeftOver, There, UserService, forget_if_new, told};
 use crate::aws::{DESCRIBED_SERVICES, FoundAccessPoint, fenced};
 use crate::domain::service::ServiceStatus;
-use crate::domain::user_id::SERVICE_PREFIX;
+use crate::domain::user_id::NAME_PREFIX;
 use crate::domain::{CurrentDefinition, TAG_BASE_FAMILY, TAG_USER, UserId, hide_access_points, with_causes};
 use crate::ledger::{Hold, LedgerError};
 use crate::reconcile::Reconciler;
@@ -42,7 +42,7 @@ impl Reconciler {
         let (mut names, mut page) = (BTreeSet::new(), None);
         loop {
             let listed = self.aws.ecs.list_services(&cluster, page).await?;
-            names.extend(listed.names.into_iter().filter(|name| name.starts_with(SERVICE_PREFIX)));
+            names.extend(listed.names.into_iter().filter(|name| name.starts_with(NAME_PREFIX)));
             page = listed.next;
             if page.is_none() {
                 break;
